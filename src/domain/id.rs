@@ -1,0 +1,163 @@
+//! Names and identifiers, parsed once at the edge into types that cannot be wrong.
+//!
+//! Every name that a person or a file supplies has the form `^[a-z0-9-]{1,64}$` (FAULTS.md 91): it is
+//! looked up, never used as a path. Nothing here generates randomness: a [`RunId`] takes its bits as an argument.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name accepted anywhere; keeps labels, keys and file names bounded.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// A text that is not a valid name of the kind asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not a valid {kind}: expected {expected}")]
+pub struct InvalidName {
+    pub kind: &'static str,
+    pub given: String,
+    pub expected: &'static str,
+}
+
+fn is_plain(s: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&s.len())
+        && s.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $ty:ident, $kind:literal, $expected:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $ty(String);
+
+        impl $ty {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $ty {
+            type Err = InvalidName;
+            fn from_str(s: &str) -> Result<Self, InvalidName> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(s) {
+                    Ok(Self(s.to_owned()))
+                } else {
+                    let given = s.chars().take(80).collect();
+                    Err(InvalidName { kind: $kind, given, expected: $expected })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $ty {
+            type Error = InvalidName;
+            fn try_from(s: String) -> Result<Self, InvalidName> {
+                s.parse()
+            }
+        }
+
+        impl From<$ty> for String {
+            fn from(v: $ty) -> String {
+                v.0
+            }
+        }
+
+        impl fmt::Display for $ty {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(/** What is protected: its Regions, stores, endpoints, objectives, runbooks. */ ApplicationName, "application name", "1 to 64 of a-z, 0-9 and -", is_plain);
+name!(/** One body of replicated data of an application. */ StoreName, "store name", "1 to 64 of a-z, 0-9 and -", is_plain);
+name!(/** Something that can be observed about an application. */ SignalName, "signal name", "1 to 64 of a-z, 0-9 and -", is_plain);
+name!(/** One way of moving an application's traffic (an entry of its `dns` list). */ TrafficName, "dns name", "1 to 64 of a-z, 0-9 and -", is_plain);
+name!(/** A runbook, by the name in its file. */ RunbookName, "runbook name", "1 to 64 of a-z, 0-9 and -", is_plain);
+name!(/** A step of a runbook; a step that the plan expands over several stores is `step.store`. */ StepId, "step id", "1 to 64 of a-z, 0-9, - and .", |s| {
+    (1..=NAME_CHARS_MAX).contains(&s.len()) && s.split('.').all(is_plain)
+});
+name!(/** A named person or machine that calls the API; approvals count distinct subjects. */ Subject, "subject", "1 to 64 of a-z, 0-9, - . _ and @", |s| {
+    (1..=NAME_CHARS_MAX).contains(&s.len())
+        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._@".contains(&b))
+});
+name!(/** An AWS Region such as `us-east-1`; the form is checked, not a list that would age. */ Region, "Region", "a Region such as us-east-1", |s| {
+    let parts: Vec<&str> = s.split('-').collect();
+    s.len() <= 32
+        && parts.len() >= 3
+        && parts.iter().all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+        && parts.last().is_some_and(|p| p.bytes().all(|b| b.is_ascii_digit()))
+});
+name!(/** A SHA-256 in lower-case hexadecimal, of something that must not change unseen. */ Digest, "digest", "64 hexadecimal digits", |s| {
+    s.len() == 64 && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+});
+name!(/** One execution of a runbook. Carries its application: `payments-0190…` (32 hex digits at the end). */ RunId, "run id", "an application name, -, and 32 hexadecimal digits", |s| {
+    s.len() > 33 && s.len() <= NAME_CHARS_MAX + 33 && {
+        let (application, bits) = s.split_at(s.len() - 33);
+        is_plain(application) && bits.starts_with('-') && bits[1..].bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
+    }
+});
+
+impl RunId {
+    /// Builds the id of a run of `application` from 128 bits that the caller drew.
+    pub fn new(application: &ApplicationName, bits: u128) -> Self {
+        Self(format!("{application}-{bits:032x}"))
+    }
+
+    /// The application that this run moves.
+    pub fn application(&self) -> ApplicationName {
+        ApplicationName(self.0[..self.0.len() - 33].to_owned())
+    }
+}
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self(hex::encode(sha2::Sha256::digest(bytes)))
+    }
+
+    /// The digest of a value's canonical JSON. Every digested type has a fixed field order and no map but
+    /// `BTreeMap`, so equal values have equal bytes.
+    ///
+    /// # Panics
+    /// Never for our own types: they hold no map with keys that JSON cannot express.
+    pub fn of_json<T: Serialize>(value: &T) -> Self {
+        Self::of(
+            &serde_json::to_vec(value).unwrap_or_else(|e| unreachable!("our types serialise: {e}")),
+        )
+    }
+
+    /// The digest before the first record of a journal.
+    pub fn zero() -> Self {
+        Self("0".repeat(64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_id_carries_its_application() {
+        let app: ApplicationName = "payments-eu".parse().expect("valid");
+        let id = RunId::new(&app, 0xfeed);
+        assert_eq!(id.application(), app);
+        assert_eq!(id.as_str().parse::<RunId>().expect("round trip"), id);
+    }
+
+    #[test]
+    fn names_that_could_be_paths_are_refused() {
+        for bad in ["", "..", "a/b", "A", "a b", &"a".repeat(65)] {
+            assert!(
+                bad.parse::<RunbookName>().is_err(),
+                "{bad:?} must be refused"
+            );
+        }
+        assert!("us-east".parse::<Region>().is_err());
+        assert!("us-east-1".parse::<Region>().is_ok());
+    }
+}

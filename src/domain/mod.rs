@@ -1,0 +1,6 @@
+//! What failoverd knows and decides: values and pure functions.
+//!
+//! Invariant: nothing here does I/O, reads a clock, draws randomness, or names tokio, an AWS SDK,
+//! or any other folder of this crate. Time is an argument.
+
+pub mod id;

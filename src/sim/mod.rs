@@ -1,0 +1,4 @@
+//! The simulated AWS: a pure model of the Regions ([`world`]) and its two faces.
+
+pub mod wire;
+pub mod world;

@@ -1,0 +1,4 @@
+//! (to be written)
+
+#[derive(Debug, Default)]
+pub struct Arc {}
