@@ -363,7 +363,8 @@ pub struct Standing {
 pub struct History {
     pub application: ApplicationName,
     pub tail: Tail,
-    pub runs: BTreeMap<RunId, RunState>,
+    /// Shared, so that a snapshot costs no copy of what is finished.
+    pub runs: BTreeMap<RunId, Arc<RunState>>,
     /// The run that is not finished; at most one (FAULTS.md S1).
     pub active: Option<RunId>,
     pub verdict: Option<(Timestamp, String)>,
@@ -413,7 +414,10 @@ impl History {
     }
 
     pub fn active_run(&self) -> Option<&RunState> {
-        self.active.as_ref().and_then(|id| self.runs.get(id))
+        self.active
+            .as_ref()
+            .and_then(|id| self.runs.get(id))
+            .map(Arc::as_ref)
     }
 
     /// Takes one event in.
@@ -630,7 +634,7 @@ impl History {
             phase: Phase::Running,
             loss: None,
         };
-        self.runs.insert(id.clone(), state);
+        self.runs.insert(id.clone(), Arc::new(state));
         self.active = Some(id.clone());
         Ok(())
     }
@@ -752,7 +756,7 @@ impl History {
                 event,
                 why: format!("{id} is finished"),
             }),
-            Some(state) => Ok(state),
+            Some(state) => Ok(Arc::make_mut(state)),
         }
     }
 
