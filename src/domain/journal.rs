@@ -266,6 +266,28 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The run that this event is about, if it is about one.
+    pub fn run(&self) -> Option<&RunId> {
+        match self {
+            Self::EpochStarted { .. } | Self::DecisionChanged { .. } => None,
+            Self::RunStarted { run, .. }
+            | Self::StepStarted { run, .. }
+            | Self::Intent { run, .. }
+            | Self::Answered { run, .. }
+            | Self::StepDone { run, .. }
+            | Self::StepSkipped { run, .. }
+            | Self::StepFailed { run, .. }
+            | Self::ApprovalRecorded { run, .. }
+            | Self::RunHeld { run, .. }
+            | Self::RunPaused { run, .. }
+            | Self::RunResumed { run, .. }
+            | Self::AbortRequested { run, .. }
+            | Self::RunFinished { run, .. } => Some(run),
+        }
+    }
+}
+
 /// Who asked for a run, for what and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
