@@ -395,6 +395,10 @@ fn forbidden_edges_are_found_in_every_form_of_import() {
         "#[serde(with = \"crate::http::x\")] struct S;",
         &["crate::http::x"],
     );
+}
+
+#[test]
+fn forbidden_edges_between_neighbours_are_found() {
     check(
         "adapters/aws/rds.rs",
         "use super::super::store::Sqlite;",
