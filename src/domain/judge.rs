@@ -41,101 +41,28 @@ pub fn assess(known: &Known<'_>, now: Timestamp) -> Assessment {
     let states: BTreeMap<SignalName, SignalState> = app
         .signals
         .iter()
-        .map(|s| {
-            (
-                s.name.clone(),
-                known
-                    .windows
-                    .get(&s.name)
-                    .map_or_else(missing, |w| w.state(now, s.freshness)),
-            )
-        })
+        .map(|s| (s.name.clone(), known.windows.get(&s.name).map_or_else(missing, |w| w.state(now, s.freshness))))
         .collect();
     let active = active_region(app, known.writers);
     let exposure = exposures(known, now);
-    let mut reasons = Vec::new();
-    let mut would_change = Vec::new();
 
-    let mut healthy = 0;
-    let mut ill = 0;
-    let mut suspected = 0;
-    let mut evidence_since: Option<Timestamp> = None;
-    let mut silent = Vec::new();
-    for signal in app.signals.iter().filter(|s| s.role == SignalRole::Trigger) {
-        if active
-            .as_ref()
-            .is_none_or(|a| signal.source.of() != Some(a))
-        {
-            continue;
-        }
-        match vote(known.windows.get(&signal.name), &states[&signal.name]) {
-            Vote::Healthy => healthy += 1,
-            Vote::Ill { since, believed } => {
-                evidence_since = Some(evidence_since.map_or(since, |e| e.min(since)));
-                if believed {
-                    ill += 1;
-                    reasons.push(format!(
-                        "{}: unhealthy since {since:.0} ({})",
-                        signal.name,
-                        describe(&states[&signal.name])
-                    ));
-                } else {
-                    suspected += 1;
-                    would_change.push(format!(
-                        "{}: {} unhealthy readings in a row (seen unhealthy once or more)",
-                        signal.name, signal.consecutive
-                    ));
-                }
-            }
-            Vote::None => silent.push(format!(
-                "{}: {}",
-                signal.name,
-                describe(&states[&signal.name])
-            )),
-        }
-    }
+    let poll = poll(known, active.as_ref(), &states);
     let lag_trouble = lag_reasons(app, &exposure);
-    let (health, verdict) = match (active.is_some(), healthy, ill, suspected) {
-        (false, ..) => {
-            reasons.push("it is not known which Region is active".to_owned());
-            (Health::Unknown, Verdict::Notify)
-        }
-        (true, 0, 0, 0) => {
-            reasons.push("no trigger has a fresh reading: silence is not health".to_owned());
-            (Health::Unknown, Verdict::Notify)
-        }
-        (true, 0, 1.., _) => (Health::Down, Verdict::Recommend),
-        (true, _, 1.., _) => {
-            reasons.push(format!("{healthy} other trigger(s) say that it is served"));
-            (Health::Impaired, Verdict::Notify)
-        }
-        (true, _, 0, 1..) => {
-            reasons.push("a trigger has turned, not yet often enough to be believed".to_owned());
-            (Health::Degraded, Verdict::Nothing)
-        }
-        (true, _, 0, 0) if !lag_trouble.is_empty() => (Health::Degraded, Verdict::Notify),
-        (true, _, 0, 0) => {
-            reasons.push(format!(
-                "{healthy} trigger(s) say that it is served, none that it is not"
-            ));
-            (Health::Healthy, Verdict::Nothing)
-        }
-        _ => unreachable!("counts are not negative"),
-    };
+    let Poll { mut reasons, mut would_change, evidence_since, .. } = poll;
+    let (health, verdict, why) =
+        verdict(active.is_some(), poll.healthy, poll.ill, poll.suspected, !lag_trouble.is_empty());
+    reasons.extend(why);
     reasons.extend(lag_trouble);
-    reasons.extend(silent.iter().map(|s| format!("no vote from {s}")));
+    reasons.extend(poll.silent.iter().map(|s| format!("no vote from {s}")));
     if would_change.is_empty() {
         would_change.push(match verdict {
             Verdict::Recommend => "a trigger that reads healthy again".to_owned(),
             Verdict::Nothing | Verdict::Notify => {
-                "every fresh trigger of the active Region unhealthy, often enough in a row"
-                    .to_owned()
+                "every fresh trigger of the active Region unhealthy, often enough in a row".to_owned()
             }
         });
     }
-    let recommended_target = (verdict == Verdict::Recommend)
-        .then(|| target(app, active.as_ref(), &states))
-        .flatten();
+    let recommended_target = (verdict == Verdict::Recommend).then(|| target(app, active.as_ref(), &states)).flatten();
     Assessment {
         application: app.name.clone(),
         at: now,
@@ -151,10 +78,75 @@ pub fn assess(known: &Known<'_>, now: Timestamp) -> Assessment {
     }
 }
 
-fn missing() -> SignalState {
-    SignalState::Missing {
-        why: "no reading yet".to_owned(),
+/// What the triggers of the active Region say.
+#[derive(Default)]
+struct Poll {
+    healthy: usize,
+    ill: usize,
+    suspected: usize,
+    silent: Vec<String>,
+    reasons: Vec<String>,
+    would_change: Vec<String>,
+    evidence_since: Option<Timestamp>,
+}
+
+fn poll(known: &Known<'_>, active: Option<&Region>, states: &BTreeMap<SignalName, SignalState>) -> Poll {
+    let mut poll = Poll::default();
+    let triggers = known.application.signals.iter().filter(|s| s.role == SignalRole::Trigger);
+    for signal in triggers.filter(|s| active.is_some() && s.source.of() == active) {
+        let state = &states[&signal.name];
+        match vote(known.windows.get(&signal.name), state) {
+            Vote::Healthy => poll.healthy += 1,
+            Vote::Ill { since, believed } => {
+                poll.evidence_since = Some(poll.evidence_since.map_or(since, |e| e.min(since)));
+                if believed {
+                    poll.ill += 1;
+                    poll.reasons.push(format!("{}: unhealthy since {since:.0} ({})", signal.name, describe(state)));
+                } else {
+                    poll.suspected += 1;
+                    let wanted = format!(
+                        "{}: {} unhealthy readings in a row (seen unhealthy once or more)",
+                        signal.name, signal.consecutive
+                    );
+                    poll.would_change.push(wanted);
+                }
+            }
+            Vote::None => poll.silent.push(format!("{}: {}", signal.name, describe(state))),
+        }
     }
+    poll
+}
+
+/// The rules, in order. The counts are of triggers of the active Region with a fresh reading.
+fn verdict(
+    active_known: bool,
+    healthy: usize,
+    ill: usize,
+    suspected: usize,
+    lag_trouble: bool,
+) -> (Health, Verdict, Option<String>) {
+    let why = |text: &str| Some(text.to_owned());
+    match (healthy, ill, suspected) {
+        _ if !active_known => (Health::Unknown, Verdict::Notify, why("it is not known which Region is active")),
+        (0, 0, 0) => (Health::Unknown, Verdict::Notify, why("no trigger has a fresh reading: silence is not health")),
+        (0, 1.., _) => (Health::Down, Verdict::Recommend, None),
+        (_, 1.., _) => {
+            (Health::Impaired, Verdict::Notify, Some(format!("{healthy} other trigger(s) say that it is served")))
+        }
+        (_, 0, 1..) => {
+            (Health::Degraded, Verdict::Nothing, why("a trigger has turned, not yet often enough to be believed"))
+        }
+        (_, 0, 0) if lag_trouble => (Health::Degraded, Verdict::Notify, None),
+        (_, 0, 0) => (
+            Health::Healthy,
+            Verdict::Nothing,
+            Some(format!("{healthy} trigger(s) say that it is served, none that it is not")),
+        ),
+    }
+}
+
+fn missing() -> SignalState {
+    SignalState::Missing { why: "no reading yet".to_owned() }
 }
 
 /// The Region of the writers where all stores agree; for an application without stores, the preferred one.
@@ -175,10 +167,7 @@ fn vote(window: Option<&SignalWindow>, state: &SignalState) -> Vote {
         (Reading::Missing { .. } | Reading::Lag { .. }, _) => Vote::None,
         (_, Some((since, believed))) => Vote::Ill { since, believed },
         (Reading::Healthy { .. }, None) => Vote::Healthy,
-        (Reading::Unhealthy { .. }, None) => Vote::Ill {
-            since: sample.measured_at,
-            believed: false,
-        },
+        (Reading::Unhealthy { .. }, None) => Vote::Ill { since: sample.measured_at, believed: false },
     }
 }
 
@@ -190,11 +179,9 @@ fn describe(state: &SignalState) -> String {
     };
     match state {
         SignalState::Fresh { sample } => reading(&sample.reading),
-        SignalState::Stale { sample, age } => format!(
-            "stale for {:.0} s, last: {}",
-            age.as_secs_f64(),
-            reading(&sample.reading)
-        ),
+        SignalState::Stale { sample, age } => {
+            format!("stale for {:.0} s, last: {}", age.as_secs_f64(), reading(&sample.reading))
+        }
         SignalState::Missing { why } => format!("missing ({why})"),
     }
 }
@@ -213,15 +200,12 @@ fn exposures(known: &Known<'_>, now: Timestamp) -> BTreeMap<StoreName, Exposure>
         .keys()
         .map(|store| {
             let signal = lag_signal(store);
-            let sample = signal
-                .and_then(|s| known.windows.get(&s.name))
-                .and_then(SignalWindow::last)
-                .and_then(|s| match s.reading {
+            let sample = signal.and_then(|s| known.windows.get(&s.name)).and_then(SignalWindow::last).and_then(|s| {
+                match s.reading {
                     Reading::Lag { lag } => Some((s.measured_at, lag)),
-                    Reading::Healthy { .. }
-                    | Reading::Unhealthy { .. }
-                    | Reading::Missing { .. } => None,
-                });
+                    Reading::Healthy { .. } | Reading::Unhealthy { .. } | Reading::Missing { .. } => None,
+                }
+            });
             let freshness = signal.map_or(Duration::ZERO, |s| s.freshness);
             (store.clone(), Exposure::from_lag(sample, now, freshness))
         })
@@ -234,11 +218,9 @@ fn lag_reasons(app: &Application, exposure: &BTreeMap<StoreName, Exposure>) -> V
     exposure
         .iter()
         .filter_map(|(store, e)| match (e.fresh, e.measured_lag) {
-            (true, Some(lag)) if lag > rpo => Some(format!(
-                "store {store}: lag {} s is over the RPO of {} s",
-                to_seconds(lag),
-                to_seconds(rpo)
-            )),
+            (true, Some(lag)) if lag > rpo => {
+                Some(format!("store {store}: lag {} s is over the RPO of {} s", to_seconds(lag), to_seconds(rpo)))
+            }
             (true, Some(_)) => None,
             _ => Some(format!(
                 "store {store}: its lag is unknown ({})",
@@ -252,19 +234,12 @@ fn lag_reasons(app: &Application, exposure: &BTreeMap<StoreName, Exposure>) -> V
 }
 
 /// The first other Region of which no fresh signal speaks ill.
-fn target(
-    app: &Application,
-    active: Option<&Region>,
-    states: &BTreeMap<SignalName, SignalState>,
-) -> Option<Region> {
+fn target(app: &Application, active: Option<&Region>, states: &BTreeMap<SignalName, SignalState>) -> Option<Region> {
     let spoken_ill = |region: &Region| {
         app.signals.iter().any(|s| {
             s.source.of() == Some(region)
                 && matches!(&states[&s.name], SignalState::Fresh { sample } if matches!(sample.reading, Reading::Unhealthy { .. }))
         })
     };
-    app.regions
-        .iter()
-        .find(|r| Some(*r) != active && !spoken_ill(r))
-        .cloned()
+    app.regions.iter().find(|r| Some(*r) != active && !spoken_ill(r)).cloned()
 }

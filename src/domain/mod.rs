@@ -9,6 +9,7 @@ pub mod assessment;
 pub mod cloud;
 pub mod compile;
 pub mod expression;
+pub mod history;
 pub mod id;
 pub mod journal;
 pub mod judge;

@@ -44,20 +44,13 @@ fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<Duration> {
 pub fn rto_clock(run: &RunState) -> RtoClock {
     let ends = |wanted: fn(&PlannedStep) -> bool| -> Option<Timestamp> {
         let steps: Vec<_> = run.plan.steps.iter().filter(|s| wanted(s)).collect();
-        let done: Vec<Timestamp> = steps
-            .iter()
-            .filter_map(|s| done_at(&run.steps[&s.id]))
-            .collect();
-        (!steps.is_empty() && done.len() == steps.len())
-            .then(|| done.into_iter().max())
-            .flatten()
+        let done: Vec<Timestamp> = steps.iter().filter_map(|s| done_at(&run.steps[&s.id])).collect();
+        (!steps.is_empty() && done.len() == steps.len()).then(|| done.into_iter().max()).flatten()
     };
     let consent = ends(|s| matches!(s.action, Action::Approve { .. })).unwrap_or(run.started_at);
     let flipped = ends(|s| matches!(s.action, Action::DnsFlip { .. }));
-    let served = ends(
-        |s| matches!(&s.action, Action::ProbeHttp { resolve_with, .. } if !resolve_with.is_empty()),
-    )
-    .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
+    let served = ends(|s| matches!(&s.action, Action::ProbeHttp { resolve_with, .. } if !resolve_with.is_empty()))
+        .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
     let started_at = match run.request.purpose {
         Purpose::Failover => run.evidence_since.or(Some(run.started_at)),
         Purpose::Switchover | Purpose::Failback => first_effect(run),
@@ -88,17 +81,11 @@ fn done_at(state: &StepState) -> Option<Timestamp> {
 
 /// When the first effect on the application began (a notification is none).
 fn first_effect(run: &RunState) -> Option<Timestamp> {
-    let effects = run
-        .plan
-        .steps
-        .iter()
-        .filter(|s| s.action.effect() != super::action::EffectClass::Read);
+    let effects = run.plan.steps.iter().filter(|s| s.action.effect() != super::action::EffectClass::Read);
     effects
         .filter_map(|s| match &run.steps[&s.id] {
             StepState::Done { since, .. } | StepState::Failed { since, .. } => Some(*since),
-            StepState::Sending { intended_at, .. } | StepState::Answered { intended_at, .. } => {
-                Some(*intended_at)
-            }
+            StepState::Sending { intended_at, .. } | StepState::Answered { intended_at, .. } => Some(*intended_at),
             StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => None,
         })
         .min()
@@ -109,19 +96,15 @@ fn first_effect(run: &RunState) -> Option<Timestamp> {
 /// any traffic).
 pub fn loss(run: &RunState) -> Option<LossReport> {
     let output = |wanted: fn(&Action) -> bool, key: &str| -> Option<Timestamp> {
-        run.plan
-            .steps
-            .iter()
-            .filter(|s| wanted(&s.action))
-            .find_map(|s| match &run.steps[&s.id] {
-                StepState::Done { outputs, .. } => outputs.get(key)?.as_str()?.parse().ok(),
-                StepState::Pending
-                | StepState::Running { .. }
-                | StepState::Sending { .. }
-                | StepState::Answered { .. }
-                | StepState::Skipped { .. }
-                | StepState::Failed { .. } => None,
-            })
+        run.plan.steps.iter().filter(|s| wanted(&s.action)).find_map(|s| match &run.steps[&s.id] {
+            StepState::Done { outputs, .. } => outputs.get(key)?.as_str()?.parse().ok(),
+            StepState::Pending
+            | StepState::Running { .. }
+            | StepState::Sending { .. }
+            | StepState::Answered { .. }
+            | StepState::Skipped { .. }
+            | StepState::Failed { .. } => None,
+        })
     };
     let promoted = run
         .plan
@@ -130,10 +113,11 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
         .filter(|s| matches!(s.action, Action::AuroraFailover { .. }))
         .find_map(|s| done_at(&run.steps[&s.id]));
     if run.request.purpose != Purpose::Failover {
-        let switched = run.plan.steps.iter().any(|s| {
-            matches!(s.action, Action::AuroraSwitchover { .. })
-                && done_at(&run.steps[&s.id]).is_some()
-        });
+        let switched = run
+            .plan
+            .steps
+            .iter()
+            .any(|s| matches!(s.action, Action::AuroraSwitchover { .. }) && done_at(&run.steps[&s.id]).is_some());
         return switched.then(|| LossReport {
             last_surviving_write: None,
             last_seen_write: None,
@@ -147,18 +131,13 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
     let gate: fn(&Action) -> bool = |a| matches!(a, Action::GateTarget { .. });
     let last_seen_write = output(gate, "last_seen_write");
     let first_unanswered = output(gate, "first_unanswered");
-    let last_surviving_write = output(
-        |a| matches!(a, Action::AuroraVerifyWriter { .. }),
-        "last_surviving_write",
-    );
+    let last_surviving_write = output(|a| matches!(a, Action::AuroraVerifyWriter { .. }), "last_surviving_write");
     let basis = match (last_surviving_write, first_unanswered) {
         (None, _) => "the new writer's last write is not known: the loss is not measured",
         (Some(_), Some(_)) => {
             "the new writer's last write, against the old writer's last seen write and its first unanswered probe"
         }
-        (Some(_), None) => {
-            "the new writer's last write; the old writer was never seen to stop, so up to its promotion"
-        }
+        (Some(_), None) => "the new writer's last write; the old writer was never seen to stop, so up to its promotion",
     };
     Some(LossReport {
         last_surviving_write,
@@ -172,11 +151,5 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
 
 /// Whether the run did what it was for.
 pub fn succeeded(run: &RunState) -> bool {
-    matches!(
-        run.phase,
-        Phase::Finished {
-            result: RunResult::Succeeded,
-            ..
-        }
-    )
+    matches!(run.phase, Phase::Finished { result: RunResult::Succeeded, .. })
 }

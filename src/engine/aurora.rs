@@ -60,7 +60,11 @@ pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, obser
     }
 }
 
-async fn futures_join(cloud: &dyn Cloud, identifier: &str, regions: &[Region]) -> Vec<(Region, Result<GlobalCluster, ObserveError>)> {
+async fn futures_join(
+    cloud: &dyn Cloud,
+    identifier: &str,
+    regions: &[Region],
+) -> Vec<(Region, Result<GlobalCluster, ObserveError>)> {
     // The first Region of the list is the one that must answer on the worst day; the others are asked beside it, so
     // that a Region that hangs costs one timeout and not one after another.
     let asked = regions.iter().map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) });
@@ -74,12 +78,15 @@ fn same(a: &GlobalCluster, b: &GlobalCluster) -> bool {
         w.sort();
         w
     };
-    a.status == b.status && a.failover.as_ref().map(|f| &f.status) == b.failover.as_ref().map(|f| &f.status) && writers(a) == writers(b)
+    a.status == b.status
+        && a.failover.as_ref().map(|f| &f.status) == b.failover.as_ref().map(|f| &f.status)
+        && writers(a) == writers(b)
 }
 
 /// One line about a global cluster.
 pub fn describe(view: &GlobalCluster) -> String {
-    let writer = view.writer().map_or_else(|| "no single writer".to_owned(), |w| format!("writer {}", w.arn.identifier()));
+    let writer =
+        view.writer().map_or_else(|| "no single writer".to_owned(), |w| format!("writer {}", w.arn.identifier()));
     let busy = view.failover.as_ref().map_or_else(String::new, |f| format!(", {} in progress", f.status));
     format!("{} {}, {writer}{busy}", view.identifier, view.status)
 }

@@ -10,9 +10,9 @@ use crate::{
     domain::{
         application::Application,
         assessment::Assessment,
+        history::History,
         id::{ApplicationName, Digest, RunId, RunbookName, Subject},
         journal::Record,
-        run::History,
         runbook::Runbook,
     },
     engine::{
@@ -44,6 +44,9 @@ pub struct Parts {
     pub draw_id: Arc<dyn Fn() -> u128 + Send + Sync>,
 }
 
+/// The newest assessment, once there is one.
+type Newest = watch::Sender<Option<Arc<Assessment>>>;
+
 /// One application: worked on, or held because its journal cannot be trusted.
 enum Seat {
     Working { context: Context, newest: watch::Sender<Option<Arc<Assessment>>> },
@@ -74,11 +77,14 @@ impl Engine {
             }
             seats.insert(application.name.clone(), seat);
         }
-        let engine = Self { seats: Arc::new(seats), parts: Arc::new(parts), stopping, tasks: TaskTracker::new(), fatal };
+        let engine =
+            Self { seats: Arc::new(seats), parts: Arc::new(parts), stopping, tasks: TaskTracker::new(), fatal };
         for seat in engine.seats.values() {
             if let Seat::Working { context, newest } = seat {
                 engine.tasks.spawn(executor::execute(context.clone(), Arc::clone(&engine.fatal)));
-                engine.tasks.spawn(Watcher::new(context.clone(), Arc::clone(&engine.parts.observer), newest.clone()).watch());
+                engine
+                    .tasks
+                    .spawn(Watcher::new(context.clone(), Arc::clone(&engine.parts.observer), newest.clone()).watch());
             }
         }
         engine
@@ -100,7 +106,7 @@ impl Engine {
         self.fatal.wait().await
     }
 
-    fn seat(&self, application: &ApplicationName) -> Result<(&Context, &watch::Sender<Option<Arc<Assessment>>>), Refusal> {
+    fn seat(&self, application: &ApplicationName) -> Result<(&Context, &Newest), Refusal> {
         match self.seats.get(application) {
             None => Err(Refusal::UnknownApplication(application.clone())),
             Some(Seat::Held { reason, .. }) => Err(Refusal::Held(reason.clone())),
@@ -117,7 +123,9 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
     let application = Arc::new(application.clone());
     let history = match recover::recover(&*parts.store, &application.name).await {
         Ok(history) => history,
-        Err(error) => return Seat::Held { application, reason: error.to_string() },
+        Err(error) => {
+            return Seat::Held { application, reason: error.to_string() };
+        }
     };
     let desk = Desk {
         store: Arc::clone(&parts.store),
@@ -194,7 +202,8 @@ impl Control for Engine {
         if !context.scribe.history().runs.contains_key(run) {
             return Err(Refusal::UnknownRun(run.clone()));
         }
-        let records = recover::records(&*self.parts.store, &application).await.map_err(|e| Refusal::Held(e.to_string()))?;
+        let records =
+            recover::records(&*self.parts.store, &application).await.map_err(|e| Refusal::Held(e.to_string()))?;
         let concerns = |record: &Record| record.events.iter().any(|e| e.run() == Some(run));
         Ok(records.into_iter().filter(concerns).collect())
     }
@@ -210,7 +219,9 @@ impl Control for Engine {
         for (name, seat) in self.seats.iter() {
             match seat {
                 Seat::Held { reason, .. } => reasons.push(format!("{name} is held: {reason}")),
-                Seat::Working { newest, .. } if newest.borrow().is_none() => reasons.push(format!("{name} is not assessed yet")),
+                Seat::Working { newest, .. } if newest.borrow().is_none() => {
+                    reasons.push(format!("{name} is not assessed yet"))
+                }
                 Seat::Working { .. } => {}
             }
         }

@@ -35,7 +35,14 @@ pub fn first_intent(run: &RunState, step: &PlannedStep) -> Option<Event> {
     Some(intent(run, step, run.next_attempt(&step.id), 0, mutation, Vec::new()))
 }
 
-fn intent(run: &RunState, step: &PlannedStep, attempt: u32, call: u32, mutation: Mutation, guards: Vec<String>) -> Event {
+fn intent(
+    run: &RunState,
+    step: &PlannedStep,
+    attempt: u32,
+    call: u32,
+    mutation: Mutation,
+    guards: Vec<String>,
+) -> Event {
     Event::Intent { run: run.id.clone(), step: step.id.clone(), attempt, call, mutation, guards }
 }
 
@@ -66,14 +73,17 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
                     fresh = false;
                     send(driver, &run, *attempt, *call, mutation).await?;
                 } else {
-                    let outcome = Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
+                    let outcome =
+                        Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
                     driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
                 }
             }
             StepState::Answered { attempt, call, outcome, .. } => {
                 fresh = settle(driver, &run, *attempt, *call, outcome, &mut before_since).await?;
             }
-            StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => return Ok(()),
+            StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
+                return Ok(());
+            }
         }
     }
 }
@@ -135,8 +145,15 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
-    if let Answer::Fails { why } | Answer::Unknown { why } = guards::check(&driver.context, run, &driver.step.action).await {
-        let refused = answered(driver, attempt, call, Outcome::NotSent { reason: format!("a guard refused at the last moment: {why}") });
+    if let Answer::Fails { why } | Answer::Unknown { why } =
+        guards::check(&driver.context, run, &driver.step.action).await
+    {
+        let refused = answered(
+            driver,
+            attempt,
+            call,
+            Outcome::NotSent { reason: format!("a guard refused at the last moment: {why}") },
+        );
         return driver.fail_after(vec![refused], guard_code(&driver.step.action), why).await;
     }
     let outcome = driver.context.cloud.apply(mutation).await;
@@ -153,7 +170,14 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
 }
 
 /// From an answer to the end of the step, or to the next intent (true).
-async fn settle(driver: &Driver, run: &RunState, attempt: u32, call: u32, outcome: &Outcome, before_since: &mut Option<Duration>) -> Result<bool, Stop> {
+async fn settle(
+    driver: &Driver,
+    run: &RunState,
+    attempt: u32,
+    call: u32,
+    outcome: &Outcome,
+    before_since: &mut Option<Duration>,
+) -> Result<bool, Stop> {
     let calls = driver.step.action.mutations();
     let next_call = calls.get(call as usize + 1).cloned();
     let is_notice = matches!(driver.step.action, Action::Notify { .. });
@@ -162,10 +186,14 @@ async fn settle(driver: &Driver, run: &RunState, attempt: u32, call: u32, outcom
             return proceed(driver, run, attempt, call + 1, mutation).await;
         }
         // People in the other Regions are told whatever became of this topic.
-        Outcome::Rejected { .. } | Outcome::NotSent { .. } | Outcome::Unknown { .. } if is_notice && let Some(mutation) = next_call => {
+        Outcome::Rejected { .. } | Outcome::NotSent { .. } | Outcome::Unknown { .. }
+            if is_notice && let Some(mutation) = next_call =>
+        {
             return proceed(driver, run, attempt, call + 1, mutation).await;
         }
-        Outcome::NotSent { reason } => return retry(driver, run, attempt, call, "call-rejected", reason).await,
+        Outcome::NotSent { reason } => {
+            return retry(driver, run, attempt, call, "call-rejected", reason).await;
+        }
         // Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
         Outcome::Rejected { code, .. } if code.starts_with("InvalidGlobalClusterState") => {}
         Outcome::Rejected { code, message, .. } => {
@@ -198,7 +226,8 @@ async fn settle(driver: &Driver, run: &RunState, attempt: u32, call: u32, outcom
         }
         Seen::Before { what } => {
             let since = *before_since.get_or_insert(now);
-            let repeatable = matches!(outcome, Outcome::Unknown { .. }) && calls.get(call as usize).is_some_and(Mutation::is_idempotent);
+            let repeatable = matches!(outcome, Outcome::Unknown { .. })
+                && calls.get(call as usize).is_some_and(Mutation::is_idempotent);
             if repeatable || SETTLE <= now.saturating_sub(since) {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
@@ -229,9 +258,18 @@ async fn proceed(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutat
 }
 
 /// The old state stood for long enough: an accepted operation failed; an unanswered call never arrived.
-async fn nothing_happened(driver: &Driver, run: &RunState, attempt: u32, call: u32, outcome: &Outcome, what: &str) -> Result<bool, Stop> {
+async fn nothing_happened(
+    driver: &Driver,
+    run: &RunState,
+    attempt: u32,
+    call: u32,
+    outcome: &Outcome,
+    what: &str,
+) -> Result<bool, Stop> {
     match outcome {
-        Outcome::Unknown { reason } => retry(driver, run, attempt, call, "outcome-unknown", &format!("{reason}; then seen: {what}")).await,
+        Outcome::Unknown { reason } => {
+            retry(driver, run, attempt, call, "outcome-unknown", &format!("{reason}; then seen: {what}")).await
+        }
         Outcome::Accepted { .. } => {
             driver.fail("promotion-failed", format!("AWS took the call, and yet: {what}")).await?;
             Ok(false)
@@ -245,7 +283,14 @@ async fn nothing_happened(driver: &Driver, run: &RunState, attempt: u32, call: u
 }
 
 /// A new intent for the same call, where attempts are left; else the step fails.
-async fn retry(driver: &Driver, run: &RunState, attempt: u32, call: u32, code: &str, reason: &str) -> Result<bool, Stop> {
+async fn retry(
+    driver: &Driver,
+    run: &RunState,
+    attempt: u32,
+    call: u32,
+    code: &str,
+    reason: &str,
+) -> Result<bool, Stop> {
     if driver.context.stopping.is_cancelled() || !may_act(run) {
         return Err(Stop::Yield);
     }
@@ -257,7 +302,9 @@ async fn retry(driver: &Driver, run: &RunState, attempt: u32, call: u32, code: &
     let run = driver.run_state()?;
     match guards::check(&driver.context, &run, &driver.step.action).await {
         Answer::Holds { evidence } => {
-            let Some(mutation) = driver.step.action.mutations().into_iter().nth(call as usize) else { return Err(Stop::Yield) };
+            let Some(mutation) = driver.step.action.mutations().into_iter().nth(call as usize) else {
+                return Err(Stop::Yield);
+            };
             driver.record(vec![intent(&run, &driver.step, attempt + 1, call, mutation, evidence)]).await?;
             Ok(true)
         }
@@ -276,7 +323,12 @@ async fn retry(driver: &Driver, run: &RunState, attempt: u32, call: u32, code: &
 fn is_passing(code: &str) -> bool {
     matches!(
         code,
-        "Throttling" | "ThrottlingException" | "Throttled" | "RequestLimitExceeded" | "PriorRequestNotComplete" | "EndpointTemporarilyUnavailableException"
+        "Throttling"
+            | "ThrottlingException"
+            | "Throttled"
+            | "RequestLimitExceeded"
+            | "PriorRequestNotComplete"
+            | "EndpointTemporarilyUnavailableException"
     )
 }
 
@@ -290,7 +342,8 @@ async fn pause(driver: &Driver) -> Result<(), Stop> {
 /// Whether the effect of call number `call` shows.
 async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome>) -> Seen {
     match &driver.step.action {
-        Action::AuroraSwitchover { global_cluster, target, observe_in, .. } | Action::AuroraFailover { global_cluster, target, observe_in, .. } => {
+        Action::AuroraSwitchover { global_cluster, target, observe_in, .. }
+        | Action::AuroraFailover { global_cluster, target, observe_in, .. } => {
             promotion(driver, global_cluster, target, observe_in).await
         }
         Action::DnsFlip { calls, .. } => match calls.get(call as usize) {
@@ -308,7 +361,9 @@ async fn promotion(driver: &Driver, global_cluster: &str, target: &ClusterArn, o
             let outputs = BTreeMap::from([("writer".to_owned(), json!(target.as_str()))]);
             Seen::Done { evidence: vec![evidence], outputs }
         }
-        Proof::Agreed { view, .. } if !view.is_settled() || aurora::moving_to(&view, target) => Seen::Moving { what: aurora::describe(&view) },
+        Proof::Agreed { view, .. } if !view.is_settled() || aurora::moving_to(&view, target) => {
+            Seen::Moving { what: aurora::describe(&view) }
+        }
         Proof::Agreed { view, .. } => Seen::Before { what: aurora::describe(&view) },
         Proof::Contradicted { why } => Seen::Moving { what: why },
         Proof::Unknown { why } => Seen::Unknown { why },
@@ -327,7 +382,9 @@ async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>
         Mutation::RoutingControls { endpoints, states } => {
             let arns: Vec<String> = states.keys().cloned().collect();
             match cloud.routing_controls(endpoints, &arns).await {
-                Ok(seen) if seen.iter().zip(states.values()).all(|(a, b)| a == b) => done(format!("{} routing control(s) read back as set", arns.len())),
+                Ok(seen) if seen.iter().zip(states.values()).all(|(a, b)| a == b) => {
+                    done(format!("{} routing control(s) read back as set", arns.len()))
+                }
                 Ok(_) => Seen::Before { what: "the routing controls are not as set".to_owned() },
                 Err(error) => Seen::Unknown { why: error.to_string() },
             }
@@ -336,17 +393,27 @@ async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>
             if let Some(change) = handle {
                 match cloud.change_is_insync(change).await {
                     Ok(true) => return done(format!("change {change} is INSYNC")),
-                    Ok(false) => return Seen::Moving { what: format!("change {change} is PENDING") },
+                    Ok(false) => {
+                        return Seen::Moving { what: format!("change {change} is PENDING") };
+                    }
                     // Stranded by Route 53's own recovery: to be sent again [R53DG].
-                    Err(ObserveError::NotFound { .. }) => return Seen::Before { what: format!("change {change} is not known any more") },
-                    Err(error) => return Seen::Unknown { why: error.to_string() },
+                    Err(ObserveError::NotFound { .. }) => {
+                        return Seen::Before { what: format!("change {change} is not known any more") };
+                    }
+                    Err(error) => {
+                        return Seen::Unknown { why: error.to_string() };
+                    }
                 }
             }
             for record in records {
                 match cloud.record_sets(hosted_zone_id, &record.name, &record.record_type).await {
                     Ok(sets) if sets.iter().any(|s| s == record) => {}
-                    Ok(_) => return Seen::Before { what: format!("{} is not as set", record.name) },
-                    Err(error) => return Seen::Unknown { why: error.to_string() },
+                    Ok(_) => {
+                        return Seen::Before { what: format!("{} is not as set", record.name) };
+                    }
+                    Err(error) => {
+                        return Seen::Unknown { why: error.to_string() };
+                    }
                 }
             }
             done("the records are listed as set (no change id: an answer was lost)".to_owned())

@@ -34,7 +34,9 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                 Next::Drive(steps) => {
                     for id in steps {
                         let key = (run.id.clone(), id.clone());
-                        let Some(step) = run.plan.step(&id).cloned() else { continue };
+                        let Some(step) = run.plan.step(&id).cloned() else {
+                            continue;
+                        };
                         if under_way.insert(key.clone(), ()).is_none() {
                             let driver = Driver { context: context.clone(), run: run.id.clone(), step };
                             driven.spawn(async move { (key, driver.drive().await) });
@@ -85,7 +87,9 @@ async fn finish(context: &Context, run: &RunId, result: RunResult, reason: Strin
         })
         .await;
     match finished {
-        Ok(()) => tracing::info!(%run, application = %context.application.name, ?result, "run finished"),
+        Ok(()) => {
+            tracing::info!(%run, application = %context.application.name, ?result, "run finished")
+        }
         // It is not finished any more (resumed in between): the loop looks again.
         Err(crate::engine::scribe::CommitError::Refused(())) => {}
         Err(error) => fatal.raise(error.to_string()),

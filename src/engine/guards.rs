@@ -29,11 +29,17 @@ pub const LAG_WINDOW: Duration = Duration::from_secs(3 * 3600);
 /// The answer of a guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    Holds { evidence: Vec<String> },
+    Holds {
+        evidence: Vec<String>,
+    },
     /// It does not hold, from facts.
-    Fails { why: String },
+    Fails {
+        why: String,
+    },
     /// It cannot be told now; asking again may help.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 impl Answer {
@@ -61,12 +67,16 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
                         }
                         other => other,
                     },
-                    None => Answer::fails(format!("the plan has no gate.rpo for store {store}: its loss bound cannot be rechecked at the intent")),
+                    None => Answer::fails(format!(
+                        "the plan has no gate.rpo for store {store}: its loss bound cannot be rechecked at the intent"
+                    )),
                 },
                 other => other,
             }
         }
-        Action::AuroraSwitchover { global_cluster, from, target, observe_in, .. } => roles(context, global_cluster, from, target, observe_in).await,
+        Action::AuroraSwitchover { global_cluster, from, target, observe_in, .. } => {
+            roles(context, global_cluster, from, target, observe_in).await
+        }
         Action::DnsFlip { requires_writer, .. } => writers(context, requires_writer).await,
         _ => Answer::Holds { evidence: Vec::new() },
     }
@@ -77,7 +87,8 @@ fn consent_missing(run: &RunState) -> Option<String> {
     let approved = run.plan.steps.iter().any(|s| match &s.action {
         Action::Approve { count, .. } => {
             matches!(run.steps[&s.id], StepState::Done { .. })
-                && run.approvers(&s.id).iter().filter(|who| ***who != run.request.subject).count() >= (*count).max(1) as usize
+                && run.approvers(&s.id).iter().filter(|who| ***who != run.request.subject).count()
+                    >= (*count).max(1) as usize
         }
         _ => false,
     });
@@ -85,7 +96,11 @@ fn consent_missing(run: &RunState) -> Option<String> {
 }
 
 /// The lag query of the plan's `gate.rpo` of `store`.
-async fn bound_of_plan(_context: &Context, run: &RunState, store: &crate::domain::id::StoreName) -> Option<(MetricQuery, Region)> {
+async fn bound_of_plan(
+    _context: &Context,
+    run: &RunState,
+    store: &crate::domain::id::StoreName,
+) -> Option<(MetricQuery, Region)> {
     run.plan.steps.iter().find_map(|s| match &s.action {
         Action::GateRpo { store: of, lag, lag_region, .. } if of == store => Some((lag.clone(), lag_region.clone())),
         _ => None,
@@ -93,7 +108,13 @@ async fn bound_of_plan(_context: &Context, run: &RunState, store: &crate::domain
 }
 
 /// `from` is the only writer, `target` a member that is not, and nothing is in progress.
-async fn roles(context: &Context, global_cluster: &str, from: &ClusterArn, target: &ClusterArn, observe_in: &[Region]) -> Answer {
+async fn roles(
+    context: &Context,
+    global_cluster: &str,
+    from: &ClusterArn,
+    target: &ClusterArn,
+    observe_in: &[Region],
+) -> Answer {
     match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
         Proof::Agreed { view, evidence } => match roles_fault(&view, from, target) {
             None => Answer::Holds { evidence: vec![evidence] },
@@ -108,9 +129,15 @@ fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> 
         return Some(format!("an operation is in progress: {}", aurora::describe(view)));
     }
     match view.writer() {
-        None => return Some(format!("there is no single writer: {}", aurora::describe(view))),
-        Some(w) if w.arn == *target => return Some(format!("{} is the writer already", target.identifier())),
-        Some(w) if w.arn != *from => return Some(format!("the writer is {}, not {} as planned", w.arn, from)),
+        None => {
+            return Some(format!("there is no single writer: {}", aurora::describe(view)));
+        }
+        Some(w) if w.arn == *target => {
+            return Some(format!("{} is the writer already", target.identifier()));
+        }
+        Some(w) if w.arn != *from => {
+            return Some(format!("the writer is {}, not {} as planned", w.arn, from));
+        }
         Some(_) => {}
     }
     (!view.members.iter().any(|m| m.arn == *target)).then(|| format!("{target} is not a member of {}", view.identifier))
@@ -120,7 +147,9 @@ fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> 
 pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region, limit: Duration) -> Answer {
     let sample = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
         Ok(points) => points.into_iter().next().flatten(),
-        Err(error) => return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") },
+        Err(error) => {
+            return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") };
+        }
     };
     let lag = sample.map(|p| (p.at, Duration::from_secs_f64((p.value / 1000.0).max(0.0))));
     judge_bound(lag, context.clock.wall(), limit)
@@ -151,7 +180,11 @@ pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
         match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
             Proof::Agreed { view, evidence } if view.is_settled_on(&proof.writer) => all.push(evidence),
             Proof::Agreed { view, .. } => {
-                return Answer::fails(format!("{} is not the proven writer: {}", proof.writer.identifier(), aurora::describe(&view)));
+                return Answer::fails(format!(
+                    "{} is not the proven writer: {}",
+                    proof.writer.identifier(),
+                    aurora::describe(&view)
+                ));
             }
             Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
         }
@@ -160,7 +193,14 @@ pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
 }
 
 /// `gate.target`: whether `target` can take over.
-pub async fn target(context: &Context, global_cluster: &str, from: &ClusterArn, target: &ClusterArn, observe_in: &[Region], lossless: bool) -> Answer {
+pub async fn target(
+    context: &Context,
+    global_cluster: &str,
+    from: &ClusterArn,
+    target: &ClusterArn,
+    observe_in: &[Region],
+    lossless: bool,
+) -> Answer {
     let proof = aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await;
     let (view, mut evidence) = match proof {
         Proof::Agreed { view, evidence } => (view, vec![evidence]),
@@ -171,22 +211,42 @@ pub async fn target(context: &Context, global_cluster: &str, from: &ClusterArn, 
     }
     let cluster = match context.cloud.db_cluster(target).await {
         Ok(cluster) => cluster,
-        Err(error) => return Answer::Unknown { why: format!("{target}: {error}") },
+        Err(error) => {
+            return Answer::Unknown { why: format!("{target}: {error}") };
+        }
     };
     if let Some(why) = target_fault(&view, &cluster) {
         return Answer::Fails { why };
     }
-    evidence.push(format!("{}: {}, {} instance(s), version {}", target.identifier(), cluster.status, cluster.instances, cluster.engine_version));
+    evidence.push(format!(
+        "{}: {}, {} instance(s), version {}",
+        target.identifier(),
+        cluster.status,
+        cluster.instances,
+        cluster.engine_version
+    ));
     if lossless {
         for member in &view.members {
             match context.cloud.db_cluster(&member.arn).await {
                 Ok(c) if c.status == "available" => {}
-                Ok(c) => return Answer::fails(format!("{} is {}: a switchover needs every cluster available", member.arn, c.status)),
-                Err(error) => return Answer::Unknown { why: format!("{}: {error}", member.arn) },
+                Ok(c) => {
+                    return Answer::fails(format!(
+                        "{} is {}: a switchover needs every cluster available",
+                        member.arn, c.status
+                    ));
+                }
+                Err(error) => {
+                    return Answer::Unknown { why: format!("{}: {error}", member.arn) };
+                }
             }
         }
-        if let Some(m) = view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected")) {
-            return Answer::fails(format!("{} is not connected ({})", m.arn, m.synchronization.as_deref().unwrap_or("not reported")));
+        if let Some(m) = view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"))
+        {
+            return Answer::fails(format!(
+                "{} is not connected ({})",
+                m.arn,
+                m.synchronization.as_deref().unwrap_or("not reported")
+            ));
         }
     }
     Answer::Holds { evidence }
@@ -201,8 +261,12 @@ fn target_fault(view: &GlobalCluster, target: &DbCluster) -> Option<String> {
     if target.status != "available" {
         return Some(format!("{} is {}, not available", target.arn, target.status));
     }
-    (minor(&target.engine_version) != minor(&view.engine_version))
-        .then(|| format!("{} has engine version {}, the global cluster {}: a managed operation needs the same", target.arn, target.engine_version, view.engine_version))
+    (minor(&target.engine_version) != minor(&view.engine_version)).then(|| {
+        format!(
+            "{} has engine version {}, the global cluster {}: a managed operation needs the same",
+            target.arn, target.engine_version, view.engine_version
+        )
+    })
 }
 
 #[cfg(test)]

@@ -24,11 +24,20 @@ use crate::{
 /// How one look ended.
 #[derive(Debug)]
 pub enum Look {
-    Satisfied { evidence: Vec<String>, outputs: BTreeMap<String, Value> },
+    Satisfied {
+        evidence: Vec<String>,
+        outputs: BTreeMap<String, Value>,
+    },
     /// A fact that no waiting changes.
-    Refused { code: &'static str, why: String },
+    Refused {
+        code: &'static str,
+        why: String,
+    },
     /// Not yet; look again after the pause.
-    NotYet { why: String, pause: Duration },
+    NotYet {
+        why: String,
+        pause: Duration,
+    },
 }
 
 fn satisfied(evidence: Vec<String>) -> Look {
@@ -56,27 +65,39 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
         }
-        Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => wait_settled(context, global_cluster, observe_in, *synchronized).await,
+        Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
+            wait_settled(context, global_cluster, observe_in, *synchronized).await
+        }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
             match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
-                Proof::Agreed { view, evidence } if view.is_settled_on(target) => verified(context, run, evidence).await,
+                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
+                    verified(context, run, evidence).await
+                }
                 Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
                 Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
             }
         }
-        Action::DnsVerify { record_name, record_type, servers, expected, .. } => dns_verify(context, record_name, record_type, servers, expected).await,
+        Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
+            dns_verify(context, record_name, record_type, servers, expected).await
+        }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
         Action::Wait { duration } => match step::elapsed(context, run, id).checked_sub(*duration) {
             Some(_) => satisfied(vec![format!("waited {} s", to_seconds(*duration))]),
-            None => Look::NotYet { why: format!("waits {} s", to_seconds(*duration)), pause: duration.saturating_sub(step::elapsed(context, run, id)) },
+            None => Look::NotYet {
+                why: format!("waits {} s", to_seconds(*duration)),
+                pause: duration.saturating_sub(step::elapsed(context, run, id)),
+            },
         },
         Action::Assert { that, message } => match expression::evaluate(that, &step::facts(run)) {
             Ok(true) => satisfied(vec![format!("{that} is true")]),
             Ok(false) => Look::Refused { code: "assert-failed", why: message.clone() },
             Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
         },
-        Action::AuroraSwitchover { .. } | Action::AuroraFailover { .. } | Action::DnsFlip { .. } | Action::Notify { .. } => {
+        Action::AuroraSwitchover { .. }
+        | Action::AuroraFailover { .. }
+        | Action::DnsFlip { .. }
+        | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())
         }
     }
@@ -114,13 +135,23 @@ async fn verified(context: &Context, run: &RunState, evidence: String) -> Look {
     Look::Satisfied { evidence: vec![evidence], outputs }
 }
 
-async fn wait_settled(context: &Context, identifier: &str, observe_in: &[crate::domain::id::Region], synchronized: bool) -> Look {
+async fn wait_settled(
+    context: &Context,
+    identifier: &str,
+    observe_in: &[crate::domain::id::Region],
+    synchronized: bool,
+) -> Look {
     match aurora::prove(&*context.cloud, &*context.clock, identifier, observe_in).await {
         Proof::Agreed { view, .. } if !view.is_settled() => not_yet(aurora::describe(&view)),
         Proof::Agreed { view, evidence } => {
-            let behind = view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"));
+            let behind =
+                view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"));
             match behind {
-                Some(m) if synchronized => not_yet(format!("{} is {}", m.arn.identifier(), m.synchronization.as_deref().unwrap_or("not reported"))),
+                Some(m) if synchronized => not_yet(format!(
+                    "{} is {}",
+                    m.arn.identifier(),
+                    m.synchronization.as_deref().unwrap_or("not reported")
+                )),
                 _ => satisfied(vec![evidence]),
             }
         }
@@ -143,7 +174,9 @@ async fn dns_verify(context: &Context, name: &str, record_type: &str, servers: &
 }
 
 async fn probe(context: &Context, run: &RunState, id: &StepId, action: &Action, memory: &mut Memory) -> Look {
-    let Action::ProbeHttp { url, expect_status, consecutive, interval, probe_timeout, resolve_with, not_before } = action else {
+    let Action::ProbeHttp { url, expect_status, consecutive, interval, probe_timeout, resolve_with, not_before } =
+        action
+    else {
         unreachable!("called for probes only")
     };
     let wait = not_before.saturating_sub(step::elapsed(context, run, id));
@@ -166,7 +199,9 @@ async fn probe(context: &Context, run: &RunState, id: &StepId, action: &Action, 
             return Look::NotYet { why: format!("{} of {consecutive} answers", memory.successes), pause: *interval };
         }
         HttpAnswer::Status { status, .. } => format!("{url} answered {status}"),
-        HttpAnswer::NoAnswer { reason } | HttpAnswer::NotAsked { reason } => format!("{url}: {reason}"),
+        HttpAnswer::NoAnswer { reason } | HttpAnswer::NotAsked { reason } => {
+            format!("{url}: {reason}")
+        }
     };
     memory.successes = 0;
     Look::NotYet { why: failed, pause: *interval }
@@ -184,7 +219,10 @@ fn approve(context: &Context, run: &RunState, id: &StepId, count: u32, expires_a
     }
     let elapsed = step::elapsed(context, run, id);
     if expires_after <= elapsed {
-        return Look::Refused { code: "approval-expired", why: format!("nobody approved within {} s", to_seconds(expires_after)) };
+        return Look::Refused {
+            code: "approval-expired",
+            why: format!("nobody approved within {} s", to_seconds(expires_after)),
+        };
     }
     Look::NotYet {
         why: format!("waits for {} of {count} approvals", count as usize - approvers.len()),

@@ -2,9 +2,9 @@
 
 use crate::{
     domain::{
+        history::{History, IllegalEvent},
         id::ApplicationName,
         journal::{self, Corruption, Record},
-        run::{History, IllegalEvent},
     },
     ports::{JournalStore, journal::ReadError},
 };

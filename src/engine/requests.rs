@@ -11,10 +11,11 @@ use crate::{
         application::Application,
         assessment::{Assessment, Health},
         compile,
+        history::History,
         id::{Region, RunId, StepId, Subject},
         journal::{Event, Request},
         plan::{Plan, Purpose},
-        run::{History, Phase, RunResult, RunState, StepState},
+        run::{Phase, RunResult, RunState, StepState},
         seconds::to_seconds,
     },
     engine::{
@@ -92,12 +93,13 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
 
 /// The run that the same subject started before with the same key on the same route.
 fn repeated(history: &History, request: &StartRun) -> Result<Option<RunId>, Refusal> {
-    let Some(key) = &request.idempotency_key else { return Ok(None) };
+    let Some(key) = &request.idempotency_key else {
+        return Ok(None);
+    };
     let same_route = |r: &RunState| (r.request.purpose == Purpose::Failback) == (request.wish == Wish::Failback);
-    let before = history
-        .runs
-        .values()
-        .find(|r| r.request.idempotency_key.as_ref() == Some(key) && r.request.subject == request.subject && same_route(r));
+    let before = history.runs.values().find(|r| {
+        r.request.idempotency_key.as_ref() == Some(key) && r.request.subject == request.subject && same_route(r)
+    });
     match before {
         None => Ok(None),
         Some(run) if run.request.body_digest == request.body_digest => Ok(Some(run.id.clone())),
@@ -106,7 +108,11 @@ fn repeated(history: &History, request: &StartRun) -> Result<Option<RunId>, Refu
 }
 
 /// From where to where.
-fn direction(app: &Application, assessment: Option<&Assessment>, request: &StartRun) -> Result<(Region, Region), Refusal> {
+fn direction(
+    app: &Application,
+    assessment: Option<&Assessment>,
+    request: &StartRun,
+) -> Result<(Region, Region), Refusal> {
     if let Some(target) = request.target.as_ref().filter(|t| !app.regions.contains(t)) {
         let regions = app.regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(Refusal::BadTarget { target: target.to_string(), why: format!("{} lives in {regions}", app.name) });
@@ -123,15 +129,26 @@ fn direction(app: &Application, assessment: Option<&Assessment>, request: &Start
             let mut others = app.regions.iter().filter(|r| **r != source);
             match (others.next(), others.next()) {
                 (Some(only), None) => only.clone(),
-                _ => return Err(Refusal::BadTarget { target: "(none)".to_owned(), why: "several Regions could take over: name one in target_region".to_owned() }),
+                _ => {
+                    return Err(Refusal::BadTarget {
+                        target: "(none)".to_owned(),
+                        why: "several Regions could take over: name one in target_region".to_owned(),
+                    });
+                }
             }
         }
     };
     if target == source {
-        return Err(Refusal::BadTarget { target: target.to_string(), why: "it is the active Region (the writer) already".to_owned() });
+        return Err(Refusal::BadTarget {
+            target: target.to_string(),
+            why: "it is the active Region (the writer) already".to_owned(),
+        });
     }
     if request.wish == Wish::Failback && target != app.regions[0] {
-        return Err(Refusal::BadTarget { target: target.to_string(), why: format!("a failback goes to the preferred Region, {}", app.regions[0]) });
+        return Err(Refusal::BadTarget {
+            target: target.to_string(),
+            why: format!("a failback goes to the preferred Region, {}", app.regions[0]),
+        });
     }
     Ok((source, target))
 }
@@ -144,7 +161,8 @@ fn purpose(app: &Application, assessment: Option<&Assessment>, request: &StartRu
         Wish::Failover => Ok(Purpose::Failover),
         Wish::Failback => Ok(Purpose::Failback),
         Wish::Auto => {
-            let healthy = assessment.is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh));
+            let healthy =
+                assessment.is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh));
             if healthy {
                 Ok(Purpose::Switchover)
             } else if request.accept_data_loss.is_some() || app.stores.is_empty() || request.dry_run {
@@ -152,7 +170,10 @@ fn purpose(app: &Application, assessment: Option<&Assessment>, request: &StartRu
             } else {
                 Err(Refusal::Gate {
                     gate: "data-loss",
-                    why: format!("a lossless switchover is not provably possible now; a failover would lose {}", loss_now(assessment)),
+                    why: format!(
+                        "a lossless switchover is not provably possible now; a failover would lose {}",
+                        loss_now(assessment)
+                    ),
                     satisfied_by: "mode failover (or auto) with accept_data_loss_seconds".to_owned(),
                 })
             }
@@ -173,7 +194,12 @@ fn worst_bound(assessment: &Assessment) -> Option<Duration> {
 }
 
 /// A failover of stores needs an accepted loss, and one that the facts at hand do not already exceed.
-fn consent(app: &Application, assessment: Option<&Assessment>, purpose: Purpose, accepted: Option<Duration>) -> Result<(), Refusal> {
+fn consent(
+    app: &Application,
+    assessment: Option<&Assessment>,
+    purpose: Purpose,
+    accepted: Option<Duration>,
+) -> Result<(), Refusal> {
     if purpose != Purpose::Failover || app.stores.is_empty() {
         return Ok(());
     }
@@ -184,29 +210,54 @@ fn consent(app: &Application, assessment: Option<&Assessment>, purpose: Purpose,
             format!("a failover would lose {}, and nobody has accepted that", loss_now(assessment)),
             "accept_data_loss_seconds, with room for the time until the promotion".to_owned(),
         ),
-        (Some(_), None) => refuse("the loss is unbounded: there is no lag sample".to_owned(), "a lag sample".to_owned()),
+        (Some(_), None) => {
+            refuse("the loss is unbounded: there is no lag sample".to_owned(), "a lag sample".to_owned())
+        }
         (Some(accepted), Some(bound)) if accepted < bound => refuse(
             format!("the loss bound is {} s already, {} s were accepted", to_seconds(bound), to_seconds(accepted)),
-            format!("accept_data_loss_seconds of more than {}, with room for the time until the promotion", to_seconds(bound)),
+            format!(
+                "accept_data_loss_seconds of more than {}, with room for the time until the promotion",
+                to_seconds(bound)
+            ),
         ),
         (Some(_), Some(_)) => Ok(()),
     }
 }
 
-fn plan(app: &Application, asked: &Asked, purpose: Purpose, source: &Region, target: &Region, accepted: Option<Duration>) -> Result<Plan, Refusal> {
-    let name = app.runbooks.get(&purpose).ok_or_else(|| Refusal::Uncompilable(vec![format!("{} has no runbook for a {purpose}", app.name)]))?;
-    let (runbook, digest) =
-        asked.parts.runbooks.get(name).ok_or_else(|| Refusal::Uncompilable(vec![format!("there is no runbook `{name}`")]))?;
+fn plan(
+    app: &Application,
+    asked: &Asked,
+    purpose: Purpose,
+    source: &Region,
+    target: &Region,
+    accepted: Option<Duration>,
+) -> Result<Plan, Refusal> {
+    let name = app
+        .runbooks
+        .get(&purpose)
+        .ok_or_else(|| Refusal::Uncompilable(vec![format!("{} has no runbook for a {purpose}", app.name)]))?;
+    let (runbook, digest) = asked
+        .parts
+        .runbooks
+        .get(name)
+        .ok_or_else(|| Refusal::Uncompilable(vec![format!("there is no runbook `{name}`")]))?;
     let accepted = accepted.filter(|_| purpose == Purpose::Failover);
-    compile::compile(app, runbook, purpose, source, target, accepted, &asked.parts.config_digest, digest).map_err(Refusal::Uncompilable)
+    compile::compile(app, runbook, purpose, source, target, accepted, &asked.parts.config_digest, digest)
+        .map_err(Refusal::Uncompilable)
 }
 
 /// The emergency wins: a failover supersedes a failback or a held run whose effects are settled (DESIGN.md 6).
 fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refusal> {
-    let Some(active) = history.active_run() else { return Ok(None) };
+    let Some(active) = history.active_run() else {
+        return Ok(None);
+    };
     let yields = active.request.purpose == Purpose::Failback || matches!(active.phase, Phase::Held { .. });
     let refuse = |escalate: &str| {
-        Err(Refusal::AlreadyRunning { run: active.id.clone(), purpose: active.request.purpose, escalate: escalate.to_owned() })
+        Err(Refusal::AlreadyRunning {
+            run: active.id.clone(),
+            purpose: active.request.purpose,
+            escalate: escalate.to_owned(),
+        })
     };
     if purpose != Purpose::Failover || !yields {
         return refuse("watch it; abort it before its point of no return, or ask again for a failover once it is held");
@@ -231,14 +282,20 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
                 Event::ApprovalRecorded { run: run_id, step, subject, approved, digest, reason }
             }
             Act::Abort if run.is_past_no_return() => {
-                return Err(Refusal::WrongPhase("it is past its point of no return: it is completed or held, not aborted".to_owned()));
+                return Err(Refusal::WrongPhase(
+                    "it is past its point of no return: it is completed or held, not aborted".to_owned(),
+                ));
             }
             Act::Abort => match run.phase {
                 Phase::Aborting { .. } | Phase::Finished { .. } => return Err(wrong_phase(run)),
-                Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => Event::AbortRequested { run: run_id, subject, reason },
+                Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
+                    Event::AbortRequested { run: run_id, subject, reason }
+                }
             },
             Act::Pause if matches!(run.phase, Phase::Running) => Event::RunPaused { run: run_id, subject, reason },
-            Act::Resume if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) => Event::RunResumed { run: run_id, subject, reason },
+            Act::Resume if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) => {
+                Event::RunResumed { run: run_id, subject, reason }
+            }
             Act::Pause | Act::Resume => return Err(wrong_phase(run)),
         };
         Ok((vec![event], ()))
@@ -259,7 +316,9 @@ fn wrong_phase(run: &RunState) -> Refusal {
 /// Whether `subject` may approve `step` of `run` now: asked for, not expired, and by somebody who has no part in it yet.
 fn approvable(run: &RunState, step: &StepId, subject: &Subject, now: Timestamp) -> Result<(), Refusal> {
     let planned = run.plan.step(step).ok_or_else(|| Refusal::UnknownStep(step.clone()))?;
-    let Action::Approve { expires_after, .. } = &planned.action else { return Err(Refusal::UnknownStep(step.clone())) };
+    let Action::Approve { expires_after, .. } = &planned.action else {
+        return Err(Refusal::UnknownStep(step.clone()));
+    };
     let StepState::Running { since, .. } = &run.steps[step] else {
         return Err(Refusal::WrongPhase(format!("`{step}` does not wait for an approval now")));
     };

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
+        history::{History, IllegalEvent},
         id::ApplicationName,
         journal::{self, Event, Record, RecordTooLarge, Tail},
-        run::{History, IllegalEvent},
     },
     ports::{Clock, JournalStore, Observer, journal::AppendError},
 };
@@ -86,7 +86,11 @@ pub struct Desk {
 
 impl Scribe {
     /// Takes over a journal whose `history` was folded and verified, in a new epoch.
-    pub async fn take_over(desk: Desk, history: History, holder: &str) -> Result<Self, CommitError<std::convert::Infallible>> {
+    pub async fn take_over(
+        desk: Desk,
+        history: History,
+        holder: &str,
+    ) -> Result<Self, CommitError<std::convert::Infallible>> {
         let history = Arc::new(history);
         let scribe = Self {
             application: history.application.clone(),

@@ -11,10 +11,11 @@ use crate::{
     domain::{
         action::{Action, Facts},
         expression,
+        history::History,
         id::{RunId, StepId},
         journal::Event,
         plan::{OnFailure, PlannedStep},
-        run::{History, Phase, RunState, StepState},
+        run::{Phase, RunState, StepState},
         seconds::to_seconds,
     },
     engine::{
@@ -65,11 +66,17 @@ impl Driver {
 
     /// Evaluates `when`; false (or an error, which fails the step) ends it.
     async fn wanted(&self, run: &RunState) -> Result<bool, Stop> {
-        let Some(when) = &self.step.when else { return Ok(true) };
+        let Some(when) = &self.step.when else {
+            return Ok(true);
+        };
         match expression::evaluate(when, &facts(run)) {
             Ok(true) => Ok(true),
             Ok(false) => {
-                let skipped = Event::StepSkipped { run: self.run.clone(), step: self.step.id.clone(), reason: format!("`{when}` is false") };
+                let skipped = Event::StepSkipped {
+                    run: self.run.clone(),
+                    step: self.step.id.clone(),
+                    reason: format!("`{when}` is false"),
+                };
                 self.record(vec![skipped]).await?;
                 Ok(false)
             }
@@ -84,7 +91,8 @@ impl Driver {
         let mut run = self.run_state()?;
         if matches!(run.steps[&self.step.id], StepState::Pending) {
             let attempt = run.next_attempt(&self.step.id);
-            self.record(vec![Event::StepStarted { run: self.run.clone(), step: self.step.id.clone(), attempt }]).await?;
+            self.record(vec![Event::StepStarted { run: self.run.clone(), step: self.step.id.clone(), attempt }])
+                .await?;
             run = self.run_state()?;
         }
         let deadline = self.deadline(&run);
@@ -96,13 +104,17 @@ impl Driver {
             let listens = look::listens(&run.steps[&self.step.id], &self.step.action);
             let looked = look::look(&self.context, &run, &self.step.id, &self.step.action, &mut memory).await;
             let (why, pause) = match looked {
-                Look::Satisfied { evidence, outputs } => return self.finish(evidence, outputs).await,
+                Look::Satisfied { evidence, outputs } => {
+                    return self.finish(evidence, outputs).await;
+                }
                 Look::Refused { code, why } => return self.fail(code, why).await,
                 Look::NotYet { why, pause } => (why, pause),
             };
             let left = deadline.saturating_sub(self.context.clock.boot());
             if left.is_zero() {
-                return self.fail("step-timeout", format!("not within {} s: {why}", to_seconds(self.step.timeout))).await;
+                return self
+                    .fail("step-timeout", format!("not within {} s: {why}", to_seconds(self.step.timeout)))
+                    .await;
             }
             tokio::select! {
                 () = self.context.clock.sleep(pause.min(left)) => {}
@@ -140,7 +152,12 @@ impl Driver {
     }
 
     /// The same, after `before` (the answer that is at once the postcondition).
-    pub async fn finish_after(&self, before: Vec<Event>, evidence: Vec<String>, outputs: BTreeMap<String, Value>) -> Result<(), Stop> {
+    pub async fn finish_after(
+        &self,
+        before: Vec<Event>,
+        evidence: Vec<String>,
+        outputs: BTreeMap<String, Value>,
+    ) -> Result<(), Stop> {
         let done = Event::StepDone { run: self.run.clone(), step: self.step.id.clone(), evidence, outputs };
         self.context
             .scribe
@@ -168,17 +185,25 @@ impl Driver {
     fn openings(&self, history: &History) -> Vec<Event> {
         let is_gate = matches!(
             self.step.action,
-            Action::Approve { .. } | Action::Wait { .. } | Action::GateRpo { .. } | Action::GateTarget { .. } | Action::Assert { .. }
+            Action::Approve { .. }
+                | Action::Wait { .. }
+                | Action::GateRpo { .. }
+                | Action::GateTarget { .. }
+                | Action::Assert { .. }
         );
-        let Some(run) = history.runs.get(&self.run).filter(|_| !is_gate) else { return Vec::new() };
+        let Some(run) = history.runs.get(&self.run).filter(|_| !is_gate) else {
+            return Vec::new();
+        };
         run.ready_after(&self.step.id)
             .into_iter()
             .filter(|next| next.when.is_none())
             .filter_map(|next| match &next.action {
                 Action::Notify { .. } => effect::first_intent(run, next),
-                action if action.mutations().is_empty() => {
-                    Some(Event::StepStarted { run: run.id.clone(), step: next.id.clone(), attempt: run.next_attempt(&next.id) })
-                }
+                action if action.mutations().is_empty() => Some(Event::StepStarted {
+                    run: run.id.clone(),
+                    step: next.id.clone(),
+                    attempt: run.next_attempt(&next.id),
+                }),
                 _ => None,
             })
             .collect()
@@ -194,7 +219,13 @@ impl Driver {
         let attempt = self.run_state()?.attempts.get(&self.step.id).copied().unwrap_or(1);
         tracing::warn!(run = %self.run, step = %self.step.id, application = %self.context.application.name, code, reason, "step failed");
         let mut events = before;
-        events.push(Event::StepFailed { run: self.run.clone(), step: self.step.id.clone(), attempt, code: code.to_owned(), reason: reason.clone() });
+        events.push(Event::StepFailed {
+            run: self.run.clone(),
+            step: self.step.id.clone(),
+            attempt,
+            code: code.to_owned(),
+            reason: reason.clone(),
+        });
         if self.step.on_failure == OnFailure::Hold {
             events.push(Event::RunHeld {
                 run: self.run.clone(),
@@ -211,7 +242,9 @@ impl Driver {
 /// How long ago, by wall time, the step began: what survives a restart.
 pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
     let since = match &run.steps[step] {
-        StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } => Some(*since),
+        StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } => {
+            Some(*since)
+        }
         StepState::Pending | StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => None,
     };
     since.and_then(|s| Duration::try_from(context.clock.wall().duration_since(s)).ok()).unwrap_or_default()

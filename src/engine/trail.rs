@@ -48,7 +48,13 @@ impl WriteTrail {
     }
 
     /// Asks `endpoint` once and notes what it says.
-    pub async fn look(&self, probes: &dyn Probes, clock: &dyn Clock, region: &Region, endpoint: &Endpoint) -> Option<Timestamp> {
+    pub async fn look(
+        &self,
+        probes: &dyn Probes,
+        clock: &dyn Clock,
+        region: &Region,
+        endpoint: &Endpoint,
+    ) -> Option<Timestamp> {
         let pointer = endpoint.last_write_pointer.as_deref()?;
         let question = HttpQuestion {
             url: endpoint.health_url.clone(),

@@ -15,10 +15,10 @@ use crate::{
     domain::{
         assessment::{Assessment, Verdict},
         cloud::{AlarmState, MetricQuery},
+        history::Standing,
         id::{Region, SignalName, StoreName},
         journal::Event,
         judge::{self, Known},
-        run::Standing,
         signal::{Reading, Sample, Signal, SignalSource, SignalWindow},
     },
     engine::context::Context,
@@ -66,7 +66,8 @@ enum Task {
 
 impl Watcher {
     pub fn new(context: Context, observer: Arc<dyn Observer>, newest: watch::Sender<Option<Arc<Assessment>>>) -> Self {
-        let windows = context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
+        let windows =
+            context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
         Self { context, observer, seen, newest }
     }
@@ -107,7 +108,8 @@ impl Watcher {
 
     fn tasks(&self) -> Vec<(Task, Duration)> {
         let app = &self.context.application;
-        let mut tasks: Vec<(Task, Duration)> = app.signals.iter().enumerate().map(|(i, s)| (Task::Signal(i), s.period)).collect();
+        let mut tasks: Vec<(Task, Duration)> =
+            app.signals.iter().enumerate().map(|(i, s)| (Task::Signal(i), s.period)).collect();
         tasks.push((Task::Roles, ROLES_PERIOD));
         tasks.push((Task::Standing, STANDING_PERIOD));
         let marked = app.endpoints.iter().filter(|(_, e)| e.last_write_pointer.is_some());
@@ -119,7 +121,10 @@ impl Watcher {
         let now = self.context.clock.wall();
         let assessment = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            judge::assess(&Known { application: &self.context.application, windows: &seen.windows, writers: &seen.writers }, now)
+            judge::assess(
+                &Known { application: &self.context.application, windows: &seen.windows, writers: &seen.writers },
+                now,
+            )
         };
         self.observer.assessed(&assessment);
         let verdict = verdict_name(assessment.verdict);
@@ -205,21 +210,42 @@ async fn sample(context: &Context, seen: &Mutex<Seen>, signal: &Signal) -> Sampl
     let missing = |why: String| (asked_at, Reading::Missing { why });
     let (measured_at, reading) = match &signal.source {
         SignalSource::AuroraLag { store } => lag(context, seen, store).await.unwrap_or_else(missing),
-        SignalSource::HealthCheck { health_check_id, .. } => health_check(context, health_check_id).await.unwrap_or_else(missing),
-        SignalSource::Alarm { region, alarm_name, .. } => match context.cloud.alarms(region, std::slice::from_ref(alarm_name)).await {
-            Ok(states) => match states.first() {
-                Some(AlarmState::Ok) => (asked_at, Reading::Healthy { detail: format!("alarm {alarm_name} is OK") }),
-                Some(AlarmState::Alarm) => (asked_at, Reading::Unhealthy { detail: format!("alarm {alarm_name} is in ALARM") }),
-                Some(AlarmState::InsufficientData) | None => missing(format!("alarm {alarm_name} has insufficient data")),
-            },
-            Err(error) => missing(error.to_string()),
-        },
+        SignalSource::HealthCheck { health_check_id, .. } => {
+            health_check(context, health_check_id).await.unwrap_or_else(missing)
+        }
+        SignalSource::Alarm { region, alarm_name, .. } => {
+            match context.cloud.alarms(region, std::slice::from_ref(alarm_name)).await {
+                Ok(states) => match states.first() {
+                    Some(AlarmState::Ok) => {
+                        (asked_at, Reading::Healthy { detail: format!("alarm {alarm_name} is OK") })
+                    }
+                    Some(AlarmState::Alarm) => {
+                        (asked_at, Reading::Unhealthy { detail: format!("alarm {alarm_name} is in ALARM") })
+                    }
+                    Some(AlarmState::InsufficientData) | None => {
+                        missing(format!("alarm {alarm_name} has insufficient data"))
+                    }
+                },
+                Err(error) => missing(error.to_string()),
+            }
+        }
         SignalSource::HttpProbe { url, timeout, .. } => {
-            let question = HttpQuestion { url: url.clone(), timeout: *timeout, resolve_with: Vec::new(), record_type: "A".to_owned() };
+            let question = HttpQuestion {
+                url: url.clone(),
+                timeout: *timeout,
+                resolve_with: Vec::new(),
+                record_type: "A".to_owned(),
+            };
             match context.probes.http(&question).await {
-                HttpAnswer::Status { status: 200..=299, .. } => (asked_at, Reading::Healthy { detail: format!("{url} answered") }),
-                HttpAnswer::Status { status, .. } => (asked_at, Reading::Unhealthy { detail: format!("{url} answered {status}") }),
-                HttpAnswer::NoAnswer { reason } => (asked_at, Reading::Unhealthy { detail: format!("{url}: {reason}") }),
+                HttpAnswer::Status { status: 200..=299, .. } => {
+                    (asked_at, Reading::Healthy { detail: format!("{url} answered") })
+                }
+                HttpAnswer::Status { status, .. } => {
+                    (asked_at, Reading::Unhealthy { detail: format!("{url} answered {status}") })
+                }
+                HttpAnswer::NoAnswer { reason } => {
+                    (asked_at, Reading::Unhealthy { detail: format!("{url}: {reason}") })
+                }
                 HttpAnswer::NotAsked { reason } => missing(reason),
             }
         }
@@ -246,9 +272,12 @@ async fn lag(context: &Context, seen: &Mutex<Seen>, name: &StoreName) -> Result<
     let writer = writer.ok_or("it is not known which cluster is the secondary")?;
     let mut worst: Option<(jiff::Timestamp, Duration)> = None;
     for region in store.clusters.keys().filter(|r| **r != writer) {
-        let Some(query) = lag_query(store, region) else { continue };
+        let Some(query) = lag_query(store, region) else {
+            continue;
+        };
         let points = context.cloud.metrics(region, &[query], METRIC_WINDOW).await.map_err(|e| e.to_string())?;
-        let point = points.into_iter().next().flatten().ok_or_else(|| format!("CloudWatch has no datapoint in {region}"))?;
+        let point =
+            points.into_iter().next().flatten().ok_or_else(|| format!("CloudWatch has no datapoint in {region}"))?;
         if point.value < 0.0 {
             return Err(format!("CloudWatch says a negative lag ({}) in {region}", point.value));
         }
