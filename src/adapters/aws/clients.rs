@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use aws_config::{
@@ -33,6 +34,9 @@ pub(super) fn behavior() -> BehaviorVersion {
 
 /// Attempts of one read, the first included.
 const READ_ATTEMPTS_MAX: u32 = 3;
+
+/// Before the second attempt at most, and doubling; the SDK's second would eat the time of a whole reading.
+const READ_BACKOFF: Duration = Duration::from_millis(200);
 
 /// The clients made so far. Bounded by the Regions and endpoints of the configuration.
 #[derive(Debug)]
@@ -81,7 +85,11 @@ impl Clients {
             .time_source(sdk_clock.clone())
             .sleep_impl(sdk_clock)
             .timeout_config(timeouts(options))
-            .retry_config(RetryConfig::standard().with_max_attempts(READ_ATTEMPTS_MAX))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(READ_ATTEMPTS_MAX)
+                    .with_initial_backoff(READ_BACKOFF),
+            )
             // Answers are small and the attempt timeout covers them; a grace period of its own, in world time,
             // would only misfire when the demo's clock runs fast.
             .stalled_stream_protection(
