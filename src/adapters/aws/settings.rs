@@ -179,4 +179,29 @@ mod tests {
             .is_empty()
         );
     }
+
+    #[derive(Debug)]
+    struct RdsElsewhere;
+
+    impl aws_types::service_config::LoadServiceConfig for RdsElsewhere {
+        fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+            (key.service_id() == "RDS").then(|| "http://x".to_owned())
+        }
+    }
+
+    #[test]
+    fn endpoints_in_a_profile_are_found_too() {
+        assert!(endpoints_in_profile(&SdkConfig::builder().build()).is_empty());
+        let config = SdkConfig::builder()
+            .endpoint_url("http://x")
+            .service_config(RdsElsewhere)
+            .build();
+        assert_eq!(
+            endpoints_in_profile(&config),
+            [
+                "endpoint_url of the profile",
+                "endpoint_url of RDS in the profile"
+            ]
+        );
+    }
 }

@@ -255,7 +255,12 @@ async fn an_accepted_or_rejected_mutation_keeps_its_request_id() {
     );
     let sent = &server.requests()[0];
     assert!(sent.contains("AllowDataLoss=true"), "{sent}");
-    assert!(sent.contains("/us-west-2/rds/aws4_request"), "{sent}");
+    // Signed for the Region of the call, at our clock's time.
+    assert!(
+        sent.contains("/20261121/us-west-2/rds/aws4_request"),
+        "{sent}"
+    );
+    assert!(sent.contains("x-amz-date: 20261121T060000Z"), "{sent}");
 }
 
 #[tokio::test]
@@ -265,7 +270,10 @@ async fn what_never_left_is_known_not_to_have_been_sent() {
         let listener = listener.expect("loopback");
         format!("http://{}", listener.local_addr().expect("bound"))
     };
-    for url in [closed.as_str(), "http://no-such-host.invalid"] {
+    // TLS that never comes to stand: the handshake hangs until the connect timeout, as this server speaks no TLS.
+    let silent = Server::start(vec![Answer::Hang]).await;
+    let tls = silent.url.replace("http:", "https:");
+    for url in [closed.as_str(), "http://no-such-host.invalid", tls.as_str()] {
         let (cloud, calls) = cloud(url);
         for mutation in every_mutation(url) {
             let outcome = cloud.apply(&mutation).await;
@@ -308,6 +316,55 @@ async fn a_mutation_for_the_wrong_region_is_not_sent() {
         assert_eq!(kind(&cloud.apply(&mutation).await), "not sent");
     }
     assert!(server.requests().is_empty());
+}
+
+/// World time at a hundred times the pace of the machine's.
+#[derive(Debug)]
+struct FastClock(Instant);
+
+#[async_trait]
+impl Clock for FastClock {
+    fn boot(&self) -> Duration {
+        self.0.elapsed() * 100
+    }
+
+    fn wall(&self) -> Timestamp {
+        "2026-11-21T06:00:00Z".parse().expect("valid")
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration / 100).await;
+    }
+}
+
+#[tokio::test]
+async fn time_limits_run_by_the_clock_that_was_given() {
+    let server = Server::start(vec![Answer::Hang]).await;
+    let (_, calls) = cloud(&server.url);
+    let credentials = Credentials::new("AKIDTEST", "secret", None, None, "test");
+    let config = SdkConfig::builder()
+        .endpoint_url(&server.url)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let slow = Options {
+        call_timeout: Duration::from_secs(60),
+        attempt_timeout: Duration::from_secs(40),
+        connect_timeout: Duration::from_secs(30),
+        ..Options::default()
+    };
+    let clock = Arc::new(FastClock(Instant::now()));
+    let cloud = AwsCloud::new(config, clock, calls, slow);
+    let began = Instant::now();
+    assert_eq!(kind(&cloud.apply(&failover()).await), "unknown");
+    let read = cloud.global_cluster(&region("us-east-1"), "payments").await;
+    assert!(
+        matches!(read, Err(ObserveError::Unreachable { .. })),
+        "{read:?}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "a hundred world seconds"
+    );
 }
 
 async fn read_failing(answer: Answer) -> (ObserveError, usize, Duration) {
