@@ -9,7 +9,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent, route53::fixture};
+use super::{ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent,
+    route53::{
+        delays::{Delay, draw},
+        fixture,
+    },
+};
 pub use super::route53::Effect;
 use crate::domain::id::Region;
 
@@ -48,6 +53,8 @@ pub struct RoutingControl {
     pub state: ControlState,
     /// When its state last changed.
     pub changed_at: Option<SimTime>,
+    /// When health checks see that change; until then they see the other state.
+    pub visible_at: Option<SimTime>,
 }
 
 /// A cluster: where its endpoints are.
@@ -144,9 +151,11 @@ impl Arc {
         self.rules.insert(rule.arn.clone(), rule);
     }
 
-    /// What the health checkers see; `None` for an unknown control.
-    pub fn is_on(&self, arn: &str) -> Option<bool> {
-        self.controls.get(arn).map(|c| c.state == ControlState::On)
+    /// What health checks see at `now`, a little after the API; `None` for an unknown control.
+    pub fn is_on(&self, arn: &str, now: SimTime) -> Option<bool> {
+        let control = self.controls.get(arn)?;
+        let seen = control.visible_at.is_none_or(|at| at <= now);
+        Some((control.state == ControlState::On) == seen)
     }
 
     /// Never: everything here happens within a call.
@@ -261,6 +270,8 @@ impl Arc {
             if control.state != *state {
                 control.state = *state;
                 control.changed_at = Some(ctx.now);
+                let delay = draw(ctx.rng, Delay::RoutingControlPropagation);
+                control.visible_at = Some(ctx.now.plus_ms(delay));
                 ctx.log.push(WorldEvent {
                     at: ctx.now,
                     kind: "arc.control",

@@ -118,6 +118,7 @@ fn put_cluster(world: &mut World, safety_rule: bool) {
             cluster_arn: CLUSTER_ARN.to_owned(),
             state,
             changed_at: None,
+            visible_at: None,
         });
     }
     if safety_rule {

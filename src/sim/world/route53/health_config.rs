@@ -306,7 +306,9 @@ impl Route53 {
         let id = id.map_or_else(|| super::health::draw_uuid(ctx.rng), str::to_owned);
         let check = HealthCheck::new(&id, caller_reference, config.clone(), ctx);
         self.checks.insert(id, check.clone());
-        self.start_metrics(ctx.now);
+        self.metrics_due
+            .get_or_insert(ctx.now.plus_ms(super::health::METRICS_EVERY_MS));
+        self.review_due = Some(ctx.now);
         Ok(check)
     }
 
@@ -349,7 +351,9 @@ impl Route53 {
             .get_mut(id)
             .ok_or_else(|| no_such_health_check(id))?;
         check.reconfigure(config, ctx);
-        Ok(check.clone())
+        let check = check.clone();
+        self.review_due = Some(ctx.now);
+        Ok(check)
     }
 
     /// `GetHealthCheck`.
