@@ -9,13 +9,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent,
+pub use super::route53::Effect;
+use super::{
+    ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent,
     route53::{
         delays::{Delay, draw},
         fixture,
     },
 };
-pub use super::route53::Effect;
 use crate::domain::id::Region;
 
 /// Mutating calls per second and endpoint [ARCDG quotas].
@@ -288,7 +289,8 @@ impl Arc {
         after: &BTreeMap<&str, ControlState>,
         overrides: &[String],
     ) -> Result<(), ArcFault> {
-        let touched = |r: &&AssertionRule| r.asserted.iter().any(|a| after.contains_key(a.as_str()));
+        let touched =
+            |r: &&AssertionRule| r.asserted.iter().any(|a| after.contains_key(a.as_str()));
         let in_force = |r: &&AssertionRule| !overrides.contains(&r.arn);
         for rule in self.rules.values().filter(touched).filter(in_force) {
             let conflict = |message: String| ArcFault {
@@ -324,7 +326,9 @@ impl Arc {
         if planes.reach(Plane::ArcCluster, endpoint) == Reach::Up {
             Ok(())
         } else {
-            Err(unavailable(format!("the endpoint in {endpoint} is unavailable")))
+            Err(unavailable(format!(
+                "the endpoint in {endpoint} is unavailable"
+            )))
         }
     }
 
@@ -336,7 +340,9 @@ impl Arc {
         if QUORUM <= up {
             Ok(())
         } else {
-            Err(unavailable(format!("only {up} endpoints of the cluster are up")))
+            Err(unavailable(format!(
+                "only {up} endpoints of the cluster are up"
+            )))
         }
     }
 
@@ -362,7 +368,11 @@ fn not_found(arn: &str) -> ArcFault {
         _ => "ControlPanel",
     };
     ArcFault {
-        fault: fault(404, "ResourceNotFoundException", format!("{arn} was not found")),
+        fault: fault(
+            404,
+            "ResourceNotFoundException",
+            format!("{arn} was not found"),
+        ),
         resource: Some((arn.to_owned(), kind)),
     }
 }

@@ -200,7 +200,11 @@ impl Route53 {
                     serve(&mut zone.served, change);
                 }
             }
-            super::event(ctx, "route53.insync", format!("{zone_id}: change {id} is INSYNC"));
+            super::event(
+                ctx,
+                "route53.insync",
+                format!("{zone_id}: change {id} is INSYNC"),
+            );
         }
     }
 
@@ -255,7 +259,11 @@ fn check_size(batch: &ChangeBatch) -> Result<(), ApiFault> {
     }
     let (mut records, mut chars) = (0, 0);
     for change in &batch.changes {
-        let factor = if change.action == Action::Upsert { 2 } else { 1 };
+        let factor = if change.action == Action::Upsert {
+            2
+        } else {
+            1
+        };
         records += factor * change.record_set.values.len();
         chars += factor
             * change
@@ -390,7 +398,8 @@ fn bad_group(zone: &Zone, sets: &RecordSets, name: &DnsName, rtype: RrType) -> V
         ));
     }
     for role in [FailoverRole::Primary, FailoverRole::Secondary] {
-        let of_role = |s: &&&RecordSet| matches!(s.routing, Routing::Failover { role: r, .. } if r == role);
+        let of_role =
+            |s: &&&RecordSet| matches!(s.routing, Routing::Failover { role: r, .. } if r == role);
         if 1 < group.iter().filter(of_role).count() {
             messages.push(format!(
                 "Failover conflict: more than one {} resource record set with name {name} and type {}",

@@ -89,8 +89,18 @@ pub fn payments_traffic(world: &mut World, choice: &PaymentsTraffic) {
     let name = |s: &str| s.parse().unwrap_or_else(|e| unreachable!("{e}"));
     let mut zone = Zone::new(ZONE_ID, name(ZONE_NAME), choice.private_zone);
     for (identifier, role, address, check) in [
-        ("us-east-1", FailoverRole::Primary, PRIMARY_ADDRESS, primary_check),
-        ("us-west-2", FailoverRole::Secondary, SECONDARY_ADDRESS, secondary_check),
+        (
+            "us-east-1",
+            FailoverRole::Primary,
+            PRIMARY_ADDRESS,
+            primary_check,
+        ),
+        (
+            "us-west-2",
+            FailoverRole::Secondary,
+            SECONDARY_ADDRESS,
+            secondary_check,
+        ),
     ] {
         zone.seed(RecordSet {
             routing: Routing::Failover {
@@ -181,5 +191,12 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
 
 /// The five Regions whose endpoints a cluster has [ARCDG].
 pub fn cluster_regions() -> [crate::domain::id::Region; 5] {
-    ["us-east-1", "us-west-2", "eu-west-1", "ap-northeast-1", "ap-southeast-2"].map(region)
+    [
+        "us-east-1",
+        "us-west-2",
+        "eu-west-1",
+        "ap-northeast-1",
+        "ap-southeast-2",
+    ]
+    .map(region)
 }

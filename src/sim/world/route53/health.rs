@@ -186,9 +186,7 @@ impl HealthCheck {
             region,
             // TEST-NET-3: no real checker's address.
             address: Ipv4Addr::new(203, 0, 113, last),
-            due: ctx
-                .now
-                .plus_ms(ctx.rng.random_range(0..self.interval_ms())),
+            due: ctx.now.plus_ms(ctx.rng.random_range(0..self.interval_ms())),
             waiting_since: None,
             healthy: true,
             contradictions: 0,
@@ -252,13 +250,18 @@ impl Checker {
 fn describe(check_type: CheckType, timed_out: bool, status: Option<EndpointStatus>) -> String {
     let http = check_type != CheckType::Tcp;
     match status {
-        _ if timed_out => "Failure: Connection timed out. The endpoint or the internet connection is down, or \
+        _ if timed_out => {
+            "Failure: Connection timed out. The endpoint or the internet connection is down, or \
                            requests are being blocked by your firewall."
-            .to_owned(),
+                .to_owned()
+        }
         None => "Failure: DNS resolution failed: the domain name could not be resolved.".to_owned(),
         Some(EndpointStatus::Healthy) if http => "Success: HTTP Status Code 200, OK".to_owned(),
         Some(EndpointStatus::Healthy) => "Success: TCP connection established".to_owned(),
-        Some(_) if http => "Failure: HTTP Status Code 503, Service Unavailable. Resolved IP: see the check".to_owned(),
+        Some(_) if http => {
+            "Failure: HTTP Status Code 503, Service Unavailable. Resolved IP: see the check"
+                .to_owned()
+        }
         Some(_) => "Failure: Connection refused".to_owned(),
     }
 }
@@ -312,15 +315,24 @@ impl Route53 {
         id: &str,
     ) -> Result<Vec<Observation>, ApiFault> {
         self.admit(now)?;
-        let check = self.checks.get(id).ok_or_else(|| no_such_health_check(id))?;
+        let check = self
+            .checks
+            .get(id)
+            .ok_or_else(|| no_such_health_check(id))?;
         match check.config.check_type {
             CheckType::Calculated => Err(invalid_input(
                 "Invalid parameter : the status of a CALCULATED health check cannot be read",
             )),
-            CheckType::CloudwatchMetric | CheckType::RecoveryControl => {
-                Ok(check.looked_at.map(|at| single(check, at)).into_iter().collect())
-            }
-            _ => Ok(check.checkers.iter().filter_map(|c| c.seen.clone()).collect()),
+            CheckType::CloudwatchMetric | CheckType::RecoveryControl => Ok(check
+                .looked_at
+                .map(|at| single(check, at))
+                .into_iter()
+                .collect()),
+            _ => Ok(check
+                .checkers
+                .iter()
+                .filter_map(|c| c.seen.clone())
+                .collect()),
         }
     }
 
@@ -380,13 +392,21 @@ impl Route53 {
             if let Some((_, healthy)) = check.flip.take_if(|(at, _)| *at <= ctx.now) {
                 check.served_healthy = healthy;
                 let word = if healthy { "healthy" } else { "unhealthy" };
-                super::event(ctx, "route53.health", format!("health check {id} is {word} in DNS"));
+                super::event(
+                    ctx,
+                    "route53.health",
+                    format!("health check {id} is {word} in DNS"),
+                );
             }
-            let heading = check.flip.map_or(check.served_healthy, |(_, healthy)| healthy);
+            let heading = check
+                .flip
+                .map_or(check.served_healthy, |(_, healthy)| healthy);
             if found == check.served_healthy {
                 check.flip = None;
             } else if found != heading || check.flip.is_none() {
-                let at = ctx.now.plus_ms(draw(ctx.rng, Delay::HealthStatusPropagation));
+                let at = ctx
+                    .now
+                    .plus_ms(draw(ctx.rng, Delay::HealthStatusPropagation));
                 check.flip = Some((at, found));
             }
         }
@@ -421,7 +441,11 @@ impl Route53 {
 }
 
 fn single(check: &HealthCheck, checked_at: SimTime) -> Observation {
-    let word = if check.found_healthy { "Success" } else { "Failure" };
+    let word = if check.found_healthy {
+        "Success"
+    } else {
+        "Failure"
+    };
     Observation {
         region: region(CHECKER_REGIONS[0]),
         checker: Ipv4Addr::new(203, 0, 113, 1),

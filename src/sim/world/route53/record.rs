@@ -212,7 +212,12 @@ mod tests {
 
     #[test]
     fn names_sort_by_labels_from_the_root() {
-        let mut names = [name("b.a.com"), name("a.com"), name("a.b.com"), name("z.a.com")];
+        let mut names = [
+            name("b.a.com"),
+            name("a.com"),
+            name("a.b.com"),
+            name("z.a.com"),
+        ];
         names.sort();
         assert_eq!(
             names.map(|n| n.to_string()),
