@@ -193,6 +193,17 @@ impl Aurora {
         self.record_cluster_event(&operation.from, 183, message, ctx);
     }
 
+    /// A switchover whose ends cannot talk gives up earlier: so much after it was first seen.
+    fn shorten_wait(&mut self, global: &str, operation: &Operation, ctx: &mut Context<'_>) {
+        if self.is_linked(operation, ctx) {
+            return;
+        }
+        let limit = ctx.now.plus_ms(self.draw(ctx, Name::SwitchoverLinkLimit));
+        self.with_operation(global, |operation| {
+            operation.sync_until = operation.sync_until.min(limit);
+        });
+    }
+
     fn is_linked(&self, operation: &Operation, ctx: &Context<'_>) -> bool {
         [&operation.from, &operation.to].iter().all(|arn| {
             self.clusters
@@ -211,6 +222,7 @@ impl Aurora {
                 target.lag.setting != super::replication::LagSetting::StandsStill
             });
         if !flows {
+            self.shorten_wait(global, operation, ctx);
             return self.continue_operation(global, operation.generation, SYNC_POLL_MS, ctx);
         }
         self.set_writable(&operation.from, false);
@@ -226,6 +238,7 @@ impl Aurora {
             if ctx.now >= operation.sync_until {
                 return self.fail_operation(global, operation, ctx);
             }
+            self.shorten_wait(global, operation, ctx);
             return self.continue_operation(global, operation.generation, DRAIN_POLL_MS, ctx);
         }
         let text = |id: &str, region: &_| {
