@@ -45,6 +45,8 @@ pub struct Operation {
     pub(super) generation: u64,
     /// When a switchover gives up waiting.
     pub(super) sync_until: SimTime,
+    /// Whether that was brought forward because an end was lost.
+    pub(super) link_was_lost: bool,
     /// Whether this operation made the old writer read-only.
     pub(super) fenced: bool,
 }
@@ -107,6 +109,7 @@ impl Aurora {
                 stage: Stage::Pending,
                 generation,
                 sync_until: ctx.now.plus_ms(limit),
+                link_was_lost: false,
                 fenced: false,
             });
         }

@@ -244,7 +244,7 @@ fn a_switchover_whose_primary_is_lost_gives_way_to_a_failover() {
     let busy = fail_over(&mut world).map_err(|fault| fault.code);
     assert_eq!(busy, Err("InvalidGlobalClusterStateFault"));
     run(&mut world, 140);
-    assert_eq!(event_ids(&world, &west()).last(), Some(&187));
+    assert_eq!(event_ids(&world, &west()).last(), Some(&187), "{:#?}", world.log);
     fail_over(&mut world).expect("accepted");
     run(&mut world, 250);
     assert_eq!(membership(&world, USW2), Membership::Writer);
