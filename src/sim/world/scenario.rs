@@ -1,0 +1,114 @@
+//! Builds the worlds that tests, the demo and rehearsals start from.
+//!
+//! It only puts parts together: how each behaves, and what breaks, is elsewhere.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    SimTime, World,
+    aurora::{ClusterSpec, GlobalClusterSpec},
+    clients::Endpoint,
+};
+use crate::domain::id::Region;
+
+/// One Region's part of a topology.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub region: Region,
+    /// Identifier of the Aurora cluster.
+    pub cluster: String,
+    /// Database instances; 0 makes a headless secondary.
+    pub instances: usize,
+    /// Where the application's servers answer.
+    pub address: Ipv4Addr,
+}
+
+/// Names and sizes of an application in two Regions.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// The application, and the global cluster's identifier.
+    pub application: String,
+    pub account: String,
+    /// What clients ask DNS for.
+    pub public_name: String,
+    pub engine: String,
+    pub engine_version: String,
+    pub primary: Site,
+    pub standby: Site,
+    /// Clients outside both Regions.
+    pub clients: usize,
+}
+
+impl Topology {
+    /// The standard topology of the demo and the tests: `payments`, us-east-1 to us-west-2.
+    pub fn payments() -> Self {
+        let site = |region: &str, cluster: &str, address| Site {
+            region: region.parse().expect("a literal Region"),
+            cluster: cluster.to_owned(),
+            instances: 2,
+            address,
+        };
+        Self {
+            application: "payments".to_owned(),
+            account: "123456789012".to_owned(),
+            public_name: "app.payments.example.com".to_owned(),
+            engine: "aurora-postgresql".to_owned(),
+            engine_version: "14.9".to_owned(),
+            primary: site("us-east-1", "payments-use1", Ipv4Addr::new(127, 0, 11, 1)),
+            standby: site("us-west-2", "payments-usw2", Ipv4Addr::new(127, 0, 12, 1)),
+            clients: 4,
+        }
+    }
+
+    /// ARN of the Aurora cluster of `site`.
+    pub fn cluster_arn(&self, site: &Site) -> String {
+        format!(
+            "arn:aws:rds:{}:{}:cluster:{}",
+            site.region, self.account, site.cluster
+        )
+    }
+}
+
+/// The world of `topology` at `start`, everything up and in step.
+pub fn two_regions(seed: u64, start: SimTime, topology: &Topology) -> World {
+    let mut world = World::new(seed, start);
+    add_database(&mut world, topology);
+    add_servers(&mut world, topology);
+    // Hosted zone, failover records, health checks, routing controls and topics of the other parts go here,
+    // before the clients, who ask DNS at once.
+    world.clients.start(
+        topology.clients,
+        &topology.public_name,
+        &topology.application,
+        start,
+    );
+    world
+}
+
+fn add_database(world: &mut World, topology: &Topology) {
+    let member = |site: &Site| ClusterSpec {
+        id: site.cluster.clone(),
+        region: site.region.clone(),
+        instances: site.instances,
+        instance_class: "db.r6g.large".to_owned(),
+    };
+    let spec = GlobalClusterSpec {
+        id: topology.application.clone(),
+        account: topology.account.clone(),
+        engine: topology.engine.clone(),
+        engine_version: topology.engine_version.clone(),
+        members: vec![member(&topology.primary), member(&topology.standby)],
+    };
+    world.with_aurora(|aurora, ctx| aurora.add_global_cluster(spec, ctx));
+}
+
+fn add_servers(world: &mut World, topology: &Topology) {
+    for site in [&topology.primary, &topology.standby] {
+        world.endpoints.add(Endpoint {
+            name: format!("{}-{}", topology.application, site.region),
+            region: site.region.clone(),
+            address: site.address,
+            db_cluster: topology.cluster_arn(site),
+        });
+    }
+}
