@@ -16,7 +16,7 @@ use rand::RngExt as _;
 pub use alarms::{Alarm, AlarmSpec, AlarmState, Comparison, TreatMissing};
 pub use read::{Bucket, MetricQuery, QueryResult, Statistic};
 
-use super::{ApiFault, Context, Planes, Reach, SimTime, WorldEvent, planes::Plane};
+use super::{ApiFault, Context, Planes, Reach, SimTime, World, WorldEvent, planes::Plane, timings};
 use crate::domain::id::Region;
 
 /// Datapoints kept per metric; the oldest go first. 15 days of minutes, as CloudWatch keeps. [bc:cloudwatch]
@@ -133,8 +133,11 @@ pub struct DelayMs {
 /// Knobs of the model; a scenario sets them.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// Delay of what AWS publishes itself. RDS metrics have no published bound: 1 to 3 minutes [INF].
-    pub aws: DelayMs,
+    /// Delay of what AWS publishes itself; where absent, that of `timings.toml` (no published bound: 1 to 3
+    /// minutes [INF]).
+    pub aws: Option<DelayMs>,
+    /// Which numbers of `timings.toml` are drawn from.
+    pub variant: timings::Variant,
     /// Delay of `PutMetricData` [INF].
     pub put: DelayMs,
     /// How long a new custom metric stays out of `ListMetrics`: up to 15 minutes. [CWUG]
@@ -145,10 +148,8 @@ pub struct Publication {
 impl Default for Publication {
     fn default() -> Self {
         Self {
-            aws: DelayMs {
-                min: 60_000,
-                max: 180_000,
-            },
+            aws: None,
+            variant: timings::Variant::Typical,
             put: DelayMs {
                 min: 500,
                 max: 3_000,
@@ -221,7 +222,13 @@ impl CloudWatch {
         value: f64,
         ctx: &mut Context<'_>,
     ) {
-        let delay = draw(self.publication.aws, ctx);
+        let delay = match self.publication.aws {
+            Some(delay) => draw(delay, ctx),
+            None => {
+                let name = timings::Name::CloudwatchPublication;
+                timings::draw_of(ctx.rng, name, self.publication.variant)
+            }
+        };
         let key = MetricKey::new(namespace, metric, dimensions.iter().copied());
         let unit = unit_of(namespace, metric).map(str::to_owned);
         self.accept(region, key, unit, Point::of(at, value), delay, ctx);
@@ -386,6 +393,22 @@ impl CloudWatch {
             .filter(|key| metric.is_none_or(|m| m == key.name))
             .filter(|key| dimensions.iter().all(|(n, v)| has(key, n, v.as_deref())))
             .collect()
+    }
+}
+
+impl World {
+    /// Calls CloudWatch as it is now, as an API request does.
+    pub fn with_cloudwatch<R>(
+        &mut self,
+        call: impl FnOnce(&mut CloudWatch, &mut Context<'_>) -> R,
+    ) -> R {
+        let mut ctx = Context {
+            now: self.now,
+            rng: &mut self.rng,
+            planes: &self.planes,
+            log: &mut self.log,
+        };
+        call(&mut self.cloudwatch, &mut ctx)
     }
 }
 

@@ -6,28 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::{
     Context, SimTime, arc::Arc, clients::Endpoints, cloudwatch::CloudWatch, route53::Route53,
-    sns::Sns,
 };
-use crate::domain::id::Region;
-
-impl CloudWatch {
-    #[expect(clippy::too_many_arguments, reason = "the agreed signature")]
-    pub fn record(
-        &mut self,
-        _region: &Region,
-        _namespace: &str,
-        _metric: &str,
-        _dimensions: &[(&str, &str)],
-        _at: SimTime,
-        _value: f64,
-        _ctx: &mut Context<'_>,
-    ) {
-    }
-    pub fn next_due(&self) -> Option<SimTime> {
-        None
-    }
-    pub fn run_due(&mut self, _ctx: &mut Context<'_>) {}
-}
 
 impl Route53 {
     pub fn next_due(&self) -> Option<SimTime> {
@@ -37,13 +16,6 @@ impl Route53 {
 }
 
 impl Arc {
-    pub fn next_due(&self) -> Option<SimTime> {
-        None
-    }
-    pub fn run_due(&mut self, _ctx: &mut Context<'_>) {}
-}
-
-impl Sns {
     pub fn next_due(&self) -> Option<SimTime> {
         None
     }

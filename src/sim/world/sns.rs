@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApiFault, Context, SimTime};
+use super::{ApiFault, Context, SimTime, World};
 use crate::domain::id::Region;
 
 /// The account that owns everything in the simulated AWS.
@@ -237,6 +237,19 @@ impl Sns {
             attributes: publication.attributes,
         });
         message_id
+    }
+}
+
+impl World {
+    /// Calls SNS as it is now, as an API request does.
+    pub fn with_sns<R>(&mut self, call: impl FnOnce(&mut Sns, &mut Context<'_>) -> R) -> R {
+        let mut ctx = Context {
+            now: self.now,
+            rng: &mut self.rng,
+            planes: &self.planes,
+            log: &mut self.log,
+        };
+        call(&mut self.sns, &mut ctx)
     }
 }
 

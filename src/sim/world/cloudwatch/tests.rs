@@ -14,8 +14,13 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        let mut cloudwatch = CloudWatch::default();
+        cloudwatch.publication.aws = Some(DelayMs {
+            min: 60_000,
+            max: 180_000,
+        });
         Self {
-            cloudwatch: CloudWatch::default(),
+            cloudwatch,
             rng: ChaCha12Rng::seed_from_u64(7),
             planes: Planes::default(),
             log: Vec::new(),
@@ -208,7 +213,7 @@ fn what_missing_data_mean_follows_the_documented_table() {
     use TreatMissing::{Breaching, Ignore, Missing, NotBreaching};
     let evaluate = |values: &[f64], treat| {
         let mut f = Fixture::new();
-        f.cloudwatch.publication.aws = DelayMs { min: 0, max: 0 };
+        f.cloudwatch.publication.aws = Some(DelayMs { min: 0, max: 0 });
         for value in values {
             f.lag(*value);
             f.advance(60_000);
