@@ -357,11 +357,15 @@ fn http_date(at: SimTime) -> String {
 fn dispatch(world: &mut World, call: &Call) -> MockResponse {
     let (region, operation) = (&call.region, call.operation.as_str());
     match call.service.as_str() {
-        "rds" => rds::handle(world, region, operation, &params(&call.body)),
+        "rds" => rds::handle(world, region, &params(&call.body)),
         "sns" => sns::handle(world, region, operation, &params(&call.body)),
         "monitoring" => cloudwatch::handle(world, region, operation, (call.protocol, &call.body)),
-        "route53" => route53::handle(world, call),
-        "route53-recovery-cluster" => arc::handle(world, region, operation, &call.body),
+        "route53" => {
+            route53::handle(world, call.method.as_str(), &call.path, &call.query, &call.body)
+        }
+        "route53-recovery-cluster" => {
+            arc::handle(world, region, &format!("ToggleCustomerAPI.{operation}"), &call.body)
+        }
         other => call.fault(&super::not_simulated(other, operation)),
     }
 }

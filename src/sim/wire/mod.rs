@@ -25,7 +25,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use faults::{Barrier, Barriers, Fault, Faults, Point, Target};
@@ -169,7 +172,9 @@ pub async fn start(options: Options) -> io::Result<Running> {
     let endpoints = endpoints::bind(&world, options.endpoints_port).await?;
     let endpoints_port = endpoints.port();
     tasks.spawn(endpoints.serve(world.clone(), shutdown.clone()));
-    let dns_addr = dns::start(options.dns, world.clone(), shutdown.clone(), &mut tasks).await?;
+    let (udp, tcp) = bind_dns(options.dns).await?;
+    let dns_addr = udp.local_addr()?;
+    tasks.spawn(serve_dns((udp, tcp), world.clone(), shutdown.clone()));
     let server = http::Server {
         world: world.clone(),
         faults: Faults::default(),
@@ -198,6 +203,32 @@ pub async fn start(options: Options) -> io::Result<Running> {
         shutdown,
         tasks,
     })
+}
+
+/// UDP and TCP on one port; a port that is free for one may be taken for the other, so port 0 tries again.
+async fn bind_dns(at: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    const ATTEMPTS: u32 = 20;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let udp = UdpSocket::bind(at).await?;
+        match TcpListener::bind(udp.local_addr()?).await {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if at.port() != 0 || attempt == ATTEMPTS => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn serve_dns(
+    (udp, tcp): (UdpSocket, TcpListener),
+    world: SharedWorld,
+    shutdown: CancellationToken,
+) {
+    let served = shutdown.run_until_cancelled(dns::serve(udp, tcp, world));
+    if let Some(Err(error)) = served.await {
+        tracing::error!(%error, "the simulated name server has ended");
+    }
 }
 
 /// Serves only the AWS APIs of `world` on `listener`, until `shutdown`.

@@ -10,7 +10,6 @@ pub mod arc;
 pub mod aurora;
 pub mod clients;
 pub mod cloudwatch;
-mod placeholders;
 pub mod planes;
 pub mod route53;
 pub mod scenario;
@@ -158,8 +157,23 @@ impl World {
             self.cloudwatch.run_due(&mut ctx);
         }
         if is_due(self.route53.next_due()) {
-            self.route53
-                .run_due(&mut ctx, &self.endpoints, &self.arc, &self.cloudwatch);
+            let endpoints = |address| self.endpoints.endpoint_status(address, ctx.planes).into();
+            let metrics =
+                self.route53
+                    .run_due(&mut ctx, &endpoints, &self.cloudwatch, &self.arc);
+            for metric in metrics {
+                let dimensions = [("HealthCheckId", metric.health_check_id.as_str())];
+                let (home, namespace) = (route53::home(), "AWS/Route53");
+                self.cloudwatch.record(
+                    &home,
+                    namespace,
+                    metric.metric,
+                    &dimensions,
+                    now,
+                    metric.value,
+                    &mut ctx,
+                );
+            }
         }
         if is_due(self.sns.next_due()) {
             self.sns.run_due(&mut ctx);

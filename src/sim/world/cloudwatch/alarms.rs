@@ -3,7 +3,10 @@
 use super::{CloudWatch, MetricKey, Statistic, event, ingests, invalid};
 use crate::{
     domain::id::Region,
-    sim::world::{ApiFault, Context, SimTime},
+    sim::world::{
+        ApiFault, Context, SimTime,
+        route53::health::{AlarmIdentifier, MetricStream, StreamState},
+    },
 };
 
 /// How many periods an alarm looks back beyond its evaluation periods. CloudWatch says only that it retrieves
@@ -313,6 +316,21 @@ impl CloudWatch {
                 let text = format!("{} {}: {}", key.0, key.1, next.as_str());
                 ctx.log.push(event(ctx.now, "cloudwatch.alarm", text));
             }
+        }
+    }
+}
+
+impl MetricStream for CloudWatch {
+    /// The alarm's data judged afresh: `SetAlarmState` does not count here. Data that are missing and ignored
+    /// leave the alarm's own state.
+    fn latest(&self, region: &Region, alarm: &AlarmIdentifier, now: SimTime) -> StreamState {
+        let Some(alarm) = self.alarm(region, &alarm.name) else {
+            return StreamState::Insufficient;
+        };
+        match self.evaluate(region, &alarm.spec, alarm.state, now) {
+            AlarmState::Ok => StreamState::Ok,
+            AlarmState::Alarm => StreamState::Alarm,
+            AlarmState::InsufficientData => StreamState::Insufficient,
         }
     }
 }
