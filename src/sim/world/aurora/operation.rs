@@ -50,6 +50,11 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// `FailoverState.IsDataLossAllowed`.
+    pub fn allows_data_loss(&self) -> bool {
+        self.kind == OperationKind::Failover
+    }
+
     /// `FailoverState.Status`. `switching-over` is documented though absent from the enumeration [bc:rds].
     pub fn state(&self) -> &'static str {
         match (self.stage, self.kind) {
