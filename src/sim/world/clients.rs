@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Context, Plane, Planes, Reach, SimTime, aurora::Aurora, placeholders::Resolver, rfc3339,
-    route53::Route53,
+    Context, Plane, Planes, Reach, SimTime, aurora::Aurora, rfc3339,
+    route53::{Route53, resolver::Resolver},
 };
 use crate::domain::id::Region;
 

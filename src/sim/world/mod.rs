@@ -10,7 +10,6 @@ pub mod arc;
 pub mod aurora;
 pub mod clients;
 pub mod cloudwatch;
-mod placeholders;
 pub mod planes;
 pub mod route53;
 pub mod scenario;
@@ -158,8 +157,13 @@ impl World {
             self.cloudwatch.run_due(&mut ctx);
         }
         if is_due(self.route53.next_due()) {
-            self.route53
-                .run_due(&mut ctx, &self.endpoints, &self.arc, &self.cloudwatch);
+            run_route53(
+                &mut self.route53,
+                &self.endpoints,
+                &mut self.cloudwatch,
+                &self.arc,
+                &mut ctx,
+            );
         }
         if is_due(self.sns.next_due()) {
             self.sns.run_due(&mut ctx);
@@ -231,6 +235,30 @@ impl World {
         address: std::net::Ipv4Addr,
     ) -> Option<clients::ApplicationAnswer> {
         self.endpoints.answer(address, &self.aurora, &self.planes)
+    }
+}
+
+/// Route 53 sees the endpoints and the alarms' data, and its own metrics go to CloudWatch of its home. [R53DG]
+fn run_route53(
+    route53: &mut route53::Route53,
+    endpoints: &clients::Endpoints,
+    cloudwatch: &mut cloudwatch::CloudWatch,
+    arc: &arc::Arc,
+    ctx: &mut Context<'_>,
+) {
+    use clients::EndpointStatus as Seen;
+    use route53::health::EndpointStatus;
+    let planes = ctx.planes;
+    let status = |address| match endpoints.endpoint_status(address, planes) {
+        Seen::Healthy => EndpointStatus::Healthy,
+        Seen::Unhealthy => EndpointStatus::Unhealthy,
+        Seen::NoAnswer => EndpointStatus::NoAnswer,
+    };
+    for metric in route53.run_due(ctx, &status, cloudwatch, arc) {
+        let dimensions = [("HealthCheckId", metric.health_check_id.as_str())];
+        let (home, at) = (route53::home(), ctx.now);
+        let (name, value) = (metric.metric, metric.value);
+        cloudwatch.record(&home, "AWS/Route53", name, &dimensions, at, value, ctx);
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     SimTime, World,
     aurora::{ClusterSpec, GlobalClusterSpec},
     clients::Endpoint,
+    route53::fixture::{PaymentsTraffic, payments_traffic},
 };
 use crate::domain::id::Region;
 
@@ -51,7 +52,7 @@ impl Topology {
         Self {
             application: "payments".to_owned(),
             account: "123456789012".to_owned(),
-            public_name: "app.payments.example.com".to_owned(),
+            public_name: "api.payments.example.com".to_owned(),
             engine: "aurora-postgresql".to_owned(),
             engine_version: "14.9".to_owned(),
             primary: site("us-east-1", "payments-use1", Ipv4Addr::new(127, 0, 11, 1)),
@@ -70,12 +71,31 @@ impl Topology {
 }
 
 /// The world of `topology` at `start`, everything up and in step.
+///
+/// It has no DNS: `traffic` of [`payments`] puts it there, or clients are pinned.
 pub fn two_regions(seed: u64, start: SimTime, topology: &Topology) -> World {
+    build(seed, start, topology, |_| ())
+}
+
+/// The payments application whole: databases, servers, topics, DNS with the failover of `traffic`, clients.
+pub fn payments(seed: u64, start: SimTime, traffic: &PaymentsTraffic) -> World {
+    build(seed, start, &Topology::payments(), |world| {
+        payments_traffic(world, traffic);
+    })
+}
+
+fn build(
+    seed: u64,
+    start: SimTime,
+    topology: &Topology,
+    traffic: impl FnOnce(&mut World),
+) -> World {
     let mut world = World::new(seed, start);
     add_database(&mut world, topology);
     add_servers(&mut world, topology);
-    // Hosted zone, failover records, health checks, routing controls and topics of the other parts go here,
-    // before the clients, who ask DNS at once.
+    add_topics(&mut world, topology);
+    // Before the clients, who ask DNS at once.
+    traffic(&mut world);
     world.clients.start(
         topology.clients,
         &topology.public_name,
@@ -100,6 +120,16 @@ fn add_database(world: &mut World, topology: &Topology) {
         members: vec![member(&topology.primary), member(&topology.standby)],
     };
     world.with_aurora(|aurora, ctx| aurora.add_global_cluster(spec, ctx));
+}
+
+/// One topic per Region, of the same name: a notification goes to both. [bc:sns.Publish]
+fn add_topics(world: &mut World, topology: &Topology) {
+    let name = format!("{}-alerts", topology.application);
+    for site in [&topology.primary, &topology.standby] {
+        let now = world.now;
+        let created = world.sns.create_topic(&site.region, &name, now);
+        created.expect("the topology's names are plain");
+    }
 }
 
 fn add_servers(world: &mut World, topology: &Topology) {
