@@ -198,11 +198,12 @@ impl Aurora {
 
     /// A switchover whose ends cannot talk gives up earlier: so much after it was first seen.
     fn shorten_wait(&mut self, global: &str, operation: &Operation, ctx: &mut Context<'_>) {
-        if self.is_linked(operation, ctx) {
+        if operation.link_was_lost || self.is_linked(operation, ctx) {
             return;
         }
         let limit = ctx.now.plus_ms(self.draw(ctx, Name::SwitchoverLinkLimit));
         self.with_operation(global, |operation| {
+            operation.link_was_lost = true;
             operation.sync_until = operation.sync_until.min(limit);
         });
     }
