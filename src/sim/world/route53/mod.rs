@@ -182,7 +182,8 @@ impl Route53 {
     }
 }
 
-fn home() -> Region {
+/// The Region of the control plane and of Route 53's metrics [WP].
+pub(super) fn home() -> Region {
     health::region("us-east-1")
 }
 
