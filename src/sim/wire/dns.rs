@@ -334,7 +334,8 @@ mod tests {
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = tcp.local_addr().expect("an address");
         let udp = UdpSocket::bind(address).await.expect("the same port");
-        tokio::spawn(serve(udp, tcp, SharedWorld::new(world())));
+        let clock: crate::sim::wire::Clock = Arc::new(|| SimTime(1_700_000_000_000));
+        tokio::spawn(serve(udp, tcp, SharedWorld::new(world(), clock)));
         let port = |mut connection: ConnectionConfig| {
             connection.port = address.port();
             connection

@@ -12,10 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub use super::route53::Effect;
 use super::{
     ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent,
-    route53::{
-        delays::{Delay, draw},
-        fixture,
-    },
+    route53::fixture,
+    timings::{self, Name},
 };
 use crate::domain::id::Region;
 
@@ -271,7 +269,7 @@ impl Arc {
             if control.state != *state {
                 control.state = *state;
                 control.changed_at = Some(ctx.now);
-                let delay = draw(ctx.rng, Delay::RoutingControlPropagation);
+                let delay = timings::draw(ctx.rng, Name::RoutingControlPropagation);
                 control.visible_at = Some(ctx.now.plus_ms(delay));
                 ctx.log.push(WorldEvent {
                     at: ctx.now,

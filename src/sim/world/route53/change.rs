@@ -5,14 +5,21 @@
 
 use std::collections::BTreeSet;
 
+use rand::RngExt as _;
+
 use super::{
     Route53,
-    delays::{Delay, draw},
     record::{DnsName, FailoverRole, RecordSet, Routing, RrType},
     zone::{RecordSets, Zone},
 };
-use crate::sim::world::{ApiFault, Context, SimTime};
+use crate::sim::world::{
+    ApiFault, Context, SimTime,
+    timings::{self, Name},
+};
 
+/// Milliseconds during which another change of the same zone gets `PriorRequestNotComplete` [INF: the API
+/// documents the error, not the window; accepted changes may well overlap while PENDING].
+pub const PROCESSING_MS: std::ops::RangeInclusive<u64> = 50..=400;
 /// `ResourceRecord` elements per request, UPSERT counting twice [R53DG:Quotas].
 pub const BATCH_RECORDS_MAX: usize = 1_000;
 /// Characters in all `Value` elements of a request, UPSERT counting twice [R53DG:Quotas].
@@ -137,9 +144,9 @@ impl Route53 {
         }
         let live = apply_all(zone, &batch.changes).map_err(invalid_change_batch)?;
         let in_sync_at = now
-            .plus_ms(draw(ctx.rng, Delay::DnsChangeInsync))
+            .plus_ms(timings::draw(ctx.rng, Name::DnsChangeInsync))
             .max(zone.in_sync_at);
-        let busy_until = now.plus_ms(draw(ctx.rng, Delay::ChangeProcessing));
+        let busy_until = now.plus_ms(ctx.rng.random_range(PROCESSING_MS));
         let info = ChangeInfo {
             id: self.draw_id(ctx.rng, 'C'),
             status: ChangeStatus::Pending,

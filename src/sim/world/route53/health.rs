@@ -14,13 +14,15 @@ use rand_chacha::ChaCha12Rng;
 use super::{
     Route53,
     change::{fault, invalid_input},
-    delays::{Delay, draw},
     health_config::{CheckType, HealthCheckConfig, InsufficientData},
     record::RrType,
 };
 use crate::{
     domain::id::Region,
-    sim::world::{ApiFault, Context, Plane, Planes, Reach, SimTime, arc},
+    sim::world::{
+        ApiFault, Context, Plane, Planes, Reach, SimTime, arc,
+        timings::{self, Name},
+    },
 };
 
 /// `HealthCheckRegion` [bc].
@@ -406,7 +408,7 @@ impl Route53 {
             } else if found != heading || check.flip.is_none() {
                 let at = ctx
                     .now
-                    .plus_ms(draw(ctx.rng, Delay::HealthStatusPropagation));
+                    .plus_ms(timings::draw(ctx.rng, Name::HealthStatusPropagation));
                 check.flip = Some((at, found));
             }
         }

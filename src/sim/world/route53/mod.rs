@@ -10,7 +10,6 @@
 
 pub mod answer;
 pub mod change;
-pub(in crate::sim::world) mod delays;
 pub mod fixture;
 pub mod health;
 pub mod health_config;
