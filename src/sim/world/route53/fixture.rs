@@ -147,7 +147,7 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
     let http = |address| HealthCheckConfig {
         ip_address: Some(address),
         port: Some(8080),
-        resource_path: Some("/health".to_owned()),
+        resource_path: Some("/healthz".to_owned()),
         request_interval_seconds: choice.request_interval_seconds,
         ..HealthCheckConfig::of(CheckType::Http)
     };

@@ -261,7 +261,7 @@ fn describe(check_type: CheckType, timed_out: bool, status: Option<EndpointStatu
         Some(EndpointStatus::Healthy) if http => "Success: HTTP Status Code 200, OK".to_owned(),
         Some(EndpointStatus::Healthy) => "Success: TCP connection established".to_owned(),
         Some(_) if http => {
-            "Failure: HTTP Status Code 503, Service Unavailable. Resolved IP: see the check"
+            "Failure: HTTP Status Code 503, Service Unavailable."
                 .to_owned()
         }
         Some(_) => "Failure: Connection refused".to_owned(),
