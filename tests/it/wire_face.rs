@@ -73,7 +73,13 @@ impl Aws {
     }
 }
 
-/// Runs a script, and fails with everything that it said.
+/// Runs a script away from the async threads; a failure is this test's own.
+async fn script(mut command: Command) -> Output {
+    let done = tokio::task::spawn_blocking(move || run(&mut command)).await;
+    done.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+}
+
+/// Runs a command, and fails with everything that it said.
 fn run(command: &mut Command) -> Output {
     let output = command
         .output()
@@ -111,8 +117,7 @@ async fn boto3_gets_from_every_operation_what_the_service_models_promise() {
     let mut command = Command::new(venv.join("bin/python"));
     command.arg(scripts().join("conformance.py")).arg(&aws.running.aws_url);
     command.env("PYTHONPATH", scripts()).env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = tokio::task::spawn_blocking(move || run(&mut command));
-    let output = output.await.expect("the script succeeds");
+    let output = script(command).await;
     print!("{}", String::from_utf8_lossy(&output.stdout));
 }
 
@@ -122,8 +127,7 @@ async fn the_aws_command_line_switches_over_fails_over_and_flips_records() {
     let aws = Aws::start("aws command line").await;
     let mut command = Command::new("sh");
     command.arg(scripts().join("aws_cli.sh")).arg(&aws.running.aws_url).arg(venv);
-    let output = tokio::task::spawn_blocking(move || run(&mut command));
-    output.await.expect("the script succeeds");
+    script(command).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,13 +4,14 @@
 set -eu
 url=$1
 venv=$2
-export AWS_ENDPOINT_URL="$url" AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=x AWS_PAGER= AWS_MAX_ATTEMPTS=1
+export AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=x AWS_PAGER= AWS_MAX_ATTEMPTS=1
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
 account=123456789012
 east=arn:aws:rds:us-east-1:$account:cluster:payments-use1
 west=arn:aws:rds:us-west-2:$account:cluster:payments-usw2
 
-aws() { "$venv/bin/aws" --cli-read-timeout 10 --cli-connect-timeout 5 "$@"; }
+# The endpoint is given on every call: an environment that is not read must not lead to the real AWS.
+aws() { "$venv/bin/aws" --endpoint-url "$url" --cli-read-timeout 10 --cli-connect-timeout 5 "$@"; }
 sim() { "$venv/bin/python" - "$url/_sim/$1" "${2-}" <<'P'
 import sys, urllib.request
 data = sys.argv[2].encode() or None
