@@ -283,3 +283,143 @@ fn strings(value: &str) -> Option<Vec<String>> {
     }
     (!out.is_empty()).then_some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    use hickory_proto::{op::Query, rr::RecordType};
+    use hickory_resolver::{
+        Resolver,
+        config::{ConnectionConfig, NameServerConfig, ResolverConfig},
+        net::runtime::TokioRuntimeProvider,
+    };
+
+    use super::*;
+    use crate::sim::world::{
+        SimTime,
+        route53::{
+            fixture::{PaymentsTraffic, RECORD_NAME, ZONE_ID, payments_traffic},
+            record::RecordSet,
+        },
+    };
+
+    fn world() -> World {
+        let mut world = World::new(1, SimTime(1_700_000_000_000));
+        payments_traffic(&mut world, &PaymentsTraffic::default());
+        let mut zone = world.route53.zones()[ZONE_ID].clone();
+        let mut seed = |name: &str, rtype, value: &str| {
+            let name = name.parse().expect("a name");
+            zone.seed(RecordSet::simple(name, rtype, 30, vec![value.to_owned()]));
+        };
+        seed("www.payments.example.com", RrType::CNAME, RECORD_NAME);
+        seed(
+            "txt.payments.example.com",
+            RrType::TXT,
+            "\"one \\\"1\\\"\" \"two\"",
+        );
+        let mut many = RecordSet::simple(
+            "many.payments.example.com".parse().expect("a name"),
+            RrType::A,
+            30,
+            (0..120).map(|i| format!("10.0.0.{i}")).collect(),
+        );
+        many.ttl_seconds = 5;
+        zone.seed(many);
+        world.route53.put_zone(zone);
+        world
+    }
+
+    async fn start() -> (SocketAddr, Resolver<TokioRuntimeProvider>) {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = tcp.local_addr().expect("an address");
+        let udp = UdpSocket::bind(address).await.expect("the same port");
+        let clock: crate::sim::wire::Clock = Arc::new(|| SimTime(1_700_000_000_000));
+        tokio::spawn(serve(udp, tcp, SharedWorld::new(world(), clock)));
+        let port = |mut connection: ConnectionConfig| {
+            connection.port = address.port();
+            connection
+        };
+        let server = NameServerConfig::new(
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            true,
+            vec![port(ConnectionConfig::udp()), port(ConnectionConfig::tcp())],
+        );
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let provider = TokioRuntimeProvider::default();
+        let resolver = Resolver::builder_with_config(config, provider).build();
+        (address, resolver.expect("a resolver"))
+    }
+
+    #[tokio::test]
+    async fn a_real_resolver_reads_addresses_aliases_and_texts() {
+        let (_, resolver) = start().await;
+        let found = resolver
+            .lookup(RECORD_NAME, RecordType::A)
+            .await
+            .expect("found");
+        let record = &found.answers()[0];
+        assert_eq!(record.data, RData::A(A(Ipv4Addr::new(127, 0, 11, 1))));
+        assert_eq!(record.ttl, 60);
+        let found = resolver
+            .lookup("www.payments.example.com.", RecordType::A)
+            .await
+            .expect("found");
+        assert_eq!(
+            found.answers().last().map(|r| r.data.clone()),
+            Some(record.data.clone())
+        );
+        let found = resolver
+            .lookup("txt.payments.example.com.", RecordType::TXT)
+            .await
+            .expect("found");
+        let expected = TXT::new(vec!["one \"1\"".to_owned(), "two".to_owned()]);
+        assert_eq!(found.answers()[0].data, RData::TXT(expected));
+        let found = resolver
+            .lookup("payments.example.com.", RecordType::NS)
+            .await
+            .expect("found");
+        assert_eq!(found.answers().len(), 4);
+        // Too large for UDP: the resolver comes again over TCP.
+        let found = resolver
+            .lookup("many.payments.example.com.", RecordType::A)
+            .await
+            .expect("found");
+        assert_eq!(found.answers().len(), 120);
+    }
+
+    fn ask(name: &str, rtype: RecordType) -> Message {
+        let mut query = Message::query();
+        query.add_query(Query::query(Name::from_str(name).expect("a name"), rtype));
+        let bytes = query.to_vec().expect("encodes");
+        let reply = reply(&world(), View::Public, &bytes, Transport::Udp).expect("a reply");
+        Message::from_vec(&reply).expect("decodes")
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_apart() {
+        let absent = ask("absent.payments.example.com.", RecordType::A);
+        assert_eq!(absent.metadata.response_code, ResponseCode::NXDomain);
+        assert!(absent.metadata.authoritative);
+        assert_eq!(absent.authorities[0].record_type(), RecordType::SOA);
+        let no_data = ask(RECORD_NAME, RecordType::AAAA);
+        assert_eq!(no_data.metadata.response_code, ResponseCode::NoError);
+        assert!(no_data.answers.is_empty() && !no_data.authorities.is_empty());
+        let elsewhere = ask("example.org.", RecordType::A);
+        assert_eq!(elsewhere.metadata.response_code, ResponseCode::Refused);
+        assert!(!elsewhere.metadata.authoritative);
+        let large = ask("many.payments.example.com.", RecordType::A);
+        assert!(large.metadata.truncation);
+    }
+
+    #[test]
+    fn nonsense_gets_a_format_error_and_half_an_id_nothing() {
+        let world = world();
+        let garbage =
+            reply(&world, View::Public, &[1, 2, 3, 4, 5], Transport::Udp).expect("a reply");
+        let garbage = Message::from_vec(&garbage).expect("decodes");
+        assert_eq!(garbage.metadata.response_code, ResponseCode::FormErr);
+        assert_eq!(garbage.metadata.id, 0x0102);
+        assert!(reply(&world, View::Public, &[1], Transport::Udp).is_none());
+    }
+}

@@ -82,12 +82,9 @@ type Outcome = Result<MockResponse, ApiFault>;
 
 fn change_record_sets(world: &mut World, call: &Call, zone: &str) -> Outcome {
     let labels = [("HostedZoneId", zone)];
-    let input = api::deserialize_change_resource_record_sets_request(
-        &call.request,
-        &labels,
-        &call.query,
-    )
-    .map_err(malformed)?;
+    let input =
+        api::deserialize_change_resource_record_sets_request(&call.request, &labels, &call.query)
+            .map_err(malformed)?;
     let batch = convert::change_batch(input.change_batch)?;
     let (route53, mut ctx) = parts(world);
     let info = route53.change_record_sets(&mut ctx, zone, &batch)?;
@@ -100,22 +97,27 @@ fn change_record_sets(world: &mut World, call: &Call, zone: &str) -> Outcome {
 fn get_change(world: &mut World, id: &str) -> Outcome {
     let info = world.route53.get_change(world.now, id)?;
     let change_info = Some(convert::change_info(info));
-    Ok(api::serialize_get_change_response(&api::GetChangeResponse {
-        change_info,
-    }))
+    Ok(api::serialize_get_change_response(
+        &api::GetChangeResponse { change_info },
+    ))
 }
 
 fn list_record_sets(world: &mut World, call: &Call, zone: &str) -> Outcome {
     let labels = [("HostedZoneId", zone)];
-    let input = api::deserialize_list_resource_record_sets_request(
-        &call.request,
-        &labels,
-        &call.query,
-    )
-    .map_err(convert::invalid)?;
+    let input =
+        api::deserialize_list_resource_record_sets_request(&call.request, &labels, &call.query)
+            .map_err(convert::invalid)?;
     let start = StartRecord {
-        name: input.start_record_name.as_deref().map(convert::dns_name).transpose()?,
-        rtype: input.start_record_type.as_deref().map(convert::rr_type).transpose()?,
+        name: input
+            .start_record_name
+            .as_deref()
+            .map(convert::dns_name)
+            .transpose()?,
+        rtype: input
+            .start_record_type
+            .as_deref()
+            .map(convert::rr_type)
+            .transpose()?,
         set_identifier: input.start_record_identifier,
     };
     let max_items = convert::max_items(input.max_items, RECORD_SETS_PER_PAGE_MAX)?;
@@ -130,7 +132,11 @@ fn list_record_sets(world: &mut World, call: &Call, zone: &str) -> Outcome {
         next_record_type: next.map(|k| k.rtype.as_str().to_owned()),
         next_record_identifier: next.and_then(|k| k.set_identifier.clone()),
         resource_record_sets: Some(api::ResourceRecordSets {
-            items: page.items.into_iter().map(convert::record_set_out).collect(),
+            items: page
+                .items
+                .into_iter()
+                .map(convert::record_set_out)
+                .collect(),
         }),
     };
     Ok(api::serialize_list_resource_record_sets_response(&output))
@@ -140,7 +146,9 @@ fn list_zones(world: &mut World, call: &Call) -> Outcome {
     let input = api::deserialize_list_hosted_zones_request(&call.request, &[], &call.query)
         .map_err(convert::invalid)?;
     if input.delegation_set_id.is_some() || input.hosted_zone_type.is_some() {
-        return Err(not_implemented("filters of ListHostedZones are not simulated"));
+        return Err(not_implemented(
+            "filters of ListHostedZones are not simulated",
+        ));
     }
     let max_items = convert::max_items(input.max_items, ZONES_PER_PAGE_MAX)?;
     let marker = input.marker.as_deref();
@@ -160,7 +168,11 @@ fn list_zones(world: &mut World, call: &Call) -> Outcome {
 fn list_zones_by_name(world: &mut World, call: &Call) -> Outcome {
     let input = api::deserialize_list_hosted_zones_by_name_request(&call.request, &[], &call.query)
         .map_err(convert::invalid)?;
-    let name = input.d_n_s_name.as_deref().map(convert::dns_name).transpose()?;
+    let name = input
+        .d_n_s_name
+        .as_deref()
+        .map(convert::dns_name)
+        .transpose()?;
     let start = name
         .as_ref()
         .map(|name| (name, input.hosted_zone_id.as_deref()));
@@ -205,7 +217,10 @@ fn create_health_check(world: &mut World, call: &Call) -> Outcome {
     let config = convert::health_check_config(input.health_check_config)?;
     let (route53, mut ctx) = parts(world);
     let check = route53.create_health_check(&mut ctx, &input.caller_reference, &config)?;
-    let location = format!("https://route53.amazonaws.com/2013-04-01/healthcheck/{}", check.id);
+    let location = format!(
+        "https://route53.amazonaws.com/2013-04-01/healthcheck/{}",
+        check.id
+    );
     let output = api::CreateHealthCheckResponse {
         health_check: Some(convert::health_check(check)),
     };
@@ -218,9 +233,8 @@ fn create_health_check(world: &mut World, call: &Call) -> Outcome {
 
 fn update_health_check(world: &mut World, call: &Call, id: &str) -> Outcome {
     let labels = [("HealthCheckId", id)];
-    let input =
-        api::deserialize_update_health_check_request(&call.request, &labels, &call.query)
-            .map_err(malformed)?;
+    let input = api::deserialize_update_health_check_request(&call.request, &labels, &call.query)
+        .map_err(malformed)?;
     let update = convert::health_check_update(input)?;
     let (route53, mut ctx) = parts(world);
     let check = route53.update_health_check(&mut ctx, id, &update)?;
@@ -283,7 +297,10 @@ fn test_dns_answer(world: &mut World, call: &Call) -> Outcome {
         Lookup::NoData { .. } => ("NOERROR", Vec::new()),
         Lookup::Found(found) => (
             "NOERROR",
-            found.into_iter().next_back().map_or_else(Vec::new, |(_, _, a)| a.values),
+            found
+                .into_iter()
+                .next_back()
+                .map_or_else(Vec::new, |(_, _, a)| a.values),
         ),
     };
     let output = api::TestDNSAnswerResponse {
@@ -333,7 +350,11 @@ fn finish(mut response: MockResponse) -> MockResponse {
 /// An error as Route 53 writes it today, `InvalidChangeBatch` too [aws-sdk-kotlin#1435]; the older form with
 /// `<InvalidChangeBatch>` as its root is one that the Rust SDK cannot read.
 pub fn error(fault: &ApiFault) -> MockResponse {
-    let kind = if fault.status < 500 { "Sender" } else { "Receiver" };
+    let kind = if fault.status < 500 {
+        "Sender"
+    } else {
+        "Receiver"
+    };
     let message = winterbaume_core::xml_escape(&fault.message);
     let body = format!(
         "<?xml version=\"1.0\"?>\n<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{kind}</Type>\
@@ -343,3 +364,6 @@ pub fn error(fault: &ApiFault) -> MockResponse {
     );
     MockResponse::xml(fault.status, body)
 }
+
+#[cfg(test)]
+mod tests;

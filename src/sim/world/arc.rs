@@ -9,8 +9,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent, route53::fixture};
 pub use super::route53::Effect;
+use super::{
+    ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent,
+    route53::fixture,
+    timings::{self, Name},
+};
 use crate::domain::id::Region;
 
 /// Mutating calls per second and endpoint [ARCDG quotas].
@@ -48,6 +52,8 @@ pub struct RoutingControl {
     pub state: ControlState,
     /// When its state last changed.
     pub changed_at: Option<SimTime>,
+    /// When health checks see that change; until then they see the other state.
+    pub visible_at: Option<SimTime>,
 }
 
 /// A cluster: where its endpoints are.
@@ -144,9 +150,11 @@ impl Arc {
         self.rules.insert(rule.arn.clone(), rule);
     }
 
-    /// What the health checkers see; `None` for an unknown control.
-    pub fn is_on(&self, arn: &str) -> Option<bool> {
-        self.controls.get(arn).map(|c| c.state == ControlState::On)
+    /// What health checks see at `now`, a little after the API; `None` for an unknown control.
+    pub fn is_on(&self, arn: &str, now: SimTime) -> Option<bool> {
+        let control = self.controls.get(arn)?;
+        let seen = control.visible_at.is_none_or(|at| at <= now);
+        Some((control.state == ControlState::On) == seen)
     }
 
     /// Never: everything here happens within a call.
@@ -167,9 +175,8 @@ impl Arc {
         endpoint: &Region,
         arn: &str,
     ) -> Result<&RoutingControl, ArcFault> {
-        let control = self.controls.get(arn).ok_or_else(|| not_found(arn));
         self.check_endpoint(planes, endpoint)?;
-        control
+        self.controls.get(arn).ok_or_else(|| not_found(arn))
     }
 
     /// `ListRoutingControls` of a panel or of all, asked at `endpoint`.
@@ -261,6 +268,8 @@ impl Arc {
             if control.state != *state {
                 control.state = *state;
                 control.changed_at = Some(ctx.now);
+                let delay = timings::draw(ctx.rng, Name::RoutingControlPropagation);
+                control.visible_at = Some(ctx.now.plus_ms(delay));
                 ctx.log.push(WorldEvent {
                     at: ctx.now,
                     kind: "arc.control",
@@ -277,7 +286,8 @@ impl Arc {
         after: &BTreeMap<&str, ControlState>,
         overrides: &[String],
     ) -> Result<(), ArcFault> {
-        let touched = |r: &&AssertionRule| r.asserted.iter().any(|a| after.contains_key(a.as_str()));
+        let touched =
+            |r: &&AssertionRule| r.asserted.iter().any(|a| after.contains_key(a.as_str()));
         let in_force = |r: &&AssertionRule| !overrides.contains(&r.arn);
         for rule in self.rules.values().filter(touched).filter(in_force) {
             let conflict = |message: String| ArcFault {
@@ -313,7 +323,9 @@ impl Arc {
         if planes.reach(Plane::ArcCluster, endpoint) == Reach::Up {
             Ok(())
         } else {
-            Err(unavailable(format!("the endpoint in {endpoint} is unavailable")))
+            Err(unavailable(format!(
+                "the endpoint in {endpoint} is unavailable"
+            )))
         }
     }
 
@@ -325,7 +337,9 @@ impl Arc {
         if QUORUM <= up {
             Ok(())
         } else {
-            Err(unavailable(format!("only {up} endpoints of the cluster are up")))
+            Err(unavailable(format!(
+                "only {up} endpoints of the cluster are up"
+            )))
         }
     }
 
@@ -351,7 +365,11 @@ fn not_found(arn: &str) -> ArcFault {
         _ => "ControlPanel",
     };
     ArcFault {
-        fault: fault(404, "ResourceNotFoundException", format!("{arn} was not found")),
+        fault: fault(
+            404,
+            "ResourceNotFoundException",
+            format!("{arn} was not found"),
+        ),
         resource: Some((arn.to_owned(), kind)),
     }
 }
@@ -361,5 +379,100 @@ fn fault(status: u16, code: &'static str, message: impl Into<String>) -> ApiFaul
         status,
         code,
         message: message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::world::{
+        World,
+        route53::fixture::{
+            CONTROL_USE1_ARN, CONTROL_USW2_ARN, PaymentsTraffic, SAFETY_RULE_ARN, payments_traffic,
+        },
+    };
+
+    fn payments() -> World {
+        let mut world = World::new(1, SimTime(1_000_000));
+        payments_traffic(&mut world, &PaymentsTraffic::default());
+        world
+    }
+
+    fn update(
+        world: &mut World,
+        entries: &[(&str, ControlState)],
+        overrides: &[&str],
+    ) -> Result<(), &'static str> {
+        let mut ctx = Context {
+            now: world.now,
+            rng: &mut world.rng,
+            planes: &world.planes,
+            log: &mut world.log,
+        };
+        let own = |s: &&str| (*s).to_owned();
+        let entries: Vec<_> = entries.iter().map(|(a, s)| (own(a), *s)).collect();
+        let overrides: Vec<_> = overrides.iter().map(own).collect();
+        let endpoint = &fixture::cluster_regions()[1];
+        let operation = "UpdateRoutingControlStates";
+        world
+            .arc
+            .update_states(&mut ctx, endpoint, operation, &entries, &overrides)
+            .map_err(|e| e.fault.code)
+    }
+
+    const SWAP: [(&str, ControlState); 2] = [
+        (CONTROL_USE1_ARN, ControlState::Off),
+        (CONTROL_USW2_ARN, ControlState::On),
+    ];
+    const BACK: [(&str, ControlState); 2] = [
+        (CONTROL_USE1_ARN, ControlState::On),
+        (CONTROL_USW2_ARN, ControlState::Off),
+    ];
+
+    #[test]
+    fn the_wait_period_prevents_flapping_unless_it_is_overridden() {
+        let mut world = payments();
+        assert_eq!(update(&mut world, &SWAP, &[]), Ok(()));
+        world.now = world.now.plus_ms(4_999);
+        assert_eq!(update(&mut world, &BACK, &[]), Err("ConflictException"));
+        assert_eq!(update(&mut world, &BACK, &[SAFETY_RULE_ARN]), Ok(()));
+        world.now = world.now.plus_ms(5_000);
+        assert_eq!(update(&mut world, &SWAP, &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_cluster_takes_updates_while_three_of_five_endpoints_are_up() {
+        let mut world = payments();
+        let lose = |world: &mut World, index: usize| {
+            let region = &fixture::cluster_regions()[index];
+            world.planes.set(Plane::ArcCluster, region, Reach::Hangs);
+        };
+        lose(&mut world, 0);
+        lose(&mut world, 2);
+        assert_eq!(update(&mut world, &SWAP, &[]), Ok(()));
+        lose(&mut world, 3);
+        world.now = world.now.plus_ms(10_000);
+        let refused = update(&mut world, &BACK, &[]);
+        assert_eq!(refused, Err("EndpointTemporarilyUnavailableException"));
+        let here = &fixture::cluster_regions()[1];
+        let state = world.arc.get_state(&world.planes, here, CONTROL_USW2_ARN);
+        assert_eq!(state.map(|c| c.state), Ok(ControlState::On), "reads go on");
+    }
+
+    #[test]
+    fn one_unknown_control_refuses_the_whole_update() {
+        let mut world = payments();
+        let mut entries = SWAP.to_vec();
+        entries.push(("arn:x/routingcontrol/none", ControlState::On));
+        assert_eq!(
+            update(&mut world, &entries, &[]),
+            Err("ResourceNotFoundException")
+        );
+        assert_eq!(world.arc.is_on(CONTROL_USE1_ARN, world.now), Some(true));
+        let eleven = vec![SWAP[0]; 11];
+        assert_eq!(
+            update(&mut world, &eleven, &[]),
+            Err("ServiceLimitExceededException")
+        );
     }
 }

@@ -157,14 +157,17 @@ pub struct Ledger {
     pub reads_backwards: u64,
 }
 
+/// Milliseconds between two writes of one client.
+pub const WRITE_EVERY_MS: u64 = 250;
+/// Milliseconds between two reads of one client.
+pub const READ_EVERY_MS: u64 = 500;
+
 /// The application's clients.
 #[derive(Debug, Default)]
 pub struct Clients {
     public_name: String,
     /// Where clients go whatever DNS says: hard-coded addresses, or a world without DNS.
     pinned: Option<Ipv4Addr>,
-    write_every_ms: u64,
-    read_every_ms: u64,
     clients: Vec<Client>,
     /// The id of the global cluster that holds the application's data.
     global: String,
@@ -184,8 +187,6 @@ impl Clients {
     pub fn start(&mut self, count: usize, public_name: &str, global: &str, now: SimTime) {
         public_name.clone_into(&mut self.public_name);
         global.clone_into(&mut self.global);
-        self.write_every_ms = 250;
-        self.read_every_ms = 500;
         self.now = now;
         for _ in 0..count {
             self.add(None, now);
@@ -200,7 +201,7 @@ impl Clients {
 
     fn add(&mut self, inside: Option<Region>, now: SimTime) {
         // 61 ms is no divisor of the periods: clients do not all write in one instant.
-        let offset = 61 * (self.clients.len() as u64 + 1) % self.write_every_ms.max(1);
+        let offset = 61 * (self.clients.len() as u64 + 1) % WRITE_EVERY_MS;
         self.clients.push(Client {
             resolver: Resolver::default(),
             inside,
@@ -240,11 +241,11 @@ impl Clients {
         self.now = ctx.now;
         for index in 0..self.clients.len() {
             if self.clients[index].next_write <= ctx.now {
-                self.clients[index].next_write = ctx.now.plus_ms(self.write_every_ms);
+                self.clients[index].next_write = ctx.now.plus_ms(WRITE_EVERY_MS);
                 self.request(index, Request::Write, ctx, aurora, route53, endpoints);
             }
             if self.clients[index].next_read <= ctx.now {
-                self.clients[index].next_read = ctx.now.plus_ms(self.read_every_ms);
+                self.clients[index].next_read = ctx.now.plus_ms(READ_EVERY_MS);
                 self.request(index, Request::Read, ctx, aurora, route53, endpoints);
             }
         }

@@ -142,3 +142,131 @@ fn add_servers(world: &mut World, topology: &Topology) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::world::{
+        Context, Region, SimTime,
+        arc::ControlState,
+        aurora::FailoverRequest,
+        clients::Ledger,
+        route53::fixture::{CONTROL_USE1_ARN, CONTROL_USW2_ARN, FailoverBy},
+    };
+
+    const START: SimTime = SimTime(1_795_000_000_000);
+
+    fn region(name: &str) -> Region {
+        name.parse().expect("a Region")
+    }
+
+    fn run(world: &mut World, seconds: u64) {
+        let to = world.now.plus_ms(seconds * 1_000);
+        world.advance_to(to);
+    }
+
+    fn world_by(seed: u64, failover_by: FailoverBy) -> World {
+        let traffic = PaymentsTraffic {
+            failover_by,
+            ..PaymentsTraffic::default()
+        };
+        payments(seed, START, &traffic)
+    }
+
+    /// Loses us-east-1 after two minutes, fails the database over after one more.
+    fn lose_the_primary(world: &mut World) {
+        run(world, 120);
+        world.lose_region(&region("us-east-1"));
+        run(world, 60);
+        let request = FailoverRequest {
+            global: "payments".to_owned(),
+            target: "arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2".to_owned(),
+            allow_data_loss: true,
+            switchover: false,
+        };
+        world
+            .with_aurora(|aurora, ctx| {
+                aurora.failover_global_cluster(&region("us-west-2"), &request, ctx)
+            })
+            .expect("accepted");
+        run(world, 240);
+    }
+
+    fn flip_routing_controls(world: &mut World) {
+        let mut ctx = Context {
+            now: world.now,
+            rng: &mut world.rng,
+            planes: &world.planes,
+            log: &mut world.log,
+        };
+        let entries = [
+            (CONTROL_USE1_ARN.to_owned(), ControlState::Off),
+            (CONTROL_USW2_ARN.to_owned(), ControlState::On),
+        ];
+        world
+            .arc
+            .update_states(
+                &mut ctx,
+                &region("us-west-2"),
+                "UpdateRoutingControlStates",
+                &entries,
+                &[],
+            )
+            .expect("accepted");
+    }
+
+    fn ledger(world: &World) -> Ledger {
+        world.clients.ledger(&world.aurora)
+    }
+
+    #[test]
+    fn nobody_fails_in_a_quiet_hour() {
+        let mut world = world_by(1, FailoverBy::RoutingControl);
+        run(&mut world, 3_600);
+        let ledger = ledger(&world);
+        assert_eq!(
+            (ledger.failed_seconds, ledger.writes_lost),
+            (0.0, 0),
+            "{ledger:?}"
+        );
+        assert_eq!(ledger.reads_backwards, 0);
+        assert!(ledger.writes_acknowledged > 57_000, "{ledger:?}");
+    }
+
+    #[test]
+    fn clients_are_served_again_only_after_database_and_routing_controls_have_moved() {
+        let mut world = world_by(2, FailoverBy::RoutingControl);
+        lose_the_primary(&mut world);
+        assert!(
+            world.clients.failing_since().is_some(),
+            "DNS has not moved: {:?}",
+            ledger(&world)
+        );
+        flip_routing_controls(&mut world);
+        run(&mut world, 90);
+        let ledger = ledger(&world);
+        assert!(ledger.served_again_at.is_some(), "{ledger:?}");
+        assert!((300.0..400.0).contains(&ledger.failed_seconds));
+        assert!((1..20).contains(&ledger.writes_lost), "{ledger:?}");
+    }
+
+    #[test]
+    fn health_checks_move_dns_by_themselves_and_the_database_still_has_to_follow() {
+        let mut world = world_by(3, FailoverBy::Http);
+        lose_the_primary(&mut world);
+        let ledger = ledger(&world);
+        assert!(ledger.served_again_at.is_some(), "{ledger:?}");
+    }
+
+    #[test]
+    fn the_whole_world_has_the_same_history_for_the_same_seed() {
+        let history = |seed| {
+            let mut world = world_by(seed, FailoverBy::Http);
+            lose_the_primary(&mut world);
+            world.restore_region(&region("us-east-1"));
+            run(&mut world, 600);
+            (ledger(&world), world.log)
+        };
+        assert_eq!(history(4), history(4));
+    }
+}

@@ -19,6 +19,7 @@ pub enum Name {
     SwitchoverPrepare,
     SwitchoverPromotion,
     SwitchoverSyncLimit,
+    SwitchoverLinkLimit,
     FailoverPrepare,
     FencingSuccess,
     FencingTimeout,

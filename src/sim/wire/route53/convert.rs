@@ -101,9 +101,9 @@ fn record_set(set: api::ResourceRecordSet) -> Result<RecordSet, ApiFault> {
             Ok(ttl) if ttl <= 2_147_483_647 => Ok(ttl),
             _ => Err(invalid("TTL must be from 0 to 2147483647")),
         })?;
-    let values = set.resource_records.map_or_else(Vec::new, |r| {
-        r.items.into_iter().map(|r| r.value).collect()
-    });
+    let values = set
+        .resource_records
+        .map_or_else(Vec::new, |r| r.items.into_iter().map(|r| r.value).collect());
     Ok(RecordSet {
         name: dns_name(&set.name)?,
         rtype: rr_type(&set.r#type)?,
@@ -244,7 +244,9 @@ pub(super) fn health_check(check: HealthCheck) -> api::HealthCheck {
     }
 }
 
-pub(super) fn health_check_config(c: api::HealthCheckConfig) -> Result<HealthCheckConfig, ApiFault> {
+pub(super) fn health_check_config(
+    c: api::HealthCheckConfig,
+) -> Result<HealthCheckConfig, ApiFault> {
     let check_type = one_of::<CheckType>("Type", &c.r#type)?;
     let base = HealthCheckConfig::of(check_type);
     Ok(HealthCheckConfig {
@@ -320,13 +322,17 @@ fn regions(names: Vec<String>) -> Result<Vec<Region>, ApiFault> {
 }
 
 fn region(name: &str) -> Result<Region, ApiFault> {
-    name.parse().map_err(|_| invalid(format!("unknown Region `{name}`")))
+    name.parse()
+        .map_err(|_| invalid(format!("unknown Region `{name}`")))
 }
 
 /// IPv6 endpoints are not simulated.
 fn address(text: Option<String>) -> Result<Option<std::net::Ipv4Addr>, ApiFault> {
-    text.map(|t| t.parse().map_err(|_| invalid(format!("`{t}` is not an IPv4 address"))))
-        .transpose()
+    text.map(|t| {
+        t.parse()
+            .map_err(|_| invalid(format!("`{t}` is not an IPv4 address")))
+    })
+    .transpose()
 }
 
 fn number<T: TryFrom<i32>>(field: &str, n: Option<i32>) -> Result<Option<T>, ApiFault> {
@@ -335,7 +341,8 @@ fn number<T: TryFrom<i32>>(field: &str, n: Option<i32>) -> Result<Option<T>, Api
 }
 
 fn one_of<T: FromStr>(field: &str, text: &str) -> Result<T, ApiFault> {
-    text.parse().map_err(|_| invalid(format!("unknown {field} `{text}`")))
+    text.parse()
+        .map_err(|_| invalid(format!("unknown {field} `{text}`")))
 }
 
 /// ISO 8601 with milliseconds, as Route 53 writes it.

@@ -45,6 +45,8 @@ pub struct Operation {
     pub(super) generation: u64,
     /// When a switchover gives up waiting.
     pub(super) sync_until: SimTime,
+    /// Whether that was brought forward because an end was lost.
+    pub(super) link_was_lost: bool,
     /// Whether this operation made the old writer read-only.
     pub(super) fenced: bool,
 }
@@ -107,6 +109,7 @@ impl Aurora {
                 stage: Stage::Pending,
                 generation,
                 sync_until: ctx.now.plus_ms(limit),
+                link_was_lost: false,
                 fenced: false,
             });
         }
@@ -193,6 +196,18 @@ impl Aurora {
         self.record_cluster_event(&operation.from, 183, message, ctx);
     }
 
+    /// A switchover whose ends cannot talk gives up earlier: so much after it was first seen.
+    fn shorten_wait(&mut self, global: &str, operation: &Operation, ctx: &mut Context<'_>) {
+        if operation.link_was_lost || self.is_linked(operation, ctx) {
+            return;
+        }
+        let limit = ctx.now.plus_ms(self.draw(ctx, Name::SwitchoverLinkLimit));
+        self.with_operation(global, |operation| {
+            operation.link_was_lost = true;
+            operation.sync_until = operation.sync_until.min(limit);
+        });
+    }
+
     fn is_linked(&self, operation: &Operation, ctx: &Context<'_>) -> bool {
         [&operation.from, &operation.to].iter().all(|arn| {
             self.clusters
@@ -211,6 +226,7 @@ impl Aurora {
                 target.lag.setting != super::replication::LagSetting::StandsStill
             });
         if !flows {
+            self.shorten_wait(global, operation, ctx);
             return self.continue_operation(global, operation.generation, SYNC_POLL_MS, ctx);
         }
         self.set_writable(&operation.from, false);
@@ -226,6 +242,7 @@ impl Aurora {
             if ctx.now >= operation.sync_until {
                 return self.fail_operation(global, operation, ctx);
             }
+            self.shorten_wait(global, operation, ctx);
             return self.continue_operation(global, operation.generation, DRAIN_POLL_MS, ctx);
         }
         let text = |id: &str, region: &_| {

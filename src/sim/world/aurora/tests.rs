@@ -237,6 +237,20 @@ fn a_switchover_waits_for_replication_and_gives_up_at_its_limit() {
 }
 
 #[test]
+fn a_switchover_whose_primary_is_lost_gives_way_to_a_failover() {
+    let mut world = payments(10);
+    switch_over(&mut world, &east(), USW2).expect("accepted");
+    world.lose_region(&east());
+    let busy = fail_over(&mut world).map_err(|fault| fault.code);
+    assert_eq!(busy, Err("InvalidGlobalClusterStateFault"));
+    run(&mut world, 140);
+    assert_eq!(event_ids(&world, &west()).last(), Some(&187), "{:#?}", world.log);
+    fail_over(&mut world).expect("accepted");
+    run(&mut world, 250);
+    assert_eq!(membership(&world, USW2), Membership::Writer);
+}
+
+#[test]
 fn calls_that_cannot_work_get_their_faults_and_are_counted() {
     let mut world = payments(8);
     let gone = switch_over(&mut world, &east(), "arn:aws:rds:us-west-2:1:cluster:none");

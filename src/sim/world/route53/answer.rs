@@ -133,14 +133,14 @@ impl Route53 {
     /// An unhealthy secondary never wins over a primary, healthy or not [R53DG].
     fn choose_failover<'a>(&self, group: &[&'a RecordSet]) -> Option<&'a RecordSet> {
         let of = |wanted| {
-            group.iter().copied().find(
-                |s| matches!(s.routing, Routing::Failover { role, .. } if role == wanted),
-            )
+            group
+                .iter()
+                .copied()
+                .find(|s| matches!(s.routing, Routing::Failover { role, .. } if role == wanted))
         };
         match (of(FailoverRole::Primary), of(FailoverRole::Secondary)) {
             (Some(primary), Some(secondary)) => {
-                let to_secondary =
-                    !self.is_healthy_set(primary) && self.is_healthy_set(secondary);
+                let to_secondary = !self.is_healthy_set(primary) && self.is_healthy_set(secondary);
                 Some(if to_secondary { secondary } else { primary })
             }
             (one, other) => one.or(other),

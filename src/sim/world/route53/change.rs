@@ -12,11 +12,11 @@ use super::{
     record::{DnsName, FailoverRole, RecordSet, Routing, RrType},
     zone::{RecordSets, Zone},
 };
-use crate::sim::world::{ApiFault, Context, SimTime};
+use crate::sim::world::{
+    ApiFault, Context, SimTime,
+    timings::{self, Name},
+};
 
-/// Milliseconds from acceptance to INSYNC, drawn uniformly: "usually within 60 s" [bc:ChangeInfo; R53DG].
-/// The lower end is ours [INF].
-pub const PROPAGATION_MS: std::ops::RangeInclusive<u64> = 5_000..=60_000;
 /// Milliseconds during which another change of the same zone gets `PriorRequestNotComplete` [INF: the API
 /// documents the error, not the window; accepted changes may well overlap while PENDING].
 pub const PROCESSING_MS: std::ops::RangeInclusive<u64> = 50..=400;
@@ -144,7 +144,7 @@ impl Route53 {
         }
         let live = apply_all(zone, &batch.changes).map_err(invalid_change_batch)?;
         let in_sync_at = now
-            .plus_ms(ctx.rng.random_range(PROPAGATION_MS))
+            .plus_ms(timings::draw(ctx.rng, Name::DnsChangeInsync))
             .max(zone.in_sync_at);
         let busy_until = now.plus_ms(ctx.rng.random_range(PROCESSING_MS));
         let info = ChangeInfo {
@@ -207,7 +207,11 @@ impl Route53 {
                     serve(&mut zone.served, change);
                 }
             }
-            super::event(ctx, "route53.insync", format!("{zone_id}: change {id} is INSYNC"));
+            super::event(
+                ctx,
+                "route53.insync",
+                format!("{zone_id}: change {id} is INSYNC"),
+            );
         }
     }
 
@@ -262,7 +266,11 @@ fn check_size(batch: &ChangeBatch) -> Result<(), ApiFault> {
     }
     let (mut records, mut chars) = (0, 0);
     for change in &batch.changes {
-        let factor = if change.action == Action::Upsert { 2 } else { 1 };
+        let factor = if change.action == Action::Upsert {
+            2
+        } else {
+            1
+        };
         records += factor * change.record_set.values.len();
         chars += factor
             * change
@@ -397,7 +405,8 @@ fn bad_group(zone: &Zone, sets: &RecordSets, name: &DnsName, rtype: RrType) -> V
         ));
     }
     for role in [FailoverRole::Primary, FailoverRole::Secondary] {
-        let of_role = |s: &&&RecordSet| matches!(s.routing, Routing::Failover { role: r, .. } if r == role);
+        let of_role =
+            |s: &&&RecordSet| matches!(s.routing, Routing::Failover { role: r, .. } if r == role);
         if 1 < group.iter().filter(of_role).count() {
             messages.push(format!(
                 "Failover conflict: more than one {} resource record set with name {name} and type {}",

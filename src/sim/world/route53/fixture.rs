@@ -89,8 +89,18 @@ pub fn payments_traffic(world: &mut World, choice: &PaymentsTraffic) {
     let name = |s: &str| s.parse().unwrap_or_else(|e| unreachable!("{e}"));
     let mut zone = Zone::new(ZONE_ID, name(ZONE_NAME), choice.private_zone);
     for (identifier, role, address, check) in [
-        ("us-east-1", FailoverRole::Primary, PRIMARY_ADDRESS, primary_check),
-        ("us-west-2", FailoverRole::Secondary, SECONDARY_ADDRESS, secondary_check),
+        (
+            "us-east-1",
+            FailoverRole::Primary,
+            PRIMARY_ADDRESS,
+            primary_check,
+        ),
+        (
+            "us-west-2",
+            FailoverRole::Secondary,
+            SECONDARY_ADDRESS,
+            secondary_check,
+        ),
     ] {
         zone.seed(RecordSet {
             routing: Routing::Failover {
@@ -118,6 +128,7 @@ fn put_cluster(world: &mut World, safety_rule: bool) {
             cluster_arn: CLUSTER_ARN.to_owned(),
             state,
             changed_at: None,
+            visible_at: None,
         });
     }
     if safety_rule {
@@ -136,7 +147,7 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
     let http = |address| HealthCheckConfig {
         ip_address: Some(address),
         port: Some(8080),
-        resource_path: Some("/health".to_owned()),
+        resource_path: Some("/healthz".to_owned()),
         request_interval_seconds: choice.request_interval_seconds,
         ..HealthCheckConfig::of(CheckType::Http)
     };
@@ -180,5 +191,12 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
 
 /// The five Regions whose endpoints a cluster has [ARCDG].
 pub fn cluster_regions() -> [crate::domain::id::Region; 5] {
-    ["us-east-1", "us-west-2", "eu-west-1", "ap-northeast-1", "ap-southeast-2"].map(region)
+    [
+        "us-east-1",
+        "us-west-2",
+        "eu-west-1",
+        "ap-northeast-1",
+        "ap-southeast-2",
+    ]
+    .map(region)
 }

@@ -4,7 +4,7 @@
 //! whose Region's plane is down neither looks nor votes; with no vote left the status stays as it was.
 //!
 //! One checker stands for all of its Region (there are several in truth), and what it sees of an endpoint is the
-//! same from everywhere. Status reaches the name servers at once [INF: within seconds].
+//! same from everywhere. What is found reaches the name servers after a drawn delay; CloudWatch shows it at once.
 
 use std::net::Ipv4Addr;
 
@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     domain::id::Region,
-    sim::world::{ApiFault, Context, Plane, Planes, Reach, SimTime, arc},
+    sim::world::{
+        ApiFault, Context, Plane, Planes, Reach, SimTime, arc,
+        timings::{self, Name},
+    },
 };
 
 /// `HealthCheckRegion` [bc].
@@ -37,8 +40,8 @@ pub const CHECKER_REGIONS: [&str; 8] = [
 pub const HEALTHY_SHARE_PERCENT: usize = 18;
 /// A checker gives up connecting after this long [R53DG].
 pub const CONNECT_TIMEOUT_MS: u64 = 4_000;
-/// How often the data plane looks at a routing control [INF: "within seconds"].
-pub const RECOVERY_CONTROL_EVERY_MS: u64 = 5_000;
+/// How often the data plane looks at a routing control [INF]; how long an update takes to be seen is drawn.
+pub const RECOVERY_CONTROL_EVERY_MS: u64 = 1_000;
 /// How often the data plane looks at an alarm's metric stream [INF: the metric itself has 60 s].
 pub const METRIC_STREAM_EVERY_MS: u64 = 10_000;
 /// How often Route 53 sends its own metrics to CloudWatch [R53DG].
@@ -125,6 +128,10 @@ pub struct HealthCheck {
     /// When a check without checkers looks next.
     due: Option<SimTime>,
     looked_at: Option<SimTime>,
+    /// What the name servers go by.
+    served_healthy: bool,
+    /// A change of it that is under way.
+    flip: Option<(SimTime, bool)>,
 }
 
 impl HealthCheck {
@@ -144,6 +151,8 @@ impl HealthCheck {
             found_healthy: true,
             due: None,
             looked_at: None,
+            served_healthy: config.disabled || !config.inverted,
+            flip: None,
         };
         check.reconfigure(config, ctx);
         check
@@ -179,9 +188,7 @@ impl HealthCheck {
             region,
             // TEST-NET-3: no real checker's address.
             address: Ipv4Addr::new(203, 0, 113, last),
-            due: ctx
-                .now
-                .plus_ms(ctx.rng.random_range(0..self.interval_ms())),
+            due: ctx.now.plus_ms(ctx.rng.random_range(0..self.interval_ms())),
             waiting_since: None,
             healthy: true,
             contradictions: 0,
@@ -195,11 +202,14 @@ impl HealthCheck {
 
     /// When this check next has something to do.
     pub(super) fn next_due(&self) -> Option<SimTime> {
-        if self.config.disabled {
-            // "Route 53 stops performing health checks" on a disabled one [bc].
-            return None;
-        }
-        self.checkers.iter().map(|c| c.due).chain(self.due).min()
+        let flip = self.flip.map(|(at, _)| at);
+        self.next_look().into_iter().chain(flip).min()
+    }
+
+    /// "Route 53 stops performing health checks" on a disabled one [bc].
+    fn next_look(&self) -> Option<SimTime> {
+        let looks = self.checkers.iter().map(|c| c.due).chain(self.due).min();
+        looks.filter(|_| !self.config.disabled)
     }
 
     fn votes(&self, planes: &Planes) -> (usize, usize) {
@@ -242,13 +252,18 @@ impl Checker {
 fn describe(check_type: CheckType, timed_out: bool, status: Option<EndpointStatus>) -> String {
     let http = check_type != CheckType::Tcp;
     match status {
-        _ if timed_out => "Failure: Connection timed out. The endpoint or the internet connection is down, or \
+        _ if timed_out => {
+            "Failure: Connection timed out. The endpoint or the internet connection is down, or \
                            requests are being blocked by your firewall."
-            .to_owned(),
+                .to_owned()
+        }
         None => "Failure: DNS resolution failed: the domain name could not be resolved.".to_owned(),
         Some(EndpointStatus::Healthy) if http => "Success: HTTP Status Code 200, OK".to_owned(),
         Some(EndpointStatus::Healthy) => "Success: TCP connection established".to_owned(),
-        Some(_) if http => "Failure: HTTP Status Code 503, Service Unavailable. Resolved IP: see the check".to_owned(),
+        Some(_) if http => {
+            "Failure: HTTP Status Code 503, Service Unavailable."
+                .to_owned()
+        }
         Some(_) => "Failure: Connection refused".to_owned(),
     }
 }
@@ -258,8 +273,13 @@ fn works(planes: &Planes, region: &Region) -> bool {
 }
 
 impl Route53 {
-    /// Whether the data plane treats the check as healthy; `None` for an unknown check.
+    /// Whether the name servers treat the check as healthy; `None` for an unknown check.
     pub fn is_healthy(&self, id: &str) -> Option<bool> {
+        self.checks.get(id).map(|c| c.served_healthy)
+    }
+
+    /// What the health checkers find, `Disabled` and `Inverted` considered: what CloudWatch shows.
+    pub fn is_found_healthy(&self, id: &str) -> Option<bool> {
         let check = self.checks.get(id)?;
         if check.config.disabled {
             return Some(true);
@@ -279,7 +299,7 @@ impl Route53 {
             .config
             .children
             .iter()
-            .filter(|c| self.is_healthy(c) == Some(true))
+            .filter(|c| self.is_found_healthy(c) == Some(true))
             .count();
         check
             .config
@@ -297,15 +317,24 @@ impl Route53 {
         id: &str,
     ) -> Result<Vec<Observation>, ApiFault> {
         self.admit(now)?;
-        let check = self.checks.get(id).ok_or_else(|| no_such_health_check(id))?;
+        let check = self
+            .checks
+            .get(id)
+            .ok_or_else(|| no_such_health_check(id))?;
         match check.config.check_type {
             CheckType::Calculated => Err(invalid_input(
                 "Invalid parameter : the status of a CALCULATED health check cannot be read",
             )),
-            CheckType::CloudwatchMetric | CheckType::RecoveryControl => {
-                Ok(check.looked_at.map(|at| single(check, at)).into_iter().collect())
-            }
-            _ => Ok(check.checkers.iter().filter_map(|c| c.seen.clone()).collect()),
+            CheckType::CloudwatchMetric | CheckType::RecoveryControl => Ok(check
+                .looked_at
+                .map(|at| single(check, at))
+                .into_iter()
+                .collect()),
+            _ => Ok(check
+                .checkers
+                .iter()
+                .filter_map(|c| c.seen.clone())
+                .collect()),
         }
     }
 
@@ -320,11 +349,10 @@ impl Route53 {
         let due: Vec<String> = self
             .checks
             .values()
-            .filter(|c| c.next_due().is_some_and(|at| at <= ctx.now))
+            .filter(|c| c.next_look().is_some_and(|at| at <= ctx.now))
             .map(|c| c.id.clone())
             .collect();
         for id in due {
-            let before = self.is_healthy(&id);
             let address = self.checks.get(&id).and_then(|c| self.endpoint(c, ctx.now));
             let Some(check) = self.checks.get_mut(&id) else {
                 continue;
@@ -334,11 +362,6 @@ impl Route53 {
                 CheckType::CloudwatchMetric => look_at_stream(check, ctx, metrics),
                 CheckType::Calculated => {}
                 _ => probe(check, ctx, address.map(endpoints)),
-            }
-            let after = self.is_healthy(&id);
-            if before != after {
-                let word = if after == Some(true) { "healthy" } else { "unhealthy" };
-                super::event(ctx, "route53.health", format!("health check {id} is {word}"));
             }
         }
     }
@@ -356,8 +379,39 @@ impl Route53 {
         found.last()?.2.values.first()?.parse().ok()
     }
 
-    pub(super) fn start_metrics(&mut self, now: SimTime) {
-        self.metrics_due.get_or_insert(now.plus_ms(METRICS_EVERY_MS));
+    /// Lets what was found travel to the name servers.
+    pub(super) fn propagate_status(&mut self, ctx: &mut Context<'_>) {
+        self.review_due = None;
+        let found: Vec<(String, bool)> = self
+            .checks
+            .keys()
+            .filter_map(|id| Some((id.clone(), self.is_found_healthy(id)?)))
+            .collect();
+        for (id, found) in found {
+            let Some(check) = self.checks.get_mut(&id) else {
+                continue;
+            };
+            if let Some((_, healthy)) = check.flip.take_if(|(at, _)| *at <= ctx.now) {
+                check.served_healthy = healthy;
+                let word = if healthy { "healthy" } else { "unhealthy" };
+                super::event(
+                    ctx,
+                    "route53.health",
+                    format!("health check {id} is {word} in DNS"),
+                );
+            }
+            let heading = check
+                .flip
+                .map_or(check.served_healthy, |(_, healthy)| healthy);
+            if found == check.served_healthy {
+                check.flip = None;
+            } else if found != heading || check.flip.is_none() {
+                let at = ctx
+                    .now
+                    .plus_ms(timings::draw(ctx.rng, Name::HealthStatusPropagation));
+                check.flip = Some((at, found));
+            }
+        }
     }
 
     pub(super) fn emit_metrics(&mut self, now: SimTime) -> Vec<HealthMetric> {
@@ -367,7 +421,7 @@ impl Route53 {
         self.metrics_due = Some(due.plus_ms(METRICS_EVERY_MS).max(now.plus_ms(1)));
         let mut out = Vec::new();
         for check in self.checks.values() {
-            let status = self.is_healthy(&check.id) == Some(true);
+            let status = self.is_found_healthy(&check.id) == Some(true);
             out.push(HealthMetric {
                 metric: "HealthCheckStatus",
                 health_check_id: check.id.clone(),
@@ -389,7 +443,11 @@ impl Route53 {
 }
 
 fn single(check: &HealthCheck, checked_at: SimTime) -> Observation {
-    let word = if check.found_healthy { "Success" } else { "Failure" };
+    let word = if check.found_healthy {
+        "Success"
+    } else {
+        "Failure"
+    };
     Observation {
         region: region(CHECKER_REGIONS[0]),
         checker: Ipv4Addr::new(203, 0, 113, 1),
@@ -417,7 +475,7 @@ fn probe(check: &mut HealthCheck, ctx: &Context<'_>, status: Option<EndpointStat
 /// A control that is not known keeps the last status: unknown is never a change.
 fn look_at_control(check: &mut HealthCheck, now: SimTime, controls: &arc::Arc) {
     let arn = check.config.routing_control_arn.as_deref();
-    if let Some(on) = arn.and_then(|arn| controls.is_on(arn)) {
+    if let Some(on) = arn.and_then(|arn| controls.is_on(arn, now)) {
         check.found_healthy = on;
         check.looked_at = Some(now);
     }

@@ -154,7 +154,10 @@ impl HealthCheckConfig {
         )?;
         match self.check_type {
             CheckType::Calculated => {
-                needs(self.children.len() <= CHILDREN_MAX, "too many ChildHealthChecks")?;
+                needs(
+                    self.children.len() <= CHILDREN_MAX,
+                    "too many ChildHealthChecks",
+                )?;
                 needs(
                     self.health_threshold.is_some_and(|n| n <= 256),
                     "HealthThreshold must be from 0 to 256",
@@ -287,7 +290,9 @@ impl Route53 {
         config: &HealthCheckConfig,
     ) -> Result<HealthCheck, ApiFault> {
         if !(1..=64).contains(&caller_reference.chars().count()) {
-            return Err(invalid_input("CallerReference must have 1 to 64 characters"));
+            return Err(invalid_input(
+                "CallerReference must have 1 to 64 characters",
+            ));
         }
         config.check()?;
         self.check_children(None, &config.children)?;
@@ -306,7 +311,9 @@ impl Route53 {
         let id = id.map_or_else(|| super::health::draw_uuid(ctx.rng), str::to_owned);
         let check = HealthCheck::new(&id, caller_reference, config.clone(), ctx);
         self.checks.insert(id, check.clone());
-        self.start_metrics(ctx.now);
+        self.metrics_due
+            .get_or_insert(ctx.now.plus_ms(super::health::METRICS_EVERY_MS));
+        self.review_due = Some(ctx.now);
         Ok(check)
     }
 
@@ -333,7 +340,10 @@ impl Route53 {
         update: &HealthCheckUpdate,
     ) -> Result<HealthCheck, ApiFault> {
         self.admit(ctx.now)?;
-        let check = self.checks.get(id).ok_or_else(|| no_such_health_check(id))?;
+        let check = self
+            .checks
+            .get(id)
+            .ok_or_else(|| no_such_health_check(id))?;
         if update.version.is_some_and(|v| v != check.version) {
             return Err(fault(
                 409,
@@ -349,7 +359,9 @@ impl Route53 {
             .get_mut(id)
             .ok_or_else(|| no_such_health_check(id))?;
         check.reconfigure(config, ctx);
-        Ok(check.clone())
+        let check = check.clone();
+        self.review_due = Some(ctx.now);
+        Ok(check)
     }
 
     /// `GetHealthCheck`.

@@ -203,10 +203,7 @@ impl Route53 {
     ) -> Result<(), ApiFault> {
         self.admit(now)?;
         let zone = self.zone_mut(zone_id)?;
-        if let Some((name, rtype)) = protections
-            .iter()
-            .find(|p| !zone.protections.contains(*p))
-        {
+        if let Some((name, rtype)) = protections.iter().find(|p| !zone.protections.contains(*p)) {
             return Err(fault(
                 400,
                 "InvalidResourceRecordSetProtectionBatch",

@@ -59,6 +59,8 @@ pub struct Route53 {
     admitted: VecDeque<SimTime>,
     sequence: u64,
     metrics_due: Option<SimTime>,
+    /// When a check was created or reconfigured and its status is to be taken anew.
+    review_due: Option<SimTime>,
     /// Every mutating call, refused ones included.
     pub effects: Vec<Effect>,
 }
@@ -103,6 +105,7 @@ impl Route53 {
         pending
             .chain(self.checks.values().filter_map(HealthCheck::next_due))
             .chain(self.metrics_due)
+            .chain(self.review_due)
             .min()
     }
 
@@ -118,6 +121,7 @@ impl Route53 {
     ) -> Vec<HealthMetric> {
         self.propagate(ctx);
         self.run_checks(ctx, endpoints, metrics, controls);
+        self.propagate_status(ctx);
         self.emit_metrics(ctx.now)
     }
 
@@ -194,3 +198,6 @@ fn event(ctx: &mut Context<'_>, kind: &'static str, text: String) {
     let at = ctx.now;
     ctx.log.push(WorldEvent { at, kind, text });
 }
+
+#[cfg(test)]
+mod tests;

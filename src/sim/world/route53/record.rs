@@ -74,9 +74,8 @@ impl PartialOrd for DnsName {
 
 macro_rules! rr_types {
     ($($ty:ident),*) => {
-        /// `RRType` of the Route 53 API [bc].
+        /// `RRType` of the Route 53 API [bc], in the alphabetical order of its listings.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[expect(clippy::upper_case_acronyms, reason = "these are the names of DNS")]
         pub enum RrType { $($ty),* }
 
         impl RrType {
@@ -98,7 +97,7 @@ macro_rules! rr_types {
     };
 }
 rr_types!(
-    SOA, A, TXT, NS, CNAME, MX, NAPTR, PTR, SRV, SPF, AAAA, CAA, DS, TLSA, SSHFP, SVCB, HTTPS
+    A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SOA, SPF, SRV, SSHFP, SVCB, TLSA, TXT
 );
 
 /// A record type that Route 53 does not have.
@@ -212,7 +211,12 @@ mod tests {
 
     #[test]
     fn names_sort_by_labels_from_the_root() {
-        let mut names = [name("b.a.com"), name("a.com"), name("a.b.com"), name("z.a.com")];
+        let mut names = [
+            name("b.a.com"),
+            name("a.com"),
+            name("a.b.com"),
+            name("z.a.com"),
+        ];
         names.sort();
         assert_eq!(
             names.map(|n| n.to_string()),
