@@ -113,8 +113,8 @@ def until(what, seen, limit_seconds, step_seconds=1):
     raise AssertionError(f"{what}: not within {limit_seconds} s of world time")
 
 
-def roles():
-    cluster = aws("rds", WEST).describe_global_clusters(GlobalClusterIdentifier=GLOBAL)["GlobalClusters"][0]
+def roles(region=WEST):
+    cluster = aws("rds", region).describe_global_clusters(GlobalClusterIdentifier=GLOBAL)["GlobalClusters"][0]
     writers = [m["DBClusterArn"] for m in cluster["GlobalClusterMembers"] if m["IsWriter"]]
     return cluster, writers
 
@@ -191,7 +191,7 @@ def switchover_and_failover():
 def detach():
     gone = aws("rds", WEST).remove_from_global_cluster(GlobalClusterIdentifier=GLOBAL, DbClusterIdentifier=WEST_ARN)
     assert gone["GlobalCluster"]["GlobalClusterIdentifier"] == GLOBAL
-    until("detach", lambda: len(roles()[0]["GlobalClusterMembers"]) == 1, 600, 5)
+    until("detach", lambda: len(roles(EAST)[0]["GlobalClusterMembers"]) == 1, 600, 5)
 
 
 def metrics():
@@ -332,6 +332,7 @@ def routing_controls():
     state = lambda n: west.get_routing_control_state(RoutingControlArn=CONTROLS[n])["RoutingControlState"]
     assert (state(0), state(1)) == ("On", "Off")
     west.update_routing_control_state(RoutingControlArn=CONTROLS[1], RoutingControlState="On")
+    advance(10)  # the safety rule's wait period
     west.update_routing_control_states(
         UpdateRoutingControlStateEntries=[
             {"RoutingControlArn": CONTROLS[0], "RoutingControlState": "Off"},
@@ -342,6 +343,7 @@ def routing_controls():
     assert (state(0), state(1)) == ("Off", "On")
     refused("ConflictException", west.update_routing_control_state, 409, RoutingControlArn=CONTROLS[1], RoutingControlState="Off")
     refused("ResourceNotFoundException", west.get_routing_control_state, 404, RoutingControlArn=CONTROLS[0] + "f")
+    advance(10)
     west.update_routing_control_state(RoutingControlArn=CONTROLS[0], RoutingControlState="On")
 
 
