@@ -15,7 +15,7 @@ use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::{DateTime, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, region::Region};
 use failoverd::sim::{
-    wire::{Fault, ManualClock, Options, Point, Running, Target, start},
+    wire::{Fault, ManualClock, Options, Point, Release, Running, Target, start},
     world::{
         Plane, Reach, SimTime,
         route53::fixture::{self, PaymentsTraffic},
@@ -301,13 +301,39 @@ async fn a_call_stops_at_a_barrier_before_and_after_its_effect() {
             let next = tokio::spawn(sns.list_topics().send());
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert!(!next.is_finished(), "later calls wait");
-            assert!(aws.running.barriers.release(id));
+            assert!(aws.running.barriers.release(id, Release::GoOn));
             next.await.expect("no panic").expect("released");
         } else {
             assert!(!publishing.is_finished());
-            assert!(aws.running.barriers.release(id));
+            assert!(aws.running.barriers.release(id, Release::GoOn));
             publishing.await.expect("no panic").expect("published");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_client_is_gone_still_lands_unless_it_is_dropped() {
+    let aws = Aws::start("late").await;
+    let topic = "arn:aws:sns:us-west-2:123456789012:payments-alerts";
+    for (how, effects) in [(Release::Drop, 0), (Release::GoOn, 1)] {
+        let sns = aws_sdk_sns::Client::new(&aws.config("us-west-2"));
+        let id = aws.running.barriers.set(Target::default(), Point::BeforeEffect);
+        let publishing = tokio::spawn(sns.publish().topic_arn(topic).message("m").send());
+        let seen = aws.running.barriers.wait_reached(Duration::from_secs(5)).await;
+        assert!(seen[0].reached);
+        publishing.abort();
+        assert!(publishing.await.expect_err("aborted").is_cancelled());
+        let recorded = || aws.running.requests.all().len();
+        let before = recorded();
+        assert!(aws.running.barriers.release(id, how));
+        let settled = async {
+            while recorded() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), settled).await.expect("it settles");
+        let delivered = aws.running.world.with(|w| w.sns.delivered.len());
+        assert_eq!(delivered, effects, "{how:?}");
     }
 }
 

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from datetime import datetime, timedelta, timezone
 
@@ -16,7 +17,7 @@ import cbor2
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from model_check import check_answer
+from model_check import Drift, check_answer
 
 URL = sys.argv[1]
 EAST, WEST = "us-east-1", "us-west-2"
@@ -420,8 +421,68 @@ def unsigned_and_unknown():
         assert "not simulated" in str(error), error
 
 
+def control():
+    """The control API: what is broken shows in the state, and what is mended is gone from it."""
+    assert sim("state")["planes"] == []
+    sim("lose-region", {"region": EAST})
+    state = sim("state")
+    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 9, state["planes"]
+    sim("restore-region", {"region": EAST})
+    sim("partition-region", {"region": EAST})
+    assert sim("state")["planes"], "a partition must show"
+    sim("restore-region", {"region": EAST})
+    assert sim("state")["planes"] == []
+    sim("aurora", {"cluster": WEST_ARN, "lag_ms": 5000, "next_promotion": "fails", "fencing_times_out": True})
+    target = {"GlobalClusterIdentifier": GLOBAL, "TargetDbClusterIdentifier": WEST_ARN, "AllowDataLoss": True}
+    aws("rds", WEST).failover_global_cluster(**target)
+    until("a failing failover", lambda: settled_on(EAST_ARN), 3600, 5)
+    sim("aurora", {"cluster": WEST_ARN, "lag_wanders": True, "fencing_times_out": False})
+    barrier = sim("barriers", {"target": {"operation": "Publish"}, "point": "before_effect"})["id"]
+    assert [b["reached"] for b in sim("barriers?wait_ms=10")["barriers"]] == [False]
+    assert sim("barriers/release", {"id": barrier}) == {"released": True}
+    kinds = {e["kind"] for e in sim("log")["log"]}
+    assert {"region.lost", "region.restored", "region.partitioned"} <= kinds, kinds
+    last = sim("requests")["requests"][-1]
+    assert {"at_ms", "service", "operation", "region", "status", "effect"} == set(last), last
+    for bad in ({"plane": "nope", "region": EAST, "reach": "up"}, {"unknown": 1}):
+        try:
+            sim("plane", bad)
+            raise AssertionError(f"{bad} was accepted")
+        except urllib.error.HTTPError as error:
+            assert error.code == 400
+
+
+def checker_bites():
+    """The checker refuses what AWS's model does not have; else its silence would prove nothing."""
+    operation = model("cloudwatch").operation_model("GetMetricData")
+    result = {"Id": "a", "Values": [1.0], "Timestamps": [1.0], "StatusCode": "Complete"}
+    good = {"MetricDataResults": [result]}
+    bad = [
+        {**good, "Unknown": 1},
+        {"MetricDataResults": [{**result, "StatusCode": "Fine"}]},
+        {"MetricDataResults": [{**result, "Values": ["1"]}]},
+        {"MetricDataResults": [{**result, "Timestamps": ["2026-11-21"]}]},
+    ]
+    headers = {"x-amzn-RequestId": "x"}
+    check_answer(operation, 200, headers, good, "json")
+    describe = model("rds").operation_model("DescribeGlobalClusters")
+    ns = 'xmlns="http://rds.amazonaws.com/doc/2014-10-31/"'
+    xml = lambda inner: f"<DescribeGlobalClustersResponse {ns}><DescribeGlobalClustersResult>{inner}</DescribeGlobalClustersResult><ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></DescribeGlobalClustersResponse>"
+    check_answer(describe, 200, headers, xml("<GlobalClusters/>"), "query")
+    zones = model("route53").operation_model("ListHostedZones")
+    cases = [(operation, b, "json") for b in bad]
+    cases += [(describe, xml(x), "query") for x in ("<Global/>", "<GlobalClusters><member/></GlobalClusters>")]
+    cases += [(zones, f"<ListHostedZonesResponse><MaxItems>1</MaxItems></ListHostedZonesResponse>", "rest-xml")]
+    for op, body, protocol in cases:
+        try:
+            check_answer(op, 200, headers, body, protocol)
+        except Drift:
+            continue
+        raise AssertionError(f"the checker let through: {body}")
+
+
 def main():
-    steps = [rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, planes_and_faults, unsigned_and_unknown, switchover_and_failover, detach]
+    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, detach]
     for step in steps:
         begun = time.monotonic()
         step()
