@@ -2,3 +2,4 @@
 
 mod architecture;
 mod independent_emulator;
+mod wire_face;

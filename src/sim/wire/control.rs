@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use winterbaume_core::MockResponse;
 
 use super::{
-    faults::{Fault, Point, Target},
+    faults::{Fault, Point, Release, Target},
     http::Server,
 };
 use crate::{
@@ -81,7 +81,10 @@ fn act(server: &Server, path: &str, body: &[u8]) -> Option<Answer> {
             json!({ "id": id })
         }),
         "barriers/release" => read(body).map(|b: ReleaseBody| match b.id {
-            Some(id) => json!({ "released": server.barriers.release(id) }),
+            Some(id) => {
+                let how = if b.drop { Release::Drop } else { Release::GoOn };
+                json!({ "released": server.barriers.release(id, how) })
+            }
             None => {
                 server.barriers.release_all();
                 json!({ "released": true })
@@ -176,6 +179,9 @@ struct ReleaseBody {
     /// All, where absent.
     #[serde(default)]
     id: Option<u64>,
+    /// The call that stands there is lost instead of going on.
+    #[serde(default)]
+    drop: bool,
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, (u16, String)> {

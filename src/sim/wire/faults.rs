@@ -4,8 +4,11 @@
 //! Faults are consumed in the order in which they were armed.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -116,20 +119,39 @@ pub struct Barrier {
     pub id: u64,
     pub target: Target,
     pub point: Point,
+    /// A call stands here.
     pub reached: bool,
+    /// A call has claimed it; at `AfterAnswer` its answer may still be on its way out.
+    #[serde(skip)]
+    claimed: bool,
+}
+
+/// How a call that stood at a barrier goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// As if nothing had been, also where its client is gone by now: AWS does not notice that.
+    GoOn,
+    /// The call is lost at this point, as if the network had swallowed it or its answer.
+    Drop,
+}
+
+#[derive(Debug, Default)]
+struct BarrierState {
+    set: Vec<Barrier>,
+    dropped: BTreeSet<u64>,
 }
 
 /// The barriers that are set; clones share them.
 #[derive(Debug, Clone)]
 pub struct Barriers {
-    state: Arc<watch::Sender<Vec<Barrier>>>,
-    next: Arc<std::sync::atomic::AtomicU64>,
+    state: Arc<watch::Sender<BarrierState>>,
+    next: Arc<AtomicU64>,
 }
 
 impl Default for Barriers {
     fn default() -> Self {
         Self {
-            state: Arc::new(watch::Sender::new(Vec::new())),
+            state: Arc::new(watch::Sender::new(BarrierState::default())),
             next: Arc::default(),
         }
     }
@@ -138,13 +160,14 @@ impl Default for Barriers {
 impl Barriers {
     /// Sets a barrier for the next mutation that matches.
     pub fn set(&self, target: Target, point: Point) -> u64 {
-        let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.state.send_modify(|all| {
-            all.push(Barrier {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.state.send_modify(|state| {
+            state.set.push(Barrier {
                 id,
                 target,
                 point,
                 reached: false,
+                claimed: false,
             });
         });
         id
@@ -152,41 +175,51 @@ impl Barriers {
 
     /// The barriers that are set and not released.
     pub fn list(&self) -> Vec<Barrier> {
-        self.state.borrow().clone()
+        self.state.borrow().set.clone()
     }
 
     /// Waits until a call stands at a barrier, or `limit` has passed; then the barriers as they are.
     pub async fn wait_reached(&self, limit: Duration) -> Vec<Barrier> {
         let mut state = self.state.subscribe();
-        let reached = state.wait_for(|all| all.iter().any(|b| b.reached));
+        let reached = state.wait_for(|state| state.set.iter().any(|b| b.reached));
         // Not to have arrived is an answer too: the caller sees it in `reached`.
         let _ = tokio::time::timeout(limit, reached).await;
         self.list()
     }
 
-    /// Removes a barrier and lets whoever stands at it go on; whether there was one.
-    pub fn release(&self, id: u64) -> bool {
-        self.state.send_if_modified(|all| {
-            let before = all.len();
-            all.retain(|b| b.id != id);
-            all.len() < before
+    /// Removes a barrier, and lets whoever stands at it go on or be lost; whether there was one.
+    pub fn release(&self, id: u64, how: Release) -> bool {
+        self.state.send_if_modified(|state| {
+            let before = state.set.len();
+            state.set.retain(|b| b.id != id);
+            let found = state.set.len() < before;
+            if found && how == Release::Drop {
+                state.dropped.insert(id);
+            }
+            found
         })
     }
 
     /// Removes all barriers.
     pub fn release_all(&self) {
-        self.state.send_modify(Vec::clear);
+        self.state.send_modify(|state| state.set.clear());
     }
 
-    /// Claims a barrier for a call that is at `point`: from now on it counts as reached.
-    pub(super) fn claim(&self, point: Point, (service, operation, region): (&str, &str, &str)) -> Option<u64> {
+    /// Claims a barrier for a call that is at `point`. At `AfterAnswer` it is [`Barriers::arrive`] that
+    /// says that the point is reached, and later calls wait from now on.
+    pub(super) fn claim(
+        &self,
+        point: Point,
+        (service, operation, region): (&str, &str, &str),
+    ) -> Option<u64> {
         let mut claimed = None;
-        self.state.send_if_modified(|all| {
-            let hit = all.iter_mut().find(|b| {
-                !b.reached && b.point == point && b.target.matches(service, operation, region)
+        self.state.send_if_modified(|state| {
+            let hit = state.set.iter_mut().find(|b| {
+                !b.claimed && b.point == point && b.target.matches(service, operation, region)
             });
             if let Some(barrier) = hit {
-                barrier.reached = true;
+                barrier.claimed = true;
+                barrier.reached = point != Point::AfterAnswer;
                 claimed = Some(barrier.id);
             }
             claimed.is_some()
@@ -194,18 +227,31 @@ impl Barriers {
         claimed
     }
 
-    /// Waits until barrier `id` is released.
-    pub(super) async fn released(&self, id: u64) {
+    /// The call that claimed barrier `id` now stands there.
+    pub(super) fn arrive(&self, id: u64) {
+        self.state.send_modify(|state| {
+            for barrier in state.set.iter_mut().filter(|b| b.id == id) {
+                barrier.reached = true;
+            }
+        });
+    }
+
+    /// Waits until barrier `id` is released, and how.
+    pub(super) async fn released(&self, id: u64) -> Release {
         let mut state = self.state.subscribe();
+        let gone = state.wait_for(|state| state.set.iter().all(|b| b.id != id));
         // The sender lives in `self`, so that this ends only by release.
-        let _ = state.wait_for(|all| all.iter().all(|b| b.id != id)).await;
+        match gone.await {
+            Ok(state) if state.dropped.contains(&id) => Release::Drop,
+            _ => Release::GoOn,
+        }
     }
 
     /// Waits while some call has been answered at an `AfterAnswer` barrier that is not released.
     pub(super) async fn open(&self) {
         let mut state = self.state.subscribe();
-        let closed = |b: &Barrier| b.reached && b.point == Point::AfterAnswer;
-        let _ = state.wait_for(|all| !all.iter().any(closed)).await;
+        let closed = |b: &Barrier| b.claimed && b.point == Point::AfterAnswer;
+        let _ = state.wait_for(|state| !state.set.iter().any(closed)).await;
     }
 }
 
@@ -240,7 +286,7 @@ mod tests {
             async move { barriers.released(id).await }
         });
         assert!(barriers.wait_reached(Duration::from_secs(5)).await[0].reached);
-        assert!(barriers.release(id));
-        waiting.await.expect("released");
+        assert!(barriers.release(id, Release::Drop));
+        assert_eq!(waiting.await.expect("released"), Release::Drop);
     }
 }

@@ -6,13 +6,22 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context as Task, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{HeaderMap, Method, Request, Response, body::Incoming, service::service_fn};
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    body::{Body, Frame, Incoming, SizeHint},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +31,7 @@ use winterbaume_core::MockResponse;
 use super::{
     SharedWorld, arc, cloudwatch, control,
     encode::{self, Protocol},
-    faults::{Barriers, Fault, Faults, Point},
+    faults::{Barriers, Fault, Faults, Point, Release},
     rds, route53, sns,
 };
 use crate::{
@@ -36,6 +45,8 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 const LOG_MAX: usize = 10_000;
 /// How long a call that is never answered is held before its connection is cut.
 const HANG_MAX: Duration = Duration::from_secs(600);
+/// How long after its body is written an answer counts as sent.
+const FLUSH: Duration = Duration::from_millis(10);
 /// How far a signature's time may lie from now, in milliseconds. [SigV4: 5 minutes]
 const SIGNATURE_AGE_MS_MAX: u64 = 5 * 60_000;
 /// Home of the Route 53 control plane. [WP]
@@ -99,7 +110,7 @@ pub(super) struct Server {
     pub(super) world: SharedWorld,
     pub(super) faults: Faults,
     pub(super) barriers: Barriers,
-    pub(super) requests: std::sync::Arc<RequestLog>,
+    pub(super) requests: Arc<RequestLog>,
     pub(super) enforce_signing_time: bool,
     pub(super) manual: Option<super::ManualClock>,
     pub(super) sequence: AtomicU64,
@@ -113,7 +124,7 @@ struct Cut;
 /// Serves until `shutdown`; open connections are then dropped.
 pub(super) async fn serve(
     listener: TcpListener,
-    server: std::sync::Arc<Server>,
+    server: Arc<Server>,
     shutdown: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
@@ -144,7 +155,7 @@ pub(super) async fn serve(
     tasks.wait().await;
 }
 
-async fn connection(stream: TcpStream, server: std::sync::Arc<Server>) {
+async fn connection(stream: TcpStream, server: Arc<Server>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let server = server.clone();
@@ -204,90 +215,123 @@ impl Call {
     }
 }
 
+/// What becomes of a call.
+enum Outcome {
+    Answered(MockResponse),
+    /// The connection is cut.
+    Cut,
+    /// Nothing comes back, ever.
+    Silent,
+}
+
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Cut> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Cut> {
         let (parts, body) = request.into_parts();
         let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(_) => return Ok(self.dressed(MockResponse::error(413, "RequestEntityTooLarge", "the request is too large"))),
+            Err(_) => {
+                let refused = MockResponse::error(413, "RequestEntityTooLarge", "the request is too large");
+                return Ok(self.dressed(refused));
+            }
         };
         if parts.uri.path().starts_with("/_sim/") {
-            return Ok(self.dressed(control::handle(self, &parts, &body).await));
+            let said = control::handle(&self, &parts, &body).await;
+            return Ok(self.dressed(said));
         }
-        match parse(&parts, body) {
-            Ok(call) => {
-                self.barriers.open().await;
-                self.call(call).await
+        let call = match parse(&parts, body) {
+            Ok(call) => Arc::new(call),
+            Err((protocol, fault)) => return Ok(self.dressed(encode::error(protocol, "", &fault))),
+        };
+        self.barriers.open().await;
+        // In a task of its own: what has arrived takes effect, whether or not the client is still there.
+        let done = tokio::spawn({
+            let (server, call) = (self.clone(), call.clone());
+            async move { server.call(&call).await }
+        });
+        match done.await {
+            Ok(Outcome::Answered(response)) => {
+                let after = if call.mutates() {
+                    // Before the answer leaves, so that no later call can slip past the barrier.
+                    self.barriers.claim(Point::AfterAnswer, call.target())
+                } else {
+                    None
+                };
+                let mut response = self.dressed(response);
+                response.body_mut().sent = after.map(|id| Sent {
+                    barriers: self.barriers.clone(),
+                    id,
+                });
+                Ok(response)
             }
-            Err((protocol, fault)) => Ok(self.dressed(encode::error(protocol, "", &fault))),
+            Ok(Outcome::Silent) => {
+                // Until the client goes away, which drops this future, or until the bound.
+                tokio::time::sleep(HANG_MAX).await;
+                Err(Cut)
+            }
+            Ok(Outcome::Cut) | Err(_) => Err(Cut),
         }
     }
 
-    async fn call(&self, call: Call) -> Result<Response<Full<Bytes>>, Cut> {
+    async fn call(&self, call: &Call) -> Outcome {
         let (service, operation, region) = call.target();
         let mut lose_answer = false;
         while let Some(fault) = self.faults.take(service, operation, region) {
             match fault {
                 Fault::DelayMs { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
-                Fault::ReplyLostBefore => return self.cut(&call, false),
+                Fault::ReplyLostBefore => return self.unanswered(call, Outcome::Cut),
                 Fault::ReplyLostAfter => {
                     lose_answer = true;
                     break;
                 }
-                Fault::Hang => return self.hang(&call).await,
-                Fault::Throttle => return Ok(self.refused(&call, &throttled(service))),
-                Fault::Status { status } => return Ok(self.refused(&call, &with_status(status))),
+                Fault::Hang => return self.unanswered(call, Outcome::Silent),
+                Fault::Throttle => return self.refused(call, &throttled(service)),
+                Fault::Status { status } => return self.refused(call, &with_status(status)),
             }
         }
         let (plane, home) = call.plane();
         match self.world.with(|world| world.planes.reach(plane, &home)) {
             Reach::Up => {}
-            Reach::Hangs => return self.hang(&call).await,
-            Reach::Unavailable => return Ok(self.refused(&call, &unavailable(service))),
-            Reach::Throttles => return Ok(self.refused(&call, &throttled(service))),
-            Reach::DeniesAccess => return Ok(self.refused(&call, &denied(service, operation))),
+            Reach::Hangs => return self.unanswered(call, Outcome::Silent),
+            Reach::Unavailable => return self.refused(call, &unavailable(service)),
+            Reach::Throttles => return self.refused(call, &throttled(service)),
+            Reach::DeniesAccess => return self.refused(call, &denied(service, operation)),
         }
-        if let Some(fault) = self.signature_too_old(&call) {
-            return Ok(self.refused(&call, &fault));
+        if let Some(fault) = self.signature_too_old(call) {
+            return self.refused(call, &fault);
         }
-        self.pause(Point::BeforeEffect, &call).await;
-        let response = self.world.with(|world| dispatch(world, &call));
+        if self.pause(Point::BeforeEffect, call).await == Release::Drop {
+            return self.unanswered(call, Outcome::Cut);
+        }
+        let response = self.world.with(|world| dispatch(world, call));
         let effect = call.mutates() && response.status < 300;
-        self.pause(Point::AfterEffectBeforeAnswer, &call).await;
-        if lose_answer {
-            return self.cut(&call, effect);
+        // At once: whoever is killed while the call stands at the next barrier must find it recorded.
+        let status = (!lose_answer).then_some(response.status);
+        self.record(call, status, effect);
+        let release = self.pause(Point::AfterEffectBeforeAnswer, call).await;
+        if lose_answer || release == Release::Drop {
+            return Outcome::Cut;
         }
-        self.record(&call, Some(response.status), effect);
-        if call.mutates() {
-            // Claimed before the answer leaves, so that no later call can slip past the barrier.
-            self.barriers.claim(Point::AfterAnswer, call.target());
-        }
-        Ok(self.dressed(response))
+        Outcome::Answered(response)
     }
 
-    async fn pause(&self, point: Point, call: &Call) {
-        if call.mutates()
-            && let Some(id) = self.barriers.claim(point, call.target())
-        {
-            self.barriers.released(id).await;
+    async fn pause(&self, point: Point, call: &Call) -> Release {
+        if !call.mutates() {
+            return Release::GoOn;
+        }
+        match self.barriers.claim(point, call.target()) {
+            Some(id) => self.barriers.released(id).await,
+            None => Release::GoOn,
         }
     }
 
-    fn refused(&self, call: &Call, fault: &ApiFault) -> Response<Full<Bytes>> {
+    fn refused(&self, call: &Call, fault: &ApiFault) -> Outcome {
         self.record(call, Some(fault.status), false);
-        self.dressed(call.fault(fault))
+        Outcome::Answered(call.fault(fault))
     }
 
-    fn cut(&self, call: &Call, effect: bool) -> Result<Response<Full<Bytes>>, Cut> {
-        self.record(call, None, effect);
-        Err(Cut)
-    }
-
-    /// Holds the call until the client goes away, which drops this future, or until the bound.
-    async fn hang(&self, call: &Call) -> Result<Response<Full<Bytes>>, Cut> {
+    fn unanswered(&self, call: &Call, outcome: Outcome) -> Outcome {
         self.record(call, None, false);
-        tokio::time::sleep(HANG_MAX).await;
-        Err(Cut)
+        outcome
     }
 
     fn record(&self, call: &Call, status: Option<u16>, effect: bool) {
@@ -302,14 +346,17 @@ impl Server {
     }
 
     /// The answer with what every AWS answer carries: a request id and a date, in world time.
-    fn dressed(&self, answer: MockResponse) -> Response<Full<Bytes>> {
+    fn dressed(&self, answer: MockResponse) -> Response<Answer> {
         let id = self.sequence.fetch_add(1, Ordering::Relaxed);
         let id = format!("51a50000-0000-4000-8001-{id:012x}");
         let body = match std::str::from_utf8(&answer.body) {
             Ok(text) if text.contains(encode::REQUEST_ID) => text.replace(encode::REQUEST_ID, &id).into(),
             _ => answer.body,
         };
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(Answer {
+            body: Full::new(body),
+            sent: None,
+        });
         *response.status_mut() = hyper::StatusCode::from_u16(answer.status).unwrap_or_default();
         *response.headers_mut() = answer.headers;
         for (name, value) in [("x-amzn-requestid", id), ("date", http_date(self.world.now()))] {
@@ -346,6 +393,49 @@ impl Server {
                 })
             }
         }
+    }
+}
+
+/// An answer's body, which tells when it is on its way.
+struct Answer {
+    body: Full<Bytes>,
+    sent: Option<Sent>,
+}
+
+/// Reports, when dropped, that an answer has been handed to the network.
+struct Sent {
+    barriers: Barriers,
+    id: u64,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let (barriers, id) = (self.barriers.clone(), self.id);
+        // The body is gone when its bytes are in the connection's buffer, which is flushed in the same turn.
+        tokio::spawn(async move {
+            tokio::time::sleep(FLUSH).await;
+            barriers.arrive(id);
+        });
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

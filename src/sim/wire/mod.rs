@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use faults::{Barrier, Barriers, Fault, Faults, Point, Target};
+pub use faults::{Barrier, Barriers, Fault, Faults, Point, Release, Target};
 pub use http::{Recorded, RequestLog};
 
 use super::world::{ApiFault, SimTime, World};

@@ -158,7 +158,8 @@ fn list_zones(world: &mut World, call: &Call) -> Outcome {
             items: page.items.into_iter().map(convert::zone).collect(),
         }),
         is_truncated: Some(page.next.is_some()),
-        marker: input.marker,
+        // botocore's model requires the marker in the answer.
+        marker: Some(input.marker.unwrap_or_default()),
         max_items: Some(convert::int(page.max_items)),
         next_marker: page.next,
     };
