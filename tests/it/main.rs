@@ -1,0 +1,3 @@
+//! The one integration binary: its modules and nothing else.
+
+mod architecture;
