@@ -1,1 +1,5 @@
 //! The outside world behind the ports. Adapters never name each other.
+
+pub mod clock;
+pub mod probes;
+pub mod store;
