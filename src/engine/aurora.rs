@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, future::OptionFuture, stream::FuturesUnordered};
+
 use crate::{
     domain::{
         application::ClusterArn,
-        cloud::{GlobalCluster, ObserveError},
+        cloud::GlobalCluster,
         id::Region,
     },
     ports::{Clock, Cloud},
@@ -28,47 +30,55 @@ pub enum Proof {
     Unknown { why: String },
 }
 
-/// Reads from every Region of `observe_in` in order until two have answered; the second reading of a single survivor
-/// comes one poll later.
+/// How long the other Regions may take once one has answered: a Region that hangs must not cost the poll its timeout.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Reads from every Region of `observe_in` at once, until two have answered; the second reading of a single survivor
+/// comes one grace later.
 pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, observe_in: &[Region]) -> Proof {
+    let mut asked: FuturesUnordered<_> =
+        observe_in.iter().map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) }).collect();
     let mut views: Vec<(Region, GlobalCluster)> = Vec::new();
     let mut silent = Vec::new();
-    let answers = futures_join(cloud, identifier, observe_in).await;
-    for (region, answer) in answers {
-        match answer {
-            Ok(view) => views.push((region, view)),
-            Err(error) => silent.push(format!("{region}: {error}")),
+    let mut grace = OptionFuture::from(None);
+    let mut answered_at = clock.boot();
+    while views.len() < 2 {
+        tokio::select! {
+            answer = asked.next() => match answer {
+                Some((region, Ok(view))) => {
+                    views.push((region, view));
+                    answered_at = clock.boot();
+                    grace = OptionFuture::from(Some(clock.sleep(GRACE)));
+                }
+                Some((region, Err(error))) => silent.push(format!("{region}: {error}")),
+                None => break,
+            },
+            Some(()) = &mut grace => break,
         }
     }
     if let [(region, _)] = &views[..] {
         let region = region.clone();
-        clock.sleep(POLL).await;
+        clock.sleep(GRACE.saturating_sub(clock.boot().saturating_sub(answered_at))).await;
         match cloud.global_cluster(&region, identifier).await {
             Ok(view) => views.push((region, view)),
             Err(error) => silent.push(format!("{region}: {error}")),
         }
     }
-    match &views[..] {
+    judge(&views, &silent)
+}
+
+fn judge(views: &[(Region, GlobalCluster)], silent: &[String]) -> Proof {
+    match views {
         [(r1, first), (r2, second), ..] if same(first, second) => {
             let from = if r1 == r2 { format!("{r1}, twice") } else { format!("{r1} and {r2}") };
-            Proof::Agreed { view: Box::new(first.clone()), evidence: format!("read from {from}: {}", describe(first)) }
+            let evidence = format!("read from {from}: {}", describe(first));
+            Proof::Agreed { view: Box::new(first.clone()), evidence }
         }
         [(r1, first), (r2, second), ..] => {
             Proof::Contradicted { why: format!("{r1} says {}, {r2} says {}", describe(first), describe(second)) }
         }
         _ => Proof::Unknown { why: silent.join("; ") },
     }
-}
-
-async fn futures_join(
-    cloud: &dyn Cloud,
-    identifier: &str,
-    regions: &[Region],
-) -> Vec<(Region, Result<GlobalCluster, ObserveError>)> {
-    // The first Region of the list is the one that must answer on the worst day; the others are asked beside it, so
-    // that a Region that hangs costs one timeout and not one after another.
-    let asked = regions.iter().map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) });
-    futures_util::future::join_all(asked).await
 }
 
 /// Whether two readings tell the same about who writes and what is in progress.

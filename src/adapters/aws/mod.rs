@@ -32,7 +32,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use self::{clients::Clients, error::Failure, intercept::Departure};
 pub use self::{
-    settings::{EndpointsRefused, Options, custom_endpoints_in_environment, load_sdk_config},
+    settings::{EndpointsRefused, Options, custom_endpoints_in_environment, load_sdk_config, simulated_sdk_config},
     time::SdkClock,
 };
 use crate::{

@@ -121,6 +121,21 @@ pub async fn load_sdk_config(
     }
 }
 
+/// A configuration for a simulated AWS at `url`: fixed credentials that are worth nothing elsewhere.
+pub fn simulated_sdk_config(url: &str, clock: Arc<dyn Clock>, options: &Options) -> SdkConfig {
+    let clock = SdkClock(clock);
+    let credentials = aws_credential_types::Credentials::new("SIMULATED", "simulated", None, None, "simulated AWS");
+    SdkConfig::builder()
+        .behavior_version(clients::behavior())
+        .region(aws_types::region::Region::new(options.route53_region.as_str().to_owned()))
+        .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(credentials))
+        .endpoint_url(url)
+        .time_source(clock.clone())
+        .sleep_impl(clock)
+        .timeout_config(clients::timeouts(options))
+        .build()
+}
+
 /// Endpoints that the loaded configuration has from elsewhere than the environment: a profile's `endpoint_url`, or
 /// that of one of its `services`.
 fn endpoints_in_profile(config: &SdkConfig) -> Vec<String> {

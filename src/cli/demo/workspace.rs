@@ -49,7 +49,7 @@ impl Stage {
         let mut world = scenario::payments(args.seed, began, &traffic);
         world.advance_to(began.plus_ms(u64::try_from(PAST.as_millis())?));
         let origin = start + jiff::SignedDuration::try_from(PAST)?;
-        let clock: Arc<dyn Clock> = Arc::new(ScaledClock::new(args.rate, origin));
+        let clock: Arc<dyn Clock> = Arc::new(ScaledClock::new(f64::from(args.rate), Some(origin))?);
         let world_clock = Arc::clone(&clock);
         let now: wire::Clock = Arc::new(move || SimTime(u64::try_from(world_clock.wall().as_millisecond()).unwrap_or_default()));
         let world = wire::start(wire::Options::loopback(world, now)).await.context("the simulated AWS did not start")?;
@@ -58,7 +58,7 @@ impl Stage {
         std::fs::write(&config, config_text(&world, &directory, &tokens))?;
         crate::shipped::write_runbooks(&directory.join("runbooks"))?;
         let settings = Settings::load(&config, &std::collections::BTreeMap::new()).map_err(|faults| anyhow::anyhow!("{faults}"))?;
-        let sdk = aws::simulated_sdk_config(&world.aws_url, Arc::clone(&clock));
+        let sdk = aws::simulated_sdk_config(&world.aws_url, Arc::clone(&clock), &aws::Options::default());
         let daemon = Daemon::start(settings, Arc::clone(&clock), sdk).await?;
         let url = format!("http://{}", daemon.address);
         let [alice, bob] = tokens;
