@@ -6,5 +6,6 @@
 
 pub mod adapters;
 pub mod domain;
+pub mod engine;
 pub mod ports;
 pub mod sim;

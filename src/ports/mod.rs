@@ -1,1 +1,13 @@
-//! The engine's view of everything outside it. Each trait states its crash semantics.
+//! The engine's view of everything outside it. Each trait says what a crash can leave behind.
+
+pub mod clock;
+pub mod cloud;
+pub mod journal;
+pub mod observer;
+pub mod probes;
+
+pub use clock::Clock;
+pub use cloud::Cloud;
+pub use journal::JournalStore;
+pub use observer::Observer;
+pub use probes::Probes;

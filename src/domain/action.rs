@@ -1,0 +1,235 @@
+//! What a step of a plan does, resolved to the last argument, and what it declares about itself:
+//! its effect class and the plane and Region that it needs.
+//!
+//! An action decides nothing: the executor sends [`Action::mutation`] and waits until the postcondition is observed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    application::{ClusterArn, Topic},
+    cloud::{MetricQuery, Mutation},
+    id::{Region, StoreName, TrafficName},
+    seconds,
+};
+
+/// A resolved action.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action")]
+pub enum Action {
+    /// Lossless change of roles. Done when the target is the settled writer.
+    #[serde(rename = "aurora.switchover")]
+    AuroraSwitchover {
+        store: StoreName,
+        global_cluster: String,
+        from: ClusterArn,
+        target: ClusterArn,
+        observe_in: Vec<Region>,
+    },
+    /// Forced promotion that may lose writes. Done when the target is the settled writer.
+    #[serde(rename = "aurora.failover")]
+    AuroraFailover {
+        store: StoreName,
+        global_cluster: String,
+        from: ClusterArn,
+        target: ClusterArn,
+        observe_in: Vec<Region>,
+    },
+    /// Waits until the global cluster is settled, all members connected.
+    #[serde(rename = "aurora.wait")]
+    AuroraWait {
+        store: StoreName,
+        global_cluster: String,
+        observe_in: Vec<Region>,
+        synchronized: bool,
+    },
+    /// Two agreeing fresh reads: `target` is the only writer, nothing is in progress (FAULTS.md S5).
+    #[serde(rename = "aurora.verify_writer")]
+    AuroraVerifyWriter {
+        store: StoreName,
+        global_cluster: String,
+        target: ClusterArn,
+        observe_in: Vec<Region>,
+    },
+    /// The gates before a promotion: target not the writer, not headless, compatible, nothing in progress
+    /// (and for a switchover: every cluster available).
+    #[serde(rename = "gate.target")]
+    GateTarget {
+        store: StoreName,
+        global_cluster: String,
+        from: ClusterArn,
+        target: ClusterArn,
+        observe_in: Vec<Region>,
+        lossless: bool,
+    },
+    /// The loss bound is at most `limit`, or at most what the caller accepted, if that is more.
+    #[serde(rename = "gate.rpo")]
+    GateRpo {
+        store: StoreName,
+        lag: MetricQuery,
+        lag_region: Region,
+        #[serde(with = "seconds", rename = "limit_seconds")]
+        limit: Duration,
+    },
+    /// Moves traffic by the mechanism of the application's `traffic` entry. Done when the mechanism says so.
+    #[serde(rename = "dns.flip")]
+    DnsFlip {
+        traffic: TrafficName,
+        to: Region,
+        calls: Vec<Mutation>,
+        standing: bool,
+        requires_writer: Vec<WriterProof>,
+    },
+    /// Every authoritative server answers `expected`.
+    #[serde(rename = "dns.verify")]
+    DnsVerify {
+        traffic: TrafficName,
+        record_name: String,
+        record_type: String,
+        servers: Vec<String>,
+        expected: String,
+    },
+    /// An HTTP probe that must succeed `consecutive` times in a row. `resolve_with` are authoritative servers for the
+    /// URL's host (the public name), else the system's resolver. `not_before` waits so long first (a cache's TTL).
+    #[serde(rename = "probe.http")]
+    ProbeHttp {
+        url: String,
+        expect_status: u16,
+        consecutive: u32,
+        #[serde(with = "seconds", rename = "interval_seconds")]
+        interval: Duration,
+        #[serde(with = "seconds", rename = "probe_timeout_seconds")]
+        probe_timeout: Duration,
+        resolve_with: Vec<String>,
+        #[serde(with = "seconds", rename = "not_before_seconds")]
+        not_before: Duration,
+    },
+    /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
+    #[serde(rename = "notify")]
+    Notify {
+        topics: Vec<Topic>,
+        subject: String,
+        message: String,
+    },
+    /// Waits for `count` distinct people, none of them the requester, each bound to the plan's digest.
+    #[serde(rename = "approve")]
+    Approve {
+        count: u32,
+        #[serde(with = "seconds", rename = "expires_after_seconds")]
+        expires_after: Duration,
+        reason: String,
+    },
+    /// A timer that survives restarts.
+    #[serde(rename = "wait")]
+    Wait {
+        #[serde(with = "seconds", rename = "duration_seconds")]
+        duration: Duration,
+    },
+    /// A CEL expression over the run's facts that must be true now.
+    #[serde(rename = "assert")]
+    Assert { that: String, message: String },
+}
+
+/// A writer that must be proven immediately before traffic moves (FAULTS.md S5).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WriterProof {
+    pub store: StoreName,
+    pub global_cluster: String,
+    pub writer: ClusterArn,
+    pub observe_in: Vec<Region>,
+}
+
+/// What an action does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectClass {
+    /// Looks only.
+    Read,
+    /// The same action with other arguments takes it back.
+    Reversible,
+    /// There is no way back but another whole run.
+    Irreversible,
+}
+
+impl Action {
+    /// The action's name in runbooks.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::AuroraSwitchover { .. } => "aurora.switchover",
+            Self::AuroraFailover { .. } => "aurora.failover",
+            Self::AuroraWait { .. } => "aurora.wait",
+            Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
+            Self::GateTarget { .. } => "gate.target",
+            Self::GateRpo { .. } => "gate.rpo",
+            Self::DnsFlip { .. } => "dns.flip",
+            Self::DnsVerify { .. } => "dns.verify",
+            Self::ProbeHttp { .. } => "probe.http",
+            Self::Notify { .. } => "notify",
+            Self::Approve { .. } => "approve",
+            Self::Wait { .. } => "wait",
+            Self::Assert { .. } => "assert",
+        }
+    }
+
+    /// What this does to the world.
+    pub fn effect(&self) -> EffectClass {
+        match self {
+            Self::AuroraFailover { .. } => EffectClass::Irreversible,
+            Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } => EffectClass::Reversible,
+            Self::AuroraWait { .. }
+            | Self::AuroraVerifyWriter { .. }
+            | Self::GateTarget { .. }
+            | Self::GateRpo { .. }
+            | Self::DnsVerify { .. }
+            | Self::ProbeHttp { .. }
+            | Self::Notify { .. }
+            | Self::Approve { .. }
+            | Self::Wait { .. }
+            | Self::Assert { .. } => EffectClass::Read,
+        }
+    }
+
+    /// The calls that this action makes, in order; empty for an action that only looks or waits.
+    pub fn mutations(&self) -> Vec<Mutation> {
+        match self {
+            Self::AuroraSwitchover {
+                global_cluster,
+                from,
+                target,
+                ..
+            } => vec![Mutation::AuroraSwitchover {
+                region: from.region().clone(),
+                global_cluster: global_cluster.clone(),
+                target: target.clone(),
+            }],
+            Self::AuroraFailover {
+                global_cluster,
+                target,
+                ..
+            } => vec![Mutation::AuroraFailover {
+                region: target.region().clone(),
+                global_cluster: global_cluster.clone(),
+                target: target.clone(),
+            }],
+            Self::DnsFlip { calls, .. } => calls.clone(),
+            Self::Notify {
+                topics,
+                subject,
+                message,
+            } => topics
+                .iter()
+                .map(|t| Mutation::Publish {
+                    region: t.region.clone(),
+                    topic_arn: t.arn.clone(),
+                    subject: subject.clone(),
+                    message: message.clone(),
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Facts of a run that expressions (`when`, `assert`) see, as nested JSON values.
+pub type Facts = BTreeMap<String, serde_json::Value>;

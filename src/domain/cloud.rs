@@ -1,0 +1,224 @@
+//! What is read from and done to the cloud, as values: views of what exists, mutations, and how a mutation ended.
+//!
+//! A [`Mutation`] is the exact call: it is journalled as the intent, digested, approved, sent and compared, so
+//! nothing about it is chosen at the moment of sending. Nothing here is an SDK type.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    application::{ClusterArn, ClusterEndpoint},
+    id::Region,
+};
+
+/// An Aurora global cluster as one Region's RDS endpoint described it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalCluster {
+    pub identifier: String,
+    /// `available` or anything else; whatever is not `available` counts as busy, never as healthy [AUG].
+    pub status: String,
+    pub engine: String,
+    pub engine_version: String,
+    pub members: Vec<Member>,
+    /// Present while an operation is pending or in progress.
+    pub failover: Option<FailoverState>,
+}
+
+/// One cluster of a global cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub arn: ClusterArn,
+    pub is_writer: bool,
+    /// `connected`, `pending-resync`, another text, or not reported.
+    pub synchronization: Option<String>,
+}
+
+/// The operation that a global cluster is busy with; the status text is kept verbatim (the SDK's enum is incomplete).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverState {
+    pub status: String,
+    pub from: Option<ClusterArn>,
+    pub to: Option<ClusterArn>,
+    pub data_loss_allowed: bool,
+}
+
+impl GlobalCluster {
+    /// The one writer, where exactly one member says that it is.
+    pub fn writer(&self) -> Option<&Member> {
+        let mut writers = self.members.iter().filter(|m| m.is_writer);
+        match (writers.next(), writers.next()) {
+            (Some(one), None) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Whether no operation is pending or in progress.
+    pub fn is_settled(&self) -> bool {
+        self.failover.is_none() && self.status == "available"
+    }
+
+    /// Whether `target` is the proven writer: settled, and the only one that says so (AWS.md 1.1).
+    pub fn is_settled_on(&self, target: &ClusterArn) -> bool {
+        self.is_settled() && self.writer().is_some_and(|w| w.arn == *target)
+    }
+}
+
+/// A regional DB cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbCluster {
+    pub arn: ClusterArn,
+    pub status: String,
+    pub engine_version: String,
+    /// Zero is headless: it cannot be promoted into service [AUG].
+    pub instances: usize,
+}
+
+/// One metric to read: the newest datapoints of one statistic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MetricQuery {
+    pub namespace: String,
+    pub metric: String,
+    pub dimensions: BTreeMap<String, String>,
+    pub statistic: String,
+    pub period: Duration,
+}
+
+/// A datapoint; NaN and infinite values never get here (the adapter drops them as missing).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Datapoint {
+    pub at: Timestamp,
+    pub value: f64,
+}
+
+/// What a CloudWatch alarm says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmState {
+    Ok,
+    Alarm,
+    InsufficientData,
+}
+
+/// A resource record set, as far as we change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSet {
+    pub name: String,
+    pub record_type: String,
+    pub ttl_seconds: Option<u32>,
+    pub values: Vec<String>,
+    pub set_identifier: Option<String>,
+    /// `PRIMARY` or `SECONDARY`.
+    pub failover: Option<String>,
+    pub weight: Option<u8>,
+    pub health_check_id: Option<String>,
+}
+
+/// An effect on the outside, complete to the last argument.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub enum Mutation {
+    /// `rds:SwitchoverGlobalCluster`, called in the current primary's Region: lossless.
+    AuroraSwitchover {
+        region: Region,
+        global_cluster: String,
+        target: ClusterArn,
+    },
+    /// `rds:FailoverGlobalCluster` with `AllowDataLoss`, called in the target's Region.
+    AuroraFailover {
+        region: Region,
+        global_cluster: String,
+        target: ClusterArn,
+    },
+    /// `route53-recovery-cluster:UpdateRoutingControlStates`: atomic; `true` is On. Any endpoint will do.
+    RoutingControls {
+        endpoints: Vec<ClusterEndpoint>,
+        states: BTreeMap<String, bool>,
+    },
+    /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
+    PutMetric {
+        region: Region,
+        namespace: String,
+        metric: String,
+        dimensions: BTreeMap<String, String>,
+        value: f64,
+    },
+    /// `route53:ChangeResourceRecordSets`, all UPSERT, one transactional batch.
+    UpsertRecords {
+        hosted_zone_id: String,
+        records: Vec<RecordSet>,
+        comment: String,
+    },
+    /// `sns:Publish`.
+    Publish {
+        region: Region,
+        topic_arn: String,
+        subject: String,
+        message: String,
+    },
+}
+
+impl Mutation {
+    /// The AWS operation, as `service:Operation`.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::AuroraSwitchover { .. } => "rds:SwitchoverGlobalCluster",
+            Self::AuroraFailover { .. } => "rds:FailoverGlobalCluster",
+            Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
+            Self::PutMetric { .. } => "cloudwatch:PutMetricData",
+            Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
+            Self::Publish { .. } => "sns:Publish",
+        }
+    }
+
+    /// Whether sending the same call twice has the effect of sending it once (so an unknown outcome may be
+    /// repeated after looking). Aurora's calls are not: they are sent at most once per intent.
+    pub fn is_idempotent(&self) -> bool {
+        match self {
+            Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => {
+                false
+            }
+            Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => {
+                true
+            }
+        }
+    }
+}
+
+/// How sending a [`Mutation`] ended. Only `Accepted` and `Rejected` are AWS's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// AWS took it. Not done: done is when its postcondition has been observed.
+    Accepted {
+        request_id: Option<String>,
+        /// What to ask about later (a Route 53 change id, an SNS message id).
+        handle: Option<String>,
+    },
+    /// AWS refused it and nothing happened (a 4xx with a service error code).
+    Rejected {
+        code: String,
+        message: String,
+        request_id: Option<String>,
+    },
+    /// It certainly never left (no connection, no credentials).
+    NotSent { reason: String },
+    /// It may or may not have happened: a timeout, a broken connection, a 5xx. To be settled by looking.
+    Unknown { reason: String },
+}
+
+/// Why something could not be read. Nothing here means "healthy" or "zero".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ObserveError {
+    #[error("{what} does not exist ({code})")]
+    NotFound { what: String, code: String },
+    #[error("AWS refused: {code}: {message}")]
+    Rejected { code: String, message: String },
+    #[error("AWS throttled the call")]
+    Throttled,
+    #[error("no answer: {reason}")]
+    Unreachable { reason: String },
+    #[error("the answer makes no sense: {reason}")]
+    Malformed { reason: String },
+}

@@ -1,0 +1,279 @@
+//! The journal: the one authority on what was decided, intended, done and approved for one application.
+//!
+//! Append-only and hash-chained: each record's hash covers its canonical JSON, which holds the hash before it.
+//! State is a fold of it ([`super::run`]). A record may hold several events; the record is what commits.
+//! Persisted: a change to any type here is a change of `SCHEMA_VERSION` and needs an ADR.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cloud::{Mutation, Outcome},
+    id::{ApplicationName, Digest, RunId, StepId, Subject},
+    plan::{Plan, Purpose},
+    run::{LossReport, RunResult},
+};
+
+/// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
+pub const RECORD_BYTES_MAX: usize = 350_000;
+
+/// One commit of a journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub journal: ApplicationName,
+    /// 0, 1, 2 … without gaps.
+    pub seq: u64,
+    /// Who may append; never decreases.
+    pub epoch: u64,
+    pub at: Timestamp,
+    pub schema_version: u32,
+    pub events: Vec<Event>,
+    pub prev_hash: Digest,
+}
+
+/// A record with its bytes and its hash: what is stored and verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sealed {
+    pub record: Record,
+    pub bytes: Vec<u8>,
+    pub hash: Digest,
+}
+
+/// The end of a journal: what the next record must follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// The sequence number of the next record.
+    pub next_seq: u64,
+    pub hash: Digest,
+    pub epoch: u64,
+}
+
+impl Tail {
+    /// The tail of a journal with no record.
+    pub fn empty() -> Self {
+        Self {
+            next_seq: 0,
+            hash: Digest::zero(),
+            epoch: 0,
+        }
+    }
+}
+
+/// What is wrong with a journal. Never repaired silently, never "start fresh" (FAULTS.md 14).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Corruption {
+    #[error("record {seq}: its bytes do not have the hash that was stored with them")]
+    Hash { seq: u64 },
+    #[error("record {seq}: it does not follow the record before it")]
+    Chain { seq: u64 },
+    #[error("record {found} stands where {expected} should")]
+    Gap { expected: u64, found: u64 },
+    #[error("record {seq}: its epoch is lower than the one before it")]
+    Epoch { seq: u64 },
+    #[error("record {seq}: {reason}")]
+    Unreadable { seq: u64, reason: String },
+    #[error(
+        "record {seq}: schema {found} is newer than {SCHEMA_VERSION}, the newest that this program knows"
+    )]
+    NewerSchema { seq: u64, found: u32 },
+}
+
+/// Seals the record that follows `tail`.
+///
+/// # Errors
+/// When the record would be larger than [`RECORD_BYTES_MAX`]: refused before anything is written.
+pub fn seal(
+    journal: &ApplicationName,
+    tail: &Tail,
+    epoch: u64,
+    at: Timestamp,
+    events: Vec<Event>,
+) -> Result<Sealed, RecordTooLarge> {
+    let record = Record {
+        journal: journal.clone(),
+        seq: tail.next_seq,
+        epoch,
+        at,
+        schema_version: SCHEMA_VERSION,
+        events,
+        prev_hash: tail.hash.clone(),
+    };
+    let bytes =
+        serde_json::to_vec(&record).unwrap_or_else(|e| unreachable!("records serialise: {e}"));
+    if bytes.len() > RECORD_BYTES_MAX {
+        return Err(RecordTooLarge { bytes: bytes.len() });
+    }
+    let hash = Digest::of(&bytes);
+    Ok(Sealed {
+        record,
+        bytes,
+        hash,
+    })
+}
+
+/// A record that is too large to be stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a journal record of {bytes} bytes is over the limit of {RECORD_BYTES_MAX}")]
+pub struct RecordTooLarge {
+    pub bytes: usize,
+}
+
+/// Checks that stored bytes are the record that follows `tail`, and returns it with the tail after it.
+pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail), Corruption> {
+    let seq = tail.next_seq;
+    if Digest::of(bytes) != *hash {
+        return Err(Corruption::Hash { seq });
+    }
+    #[derive(Deserialize)]
+    struct Header {
+        seq: u64,
+        schema_version: u32,
+    }
+    let unreadable = |e: serde_json::Error| Corruption::Unreadable {
+        seq,
+        reason: e.to_string(),
+    };
+    let header: Header = serde_json::from_slice(bytes).map_err(unreadable)?;
+    if header.seq != seq {
+        return Err(Corruption::Gap {
+            expected: seq,
+            found: header.seq,
+        });
+    }
+    if header.schema_version > SCHEMA_VERSION {
+        return Err(Corruption::NewerSchema {
+            seq,
+            found: header.schema_version,
+        });
+    }
+    let record: Record = serde_json::from_slice(bytes).map_err(unreadable)?;
+    if record.prev_hash != tail.hash {
+        return Err(Corruption::Chain { seq });
+    }
+    if record.epoch < tail.epoch {
+        return Err(Corruption::Epoch { seq });
+    }
+    let after = Tail {
+        next_seq: seq + 1,
+        hash: hash.clone(),
+        epoch: record.epoch,
+    };
+    Ok((record, after))
+}
+
+/// Something that happened to an application.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A process took over; the record's epoch is the new one.
+    EpochStarted { holder: String },
+    /// The verdict on the application changed.
+    DecisionChanged {
+        verdict: String,
+        health: String,
+        reasons: Vec<String>,
+    },
+    RunStarted {
+        run: RunId,
+        request: Request,
+        plan: Box<Plan>,
+        evidence_since: Option<Timestamp>,
+    },
+    /// A step that only looks or waits began.
+    StepStarted {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+    },
+    /// An effect is about to be sent. Durable before it leaves. `call` counts the step's mutations from 0.
+    Intent {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        call: u32,
+        mutation: Mutation,
+        guards: Vec<String>,
+    },
+    /// How sending ended. Not yet done.
+    Answered {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        call: u32,
+        outcome: Outcome,
+    },
+    /// The postcondition was observed.
+    StepDone {
+        run: RunId,
+        step: StepId,
+        evidence: Vec<String>,
+        outputs: BTreeMap<String, serde_json::Value>,
+    },
+    StepSkipped {
+        run: RunId,
+        step: StepId,
+        reason: String,
+    },
+    /// This attempt failed for good; `code` has a page in docs/errors.
+    StepFailed {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        code: String,
+        reason: String,
+    },
+    ApprovalRecorded {
+        run: RunId,
+        step: StepId,
+        subject: Subject,
+        approved: bool,
+        digest: Digest,
+        reason: String,
+    },
+    /// The run waits for a person.
+    RunHeld {
+        run: RunId,
+        step: Option<StepId>,
+        code: String,
+        reason: String,
+        waits_for: String,
+    },
+    RunPaused {
+        run: RunId,
+        subject: Subject,
+        reason: String,
+    },
+    RunResumed {
+        run: RunId,
+        subject: Subject,
+        reason: String,
+    },
+    AbortRequested {
+        run: RunId,
+        subject: Subject,
+        reason: String,
+    },
+    RunFinished {
+        run: RunId,
+        result: RunResult,
+        reason: String,
+        loss: Option<LossReport>,
+    },
+}
+
+/// Who asked for a run, for what and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub purpose: Purpose,
+    pub subject: Subject,
+    pub reason: String,
+    pub idempotency_key: Option<String>,
+    /// The digest of the request's body: the same key with another body is refused (FAULTS.md 68).
+    pub body_digest: Digest,
+    pub supersedes: Option<RunId>,
+}

@@ -1,0 +1,103 @@
+//! A plan: a runbook compiled for one application, one direction and one moment. It leaves no choices, and its
+//! digest is what an approver approves.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    action::Action,
+    id::{ApplicationName, Digest, Region, RunbookName, StepId},
+    seconds,
+};
+
+/// Why a run exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The source Region is lost or failing; may lose writes.
+    Failover,
+    /// Planned and lossless, from a healthy source.
+    Switchover,
+    /// Planned and lossless, back to the preferred Region.
+    Failback,
+}
+
+impl Purpose {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Switchover => "switchover",
+            Self::Failback => "failback",
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What to do, step by step, with nothing left to choose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub application: ApplicationName,
+    pub purpose: Purpose,
+    pub source: Region,
+    pub target: Region,
+    pub runbook: RunbookName,
+    pub runbook_digest: Digest,
+    pub config_digest: Digest,
+    /// What the requester accepted to lose; `None` allows no loss.
+    #[serde(with = "seconds::option", rename = "accepted_loss_seconds")]
+    pub accepted_loss: Option<Duration>,
+    /// In the order of the runbook's file, which is a topological order of `needs`.
+    pub steps: Vec<PlannedStep>,
+}
+
+impl Plan {
+    /// What an approver approves.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(self)
+    }
+
+    pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
+        self.steps.iter().find(|s| s.id == *id)
+    }
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    pub id: StepId,
+    pub title: String,
+    pub needs: BTreeSet<StepId>,
+    /// A CEL expression over the run's facts; false skips the step.
+    pub when: Option<String>,
+    pub action: Action,
+    #[serde(with = "seconds", rename = "timeout_seconds")]
+    pub timeout: Duration,
+    pub retry: Retry,
+    pub on_failure: OnFailure,
+}
+
+/// How often a step is tried. Never blindly: an attempt whose outcome is unknown is observed first, and one that may
+/// have had an effect is not repeated unless the call is idempotent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Attempts in all, at least one.
+    pub attempts: u32,
+    #[serde(with = "seconds", rename = "backoff_seconds")]
+    pub backoff: Duration,
+}
+
+/// What follows when a step has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Stop here and page; a person resumes (which tries the step again) or aborts.
+    Hold,
+    /// Record it and go on.
+    Continue,
+}

@@ -1,0 +1,235 @@
+//! Signals (what can be observed), samples (one reading of one), and the window that says what a signal means now.
+//!
+//! Invariant: a missing, stale or contradictory reading is never healthy, never zero and never a vote (DESIGN.md 1).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    id::{Region, SignalName, StoreName},
+    seconds,
+};
+
+/// Something that can be observed about an application.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    pub name: SignalName,
+    pub role: SignalRole,
+    pub source: SignalSource,
+    /// How often it is read.
+    #[serde(with = "seconds", rename = "period_seconds")]
+    pub period: Duration,
+    /// A reading whose own time is older than this is stale.
+    #[serde(with = "seconds", rename = "freshness_seconds")]
+    pub freshness: Duration,
+    /// So many readings in a row before the signal is believed to be unhealthy (or healthy again).
+    pub consecutive: u32,
+}
+
+/// What a signal may do to a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalRole {
+    /// May argue for moving.
+    Trigger,
+    /// May stop a move.
+    Gate,
+    /// Shown only.
+    Informational,
+}
+
+/// Where a signal comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SignalSource {
+    /// The store's lag, read in each secondary's Region, following the roles as they are now.
+    AuroraLag { store: StoreName },
+    /// A Route 53 health check through CloudWatch `HealthCheckStatus`, which lives in us-east-1 only [R53DG];
+    /// `of` is the Region whose health it tells.
+    HealthCheck { health_check_id: String, of: Region },
+    /// A CloudWatch alarm in `region`; `of` is the Region whose health it tells.
+    Alarm {
+        region: Region,
+        alarm_name: String,
+        of: Region,
+    },
+    /// An HTTP probe from here; `of` is the Region whose health it tells.
+    HttpProbe {
+        url: String,
+        of: Region,
+        #[serde(with = "seconds", rename = "timeout_seconds")]
+        timeout: Duration,
+    },
+}
+
+impl SignalSource {
+    /// The Region whose health this signal tells; a lag belongs to no one Region.
+    pub fn of(&self) -> Option<&Region> {
+        match self {
+            Self::AuroraLag { .. } => None,
+            Self::HealthCheck { of, .. } | Self::Alarm { of, .. } | Self::HttpProbe { of, .. } => {
+                Some(of)
+            }
+        }
+    }
+}
+
+/// One reading of one signal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When the reading was true: a datapoint's own time, or when a probe was sent.
+    pub measured_at: Timestamp,
+    /// When we had it.
+    pub taken_at: Timestamp,
+    pub reading: Reading,
+}
+
+/// What a sample says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reading", rename_all = "snake_case")]
+pub enum Reading {
+    Healthy {
+        detail: String,
+    },
+    /// Positive evidence of ill health (an answer that says so, an alarm, a refused or unanswered probe).
+    Unhealthy {
+        detail: String,
+    },
+    Lag {
+        #[serde(with = "seconds", rename = "lag_seconds")]
+        lag: Duration,
+    },
+    /// No reading: the source was silent or out of reach. Not evidence of anything.
+    Missing {
+        why: String,
+    },
+}
+
+/// What a signal's recent samples amount to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SignalState {
+    Fresh {
+        sample: Sample,
+    },
+    /// There was a reading, but it is too old.
+    Stale {
+        sample: Sample,
+        #[serde(with = "seconds", rename = "age_seconds")]
+        age: Duration,
+    },
+    Missing {
+        why: String,
+    },
+}
+
+/// How many samples a window keeps.
+pub const WINDOW_SAMPLES_MAX: usize = 64;
+
+/// The recent samples of one signal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalWindow {
+    samples: std::collections::VecDeque<Sample>,
+    /// The last attempt found nothing, and why.
+    last_missing: Option<String>,
+    /// Since when the believed state is unhealthy; `None` when it is not.
+    unhealthy_since: Option<Timestamp>,
+    believed_unhealthy: bool,
+    consecutive: u32,
+}
+
+impl SignalWindow {
+    /// An empty window: the signal is missing until a sample comes.
+    pub fn new(consecutive: u32) -> Self {
+        Self {
+            samples: std::collections::VecDeque::new(),
+            last_missing: None,
+            unhealthy_since: None,
+            believed_unhealthy: false,
+            consecutive: consecutive.max(1),
+        }
+    }
+
+    /// Takes a sample in. A missing reading is remembered as such and changes no belief. A datapoint that is not
+    /// newer than the last one is the same datapoint read again, and counts once.
+    pub fn push(&mut self, sample: Sample) {
+        if let Reading::Missing { why } = &sample.reading {
+            self.last_missing = Some(why.clone());
+            return;
+        }
+        self.last_missing = None;
+        if self
+            .samples
+            .back()
+            .is_some_and(|last| sample.measured_at <= last.measured_at)
+        {
+            return;
+        }
+        if self.samples.len() == WINDOW_SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+        self.believe();
+    }
+
+    fn believe(&mut self) {
+        let unhealthy = |s: &Sample| matches!(s.reading, Reading::Unhealthy { .. });
+        let Some(last) = self.samples.back() else {
+            return;
+        };
+        let now_unhealthy = unhealthy(last);
+        let run = self
+            .samples
+            .iter()
+            .rev()
+            .take_while(|s| unhealthy(s) == now_unhealthy)
+            .count();
+        if now_unhealthy {
+            // The RTO clock starts at the first evidence, not when it is believed.
+            if self.unhealthy_since.is_none() {
+                self.unhealthy_since = Some(last.measured_at);
+            }
+        }
+        if run >= self.consecutive as usize {
+            self.believed_unhealthy = now_unhealthy;
+            if !now_unhealthy {
+                self.unhealthy_since = None;
+            }
+        }
+    }
+
+    /// Fresh, stale or missing at `now`.
+    pub fn state(&self, now: Timestamp, freshness: Duration) -> SignalState {
+        let Some(sample) = self.samples.back() else {
+            let why = self
+                .last_missing
+                .clone()
+                .unwrap_or_else(|| "no reading yet".to_owned());
+            return SignalState::Missing { why };
+        };
+        let age = Duration::try_from(now.duration_since(sample.measured_at)).unwrap_or_default();
+        if age <= freshness {
+            SignalState::Fresh {
+                sample: sample.clone(),
+            }
+        } else {
+            SignalState::Stale {
+                sample: sample.clone(),
+                age,
+            }
+        }
+    }
+
+    /// Since when the signal has shown ill health without recovering, and whether often enough to be believed.
+    pub fn unhealthy(&self) -> Option<(Timestamp, bool)> {
+        self.unhealthy_since
+            .map(|since| (since, self.believed_unhealthy))
+    }
+
+    /// The newest reading of any age.
+    pub fn last(&self) -> Option<&Sample> {
+        self.samples.back()
+    }
+}

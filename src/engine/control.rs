@@ -1,0 +1,163 @@
+//! What the API may ask of the engine: requests that people make, and the reasons for which they are refused.
+//!
+//! Every request is answered at once (FAULTS.md L6): what needs a fresh look at AWS is accepted and done in the run.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use crate::domain::{
+    application::Application,
+    assessment::Assessment,
+    id::{ApplicationName, Digest, Region, RunId, StepId, Subject},
+    journal::Record,
+    plan::{Plan, Purpose},
+    run::History,
+};
+
+/// What a caller of `POST /failover` wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// A switchover where its preconditions are proved; else a failover is proposed, never started silently.
+    Auto,
+    Switchover,
+    Failover,
+    Failback,
+}
+
+/// A request for a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartRun {
+    pub application: ApplicationName,
+    pub wish: Wish,
+    /// `None`: the only other Region, or the preferred one for a failback.
+    pub target: Option<Region>,
+    pub reason: String,
+    pub accept_data_loss: Option<Duration>,
+    pub subject: Subject,
+    pub idempotency_key: Option<String>,
+    /// The digest of the whole body.
+    pub body_digest: Digest,
+    /// Compile and show; start nothing.
+    pub dry_run: bool,
+}
+
+/// What became of a request for a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Started {
+    /// A new run.
+    Run {
+        id: RunId,
+        supersedes: Option<RunId>,
+    },
+    /// The run that the same key and body started before.
+    Again { id: RunId },
+    /// What would be done; nothing was started.
+    Planned { plan: Box<Plan>, digest: Digest },
+}
+
+/// Why a request is refused. `code` (see [`Refusal::code`]) has a page in docs/errors.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no application `{0}`")]
+    UnknownApplication(ApplicationName),
+    #[error("there is no run `{0}`")]
+    UnknownRun(RunId),
+    #[error("the run has no step `{0}` that can be approved")]
+    UnknownStep(StepId),
+    #[error("`{target}` cannot be the target: {why}")]
+    BadTarget { target: String, why: String },
+    #[error("the idempotency key was used before with another request")]
+    KeyReused,
+    #[error("a {purpose} is already at work: {run}; {escalate}")]
+    AlreadyRunning {
+        run: RunId,
+        purpose: Purpose,
+        escalate: String,
+    },
+    #[error("refused by {gate}: {why}; {satisfied_by}")]
+    Gate {
+        gate: &'static str,
+        why: String,
+        satisfied_by: String,
+    },
+    #[error("the digest shown is not that of the run's plan: look at it again")]
+    StaleDigest { current: Digest },
+    #[error(
+        "an approval must come from somebody other than {0}, who asked for the run or has approved already"
+    )]
+    SelfApproval(Subject),
+    #[error("the run cannot do that now: {0}")]
+    WrongPhase(String),
+    #[error("the runbook cannot be compiled: {}", .0.join("; "))]
+    Uncompilable(Vec<String>),
+    #[error("the daemon is stopping: ask again after its restart")]
+    Stopping,
+    #[error("the application is held: {0}")]
+    Held(String),
+}
+
+impl Refusal {
+    /// The stable code of the refusal, which names its page.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownApplication(_) => "unknown-application",
+            Self::UnknownRun(_) => "unknown-run",
+            Self::UnknownStep(_) => "unknown-step",
+            Self::BadTarget { .. } => "bad-target",
+            Self::KeyReused => "idempotency-key-reused",
+            Self::AlreadyRunning { .. } => "already-running",
+            Self::Gate { .. } => "gate-refused",
+            Self::StaleDigest { .. } => "stale-digest",
+            Self::SelfApproval(_) => "self-approval",
+            Self::WrongPhase(_) => "wrong-phase",
+            Self::Uncompilable(_) => "runbook-uncompilable",
+            Self::Stopping => "stopping",
+            Self::Held(_) => "application-held",
+        }
+    }
+}
+
+/// What a person does to a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    Approve {
+        step: StepId,
+        approved: bool,
+        digest: Digest,
+    },
+    Abort,
+    Pause,
+    Resume,
+}
+
+/// Whether the daemon is able to act, and if not, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    pub ready: bool,
+    pub reasons: Vec<String>,
+}
+
+/// The engine as the API sees it.
+#[async_trait]
+pub trait Control: Send + Sync {
+    async fn start_run(&self, request: StartRun) -> Result<Started, Refusal>;
+    async fn act(
+        &self,
+        run: &RunId,
+        act: Act,
+        subject: &Subject,
+        reason: &str,
+    ) -> Result<(), Refusal>;
+    fn applications(&self) -> Vec<Arc<Application>>;
+    /// A snapshot of everything that the application's journal says.
+    fn history(&self, application: &ApplicationName) -> Option<Arc<History>>;
+    /// The newest assessment; `None` until the first is made.
+    fn assessment(&self, application: &ApplicationName) -> Option<Arc<Assessment>>;
+    /// Records as they become durable; a receiver that lags behind reads the journal again.
+    fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>>;
+    /// The records of the journal that concern `run`, in order.
+    async fn records(&self, run: &RunId) -> Result<Vec<Record>, Refusal>;
+    fn readiness(&self) -> Readiness;
+}

@@ -1,0 +1,67 @@
+//! AWS, as far as the engine knows it: reads that never change anything, and one way to send a mutation.
+
+use std::{fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    application::{ClusterArn, ClusterEndpoint},
+    cloud::{
+        AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError,
+        Outcome, RecordSet,
+    },
+    id::Region,
+};
+
+/// Crash semantics: reads leave nothing behind. [`Cloud::apply`] sends its call at most once; when the process or
+/// the answer is lost, the call may have happened, and only reading tells. Nothing here retries a mutation.
+/// Every method ends within `call_timeout` of the adapter, whatever the server does.
+#[async_trait]
+pub trait Cloud: Send + Sync + Debug {
+    /// `rds:DescribeGlobalClusters` as the endpoint of `region` sees it. Endpoints may disagree for a while.
+    async fn global_cluster(
+        &self,
+        region: &Region,
+        identifier: &str,
+    ) -> Result<GlobalCluster, ObserveError>;
+
+    /// `rds:DescribeDBClusters` in the cluster's own Region.
+    async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError>;
+
+    /// The newest datapoint of each query within `window`, in the order of the queries; `None` is no data, which is
+    /// neither zero nor an error [CWUG].
+    async fn metrics(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        window: Duration,
+    ) -> Result<Vec<Option<Datapoint>>, ObserveError>;
+
+    /// The states of alarms by name; an alarm that does not exist is an error.
+    async fn alarms(
+        &self,
+        region: &Region,
+        names: &[String],
+    ) -> Result<Vec<AlarmState>, ObserveError>;
+
+    /// The record sets of one name and type, as the control plane lists them (pending changes included).
+    async fn record_sets(
+        &self,
+        hosted_zone_id: &str,
+        name: &str,
+        record_type: &str,
+    ) -> Result<Vec<RecordSet>, ObserveError>;
+
+    /// The states (`true` is On) of routing controls, in the order asked, from any endpoint that answers.
+    async fn routing_controls(
+        &self,
+        endpoints: &[ClusterEndpoint],
+        arns: &[String],
+    ) -> Result<Vec<bool>, ObserveError>;
+
+    /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
+    async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;
+
+    /// Sends one mutation, once.
+    async fn apply(&self, mutation: &Mutation) -> Outcome;
+}

@@ -1,0 +1,20 @@
+//! Those who are told what was recorded: metrics, notifications, live views. They see facts after the commit and
+//! cannot stop, delay or fail anything.
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+
+use crate::domain::{assessment::Assessment, journal::Record};
+
+/// Must return at once: whatever takes time is queued (bounded) and done elsewhere.
+pub trait Observer: Send + Sync + Debug {
+    /// `record` is durable. `append_seconds` is how long its commit took.
+    fn recorded(&self, record: &Record, append_seconds: f64);
+
+    /// A fresh assessment, whether or not its verdict changed.
+    fn assessed(&self, assessment: &Assessment);
+
+    /// A call to AWS ended; `outcome` is one of `ok`, `rejected`, `not_sent`, `unknown`.
+    fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, at: Timestamp);
+}
