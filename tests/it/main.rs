@@ -1,3 +1,4 @@
 //! The one integration binary: its modules and nothing else.
 
 mod architecture;
+mod store_conformance;
