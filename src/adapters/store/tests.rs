@@ -369,6 +369,7 @@ async fn a_disk_that_is_really_full_says_so() {
             .is_ok_and(|status| status.success())
     };
     if !mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "none"]) {
+        eprintln!("not run: mounting is not allowed here");
         return;
     }
     let outcome = fill(&dir.path().join("journals.db")).await;
