@@ -5,7 +5,9 @@
 //! architecture; `tests/it/architecture.rs` holds who may name whom.
 
 pub mod adapters;
+pub mod cli;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod ports;
 pub mod sim;
