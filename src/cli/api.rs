@@ -156,7 +156,9 @@ impl Api {
         let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
         match serde_json::from_slice::<Value>(&body) {
             Ok(problem) if problem.get("code").is_some() => Err(Failure::Problem(problem)),
-            _ => Err(Failure::Answer(format!("status {status}, no problem document"))),
+            _ => Err(Failure::Answer(format!(
+                "status {status}, no problem document"
+            ))),
         }
     }
 

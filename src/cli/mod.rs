@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use self::api::{Api, Failure};
 use crate::http::{
     openapi,
-    view::{ApplicationView, ApplicationsView, DecisionView, PlanView, RunView, RunsView, StartedView},
+    view::{
+        ApplicationView, ApplicationsView, DecisionView, PlanView, RunView, RunsView, StartedView,
+    },
 };
 
 /// Done.
@@ -44,10 +46,21 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Where the daemon answers
-    #[arg(long, global = true, env = "FAILOVERD_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "FAILOVERD_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub url: String,
     /// The bearer token; best from FAILOVERD_TOKEN, since arguments are visible to others
-    #[arg(long, global = true, env = "FAILOVERD_TOKEN", hide = true, hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "FAILOVERD_TOKEN",
+        hide = true,
+        hide_env_values = true
+    )]
     pub token: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -404,8 +417,8 @@ async fn start(
     let view: StartedView = answer.json()?;
     if args.watch && options.json {
         // One JSON value per line from here on.
-        let line = serde_json::to_string(&view)
-            .unwrap_or_else(|e| unreachable!("views serialise: {e}"));
+        let line =
+            serde_json::to_string(&view).unwrap_or_else(|e| unreachable!("views serialise: {e}"));
         print(&format!("{line}\n"));
     } else {
         show(options, &view, |v| render::started(v, args.watch));

@@ -160,13 +160,15 @@ fn is_quiet(s: &SignalView) -> bool {
 }
 
 fn exposure(e: &ExposureView) -> String {
-    let bound = e
-        .loss_bound_seconds
-        .map_or("unbounded".to_owned(), |s| format!("at most {}", seconds(s)));
-    let lag = e.measured_lag_seconds.map_or("no lag measured".to_owned(), |lag| {
-        let age = e.sample_age_seconds.map_or("unknown".to_owned(), seconds);
-        format!("lag {} measured {age} ago", seconds(lag))
+    let bound = e.loss_bound_seconds.map_or("unbounded".to_owned(), |s| {
+        format!("at most {}", seconds(s))
     });
+    let lag = e
+        .measured_lag_seconds
+        .map_or("no lag measured".to_owned(), |lag| {
+            let age = e.sample_age_seconds.map_or("unknown".to_owned(), seconds);
+            format!("lag {} measured {age} ago", seconds(lag))
+        });
     let stale = if e.fresh { "" } else { ", not fresh" };
     format!("{}: {bound} ({lag}{stale})", e.store)
 }
@@ -271,7 +273,12 @@ pub fn started(view: &StartedView, watched: bool) -> String {
 /// A plan that was compiled only.
 pub fn plan(view: &PlanView) -> String {
     let text = |value: &serde_json::Value, key: &str| {
-        plain(value.get(key).and_then(serde_json::Value::as_str).unwrap_or("unknown"))
+        plain(
+            value
+                .get(key)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or("unknown"),
+        )
     };
     let p = &view.plan;
     let mut out = cut(&format!(
@@ -283,12 +290,16 @@ pub fn plan(view: &PlanView) -> String {
         text(p, "runbook")
     ));
     out.push_str(&format!("\ndigest {}\n", plain(&view.digest)));
-    let loss = p.get("accepted_loss_seconds").and_then(serde_json::Value::as_f64);
+    let loss = p
+        .get("accepted_loss_seconds")
+        .and_then(serde_json::Value::as_f64);
     let loss = loss.map_or("none".to_owned(), seconds);
     out.push_str(&format!("accepted loss: {loss}\n"));
     let steps = p.get("steps").and_then(serde_json::Value::as_array);
     for (n, step) in (1..).zip(steps.into_iter().flatten()) {
-        let action = step.get("action").map_or(String::new(), |a| text(a, "action"));
+        let action = step
+            .get("action")
+            .map_or(String::new(), |a| text(a, "action"));
         let head = format!("{n:>3}  {:<22} {:<21} ", text(step, "id"), action);
         out.push_str(&wrapped(&head, &text(step, "title")));
     }
@@ -364,7 +375,9 @@ pub fn tail(run: &RunView) -> String {
     }
     if let Some(loss) = &run.loss {
         let at_least = loss.at_least_seconds.map_or("unknown".to_owned(), seconds);
-        let at_most = loss.at_most_seconds.map_or("not bounded".to_owned(), seconds);
+        let at_most = loss
+            .at_most_seconds
+            .map_or("not bounded".to_owned(), seconds);
         let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
         out.push_str(&wrapped("  lost      ", &text));
     }

@@ -44,7 +44,10 @@ pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Res
         match api.events(run, timeline.seen).await {
             Ok(None) => break,
             Ok(Some(stream)) => {
-                match timeline.follow(api, &path, stream, follow, &mut breaks).await? {
+                match timeline
+                    .follow(api, &path, stream, follow, &mut breaks)
+                    .await?
+                {
                     Ended::Finished => break,
                     Ended::Held => return Ok(EXIT_HELD),
                     Ended::Broken => {}
@@ -58,7 +61,9 @@ pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Res
         }
         breaks += 1;
         if breaks > RECONNECTS_MAX {
-            return Err(Failure::Answer("the event stream keeps breaking".to_owned()));
+            return Err(Failure::Answer(
+                "the event stream keeps breaking".to_owned(),
+            ));
         }
         tokio::time::sleep(RECONNECT_PAUSE).await;
     }
@@ -168,13 +173,18 @@ impl Timeline {
                 (running, format!("{step}: AWS's answer: {outcome}"))
             }
             "step_done" => {
-                let took = known.and_then(|s| s.started_at).map_or(String::new(), |from| {
-                    format!(" in {}", seconds(between(from, at)))
-                });
+                let took = known
+                    .and_then(|s| s.started_at)
+                    .map_or(String::new(), |from| {
+                        format!(" in {}", seconds(between(from, at)))
+                    });
                 let evidence = event.get("evidence").and_then(Value::as_array);
                 let last = evidence.and_then(|e| e.last()).and_then(Value::as_str);
                 let seen = last.map_or(String::new(), |e| format!(": {e}"));
-                (mark(StepStateName::Done), format!("{step}: done{took}{seen}"))
+                (
+                    mark(StepStateName::Done),
+                    format!("{step}: done{took}{seen}"),
+                )
             }
             "step_skipped" => (
                 mark(StepStateName::Skipped),
@@ -186,14 +196,27 @@ impl Timeline {
             ),
             "approval_recorded" => {
                 let approved = event.get("approved").and_then(Value::as_bool);
-                let word = if approved == Some(true) { "approved" } else { "declined" };
+                let word = if approved == Some(true) {
+                    "approved"
+                } else {
+                    "declined"
+                };
                 let who = text("subject");
                 (running, format!("{step}: {who} {word}: {}", text("reason")))
             }
             "run_held" => ("!", format!("held ({}): {}", text("code"), text("reason"))),
-            "run_paused" => ("!", format!("paused by {}: {}", text("subject"), text("reason"))),
-            "run_resumed" => (running, format!("resumed by {}: {}", text("subject"), text("reason"))),
-            "abort_requested" => ("!", format!("{} aborts it: {}", text("subject"), text("reason"))),
+            "run_paused" => (
+                "!",
+                format!("paused by {}: {}", text("subject"), text("reason")),
+            ),
+            "run_resumed" => (
+                running,
+                format!("resumed by {}: {}", text("subject"), text("reason")),
+            ),
+            "abort_requested" => (
+                "!",
+                format!("{} aborts it: {}", text("subject"), text("reason")),
+            ),
             // The last lines say it.
             "run_finished" => return None,
             other => (" ", plain(other)),
@@ -292,7 +315,9 @@ impl SseParser {
                 if !self.event.data.is_empty() {
                     self.event.data.push('\n');
                 }
-                self.event.data.push_str(data.strip_prefix(' ').unwrap_or(data));
+                self.event
+                    .data
+                    .push_str(data.strip_prefix(' ').unwrap_or(data));
             }
         }
         Ok(done)
@@ -312,7 +337,10 @@ mod tests {
             for piece in text.as_bytes().chunks(size) {
                 events.extend(parser.push(piece).expect("small"));
             }
-            let pairs: Vec<_> = events.iter().map(|e| (e.name.as_str(), e.data.as_str())).collect();
+            let pairs: Vec<_> = events
+                .iter()
+                .map(|e| (e.name.as_str(), e.data.as_str()))
+                .collect();
             assert_eq!(pairs, [("record", "{\"a\":1}"), ("end", "{}")]);
         }
     }

@@ -378,7 +378,12 @@ mod tests {
         for good in ["localhost", "localhost:8080", "127.0.0.1:80", "[::1]:80"] {
             assert!(loopback_host(&host(good)).is_ok(), "{good}");
         }
-        for bad in ["evil.example", "evil.example:80", "10.0.0.1", "127.0.0.1.evil"] {
+        for bad in [
+            "evil.example",
+            "evil.example:80",
+            "10.0.0.1",
+            "127.0.0.1.evil",
+        ] {
             assert!(loopback_host(&host(bad)).is_err(), "{bad}");
         }
     }

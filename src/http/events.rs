@@ -17,13 +17,7 @@ use axum::{
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{
-    Api,
-    extract::RunPath,
-    problem::Problem,
-    runs::with_run,
-    view::RecordView,
-};
+use super::{Api, extract::RunPath, problem::Problem, runs::with_run, view::RecordView};
 use crate::{
     domain::{
         id::RunId,

@@ -204,7 +204,9 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
                 StatusCode::BAD_REQUEST,
                 "invalid-idempotency-key",
                 "The idempotency key is not valid",
-                format!("expected one Idempotency-Key of 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters"),
+                format!(
+                    "expected one Idempotency-Key of 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters"
+                ),
             )
         };
         match (values.next(), values.next()) {
@@ -312,7 +314,14 @@ mod tests {
     fn reasons_are_bounded_and_printable() {
         assert!(reason("a drill").is_ok());
         assert!(reason(&"é".repeat(1024)).is_ok());
-        for bad in ["", "   ", "a\nb", "\u{1b}[31m", "x\u{85}", &"x".repeat(1025)] {
+        for bad in [
+            "",
+            "   ",
+            "a\nb",
+            "\u{1b}[31m",
+            "x\u{85}",
+            &"x".repeat(1025),
+        ] {
             assert!(reason(bad).is_err(), "{bad:?} must be refused");
         }
     }

@@ -39,7 +39,10 @@ pub fn base() -> OpenApi {
     if let Some(components) = &mut api.components {
         components.add_security_scheme("token", bearer);
     }
-    api.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    api.security = Some(vec![SecurityRequirement::new(
+        "token",
+        Vec::<String>::new(),
+    )]);
     api
 }
 
@@ -78,7 +81,10 @@ fn common_errors(operation: &mut Operation, has_body: bool) {
     add("403", "`role-missing`, `host-refused`");
     add("500", "`internal`");
     if has_body {
-        add("400", "`malformed-json`, `json-too-deep`, `body-unread`, `invalid-idempotency-key`");
+        add(
+            "400",
+            "`malformed-json`, `json-too-deep`, `body-unread`, `invalid-idempotency-key`",
+        );
         add("408", "`body-timeout`");
         add("413", "`body-too-large`");
         add("415", "`unsupported-media-type`");

@@ -123,8 +123,8 @@ impl IntoResponse for Problem {
     /// The problem rides along in the response's extensions, so that the outermost layer can say which request it
     /// answers ([`super::access`]).
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self)
-            .unwrap_or_else(|e| unreachable!("problems serialise: {e}"));
+        let body =
+            serde_json::to_vec(&self).unwrap_or_else(|e| unreachable!("problems serialise: {e}"));
         let mut response = (self.status(), body).into_response();
         let headers = response.headers_mut();
         headers.insert(

@@ -168,10 +168,7 @@ pub async fn list(
         (status = 404, description = "`unknown-run`", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn one(
-    State(api): State<Api>,
-    RunPath(id): RunPath,
-) -> Result<Json<RunView>, Problem> {
+pub async fn one(State(api): State<Api>, RunPath(id): RunPath) -> Result<Json<RunView>, Problem> {
     view(&api, id)
 }
 
@@ -276,9 +273,7 @@ async fn perform(
     why: &str,
 ) -> Result<Json<RunView>, Problem> {
     let why = reason(why)?;
-    api.control
-        .act(&id, act, &principal.subject, &why)
-        .await?;
+    api.control.act(&id, act, &principal.subject, &why).await?;
     view(api, id)
 }
 

@@ -18,11 +18,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    Api,
-    auth::InvalidTokens,
-    router,
-};
+use super::{Api, auth::InvalidTokens, router};
 
 /// How long the head of a request may take, and how long a connection may stay idle between requests.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);

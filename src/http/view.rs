@@ -270,10 +270,9 @@ impl RunView {
         };
         let finished_at = match &run.phase {
             Phase::Finished { at, .. } => Some(*at),
-            Phase::Running
-            | Phase::Held { .. }
-            | Phase::Paused { .. }
-            | Phase::Aborting { .. } => None,
+            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => {
+                None
+            }
         };
         let approvals = run.approvals.iter().flat_map(|(step, approvals)| {
             approvals.iter().map(|a| ApprovalView {
@@ -320,7 +319,9 @@ fn waits_for(run: &RunState) -> Option<String> {
     match &run.phase {
         Phase::Finished { .. } => None,
         Phase::Held { waits_for, .. } => Some(waits_for.clone()),
-        Phase::Paused { subject, .. } => Some(format!("somebody to resume it ({subject} paused it)")),
+        Phase::Paused { subject, .. } => {
+            Some(format!("somebody to resume it ({subject} paused it)"))
+        }
         Phase::Aborting { .. } => Some("the steps that are in flight".to_owned()),
         Phase::Running => {
             let waiting: Vec<String> = run
@@ -409,7 +410,9 @@ fn step(run: &RunState, planned: &PlannedStep) -> StepView {
 
 fn outcome_in_words(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Accepted { .. } => "AWS accepted the call; waiting until it is observed".to_owned(),
+        Outcome::Accepted { .. } => {
+            "AWS accepted the call; waiting until it is observed".to_owned()
+        }
         Outcome::Rejected { code, message, .. } => format!("AWS refused: {code}: {message}"),
         Outcome::NotSent { reason } => format!("not sent: {reason}"),
         Outcome::Unknown { reason } => {
@@ -593,7 +596,11 @@ impl ApplicationView {
         });
         Self {
             name: application.name.to_string(),
-            regions: application.regions.iter().map(ToString::to_string).collect(),
+            regions: application
+                .regions
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             rto_objective_seconds: to_seconds(application.objectives.rto),
             rpo_objective_seconds: to_seconds(application.objectives.rpo),
             active_region: assessment

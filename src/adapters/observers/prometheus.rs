@@ -433,13 +433,13 @@ impl Observer for Metrics {
             named(&HEALTH),
         );
         for (verdict, text) in VERDICTS {
-            self.decision
-                .with_label_values(&[name.as_str(), text])
-                .set(if verdict == assessment.verdict {
+            self.decision.with_label_values(&[name.as_str(), text]).set(
+                if verdict == assessment.verdict {
                     1.0
                 } else {
                     0.0
-                });
+                },
+            );
         }
         self.assessed_at
             .with_label_values(&labels)
