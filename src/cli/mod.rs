@@ -5,10 +5,13 @@
 //! a gate, 4 held for a person.
 
 pub mod api;
+pub mod check;
+pub mod demo;
+pub mod sim;
 pub mod render;
 pub mod watch;
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -77,17 +80,7 @@ pub enum Command {
         config: PathBuf,
     },
     /// Show a disaster and its failover on a simulated AWS, from start to end
-    Demo {
-        /// Which disaster
-        #[arg(long)]
-        scenario: Option<String>,
-        /// The same seed gives the same disaster
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Keep running after the end
-        #[arg(long)]
-        stay: bool,
-    },
+    Demo(demo::DemoArgs),
     /// Check the configuration and its runbooks
     Check {
         /// The configuration
@@ -109,8 +102,8 @@ pub enum SimCommand {
     /// Serve the simulated AWS alone, for any client
     Serve {
         /// Where to listen
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
-        listen: SocketAddr,
+        #[command(flatten)]
+        args: sim::SimArgs,
     },
 }
 
@@ -260,7 +253,7 @@ pub async fn client(options: &Options, command: ClientCommand) -> ExitCode {
 }
 
 /// Prints to standard output; a reader that is gone (`| head`) is no failure.
-pub(crate) fn print(text: &str) {
+pub fn print(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();

@@ -240,7 +240,7 @@ impl Metrics {
     /// Takes in what was recorded before this process began: the states of runs, and the steps in flight.
     pub fn restore(&self, history: &History) {
         let mut memory = self.memory();
-        let mut runs: Vec<&RunState> = history.runs.values().collect();
+        let mut runs: Vec<&RunState> = history.runs.values().map(AsRef::as_ref).collect();
         runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         for run in runs {
             self.set_run(
