@@ -1,5 +1,6 @@
 //! The outside world behind the ports. Adapters never name each other.
 
+pub mod aws;
 pub mod clock;
 pub mod probes;
 pub mod store;

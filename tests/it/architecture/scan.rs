@@ -27,12 +27,7 @@ pub(super) struct Named {
 
 /// Splits `source` into tokens, each with its line.
 pub(super) fn lex(source: &str) -> Vec<(Token, usize)> {
-    let mut lexer = Lexer {
-        chars: source.chars().collect(),
-        at: 0,
-        line: 1,
-        out: Vec::new(),
-    };
+    let mut lexer = Lexer { chars: source.chars().collect(), at: 0, line: 1, out: Vec::new() };
     while let Some(c) = lexer.peek(0) {
         lexer.one(c);
     }
@@ -143,10 +138,7 @@ impl Lexer {
             self.bump();
             self.bump();
         } else {
-            while self
-                .peek(0)
-                .is_some_and(|c| c.is_alphanumeric() || c == '_')
-            {
+            while self.peek(0).is_some_and(|c| c.is_alphanumeric() || c == '_') {
                 self.bump();
             }
         }
@@ -175,13 +167,7 @@ impl Lexer {
 /// Every path that `source`, the file of module `module`, names.
 pub(super) fn paths(module: &[&str], source: &str) -> Vec<Named> {
     let tokens = lex(source);
-    let mut walk = Walk {
-        tokens: &tokens,
-        module,
-        scopes: Vec::new(),
-        pending_test: false,
-        out: Vec::new(),
-    };
+    let mut walk = Walk { tokens: &tokens, module, scopes: Vec::new(), pending_test: false, out: Vec::new() };
     let mut at = 0;
     while at < tokens.len() {
         at = walk.step(at);
@@ -229,10 +215,7 @@ impl Walk<'_> {
                     _ => None,
                 };
                 let test = std::mem::take(&mut self.pending_test) || self.in_test();
-                self.scopes.push(Scope {
-                    inline_module,
-                    test,
-                });
+                self.scopes.push(Scope { inline_module, test });
             }
             Token::Sym('}') => {
                 self.scopes.pop();
@@ -272,10 +255,7 @@ impl Walk<'_> {
     fn starts_a_path(&self, at: usize) -> bool {
         let follows_sep = at > 0 && self.token(at - 1) == Some(&Token::Sep);
         // `pub(in crate::x)` narrows; it names nothing.
-        let narrows = at > 2
-            && self.is_word(at - 1, "in")
-            && self.is_sym(at - 2, '(')
-            && self.is_word(at - 3, "pub");
+        let narrows = at > 2 && self.is_word(at - 1, "in") && self.is_sym(at - 2, '(') && self.is_word(at - 3, "pub");
         self.token(at + 1) == Some(&Token::Sep) && !follows_sep && !narrows
     }
 
@@ -319,10 +299,7 @@ impl Walk<'_> {
     }
 
     fn record(&mut self, written: Vec<String>, at: usize) {
-        let inline = self
-            .scopes
-            .iter()
-            .filter_map(|scope| scope.inline_module.as_deref());
+        let inline = self.scopes.iter().filter_map(|scope| scope.inline_module.as_deref());
         let here = self.module.iter().copied().chain(inline).map(str::to_owned);
         let mut ours = false;
         let mut segments: Vec<String> = Vec::new();
@@ -343,11 +320,6 @@ impl Walk<'_> {
         }
         let line = self.tokens.get(at).map_or(0, |(_, line)| *line);
         let in_test = self.in_test() || self.pending_test;
-        self.out.push(Named {
-            ours,
-            segments,
-            line,
-            in_test,
-        });
+        self.out.push(Named { ours, segments, line, in_test });
     }
 }
