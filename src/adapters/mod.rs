@@ -2,5 +2,6 @@
 
 pub mod aws;
 pub mod clock;
+pub mod observers;
 pub mod probes;
 pub mod store;

@@ -1,0 +1,3 @@
+//! Those who are told what was recorded.
+
+pub mod prometheus;

@@ -1,0 +1,490 @@
+//! Metrics: what was recorded and assessed, for Prometheus.
+//!
+//! Invariants: labels are bounded (applications, stores and signals of the configuration, states, operations); what is
+//! not known has no series, rather than a zero or an old value. Gauges about signals are true as of
+//! `failoverd_assessed_timestamp_seconds`: if that stands still, so do they.
+//! Not here: RTO forecast and days since proven (issues 4 and 7).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::{
+    domain::{
+        application::Application,
+        assessment::{Assessment, Health, Verdict},
+        id::{ApplicationName, RunId, StepId},
+        journal::{Event, Record},
+        plan::{Plan, Purpose},
+        history::History,
+        run::{Phase, RunResult, RunState},
+        signal::SignalState,
+    },
+    ports::observer::Observer,
+};
+
+const HEALTH: [(Health, &str); 5] = [
+    (Health::Healthy, "healthy"),
+    (Health::Degraded, "degraded"),
+    (Health::Impaired, "impaired"),
+    (Health::Down, "down"),
+    (Health::Unknown, "unknown"),
+];
+
+const VERDICTS: [(Verdict, &str); 3] = [
+    (Verdict::Nothing, "nothing"),
+    (Verdict::Notify, "notify"),
+    (Verdict::Recommend, "recommend"),
+];
+
+const RUN_STATES: [&str; 8] = [
+    "running",
+    "held",
+    "paused",
+    "aborting",
+    "succeeded",
+    "failed",
+    "aborted",
+    "superseded",
+];
+
+/// From a poll to the longest promotion.
+const STEP_SECONDS: [f64; 12] = [
+    0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
+];
+
+/// From an fsync on a fast disk to a store in trouble.
+const APPEND_SECONDS: [f64; 10] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
+];
+
+/// The metrics of one daemon, in a registry of their own.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    lag: GaugeVec,
+    signal_age: GaugeVec,
+    exposure: GaugeVec,
+    health: GaugeVec,
+    decision: GaugeVec,
+    assessed_at: GaugeVec,
+    run_state: GaugeVec,
+    step_duration: HistogramVec,
+    append: Histogram,
+    requests: IntCounterVec,
+    leader: Gauge,
+    regions: BTreeMap<ApplicationName, Vec<String>>,
+    memory: Mutex<Memory>,
+}
+
+/// What must be remembered from one call to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    runs: BTreeMap<RunId, ActiveRun>,
+    /// The label values that an application's last assessment set, per metric.
+    lag: BTreeMap<ApplicationName, BTreeSet<[String; 4]>>,
+    signal_age: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
+    exposure: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
+}
+
+/// A run that is not finished.
+#[derive(Debug)]
+struct ActiveRun {
+    purpose: Purpose,
+    kinds: BTreeMap<StepId, &'static str>,
+    since: BTreeMap<StepId, Timestamp>,
+}
+
+impl ActiveRun {
+    fn new(plan: &Plan) -> Self {
+        let kinds = plan.steps.iter().map(|s| (s.id.clone(), s.action.kind()));
+        Self {
+            purpose: plan.purpose,
+            kinds: kinds.collect(),
+            since: BTreeMap::new(),
+        }
+    }
+}
+
+impl Metrics {
+    /// The metrics of `applications`, in a new registry.
+    ///
+    /// # Errors
+    /// Only for a metric that is described wrongly or twice: a fault of this file.
+    pub fn new(applications: &[Arc<Application>]) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let lag = gauges(
+            "failoverd_replication_lag_seconds",
+            "Last measured replication lag; absent unless fresh.",
+            &["application", "store", "source_region", "target_region"],
+        )?;
+        let signal_age = gauges(
+            "failoverd_signal_age_seconds",
+            "Age of the newest reading when last assessed; absent when there is none.",
+            &["application", "signal"],
+        )?;
+        let exposure = gauges(
+            "failoverd_rpo_exposure_seconds",
+            "What failing over now would lose at most; +Inf when not bounded.",
+            &["application", "store"],
+        )?;
+        let rpo = gauges(
+            "failoverd_rpo_objective_seconds",
+            "The RPO that was promised.",
+            &["application"],
+        )?;
+        let rto = gauges(
+            "failoverd_rto_objective_seconds",
+            "The RTO that was promised.",
+            &["application"],
+        )?;
+        let health = gauges(
+            "failoverd_application_health",
+            "1 for the state that the application is in.",
+            &["application", "state"],
+        )?;
+        let decision = gauges(
+            "failoverd_decision",
+            "1 for the present verdict.",
+            &["application", "verdict"],
+        )?;
+        let assessed_at = gauges(
+            "failoverd_assessed_timestamp_seconds",
+            "When the application was last assessed.",
+            &["application"],
+        )?;
+        let run_state = gauges(
+            "failoverd_run_state",
+            "1 for the state of the application's newest run of that purpose.",
+            &["application", "purpose", "state"],
+        )?;
+        let build = gauges("failoverd_build_info", "Always 1.", &["version"])?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
+        for application in applications {
+            let name = application.name.as_str();
+            let objectives = application.objectives;
+            rpo.with_label_values(&[name])
+                .set(objectives.rpo.as_secs_f64());
+            rto.with_label_values(&[name])
+                .set(objectives.rto.as_secs_f64());
+            one_hot(&health, &[name], HEALTH.map(|(_, s)| s), "unknown");
+        }
+        let metrics = Self {
+            step_duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "failoverd_step_duration_seconds",
+                    "How long steps took that were done.",
+                )
+                .buckets(STEP_SECONDS.to_vec()),
+                &["action"],
+            )?,
+            append: Histogram::with_opts(
+                HistogramOpts::new(
+                    "failoverd_journal_append_seconds",
+                    "How long commits to the journal took.",
+                )
+                .buckets(APPEND_SECONDS.to_vec()),
+            )?,
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "failoverd_aws_requests_total",
+                    "Calls to AWS by how they ended: ok, rejected, not_sent, unknown.",
+                ),
+                &["service", "operation", "region", "outcome"],
+            )?,
+            leader: Gauge::new("failoverd_leader", "1 while this replica may act.")?,
+            regions: applications
+                .iter()
+                .map(|a| {
+                    let regions = a.regions.iter().map(ToString::to_string);
+                    (a.name.clone(), regions.collect())
+                })
+                .collect(),
+            registry,
+            lag,
+            signal_age,
+            exposure,
+            health,
+            decision,
+            assessed_at,
+            run_state,
+            memory: Mutex::default(),
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.step_duration.clone()))?;
+        registry.register(Box::new(metrics.append.clone()))?;
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.leader.clone()))?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        Ok(metrics)
+    }
+
+    /// Takes in what was recorded before this process began: the states of runs, and the steps in flight.
+    pub fn restore(&self, history: &History) {
+        let mut memory = self.memory();
+        let mut runs: Vec<&RunState> = history.runs.values().map(AsRef::as_ref).collect();
+        runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+        for run in runs {
+            self.set_run(
+                &history.application,
+                run.plan.purpose,
+                phase_name(&run.phase),
+            );
+            if !run.is_finished() {
+                memory.runs.insert(run.id.clone(), restored(run));
+            }
+        }
+    }
+
+    /// Whether this replica may act.
+    pub fn set_leader(&self, leader: bool) {
+        self.leader.set(if leader { 1.0 } else { 0.0 });
+    }
+
+    /// Prometheus text format 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be rendered");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // A panic elsewhere leaves at worst a stale series; metrics must not spread it.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_run(&self, application: &ApplicationName, purpose: Purpose, state: &str) {
+        let labels = [application.as_str(), purpose.as_str()];
+        one_hot(&self.run_state, &labels, RUN_STATES, state);
+    }
+
+    fn event(&self, memory: &mut Memory, record: &Record, event: &Event) {
+        let (run, state) = match event {
+            Event::EpochStarted { .. } => return self.set_leader(true),
+            Event::RunStarted { run, plan, .. } => {
+                memory.runs.insert(run.clone(), ActiveRun::new(plan));
+                (run, "running")
+            }
+            Event::StepStarted { run, step, .. } | Event::Intent { run, step, .. } => {
+                if let Some(active) = memory.runs.get_mut(run) {
+                    active.since.entry(step.clone()).or_insert(record.at);
+                }
+                return;
+            }
+            Event::StepDone { run, step, .. } => {
+                return self.step_done(memory, run, step, record.at);
+            }
+            Event::StepSkipped { run, step, .. } | Event::StepFailed { run, step, .. } => {
+                if let Some(active) = memory.runs.get_mut(run) {
+                    active.since.remove(step);
+                }
+                return;
+            }
+            Event::RunHeld { run, .. } => (run, "held"),
+            Event::RunPaused { run, .. } => (run, "paused"),
+            Event::RunResumed { run, .. } => (run, "running"),
+            Event::AbortRequested { run, .. } => (run, "aborting"),
+            Event::RunFinished { run, result, .. } => (run, result_name(*result)),
+            Event::DecisionChanged { .. }
+            | Event::Answered { .. }
+            | Event::ApprovalRecorded { .. } => return,
+        };
+        if let Some(active) = memory.runs.get(run) {
+            self.set_run(&record.journal, active.purpose, state);
+        }
+        if matches!(event, Event::RunFinished { .. }) {
+            memory.runs.remove(run);
+        }
+    }
+
+    fn step_done(&self, memory: &mut Memory, run: &RunId, step: &StepId, at: Timestamp) {
+        let Some(active) = memory.runs.get_mut(run) else {
+            return;
+        };
+        let since = active.since.remove(step);
+        if let (Some(since), Some(kind)) = (since, active.kinds.get(step)) {
+            let took = Duration::try_from(at.duration_since(since)).unwrap_or_default();
+            self.step_duration
+                .with_label_values(&[kind])
+                .observe(took.as_secs_f64());
+        }
+    }
+
+    /// Where a store's lag is measured from and to; empty where more than one Region could be meant.
+    fn direction(&self, assessment: &Assessment) -> (String, String) {
+        let Some(source) = assessment.active_region.as_ref().map(ToString::to_string) else {
+            return (String::new(), String::new());
+        };
+        let regions = self.regions.get(&assessment.application);
+        let others: Vec<&String> = regions
+            .into_iter()
+            .flatten()
+            .filter(|r| **r != source)
+            .collect();
+        let target = match others[..] {
+            [one] => one.clone(),
+            _ => String::new(),
+        };
+        (source, target)
+    }
+}
+
+fn restored(run: &RunState) -> ActiveRun {
+    use crate::domain::run::StepState;
+    let mut active = ActiveRun::new(&run.plan);
+    for (id, state) in &run.steps {
+        if let StepState::Running { since, .. }
+        | StepState::Sending { since, .. }
+        | StepState::Answered { since, .. } = state
+        {
+            active.since.insert(id.clone(), *since);
+        }
+    }
+    active
+}
+
+fn one_hot<const N: usize>(gauge: &GaugeVec, labels: &[&str], states: [&str; N], now: &str) {
+    for state in states {
+        let mut values = labels.to_vec();
+        values.push(state);
+        gauge
+            .with_label_values(&values)
+            .set(if state == now { 1.0 } else { 0.0 });
+    }
+}
+
+fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Running => "running",
+        Phase::Held { .. } => "held",
+        Phase::Paused { .. } => "paused",
+        Phase::Aborting { .. } => "aborting",
+        Phase::Finished { result, .. } => result_name(*result),
+    }
+}
+
+fn result_name(result: RunResult) -> &'static str {
+    match result {
+        RunResult::Succeeded => "succeeded",
+        RunResult::Failed => "failed",
+        RunResult::Aborted => "aborted",
+        RunResult::Superseded => "superseded",
+    }
+}
+
+/// Sets the series of one application and removes those that it had before and has no more.
+fn replace<const N: usize>(
+    gauge: &GaugeVec,
+    before: &mut BTreeSet<[String; N]>,
+    now: BTreeMap<[String; N], f64>,
+) {
+    for gone in before.iter().filter(|labels| !now.contains_key(*labels)) {
+        // Removing what is not there is no fault.
+        let _ = gauge.remove_label_values(gone);
+    }
+    for (labels, value) in &now {
+        gauge.with_label_values(labels).set(*value);
+    }
+    *before = now.into_keys().collect();
+}
+
+impl Observer for Metrics {
+    fn recorded(&self, record: &Record, append_seconds: f64) {
+        self.append.observe(append_seconds);
+        let mut memory = self.memory();
+        for event in &record.events {
+            self.event(&mut memory, record, event);
+        }
+    }
+
+    fn assessed(&self, assessment: &Assessment) {
+        let application = &assessment.application;
+        let name = application.to_string();
+        let labels = [name.as_str()];
+        let named = |table: &[(Health, &'static str)]| {
+            table
+                .iter()
+                .find(|(h, _)| *h == assessment.health)
+                .map_or("unknown", |(_, s)| s)
+        };
+        one_hot(
+            &self.health,
+            &labels,
+            HEALTH.map(|(_, s)| s),
+            named(&HEALTH),
+        );
+        for (verdict, text) in VERDICTS {
+            self.decision.with_label_values(&[name.as_str(), text]).set(
+                if verdict == assessment.verdict {
+                    1.0
+                } else {
+                    0.0
+                },
+            );
+        }
+        self.assessed_at
+            .with_label_values(&labels)
+            .set(assessment.at.as_duration().as_secs_f64());
+        let (source, target) = self.direction(assessment);
+        let mut lags = BTreeMap::new();
+        let mut exposures = BTreeMap::new();
+        for (store, exposure) in &assessment.exposure {
+            if let (Some(lag), true) = (exposure.measured_lag, exposure.fresh) {
+                let labels = [
+                    name.clone(),
+                    store.to_string(),
+                    source.clone(),
+                    target.clone(),
+                ];
+                lags.insert(labels, lag.as_secs_f64());
+            }
+            let bound = exposure
+                .loss_bound
+                .map_or(f64::INFINITY, |b| b.as_secs_f64());
+            exposures.insert([name.clone(), store.to_string()], bound);
+        }
+        let mut ages = BTreeMap::new();
+        for (signal, state) in &assessment.signals {
+            let sample = match state {
+                SignalState::Fresh { sample } | SignalState::Stale { sample, .. } => sample,
+                SignalState::Missing { .. } => continue,
+            };
+            let age = assessment.at.duration_since(sample.measured_at);
+            let age = Duration::try_from(age).unwrap_or_default();
+            ages.insert([name.clone(), signal.to_string()], age.as_secs_f64());
+        }
+        let mut memory = self.memory();
+        let before = memory.lag.entry(application.clone()).or_default();
+        replace(&self.lag, before, lags);
+        let before = memory.exposure.entry(application.clone()).or_default();
+        replace(&self.exposure, before, exposures);
+        let before = memory.signal_age.entry(application.clone()).or_default();
+        replace(&self.signal_age, before, ages);
+    }
+
+    fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, _: Timestamp) {
+        self.requests
+            .with_label_values(&[service, operation, region, outcome])
+            .inc();
+    }
+}

@@ -1,0 +1,180 @@
+//! The daemon's HTTP interface, as a client.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{EXIT_FAILED, EXIT_HELD, EXIT_REFUSED, EXIT_USAGE, Options};
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the daemon may be silent; streams have a heartbeat every 10 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a verb did not do what it says.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{url} does not answer: {why}")]
+    Unreachable { url: String, why: String },
+    /// The daemon's own problem document.
+    #[error("{}", .0.get("detail").and_then(Value::as_str).unwrap_or("the daemon refused"))]
+    Problem(Value),
+    #[error("the daemon's answer makes no sense: {0}")]
+    Answer(String),
+}
+
+impl Failure {
+    /// The problem's code, if the daemon gave one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Problem(problem) => problem.get("code").and_then(Value::as_str),
+            Self::Usage(_) | Self::Unreachable { .. } | Self::Answer(_) => None,
+        }
+    }
+
+    /// See [`super`].
+    pub fn exit_code(&self) -> u8 {
+        match (self, self.code()) {
+            (Self::Usage(_), _) => EXIT_USAGE,
+            (_, Some("gate-refused")) => EXIT_REFUSED,
+            (_, Some("application-held")) => EXIT_HELD,
+            (_, Some("invalid-body" | "invalid-query" | "invalid-idempotency-key")) => EXIT_USAGE,
+            _ => EXIT_FAILED,
+        }
+    }
+
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Problem(problem) => problem.clone(),
+            other => json!({ "code": "client", "detail": other.to_string() }),
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer(Vec<u8>);
+
+impl Answer {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.0).map_err(|e| Failure::Answer(e.to_string()))
+    }
+}
+
+/// A client of one daemon.
+#[derive(Debug)]
+pub struct Api {
+    url: String,
+    token: Option<header::HeaderValue>,
+    client: reqwest::Client,
+}
+
+impl Api {
+    pub fn new(options: &Options) -> Result<Self, Failure> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("failoverd/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| Failure::Usage(chain(&e)))?;
+        let token = options.token.as_deref().filter(|t| !t.is_empty());
+        let token = token
+            .map(|t| {
+                let value = header::HeaderValue::from_str(&format!("Bearer {t}"));
+                value.map(|mut v| {
+                    v.set_sensitive(true);
+                    v
+                })
+            })
+            .transpose()
+            .map_err(|_| Failure::Usage("FAILOVERD_TOKEN is not a token".to_owned()))?;
+        let url = options.url.trim_end_matches('/').to_owned();
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Failure::Usage(format!(
+                "FAILOVERD_URL: expected a URL such as http://127.0.0.1:8080, got `{url}`"
+            )));
+        }
+        Ok(Self { url, token, client })
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let request = self.request(Method::GET, path);
+        self.whole(request).await?.json()
+    }
+
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        idempotency_key: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.request(Method::POST, path).json(body);
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        self.whole(request).await
+    }
+
+    /// A run's event stream from after `seen`; `None` when nothing follows.
+    pub async fn events(&self, run: &str, seen: Option<u64>) -> Result<Option<Response>, Failure> {
+        let path = format!("/runs/{}/events", super::enc(run));
+        let mut request = self.request(Method::GET, &path);
+        if let Some(seen) = seen {
+            request = request.header("last-event-id", seen.to_string());
+        }
+        let response = self.send(request).await?;
+        Ok((response.status() != StatusCode::NO_CONTENT).then_some(response))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, token.clone()),
+            None => request,
+        }
+    }
+
+    async fn whole(&self, request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
+        let response = self.send(request).await?;
+        let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+        Ok(Answer(body.to_vec()))
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+        match serde_json::from_slice::<Value>(&body) {
+            Ok(problem) if problem.get("code").is_some() => Err(Failure::Problem(problem)),
+            _ => Err(Failure::Answer(format!(
+                "status {status}, no problem document"
+            ))),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        Failure::Unreachable {
+            url: self.url.clone(),
+            why: chain(error),
+        }
+    }
+}
+
+/// An error with all its causes; reqwest's own text repeats the URL and hides the reason.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    deepest.to_string()
+}

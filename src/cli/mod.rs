@@ -1,0 +1,451 @@
+//! The command line: parse, call, print.
+//!
+//! The client verbs speak HTTP only, as any other client would; what runs in this process (`serve`, `demo`, `check`,
+//! `sim serve`) is parsed here and done by the composition root. Exit codes: 0 done, 1 failed, 2 usage, 3 refused by
+//! a gate, 4 held for a person.
+
+pub mod api;
+pub mod check;
+pub mod demo;
+pub mod sim;
+pub mod render;
+pub mod watch;
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use self::api::{Api, Failure};
+use crate::http::{
+    openapi,
+    view::{
+        ApplicationView, ApplicationsView, DecisionView, PlanView, RunView, RunsView, StartedView,
+    },
+};
+
+/// Done.
+pub const EXIT_DONE: u8 = 0;
+/// Tried, and failed.
+pub const EXIT_FAILED: u8 = 1;
+/// Asked for wrongly; nothing was done.
+pub const EXIT_USAGE: u8 = 2;
+/// A gate refuses.
+pub const EXIT_REFUSED: u8 = 3;
+/// A person must act.
+pub const EXIT_HELD: u8 = 4;
+
+/// Moves an application from a failing AWS Region to a healthy one.
+#[derive(Debug, Parser)]
+#[command(name = "failoverd", version, max_term_width = 80)]
+pub struct Cli {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Where the daemon answers
+    #[arg(
+        long,
+        global = true,
+        env = "FAILOVERD_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    pub url: String,
+    /// The bearer token; best from FAILOVERD_TOKEN, since arguments are visible to others
+    #[arg(
+        long,
+        global = true,
+        env = "FAILOVERD_TOKEN",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show a disaster and its failover on a simulated AWS, from start to end
+    Demo(demo::DemoArgs),
+    /// Check the configuration and its runbooks
+    Check {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// The simulated AWS
+    Sim {
+        #[command(subcommand)]
+        command: SimCommand,
+    },
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// Verbs of the simulated AWS.
+#[derive(Debug, Subcommand)]
+pub enum SimCommand {
+    /// Serve the simulated AWS alone, for any client
+    Serve {
+        /// Where to listen
+        #[command(flatten)]
+        args: sim::SimArgs,
+    },
+}
+
+/// How to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    Auto,
+    Switchover,
+    Failover,
+}
+
+impl ModeArg {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Switchover => "switchover",
+            Self::Failover => "failover",
+        }
+    }
+}
+
+/// What `failover` and `failback` share.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// The application
+    pub application: String,
+    /// The Region to move to
+    #[arg(long, value_name = "REGION")]
+    pub target: Option<String>,
+    /// Why, for those who read it later
+    #[arg(long)]
+    pub reason: String,
+    /// Show the plan; start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stay and watch the run
+    #[arg(long)]
+    pub watch: bool,
+    /// The same key and request give the same run
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// The verbs that ask a daemon, and two that need none.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// How the applications are
+    Status {
+        /// Only this one
+        application: Option<String>,
+    },
+    /// Move an application to another Region
+    Failover {
+        #[command(flatten)]
+        start: StartArgs,
+        /// How; `auto` switches over where that is proved to be safe
+        #[arg(long, value_enum, default_value = "auto")]
+        mode: ModeArg,
+        /// How many seconds of acknowledged writes may be lost
+        #[arg(long, value_name = "N")]
+        accept_data_loss_seconds: Option<u32>,
+    },
+    /// Move an application back to its preferred Region
+    Failback {
+        #[command(flatten)]
+        start: StartArgs,
+    },
+    /// List runs, newest first
+    Runs {
+        #[arg(long)]
+        application: Option<String>,
+        /// running, held, paused, aborting, succeeded, failed, aborted, superseded
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Go on after this
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Watch a run until it ends or waits for a person
+    Watch {
+        run: String,
+        /// Keep watching while it is held
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Approve or decline a step of a run's plan
+    Approve {
+        run: String,
+        step: String,
+        /// The plan's digest as it was shown to you
+        #[arg(long)]
+        digest: String,
+        #[arg(long)]
+        reason: String,
+        /// Say no
+        #[arg(long)]
+        decline: bool,
+    },
+    /// End a run where it stands
+    Abort(StopArgs),
+    /// Begin nothing new until resumed
+    Pause(StopArgs),
+    /// Go on after a hold or a pause
+    Resume {
+        run: String,
+        #[arg(long)]
+        reason: String,
+        /// The plan's digest as it was shown to you
+        #[arg(long)]
+        digest: String,
+    },
+    /// Why an application is judged as it is, and what would change that
+    Why { application: String },
+    /// Print the description of the HTTP interface
+    Openapi,
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// What `abort` and `pause` share.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    pub run: String,
+    #[arg(long)]
+    pub reason: String,
+    /// The plan's digest as it was shown to you; checked if given
+    #[arg(long)]
+    pub digest: Option<String>,
+}
+
+/// Does what a client verb says, and prints what came of it.
+pub async fn client(options: &Options, command: ClientCommand) -> ExitCode {
+    match perform(options, command).await {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            if options.json {
+                print(&format!("{}\n", failure.to_json()));
+            } else {
+                // Nothing can be done about a standard error that is gone.
+                let _ = write!(std::io::stderr(), "{}", render::failure(&failure));
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Prints to standard output; a reader that is gone (`| head`) is no failure.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+/// Prints a view: as JSON, or as `text` says it.
+fn show<T: serde::Serialize>(options: &Options, view: &T, text: impl FnOnce(&T) -> String) {
+    if options.json {
+        let json = serde_json::to_string_pretty(view)
+            .unwrap_or_else(|e| unreachable!("views serialise: {e}"));
+        print(&format!("{json}\n"));
+    } else {
+        print(&text(view));
+    }
+}
+
+async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failure> {
+    match command {
+        ClientCommand::Openapi => {
+            print(openapi::json());
+            return Ok(EXIT_DONE);
+        }
+        ClientCommand::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "failoverd", &mut script);
+            print(&String::from_utf8_lossy(&script));
+            return Ok(EXIT_DONE);
+        }
+        _ => {}
+    }
+    let api = Api::new(options)?;
+    match command {
+        ClientCommand::Status { application: None } => {
+            let view: ApplicationsView = api.get("/applications").await?;
+            show(options, &view, |v| render::status(&v.applications));
+        }
+        ClientCommand::Status {
+            application: Some(name),
+        } => {
+            let view: ApplicationView = api.get(&format!("/applications/{}", enc(&name))).await?;
+            show(options, &view, |v| render::status(std::slice::from_ref(v)));
+        }
+        ClientCommand::Why { application } => {
+            let path = format!("/applications/{}/decision", enc(&application));
+            let view: DecisionView = api.get(&path).await?;
+            show(options, &view, render::why);
+        }
+        ClientCommand::Runs {
+            application,
+            state,
+            limit,
+            cursor,
+        } => {
+            let mut path = format!("/runs?limit={limit}");
+            for (key, value) in [
+                ("application", application),
+                ("state", state),
+                ("cursor", cursor),
+            ] {
+                if let Some(value) = value {
+                    path.push_str(&format!("&{key}={}", enc(&value)));
+                }
+            }
+            let view: RunsView = api.get(&path).await?;
+            show(options, &view, render::runs);
+        }
+        ClientCommand::Failover {
+            start: args,
+            mode,
+            accept_data_loss_seconds,
+        } => {
+            let mut body = json!({ "mode": mode.as_str() });
+            if let Some(seconds) = accept_data_loss_seconds {
+                body["accept_data_loss_seconds"] = seconds.into();
+            }
+            return start(options, &api, "/failover", body, args).await;
+        }
+        ClientCommand::Failback { start: args } => {
+            return start(options, &api, "/failback", json!({}), args).await;
+        }
+        ClientCommand::Watch { run, follow } => {
+            return watch::watch(options, &api, &run, follow).await;
+        }
+        ClientCommand::Approve {
+            run,
+            step,
+            digest,
+            reason,
+            decline,
+        } => {
+            let decision = if decline { "decline" } else { "approve" };
+            let body =
+                json!({ "step": step, "decision": decision, "digest": digest, "reason": reason });
+            act(options, &api, &run, "approvals", &body).await?;
+        }
+        ClientCommand::Abort(args) => stop(options, &api, "abort", args).await?,
+        ClientCommand::Pause(args) => stop(options, &api, "pause", args).await?,
+        ClientCommand::Resume {
+            run,
+            reason,
+            digest,
+        } => {
+            let body = json!({ "reason": reason, "digest": digest });
+            act(options, &api, &run, "resume", &body).await?;
+        }
+        ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
+    }
+    Ok(EXIT_DONE)
+}
+
+async fn stop(options: &Options, api: &Api, verb: &str, args: StopArgs) -> Result<(), Failure> {
+    let mut body = json!({ "reason": args.reason });
+    if let Some(digest) = args.digest {
+        body["digest"] = digest.into();
+    }
+    act(options, api, &args.run, verb, &body).await
+}
+
+async fn act(
+    options: &Options,
+    api: &Api,
+    run: &str,
+    verb: &str,
+    body: &Value,
+) -> Result<(), Failure> {
+    let path = format!("/runs/{}/{verb}", enc(run));
+    let view: RunView = api.post(&path, body, None).await?.json()?;
+    show(options, &view, render::run);
+    Ok(())
+}
+
+async fn start(
+    options: &Options,
+    api: &Api,
+    path: &str,
+    mut body: Value,
+    args: StartArgs,
+) -> Result<u8, Failure> {
+    body["application"] = args.application.into();
+    body["reason"] = args.reason.into();
+    if let Some(target) = args.target {
+        body["target_region"] = target.into();
+    }
+    if args.dry_run {
+        body["dry_run"] = true.into();
+    }
+    let key = args.idempotency_key.as_deref();
+    let answer = api.post(path, &body, key).await?;
+    if args.dry_run {
+        let view: PlanView = answer.json()?;
+        show(options, &view, render::plan);
+        return Ok(EXIT_DONE);
+    }
+    let view: StartedView = answer.json()?;
+    if args.watch && options.json {
+        // One JSON value per line from here on.
+        let line =
+            serde_json::to_string(&view).unwrap_or_else(|e| unreachable!("views serialise: {e}"));
+        print(&format!("{line}\n"));
+    } else {
+        show(options, &view, |v| render::started(v, args.watch));
+    }
+    if args.watch {
+        return watch::watch(options, api, &view.run, false).await;
+    }
+    Ok(EXIT_DONE)
+}
+
+/// Percent-encodes one path segment or query value.
+pub(crate) fn enc(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_segment_cannot_leave_its_place() {
+        assert_eq!(enc("../a b?x=1"), "..%2Fa%20b%3Fx%3D1");
+    }
+}

@@ -1,0 +1,443 @@
+//! Views as text that reads well at 80 columns, without colour.
+//!
+//! Text from outside (AWS's messages, reasons) never reaches the terminal with control characters in it.
+
+use jiff::{Timestamp, Unit};
+
+use super::api::Failure;
+use crate::http::view::{
+    ApplicationView, DecisionView, ExposureView, PlanView, RunView, RunsView, SignalView,
+    StartedView, StepStateName, StepView,
+};
+
+/// The width that text is made for.
+pub const WIDTH: usize = 80;
+
+/// Without control characters.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// `text` in lines of at most [`WIDTH`], the first after `head`, the others indented as far.
+pub fn wrapped(head: &str, text: &str) -> String {
+    let indent = head.chars().count();
+    let mut out = head.to_owned();
+    let mut column = indent;
+    for word in plain(text).split_whitespace() {
+        let chars = word.chars().count();
+        if column > indent && column + 1 + chars > WIDTH {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > indent {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += chars;
+    }
+    let mut out = out.trim_end().to_owned();
+    out.push('\n');
+    out
+}
+
+/// One line of at most [`WIDTH`].
+pub fn cut(line: &str) -> String {
+    let line = plain(line);
+    if line.chars().count() <= WIDTH {
+        return line;
+    }
+    let mut short: String = line.chars().take(WIDTH - 1).collect();
+    short.push('…');
+    short
+}
+
+/// `3.2 s`, `1 min 05 s`, `2 h 05 min`.
+pub fn seconds(s: f64) -> String {
+    if s < 10.0 {
+        return format!("{s:.1} s");
+    }
+    // Bounded by what Durations hold; rounding is meant.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let whole = s.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Seconds from `from` to `to`.
+pub fn between(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
+}
+
+fn time(at: Timestamp) -> String {
+    let second = at.round(Unit::Second).unwrap_or(at);
+    second.to_string()
+}
+
+fn known(text: Option<&str>) -> &str {
+    text.unwrap_or("unknown")
+}
+
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// A failure, for standard error.
+pub fn failure(failure: &Failure) -> String {
+    let mut out = wrapped("failoverd: ", &failure.to_string());
+    if let Failure::Problem(problem) = failure {
+        let text = |key: &str| problem.get(key).and_then(serde_json::Value::as_str);
+        for (key, head) in [
+            ("gate", "  gate:         "),
+            ("satisfied_by", "  satisfied by: "),
+            ("escalate", "  instead:      "),
+            ("run", "  run:          "),
+            ("current_digest", "  digest now:   "),
+            ("code", "  code:         "),
+            ("request_id", "  request:      "),
+        ] {
+            if let Some(value) = text(key) {
+                out.push_str(&wrapped(head, value));
+            }
+        }
+    }
+    out
+}
+
+/// All applications.
+pub fn status(applications: &[ApplicationView]) -> String {
+    let mut out = String::new();
+    for a in applications {
+        out.push_str(&cut(&format!(
+            "{}: {}, in {}",
+            a.name,
+            word(&a.health),
+            known(a.active_region.as_deref())
+        )));
+        out.push('\n');
+        match (&a.verdict, a.assessed_at) {
+            (Some(verdict), Some(at)) => {
+                let mut text = format!("{} (as of {})", word(verdict), time(at));
+                if let Some(target) = &a.recommended_target {
+                    text.push_str(&format!(", to {target}"));
+                }
+                out.push_str(&wrapped("  verdict   ", &text));
+            }
+            _ => out.push_str("  verdict   none yet: nothing was assessed\n"),
+        }
+        let objectives = format!(
+            "RTO {}, RPO {}",
+            seconds(a.rto_objective_seconds),
+            seconds(a.rpo_objective_seconds)
+        );
+        out.push_str(&wrapped("  promised  ", &objectives));
+        for e in &a.exposure {
+            out.push_str(&wrapped("  exposure  ", &exposure(e)));
+        }
+        for s in a.signals.iter().filter(|s| !is_quiet(s)) {
+            out.push_str(&wrapped("  signal    ", &signal(s)));
+        }
+        if let Some(run) = &a.active_run {
+            out.push_str(&format!("  run       {run}\n"));
+        }
+    }
+    if out.is_empty() {
+        out.push_str("no applications\n");
+    }
+    out
+}
+
+fn is_quiet(s: &SignalView) -> bool {
+    s.state == "fresh" && s.reading.as_deref() != Some("unhealthy")
+}
+
+fn exposure(e: &ExposureView) -> String {
+    let bound = e.loss_bound_seconds.map_or("unbounded".to_owned(), |s| {
+        format!("at most {}", seconds(s))
+    });
+    let lag = e
+        .measured_lag_seconds
+        .map_or("no lag measured".to_owned(), |lag| {
+            let age = e.sample_age_seconds.map_or("unknown".to_owned(), seconds);
+            format!("lag {} measured {age} ago", seconds(lag))
+        });
+    let stale = if e.fresh { "" } else { ", not fresh" };
+    format!("{}: {bound} ({lag}{stale})", e.store)
+}
+
+fn signal(s: &SignalView) -> String {
+    let mut text = format!("{}: {}", s.name, s.state);
+    if let Some(reading) = &s.reading {
+        text.push_str(&format!(", {reading}"));
+    }
+    if let Some(lag) = s.lag_seconds {
+        text.push_str(&format!(" {}", seconds(lag)));
+    }
+    if let Some(age) = s.age_seconds {
+        text.push_str(&format!(", {} old", seconds(age)));
+    }
+    if let Some(detail) = &s.detail {
+        text.push_str(&format!(": {detail}"));
+    }
+    text
+}
+
+/// A decision with its reasons.
+pub fn why(d: &DecisionView) -> String {
+    let mut out = cut(&format!(
+        "{}: {}, {} (as of {})",
+        d.application,
+        word(&d.health),
+        word(&d.verdict),
+        time(d.at)
+    ));
+    out.push('\n');
+    if let Some(target) = &d.recommended_target {
+        let source = known(d.active_region.as_deref());
+        out.push_str(&wrapped("  move    ", &format!("{source} → {target}")));
+    }
+    if let Some(since) = d.evidence_since {
+        out.push_str(&wrapped("  since   ", &time(since)));
+    }
+    for reason in &d.reasons {
+        out.push_str(&wrapped("  because ", reason));
+    }
+    for s in &d.signals {
+        out.push_str(&wrapped("  signal  ", &signal(s)));
+    }
+    for e in &d.exposure {
+        out.push_str(&wrapped("  loss    ", &exposure(e)));
+    }
+    for change in &d.would_change {
+        out.push_str(&wrapped("  unless  ", change));
+    }
+    out
+}
+
+/// A list of runs.
+pub fn runs(list: &RunsView) -> String {
+    let mut out = String::new();
+    for r in &list.runs {
+        out.push_str(&format!("{}\n", plain(&r.id)));
+        let what = format!(
+            "{:<10} {} {} → {}",
+            r.state.as_str(),
+            r.purpose,
+            r.source,
+            r.target
+        );
+        out.push_str(&format!("  {}\n", cut(&what)));
+        let took = r.finished_at.map_or(String::new(), |end| {
+            format!(", took {}", seconds(between(r.started_at, end)))
+        });
+        let asked = format!(
+            "{}{took}, asked for by {}: {}",
+            time(r.started_at),
+            r.requested_by,
+            r.reason
+        );
+        out.push_str(&wrapped("  ", &asked));
+        if let Some(waits) = &r.waits_for {
+            out.push_str(&wrapped("  waits for ", waits));
+        }
+    }
+    if list.runs.is_empty() {
+        out.push_str("no runs\n");
+    }
+    if let Some(cursor) = &list.next_cursor {
+        out.push_str(&format!("more: --cursor {}\n", plain(cursor)));
+    }
+    out
+}
+
+/// A run that was asked for.
+pub fn started(view: &StartedView, watched: bool) -> String {
+    let mut out = format!("run {}\n", plain(&view.run));
+    if let Some(old) = &view.supersedes {
+        out.push_str(&format!("in place of {}\n", plain(old)));
+    }
+    if !watched {
+        out.push_str(&format!("watch it: failoverd watch {}\n", plain(&view.run)));
+    }
+    out
+}
+
+/// A plan that was compiled only.
+pub fn plan(view: &PlanView) -> String {
+    let text = |value: &serde_json::Value, key: &str| {
+        plain(
+            value
+                .get(key)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or("unknown"),
+        )
+    };
+    let p = &view.plan;
+    let mut out = cut(&format!(
+        "{} of {}: {} → {}, runbook {}",
+        text(p, "purpose"),
+        text(p, "application"),
+        text(p, "source"),
+        text(p, "target"),
+        text(p, "runbook")
+    ));
+    out.push_str(&format!("\ndigest {}\n", plain(&view.digest)));
+    let loss = p
+        .get("accepted_loss_seconds")
+        .and_then(serde_json::Value::as_f64);
+    let loss = loss.map_or("none".to_owned(), seconds);
+    out.push_str(&format!("accepted loss: {loss}\n"));
+    let steps = p.get("steps").and_then(serde_json::Value::as_array);
+    for (n, step) in (1..).zip(steps.into_iter().flatten()) {
+        let action = step
+            .get("action")
+            .map_or(String::new(), |a| text(a, "action"));
+        let head = format!("{n:>3}  {:<22} {:<21} ", text(step, "id"), action);
+        out.push_str(&wrapped(&head, &text(step, "title")));
+    }
+    out.push_str("nothing was started\n");
+    out
+}
+
+/// The mark of a step's state.
+pub fn mark(state: StepStateName) -> &'static str {
+    match state {
+        StepStateName::Pending => "·",
+        StepStateName::Running | StepStateName::Sending | StepStateName::Answered => "▸",
+        StepStateName::Done => "✓",
+        StepStateName::Skipped => "-",
+        StepStateName::Failed => "✗",
+    }
+}
+
+/// The first lines of a run.
+pub fn head(run: &RunView) -> String {
+    let mut out = format!("{}\n", plain(&run.id));
+    out.push_str(&wrapped(
+        "  ",
+        &format!(
+            "{} of {}: {} → {}, asked for by {}: {}",
+            run.purpose, run.application, run.source, run.target, run.requested_by, run.reason
+        ),
+    ));
+    out.push_str(&format!("  plan {}\n", plain(&run.plan_digest)));
+    out
+}
+
+/// One run with its steps.
+pub fn run(run: &RunView) -> String {
+    let mut out = head(run);
+    for s in &run.steps {
+        out.push_str(&step(s));
+    }
+    out.push_str(&tail(run));
+    out
+}
+
+fn step(s: &StepView) -> String {
+    let took = match (s.started_at, s.finished_at) {
+        (Some(from), Some(to)) => seconds(between(from, to)),
+        _ => String::new(),
+    };
+    let attempts = if s.attempt > 1 {
+        format!(" (attempt {})", s.attempt)
+    } else {
+        String::new()
+    };
+    let line = format!(
+        "  {} {:<22} {:<9} {took:>11}  {}{attempts}",
+        mark(s.state),
+        s.id,
+        s.state.as_str(),
+        s.title
+    );
+    let mut out = cut(&line);
+    out.push('\n');
+    if let Some(detail) = &s.detail {
+        out.push_str(&wrapped("      ", detail));
+    }
+    out
+}
+
+/// The last lines of a run: how it stands, what was lost, what a person can do.
+pub fn tail(run: &RunView) -> String {
+    let mut out = wrapped("  ", &standing(run));
+    if let Some(waits) = &run.waits_for {
+        out.push_str(&wrapped("  waits for ", waits));
+    }
+    if let Some(loss) = &run.loss {
+        let at_least = loss.at_least_seconds.map_or("unknown".to_owned(), seconds);
+        let at_most = loss
+            .at_most_seconds
+            .map_or("not bounded".to_owned(), seconds);
+        let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
+        out.push_str(&wrapped("  lost      ", &text));
+    }
+    if run.state.as_str() == "held" || run.state.as_str() == "paused" {
+        let id = plain(&run.id);
+        out.push_str(&format!(
+            "  failoverd resume {id} \\\n    --digest {} \\\n    --reason …\n",
+            plain(&run.plan_digest)
+        ));
+    }
+    let waiting = run
+        .steps
+        .iter()
+        .filter(|s| s.action == "approve" && s.state == StepStateName::Running);
+    for s in waiting.filter(|_| !run.state.is_final()) {
+        out.push_str(&format!(
+            "  failoverd approve {} {} \\\n    --digest {} \\\n    --reason …\n",
+            plain(&run.id),
+            plain(&s.id),
+            plain(&run.plan_digest)
+        ));
+    }
+    out
+}
+
+fn standing(run: &RunView) -> String {
+    let mut text = run.state.as_str().to_owned();
+    if let Some(end) = run.finished_at {
+        text.push_str(&format!(" after {}", seconds(between(run.started_at, end))));
+        if let Some(evidence) = run.clock.evidence_since {
+            let since = seconds(between(evidence, end));
+            text.push_str(&format!(", {since} after the first evidence"));
+        }
+    }
+    if let Some(code) = &run.held_code {
+        text.push_str(&format!(" ({code})"));
+    }
+    if let Some(reason) = &run.state_reason {
+        text.push_str(&format!(": {reason}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_wrapped_under_its_head_and_cleaned() {
+        let out = wrapped("  because ", &"word ".repeat(30));
+        assert!(out.lines().all(|l| l.chars().count() <= WIDTH), "{out}");
+        assert!(out.lines().skip(1).all(|l| l.starts_with("          word")));
+        assert_eq!(wrapped("x ", "a\u{1b}[31mb\n"), "x a [31mb\n");
+    }
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        assert_eq!(seconds(3.21), "3.2 s");
+        assert_eq!(seconds(59.4), "59 s");
+        assert_eq!(seconds(65.0), "1 min 05 s");
+        assert_eq!(seconds(7500.0), "2 h 05 min");
+    }
+}

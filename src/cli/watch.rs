@@ -1,0 +1,353 @@
+//! `watch`: a run live, one line per thing that happened, from its event stream.
+//!
+//! A broken stream is taken up again after the last record seen. On a terminal a last line, rewritten every second,
+//! says what the run waits for and for how long; elsewhere each new wait is a line.
+
+use std::{io::IsTerminal, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::Response;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    EXIT_DONE, EXIT_FAILED, EXIT_HELD, Options,
+    api::{Api, Failure},
+    enc, print,
+    render::{self, between, cut, mark, plain, seconds},
+};
+use crate::http::view::{RecordView, RunStateName, RunView, StepStateName};
+
+/// How often a stream that broke is tried again before giving up, and the pause between.
+const RECONNECTS_MAX: u32 = 20;
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The most that one event may have; a record has at most 350 KB.
+const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Follows `run` until it is finished or, unless `follow`, held; returns the exit code.
+pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Result<u8, Failure> {
+    let path = format!("/runs/{}", enc(run));
+    let view: RunView = api.get(&path).await?;
+    if !options.json {
+        print(&render::head(&view));
+    }
+    let mut timeline = Timeline {
+        json: options.json,
+        live: !options.json && std::io::stdout().is_terminal(),
+        view,
+        waiting: None,
+        seen: None,
+    };
+    let mut breaks = 0;
+    loop {
+        match api.events(run, timeline.seen).await {
+            Ok(None) => break,
+            Ok(Some(stream)) => {
+                match timeline
+                    .follow(api, &path, stream, follow, &mut breaks)
+                    .await?
+                {
+                    Ended::Finished => break,
+                    Ended::Held => return Ok(EXIT_HELD),
+                    Ended::Broken => {}
+                }
+            }
+            Err(failure @ Failure::Unreachable { .. }) if breaks >= RECONNECTS_MAX => {
+                return Err(failure);
+            }
+            Err(Failure::Unreachable { .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+        breaks += 1;
+        if breaks > RECONNECTS_MAX {
+            return Err(Failure::Answer(
+                "the event stream keeps breaking".to_owned(),
+            ));
+        }
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+    timeline.refresh(api, &path).await?;
+    timeline.close();
+    Ok(match timeline.view.state {
+        RunStateName::Succeeded => EXIT_DONE,
+        RunStateName::Held => EXIT_HELD,
+        _ => EXIT_FAILED,
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Finished,
+    Held,
+    Broken,
+}
+
+struct Timeline {
+    json: bool,
+    /// Whether a last line is rewritten.
+    live: bool,
+    view: RunView,
+    waiting: Option<(String, Instant)>,
+    seen: Option<u64>,
+}
+
+impl Timeline {
+    async fn follow(
+        &mut self,
+        api: &Api,
+        path: &str,
+        mut stream: Response,
+        through_holds: bool,
+        breaks: &mut u32,
+    ) -> Result<Ended, Failure> {
+        let mut parser = SseParser::default();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            let chunk = tokio::select! {
+                chunk = stream.chunk() => chunk,
+                _ = tick.tick() => {
+                    self.draw_waiting();
+                    continue;
+                }
+            };
+            let Ok(Some(chunk)) = chunk else {
+                return Ok(Ended::Broken);
+            };
+            for event in parser.push(&chunk)? {
+                if event.name == "end" {
+                    return Ok(Ended::Finished);
+                }
+                if event.name != "record" {
+                    continue;
+                }
+                *breaks = 0;
+                let record: RecordView = serde_json::from_str(&event.data)
+                    .map_err(|e| Failure::Answer(e.to_string()))?;
+                self.seen = Some(record.seq);
+                let has_held = record.events.iter().any(|e| e["event"] == "run_held");
+                self.record(&record);
+                self.refresh(api, path).await?;
+                // A hold in the past, since resumed, is history.
+                if has_held && !through_holds && self.view.state == RunStateName::Held {
+                    self.close();
+                    return Ok(Ended::Held);
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, record: &RecordView) {
+        for event in &record.events {
+            if self.json {
+                let mut line = json!({ "seq": record.seq, "at": record.at });
+                if let (Some(line), Value::Object(members)) = (line.as_object_mut(), event) {
+                    line.extend(members.clone());
+                }
+                print(&format!("{line}\n"));
+            } else if let Some((mark, text)) = self.line(record.at, event) {
+                self.erase();
+                let at = clock(between(self.view.started_at, record.at));
+                print(&render::wrapped(&format!("{at:>8}  {mark} "), &text));
+            }
+        }
+    }
+
+    fn line(&self, at: Timestamp, event: &Value) -> Option<(&'static str, String)> {
+        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
+        let step = text("step");
+        let known = self.view.steps.iter().find(|s| s.id == step);
+        let title = known.map_or("", |s| s.title.as_str());
+        let running = mark(StepStateName::Running);
+        Some(match text("event") {
+            "run_started" => (running, "the run started".to_owned()),
+            "step_started" => (running, format!("{step}: {title}")),
+            "intent" => {
+                let call = event.get("mutation").and_then(|m| m.get("call"));
+                let call = call.and_then(Value::as_str).unwrap_or("a call");
+                (running, format!("{step}: sends {call}"))
+            }
+            "answered" => {
+                let outcome = event.get("outcome").and_then(|o| o.get("outcome"));
+                let outcome = outcome.and_then(Value::as_str).unwrap_or("unknown");
+                (running, format!("{step}: AWS's answer: {outcome}"))
+            }
+            "step_done" => {
+                let took = known
+                    .and_then(|s| s.started_at)
+                    .map_or(String::new(), |from| {
+                        format!(" in {}", seconds(between(from, at)))
+                    });
+                let evidence = event.get("evidence").and_then(Value::as_array);
+                let last = evidence.and_then(|e| e.last()).and_then(Value::as_str);
+                let seen = last.map_or(String::new(), |e| format!(": {e}"));
+                (
+                    mark(StepStateName::Done),
+                    format!("{step}: done{took}{seen}"),
+                )
+            }
+            "step_skipped" => (
+                mark(StepStateName::Skipped),
+                format!("{step}: skipped: {}", text("reason")),
+            ),
+            "step_failed" => (
+                mark(StepStateName::Failed),
+                format!("{step}: failed: {}: {}", text("code"), text("reason")),
+            ),
+            "approval_recorded" => {
+                let approved = event.get("approved").and_then(Value::as_bool);
+                let word = if approved == Some(true) {
+                    "approved"
+                } else {
+                    "declined"
+                };
+                let who = text("subject");
+                (running, format!("{step}: {who} {word}: {}", text("reason")))
+            }
+            "run_held" => ("!", format!("held ({}): {}", text("code"), text("reason"))),
+            "run_paused" => (
+                "!",
+                format!("paused by {}: {}", text("subject"), text("reason")),
+            ),
+            "run_resumed" => (
+                running,
+                format!("resumed by {}: {}", text("subject"), text("reason")),
+            ),
+            "abort_requested" => (
+                "!",
+                format!("{} aborts it: {}", text("subject"), text("reason")),
+            ),
+            // The last lines say it.
+            "run_finished" => return None,
+            other => (" ", plain(other)),
+        })
+    }
+
+    /// Looks at the run again, and says what it waits for if that changed.
+    async fn refresh(&mut self, api: &Api, path: &str) -> Result<(), Failure> {
+        match api.get(path).await {
+            Ok(view) => self.view = view,
+            // The stream tells what the view cannot now.
+            Err(Failure::Unreachable { .. }) => return Ok(()),
+            Err(failure) => return Err(failure),
+        }
+        let waits = self.view.waits_for.clone();
+        if waits.as_deref() != self.waiting.as_ref().map(|(w, _)| w.as_str()) {
+            self.waiting = waits.map(|w| (w, Instant::now()));
+            match &self.waiting {
+                Some((waits, _)) if !self.json && !self.live => {
+                    print(&render::wrapped("          … waits for ", waits));
+                }
+                _ => self.draw_waiting(),
+            }
+        }
+        Ok(())
+    }
+
+    fn draw_waiting(&self) {
+        if let (true, Some((waits, since))) = (self.live, &self.waiting) {
+            let elapsed = seconds(since.elapsed().as_secs_f64());
+            // A column less than the width, so that no terminal wraps the line.
+            let line: String = cut(&format!("          … {elapsed}: waits for {waits}"))
+                .chars()
+                .take(render::WIDTH - 1)
+                .collect();
+            print(&format!("\r\x1b[2K{line}"));
+        }
+    }
+
+    fn erase(&self) {
+        if self.live {
+            print("\r\x1b[2K");
+        }
+    }
+
+    fn close(&mut self) {
+        self.erase();
+        self.live = false;
+        if !self.json {
+            print(&render::tail(&self.view));
+        }
+    }
+}
+
+/// `m:ss.d` since the start.
+fn clock(s: f64) -> String {
+    // Bounded by what a run lasts; cutting is meant.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let tenths = (s * 10.0) as u64;
+    format!("{}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
+}
+
+/// One server-sent event.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct SseEvent {
+    name: String,
+    data: String,
+}
+
+/// Bytes into server-sent events (WHATWG HTML 9.2.6), as far as our server uses them.
+#[derive(Debug, Default)]
+struct SseParser {
+    rest: Vec<u8>,
+    event: SseEvent,
+}
+
+impl SseParser {
+    fn push(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, Failure> {
+        self.rest.extend_from_slice(bytes);
+        if self.rest.len() + self.event.data.len() > EVENT_BYTES_MAX {
+            return Err(Failure::Answer("an event is too large".to_owned()));
+        }
+        let mut done = Vec::new();
+        while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches(['\n', '\r']);
+            if line.is_empty() {
+                let event = std::mem::take(&mut self.event);
+                if !event.data.is_empty() {
+                    done.push(event);
+                }
+            } else if let Some(name) = line.strip_prefix("event:") {
+                name.trim_start().clone_into(&mut self.event.name);
+            } else if let Some(data) = line.strip_prefix("data:") {
+                if !self.event.data.is_empty() {
+                    self.event.data.push('\n');
+                }
+                self.event
+                    .data
+                    .push_str(data.strip_prefix(' ').unwrap_or(data));
+            }
+        }
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_put_together_from_any_pieces() {
+        let text = ": alive\n\nid: 3\nevent: record\ndata: {\"a\":1}\n\nevent: end\ndata: {}\n\n";
+        for size in 1..text.len() {
+            let mut parser = SseParser::default();
+            let mut events = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                events.extend(parser.push(piece).expect("small"));
+            }
+            let pairs: Vec<_> = events
+                .iter()
+                .map(|e| (e.name.as_str(), e.data.as_str()))
+                .collect();
+            assert_eq!(pairs, [("record", "{\"a\":1}"), ("end", "{}")]);
+        }
+    }
+
+    #[test]
+    fn the_clock_counts_from_the_start() {
+        assert_eq!(clock(0.0), "0:00.0");
+        assert_eq!(clock(75.25), "1:15.2");
+    }
+}

@@ -1,0 +1,75 @@
+//! One line of log per request, and a request id that is the same in the log, the response and a problem.
+//!
+//! Header values and query strings are never logged: they may hold secrets.
+
+use axum::{
+    extract::Request,
+    http::{HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tokio::time::Instant;
+use tower_http::request_id::{MakeRequestId, MakeRequestUuid};
+use tracing::{Instrument, field::Empty};
+
+use super::problem::Problem;
+
+/// Taken from the caller if it is harmless, else made here; always answered.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest request id taken from a caller.
+const REQUEST_ID_CHARS_MAX: usize = 64;
+
+fn given(request: &Request) -> Option<String> {
+    let id = request.headers().get(REQUEST_ID)?.to_str().ok()?;
+    let is_harmless = (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    is_harmless.then(|| id.to_owned())
+}
+
+fn made(request: &Request) -> String {
+    MakeRequestUuid
+        .make_request_id(request)
+        .and_then(|id| id.header_value().to_str().map(str::to_owned).ok())
+        .unwrap_or_else(|| "none".to_owned())
+}
+
+/// Wraps every request: its id, its span (`run`, `application` and `subject` are filled in on the way), its log line,
+/// and the last members of a problem.
+pub async fn log(request: Request, next: Next) -> Response {
+    let id = given(&request).unwrap_or_else(|| made(&request));
+    let path: String = request.uri().path().chars().take(200).collect();
+    let method = request.method().clone();
+    let span = tracing::info_span!(
+        "http", request_id = %id, %method, path = %path, subject = Empty, run = Empty, application = Empty
+    );
+    let began = Instant::now();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        problem.instance = Some(path);
+        problem.request_id = Some(id.clone());
+        let mut complete = problem.into_response();
+        // What routing added stays: `Allow` of a 405.
+        if let Some(allow) = response.headers().get(header::ALLOW) {
+            complete.headers_mut().insert(header::ALLOW, allow.clone());
+        }
+        response = complete;
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    let status = response.status().as_u16();
+    let duration_seconds = began.elapsed().as_secs_f64();
+    span.in_scope(|| tracing::info!(status, duration_seconds, "answered"));
+    response
+}

@@ -1,0 +1,86 @@
+//! Applications: how they are, and what to do about it.
+
+use axum::{Json, extract::State, http::StatusCode};
+
+use super::{
+    Api,
+    extract::ApplicationPath,
+    problem::Problem,
+    view::{ApplicationView, ApplicationsView, DecisionView},
+};
+use crate::{
+    domain::{application::Application, id::ApplicationName},
+    engine::control::Refusal,
+};
+
+fn view(api: &Api, application: &Application) -> ApplicationView {
+    let assessment = api.control.assessment(&application.name);
+    let history = api.control.history(&application.name);
+    ApplicationView::new(application, assessment.as_deref(), history.as_deref())
+}
+
+fn unknown(name: ApplicationName) -> Problem {
+    Refusal::UnknownApplication(name).into()
+}
+
+/// All applications as they are now.
+#[utoipa::path(
+    get, path = "/applications", operation_id = "list_applications", tag = "applications",
+    responses((status = 200, description = "All applications", body = ApplicationsView))
+)]
+pub async fn list(State(api): State<Api>) -> Json<ApplicationsView> {
+    let applications = api.control.applications();
+    Json(ApplicationsView {
+        applications: applications.iter().map(|a| view(&api, a)).collect(),
+    })
+}
+
+/// One application as it is now.
+#[utoipa::path(
+    get, path = "/applications/{name}", operation_id = "get_application", tag = "applications",
+    params(("name" = String, Path, description = "The application")),
+    responses(
+        (status = 200, description = "The application", body = ApplicationView),
+        (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn one(
+    State(api): State<Api>,
+    ApplicationPath(name): ApplicationPath,
+) -> Result<Json<ApplicationView>, Problem> {
+    let applications = api.control.applications();
+    let application = applications.iter().find(|a| a.name == name);
+    application
+        .map(|a| Json(view(&api, a)))
+        .ok_or_else(|| unknown(name))
+}
+
+/// What to do about an application now, why, and what would change that.
+#[utoipa::path(
+    get, path = "/applications/{name}/decision", operation_id = "get_decision", tag = "applications",
+    params(("name" = String, Path, description = "The application")),
+    responses(
+        (status = 200, description = "The newest decision", body = DecisionView),
+        (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`not-assessed`: no assessment was made yet", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn decision(
+    State(api): State<Api>,
+    ApplicationPath(name): ApplicationPath,
+) -> Result<Json<DecisionView>, Problem> {
+    if !api.control.applications().iter().any(|a| a.name == name) {
+        return Err(unknown(name));
+    }
+    let history = api.control.history(&name);
+    match api.control.assessment(&name) {
+        Some(assessment) => Ok(Json(DecisionView::new(&assessment, history.as_deref()))),
+        None => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-assessed",
+            "Nothing is known yet",
+            "no assessment was made since the daemon started",
+        )
+        .retry_later()),
+    }
+}

@@ -1,0 +1,187 @@
+//! The HTTP contract: routes, who may use them, and how the service listens.
+//!
+//! A handler converts, calls the engine ([`Control`]) and converts back; policy is the engine's. Routes stand in
+//! groups by permission, so that a route without one cannot be written by accident. The web page is issue 7.
+
+pub mod access;
+pub mod applications;
+pub mod auth;
+pub mod dto;
+pub mod events;
+pub mod extract;
+pub mod openapi;
+pub mod problem;
+pub mod runs;
+pub mod server;
+pub mod system;
+pub mod unbuilt;
+pub mod view;
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    http::{Method, StatusCode, Uri, header},
+    middleware,
+    response::IntoResponse,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::{
+    catch_panic::CatchPanicLayer, sensitive_headers::SetSensitiveRequestHeadersLayer,
+};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::{
+    auth::{Guard, Permission, Tokens, guard},
+    problem::Problem,
+};
+use crate::engine::control::Control;
+
+/// How many event streams may be open at once; the rest of the connections stay for those who act.
+pub const STREAMS_MAX: usize = 64;
+
+/// What handlers stand on.
+#[derive(Clone)]
+pub struct Api {
+    pub control: Arc<dyn Control>,
+    pub tokens: Tokens,
+    /// Renders `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Ends event streams when the service stops.
+    pub stopping: CancellationToken,
+    streams: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    pub fn new(
+        control: Arc<dyn Control>,
+        tokens: Tokens,
+        metrics: Arc<dyn Fn() -> String + Send + Sync>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self {
+            control,
+            tokens,
+            metrics,
+            stopping,
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
+    }
+}
+
+fn public() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(system::root))
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
+        .routes(routes!(system::metrics))
+        .routes(routes!(system::openapi_json))
+}
+
+fn read() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::one))
+        .routes(routes!(events::stream))
+        .routes(routes!(applications::list))
+        .routes(routes!(applications::one))
+        .routes(routes!(applications::decision))
+        .routes(routes!(unbuilt::list_runbooks))
+        .routes(routes!(unbuilt::list_drills))
+        .routes(routes!(unbuilt::list_overrides))
+        .routes(routes!(unbuilt::evidence))
+}
+
+fn operate() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(runs::failover))
+        .routes(routes!(runs::failback))
+        .routes(routes!(runs::abort))
+        .routes(routes!(runs::pause))
+        .routes(routes!(runs::resume))
+        .routes(routes!(unbuilt::retry_step))
+        .routes(routes!(unbuilt::skip_step))
+}
+
+fn approve() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(runs::approvals))
+}
+
+fn drill() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(unbuilt::start_drill))
+}
+
+fn administer() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(unbuilt::set_override))
+}
+
+/// The routes of every group, guarded, with their description.
+fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
+    let guarded = |routes: OpenApiRouter<Api>, permission| {
+        let state = Guard {
+            tokens: tokens.clone(),
+            permission,
+        };
+        routes.route_layer(middleware::from_fn_with_state(state, guard))
+    };
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(public())
+        .merge(guarded(read(), Permission::Read))
+        .merge(guarded(operate(), Permission::Operate))
+        .merge(guarded(approve(), Permission::Approve))
+        .merge(guarded(drill(), Permission::Drill))
+        .merge(guarded(administer(), Permission::Administer))
+        .split_for_parts()
+}
+
+/// The service.
+pub fn router(api: Api) -> Router {
+    let (routes, _) = routes_with_openapi(&api.tokens);
+    routes
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(CatchPanicLayer::custom(|_| panicked().into_response()))
+        .layer(middleware::from_fn(access::log))
+        .layer(SetSensitiveRequestHeadersLayer::new([
+            header::AUTHORIZATION,
+        ]))
+        .with_state(api)
+}
+
+async fn no_route(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no-route",
+        "There is nothing here",
+        format!("`{path}` is no path of this service; see /openapi.json"),
+    )
+}
+
+async fn no_method(method: Method) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "Not with that method",
+        format!("{method} is not what this path takes; see /openapi.json"),
+    )
+}
+
+fn panicked() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "A fault of failoverd",
+        "the request met a fault of failoverd itself; the log has it under the request id",
+    )
+}

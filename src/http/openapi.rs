@@ -1,0 +1,104 @@
+//! The description of the contract, generated from the handlers. `docs/openapi.json` is its golden copy.
+
+use std::sync::OnceLock;
+
+use utoipa::{
+    OpenApi as _,
+    openapi::{
+        Content, OpenApi, Ref, Response,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use super::{auth::Tokens, problem::Problem, routes_with_openapi};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "failoverd",
+        description = "Moves an application from a failing AWS Region to a healthy one. Errors are \
+            application/problem+json whose `code` has a page at docs/errors/<code>.md; times are RFC 3339 in UTC; \
+            durations are numbers of seconds in fields that end in `_seconds`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "runs", description = "What was asked for, what is being done, what was done"),
+        (name = "applications", description = "What is protected, and how it is"),
+        (name = "system", description = "The service itself; no token needed"),
+        (name = "not built", description = "In the contract, answered 501 with the issue that brings it"),
+    ),
+)]
+struct Base;
+
+/// What does not come from handlers: the head and the security scheme.
+pub fn base() -> OpenApi {
+    let mut api = Base::openapi();
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    if let Some(components) = &mut api.components {
+        components.add_security_scheme("token", bearer);
+    }
+    api.security = Some(vec![SecurityRequirement::new(
+        "token",
+        Vec::<String>::new(),
+    )]);
+    api
+}
+
+/// The whole description.
+pub fn document() -> OpenApi {
+    let (_, mut api) = routes_with_openapi(&Tokens::open());
+    for item in api.paths.paths.values_mut() {
+        for (operation, has_body) in [(&mut item.get, false), (&mut item.post, true)] {
+            if let Some(operation) = operation {
+                common_errors(operation, has_body);
+            }
+        }
+    }
+    api
+}
+
+/// What any guarded operation may answer, said once here.
+fn common_errors(operation: &mut Operation, has_body: bool) {
+    if operation.security.is_some() {
+        return;
+    }
+    let mut add = |status: &str, description: &str| {
+        let mut content = Content::default();
+        content.schema = Some(Ref::from_schema_name("Problem").into());
+        let mut response = Response::new(description);
+        response
+            .content
+            .insert("application/problem+json".to_owned(), content.into());
+        operation
+            .responses
+            .responses
+            .entry(status.to_owned())
+            .or_insert_with(|| response.into());
+    };
+    add("401", "`unauthorized`");
+    add("403", "`role-missing`, `host-refused`");
+    add("500", "`internal`");
+    if has_body {
+        add(
+            "400",
+            "`malformed-json`, `json-too-deep`, `body-unread`, `invalid-idempotency-key`",
+        );
+        add("408", "`body-timeout`");
+        add("413", "`body-too-large`");
+        add("415", "`unsupported-media-type`");
+    }
+}
+
+/// The description as the text of `docs/openapi.json`.
+pub fn json() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut text = document()
+            .to_pretty_json()
+            .unwrap_or_else(|e| unreachable!("the description serialises: {e}"));
+        text.push('\n');
+        text
+    })
+}

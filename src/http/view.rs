@@ -1,0 +1,743 @@
+//! What callers get: runs, plans, applications and decisions, as they are on the wire.
+//!
+//! Invariant: what is not known is `null` or the word `unknown`; a view never fills a gap with a zero.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::domain::{
+    action::Action,
+    application::Application,
+    assessment::{Assessment, Exposure, Health, Verdict},
+    cloud::Outcome,
+    id::Digest,
+    journal::{Event, Record},
+    plan::{Plan, PlannedStep, Purpose},
+    history::History,
+    run::{LossReport, Phase, RunResult, RunState, StepState},
+    seconds::to_seconds,
+    signal::{Reading, SignalState},
+};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStateName {
+    Running,
+    /// Stopped at a safe point; a person must act.
+    Held,
+    Paused,
+    Aborting,
+    Succeeded,
+    Failed,
+    Aborted,
+    Superseded,
+}
+
+impl RunStateName {
+    /// The state that a phase amounts to.
+    pub fn of(phase: &Phase) -> Self {
+        match phase {
+            Phase::Running => Self::Running,
+            Phase::Held { .. } => Self::Held,
+            Phase::Paused { .. } => Self::Paused,
+            Phase::Aborting { .. } => Self::Aborting,
+            Phase::Finished { result, .. } => match result {
+                RunResult::Succeeded => Self::Succeeded,
+                RunResult::Failed => Self::Failed,
+                RunResult::Aborted => Self::Aborted,
+                RunResult::Superseded => Self::Superseded,
+            },
+        }
+    }
+
+    /// Whether nothing follows any more.
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Aborted | Self::Superseded
+        )
+    }
+
+    /// The state as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Held => "held",
+            Self::Paused => "paused",
+            Self::Aborting => "aborting",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// A run that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StartedView {
+    pub run: String,
+    /// The run that this one ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<String>,
+}
+
+/// What a dry run shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanView {
+    /// The SHA-256 of `plan` as compact JSON in this field order: what an approver approves.
+    pub digest: String,
+    /// The plan to the last argument.
+    #[schema(value_type = Object)]
+    pub plan: Value,
+}
+
+impl PlanView {
+    pub fn new(plan: &Plan, digest: &Digest) -> Self {
+        Self {
+            digest: digest.to_string(),
+            plan: serde_json::to_value(plan)
+                .unwrap_or_else(|e| unreachable!("plans serialise: {e}")),
+        }
+    }
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunView {
+    pub id: String,
+    pub application: String,
+    #[schema(value_type = String, example = "failover")]
+    pub purpose: Purpose,
+    pub state: RunStateName,
+    /// Why it is held, paused, being aborted or finished; `null` while it runs.
+    pub state_reason: Option<String>,
+    /// The code of what holds it, which has a page.
+    pub held_code: Option<String>,
+    /// Since when it is in this state; `null` while it runs.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub state_since: Option<Timestamp>,
+    pub source: String,
+    pub target: String,
+    pub runbook: String,
+    pub requested_by: String,
+    pub reason: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// What an approver approves.
+    pub plan_digest: String,
+    /// The run that this one ended.
+    pub supersedes: Option<String>,
+    pub accepted_loss_seconds: Option<f64>,
+    /// What it waits for now, in words; `null` when finished.
+    pub waits_for: Option<String>,
+    /// In the plan's order.
+    pub steps: Vec<StepView>,
+    pub approvals: Vec<ApprovalView>,
+    /// What was lost, measured after the run; `null` until then.
+    pub loss: Option<LossView>,
+    pub clock: ClockView,
+}
+
+/// The instants that the objectives are measured between.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClockView {
+    /// The first evidence of the trouble: where the RTO clock starts.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub evidence_since: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub recommended_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStateName {
+    Pending,
+    /// Looking or waiting.
+    Running,
+    /// A call is recorded; whether it was sent is not known until it is answered or observed.
+    Sending,
+    /// The call was answered; that it is done was not observed yet.
+    Answered,
+    Done,
+    Skipped,
+    Failed,
+}
+
+impl StepStateName {
+    /// The state as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Sending => "sending",
+            Self::Answered => "answered",
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepView {
+    pub id: String,
+    pub title: String,
+    /// The action's name in runbooks.
+    pub action: String,
+    pub state: StepStateName,
+    /// Attempts so far, over resumes too.
+    pub attempt: u32,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// The steps that must be resolved before.
+    pub needs: Vec<String>,
+    pub timeout_seconds: f64,
+    /// What it does or why it ended so, in words.
+    pub detail: Option<String>,
+    /// What was observed.
+    pub evidence: Vec<String>,
+    #[schema(value_type = Object)]
+    pub outputs: BTreeMap<String, Value>,
+}
+
+/// One person's word on one step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalView {
+    pub step: String,
+    pub subject: String,
+    pub approved: bool,
+    pub reason: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// What a run lost: an interval, because the old writer's last acknowledgement is only bracketed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LossView {
+    /// The last write that the new writer holds.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_surviving_write: Option<Timestamp>,
+    /// The last write that the old writer was seen to hold.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_seen_write: Option<Timestamp>,
+    /// The first instant from which the old writer was not seen to answer.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub first_unanswered: Option<Timestamp>,
+    pub at_least_seconds: Option<f64>,
+    /// `null`: not bounded.
+    pub at_most_seconds: Option<f64>,
+    pub basis: String,
+}
+
+impl From<&LossReport> for LossView {
+    fn from(loss: &LossReport) -> Self {
+        Self {
+            last_surviving_write: loss.last_surviving_write,
+            last_seen_write: loss.last_seen_write,
+            first_unanswered: loss.first_unanswered,
+            at_least_seconds: loss.at_least.map(to_seconds),
+            at_most_seconds: loss.at_most.map(to_seconds),
+            basis: loss.basis.clone(),
+        }
+    }
+}
+
+impl RunView {
+    pub fn new(run: &RunState) -> Self {
+        let (state_reason, held_code, state_since) = match &run.phase {
+            Phase::Running => (None, None, None),
+            Phase::Held {
+                code, reason, at, ..
+            } => (Some(reason), Some(code), Some(*at)),
+            Phase::Paused { reason, at, .. }
+            | Phase::Aborting { reason, at, .. }
+            | Phase::Finished { reason, at, .. } => (Some(reason), None, Some(*at)),
+        };
+        let finished_at = match &run.phase {
+            Phase::Finished { at, .. } => Some(*at),
+            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => {
+                None
+            }
+        };
+        let approvals = run.approvals.iter().flat_map(|(step, approvals)| {
+            approvals.iter().map(|a| ApprovalView {
+                step: step.to_string(),
+                subject: a.subject.to_string(),
+                approved: a.approved,
+                reason: a.reason.clone(),
+                at: a.at,
+            })
+        });
+        Self {
+            id: run.id.to_string(),
+            application: run.plan.application.to_string(),
+            purpose: run.plan.purpose,
+            state: RunStateName::of(&run.phase),
+            state_reason: state_reason.cloned(),
+            held_code: held_code.cloned(),
+            state_since,
+            source: run.plan.source.to_string(),
+            target: run.plan.target.to_string(),
+            runbook: run.plan.runbook.to_string(),
+            requested_by: run.request.subject.to_string(),
+            reason: run.request.reason.clone(),
+            started_at: run.started_at,
+            finished_at,
+            plan_digest: run.plan_digest.to_string(),
+            supersedes: run.request.supersedes.as_ref().map(ToString::to_string),
+            accepted_loss_seconds: run.plan.accepted_loss.map(to_seconds),
+            waits_for: waits_for(run),
+            steps: run.plan.steps.iter().map(|s| step(run, s)).collect(),
+            approvals: approvals.collect(),
+            loss: run.loss.as_ref().map(LossView::from),
+            clock: ClockView {
+                evidence_since: run.evidence_since,
+                recommended_at: run.recommended_at,
+                started_at: run.started_at,
+                finished_at,
+            },
+        }
+    }
+}
+
+fn waits_for(run: &RunState) -> Option<String> {
+    match &run.phase {
+        Phase::Finished { .. } => None,
+        Phase::Held { waits_for, .. } => Some(waits_for.clone()),
+        Phase::Paused { subject, .. } => {
+            Some(format!("somebody to resume it ({subject} paused it)"))
+        }
+        Phase::Aborting { .. } => Some("the steps that are in flight".to_owned()),
+        Phase::Running => {
+            let waiting: Vec<String> = run
+                .plan
+                .steps
+                .iter()
+                .filter(|s| run.steps.get(&s.id).is_some_and(StepState::is_in_flight))
+                .map(|s| match &s.action {
+                    Action::Approve { count, .. } => {
+                        let given = run.approvers(&s.id).len();
+                        format!("approval of `{}`: {given} of {count} so far", s.id)
+                    }
+                    _ => format!("`{}`: {}", s.id, s.title),
+                })
+                .collect();
+            (!waiting.is_empty()).then(|| waiting.join("; "))
+        }
+    }
+}
+
+fn step(run: &RunState, planned: &PlannedStep) -> StepView {
+    let mut view = StepView {
+        id: planned.id.to_string(),
+        title: planned.title.clone(),
+        action: planned.action.kind().to_owned(),
+        state: StepStateName::Pending,
+        attempt: run.attempts.get(&planned.id).copied().unwrap_or(0),
+        started_at: None,
+        finished_at: None,
+        needs: planned.needs.iter().map(ToString::to_string).collect(),
+        timeout_seconds: to_seconds(planned.timeout),
+        detail: None,
+        evidence: Vec::new(),
+        outputs: BTreeMap::new(),
+    };
+    match run.steps.get(&planned.id) {
+        None | Some(StepState::Pending) => {}
+        Some(StepState::Running { since, .. }) => {
+            view.state = StepStateName::Running;
+            view.started_at = Some(*since);
+        }
+        Some(StepState::Sending {
+            since, mutation, ..
+        }) => {
+            view.state = StepStateName::Sending;
+            view.started_at = Some(*since);
+            view.detail = Some(format!("sending {}", mutation.operation()));
+        }
+        Some(StepState::Answered { since, outcome, .. }) => {
+            view.state = StepStateName::Answered;
+            view.started_at = Some(*since);
+            view.detail = Some(outcome_in_words(outcome));
+        }
+        Some(StepState::Done {
+            since,
+            at,
+            evidence,
+            outputs,
+        }) => {
+            view.state = StepStateName::Done;
+            view.started_at = Some(*since);
+            view.finished_at = Some(*at);
+            view.evidence.clone_from(evidence);
+            view.outputs.clone_from(outputs);
+        }
+        Some(StepState::Skipped { at, reason }) => {
+            view.state = StepStateName::Skipped;
+            view.finished_at = Some(*at);
+            view.detail = Some(reason.clone());
+        }
+        Some(StepState::Failed {
+            since,
+            at,
+            code,
+            reason,
+            ..
+        }) => {
+            view.state = StepStateName::Failed;
+            view.started_at = Some(*since);
+            view.finished_at = Some(*at);
+            view.detail = Some(format!("{code}: {reason}"));
+        }
+    }
+    view
+}
+
+fn outcome_in_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Accepted { .. } => {
+            "AWS accepted the call; waiting until it is observed".to_owned()
+        }
+        Outcome::Rejected { code, message, .. } => format!("AWS refused: {code}: {message}"),
+        Outcome::NotSent { reason } => format!("not sent: {reason}"),
+        Outcome::Unknown { reason } => {
+            format!("it is not known whether the call took effect ({reason}); looking")
+        }
+    }
+}
+
+/// One page of runs, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunsView {
+    pub runs: Vec<RunSummary>,
+    /// The `cursor` of the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunSummary {
+    pub id: String,
+    pub application: String,
+    #[schema(value_type = String, example = "failover")]
+    pub purpose: Purpose,
+    pub state: RunStateName,
+    pub source: String,
+    pub target: String,
+    pub requested_by: String,
+    pub reason: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    pub waits_for: Option<String>,
+}
+
+impl RunSummary {
+    pub fn new(run: &RunState) -> Self {
+        Self {
+            id: run.id.to_string(),
+            application: run.plan.application.to_string(),
+            purpose: run.plan.purpose,
+            state: RunStateName::of(&run.phase),
+            source: run.plan.source.to_string(),
+            target: run.plan.target.to_string(),
+            requested_by: run.request.subject.to_string(),
+            reason: run.request.reason.clone(),
+            started_at: run.started_at,
+            finished_at: match &run.phase {
+                Phase::Finished { at, .. } => Some(*at),
+                Phase::Running
+                | Phase::Held { .. }
+                | Phase::Paused { .. }
+                | Phase::Aborting { .. } => None,
+            },
+            waits_for: waits_for(run),
+        }
+    }
+}
+
+/// One journal record as far as it concerns a run: the data of one server-sent event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RecordView {
+    pub seq: u64,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Each has `event` (`run_started`, `intent`, `answered`, `step_done` …) and the members of that event.
+    #[schema(value_type = Vec<Object>)]
+    pub events: Vec<Value>,
+}
+
+impl RecordView {
+    /// What `record` says about `run`; `None` if nothing.
+    pub fn of(record: &Record, run: &crate::domain::id::RunId) -> Option<Self> {
+        let events: Vec<Value> = record
+            .events
+            .iter()
+            .filter(|e| run_of(e) == Some(run))
+            .map(|e| {
+                serde_json::to_value(e).unwrap_or_else(|e| unreachable!("events serialise: {e}"))
+            })
+            .collect();
+        (!events.is_empty()).then_some(Self {
+            seq: record.seq,
+            at: record.at,
+            events,
+        })
+    }
+}
+
+/// The run that an event belongs to.
+pub fn run_of(event: &Event) -> Option<&crate::domain::id::RunId> {
+    match event {
+        Event::EpochStarted { .. } | Event::DecisionChanged { .. } => None,
+        Event::RunStarted { run, .. }
+        | Event::StepStarted { run, .. }
+        | Event::Intent { run, .. }
+        | Event::Answered { run, .. }
+        | Event::StepDone { run, .. }
+        | Event::StepSkipped { run, .. }
+        | Event::StepFailed { run, .. }
+        | Event::ApprovalRecorded { run, .. }
+        | Event::RunHeld { run, .. }
+        | Event::RunPaused { run, .. }
+        | Event::RunResumed { run, .. }
+        | Event::AbortRequested { run, .. }
+        | Event::RunFinished { run, .. } => Some(run),
+    }
+}
+
+/// All applications.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApplicationsView {
+    pub applications: Vec<ApplicationView>,
+}
+
+/// One application as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApplicationView {
+    pub name: String,
+    /// In order of preference.
+    pub regions: Vec<String>,
+    pub rto_objective_seconds: f64,
+    pub rpo_objective_seconds: f64,
+    /// Where the writers are, where all stores agree; `null` if that is not known.
+    pub active_region: Option<String>,
+    #[schema(value_type = String, example = "healthy")]
+    pub health: Health,
+    /// `null` until the first assessment.
+    #[schema(value_type = Option<String>, example = "nothing")]
+    pub verdict: Option<Verdict>,
+    pub recommended_target: Option<String>,
+    /// When it was assessed; `null` if it was not yet.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub assessed_at: Option<Timestamp>,
+    /// The run that is not finished.
+    pub active_run: Option<String>,
+    pub signals: Vec<SignalView>,
+    pub exposure: Vec<ExposureView>,
+}
+
+/// One signal's newest reading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SignalView {
+    pub name: String,
+    /// `fresh`, `stale` or `missing`.
+    pub state: String,
+    /// `healthy`, `unhealthy` or `lag`; `null` when missing.
+    pub reading: Option<String>,
+    pub lag_seconds: Option<f64>,
+    pub age_seconds: Option<f64>,
+    pub detail: Option<String>,
+}
+
+/// What failing over one store now would lose: three numbers, never one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExposureView {
+    pub store: String,
+    pub measured_lag_seconds: Option<f64>,
+    pub sample_age_seconds: Option<f64>,
+    /// `null`: unbounded.
+    pub loss_bound_seconds: Option<f64>,
+    pub basis: String,
+    pub fresh: bool,
+}
+
+impl ApplicationView {
+    pub fn new(
+        application: &Application,
+        assessment: Option<&Assessment>,
+        history: Option<&History>,
+    ) -> Self {
+        let signals = assessment.into_iter().flat_map(|a| {
+            a.signals
+                .iter()
+                .map(|(name, s)| signal(name.as_str(), s, a.at))
+        });
+        let exposure = assessment.into_iter().flat_map(|a| {
+            a.exposure
+                .iter()
+                .map(|(store, e)| exposure(store.as_str(), e))
+        });
+        Self {
+            name: application.name.to_string(),
+            regions: application
+                .regions
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            rto_objective_seconds: to_seconds(application.objectives.rto),
+            rpo_objective_seconds: to_seconds(application.objectives.rpo),
+            active_region: assessment
+                .and_then(|a| a.active_region.as_ref())
+                .map(ToString::to_string),
+            health: assessment.map_or(Health::Unknown, |a| a.health),
+            verdict: assessment.map(|a| a.verdict),
+            recommended_target: assessment
+                .and_then(|a| a.recommended_target.as_ref())
+                .map(ToString::to_string),
+            assessed_at: assessment.map(|a| a.at),
+            active_run: history
+                .and_then(|h| h.active.as_ref())
+                .map(ToString::to_string),
+            signals: signals.collect(),
+            exposure: exposure.collect(),
+        }
+    }
+}
+
+fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
+    let mut view = SignalView {
+        name: name.to_owned(),
+        state: String::new(),
+        reading: None,
+        lag_seconds: None,
+        age_seconds: None,
+        detail: None,
+    };
+    let sample = match state {
+        SignalState::Fresh { sample } => {
+            "fresh".clone_into(&mut view.state);
+            sample
+        }
+        SignalState::Stale { sample, .. } => {
+            "stale".clone_into(&mut view.state);
+            sample
+        }
+        SignalState::Missing { why } => {
+            "missing".clone_into(&mut view.state);
+            view.detail = Some(why.clone());
+            return view;
+        }
+    };
+    view.age_seconds = std::time::Duration::try_from(now.duration_since(sample.measured_at))
+        .ok()
+        .map(to_seconds);
+    match &sample.reading {
+        Reading::Healthy { detail } => {
+            view.reading = Some("healthy".to_owned());
+            view.detail = Some(detail.clone());
+        }
+        Reading::Unhealthy { detail } => {
+            view.reading = Some("unhealthy".to_owned());
+            view.detail = Some(detail.clone());
+        }
+        Reading::Lag { lag } => {
+            view.reading = Some("lag".to_owned());
+            view.lag_seconds = Some(to_seconds(*lag));
+        }
+        Reading::Missing { why } => view.detail = Some(why.clone()),
+    }
+    view
+}
+
+fn exposure(store: &str, e: &Exposure) -> ExposureView {
+    ExposureView {
+        store: store.to_owned(),
+        measured_lag_seconds: e.measured_lag.map(to_seconds),
+        sample_age_seconds: e.sample_age.map(to_seconds),
+        loss_bound_seconds: e.loss_bound.map(to_seconds),
+        basis: e.basis.clone(),
+        fresh: e.fresh,
+    }
+}
+
+/// What to do about an application, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionView {
+    pub application: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    #[schema(value_type = String, example = "recommend")]
+    pub verdict: Verdict,
+    #[schema(value_type = String, example = "down")]
+    pub health: Health,
+    pub active_region: Option<String>,
+    pub recommended_target: Option<String>,
+    /// Always at least one.
+    pub reasons: Vec<String>,
+    /// What would change the verdict.
+    pub would_change: Vec<String>,
+    /// The first evidence of the present trouble.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub evidence_since: Option<Timestamp>,
+    /// When a failover was first recommended, if it still is.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub recommended_at: Option<Timestamp>,
+    pub signals: Vec<SignalView>,
+    pub exposure: Vec<ExposureView>,
+}
+
+impl DecisionView {
+    pub fn new(assessment: &Assessment, history: Option<&History>) -> Self {
+        Self {
+            application: assessment.application.to_string(),
+            at: assessment.at,
+            verdict: assessment.verdict,
+            health: assessment.health,
+            active_region: assessment.active_region.as_ref().map(ToString::to_string),
+            recommended_target: assessment
+                .recommended_target
+                .as_ref()
+                .map(ToString::to_string),
+            reasons: assessment.reasons.clone(),
+            would_change: assessment.would_change.clone(),
+            evidence_since: assessment.evidence_since,
+            recommended_at: history.and_then(|h| h.recommended_at),
+            signals: assessment
+                .signals
+                .iter()
+                .map(|(name, s)| signal(name.as_str(), s, assessment.at))
+                .collect(),
+            exposure: assessment
+                .exposure
+                .iter()
+                .map(|(store, e)| exposure(store.as_str(), e))
+                .collect(),
+        }
+    }
+}
+
+/// Whether the daemon is able to act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReadyView {
+    pub ready: bool,
+    /// What is worth knowing although it is ready.
+    pub reasons: Vec<String>,
+}
