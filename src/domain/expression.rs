@@ -116,6 +116,8 @@ fn shape(text: &str) -> (usize, usize) {
             (None, '\'' | '"') => quote = Some(c),
             (None, '(' | '[' | '{') => {
                 depth += 1;
+                // An index makes a chain as an operator does.
+                operators += usize::from(c == '[');
                 deepest = deepest.max(depth);
             }
             (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
@@ -125,7 +127,8 @@ fn shape(text: &str) -> (usize, usize) {
             }
         }
     }
-    (deepest + conditionals, operators)
+    // `in` is an operator too; counted wherever it stands, also in a literal.
+    (deepest + conditionals, operators + text.matches("in").count())
 }
 
 fn walk(e: &IdedExpr, refs: &mut References) -> Result<(), ExprError> {
@@ -237,7 +240,7 @@ mod tests {
         assert_eq!(check(&"a".repeat(1025)), Err(ExprError::TooLong(1025)));
         assert_eq!(check("[1,2].all(x, x > 1)"), Err(ExprError::Loop));
         assert_eq!(check(&"!".repeat(1000)), Err(ExprError::TooDeep));
-        assert_eq!(shape("[')', \"(((((--(((\"]"), (1, 0));
+        assert_eq!(shape("[')', \"(((((--(((\"]"), (1, 1));
         for hidden in ["// '\n((((((((true", "'\\'' + ((((((((1", "\'\'\'a'((((((((\'\'\'"] {
             assert!(matches!(check(hidden), Err(ExprError::Syntax(_))), "{hidden}");
         }
@@ -272,6 +275,7 @@ mod tests {
             ("", "steps.a", "[1]"),
             ("", "purpose", ".size()"),
             ("", "purpose", " in [1]"),
+            ("purpose in ", "purpose", ""),
         ] {
             let mut deepest = 0;
             for n in 1..400 {
