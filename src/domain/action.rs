@@ -38,20 +38,10 @@ pub enum Action {
     },
     /// Waits until the global cluster is settled, all members connected.
     #[serde(rename = "aurora.wait")]
-    AuroraWait {
-        store: StoreName,
-        global_cluster: String,
-        observe_in: Vec<Region>,
-        synchronized: bool,
-    },
+    AuroraWait { store: StoreName, global_cluster: String, observe_in: Vec<Region>, synchronized: bool },
     /// Two agreeing fresh reads: `target` is the only writer, nothing is in progress (FAULTS.md S5).
     #[serde(rename = "aurora.verify_writer")]
-    AuroraVerifyWriter {
-        store: StoreName,
-        global_cluster: String,
-        target: ClusterArn,
-        observe_in: Vec<Region>,
-    },
+    AuroraVerifyWriter { store: StoreName, global_cluster: String, target: ClusterArn, observe_in: Vec<Region> },
     /// The gates before a promotion: target not the writer, not headless, compatible, nothing in progress
     /// (and for a switchover: every cluster available).
     #[serde(rename = "gate.target")]
@@ -83,13 +73,7 @@ pub enum Action {
     },
     /// Every authoritative server answers `expected`.
     #[serde(rename = "dns.verify")]
-    DnsVerify {
-        traffic: TrafficName,
-        record_name: String,
-        record_type: String,
-        servers: Vec<String>,
-        expected: String,
-    },
+    DnsVerify { traffic: TrafficName, record_name: String, record_type: String, servers: Vec<String>, expected: String },
     /// An HTTP probe that must succeed `consecutive` times in a row. `resolve_with` are authoritative servers for the
     /// URL's host (the public name), else the system's resolver. `not_before` waits so long first (a cache's TTL).
     #[serde(rename = "probe.http")]
@@ -107,11 +91,7 @@ pub enum Action {
     },
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
-    Notify {
-        topics: Vec<Topic>,
-        subject: String,
-        message: String,
-    },
+    Notify { topics: Vec<Topic>, subject: String, message: String },
     /// Waits for `count` distinct people, none of them the requester, each bound to the plan's digest.
     #[serde(rename = "approve")]
     Approve {
@@ -193,31 +173,18 @@ impl Action {
     /// The calls that this action makes, in order; empty for an action that only looks or waits.
     pub fn mutations(&self) -> Vec<Mutation> {
         match self {
-            Self::AuroraSwitchover {
-                global_cluster,
-                from,
-                target,
-                ..
-            } => vec![Mutation::AuroraSwitchover {
+            Self::AuroraSwitchover { global_cluster, from, target, .. } => vec![Mutation::AuroraSwitchover {
                 region: from.region().clone(),
                 global_cluster: global_cluster.clone(),
                 target: target.clone(),
             }],
-            Self::AuroraFailover {
-                global_cluster,
-                target,
-                ..
-            } => vec![Mutation::AuroraFailover {
+            Self::AuroraFailover { global_cluster, target, .. } => vec![Mutation::AuroraFailover {
                 region: target.region().clone(),
                 global_cluster: global_cluster.clone(),
                 target: target.clone(),
             }],
             Self::DnsFlip { calls, .. } => calls.clone(),
-            Self::Notify {
-                topics,
-                subject,
-                message,
-            } => topics
+            Self::Notify { topics, subject, message } => topics
                 .iter()
                 .map(|t| Mutation::Publish {
                     region: t.region.clone(),

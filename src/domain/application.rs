@@ -82,10 +82,7 @@ pub struct Traffic {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Mechanism {
     /// ARC routing controls: one `On`, the others `Off`, in one atomic update [ARCDG].
-    RoutingControls {
-        endpoints: Vec<ClusterEndpoint>,
-        controls: BTreeMap<Region, String>,
-    },
+    RoutingControls { endpoints: Vec<ClusterEndpoint>, controls: BTreeMap<Region, String> },
     /// A custom metric in the standby's CloudWatch that turns the health check of the PRIMARY record (a standing
     /// effect: put again every minute). `active_value` keeps traffic at the preferred Region, `diverted_value` moves it.
     HealthSignal {
@@ -97,9 +94,7 @@ pub enum Mechanism {
         diverted_value: f64,
     },
     /// Changing the records themselves: Route 53's control plane, which lives in us-east-1 [WP].
-    Records {
-        set_identifiers: BTreeMap<Region, String>,
-    },
+    Records { set_identifiers: BTreeMap<Region, String> },
 }
 
 /// One of the five regional endpoints of an ARC cluster. Hard-coded by the operator, as AWS advises [ARCDG].
@@ -152,10 +147,7 @@ impl FromStr for ClusterArn {
                 if partition.starts_with("aws") && !account.is_empty() && !id.is_empty() =>
             {
                 let region = region.parse().map_err(|_| invalid())?;
-                Ok(Self {
-                    text: s.to_owned(),
-                    region,
-                })
+                Ok(Self { text: s.to_owned(), region })
             }
             _ => Err(invalid()),
         }

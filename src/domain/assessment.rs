@@ -74,11 +74,7 @@ pub struct Exposure {
 impl Exposure {
     /// The bound of DESIGN.md 6: last lag + (the last instant at which the old writer could have acknowledged a
     /// write − the sample's time). Without a verified fence that instant is `now`.
-    pub fn from_lag(
-        sample: Option<(Timestamp, Duration)>,
-        now: Timestamp,
-        freshness: Duration,
-    ) -> Self {
+    pub fn from_lag(sample: Option<(Timestamp, Duration)>, now: Timestamp, freshness: Duration) -> Self {
         match sample {
             None => Self {
                 measured_lag: None,

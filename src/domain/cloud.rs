@@ -120,43 +120,17 @@ pub struct RecordSet {
 #[serde(tag = "call", rename_all = "snake_case")]
 pub enum Mutation {
     /// `rds:SwitchoverGlobalCluster`, called in the current primary's Region: lossless.
-    AuroraSwitchover {
-        region: Region,
-        global_cluster: String,
-        target: ClusterArn,
-    },
+    AuroraSwitchover { region: Region, global_cluster: String, target: ClusterArn },
     /// `rds:FailoverGlobalCluster` with `AllowDataLoss`, called in the target's Region.
-    AuroraFailover {
-        region: Region,
-        global_cluster: String,
-        target: ClusterArn,
-    },
+    AuroraFailover { region: Region, global_cluster: String, target: ClusterArn },
     /// `route53-recovery-cluster:UpdateRoutingControlStates`: atomic; `true` is On. Any endpoint will do.
-    RoutingControls {
-        endpoints: Vec<ClusterEndpoint>,
-        states: BTreeMap<String, bool>,
-    },
+    RoutingControls { endpoints: Vec<ClusterEndpoint>, states: BTreeMap<String, bool> },
     /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
-    PutMetric {
-        region: Region,
-        namespace: String,
-        metric: String,
-        dimensions: BTreeMap<String, String>,
-        value: f64,
-    },
+    PutMetric { region: Region, namespace: String, metric: String, dimensions: BTreeMap<String, String>, value: f64 },
     /// `route53:ChangeResourceRecordSets`, all UPSERT, one transactional batch.
-    UpsertRecords {
-        hosted_zone_id: String,
-        records: Vec<RecordSet>,
-        comment: String,
-    },
+    UpsertRecords { hosted_zone_id: String, records: Vec<RecordSet>, comment: String },
     /// `sns:Publish`.
-    Publish {
-        region: Region,
-        topic_arn: String,
-        subject: String,
-        message: String,
-    },
+    Publish { region: Region, topic_arn: String, subject: String, message: String },
 }
 
 impl Mutation {
@@ -176,12 +150,8 @@ impl Mutation {
     /// repeated after looking). Aurora's calls are not: they are sent at most once per intent.
     pub fn is_idempotent(&self) -> bool {
         match self {
-            Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => {
-                false
-            }
-            Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => {
-                true
-            }
+            Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => false,
+            Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
         }
     }
 }
@@ -197,11 +167,7 @@ pub enum Outcome {
         handle: Option<String>,
     },
     /// AWS refused it and nothing happened (a 4xx with a service error code).
-    Rejected {
-        code: String,
-        message: String,
-        request_id: Option<String>,
-    },
+    Rejected { code: String, message: String, request_id: Option<String> },
     /// It certainly never left (no connection, no credentials).
     NotSent { reason: String },
     /// It may or may not have happened: a timeout, a broken connection, a 5xx. To be settled by looking.

@@ -21,8 +21,7 @@ pub struct InvalidName {
 
 fn is_plain(s: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&s.len())
-        && s.bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 macro_rules! name {
@@ -126,9 +125,7 @@ impl Digest {
     /// # Panics
     /// Never for our own types: they hold no map with keys that JSON cannot express.
     pub fn of_json<T: Serialize>(value: &T) -> Self {
-        Self::of(
-            &serde_json::to_vec(value).unwrap_or_else(|e| unreachable!("our types serialise: {e}")),
-        )
+        Self::of(&serde_json::to_vec(value).unwrap_or_else(|e| unreachable!("our types serialise: {e}")))
     }
 
     /// The digest before the first record of a journal.
@@ -152,10 +149,7 @@ mod tests {
     #[test]
     fn names_that_could_be_paths_are_refused() {
         for bad in ["", "..", "a/b", "A", "a b", &"a".repeat(65)] {
-            assert!(
-                bad.parse::<RunbookName>().is_err(),
-                "{bad:?} must be refused"
-            );
+            assert!(bad.parse::<RunbookName>().is_err(), "{bad:?} must be refused");
         }
         assert!("us-east".parse::<Region>().is_err());
         assert!("us-east-1".parse::<Region>().is_ok());

@@ -56,11 +56,7 @@ pub struct Tail {
 impl Tail {
     /// The tail of a journal with no record.
     pub fn empty() -> Self {
-        Self {
-            next_seq: 0,
-            hash: Digest::zero(),
-            epoch: 0,
-        }
+        Self { next_seq: 0, hash: Digest::zero(), epoch: 0 }
     }
 }
 
@@ -77,9 +73,7 @@ pub enum Corruption {
     Epoch { seq: u64 },
     #[error("record {seq}: {reason}")]
     Unreadable { seq: u64, reason: String },
-    #[error(
-        "record {seq}: schema {found} is newer than {SCHEMA_VERSION}, the newest that this program knows"
-    )]
+    #[error("record {seq}: schema {found} is newer than {SCHEMA_VERSION}, the newest that this program knows")]
     NewerSchema { seq: u64, found: u32 },
 }
 
@@ -103,17 +97,12 @@ pub fn seal(
         events,
         prev_hash: tail.hash.clone(),
     };
-    let bytes =
-        serde_json::to_vec(&record).unwrap_or_else(|e| unreachable!("records serialise: {e}"));
+    let bytes = serde_json::to_vec(&record).unwrap_or_else(|e| unreachable!("records serialise: {e}"));
     if bytes.len() > RECORD_BYTES_MAX {
         return Err(RecordTooLarge { bytes: bytes.len() });
     }
     let hash = Digest::of(&bytes);
-    Ok(Sealed {
-        record,
-        bytes,
-        hash,
-    })
+    Ok(Sealed { record, bytes, hash })
 }
 
 /// A record that is too large to be stored.
@@ -134,22 +123,13 @@ pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail)
         seq: u64,
         schema_version: u32,
     }
-    let unreadable = |e: serde_json::Error| Corruption::Unreadable {
-        seq,
-        reason: e.to_string(),
-    };
+    let unreadable = |e: serde_json::Error| Corruption::Unreadable { seq, reason: e.to_string() };
     let header: Header = serde_json::from_slice(bytes).map_err(unreadable)?;
     if header.seq != seq {
-        return Err(Corruption::Gap {
-            expected: seq,
-            found: header.seq,
-        });
+        return Err(Corruption::Gap { expected: seq, found: header.seq });
     }
     if header.schema_version > SCHEMA_VERSION {
-        return Err(Corruption::NewerSchema {
-            seq,
-            found: header.schema_version,
-        });
+        return Err(Corruption::NewerSchema { seq, found: header.schema_version });
     }
     let record: Record = serde_json::from_slice(bytes).map_err(unreadable)?;
     if record.prev_hash != tail.hash {
@@ -158,11 +138,7 @@ pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail)
     if record.epoch < tail.epoch {
         return Err(Corruption::Epoch { seq });
     }
-    let after = Tail {
-        next_seq: seq + 1,
-        hash: hash.clone(),
-        epoch: record.epoch,
-    };
+    let after = Tail { next_seq: seq + 1, hash: hash.clone(), epoch: record.epoch };
     Ok((record, after))
 }
 
@@ -171,7 +147,9 @@ pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail)
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A process took over; the record's epoch is the new one.
-    EpochStarted { holder: String },
+    EpochStarted {
+        holder: String,
+    },
     /// The verdict on the application changed.
     DecisionChanged {
         verdict: String,
@@ -264,6 +242,28 @@ pub enum Event {
         reason: String,
         loss: Option<LossReport>,
     },
+}
+
+impl Event {
+    /// The run that this event is about, if it is about one.
+    pub fn run(&self) -> Option<&RunId> {
+        match self {
+            Self::EpochStarted { .. } | Self::DecisionChanged { .. } => None,
+            Self::RunStarted { run, .. }
+            | Self::StepStarted { run, .. }
+            | Self::Intent { run, .. }
+            | Self::Answered { run, .. }
+            | Self::StepDone { run, .. }
+            | Self::StepSkipped { run, .. }
+            | Self::StepFailed { run, .. }
+            | Self::ApprovalRecorded { run, .. }
+            | Self::RunHeld { run, .. }
+            | Self::RunPaused { run, .. }
+            | Self::RunResumed { run, .. }
+            | Self::AbortRequested { run, .. }
+            | Self::RunFinished { run, .. } => Some(run),
+        }
+    }
 }
 
 /// Who asked for a run, for what and why.

@@ -1,8 +1,5 @@
-//! What a journal amounts to: the runs of an application and where each stands ([`History`], a fold), and what
-//! comes next ([`RunState::next`], a pure function of the state alone).
-//!
-//! Start-up, steady state and crash recovery are this one path: fold, next, act. A transition that is not
-//! listed here has a name ([`IllegalEvent`]) and stops the application; nothing is guessed.
+//! One run: where each of its steps stands, and what comes next ([`RunState::next`], a pure function of the state
+//! alone). How events change it is in [`super::history`].
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,10 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    action::{Action, EffectClass},
+    action::EffectClass,
     cloud::{Mutation, Outcome},
-    id::{ApplicationName, Digest, RunId, StepId, Subject, TrafficName},
-    journal::{Event, Record, Request, Tail},
+    id::{Digest, RunId, StepId, Subject},
+    journal::Request,
     plan::{OnFailure, Plan, PlannedStep},
     seconds,
 };
@@ -92,25 +89,18 @@ pub enum StepState {
 impl StepState {
     /// Whether something was begun that must still be settled.
     pub fn is_in_flight(&self) -> bool {
-        matches!(
-            self,
-            Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. }
-        )
+        matches!(self, Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. })
     }
 
     /// Whether an effect may be on its way.
     pub fn has_open_intent(&self) -> bool {
         matches!(
             self,
-            Self::Sending { .. }
-                | Self::Answered {
-                    outcome: Outcome::Accepted { .. } | Outcome::Unknown { .. },
-                    ..
-                }
+            Self::Sending { .. } | Self::Answered { outcome: Outcome::Accepted { .. } | Outcome::Unknown { .. }, .. }
         )
     }
 
-    fn attempt(&self) -> u32 {
+    pub(super) fn attempt(&self) -> u32 {
         match self {
             Self::Running { attempt, .. }
             | Self::Sending { attempt, .. }
@@ -120,7 +110,7 @@ impl StepState {
         }
     }
 
-    fn since(&self) -> Option<Timestamp> {
+    pub(super) fn since(&self) -> Option<Timestamp> {
         match self {
             Self::Running { since, .. }
             | Self::Sending { since, .. }
@@ -207,10 +197,7 @@ impl RunState {
     pub fn next(&self) -> Next {
         let in_flight = || {
             let steps = self.plan.steps.iter().map(|s| &s.id);
-            steps
-                .filter(|id| self.steps[*id].is_in_flight())
-                .cloned()
-                .collect::<Vec<_>>()
+            steps.filter(|id| self.steps[*id].is_in_flight()).cloned().collect::<Vec<_>>()
         };
         match &self.phase {
             Phase::Finished { .. } => Next::Wait,
@@ -219,15 +206,9 @@ impl RunState {
                 some => Next::Drive(some),
             },
             Phase::Aborting { reason, .. } => {
-                let open: Vec<_> = in_flight()
-                    .into_iter()
-                    .filter(|id| self.steps[id].has_open_intent())
-                    .collect();
+                let open: Vec<_> = in_flight().into_iter().filter(|id| self.steps[id].has_open_intent()).collect();
                 match open {
-                    none if none.is_empty() => Next::Finish {
-                        result: RunResult::Aborted,
-                        reason: reason.clone(),
-                    },
+                    none if none.is_empty() => Next::Finish { result: RunResult::Aborted, reason: reason.clone() },
                     open => Next::Drive(open),
                 }
             }
@@ -239,11 +220,7 @@ impl RunState {
                     .filter(|s| self.steps[&s.id].is_in_flight() || self.is_ready(s))
                     .map(|s| s.id.clone())
                     .collect();
-                if drive.is_empty() {
-                    self.finish()
-                } else {
-                    Next::Drive(drive)
-                }
+                if drive.is_empty() { self.finish() } else { Next::Drive(drive) }
             }
         }
     }
@@ -258,34 +235,23 @@ impl RunState {
         let reason = if failed.is_empty() {
             "every step is done".to_owned()
         } else {
-            format!(
-                "done, but these steps failed and were passed over: {}",
-                failed.join(", ")
-            )
+            format!("done, but these steps failed and were passed over: {}", failed.join(", "))
         };
-        Next::Finish {
-            result: RunResult::Succeeded,
-            reason,
-        }
+        Next::Finish { result: RunResult::Succeeded, reason }
     }
 
     /// Whether a step may begin: it is pending and everything that it needs is resolved.
     pub fn is_ready(&self, step: &PlannedStep) -> bool {
-        matches!(self.steps[&step.id], StepState::Pending)
-            && step.needs.iter().all(|id| self.is_resolved(id))
+        matches!(self.steps[&step.id], StepState::Pending) && step.needs.iter().all(|id| self.is_resolved(id))
     }
 
     fn is_resolved(&self, id: &StepId) -> bool {
         match &self.steps[id] {
             StepState::Done { .. } | StepState::Skipped { .. } => true,
-            StepState::Failed { .. } => self
-                .plan
-                .step(id)
-                .is_some_and(|s| s.on_failure == OnFailure::Continue),
-            StepState::Pending
-            | StepState::Running { .. }
-            | StepState::Sending { .. }
-            | StepState::Answered { .. } => false,
+            StepState::Failed { .. } => self.plan.step(id).is_some_and(|s| s.on_failure == OnFailure::Continue),
+            StepState::Pending | StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => {
+                false
+            }
         }
     }
 
@@ -314,9 +280,7 @@ impl RunState {
                     | StepState::Answered { .. }
                     | StepState::Done { .. }
                     | StepState::Failed { .. } => true,
-                    StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => {
-                        false
-                    }
+                    StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => false,
                 }
         })
     }
@@ -332,14 +296,8 @@ impl RunState {
 
     /// The distinct people who approved `step`.
     pub fn approvers(&self, step: &StepId) -> Vec<&Subject> {
-        let mut subjects: Vec<&Subject> = self
-            .approvals
-            .get(step)
-            .into_iter()
-            .flatten()
-            .filter(|a| a.approved)
-            .map(|a| &a.subject)
-            .collect();
+        let mut subjects: Vec<&Subject> =
+            self.approvals.get(step).into_iter().flatten().filter(|a| a.approved).map(|a| &a.subject).collect();
         subjects.sort();
         subjects.dedup();
         subjects
@@ -351,456 +309,15 @@ impl RunState {
     }
 }
 
-/// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
-    pub mutations: Vec<Mutation>,
-    pub since: Timestamp,
-}
-
-/// Everything that one application's journal says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct History {
-    pub application: ApplicationName,
-    pub tail: Tail,
-    pub runs: BTreeMap<RunId, RunState>,
-    /// The run that is not finished; at most one (FAULTS.md S1).
-    pub active: Option<RunId>,
-    pub verdict: Option<(Timestamp, String)>,
-    /// When a failover was last first recommended, until the verdict changes again.
-    pub recommended_at: Option<Timestamp>,
-    pub standing: BTreeMap<TrafficName, Standing>,
-}
-
-/// An event that cannot follow what came before it. The application is held; nothing is guessed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{event} cannot follow: {why}")]
-pub struct IllegalEvent {
-    pub event: &'static str,
-    pub why: String,
-}
-
-impl History {
-    /// The history of an application whose journal is empty.
-    pub fn new(application: ApplicationName) -> Self {
-        Self {
-            application,
-            tail: Tail::empty(),
-            runs: BTreeMap::new(),
-            active: None,
-            verdict: None,
-            recommended_at: None,
-            standing: BTreeMap::new(),
-        }
-    }
-
-    /// Whether `events`, appended now, would be legal. The check and the append are under one lock.
-    pub fn check(&self, at: Timestamp, events: &[Event]) -> Result<Self, IllegalEvent> {
-        let mut after = self.clone();
-        for event in events {
-            after.apply_event(at, event)?;
-        }
-        Ok(after)
-    }
-
-    /// Takes a verified record in, with the tail after it.
-    pub fn apply(&mut self, record: &Record, tail: Tail) -> Result<(), IllegalEvent> {
-        for event in &record.events {
-            self.apply_event(record.at, event)?;
-        }
-        self.tail = tail;
-        Ok(())
-    }
-
-    pub fn active_run(&self) -> Option<&RunState> {
-        self.active.as_ref().and_then(|id| self.runs.get(id))
-    }
-
-    /// Takes one event in.
-    pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
-        match event {
-            Event::EpochStarted { .. } => Ok(()),
-            Event::DecisionChanged { verdict, .. } => {
-                if verdict == "recommend" {
-                    self.recommended_at = self.recommended_at.or(Some(at));
-                } else {
-                    self.recommended_at = None;
-                }
-                self.verdict = Some((at, verdict.clone()));
-                Ok(())
-            }
-            Event::RunStarted {
-                run,
-                request,
-                plan,
-                evidence_since,
-            } => self.start_run(at, run, request, plan, *evidence_since),
-            Event::StepStarted { run, step, attempt } => {
-                self.step(run, step, "step_started", |_, s| match s {
-                    StepState::Pending => Ok(StepState::Running {
-                        attempt: *attempt,
-                        since: at,
-                    }),
-                    from => Err(illegal("step_started", from)),
-                })
-            }
-            Event::Intent {
-                run,
-                step,
-                attempt,
-                call,
-                mutation,
-                ..
-            } => self.intend(at, run, step, *attempt, *call, mutation),
-            Event::Answered {
-                run,
-                step,
-                attempt,
-                call,
-                outcome,
-            } => self.step(run, step, "answered", |_, s| match s {
-                StepState::Sending {
-                    attempt: a,
-                    call: c,
-                    since,
-                    intended_at,
-                    ..
-                } if a == attempt && c == call => Ok(StepState::Answered {
-                    attempt: *a,
-                    since: *since,
-                    call: *c,
-                    intended_at: *intended_at,
-                    outcome: outcome.clone(),
-                }),
-                from => Err(illegal("answered", from)),
-            }),
-            Event::StepDone {
-                run,
-                step,
-                evidence,
-                outputs,
-            } => self.finish_step(at, run, step, evidence, outputs),
-            Event::StepSkipped { run, step, reason } => {
-                self.step(run, step, "step_skipped", |_, s| match s {
-                    StepState::Pending => Ok(StepState::Skipped {
-                        at,
-                        reason: reason.clone(),
-                    }),
-                    from => Err(illegal("step_skipped", from)),
-                })
-            }
-            Event::StepFailed {
-                run,
-                step,
-                attempt,
-                code,
-                reason,
-            } => self.step(run, step, "step_failed", |_, s| match s {
-                StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
-                    Err(illegal("step_failed", s))
-                }
-                from => Ok(StepState::Failed {
-                    attempt: *attempt,
-                    since: from.since().unwrap_or(at),
-                    at,
-                    code: code.clone(),
-                    reason: reason.clone(),
-                }),
-            }),
-            Event::ApprovalRecorded {
-                run,
-                step,
-                subject,
-                approved,
-                digest,
-                reason,
-            } => {
-                let state = self.run(run, "approval_recorded")?;
-                if *digest != state.plan_digest {
-                    return Err(IllegalEvent {
-                        event: "approval_recorded",
-                        why: "it approves another plan".to_owned(),
-                    });
-                }
-                let approval = Approval {
-                    subject: subject.clone(),
-                    approved: *approved,
-                    reason: reason.clone(),
-                    at,
-                };
-                state
-                    .approvals
-                    .entry(step.clone())
-                    .or_default()
-                    .push(approval);
-                Ok(())
-            }
-            Event::RunHeld {
-                run,
-                step,
-                code,
-                reason,
-                waits_for,
-            } => {
-                self.run(run, "run_held")?.phase = Phase::Held {
-                    step: step.clone(),
-                    code: code.clone(),
-                    reason: reason.clone(),
-                    waits_for: waits_for.clone(),
-                    at,
-                };
-                Ok(())
-            }
-            Event::RunPaused {
-                run,
-                subject,
-                reason,
-            } => {
-                self.run(run, "run_paused")?.phase = Phase::Paused {
-                    subject: subject.clone(),
-                    reason: reason.clone(),
-                    at,
-                };
-                Ok(())
-            }
-            Event::RunResumed { run, .. } => {
-                let state = self.run(run, "run_resumed")?;
-                state.resume();
-                Ok(())
-            }
-            Event::AbortRequested {
-                run,
-                subject,
-                reason,
-            } => self.abort(at, run, subject, reason),
-            Event::RunFinished {
-                run,
-                result,
-                reason,
-                loss,
-            } => {
-                let state = self.run(run, "run_finished")?;
-                state.phase = Phase::Finished {
-                    result: *result,
-                    reason: reason.clone(),
-                    at,
-                };
-                state.loss.clone_from(loss);
-                self.active = None;
-                Ok(())
-            }
-        }
-    }
-
-    fn start_run(
-        &mut self,
-        at: Timestamp,
-        id: &RunId,
-        request: &Request,
-        plan: &Plan,
-        evidence_since: Option<Timestamp>,
-    ) -> Result<(), IllegalEvent> {
-        if let Some(active) = &self.active {
-            return Err(IllegalEvent {
-                event: "run_started",
-                why: format!("{active} is not finished"),
-            });
-        }
-        if self.runs.contains_key(id) {
-            return Err(IllegalEvent {
-                event: "run_started",
-                why: format!("{id} exists"),
-            });
-        }
-        let state = RunState {
-            id: id.clone(),
-            request: request.clone(),
-            plan_digest: plan.digest(),
-            steps: plan
-                .steps
-                .iter()
-                .map(|s| (s.id.clone(), StepState::Pending))
-                .collect(),
-            plan: Arc::new(plan.clone()),
-            started_at: at,
-            evidence_since,
-            recommended_at: self.recommended_at,
-            attempts: BTreeMap::new(),
-            approvals: BTreeMap::new(),
-            phase: Phase::Running,
-            loss: None,
-        };
-        self.runs.insert(id.clone(), state);
-        self.active = Some(id.clone());
-        Ok(())
-    }
-
-    fn intend(
-        &mut self,
-        at: Timestamp,
-        run: &RunId,
-        step: &StepId,
-        attempt: u32,
-        call: u32,
-        mutation: &Mutation,
-    ) -> Result<(), IllegalEvent> {
-        let state = self.run(run, "intent")?;
-        if matches!(
-            state.phase,
-            Phase::Aborting { .. } | Phase::Held { .. } | Phase::Paused { .. }
-        ) {
-            return Err(IllegalEvent {
-                event: "intent",
-                why: "the run is held, paused or being aborted".to_owned(),
-            });
-        }
-        self.step(run, step, "intent", |planned, s| {
-            let intended = planned.action.mutations();
-            if intended.get(call as usize) != Some(mutation) {
-                return Err(IllegalEvent {
-                    event: "intent",
-                    why: "the call is not the plan's".to_owned(),
-                });
-            }
-            match s {
-                StepState::Pending | StepState::Running { .. } | StepState::Answered { .. } => {
-                    Ok(StepState::Sending {
-                        attempt,
-                        since: s.since().unwrap_or(at),
-                        call,
-                        intended_at: at,
-                        mutation: mutation.clone(),
-                    })
-                }
-                from => Err(illegal("intent", from)),
-            }
-        })
-    }
-
-    fn finish_step(
-        &mut self,
-        at: Timestamp,
-        run: &RunId,
-        step: &StepId,
-        evidence: &[String],
-        outputs: &BTreeMap<String, serde_json::Value>,
-    ) -> Result<(), IllegalEvent> {
-        let mut standing = None;
-        self.step(run, step, "step_done", |planned, s| {
-            if let Action::DnsFlip {
-                traffic,
-                calls,
-                standing: true,
-                ..
-            } = &planned.action
-            {
-                standing = Some((
-                    traffic.clone(),
-                    Standing {
-                        mutations: calls.clone(),
-                        since: at,
-                    },
-                ));
-            }
-            match s {
-                StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
-                    Err(illegal("step_done", s))
-                }
-                from => Ok(StepState::Done {
-                    since: from.since().unwrap_or(at),
-                    at,
-                    evidence: evidence.to_vec(),
-                    outputs: outputs.clone(),
-                }),
-            }
-        })?;
-        if let Some((traffic, effect)) = standing {
-            self.standing.insert(traffic, effect);
-        }
-        Ok(())
-    }
-
-    fn abort(
-        &mut self,
-        at: Timestamp,
-        run: &RunId,
-        subject: &Subject,
-        reason: &str,
-    ) -> Result<(), IllegalEvent> {
-        let state = self.run(run, "abort_requested")?;
-        if state.is_past_no_return() {
-            return Err(IllegalEvent {
-                event: "abort_requested",
-                why: "the run is past its point of no return".to_owned(),
-            });
-        }
-        state.phase = Phase::Aborting {
-            subject: subject.clone(),
-            reason: reason.to_owned(),
-            at,
-        };
-        Ok(())
-    }
-
-    fn run(&mut self, id: &RunId, event: &'static str) -> Result<&mut RunState, IllegalEvent> {
-        match self.runs.get_mut(id) {
-            None => Err(IllegalEvent {
-                event,
-                why: format!("{id} was never started"),
-            }),
-            Some(state) if state.is_finished() => Err(IllegalEvent {
-                event,
-                why: format!("{id} is finished"),
-            }),
-            Some(state) => Ok(state),
-        }
-    }
-
-    fn step(
-        &mut self,
-        run: &RunId,
-        step: &StepId,
-        event: &'static str,
-        transition: impl FnOnce(&PlannedStep, &StepState) -> Result<StepState, IllegalEvent>,
-    ) -> Result<(), IllegalEvent> {
-        let state = self.run(run, event)?;
-        let unknown = || IllegalEvent {
-            event,
-            why: format!("the plan has no step `{step}`"),
-        };
-        let plan = Arc::clone(&state.plan);
-        let planned = plan.step(step).ok_or_else(unknown)?;
-        let slot = state.steps.get_mut(step).ok_or_else(unknown)?;
-        let after = transition(planned, slot)?;
-        let attempt = after.attempt();
-        *slot = after;
-        if attempt > 0 {
-            state.attempts.insert(step.clone(), attempt);
-        }
-        Ok(())
-    }
-}
-
 impl RunState {
     /// A person's word to go on: a failed step that held the run is tried again.
-    fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.phase = Phase::Running;
         let plan = Arc::clone(&self.plan);
-        for planned in plan
-            .steps
-            .iter()
-            .filter(|s| s.on_failure == OnFailure::Hold)
-        {
+        for planned in plan.steps.iter().filter(|s| s.on_failure == OnFailure::Hold) {
             if let Some(slot @ StepState::Failed { .. }) = self.steps.get_mut(&planned.id) {
                 *slot = StepState::Pending;
             }
         }
-    }
-}
-
-fn illegal(event: &'static str, from: &StepState) -> IllegalEvent {
-    IllegalEvent {
-        event,
-        why: format!("the step is {from:?}"),
     }
 }

@@ -24,9 +24,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error
     if (0.0..=SECONDS_MAX).contains(&seconds) {
         Ok(Duration::from_secs_f64((seconds * 1000.0).round() / 1000.0))
     } else {
-        Err(serde::de::Error::custom(format!(
-            "expected seconds from 0 to {SECONDS_MAX}, got {seconds}"
-        )))
+        Err(serde::de::Error::custom(format!("expected seconds from 0 to {SECONDS_MAX}, got {seconds}")))
     }
 }
 

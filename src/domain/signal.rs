@@ -50,11 +50,7 @@ pub enum SignalSource {
     /// `of` is the Region whose health it tells.
     HealthCheck { health_check_id: String, of: Region },
     /// A CloudWatch alarm in `region`; `of` is the Region whose health it tells.
-    Alarm {
-        region: Region,
-        alarm_name: String,
-        of: Region,
-    },
+    Alarm { region: Region, alarm_name: String, of: Region },
     /// An HTTP probe from here; `of` is the Region whose health it tells.
     HttpProbe {
         url: String,
@@ -69,9 +65,7 @@ impl SignalSource {
     pub fn of(&self) -> Option<&Region> {
         match self {
             Self::AuroraLag { .. } => None,
-            Self::HealthCheck { of, .. } | Self::Alarm { of, .. } | Self::HttpProbe { of, .. } => {
-                Some(of)
-            }
+            Self::HealthCheck { of, .. } | Self::Alarm { of, .. } | Self::HttpProbe { of, .. } => Some(of),
         }
     }
 }
@@ -160,11 +154,7 @@ impl SignalWindow {
             return;
         }
         self.last_missing = None;
-        if self
-            .samples
-            .back()
-            .is_some_and(|last| sample.measured_at <= last.measured_at)
-        {
+        if self.samples.back().is_some_and(|last| sample.measured_at <= last.measured_at) {
             return;
         }
         if self.samples.len() == WINDOW_SAMPLES_MAX {
@@ -180,12 +170,7 @@ impl SignalWindow {
             return;
         };
         let now_unhealthy = unhealthy(last);
-        let run = self
-            .samples
-            .iter()
-            .rev()
-            .take_while(|s| unhealthy(s) == now_unhealthy)
-            .count();
+        let run = self.samples.iter().rev().take_while(|s| unhealthy(s) == now_unhealthy).count();
         if now_unhealthy {
             // The RTO clock starts at the first evidence, not when it is believed.
             if self.unhealthy_since.is_none() {
@@ -203,29 +188,20 @@ impl SignalWindow {
     /// Fresh, stale or missing at `now`.
     pub fn state(&self, now: Timestamp, freshness: Duration) -> SignalState {
         let Some(sample) = self.samples.back() else {
-            let why = self
-                .last_missing
-                .clone()
-                .unwrap_or_else(|| "no reading yet".to_owned());
+            let why = self.last_missing.clone().unwrap_or_else(|| "no reading yet".to_owned());
             return SignalState::Missing { why };
         };
         let age = Duration::try_from(now.duration_since(sample.measured_at)).unwrap_or_default();
         if age <= freshness {
-            SignalState::Fresh {
-                sample: sample.clone(),
-            }
+            SignalState::Fresh { sample: sample.clone() }
         } else {
-            SignalState::Stale {
-                sample: sample.clone(),
-                age,
-            }
+            SignalState::Stale { sample: sample.clone(), age }
         }
     }
 
     /// Since when the signal has shown ill health without recovering, and whether often enough to be believed.
     pub fn unhealthy(&self) -> Option<(Timestamp, bool)> {
-        self.unhealthy_since
-            .map(|since| (since, self.believed_unhealthy))
+        self.unhealthy_since.map(|since| (since, self.believed_unhealthy))
     }
 
     /// The newest reading of any age.

@@ -10,10 +10,10 @@ use tokio::sync::broadcast;
 use crate::domain::{
     application::Application,
     assessment::Assessment,
+    history::History,
     id::{ApplicationName, Digest, Region, RunId, StepId, Subject},
     journal::Record,
     plan::{Plan, Purpose},
-    run::History,
 };
 
 /// What a caller of `POST /failover` wants.
@@ -47,10 +47,7 @@ pub struct StartRun {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Started {
     /// A new run.
-    Run {
-        id: RunId,
-        supersedes: Option<RunId>,
-    },
+    Run { id: RunId, supersedes: Option<RunId> },
     /// The run that the same key and body started before.
     Again { id: RunId },
     /// What would be done; nothing was started.
@@ -71,22 +68,12 @@ pub enum Refusal {
     #[error("the idempotency key was used before with another request")]
     KeyReused,
     #[error("a {purpose} is already at work: {run}; {escalate}")]
-    AlreadyRunning {
-        run: RunId,
-        purpose: Purpose,
-        escalate: String,
-    },
+    AlreadyRunning { run: RunId, purpose: Purpose, escalate: String },
     #[error("refused by {gate}: {why}; {satisfied_by}")]
-    Gate {
-        gate: &'static str,
-        why: String,
-        satisfied_by: String,
-    },
+    Gate { gate: &'static str, why: String, satisfied_by: String },
     #[error("the digest shown is not that of the run's plan: look at it again")]
     StaleDigest { current: Digest },
-    #[error(
-        "an approval must come from somebody other than {0}, who asked for the run or has approved already"
-    )]
+    #[error("an approval must come from somebody other than {0}, who asked for the run or has approved already")]
     SelfApproval(Subject),
     #[error("the run cannot do that now: {0}")]
     WrongPhase(String),
@@ -122,11 +109,7 @@ impl Refusal {
 /// What a person does to a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
-    Approve {
-        step: StepId,
-        approved: bool,
-        digest: Digest,
-    },
+    Approve { step: StepId, approved: bool, digest: Digest },
     Abort,
     Pause,
     Resume,
@@ -143,13 +126,7 @@ pub struct Readiness {
 #[async_trait]
 pub trait Control: Send + Sync {
     async fn start_run(&self, request: StartRun) -> Result<Started, Refusal>;
-    async fn act(
-        &self,
-        run: &RunId,
-        act: Act,
-        subject: &Subject,
-        reason: &str,
-    ) -> Result<(), Refusal>;
+    async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal>;
     fn applications(&self) -> Vec<Arc<Application>>;
     /// A snapshot of everything that the application's journal says.
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>>;

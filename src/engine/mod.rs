@@ -1,5 +1,28 @@
 //! The async shell around the pure domain: watch, decide, execute, recover.
 //!
 //! Invariant: every effect passes through the journal, and all time through [`crate::ports::Clock`].
+//!
+//! ```text
+//! Engine ── per application ──┬─ Scribe    the one writer of the journal
+//!                             ├─ executor  fold → next → a Driver per step
+//!                             └─ Watcher   signals → assessment → decision
+//! ```
+//!
+//! It deliberately knows no HTTP, no AWS SDK and no file: see `ports`.
 
+pub mod aurora;
+pub mod context;
 pub mod control;
+pub mod desk;
+pub mod effect;
+pub mod executor;
+pub mod guards;
+pub mod look;
+pub mod recover;
+pub mod requests;
+pub mod scribe;
+pub mod step;
+pub mod trail;
+pub mod watch;
+
+pub use desk::{Engine, Parts};

@@ -6,10 +6,7 @@ use async_trait::async_trait;
 
 use crate::domain::{
     application::{ClusterArn, ClusterEndpoint},
-    cloud::{
-        AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError,
-        Outcome, RecordSet,
-    },
+    cloud::{AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
     id::Region,
 };
 
@@ -19,11 +16,7 @@ use crate::domain::{
 #[async_trait]
 pub trait Cloud: Send + Sync + Debug {
     /// `rds:DescribeGlobalClusters` as the endpoint of `region` sees it. Endpoints may disagree for a while.
-    async fn global_cluster(
-        &self,
-        region: &Region,
-        identifier: &str,
-    ) -> Result<GlobalCluster, ObserveError>;
+    async fn global_cluster(&self, region: &Region, identifier: &str) -> Result<GlobalCluster, ObserveError>;
 
     /// `rds:DescribeDBClusters` in the cluster's own Region.
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError>;
@@ -38,11 +31,7 @@ pub trait Cloud: Send + Sync + Debug {
     ) -> Result<Vec<Option<Datapoint>>, ObserveError>;
 
     /// The states of alarms by name; an alarm that does not exist is an error.
-    async fn alarms(
-        &self,
-        region: &Region,
-        names: &[String],
-    ) -> Result<Vec<AlarmState>, ObserveError>;
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError>;
 
     /// The record sets of one name and type, as the control plane lists them (pending changes included).
     async fn record_sets(
@@ -53,11 +42,8 @@ pub trait Cloud: Send + Sync + Debug {
     ) -> Result<Vec<RecordSet>, ObserveError>;
 
     /// The states (`true` is On) of routing controls, in the order asked, from any endpoint that answers.
-    async fn routing_controls(
-        &self,
-        endpoints: &[ClusterEndpoint],
-        arns: &[String],
-    ) -> Result<Vec<bool>, ObserveError>;
+    async fn routing_controls(&self, endpoints: &[ClusterEndpoint], arns: &[String])
+    -> Result<Vec<bool>, ObserveError>;
 
     /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;

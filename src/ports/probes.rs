@@ -24,9 +24,13 @@ pub enum HttpAnswer {
         address: Option<String>,
     },
     /// Refused, reset, or no answer within the timeout.
-    NoAnswer { reason: String },
+    NoAnswer {
+        reason: String,
+    },
     /// The question itself could not be put (a name that does not resolve, a bad URL): says nothing of the endpoint.
-    NotAsked { reason: String },
+    NotAsked {
+        reason: String,
+    },
 }
 
 /// Why a name server did not tell.
@@ -35,11 +39,7 @@ pub enum DnsError {
     #[error("{server} did not answer: {reason}")]
     Unreachable { server: String, reason: String },
     #[error("{server} answered {code} for {name}")]
-    Refused {
-        server: String,
-        name: String,
-        code: String,
-    },
+    Refused { server: String, name: String, code: String },
 }
 
 /// Probes leave nothing behind and may be repeated freely.

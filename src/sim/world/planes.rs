@@ -61,12 +61,7 @@ impl Planes {
 
     /// How `plane` of `region` behaves for a caller outside that Region: a Region whose network is gone hangs.
     pub fn reach(&self, plane: Plane, region: &Region) -> Reach {
-        let of = |plane| {
-            self.broken
-                .get(&(plane, region.clone()))
-                .copied()
-                .unwrap_or_default()
-        };
+        let of = |plane| self.broken.get(&(plane, region.clone())).copied().unwrap_or_default();
         match of(Plane::Network) {
             Reach::Up => of(plane),
             gone => gone,

@@ -1,0 +1,241 @@
+//! [`crate::ports::Cloud`] over the official AWS SDKs.
+//!
+//! Invariant: a mutation is sent at most once, in the Region that it names, and how it ended is never guessed
+//! ([`error`] alone decides). Every method ends within [`Options::call_timeout`] by the clock given.
+//!
+//! Deliberately not here: policy (what to do, when, whether to repeat), polling until something is done, and any
+//! text that an operator did not configure: identifiers and endpoints come from outside.
+
+mod arc;
+mod clients;
+mod cloudwatch;
+mod error;
+mod intercept;
+mod rds;
+mod route53;
+mod settings;
+mod sns;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::{
+    future::Future,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use self::{clients::Clients, error::Failure, intercept::Departure};
+pub use self::{
+    settings::{EndpointsRefused, Options, custom_endpoints_in_environment, load_sdk_config, simulated_sdk_config},
+    time::SdkClock,
+};
+use crate::{
+    domain::{
+        application::{ClusterArn, ClusterEndpoint},
+        cloud::{
+            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError,
+            Outcome, RecordSet,
+        },
+        id::Region,
+    },
+    ports::{Clock, Cloud, Observer},
+};
+
+/// The most pages of one listing that are followed; more is an answer that makes no sense.
+const PAGES_MAX: usize = 20;
+
+/// AWS, as reached with one set of credentials.
+#[derive(Debug)]
+pub struct AwsCloud {
+    clients: Clients,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    options: Options,
+    /// Which ARC endpoint is asked first; advances with every use.
+    rotation: AtomicUsize,
+}
+
+/// Which call it is, for those who count calls.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    service: &'static str,
+    operation: &'static str,
+    region: &'a Region,
+}
+
+impl AwsCloud {
+    /// `sdk_config` brings credentials, the HTTP client and endpoints; its timeouts, retries and time are replaced.
+    pub fn new(
+        sdk_config: SdkConfig,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+        options: Options,
+    ) -> Self {
+        Self {
+            clients: Clients::new(&sdk_config, Arc::clone(&clock), &options),
+            rotation: AtomicUsize::new(options.rotation_seed),
+            clock,
+            observer,
+            options,
+        }
+    }
+
+    /// Tells the observer how `call` ended, and says what its error means.
+    fn ended<T, E>(
+        &self,
+        call: Call<'_>,
+        departure: &Departure,
+        result: Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let result = result.map_err(|e| error::classify(&e, departure));
+        self.tell(call, result.as_ref().map_or_else(Failure::word, |_| "ok"));
+        result
+    }
+
+    fn tell(&self, call: Call<'_>, word: &str) {
+        self.observer.called(
+            call.service,
+            call.operation,
+            call.region.as_str(),
+            word,
+            self.clock.wall(),
+        );
+    }
+
+    /// Bounds a read of several pages or endpoints, each of which is bounded by the SDK already.
+    async fn within<T>(
+        &self,
+        call: Call<'_>,
+        read: impl Future<Output = Result<T, ObserveError>> + Send,
+    ) -> Result<T, ObserveError> {
+        tokio::select! {
+            biased;
+            result = read => result,
+            () = self.clock.sleep(self.options.call_timeout) => {
+                self.tell(call, "unknown");
+                Err(ObserveError::Unreachable {
+                    reason: format!(
+                        "{}:{} in {} did not end within {:?}",
+                        call.service, call.operation, call.region, self.options.call_timeout
+                    ),
+                })
+            }
+        }
+    }
+}
+
+/// A listing that goes on for too long.
+fn too_many_pages(what: &str) -> ObserveError {
+    ObserveError::Malformed {
+        reason: format!("the listing of {what} did not end within {PAGES_MAX} pages"),
+    }
+}
+
+/// Something that an answer must hold and does not.
+fn lacking(what: &str, field: &str) -> ObserveError {
+    ObserveError::Malformed {
+        reason: format!("the description of {what} has no {field}"),
+    }
+}
+
+#[async_trait]
+impl Cloud for AwsCloud {
+    async fn global_cluster(
+        &self,
+        region: &Region,
+        identifier: &str,
+    ) -> Result<GlobalCluster, ObserveError> {
+        self.describe_global_cluster(region, identifier).await
+    }
+
+    async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
+        self.describe_db_cluster(arn).await
+    }
+
+    async fn metrics(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        window: Duration,
+    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+        self.get_metric_data(region, queries, window).await
+    }
+
+    async fn alarms(
+        &self,
+        region: &Region,
+        names: &[String],
+    ) -> Result<Vec<AlarmState>, ObserveError> {
+        self.describe_alarms(region, names).await
+    }
+
+    async fn record_sets(
+        &self,
+        hosted_zone_id: &str,
+        name: &str,
+        record_type: &str,
+    ) -> Result<Vec<RecordSet>, ObserveError> {
+        self.list_record_sets(hosted_zone_id, name, record_type)
+            .await
+    }
+
+    async fn routing_controls(
+        &self,
+        endpoints: &[ClusterEndpoint],
+        arns: &[String],
+    ) -> Result<Vec<bool>, ObserveError> {
+        self.get_routing_controls(endpoints, arns).await
+    }
+
+    async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
+        self.get_change(change_id).await
+    }
+
+    async fn apply(&self, mutation: &Mutation) -> Outcome {
+        match mutation {
+            Mutation::AuroraSwitchover {
+                region,
+                global_cluster,
+                target,
+            } => self.switchover(region, global_cluster, target).await,
+            Mutation::AuroraFailover {
+                region,
+                global_cluster,
+                target,
+            } => self.failover(region, global_cluster, target).await,
+            Mutation::RoutingControls { endpoints, states } => {
+                self.update_routing_controls(endpoints, states).await
+            }
+            Mutation::PutMetric {
+                region,
+                namespace,
+                metric,
+                dimensions,
+                value,
+            } => {
+                self.put_metric(region, namespace, metric, dimensions, *value)
+                    .await
+            }
+            Mutation::UpsertRecords {
+                hosted_zone_id,
+                records,
+                comment,
+            } => self.upsert_records(hosted_zone_id, records, comment).await,
+            Mutation::Publish {
+                region,
+                topic_arn,
+                subject,
+                message,
+            } => self.publish(region, topic_arn, subject, message).await,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Looking at an application from here: HTTP by reqwest, names by real DNS messages.
+//!
+//! Invariant: every question ends within its timeout *on the given clock*, and every answer is from this moment:
+//! no connection, address or record is kept from an earlier question. Not here: what an answer means for the
+//! application's health, retries, or a second vantage point.
+
+mod dns;
+mod http;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::ports::{
+    Clock, Probes,
+    probes::{DnsError, HttpAnswer, HttpQuestion},
+};
+
+/// Probes over the network of this machine.
+#[derive(Debug)]
+pub struct NetProbes {
+    clock: Arc<dyn Clock>,
+    client: reqwest::Client,
+}
+
+/// The HTTP client could not be made: TLS has no roots, for example.
+#[derive(Debug, thiserror::Error)]
+#[error("make the HTTP client of the probes")]
+pub struct ClientError(#[source] reqwest::Error);
+
+impl NetProbes {
+    /// Probes whose timeouts run on `clock`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up on this machine.
+    pub fn new(clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
+        Ok(Self {
+            clock,
+            client: http::client().map_err(ClientError)?,
+        })
+    }
+}
+
+#[async_trait]
+impl Probes for NetProbes {
+    async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
+        http::ask(&self.client, &*self.clock, question).await
+    }
+
+    async fn dns(
+        &self,
+        server: &str,
+        name: &str,
+        record_type: &str,
+        timeout: Duration,
+    ) -> Result<Vec<String>, DnsError> {
+        dns::ask(&*self.clock, server, name, record_type, timeout).await
+    }
+}
+
+/// `work`, or `None` once `timeout` has passed on the clock.
+async fn within<T>(
+    clock: &dyn Clock,
+    timeout: Duration,
+    work: impl Future<Output = T> + Send,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = clock.sleep(timeout) => None,
+    }
+}
+
+/// An error with all that caused it, on one line.
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut next = e.source();
+    while let Some(e) = next {
+        let part = e.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = e.source();
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! The composition root: the one file that names concrete adapters and puts a daemon together from them.
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use aws_config::SdkConfig;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    adapters::{
+        aws::{self, AwsCloud},
+        clock::SystemClock,
+        observers::prometheus::PrometheusObserver,
+        probes::NetProbes,
+        store::SqliteStore,
+    },
+    config::Settings,
+    engine::{Engine, Parts, control::Control as _},
+    http::{self, Api},
+    ports::{Clock, Observer},
+};
+
+/// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A whole daemon: engine, API, and the store behind them.
+pub struct Daemon {
+    /// Where the API listens.
+    pub address: SocketAddr,
+    pub engine: Engine,
+    stopping: CancellationToken,
+    server: JoinHandle<Result<(), http::server::ServeError>>,
+}
+
+impl Daemon {
+    /// Opens the journal, takes over what was under way, and listens.
+    pub async fn start(settings: Settings, clock: Arc<dyn Clock>, sdk: SdkConfig) -> anyhow::Result<Self> {
+        let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
+        let prometheus = Arc::new(PrometheusObserver::new(&applications).context("register the metrics")?);
+        let observer: Arc<dyn Observer> = prometheus.clone();
+        let store = SqliteStore::open(&settings.store.path)
+            .with_context(|| format!("open the journal {}", settings.store.path.display()))?;
+        let options = aws::Options {
+            call_timeout: settings.aws.call_timeout,
+            attempt_timeout: settings.aws.attempt_timeout,
+            ..aws::Options::default()
+        };
+        let listener = TcpListener::bind(settings.server.listen).await.with_context(|| format!("listen on {}", settings.server.listen))?;
+        let address = listener.local_addr()?;
+        let tokens = settings.tokens().context("tokens")?;
+        tokens.permits(address)?;
+        let parts = Parts {
+            cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
+            probes: Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?),
+            store: Arc::new(store),
+            applications: settings.applications,
+            runbooks: settings.runbooks,
+            config_digest: settings.digest,
+            clock,
+            observer,
+            holder: format!("{}:{}", hostname(), std::process::id()),
+            draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
+        };
+        let engine = Engine::start(parts).await;
+        for application in &applications {
+            if let Some(history) = engine.history(&application.name) {
+                prometheus.restore(&history);
+            }
+        }
+        prometheus.set_leader(true);
+        let stopping = CancellationToken::new();
+        let render = Arc::new(move || prometheus.render());
+        let api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
+        let server = tokio::spawn(http::server::serve(listener, api));
+        Ok(Self { address, engine, stopping, server })
+    }
+
+    /// Starts no new effect, lets bounded calls end, closes the API. What is under way goes on after the next start.
+    pub async fn stop(self) {
+        self.engine.stop(STOP_PATIENCE).await;
+        self.stopping.cancel();
+        if let Ok(Err(error)) = self.server.await {
+            tracing::error!(%error, "the API ended with an error");
+        }
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
+pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let options = aws::Options { allow_custom_endpoints: settings.aws.permits_custom_endpoints(), ..aws::Options::default() };
+    let sdk = aws::load_sdk_config(Arc::clone(&clock), &options).await?;
+    let daemon = Daemon::start(settings, clock, sdk).await?;
+    tracing::info!(address = %daemon.address, "listening");
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let engine = daemon.engine.clone();
+    let code = tokio::select! {
+        _ = terminate.recv() => ExitCode::SUCCESS,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            ExitCode::SUCCESS
+        }
+        reason = engine.failed() => {
+            tracing::error!(reason, "the process must end: start it again, and it goes on from the journal");
+            ExitCode::FAILURE
+        }
+    };
+    tracing::info!("stopping: no new effect is started");
+    daemon.stop().await;
+    Ok(code)
+}

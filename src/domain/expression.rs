@@ -1,0 +1,212 @@
+//! Expressions of runbooks (`when`, `assert`): CEL over the run's facts.
+//!
+//! The facts: `application`, `purpose`, `source`, `target` (text), `accepted_loss_seconds` (a number, or null when no
+//! loss was accepted) and `steps.ID.state`, `steps.ID.outputs.NAME` (`steps["some-id"]` where the id holds `-` or
+//! `.`). Functions: [`FUNCTIONS`] and CEL's operators, `has()` included.
+//!
+//! Bounded: at most [`CHARS_MAX`] characters, no loops (`all`, `exists`, `map`, `filter` are refused), so the work is
+//! linear in the text. An unknown name is an error, never false.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use cel::{
+    Context, Program, Value,
+    common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue},
+};
+
+use super::action::Facts;
+
+/// The longest expression accepted.
+pub const CHARS_MAX: usize = 1024;
+/// What an expression may name.
+pub const VARIABLES: [&str; 6] = ["application", "purpose", "source", "target", "accepted_loss_seconds", "steps"];
+/// What an expression may call, besides operators.
+pub const FUNCTIONS: [&str; 7] = ["size", "contains", "startsWith", "endsWith", "string", "int", "double"];
+
+/// Why an expression is refused, or has no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExprError {
+    #[error("is {0} characters long; the limit is {CHARS_MAX}")]
+    TooLong(usize),
+    #[error("is not a CEL expression: {0}")]
+    Syntax(String),
+    #[error("unknown name `{0}`; known: {known}", known = VARIABLES.join(", "))]
+    UnknownVariable(String),
+    #[error("unknown function `{0}`; known: {known}", known = FUNCTIONS.join(", "))]
+    UnknownFunction(String),
+    #[error("loops (all, exists, map, filter) are not allowed")]
+    Loop,
+    #[error("`steps` must be followed by a step's id: steps.promote.state or steps[\"promote.orders\"].state")]
+    BareSteps,
+    #[error("is {0}, not true or false")]
+    NotBoolean(String),
+    #[error("cannot be evaluated: {0}")]
+    Evaluation(String),
+}
+
+/// What an expression refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct References {
+    pub variables: BTreeSet<String>,
+    /// The ids after `steps`.
+    pub steps: BTreeSet<String>,
+}
+
+/// Checks an expression without facts, and says what it refers to.
+pub fn check(text: &str) -> Result<References, ExprError> {
+    let program = compile(text)?;
+    let mut references = References::default();
+    walk(program.expression(), &mut references)?;
+    Ok(references)
+}
+
+/// The value of an expression over `facts`.
+///
+/// # Errors
+/// When the expression is not valid, names what is not among the facts, or is not a boolean. Never read as false.
+pub fn evaluate(text: &str, facts: &Facts) -> Result<bool, ExprError> {
+    let program = compile(text)?;
+    walk(program.expression(), &mut References::default())?;
+    let mut context = Context::default();
+    for (name, value) in facts {
+        context.add_variable_from_value(name.as_str(), to_cel(value));
+    }
+    match program.execute(&context) {
+        Ok(Value::Bool(b)) => Ok(b),
+        Ok(other) => Err(ExprError::NotBoolean(other.type_of().to_string())),
+        Err(e) => Err(ExprError::Evaluation(e.to_string())),
+    }
+}
+
+fn compile(text: &str) -> Result<Program, ExprError> {
+    let chars = text.chars().count();
+    if chars > CHARS_MAX {
+        return Err(ExprError::TooLong(chars));
+    }
+    Program::compile(text).map_err(|e| {
+        let first = e.to_string();
+        ExprError::Syntax(first.lines().next().unwrap_or_default().to_owned())
+    })
+}
+
+fn walk(e: &IdedExpr, refs: &mut References) -> Result<(), ExprError> {
+    match &e.expr {
+        Expr::Unspecified | Expr::Literal(_) => Ok(()),
+        Expr::Comprehension(_) => Err(ExprError::Loop),
+        Expr::Struct(s) => Err(ExprError::UnknownVariable(s.type_name.clone())),
+        Expr::Ident(name) if name == "steps" => Err(ExprError::BareSteps),
+        Expr::Ident(name) if VARIABLES.contains(&name.as_str()) => {
+            refs.variables.insert(name.clone());
+            Ok(())
+        }
+        Expr::Ident(name) => Err(ExprError::UnknownVariable(name.clone())),
+        Expr::List(list) => list.elements.iter().try_for_each(|e| walk(e, refs)),
+        Expr::Map(map) => map.entries.iter().try_for_each(|e| match &e.expr {
+            EntryExpr::MapEntry(m) => walk(&m.key, refs).and_then(|()| walk(&m.value, refs)),
+            EntryExpr::StructField(f) => walk(&f.value, refs),
+        }),
+        Expr::Select(select) if is_steps(&select.operand) => {
+            refs.variables.insert("steps".to_owned());
+            refs.steps.insert(select.field.clone());
+            Ok(())
+        }
+        Expr::Select(select) => walk(&select.operand, refs),
+        Expr::Call(call) => {
+            if let ("_[_]", [of, index]) = (call.func_name.as_str(), &call.args[..])
+                && is_steps(of)
+            {
+                let Expr::Literal(LiteralValue::String(id)) = &index.expr else {
+                    return Err(ExprError::BareSteps);
+                };
+                refs.variables.insert("steps".to_owned());
+                refs.steps.insert(id.inner().to_owned());
+                return Ok(());
+            }
+            let is_operator = !call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
+            if !is_operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
+                return Err(ExprError::UnknownFunction(call.func_name.clone()));
+            }
+            call.target.iter().try_for_each(|t| walk(t, refs))?;
+            call.args.iter().try_for_each(|a| walk(a, refs))
+        }
+    }
+}
+
+fn is_steps(e: &IdedExpr) -> bool {
+    matches!(&e.expr, Expr::Ident(name) if name == "steps")
+}
+
+fn to_cel(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(b) => Value::Bool(*b),
+        serde_json::Value::Number(n) => match (n.as_i64(), n.as_f64()) {
+            (Some(i), _) => Value::Int(i),
+            (None, f) => Value::Float(f.unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(s) => Value::String(Arc::new(s.clone())),
+        serde_json::Value::Array(items) => Value::List(Arc::new(items.iter().map(to_cel).collect())),
+        serde_json::Value::Object(map) => {
+            let pairs = map.iter().map(|(k, v)| (k.clone(), to_cel(v)));
+            pairs.collect::<std::collections::HashMap<String, Value>>().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn facts() -> Facts {
+        let json = json!({
+            "application": "payments", "purpose": "failover", "source": "us-east-1", "target": "us-west-2",
+            "accepted_loss_seconds": 12.5,
+            "steps": {"promote.orders": {"state": "done", "outputs": {"took_seconds": 40}}, "gate": {"state": "skipped", "outputs": {}}},
+        });
+        serde_json::from_value(json).expect("an object")
+    }
+
+    #[test]
+    fn facts_are_seen() {
+        for (text, want) in [
+            ("purpose == 'failover'", true),
+            ("target in ['eu-west-1', 'us-west-2']", true),
+            ("accepted_loss_seconds <= 30", true),
+            ("accepted_loss_seconds <= 12.4", false),
+            ("accepted_loss_seconds != null && accepted_loss_seconds < 13", true),
+            ("steps.gate.state == 'done'", false),
+            ("steps['promote.orders'].outputs.took_seconds < 60", true),
+            ("has(steps.gate.outputs.nothing)", false),
+            ("source.startsWith('us-') ? true : false", true),
+        ] {
+            assert_eq!(evaluate(text, &facts()), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_an_error_and_never_false() {
+        for text in ["mode == 'failover'", "steps.gate.outputs.nothing == 1", "steps.other.state == 'done'", "now() == 1", "purpose", "size(steps) > 0"] {
+            assert!(evaluate(text, &facts()).is_err(), "{text}");
+        }
+        assert_eq!(check("mode == 'x'"), Err(ExprError::UnknownVariable("mode".to_owned())));
+    }
+
+    #[test]
+    fn work_is_bounded() {
+        assert_eq!(check(&"a".repeat(1025)), Err(ExprError::TooLong(1025)));
+        assert_eq!(check("[1,2].all(x, x > 1)"), Err(ExprError::Loop));
+        assert!(check(&format!("{}true{}", "(".repeat(500), ")".repeat(500))).is_err());
+        assert!(check(&"!".repeat(1000)).is_err());
+        let _ = check(&format!("{}true", "!".repeat(1000)));
+        let _ = evaluate(&format!("{}true", "true?true:".repeat(100)), &facts());
+        let _ = evaluate(&format!("true{}", "&&true".repeat(160)), &facts());
+    }
+
+    #[test]
+    fn references_are_listed() {
+        let refs = check("steps.a.state == 'done' && steps['b.c'].state == purpose").expect("valid");
+        assert_eq!(refs.steps.into_iter().collect::<Vec<_>>(), ["a", "b.c"]);
+    }
+}

@@ -1,0 +1,328 @@
+//! What a journal amounts to: a fold of its records into the runs of one application and where each stands.
+//!
+//! Start-up, steady state and crash recovery are this one path: fold, next, act. A transition that is not listed
+//! here has a name ([`IllegalEvent`]) and stops the application; nothing is guessed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    action::Action,
+    cloud::Mutation,
+    id::{ApplicationName, RunId, StepId, Subject, TrafficName},
+    journal::{Event, Record, Request, Tail},
+    plan::{Plan, PlannedStep},
+    run::{Approval, Phase, RunState, StepState},
+};
+
+/// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    pub mutations: Vec<Mutation>,
+    pub since: Timestamp,
+}
+
+/// Everything that one application's journal says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    pub application: ApplicationName,
+    pub tail: Tail,
+    /// Shared, so that a snapshot costs no copy of what is finished.
+    pub runs: BTreeMap<RunId, Arc<RunState>>,
+    /// The run that is not finished; at most one (FAULTS.md S1).
+    pub active: Option<RunId>,
+    pub verdict: Option<(Timestamp, String)>,
+    /// When a failover was last first recommended, until the verdict changes again.
+    pub recommended_at: Option<Timestamp>,
+    pub standing: BTreeMap<TrafficName, Standing>,
+}
+
+/// An event that cannot follow what came before it. The application is held; nothing is guessed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} cannot follow: {why}")]
+pub struct IllegalEvent {
+    pub event: &'static str,
+    pub why: String,
+}
+
+impl History {
+    /// The history of an application whose journal is empty.
+    pub fn new(application: ApplicationName) -> Self {
+        Self {
+            application,
+            tail: Tail::empty(),
+            runs: BTreeMap::new(),
+            active: None,
+            verdict: None,
+            recommended_at: None,
+            standing: BTreeMap::new(),
+        }
+    }
+
+    /// Whether `events`, appended now, would be legal. The check and the append are under one lock.
+    pub fn check(&self, at: Timestamp, events: &[Event]) -> Result<Self, IllegalEvent> {
+        let mut after = self.clone();
+        for event in events {
+            after.apply_event(at, event)?;
+        }
+        Ok(after)
+    }
+
+    /// Takes a verified record in, with the tail after it.
+    pub fn apply(&mut self, record: &Record, tail: Tail) -> Result<(), IllegalEvent> {
+        for event in &record.events {
+            self.apply_event(record.at, event)?;
+        }
+        self.tail = tail;
+        Ok(())
+    }
+
+    pub fn active_run(&self) -> Option<&RunState> {
+        self.active.as_ref().and_then(|id| self.runs.get(id)).map(Arc::as_ref)
+    }
+
+    /// Takes one event in.
+    pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::EpochStarted { .. } => Ok(()),
+            Event::DecisionChanged { verdict, .. } => {
+                self.decide(at, verdict);
+                Ok(())
+            }
+            Event::RunStarted { run, request, plan, evidence_since } => {
+                self.start_run(at, run, request, plan, *evidence_since)
+            }
+            Event::StepStarted { .. }
+            | Event::Intent { .. }
+            | Event::Answered { .. }
+            | Event::StepDone { .. }
+            | Event::StepSkipped { .. }
+            | Event::StepFailed { .. } => self.apply_to_step(at, event),
+            Event::ApprovalRecorded { .. }
+            | Event::RunHeld { .. }
+            | Event::RunPaused { .. }
+            | Event::RunResumed { .. }
+            | Event::AbortRequested { .. }
+            | Event::RunFinished { .. } => self.apply_to_run(at, event),
+        }
+    }
+
+    fn decide(&mut self, at: Timestamp, verdict: &str) {
+        self.recommended_at = (verdict == "recommend").then(|| self.recommended_at.unwrap_or(at));
+        self.verdict = Some((at, verdict.to_owned()));
+    }
+
+    fn apply_to_step(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::StepStarted { run, step, attempt } => self.step(run, step, "step_started", |_, s| match s {
+                StepState::Pending => Ok(StepState::Running { attempt: *attempt, since: at }),
+                from => Err(illegal("step_started", from)),
+            }),
+            Event::Intent { run, step, attempt, call, mutation, .. } => {
+                self.intend(at, run, step, *attempt, *call, mutation)
+            }
+            Event::Answered { run, step, attempt, call, outcome } => self.step(run, step, "answered", |_, s| match s {
+                StepState::Sending { attempt: a, call: c, since, intended_at, .. } if a == attempt && c == call => {
+                    let (since, intended_at, outcome) = (*since, *intended_at, outcome.clone());
+                    Ok(StepState::Answered { attempt: *a, since, call: *c, intended_at, outcome })
+                }
+                from => Err(illegal("answered", from)),
+            }),
+            Event::StepDone { run, step, evidence, outputs } => self.finish_step(at, run, step, evidence, outputs),
+            Event::StepSkipped { run, step, reason } => self.step(run, step, "step_skipped", |_, s| match s {
+                StepState::Pending => Ok(StepState::Skipped { at, reason: reason.clone() }),
+                from => Err(illegal("step_skipped", from)),
+            }),
+            Event::StepFailed { run, step, attempt, code, reason } => {
+                self.step(run, step, "step_failed", |_, s| match s {
+                    StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
+                        Err(illegal("step_failed", s))
+                    }
+                    from => Ok(StepState::Failed {
+                        attempt: *attempt,
+                        since: from.since().unwrap_or(at),
+                        at,
+                        code: code.clone(),
+                        reason: reason.clone(),
+                    }),
+                })
+            }
+            other => Err(IllegalEvent { event: "step event", why: format!("{other:?} is none") }),
+        }
+    }
+
+    fn apply_to_run(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::ApprovalRecorded { run, step, subject, approved, digest, reason } => {
+                let state = self.run(run, "approval_recorded")?;
+                if *digest != state.plan_digest {
+                    let why = "it approves another plan".to_owned();
+                    return Err(IllegalEvent { event: "approval_recorded", why });
+                }
+                let approval = Approval { subject: subject.clone(), approved: *approved, reason: reason.clone(), at };
+                state.approvals.entry(step.clone()).or_default().push(approval);
+            }
+            Event::RunHeld { run, step, code, reason, waits_for } => {
+                let (step, code, reason, waits_for) = (step.clone(), code.clone(), reason.clone(), waits_for.clone());
+                self.run(run, "run_held")?.phase = Phase::Held { step, code, reason, waits_for, at };
+            }
+            Event::RunPaused { run, subject, reason } => {
+                let (subject, reason) = (subject.clone(), reason.clone());
+                self.run(run, "run_paused")?.phase = Phase::Paused { subject, reason, at };
+            }
+            Event::RunResumed { run, .. } => self.run(run, "run_resumed")?.resume(),
+            Event::AbortRequested { run, subject, reason } => self.abort(at, run, subject, reason)?,
+            Event::RunFinished { run, result, reason, loss } => {
+                let state = self.run(run, "run_finished")?;
+                state.phase = Phase::Finished { result: *result, reason: reason.clone(), at };
+                state.loss.clone_from(loss);
+                self.active = None;
+            }
+            other => {
+                return Err(IllegalEvent { event: "run event", why: format!("{other:?} is none") });
+            }
+        }
+        Ok(())
+    }
+
+    fn start_run(
+        &mut self,
+        at: Timestamp,
+        id: &RunId,
+        request: &Request,
+        plan: &Plan,
+        evidence_since: Option<Timestamp>,
+    ) -> Result<(), IllegalEvent> {
+        if let Some(active) = &self.active {
+            return Err(IllegalEvent { event: "run_started", why: format!("{active} is not finished") });
+        }
+        if self.runs.contains_key(id) {
+            return Err(IllegalEvent { event: "run_started", why: format!("{id} exists") });
+        }
+        let state = RunState {
+            id: id.clone(),
+            request: request.clone(),
+            plan_digest: plan.digest(),
+            steps: plan.steps.iter().map(|s| (s.id.clone(), StepState::Pending)).collect(),
+            plan: Arc::new(plan.clone()),
+            started_at: at,
+            evidence_since,
+            recommended_at: self.recommended_at,
+            attempts: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            phase: Phase::Running,
+            loss: None,
+        };
+        self.runs.insert(id.clone(), Arc::new(state));
+        self.active = Some(id.clone());
+        Ok(())
+    }
+
+    fn intend(
+        &mut self,
+        at: Timestamp,
+        run: &RunId,
+        step: &StepId,
+        attempt: u32,
+        call: u32,
+        mutation: &Mutation,
+    ) -> Result<(), IllegalEvent> {
+        let state = self.run(run, "intent")?;
+        if matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. } | Phase::Paused { .. }) {
+            return Err(IllegalEvent { event: "intent", why: "the run is held, paused or being aborted".to_owned() });
+        }
+        self.step(run, step, "intent", |planned, s| {
+            let intended = planned.action.mutations();
+            if intended.get(call as usize) != Some(mutation) {
+                return Err(IllegalEvent { event: "intent", why: "the call is not the plan's".to_owned() });
+            }
+            match s {
+                StepState::Pending | StepState::Running { .. } | StepState::Answered { .. } => Ok(StepState::Sending {
+                    attempt,
+                    since: s.since().unwrap_or(at),
+                    call,
+                    intended_at: at,
+                    mutation: mutation.clone(),
+                }),
+                from => Err(illegal("intent", from)),
+            }
+        })
+    }
+
+    fn finish_step(
+        &mut self,
+        at: Timestamp,
+        run: &RunId,
+        step: &StepId,
+        evidence: &[String],
+        outputs: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<(), IllegalEvent> {
+        let mut standing = None;
+        self.step(run, step, "step_done", |planned, s| {
+            if let Action::DnsFlip { traffic, calls, standing: true, .. } = &planned.action {
+                standing = Some((traffic.clone(), Standing { mutations: calls.clone(), since: at }));
+            }
+            match s {
+                StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
+                    Err(illegal("step_done", s))
+                }
+                from => Ok(StepState::Done {
+                    since: from.since().unwrap_or(at),
+                    at,
+                    evidence: evidence.to_vec(),
+                    outputs: outputs.clone(),
+                }),
+            }
+        })?;
+        if let Some((traffic, effect)) = standing {
+            self.standing.insert(traffic, effect);
+        }
+        Ok(())
+    }
+
+    fn abort(&mut self, at: Timestamp, run: &RunId, subject: &Subject, reason: &str) -> Result<(), IllegalEvent> {
+        let state = self.run(run, "abort_requested")?;
+        if state.is_past_no_return() {
+            return Err(IllegalEvent {
+                event: "abort_requested",
+                why: "the run is past its point of no return".to_owned(),
+            });
+        }
+        state.phase = Phase::Aborting { subject: subject.clone(), reason: reason.to_owned(), at };
+        Ok(())
+    }
+
+    fn run(&mut self, id: &RunId, event: &'static str) -> Result<&mut RunState, IllegalEvent> {
+        match self.runs.get_mut(id) {
+            None => Err(IllegalEvent { event, why: format!("{id} was never started") }),
+            Some(state) if state.is_finished() => Err(IllegalEvent { event, why: format!("{id} is finished") }),
+            Some(state) => Ok(Arc::make_mut(state)),
+        }
+    }
+
+    fn step(
+        &mut self,
+        run: &RunId,
+        step: &StepId,
+        event: &'static str,
+        transition: impl FnOnce(&PlannedStep, &StepState) -> Result<StepState, IllegalEvent>,
+    ) -> Result<(), IllegalEvent> {
+        let state = self.run(run, event)?;
+        let unknown = || IllegalEvent { event, why: format!("the plan has no step `{step}`") };
+        let plan = Arc::clone(&state.plan);
+        let planned = plan.step(step).ok_or_else(unknown)?;
+        let slot = state.steps.get_mut(step).ok_or_else(unknown)?;
+        let after = transition(planned, slot)?;
+        let attempt = after.attempt();
+        *slot = after;
+        if attempt > 0 {
+            state.attempts.insert(step.clone(), attempt);
+        }
+        Ok(())
+    }
+}
+
+fn illegal(event: &'static str, from: &StepState) -> IllegalEvent {
+    IllegalEvent { event, why: format!("the step is {from:?}") }
+}

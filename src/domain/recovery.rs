@@ -1,0 +1,155 @@
+//! What a run achieved against its objectives: the RTO clock in its four shares, and the loss.
+//!
+//! The clock starts at the first evidence of trouble (a planned run's at its first effect) and stops at a sustained
+//! successful transaction through the public name (DESIGN.md 6). Pure: everything comes from the journal.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    action::Action,
+    plan::{PlannedStep, Purpose},
+    run::{LossReport, Phase, RunResult, RunState, StepState},
+    seconds,
+};
+
+/// The RTO clock of one run. A share that has not ended yet, or whose start is not known, is `None`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RtoClock {
+    pub started_at: Option<Timestamp>,
+    pub stopped_at: Option<Timestamp>,
+    /// First evidence to recommendation.
+    #[serde(with = "seconds::option", rename = "detection_seconds")]
+    pub detection: Option<Duration>,
+    /// Recommendation to the last consent that the run needed.
+    #[serde(with = "seconds::option", rename = "decision_seconds")]
+    pub decision: Option<Duration>,
+    /// To the last change of traffic.
+    #[serde(with = "seconds::option", rename = "execution_seconds")]
+    pub execution: Option<Duration>,
+    /// To a sustained success through the public name.
+    #[serde(with = "seconds::option", rename = "propagation_seconds")]
+    pub propagation: Option<Duration>,
+    #[serde(with = "seconds::option", rename = "total_seconds")]
+    pub total: Option<Duration>,
+}
+
+fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<Duration> {
+    Some(Duration::try_from(to?.duration_since(from?)).unwrap_or_default())
+}
+
+/// The RTO clock of `run`.
+pub fn rto_clock(run: &RunState) -> RtoClock {
+    let ends = |wanted: fn(&PlannedStep) -> bool| -> Option<Timestamp> {
+        let steps: Vec<_> = run.plan.steps.iter().filter(|s| wanted(s)).collect();
+        let done: Vec<Timestamp> = steps.iter().filter_map(|s| done_at(&run.steps[&s.id])).collect();
+        (!steps.is_empty() && done.len() == steps.len()).then(|| done.into_iter().max()).flatten()
+    };
+    let consent = ends(|s| matches!(s.action, Action::Approve { .. })).unwrap_or(run.started_at);
+    let flipped = ends(|s| matches!(s.action, Action::DnsFlip { .. }));
+    let served = ends(|s| matches!(&s.action, Action::ProbeHttp { resolve_with, .. } if !resolve_with.is_empty()))
+        .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
+    let started_at = match run.request.purpose {
+        Purpose::Failover => run.evidence_since.or(Some(run.started_at)),
+        Purpose::Switchover | Purpose::Failback => first_effect(run),
+    };
+    let planned = run.request.purpose != Purpose::Failover;
+    let recommended = run.recommended_at.filter(|_| !planned);
+    RtoClock {
+        started_at,
+        stopped_at: served,
+        detection: between(started_at, recommended),
+        decision: between(recommended.or(started_at), Some(consent)).filter(|_| !planned),
+        execution: between(if planned { started_at } else { Some(consent) }, flipped),
+        propagation: between(flipped, served),
+        total: between(started_at, served),
+    }
+}
+
+fn done_at(state: &StepState) -> Option<Timestamp> {
+    match state {
+        StepState::Done { at, .. } | StepState::Skipped { at, .. } => Some(*at),
+        StepState::Pending
+        | StepState::Running { .. }
+        | StepState::Sending { .. }
+        | StepState::Answered { .. }
+        | StepState::Failed { .. } => None,
+    }
+}
+
+/// When the first effect on the application began (a notification is none).
+fn first_effect(run: &RunState) -> Option<Timestamp> {
+    let effects = run.plan.steps.iter().filter(|s| s.action.effect() != super::action::EffectClass::Read);
+    effects
+        .filter_map(|s| match &run.steps[&s.id] {
+            StepState::Done { since, .. } | StepState::Failed { since, .. } => Some(*since),
+            StepState::Sending { intended_at, .. } | StepState::Answered { intended_at, .. } => Some(*intended_at),
+            StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => None,
+        })
+        .min()
+}
+
+/// What `run` lost, from the watermarks that its steps journalled: `last_seen_write` and `first_unanswered` of the old
+/// writer (in the outputs of `gate.target`), `last_surviving_write` of the new one (of `aurora.verify_writer`, before
+/// any traffic).
+pub fn loss(run: &RunState) -> Option<LossReport> {
+    let output = |wanted: fn(&Action) -> bool, key: &str| -> Option<Timestamp> {
+        run.plan.steps.iter().filter(|s| wanted(&s.action)).find_map(|s| match &run.steps[&s.id] {
+            StepState::Done { outputs, .. } => outputs.get(key)?.as_str()?.parse().ok(),
+            StepState::Pending
+            | StepState::Running { .. }
+            | StepState::Sending { .. }
+            | StepState::Answered { .. }
+            | StepState::Skipped { .. }
+            | StepState::Failed { .. } => None,
+        })
+    };
+    let promoted = run
+        .plan
+        .steps
+        .iter()
+        .filter(|s| matches!(s.action, Action::AuroraFailover { .. }))
+        .find_map(|s| done_at(&run.steps[&s.id]));
+    if run.request.purpose != Purpose::Failover {
+        let switched = run
+            .plan
+            .steps
+            .iter()
+            .any(|s| matches!(s.action, Action::AuroraSwitchover { .. }) && done_at(&run.steps[&s.id]).is_some());
+        return switched.then(|| LossReport {
+            last_surviving_write: None,
+            last_seen_write: None,
+            first_unanswered: None,
+            at_least: Some(Duration::ZERO),
+            at_most: Some(Duration::ZERO),
+            basis: "a switchover waits until the target holds every write [AUG]".to_owned(),
+        });
+    }
+    promoted?;
+    let gate: fn(&Action) -> bool = |a| matches!(a, Action::GateTarget { .. });
+    let last_seen_write = output(gate, "last_seen_write");
+    let first_unanswered = output(gate, "first_unanswered");
+    let last_surviving_write = output(|a| matches!(a, Action::AuroraVerifyWriter { .. }), "last_surviving_write");
+    let basis = match (last_surviving_write, first_unanswered) {
+        (None, _) => "the new writer's last write is not known: the loss is not measured",
+        (Some(_), Some(_)) => {
+            "the new writer's last write, against the old writer's last seen write and its first unanswered probe"
+        }
+        (Some(_), None) => "the new writer's last write; the old writer was never seen to stop, so up to its promotion",
+    };
+    Some(LossReport {
+        last_surviving_write,
+        last_seen_write,
+        first_unanswered,
+        at_least: between(last_surviving_write, last_seen_write),
+        at_most: between(last_surviving_write, first_unanswered.or(promoted)),
+        basis: basis.to_owned(),
+    })
+}
+
+/// Whether the run did what it was for.
+pub fn succeeded(run: &RunState) -> bool {
+    matches!(run.phase, Phase::Finished { result: RunResult::Succeeded, .. })
+}

@@ -1,0 +1,107 @@
+//! Looking at a global cluster from several Regions, and what two readings together prove.
+//!
+//! One endpoint may be stale, and one may be gone with its Region: a proof is two fresh readings that agree, from two
+//! endpoints where two answer, else two in a row from the one that does (FAULTS.md 35).
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, future::OptionFuture, stream::FuturesUnordered};
+
+use crate::{
+    domain::{
+        application::ClusterArn,
+        cloud::GlobalCluster,
+        id::Region,
+    },
+    ports::{Clock, Cloud},
+};
+
+/// Between two readings of one endpoint.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// Two readings that agree, or why there are none.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// What both said, and from where.
+    Agreed { view: Box<GlobalCluster>, evidence: String },
+    /// They differ: something is under way, or one is stale.
+    Contradicted { why: String },
+    /// Too few answered.
+    Unknown { why: String },
+}
+
+/// How long the other Regions may take once one has answered: a Region that hangs must not cost the poll its timeout.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Reads from every Region of `observe_in` at once, until two have answered; the second reading of a single survivor
+/// comes one grace later.
+pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, observe_in: &[Region]) -> Proof {
+    let mut asked: FuturesUnordered<_> =
+        observe_in.iter().map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) }).collect();
+    let mut views: Vec<(Region, GlobalCluster)> = Vec::new();
+    let mut silent = Vec::new();
+    let mut grace = OptionFuture::from(None);
+    let mut answered_at = clock.boot();
+    while views.len() < 2 {
+        tokio::select! {
+            answer = asked.next() => match answer {
+                Some((region, Ok(view))) => {
+                    views.push((region, view));
+                    answered_at = clock.boot();
+                    grace = OptionFuture::from(Some(clock.sleep(GRACE)));
+                }
+                Some((region, Err(error))) => silent.push(format!("{region}: {error}")),
+                None => break,
+            },
+            Some(()) = &mut grace => break,
+        }
+    }
+    if let [(region, _)] = &views[..] {
+        let region = region.clone();
+        clock.sleep(GRACE.saturating_sub(clock.boot().saturating_sub(answered_at))).await;
+        match cloud.global_cluster(&region, identifier).await {
+            Ok(view) => views.push((region, view)),
+            Err(error) => silent.push(format!("{region}: {error}")),
+        }
+    }
+    judge(&views, &silent)
+}
+
+fn judge(views: &[(Region, GlobalCluster)], silent: &[String]) -> Proof {
+    match views {
+        [(r1, first), (r2, second), ..] if same(first, second) => {
+            let from = if r1 == r2 { format!("{r1}, twice") } else { format!("{r1} and {r2}") };
+            let evidence = format!("read from {from}: {}", describe(first));
+            Proof::Agreed { view: Box::new(first.clone()), evidence }
+        }
+        [(r1, first), (r2, second), ..] => {
+            Proof::Contradicted { why: format!("{r1} says {}, {r2} says {}", describe(first), describe(second)) }
+        }
+        _ => Proof::Unknown { why: silent.join("; ") },
+    }
+}
+
+/// Whether two readings tell the same about who writes and what is in progress.
+fn same(a: &GlobalCluster, b: &GlobalCluster) -> bool {
+    let writers = |g: &GlobalCluster| {
+        let mut w: Vec<_> = g.members.iter().filter(|m| m.is_writer).map(|m| m.arn.clone()).collect();
+        w.sort();
+        w
+    };
+    a.status == b.status
+        && a.failover.as_ref().map(|f| &f.status) == b.failover.as_ref().map(|f| &f.status)
+        && writers(a) == writers(b)
+}
+
+/// One line about a global cluster.
+pub fn describe(view: &GlobalCluster) -> String {
+    let writer =
+        view.writer().map_or_else(|| "no single writer".to_owned(), |w| format!("writer {}", w.arn.identifier()));
+    let busy = view.failover.as_ref().map_or_else(String::new, |f| format!(", {} in progress", f.status));
+    format!("{} {}, {writer}{busy}", view.identifier, view.status)
+}
+
+/// Whether an operation that moves the writer to `target` is pending or in progress.
+pub fn moving_to(view: &GlobalCluster, target: &ClusterArn) -> bool {
+    view.failover.as_ref().is_some_and(|f| f.to.as_ref() == Some(target))
+}

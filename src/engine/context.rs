@@ -1,0 +1,47 @@
+//! What everything in the engine that acts for one application works with.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{
+        application::Application,
+        id::{RunId, StepId},
+    },
+    engine::{scribe::Scribe, trail::WriteTrail},
+    ports::{Clock, Cloud, Probes},
+};
+
+/// One application's surroundings; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub application: Arc<Application>,
+    pub scribe: Arc<Scribe>,
+    pub cloud: Arc<dyn Cloud>,
+    pub probes: Arc<dyn Probes>,
+    pub clock: Arc<dyn Clock>,
+    pub trail: Arc<WriteTrail>,
+    pub unsent: Arc<Unsent>,
+    /// The daemon is stopping: no new intent, no new effect; a bounded call under way is finished (FAULTS.md 6).
+    pub stopping: CancellationToken,
+}
+
+/// Intents that this process made durable together with the end of the step before, and has not sent yet. After a
+/// crash the set is empty, and every open intent counts as perhaps sent.
+#[derive(Debug, Default)]
+pub struct Unsent(Mutex<BTreeSet<(RunId, StepId)>>);
+
+impl Unsent {
+    pub fn note(&self, run: &RunId, step: &StepId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((run.clone(), step.clone()));
+    }
+
+    /// Whether the open intent of `step` is certainly unsent. True once.
+    pub fn take(&self, run: &RunId, step: &StepId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(run.clone(), step.clone()))
+    }
+}

@@ -1,0 +1,234 @@
+//! The engine of one replica: its applications, what runs for each, and how it starts and stops.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::sync::{broadcast, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    domain::{
+        application::Application,
+        assessment::Assessment,
+        history::History,
+        id::{ApplicationName, Digest, RunId, RunbookName, Subject},
+        journal::Record,
+        runbook::Runbook,
+    },
+    engine::{
+        context::{Context, Unsent},
+        control::{Act, Control, Readiness, Refusal, StartRun, Started},
+        executor, recover,
+        requests::{self, Asked},
+        scribe::{Desk, Fatal, Scribe},
+        trail::WriteTrail,
+        watch::Watcher,
+    },
+    ports::{Clock, Cloud, JournalStore, Observer, Probes},
+};
+
+/// What an engine is made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub applications: Vec<Application>,
+    pub runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
+    pub config_digest: Digest,
+    pub store: Arc<dyn JournalStore>,
+    pub cloud: Arc<dyn Cloud>,
+    pub probes: Arc<dyn Probes>,
+    pub clock: Arc<dyn Clock>,
+    pub observer: Arc<dyn Observer>,
+    /// Who this process is, for the journal.
+    pub holder: String,
+    /// 128 bits that no other run has had.
+    pub draw_id: Arc<dyn Fn() -> u128 + Send + Sync>,
+}
+
+/// The newest assessment, once there is one.
+type Newest = watch::Sender<Option<Arc<Assessment>>>;
+
+/// One application: worked on, or held because its journal cannot be trusted.
+enum Seat {
+    Working { context: Context, newest: watch::Sender<Option<Arc<Assessment>>> },
+    Held { application: Arc<Application>, reason: String },
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    seats: Arc<BTreeMap<ApplicationName, Seat>>,
+    parts: Arc<Parts>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    fatal: Arc<Fatal>,
+}
+
+impl Engine {
+    /// Reads every journal back, takes each over in a new epoch, and begins to watch and to carry on what was under
+    /// way. An application whose journal does not verify is held, and the others go on.
+    pub async fn start(parts: Parts) -> Self {
+        let fatal = Arc::new(Fatal::default());
+        let stopping = CancellationToken::new();
+        let mut seats = BTreeMap::new();
+        for application in &parts.applications {
+            let seat = take_seat(&parts, application, &stopping, &fatal).await;
+            if let Seat::Held { reason, .. } = &seat {
+                tracing::error!(application = %application.name, reason, "the application is held");
+            }
+            seats.insert(application.name.clone(), seat);
+        }
+        let engine =
+            Self { seats: Arc::new(seats), parts: Arc::new(parts), stopping, tasks: TaskTracker::new(), fatal };
+        for seat in engine.seats.values() {
+            if let Seat::Working { context, newest } = seat {
+                engine.tasks.spawn(executor::execute(context.clone(), Arc::clone(&engine.fatal)));
+                engine
+                    .tasks
+                    .spawn(Watcher::new(context.clone(), Arc::clone(&engine.parts.observer), newest.clone()).watch());
+            }
+        }
+        engine
+    }
+
+    /// Starts no new effect, finishes the bounded calls under way, and returns when all is at a safe point, or after
+    /// `patience`. What is not finished goes on after the next start.
+    pub async fn stop(&self, patience: Duration) {
+        self.stopping.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.parts.clock.sleep(patience) => tracing::warn!("stopped before every call had ended; the journal has their intents"),
+        }
+    }
+
+    /// Completes when the process must end, with the reason.
+    pub async fn failed(&self) -> String {
+        self.fatal.wait().await
+    }
+
+    fn seat(&self, application: &ApplicationName) -> Result<(&Context, &Newest), Refusal> {
+        match self.seats.get(application) {
+            None => Err(Refusal::UnknownApplication(application.clone())),
+            Some(Seat::Held { reason, .. }) => Err(Refusal::Held(reason.clone())),
+            Some(Seat::Working { context, newest }) => Ok((context, newest)),
+        }
+    }
+
+    fn refuse_while_stopping(&self) -> Result<(), Refusal> {
+        if self.stopping.is_cancelled() || self.fatal.is_raised() { Err(Refusal::Stopping) } else { Ok(()) }
+    }
+}
+
+async fn take_seat(parts: &Parts, application: &Application, stopping: &CancellationToken, fatal: &Arc<Fatal>) -> Seat {
+    let application = Arc::new(application.clone());
+    let history = match recover::recover(&*parts.store, &application.name).await {
+        Ok(history) => history,
+        Err(error) => {
+            return Seat::Held { application, reason: error.to_string() };
+        }
+    };
+    let desk = Desk {
+        store: Arc::clone(&parts.store),
+        clock: Arc::clone(&parts.clock),
+        observer: Arc::clone(&parts.observer),
+        fatal: Arc::clone(fatal),
+    };
+    match Scribe::take_over(desk, history, &parts.holder).await {
+        Ok(scribe) => Seat::Working {
+            context: Context {
+                application,
+                scribe: Arc::new(scribe),
+                cloud: Arc::clone(&parts.cloud),
+                probes: Arc::clone(&parts.probes),
+                clock: Arc::clone(&parts.clock),
+                trail: Arc::new(WriteTrail::default()),
+                unsent: Arc::new(Unsent::default()),
+                stopping: stopping.clone(),
+            },
+            newest: watch::Sender::new(None),
+        },
+        Err(error) => Seat::Held { application, reason: error.to_string() },
+    }
+}
+
+#[async_trait]
+impl Control for Engine {
+    async fn start_run(&self, request: StartRun) -> Result<Started, Refusal> {
+        self.refuse_while_stopping()?;
+        let (context, newest) = self.seat(&request.application)?;
+        let asked = Asked {
+            assessment: newest.borrow().clone(),
+            parts: Arc::clone(&self.parts),
+            id: RunId::new(&request.application, (self.parts.draw_id)()),
+        };
+        let context = context.clone();
+        // A caller that goes away does not cut a commit in half.
+        joined(tokio::spawn(async move { requests::start(&context, asked, request).await })).await
+    }
+
+    async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {
+        self.refuse_while_stopping()?;
+        let (context, _) = self.seat(&run.application()).map_err(|refusal| match refusal {
+            Refusal::UnknownApplication(_) => Refusal::UnknownRun(run.clone()),
+            other => other,
+        })?;
+        let (context, run, subject, reason) = (context.clone(), run.clone(), subject.clone(), reason.to_owned());
+        joined(tokio::spawn(async move { requests::act(&context, &run, act, &subject, &reason).await })).await
+    }
+
+    fn applications(&self) -> Vec<Arc<Application>> {
+        let application = |seat: &Seat| match seat {
+            Seat::Working { context, .. } => Arc::clone(&context.application),
+            Seat::Held { application, .. } => Arc::clone(application),
+        };
+        self.seats.values().map(application).collect()
+    }
+
+    fn history(&self, application: &ApplicationName) -> Option<Arc<History>> {
+        self.seat(application).ok().map(|(context, _)| context.scribe.history())
+    }
+
+    fn assessment(&self, application: &ApplicationName) -> Option<Arc<Assessment>> {
+        self.seat(application).ok().and_then(|(_, newest)| newest.borrow().clone())
+    }
+
+    fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {
+        self.seat(application).ok().map(|(context, _)| context.scribe.live())
+    }
+
+    async fn records(&self, run: &RunId) -> Result<Vec<Record>, Refusal> {
+        let application = run.application();
+        let (context, _) = self.seat(&application)?;
+        if !context.scribe.history().runs.contains_key(run) {
+            return Err(Refusal::UnknownRun(run.clone()));
+        }
+        let records =
+            recover::records(&*self.parts.store, &application).await.map_err(|e| Refusal::Held(e.to_string()))?;
+        let concerns = |record: &Record| record.events.iter().any(|e| e.run() == Some(run));
+        Ok(records.into_iter().filter(concerns).collect())
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.stopping.is_cancelled() {
+            reasons.push("stopping".to_owned());
+        }
+        if self.fatal.is_raised() {
+            reasons.push("the journal store failed".to_owned());
+        }
+        for (name, seat) in self.seats.iter() {
+            match seat {
+                Seat::Held { reason, .. } => reasons.push(format!("{name} is held: {reason}")),
+                Seat::Working { newest, .. } if newest.borrow().is_none() => {
+                    reasons.push(format!("{name} is not assessed yet"))
+                }
+                Seat::Working { .. } => {}
+            }
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+}
+
+async fn joined<T>(task: tokio::task::JoinHandle<Result<T, Refusal>>) -> Result<T, Refusal> {
+    task.await.unwrap_or(Err(Refusal::Stopping))
+}

@@ -1,0 +1,429 @@
+//! Actions with an effect: precheck → intent → guards again → call → answer → observe → done (DESIGN.md 5).
+//!
+//! Invariant: a call is sent at most once per intent, and an intent is durable before its call leaves. What was
+//! perhaps sent is settled by looking. A call that is not idempotent is repeated only after two agreeing readings
+//! say, for long enough, that nothing of it has happened; then to the same target only.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{
+        action::Action,
+        application::ClusterArn,
+        cloud::{Mutation, ObserveError, Outcome},
+        id::Region,
+        journal::Event,
+        plan::PlannedStep,
+        run::{RunState, StepState},
+    },
+    engine::{
+        aurora::{self, Proof},
+        guards::{self, Answer},
+        step::{Driver, Stop, may_act},
+    },
+};
+
+/// How long the old state must stand, after an unknown answer, before the same call is repeated; and after an
+/// accepted one, before the operation counts as failed. Covers stale reads of the control plane (FAULTS.md 35).
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// The first intent of a step that has no guards.
+pub fn first_intent(run: &RunState, step: &PlannedStep) -> Option<Event> {
+    let mutation = step.action.mutations().into_iter().next()?;
+    Some(intent(run, step, run.next_attempt(&step.id), 0, mutation, Vec::new()))
+}
+
+fn intent(
+    run: &RunState,
+    step: &PlannedStep,
+    attempt: u32,
+    call: u32,
+    mutation: Mutation,
+    guards: Vec<String>,
+) -> Event {
+    Event::Intent { run: run.id.clone(), step: step.id.clone(), attempt, call, mutation, guards }
+}
+
+/// Whether an observation shows the effect.
+#[derive(Debug)]
+enum Seen {
+    /// The postcondition holds.
+    Done { evidence: Vec<String>, outputs: BTreeMap<String, Value> },
+    /// It is under way.
+    Moving { what: String },
+    /// The state from before stands, proven.
+    Before { what: String },
+    /// It cannot be told.
+    Unknown { why: String },
+}
+
+/// Drives a step with effects to its end.
+pub async fn drive(driver: &Driver) -> Result<(), Stop> {
+    // An intent that this very process wrote for a call it has not sent yet. Any other open intent may have been sent.
+    let mut fresh = false;
+    let mut before_since: Option<Duration> = None;
+    loop {
+        let run = driver.run_state()?;
+        match &run.steps[&driver.step.id] {
+            StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
+            StepState::Sending { attempt, call, mutation, .. } => {
+                if fresh || driver.context.unsent.take(&driver.run, &driver.step.id) {
+                    fresh = false;
+                    send(driver, &run, *attempt, *call, mutation).await?;
+                } else {
+                    let outcome =
+                        Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
+                    driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
+                }
+            }
+            StepState::Answered { attempt, call, outcome, .. } => {
+                fresh = settle(driver, &run, *attempt, *call, outcome, &mut before_since).await?;
+            }
+            StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {
+    Event::Answered { run: driver.run.clone(), step: driver.step.id.clone(), attempt, call, outcome }
+}
+
+/// Precheck and first intent. True when an intent of ours is durable and unsent.
+async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
+    if driver.context.stopping.is_cancelled() || !may_act(run) {
+        return Err(Stop::Yield);
+    }
+    // Done already (an earlier attempt whose answer was lost for good): nothing is sent.
+    if run.attempts.contains_key(&driver.step.id)
+        && let Seen::Done { mut evidence, outputs } = observe(driver, 0, None).await
+    {
+        evidence.push("was so before this attempt: nothing was sent".to_owned());
+        driver.finish(evidence, outputs).await?;
+        return Ok(false);
+    }
+    let deadline = driver.deadline(run);
+    let evidence = loop {
+        match guards::check(&driver.context, run, &driver.step.action).await {
+            Answer::Holds { evidence } => break evidence,
+            Answer::Fails { why } => {
+                driver.fail(guard_code(&driver.step.action), why).await?;
+                return Ok(false);
+            }
+            Answer::Unknown { why } if deadline <= driver.context.clock.boot() => {
+                driver.fail(guard_code(&driver.step.action), format!("cannot be told in time: {why}")).await?;
+                return Ok(false);
+            }
+            Answer::Unknown { .. } => pause(driver).await?,
+        }
+    };
+    let Some(mutation) = driver.step.action.mutations().into_iter().next() else {
+        driver.finish(vec!["nothing to send".to_owned()], BTreeMap::new()).await?;
+        return Ok(false);
+    };
+    if driver.context.stopping.is_cancelled() {
+        return Err(Stop::Yield);
+    }
+    driver.record(vec![intent(run, &driver.step, run.next_attempt(&driver.step.id), 0, mutation, evidence)]).await?;
+    Ok(true)
+}
+
+fn guard_code(action: &Action) -> &'static str {
+    match action {
+        Action::DnsFlip { .. } => "writer-not-proven",
+        _ => "gate-target",
+    }
+}
+
+/// Guards again, then the call, once.
+async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation: &Mutation) -> Result<(), Stop> {
+    if driver.context.stopping.is_cancelled() {
+        let outcome = Outcome::NotSent { reason: "the daemon was stopping".to_owned() };
+        driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
+        return Err(Stop::Yield);
+    }
+    if let Answer::Fails { why } | Answer::Unknown { why } =
+        guards::check(&driver.context, run, &driver.step.action).await
+    {
+        let refused = answered(
+            driver,
+            attempt,
+            call,
+            Outcome::NotSent { reason: format!("a guard refused at the last moment: {why}") },
+        );
+        return driver.fail_after(vec![refused], guard_code(&driver.step.action), why).await;
+    }
+    let outcome = driver.context.cloud.apply(mutation).await;
+    tracing::info!(run = %driver.run, step = %driver.step.id, application = %driver.context.application.name, operation = mutation.operation(), ?outcome, "call ended");
+    let last_call = call as usize + 1 == driver.step.action.mutations().len();
+    match (&outcome, &driver.step.action) {
+        // A message that SNS took is all there is to observe.
+        (Outcome::Accepted { handle, .. }, Action::Notify { .. }) if last_call => {
+            let evidence = vec![format!("accepted as {}", handle.as_deref().unwrap_or("(no id)"))];
+            driver.finish_after(vec![answered(driver, attempt, call, outcome)], evidence, BTreeMap::new()).await
+        }
+        _ => driver.record(vec![answered(driver, attempt, call, outcome)]).await,
+    }
+}
+
+/// From an answer to the end of the step, or to the next intent (true).
+async fn settle(
+    driver: &Driver,
+    run: &RunState,
+    attempt: u32,
+    call: u32,
+    outcome: &Outcome,
+    before_since: &mut Option<Duration>,
+) -> Result<bool, Stop> {
+    let calls = driver.step.action.mutations();
+    let next_call = calls.get(call as usize + 1).cloned();
+    let is_notice = matches!(driver.step.action, Action::Notify { .. });
+    match outcome {
+        Outcome::Accepted { .. } if let Some(mutation) = next_call => {
+            return proceed(driver, run, attempt, call + 1, mutation).await;
+        }
+        // People in the other Regions are told whatever became of this topic.
+        Outcome::Rejected { .. } | Outcome::NotSent { .. } | Outcome::Unknown { .. }
+            if is_notice && let Some(mutation) = next_call =>
+        {
+            return proceed(driver, run, attempt, call + 1, mutation).await;
+        }
+        Outcome::NotSent { reason } => {
+            return retry(driver, run, attempt, call, "call-rejected", reason).await;
+        }
+        // Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
+        Outcome::Rejected { code, .. } if code.starts_with("InvalidGlobalClusterState") => {}
+        Outcome::Rejected { code, message, .. } => {
+            let reason = format!("{code}: {message}");
+            if is_passing(code) {
+                return retry(driver, run, attempt, call, "call-rejected", &reason).await;
+            }
+            driver.fail("call-rejected", reason).await?;
+            return Ok(false);
+        }
+        Outcome::Unknown { reason } if is_notice => {
+            // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
+            driver.fail("outcome-unknown", format!("not repeated: {reason}")).await?;
+            return Ok(false);
+        }
+        Outcome::Accepted { .. } | Outcome::Unknown { .. } => {}
+    }
+    let now = driver.context.clock.boot();
+    let why = match observe(driver, call, Some(outcome)).await {
+        Seen::Done { evidence, outputs } => {
+            if let Some(mutation) = next_call {
+                return proceed(driver, run, attempt, call + 1, mutation).await;
+            }
+            driver.finish(evidence, outputs).await?;
+            return Ok(false);
+        }
+        Seen::Moving { what } => {
+            *before_since = None;
+            what
+        }
+        Seen::Before { what } => {
+            let since = *before_since.get_or_insert(now);
+            let repeatable = matches!(outcome, Outcome::Unknown { .. })
+                && calls.get(call as usize).is_some_and(Mutation::is_idempotent);
+            if repeatable || SETTLE <= now.saturating_sub(since) {
+                *before_since = None;
+                return nothing_happened(driver, run, attempt, call, outcome, &what).await;
+            }
+            what
+        }
+        Seen::Unknown { why } => {
+            *before_since = None;
+            why
+        }
+    };
+    if driver.deadline(run) <= driver.context.clock.boot() {
+        let code = if matches!(outcome, Outcome::Unknown { .. }) { "outcome-unknown" } else { "step-timeout" };
+        driver.fail(code, format!("not done in time: {why}")).await?;
+        return Ok(false);
+    }
+    pause(driver).await?;
+    Ok(false)
+}
+
+/// The next call of the same step.
+async fn proceed(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation: Mutation) -> Result<bool, Stop> {
+    if driver.context.stopping.is_cancelled() || !may_act(run) {
+        return Err(Stop::Yield);
+    }
+    driver.record(vec![intent(run, &driver.step, attempt, call, mutation, Vec::new())]).await?;
+    Ok(true)
+}
+
+/// The old state stood for long enough: an accepted operation failed; an unanswered call never arrived.
+async fn nothing_happened(
+    driver: &Driver,
+    run: &RunState,
+    attempt: u32,
+    call: u32,
+    outcome: &Outcome,
+    what: &str,
+) -> Result<bool, Stop> {
+    match outcome {
+        Outcome::Unknown { reason } => {
+            retry(driver, run, attempt, call, "outcome-unknown", &format!("{reason}; then seen: {what}")).await
+        }
+        Outcome::Accepted { .. } => {
+            driver.fail("promotion-failed", format!("AWS took the call, and yet: {what}")).await?;
+            Ok(false)
+        }
+        Outcome::Rejected { code, message, .. } => {
+            driver.fail("call-rejected", format!("{code}: {message}; seen: {what}")).await?;
+            Ok(false)
+        }
+        Outcome::NotSent { reason } => retry(driver, run, attempt, call, "call-rejected", reason).await,
+    }
+}
+
+/// A new intent for the same call, where attempts are left; else the step fails.
+async fn retry(
+    driver: &Driver,
+    run: &RunState,
+    attempt: u32,
+    call: u32,
+    code: &str,
+    reason: &str,
+) -> Result<bool, Stop> {
+    if driver.context.stopping.is_cancelled() || !may_act(run) {
+        return Err(Stop::Yield);
+    }
+    if driver.step.retry.attempts <= attempt || driver.deadline(run) <= driver.context.clock.boot() {
+        driver.fail(code, format!("after {attempt} attempt(s): {reason}")).await?;
+        return Ok(false);
+    }
+    driver.context.clock.sleep(driver.step.retry.backoff).await;
+    let run = driver.run_state()?;
+    match guards::check(&driver.context, &run, &driver.step.action).await {
+        Answer::Holds { evidence } => {
+            let Some(mutation) = driver.step.action.mutations().into_iter().nth(call as usize) else {
+                return Err(Stop::Yield);
+            };
+            driver.record(vec![intent(&run, &driver.step, attempt + 1, call, mutation, evidence)]).await?;
+            Ok(true)
+        }
+        Answer::Fails { why } => {
+            driver.fail(guard_code(&driver.step.action), why).await?;
+            Ok(false)
+        }
+        Answer::Unknown { .. } => {
+            pause(driver).await?;
+            Ok(false)
+        }
+    }
+}
+
+/// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
+fn is_passing(code: &str) -> bool {
+    matches!(
+        code,
+        "Throttling"
+            | "ThrottlingException"
+            | "Throttled"
+            | "RequestLimitExceeded"
+            | "PriorRequestNotComplete"
+            | "EndpointTemporarilyUnavailableException"
+    )
+}
+
+async fn pause(driver: &Driver) -> Result<(), Stop> {
+    tokio::select! {
+        () = driver.context.clock.sleep(aurora::POLL) => Ok(()),
+        () = driver.context.stopping.cancelled() => Err(Stop::Yield),
+    }
+}
+
+/// Whether the effect of call number `call` shows.
+async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome>) -> Seen {
+    match &driver.step.action {
+        Action::AuroraSwitchover { global_cluster, target, observe_in, .. }
+        | Action::AuroraFailover { global_cluster, target, observe_in, .. } => {
+            promotion(driver, global_cluster, target, observe_in).await
+        }
+        Action::DnsFlip { calls, .. } => match calls.get(call as usize) {
+            Some(mutation) => traffic(driver, mutation, outcome).await,
+            None => Seen::Unknown { why: "no such call".to_owned() },
+        },
+        _ => Seen::Unknown { why: "nothing can be observed of this action".to_owned() },
+    }
+}
+
+async fn promotion(driver: &Driver, global_cluster: &str, target: &ClusterArn, observe_in: &[Region]) -> Seen {
+    let context = &driver.context;
+    match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
+        Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
+            let outputs = BTreeMap::from([("writer".to_owned(), json!(target.as_str()))]);
+            Seen::Done { evidence: vec![evidence], outputs }
+        }
+        Proof::Agreed { view, .. } if !view.is_settled() || aurora::moving_to(&view, target) => {
+            Seen::Moving { what: aurora::describe(&view) }
+        }
+        Proof::Agreed { view, .. } => Seen::Before { what: aurora::describe(&view) },
+        Proof::Contradicted { why } => Seen::Moving { what: why },
+        Proof::Unknown { why } => Seen::Unknown { why },
+    }
+}
+
+/// Whether a change of traffic shows in the mechanism itself (what clients see is verified by steps of their own).
+async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>) -> Seen {
+    let cloud = &driver.context.cloud;
+    let (accepted, handle) = match outcome {
+        Some(Outcome::Accepted { handle, .. }) => (true, handle.as_deref()),
+        Some(Outcome::Rejected { .. } | Outcome::NotSent { .. } | Outcome::Unknown { .. }) | None => (false, None),
+    };
+    let done = |evidence: String| Seen::Done { evidence: vec![evidence], outputs: BTreeMap::new() };
+    match mutation {
+        Mutation::RoutingControls { endpoints, states } => {
+            let arns: Vec<String> = states.keys().cloned().collect();
+            match cloud.routing_controls(endpoints, &arns).await {
+                Ok(seen) if seen.iter().zip(states.values()).all(|(a, b)| a == b) => {
+                    done(format!("{} routing control(s) read back as set", arns.len()))
+                }
+                Ok(_) => Seen::Before { what: "the routing controls are not as set".to_owned() },
+                Err(error) => Seen::Unknown { why: error.to_string() },
+            }
+        }
+        Mutation::UpsertRecords { hosted_zone_id, records, .. } => {
+            if let Some(change) = handle {
+                match cloud.change_is_insync(change).await {
+                    Ok(true) => return done(format!("change {change} is INSYNC")),
+                    Ok(false) => {
+                        return Seen::Moving { what: format!("change {change} is PENDING") };
+                    }
+                    // Stranded by Route 53's own recovery: to be sent again [R53DG].
+                    Err(ObserveError::NotFound { .. }) => {
+                        return Seen::Before { what: format!("change {change} is not known any more") };
+                    }
+                    Err(error) => {
+                        return Seen::Unknown { why: error.to_string() };
+                    }
+                }
+            }
+            for record in records {
+                match cloud.record_sets(hosted_zone_id, &record.name, &record.record_type).await {
+                    Ok(sets) if sets.iter().any(|s| s == record) => {}
+                    Ok(_) => {
+                        return Seen::Before { what: format!("{} is not as set", record.name) };
+                    }
+                    Err(error) => {
+                        return Seen::Unknown { why: error.to_string() };
+                    }
+                }
+            }
+            done("the records are listed as set (no change id: an answer was lost)".to_owned())
+        }
+        // A datapoint cannot be taken back or counted; that AWS took it is what there is. The effect on answers is
+        // verified at the authoritative servers by a step of its own.
+        Mutation::PutMetric { metric, .. } if accepted => done(format!("{metric} was put")),
+        Mutation::PutMetric { metric, .. } => Seen::Before { what: format!("{metric} is not known to have been put") },
+        Mutation::AuroraSwitchover { .. } | Mutation::AuroraFailover { .. } | Mutation::Publish { .. } => {
+            Seen::Unknown { why: "not a change of traffic".to_owned() }
+        }
+    }
+}

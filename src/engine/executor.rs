@@ -1,0 +1,97 @@
+//! Carrying an application's run forward: fold, next, act, until there is nothing left to do.
+//!
+//! Start-up, steady state and recovery are this one loop. It contains no policy: the plan left none to choose.
+
+use std::collections::BTreeMap;
+
+use tokio::task::JoinSet;
+
+use crate::{
+    domain::{
+        id::{RunId, StepId},
+        journal::Event,
+        recovery,
+        run::{Next, RunResult},
+    },
+    engine::{
+        context::Context,
+        scribe::Fatal,
+        step::{Driver, Stop},
+    },
+};
+
+/// Runs until the daemon stops and every step that was being driven has come to a safe point.
+pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
+    let mut driven: JoinSet<((RunId, StepId), Result<(), Stop>)> = JoinSet::new();
+    let mut under_way: BTreeMap<(RunId, StepId), ()> = BTreeMap::new();
+    let mut changes = context.scribe.changes();
+    loop {
+        let history = changes.borrow_and_update().clone();
+        if let Some(run) = history.active_run()
+            && !context.stopping.is_cancelled()
+        {
+            match run.next() {
+                Next::Drive(steps) => {
+                    for id in steps {
+                        let key = (run.id.clone(), id.clone());
+                        let Some(step) = run.plan.step(&id).cloned() else {
+                            continue;
+                        };
+                        if under_way.insert(key.clone(), ()).is_none() {
+                            let driver = Driver { context: context.clone(), run: run.id.clone(), step };
+                            driven.spawn(async move { (key, driver.drive().await) });
+                        }
+                    }
+                }
+                Next::Finish { result, reason } if under_way.keys().all(|(id, _)| *id != run.id) => {
+                    finish(&context, &run.id.clone(), result, reason, &fatal).await;
+                    continue;
+                }
+                Next::Finish { .. } | Next::Wait => {}
+            }
+        }
+        if driven.is_empty() && context.stopping.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            Some(ended) = driven.join_next(), if !driven.is_empty() => match ended {
+                Ok((key, Ok(()))) => {
+                    under_way.remove(&key);
+                }
+                Ok((key, Err(Stop::Yield))) => {
+                    // The journal moved under the driver, or everything stops. Look again, but never in a tight loop.
+                    under_way.remove(&key);
+                    tokio::task::yield_now().await;
+                }
+                Ok((_, Err(Stop::Broken(reason)))) => fatal.raise(reason),
+                // A panic in the engine: half-alive is worse than dead (FAULTS.md 9).
+                Err(panicked) => fatal.raise(format!("a step's driver panicked: {panicked}")),
+            },
+            () = context.stopping.cancelled(), if !context.stopping.is_cancelled() => {}
+        }
+    }
+}
+
+async fn finish(context: &Context, run: &RunId, result: RunResult, reason: String, fatal: &Fatal) {
+    let finished = context
+        .scribe
+        .commit(|history, _| {
+            let state = history.runs.get(run).filter(|r| matches!(r.next(), Next::Finish { .. })).ok_or(())?;
+            let loss = recovery::loss(state);
+            Ok::<_, ()>((vec![Event::RunFinished { run: run.clone(), result, reason, loss }], ()))
+        })
+        .await;
+    match finished {
+        Ok(()) => {
+            tracing::info!(%run, application = %context.application.name, ?result, "run finished")
+        }
+        // It is not finished any more (resumed in between): the loop looks again.
+        Err(crate::engine::scribe::CommitError::Refused(())) => {}
+        Err(error) => fatal.raise(error.to_string()),
+    }
+}

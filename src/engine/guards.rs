@@ -1,0 +1,287 @@
+//! What must hold at the moment of an effect: checked before the intent, and again immediately before the call.
+//!
+//! A guard answers yes, no, or "cannot tell"; the last is never yes. None of them can be overridden (FAULTS.md S5,
+//! S6, S9, S11).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        action::{Action, WriterProof},
+        application::ClusterArn,
+        assessment::Exposure,
+        cloud::{DbCluster, GlobalCluster, MetricQuery},
+        id::Region,
+        run::{RunState, StepState},
+        seconds::to_seconds,
+    },
+    engine::{
+        aurora::{self, Proof},
+        context::Context,
+    },
+};
+
+/// How far back a lag sample is looked for: CloudWatch keeps it, and an old one still bounds the loss.
+pub const LAG_WINDOW: Duration = Duration::from_secs(3 * 3600);
+
+/// The answer of a guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Holds {
+        evidence: Vec<String>,
+    },
+    /// It does not hold, from facts.
+    Fails {
+        why: String,
+    },
+    /// It cannot be told now; asking again may help.
+    Unknown {
+        why: String,
+    },
+}
+
+impl Answer {
+    fn fails(why: impl Into<String>) -> Self {
+        Self::Fails { why: why.into() }
+    }
+}
+
+/// Whether the effect of `action` may be sent now.
+pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer {
+    match action {
+        Action::AuroraFailover { global_cluster, from, target, observe_in, store, .. } => {
+            if let Some(why) = consent_missing(run) {
+                return Answer::fails(why);
+            }
+            let Some(accepted) = run.plan.accepted_loss else {
+                return Answer::fails("nobody has accepted a loss: ask again with accept_data_loss_seconds");
+            };
+            match roles(context, global_cluster, from, target, observe_in).await {
+                Answer::Holds { mut evidence } => match bound_of_plan(context, run, store).await {
+                    Some((query, region)) => match loss_bound(context, &query, &region, accepted).await {
+                        Answer::Holds { evidence: more } => {
+                            evidence.extend(more);
+                            Answer::Holds { evidence }
+                        }
+                        other => other,
+                    },
+                    None => Answer::fails(format!(
+                        "the plan has no gate.rpo for store {store}: its loss bound cannot be rechecked at the intent"
+                    )),
+                },
+                other => other,
+            }
+        }
+        Action::AuroraSwitchover { global_cluster, from, target, observe_in, .. } => {
+            roles(context, global_cluster, from, target, observe_in).await
+        }
+        Action::DnsFlip { requires_writer, .. } => writers(context, requires_writer).await,
+        _ => Answer::Holds { evidence: Vec::new() },
+    }
+}
+
+/// Two people stand behind a loss: the one who asked and accepted it, and one who approved this very plan (S6).
+fn consent_missing(run: &RunState) -> Option<String> {
+    let approved = run.plan.steps.iter().any(|s| match &s.action {
+        Action::Approve { count, .. } => {
+            matches!(run.steps[&s.id], StepState::Done { .. })
+                && run.approvers(&s.id).iter().filter(|who| ***who != run.request.subject).count()
+                    >= (*count).max(1) as usize
+        }
+        _ => false,
+    });
+    (!approved).then(|| "a failover that may lose data needs a second person's approval: the runbook has no approve step that is done".to_owned())
+}
+
+/// The lag query of the plan's `gate.rpo` of `store`.
+async fn bound_of_plan(
+    _context: &Context,
+    run: &RunState,
+    store: &crate::domain::id::StoreName,
+) -> Option<(MetricQuery, Region)> {
+    run.plan.steps.iter().find_map(|s| match &s.action {
+        Action::GateRpo { store: of, lag, lag_region, .. } if of == store => Some((lag.clone(), lag_region.clone())),
+        _ => None,
+    })
+}
+
+/// `from` is the only writer, `target` a member that is not, and nothing is in progress.
+async fn roles(
+    context: &Context,
+    global_cluster: &str,
+    from: &ClusterArn,
+    target: &ClusterArn,
+    observe_in: &[Region],
+) -> Answer {
+    match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
+        Proof::Agreed { view, evidence } => match roles_fault(&view, from, target) {
+            None => Answer::Holds { evidence: vec![evidence] },
+            Some(why) => Answer::Fails { why },
+        },
+        Proof::Contradicted { why } | Proof::Unknown { why } => Answer::Unknown { why },
+    }
+}
+
+fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> Option<String> {
+    if !view.is_settled() {
+        return Some(format!("an operation is in progress: {}", aurora::describe(view)));
+    }
+    match view.writer() {
+        None => {
+            return Some(format!("there is no single writer: {}", aurora::describe(view)));
+        }
+        Some(w) if w.arn == *target => {
+            return Some(format!("{} is the writer already", target.identifier()));
+        }
+        Some(w) if w.arn != *from => {
+            return Some(format!("the writer is {}, not {} as planned", w.arn, from));
+        }
+        Some(_) => {}
+    }
+    (!view.members.iter().any(|m| m.arn == *target)).then(|| format!("{target} is not a member of {}", view.identifier))
+}
+
+/// The bound of the loss against what was accepted (or the objective).
+pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region, limit: Duration) -> Answer {
+    let sample = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
+        Ok(points) => points.into_iter().next().flatten(),
+        Err(error) => {
+            return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") };
+        }
+    };
+    let lag = sample.map(|p| (p.at, Duration::from_secs_f64((p.value / 1000.0).max(0.0))));
+    judge_bound(lag, context.clock.wall(), limit)
+}
+
+fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Duration) -> Answer {
+    let exposure = Exposure::from_lag(lag, now, Duration::ZERO);
+    match (exposure.loss_bound, exposure.measured_lag, exposure.sample_age) {
+        (Some(bound), Some(lag), Some(age)) => {
+            let numbers = format!(
+                "loss bound {} s (last lag {} s, measured {} s ago; {}), limit {} s",
+                to_seconds(bound),
+                to_seconds(lag),
+                to_seconds(age),
+                exposure.basis,
+                to_seconds(limit)
+            );
+            if bound <= limit { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
+        }
+        _ => Answer::fails(exposure.basis),
+    }
+}
+
+/// S5: every store's writer is proven to be in the Region that traffic moves to.
+pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
+    let mut all = Vec::new();
+    for proof in proofs {
+        match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
+            Proof::Agreed { view, evidence } if view.is_settled_on(&proof.writer) => all.push(evidence),
+            Proof::Agreed { view, .. } => {
+                return Answer::fails(format!(
+                    "{} is not the proven writer: {}",
+                    proof.writer.identifier(),
+                    aurora::describe(&view)
+                ));
+            }
+            Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
+        }
+    }
+    Answer::Holds { evidence: all }
+}
+
+/// `gate.target`: whether `target` can take over.
+pub async fn target(
+    context: &Context,
+    global_cluster: &str,
+    from: &ClusterArn,
+    target: &ClusterArn,
+    observe_in: &[Region],
+    lossless: bool,
+) -> Answer {
+    let proof = aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await;
+    let (view, mut evidence) = match proof {
+        Proof::Agreed { view, evidence } => (view, vec![evidence]),
+        Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
+    };
+    if let Some(why) = roles_fault(&view, from, target) {
+        return Answer::Fails { why };
+    }
+    let cluster = match context.cloud.db_cluster(target).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            return Answer::Unknown { why: format!("{target}: {error}") };
+        }
+    };
+    if let Some(why) = target_fault(&view, &cluster) {
+        return Answer::Fails { why };
+    }
+    evidence.push(format!(
+        "{}: {}, {} instance(s), version {}",
+        target.identifier(),
+        cluster.status,
+        cluster.instances,
+        cluster.engine_version
+    ));
+    if lossless {
+        for member in &view.members {
+            match context.cloud.db_cluster(&member.arn).await {
+                Ok(c) if c.status == "available" => {}
+                Ok(c) => {
+                    return Answer::fails(format!(
+                        "{} is {}: a switchover needs every cluster available",
+                        member.arn, c.status
+                    ));
+                }
+                Err(error) => {
+                    return Answer::Unknown { why: format!("{}: {error}", member.arn) };
+                }
+            }
+        }
+        if let Some(m) = view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"))
+        {
+            return Answer::fails(format!(
+                "{} is not connected ({})",
+                m.arn,
+                m.synchronization.as_deref().unwrap_or("not reported")
+            ));
+        }
+    }
+    Answer::Holds { evidence }
+}
+
+/// Headless, not available, or of another major.minor version than the global cluster (AWS.md 1.2).
+fn target_fault(view: &GlobalCluster, target: &DbCluster) -> Option<String> {
+    let minor = |v: &str| v.split('.').take(2).collect::<Vec<_>>().join(".");
+    if target.instances == 0 {
+        return Some(format!("{} is headless: add a DB instance first", target.arn));
+    }
+    if target.status != "available" {
+        return Some(format!("{} is {}, not available", target.arn, target.status));
+    }
+    (minor(&target.engine_version) != minor(&view.engine_version)).then(|| {
+        format!(
+            "{} has engine version {}, the global cluster {}: a managed operation needs the same",
+            target.arn, target.engine_version, view.engine_version
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_second(s).expect("in range")
+    }
+
+    #[test]
+    fn a_bound_is_lag_plus_age_and_no_sample_is_no_bound() {
+        let lag = Some((at(100), Duration::from_millis(300)));
+        assert!(matches!(judge_bound(lag, at(110), Duration::from_secs(11)), Answer::Holds { .. }));
+        assert!(matches!(judge_bound(lag, at(111), Duration::from_secs(11)), Answer::Fails { .. }));
+        assert!(matches!(judge_bound(None, at(111), Duration::from_secs(86_400)), Answer::Fails { .. }));
+    }
+}

@@ -1,0 +1,236 @@
+//! Actions that only look or wait: each is asked again until it holds, fails from facts, or runs out of time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{
+        action::Action,
+        expression,
+        id::StepId,
+        run::{RunState, StepState},
+        seconds::to_seconds,
+    },
+    engine::{
+        aurora::{self, Proof},
+        context::Context,
+        guards::{self, Answer},
+        step,
+    },
+    ports::probes::{HttpAnswer, HttpQuestion},
+};
+
+/// How one look ended.
+#[derive(Debug)]
+pub enum Look {
+    Satisfied {
+        evidence: Vec<String>,
+        outputs: BTreeMap<String, Value>,
+    },
+    /// A fact that no waiting changes.
+    Refused {
+        code: &'static str,
+        why: String,
+    },
+    /// Not yet; look again after the pause.
+    NotYet {
+        why: String,
+        pause: Duration,
+    },
+}
+
+fn satisfied(evidence: Vec<String>) -> Look {
+    Look::Satisfied { evidence, outputs: BTreeMap::new() }
+}
+
+fn not_yet(why: impl Into<String>) -> Look {
+    Look::NotYet { why: why.into(), pause: aurora::POLL }
+}
+
+/// What a looking step remembers between looks; lost on a restart, which only makes it look longer.
+#[derive(Debug, Default)]
+pub struct Memory {
+    successes: u32,
+}
+
+/// Looks once.
+pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Action, memory: &mut Memory) -> Look {
+    match action {
+        Action::GateTarget { global_cluster, from, target, observe_in, lossless, .. } => {
+            let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
+            gate(answer, "gate-target", watermarks(context, run))
+        }
+        Action::GateRpo { lag, lag_region, limit, .. } => {
+            let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
+            gate(guards::loss_bound(context, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
+        }
+        Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
+            wait_settled(context, global_cluster, observe_in, *synchronized).await
+        }
+        Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
+            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
+                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
+                    verified(context, run, evidence).await
+                }
+                Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
+                Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
+            }
+        }
+        Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
+            dns_verify(context, record_name, record_type, servers, expected).await
+        }
+        Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
+        Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
+        Action::Wait { duration } => match step::elapsed(context, run, id).checked_sub(*duration) {
+            Some(_) => satisfied(vec![format!("waited {} s", to_seconds(*duration))]),
+            None => Look::NotYet {
+                why: format!("waits {} s", to_seconds(*duration)),
+                pause: duration.saturating_sub(step::elapsed(context, run, id)),
+            },
+        },
+        Action::Assert { that, message } => match expression::evaluate(that, &step::facts(run)) {
+            Ok(true) => satisfied(vec![format!("{that} is true")]),
+            Ok(false) => Look::Refused { code: "assert-failed", why: message.clone() },
+            Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
+        },
+        Action::AuroraSwitchover { .. }
+        | Action::AuroraFailover { .. }
+        | Action::DnsFlip { .. }
+        | Action::Notify { .. } => {
+            unreachable!("{} has an effect and is driven by `effect`", action.kind())
+        }
+    }
+}
+
+fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) -> Look {
+    match answer {
+        Answer::Holds { evidence } => Look::Satisfied { evidence, outputs },
+        Answer::Fails { why } => Look::Refused { code, why },
+        Answer::Unknown { why } => not_yet(why),
+    }
+}
+
+/// What the old writer's Region showed last: the loss is measured against it.
+fn watermarks(context: &Context, run: &RunState) -> BTreeMap<String, Value> {
+    let mark = context.trail.of(&run.plan.source);
+    let mut outputs = BTreeMap::new();
+    if let Some(at) = mark.last_seen_write {
+        outputs.insert("last_seen_write".to_owned(), json!(at.to_string()));
+    }
+    if let Some(at) = mark.first_unanswered {
+        outputs.insert("first_unanswered".to_owned(), json!(at.to_string()));
+    }
+    outputs
+}
+
+/// The writer is proven; before any traffic, what it holds is the loss's other end.
+async fn verified(context: &Context, run: &RunState, evidence: String) -> Look {
+    let mut outputs = BTreeMap::new();
+    if let Some(endpoint) = context.application.endpoints.get(&run.plan.target)
+        && let Some(write) = context.trail.look(&*context.probes, &*context.clock, &run.plan.target, endpoint).await
+    {
+        outputs.insert("last_surviving_write".to_owned(), json!(write.to_string()));
+    }
+    Look::Satisfied { evidence: vec![evidence], outputs }
+}
+
+async fn wait_settled(
+    context: &Context,
+    identifier: &str,
+    observe_in: &[crate::domain::id::Region],
+    synchronized: bool,
+) -> Look {
+    match aurora::prove(&*context.cloud, &*context.clock, identifier, observe_in).await {
+        Proof::Agreed { view, .. } if !view.is_settled() => not_yet(aurora::describe(&view)),
+        Proof::Agreed { view, evidence } => {
+            let behind =
+                view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"));
+            match behind {
+                Some(m) if synchronized => not_yet(format!(
+                    "{} is {}",
+                    m.arn.identifier(),
+                    m.synchronization.as_deref().unwrap_or("not reported")
+                )),
+                _ => satisfied(vec![evidence]),
+            }
+        }
+        Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
+    }
+}
+
+async fn dns_verify(context: &Context, name: &str, record_type: &str, servers: &[String], expected: &str) -> Look {
+    /// How long one server may take.
+    const DNS_TIMEOUT: Duration = Duration::from_secs(3);
+    let mut evidence = Vec::new();
+    for server in servers {
+        match context.probes.dns(server, name, record_type, DNS_TIMEOUT).await {
+            Ok(answers) if answers == [expected.to_owned()] => evidence.push(format!("{server} answers {expected}")),
+            Ok(answers) => return not_yet(format!("{server} answers {}", answers.join(", "))),
+            Err(error) => return not_yet(error.to_string()),
+        }
+    }
+    satisfied(evidence)
+}
+
+async fn probe(context: &Context, run: &RunState, id: &StepId, action: &Action, memory: &mut Memory) -> Look {
+    let Action::ProbeHttp { url, expect_status, consecutive, interval, probe_timeout, resolve_with, not_before } =
+        action
+    else {
+        unreachable!("called for probes only")
+    };
+    let wait = not_before.saturating_sub(step::elapsed(context, run, id));
+    if !wait.is_zero() {
+        return Look::NotYet { why: format!("waits {} s for caches to let go", to_seconds(*not_before)), pause: wait };
+    }
+    let question = HttpQuestion {
+        url: url.clone(),
+        timeout: *probe_timeout,
+        resolve_with: resolve_with.clone(),
+        record_type: "A".to_owned(),
+    };
+    let failed = match context.probes.http(&question).await {
+        HttpAnswer::Status { status, address, .. } if status == *expect_status => {
+            memory.successes += 1;
+            let from = address.map_or_else(String::new, |a| format!(" from {a}"));
+            if memory.successes >= *consecutive {
+                return satisfied(vec![format!("{url} answered {status}{from}, {} times in a row", memory.successes)]);
+            }
+            return Look::NotYet { why: format!("{} of {consecutive} answers", memory.successes), pause: *interval };
+        }
+        HttpAnswer::Status { status, .. } => format!("{url} answered {status}"),
+        HttpAnswer::NoAnswer { reason } | HttpAnswer::NotAsked { reason } => {
+            format!("{url}: {reason}")
+        }
+    };
+    memory.successes = 0;
+    Look::NotYet { why: failed, pause: *interval }
+}
+
+fn approve(context: &Context, run: &RunState, id: &StepId, count: u32, expires_after: Duration) -> Look {
+    let given = run.approvals.get(id).map_or(&[][..], Vec::as_slice);
+    if let Some(no) = given.iter().find(|a| !a.approved) {
+        return Look::Refused { code: "approval-declined", why: format!("{} declined: {}", no.subject, no.reason) };
+    }
+    let approvers: Vec<_> = run.approvers(id).into_iter().filter(|who| **who != run.request.subject).cloned().collect();
+    if approvers.len() >= count as usize {
+        let names = approvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return satisfied(vec![format!("approved by {names}, plan {}", run.plan_digest)]);
+    }
+    let elapsed = step::elapsed(context, run, id);
+    if expires_after <= elapsed {
+        return Look::Refused {
+            code: "approval-expired",
+            why: format!("nobody approved within {} s", to_seconds(expires_after)),
+        };
+    }
+    Look::NotYet {
+        why: format!("waits for {} of {count} approvals", count as usize - approvers.len()),
+        pause: expires_after.checked_sub(elapsed).unwrap_or(aurora::POLL),
+    }
+}
+
+/// Whether a step looks again as soon as the journal moves (an approval), not only when its pause is over.
+pub fn listens(state: &StepState, action: &Action) -> bool {
+    matches!(action, Action::Approve { .. }) && state.is_in_flight()
+}

@@ -1,0 +1,333 @@
+//! What people ask for, judged on the newest state and recorded in the same commit, or refused with the reason and
+//! with what would satisfy it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        action::Action,
+        application::Application,
+        assessment::{Assessment, Health},
+        compile,
+        history::History,
+        id::{Region, RunId, StepId, Subject},
+        journal::{Event, Request},
+        plan::{Plan, Purpose},
+        run::{Phase, RunResult, RunState, StepState},
+        seconds::to_seconds,
+    },
+    engine::{
+        context::Context,
+        control::{Act, Refusal, StartRun, Started, Wish},
+        desk::Parts,
+        scribe::CommitError,
+    },
+};
+
+/// What a request is judged with.
+pub struct Asked {
+    pub assessment: Option<Arc<Assessment>>,
+    pub parts: Arc<Parts>,
+    /// The id of the run, if it comes to one.
+    pub id: RunId,
+}
+
+impl From<CommitError<Refusal>> for Refusal {
+    fn from(error: CommitError<Refusal>) -> Self {
+        match error {
+            CommitError::Refused(refusal) => refusal,
+            CommitError::Illegal(illegal) => Self::WrongPhase(illegal.to_string()),
+            CommitError::TooLarge(too_large) => Self::Uncompilable(vec![too_large.to_string()]),
+            CommitError::Append(_) => Self::Stopping,
+        }
+    }
+}
+
+/// Starts a run, or says why not.
+pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result<Started, Refusal> {
+    if let Some(again) = repeated(&context.scribe.history(), &request)? {
+        return Ok(Started::Again { id: again });
+    }
+    let app = &context.application;
+    let assessment = asked.assessment.as_deref();
+    let (source, target) = direction(app, assessment, &request)?;
+    let purpose = purpose(app, assessment, &request)?;
+    let plan = plan(app, &asked, purpose, &source, &target, request.accept_data_loss)?;
+    if request.dry_run {
+        let digest = plan.digest();
+        return Ok(Started::Planned { plan: Box::new(plan), digest });
+    }
+    consent(app, assessment, purpose, request.accept_data_loss)?;
+    let evidence_since = assessment.and_then(|a| a.evidence_since);
+    let id = asked.id;
+    let committed = context.scribe.commit(|history, _| {
+        // Judged again under the lock: two requests at once end in one run.
+        if let Some(again) = repeated(history, &request)? {
+            return Ok((Vec::new(), Started::Again { id: again }));
+        }
+        let superseded = supersede(history, purpose)?;
+        let mut events = Vec::new();
+        if let Some(old) = &superseded {
+            events.push(Event::RunFinished {
+                run: old.clone(),
+                result: RunResult::Superseded,
+                reason: format!("superseded by {id}"),
+                loss: None,
+            });
+        }
+        let recorded = Request {
+            purpose,
+            subject: request.subject.clone(),
+            reason: request.reason.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+            body_digest: request.body_digest.clone(),
+            supersedes: superseded.clone(),
+        };
+        events.push(Event::RunStarted { run: id.clone(), request: recorded, plan: Box::new(plan), evidence_since });
+        Ok((events, Started::Run { id, supersedes: superseded }))
+    });
+    Ok(committed.await?)
+}
+
+/// The run that the same subject started before with the same key on the same route.
+fn repeated(history: &History, request: &StartRun) -> Result<Option<RunId>, Refusal> {
+    let Some(key) = &request.idempotency_key else {
+        return Ok(None);
+    };
+    let same_route = |r: &RunState| (r.request.purpose == Purpose::Failback) == (request.wish == Wish::Failback);
+    let before = history.runs.values().find(|r| {
+        r.request.idempotency_key.as_ref() == Some(key) && r.request.subject == request.subject && same_route(r)
+    });
+    match before {
+        None => Ok(None),
+        Some(run) if run.request.body_digest == request.body_digest => Ok(Some(run.id.clone())),
+        Some(_) => Err(Refusal::KeyReused),
+    }
+}
+
+/// From where to where.
+fn direction(
+    app: &Application,
+    assessment: Option<&Assessment>,
+    request: &StartRun,
+) -> Result<(Region, Region), Refusal> {
+    if let Some(target) = request.target.as_ref().filter(|t| !app.regions.contains(t)) {
+        let regions = app.regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Refusal::BadTarget { target: target.to_string(), why: format!("{} lives in {regions}", app.name) });
+    }
+    let source = assessment.and_then(|a| a.active_region.clone()).ok_or_else(|| Refusal::Gate {
+        gate: "active-region",
+        why: "it is not known which Region is active".to_owned(),
+        satisfied_by: "a reading of every store's writer: see /applications/{name}".to_owned(),
+    })?;
+    let target = match (&request.target, request.wish) {
+        (Some(target), _) => target.clone(),
+        (None, Wish::Failback) => app.regions[0].clone(),
+        (None, Wish::Auto | Wish::Switchover | Wish::Failover) => {
+            let mut others = app.regions.iter().filter(|r| **r != source);
+            match (others.next(), others.next()) {
+                (Some(only), None) => only.clone(),
+                _ => {
+                    return Err(Refusal::BadTarget {
+                        target: "(none)".to_owned(),
+                        why: "several Regions could take over: name one in target_region".to_owned(),
+                    });
+                }
+            }
+        }
+    };
+    if target == source {
+        return Err(Refusal::BadTarget {
+            target: target.to_string(),
+            why: "it is the active Region (the writer) already".to_owned(),
+        });
+    }
+    if request.wish == Wish::Failback && target != app.regions[0] {
+        return Err(Refusal::BadTarget {
+            target: target.to_string(),
+            why: format!("a failback goes to the preferred Region, {}", app.regions[0]),
+        });
+    }
+    Ok((source, target))
+}
+
+/// `auto` is a switchover where the source is healthy now; else a failover, which is proposed and never started
+/// without an accepted loss.
+fn purpose(app: &Application, assessment: Option<&Assessment>, request: &StartRun) -> Result<Purpose, Refusal> {
+    match request.wish {
+        Wish::Switchover => Ok(Purpose::Switchover),
+        Wish::Failover => Ok(Purpose::Failover),
+        Wish::Failback => Ok(Purpose::Failback),
+        Wish::Auto => {
+            let healthy =
+                assessment.is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh));
+            if healthy {
+                Ok(Purpose::Switchover)
+            } else if request.accept_data_loss.is_some() || app.stores.is_empty() || request.dry_run {
+                Ok(Purpose::Failover)
+            } else {
+                Err(Refusal::Gate {
+                    gate: "data-loss",
+                    why: format!(
+                        "a lossless switchover is not provably possible now; a failover would lose {}",
+                        loss_now(assessment)
+                    ),
+                    satisfied_by: "mode failover (or auto) with accept_data_loss_seconds".to_owned(),
+                })
+            }
+        }
+    }
+}
+
+fn loss_now(assessment: Option<&Assessment>) -> String {
+    match assessment.and_then(worst_bound) {
+        Some(bound) => format!("at most {} s of writes, as of now and growing", to_seconds(bound)),
+        None => "an unbounded amount: there is no lag sample".to_owned(),
+    }
+}
+
+/// The worst loss bound over all stores; `None` where one is unbounded or there is no store.
+fn worst_bound(assessment: &Assessment) -> Option<Duration> {
+    assessment.exposure.values().map(|e| e.loss_bound).collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// A failover of stores needs an accepted loss, and one that the facts at hand do not already exceed.
+fn consent(
+    app: &Application,
+    assessment: Option<&Assessment>,
+    purpose: Purpose,
+    accepted: Option<Duration>,
+) -> Result<(), Refusal> {
+    if purpose != Purpose::Failover || app.stores.is_empty() {
+        return Ok(());
+    }
+    let bound = assessment.and_then(worst_bound);
+    let refuse = |why: String, satisfied_by: String| Err(Refusal::Gate { gate: "data-loss", why, satisfied_by });
+    match (accepted, bound) {
+        (None, _) => refuse(
+            format!("a failover would lose {}, and nobody has accepted that", loss_now(assessment)),
+            "accept_data_loss_seconds, with room for the time until the promotion".to_owned(),
+        ),
+        (Some(_), None) => {
+            refuse("the loss is unbounded: there is no lag sample".to_owned(), "a lag sample".to_owned())
+        }
+        (Some(accepted), Some(bound)) if accepted < bound => refuse(
+            format!("the loss bound is {} s already, {} s were accepted", to_seconds(bound), to_seconds(accepted)),
+            format!(
+                "accept_data_loss_seconds of more than {}, with room for the time until the promotion",
+                to_seconds(bound)
+            ),
+        ),
+        (Some(_), Some(_)) => Ok(()),
+    }
+}
+
+fn plan(
+    app: &Application,
+    asked: &Asked,
+    purpose: Purpose,
+    source: &Region,
+    target: &Region,
+    accepted: Option<Duration>,
+) -> Result<Plan, Refusal> {
+    let name = app
+        .runbooks
+        .get(&purpose)
+        .ok_or_else(|| Refusal::Uncompilable(vec![format!("{} has no runbook for a {purpose}", app.name)]))?;
+    let (runbook, digest) = asked
+        .parts
+        .runbooks
+        .get(name)
+        .ok_or_else(|| Refusal::Uncompilable(vec![format!("there is no runbook `{name}`")]))?;
+    let accepted = accepted.filter(|_| purpose == Purpose::Failover);
+    compile::compile(app, runbook, purpose, source, target, accepted, &asked.parts.config_digest, digest)
+        .map_err(Refusal::Uncompilable)
+}
+
+/// The emergency wins: a failover supersedes a failback or a held run whose effects are settled (DESIGN.md 6).
+fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refusal> {
+    let Some(active) = history.active_run() else {
+        return Ok(None);
+    };
+    let yields = active.request.purpose == Purpose::Failback || matches!(active.phase, Phase::Held { .. });
+    let refuse = |escalate: &str| {
+        Err(Refusal::AlreadyRunning {
+            run: active.id.clone(),
+            purpose: active.request.purpose,
+            escalate: escalate.to_owned(),
+        })
+    };
+    if purpose != Purpose::Failover || !yields {
+        return refuse("watch it; abort it before its point of no return, or ask again for a failover once it is held");
+    }
+    if active.has_open_intents() {
+        return refuse("an effect of it is still being settled: ask again when it is, and this failover supersedes it");
+    }
+    Ok(Some(active.id.clone()))
+}
+
+/// What a person does to a run.
+pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {
+    let committed = context.scribe.commit(|history, now| {
+        let run = history.runs.get(id).ok_or_else(|| Refusal::UnknownRun(id.clone()))?;
+        let (run_id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
+        let event = match act {
+            Act::Approve { step, approved, digest } => {
+                approvable(run, &step, &subject, now)?;
+                if digest != run.plan_digest {
+                    return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
+                }
+                Event::ApprovalRecorded { run: run_id, step, subject, approved, digest, reason }
+            }
+            Act::Abort if run.is_past_no_return() => {
+                return Err(Refusal::WrongPhase(
+                    "it is past its point of no return: it is completed or held, not aborted".to_owned(),
+                ));
+            }
+            Act::Abort => match run.phase {
+                Phase::Aborting { .. } | Phase::Finished { .. } => return Err(wrong_phase(run)),
+                Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
+                    Event::AbortRequested { run: run_id, subject, reason }
+                }
+            },
+            Act::Pause if matches!(run.phase, Phase::Running) => Event::RunPaused { run: run_id, subject, reason },
+            Act::Resume if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) => {
+                Event::RunResumed { run: run_id, subject, reason }
+            }
+            Act::Pause | Act::Resume => return Err(wrong_phase(run)),
+        };
+        Ok((vec![event], ()))
+    });
+    Ok(committed.await?)
+}
+
+fn wrong_phase(run: &RunState) -> Refusal {
+    Refusal::WrongPhase(match &run.phase {
+        Phase::Running => "it is running".to_owned(),
+        Phase::Held { reason, .. } => format!("it is held: {reason}"),
+        Phase::Paused { .. } => "it is paused".to_owned(),
+        Phase::Aborting { .. } => "it is being aborted".to_owned(),
+        Phase::Finished { reason, .. } => format!("it is finished: {reason}"),
+    })
+}
+
+/// Whether `subject` may approve `step` of `run` now: asked for, not expired, and by somebody who has no part in it yet.
+fn approvable(run: &RunState, step: &StepId, subject: &Subject, now: Timestamp) -> Result<(), Refusal> {
+    let planned = run.plan.step(step).ok_or_else(|| Refusal::UnknownStep(step.clone()))?;
+    let Action::Approve { expires_after, .. } = &planned.action else {
+        return Err(Refusal::UnknownStep(step.clone()));
+    };
+    let StepState::Running { since, .. } = &run.steps[step] else {
+        return Err(Refusal::WrongPhase(format!("`{step}` does not wait for an approval now")));
+    };
+    if run.is_finished() {
+        return Err(wrong_phase(run));
+    }
+    if *expires_after <= Duration::try_from(now.duration_since(*since)).unwrap_or_default() {
+        return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
+    }
+    let has_part = *subject == run.request.subject || run.approvers(step).contains(&subject);
+    if has_part { Err(Refusal::SelfApproval(subject.clone())) } else { Ok(()) }
+}

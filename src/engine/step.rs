@@ -1,0 +1,282 @@
+//! Driving one step from where the journal says that it is to its end.
+//!
+//! Invariant: a driver holds no state that matters; killed at any point and started again, it goes on from the
+//! journal. It decides nothing that the plan has left open.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{
+        action::{Action, Facts},
+        expression,
+        history::History,
+        id::{RunId, StepId},
+        journal::Event,
+        plan::{OnFailure, PlannedStep},
+        run::{Phase, RunState, StepState},
+        seconds::to_seconds,
+    },
+    engine::{
+        context::Context,
+        effect, look,
+        look::{Look, Memory},
+        scribe::CommitError,
+    },
+};
+
+/// Why a driver stopped before its step was over. The journal tells where it stands.
+#[derive(Debug)]
+pub enum Stop {
+    /// The daemon is stopping, the run is held or paused, or the state moved under the driver: look at the journal.
+    Yield,
+    /// Nothing was recorded and nothing more may be done; the reason was raised where it happened.
+    Broken(String),
+}
+
+impl<E> From<CommitError<E>> for Stop {
+    fn from(error: CommitError<E>) -> Self {
+        match error {
+            // The state moved between the look and the commit (a pause, an abort): go by the journal.
+            CommitError::Refused(_) | CommitError::Illegal(_) => Self::Yield,
+            CommitError::TooLarge(e) => Self::Broken(e.to_string()),
+            CommitError::Append(e) => Self::Broken(e.to_string()),
+        }
+    }
+}
+
+/// One step of one run, being driven.
+#[derive(Debug)]
+pub struct Driver {
+    pub context: Context,
+    pub run: RunId,
+    pub step: PlannedStep,
+}
+
+impl Driver {
+    /// Drives the step until it is done, skipped or failed, or until something stops it.
+    pub async fn drive(&self) -> Result<(), Stop> {
+        let run = self.run_state()?;
+        if matches!(run.steps[&self.step.id], StepState::Pending) && !self.wanted(&run).await? {
+            return Ok(());
+        }
+        if self.step.action.mutations().is_empty() { self.drive_look().await } else { effect::drive(self).await }
+    }
+
+    /// Evaluates `when`; false (or an error, which fails the step) ends it.
+    async fn wanted(&self, run: &RunState) -> Result<bool, Stop> {
+        let Some(when) = &self.step.when else {
+            return Ok(true);
+        };
+        match expression::evaluate(when, &facts(run)) {
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                let skipped = Event::StepSkipped {
+                    run: self.run.clone(),
+                    step: self.step.id.clone(),
+                    reason: format!("`{when}` is false"),
+                };
+                self.record(vec![skipped]).await?;
+                Ok(false)
+            }
+            Err(error) => {
+                self.fail("assert-failed", format!("`when`: {error}")).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn drive_look(&self) -> Result<(), Stop> {
+        let mut run = self.run_state()?;
+        if matches!(run.steps[&self.step.id], StepState::Pending) {
+            let attempt = run.next_attempt(&self.step.id);
+            self.record(vec![Event::StepStarted { run: self.run.clone(), step: self.step.id.clone(), attempt }])
+                .await?;
+            run = self.run_state()?;
+        }
+        let deadline = self.deadline(&run);
+        let mut memory = Memory::default();
+        let mut changes = self.context.scribe.changes();
+        loop {
+            changes.mark_unchanged();
+            let run = self.run_state()?;
+            let listens = look::listens(&run.steps[&self.step.id], &self.step.action);
+            let looked = look::look(&self.context, &run, &self.step.id, &self.step.action, &mut memory).await;
+            let (why, pause) = match looked {
+                Look::Satisfied { evidence, outputs } => {
+                    return self.finish(evidence, outputs).await;
+                }
+                Look::Refused { code, why } => return self.fail(code, why).await,
+                Look::NotYet { why, pause } => (why, pause),
+            };
+            let left = deadline.saturating_sub(self.context.clock.boot());
+            if left.is_zero() {
+                return self
+                    .fail("step-timeout", format!("not within {} s: {why}", to_seconds(self.step.timeout)))
+                    .await;
+            }
+            tokio::select! {
+                () = self.context.clock.sleep(pause.min(left)) => {}
+                _ = changes.changed(), if listens => {}
+                () = self.context.stopping.cancelled() => return Err(Stop::Yield),
+            }
+        }
+    }
+
+    /// The instant (in boot time) at which the step is out of time. What a restart took counts.
+    pub fn deadline(&self, run: &RunState) -> Duration {
+        let left = self.step.timeout.saturating_sub(elapsed(&self.context, run, &self.step.id));
+        self.context.clock.boot() + left
+    }
+
+    /// The run as the journal has it now.
+    ///
+    /// # Errors
+    /// [`Stop::Yield`] when the run is finished: there is nothing left to drive.
+    pub fn run_state(&self) -> Result<RunState, Stop> {
+        let history = self.context.scribe.history();
+        match history.runs.get(&self.run) {
+            Some(run) if !run.is_finished() => Ok(RunState::clone(run)),
+            _ => Err(Stop::Yield),
+        }
+    }
+
+    pub async fn record(&self, events: Vec<Event>) -> Result<(), Stop> {
+        self.context.scribe.commit(|_, _| Ok::<_, ()>((events, ()))).await.map_err(Stop::from)
+    }
+
+    /// Done, and in the same commit the beginning of what follows, where no gate lies between.
+    pub async fn finish(&self, evidence: Vec<String>, outputs: BTreeMap<String, Value>) -> Result<(), Stop> {
+        self.finish_after(Vec::new(), evidence, outputs).await
+    }
+
+    /// The same, after `before` (the answer that is at once the postcondition).
+    pub async fn finish_after(
+        &self,
+        before: Vec<Event>,
+        evidence: Vec<String>,
+        outputs: BTreeMap<String, Value>,
+    ) -> Result<(), Stop> {
+        let done = Event::StepDone { run: self.run.clone(), step: self.step.id.clone(), evidence, outputs };
+        self.context
+            .scribe
+            .commit(|history, _| {
+                let mut events = before;
+                events.push(done);
+                if !self.context.stopping.is_cancelled() {
+                    let openings = self.openings(history);
+                    // Noted before the record is durable and read only after it: a mark without its intent is never taken.
+                    for opening in &openings {
+                        if let Event::Intent { run, step, .. } = opening {
+                            self.context.unsent.note(run, step);
+                        }
+                    }
+                    events.extend(openings);
+                }
+                Ok::<_, ()>((events, ()))
+            })
+            .await
+            .map_err(Stop::from)
+    }
+
+    /// The first events of the steps that become ready with this one, where nothing must be looked at in between:
+    /// never across an approval, a timer or a gate, and never an effect that has guards.
+    fn openings(&self, history: &History) -> Vec<Event> {
+        let is_gate = matches!(
+            self.step.action,
+            Action::Approve { .. }
+                | Action::Wait { .. }
+                | Action::GateRpo { .. }
+                | Action::GateTarget { .. }
+                | Action::Assert { .. }
+        );
+        let Some(run) = history.runs.get(&self.run).filter(|_| !is_gate) else {
+            return Vec::new();
+        };
+        run.ready_after(&self.step.id)
+            .into_iter()
+            .filter(|next| next.when.is_none())
+            .filter_map(|next| match &next.action {
+                Action::Notify { .. } => effect::first_intent(run, next),
+                action if action.mutations().is_empty() => Some(Event::StepStarted {
+                    run: run.id.clone(),
+                    step: next.id.clone(),
+                    attempt: run.next_attempt(&next.id),
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Failed for good; the run is held with it where the plan says so.
+    pub async fn fail(&self, code: &str, reason: String) -> Result<(), Stop> {
+        self.fail_after(Vec::new(), code, reason).await
+    }
+
+    /// The same, after `before` (the answer that failed it).
+    pub async fn fail_after(&self, before: Vec<Event>, code: &str, reason: String) -> Result<(), Stop> {
+        let attempt = self.run_state()?.attempts.get(&self.step.id).copied().unwrap_or(1);
+        tracing::warn!(run = %self.run, step = %self.step.id, application = %self.context.application.name, code, reason, "step failed");
+        let mut events = before;
+        events.push(Event::StepFailed {
+            run: self.run.clone(),
+            step: self.step.id.clone(),
+            attempt,
+            code: code.to_owned(),
+            reason: reason.clone(),
+        });
+        if self.step.on_failure == OnFailure::Hold {
+            events.push(Event::RunHeld {
+                run: self.run.clone(),
+                step: Some(self.step.id.clone()),
+                code: code.to_owned(),
+                reason,
+                waits_for: "an operator: resume (tries the step again) or abort".to_owned(),
+            });
+        }
+        self.record(events).await
+    }
+}
+
+/// How long ago, by wall time, the step began: what survives a restart.
+pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
+    let since = match &run.steps[step] {
+        StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } => {
+            Some(*since)
+        }
+        StepState::Pending | StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => None,
+    };
+    since.and_then(|s| Duration::try_from(context.clock.wall().duration_since(s)).ok()).unwrap_or_default()
+}
+
+/// What expressions see.
+pub fn facts(run: &RunState) -> Facts {
+    let steps: serde_json::Map<String, Value> = run
+        .steps
+        .iter()
+        .map(|(id, state)| {
+            let (state, outputs) = match state {
+                StepState::Pending => ("pending", None),
+                StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => ("running", None),
+                StepState::Done { outputs, .. } => ("done", Some(outputs)),
+                StepState::Skipped { .. } => ("skipped", None),
+                StepState::Failed { .. } => ("failed", None),
+            };
+            (id.to_string(), json!({ "state": state, "outputs": outputs.cloned().unwrap_or_default() }))
+        })
+        .collect();
+    Facts::from([
+        ("application".to_owned(), json!(run.plan.application)),
+        ("purpose".to_owned(), json!(run.plan.purpose)),
+        ("source".to_owned(), json!(run.plan.source)),
+        ("target".to_owned(), json!(run.plan.target)),
+        ("accepted_loss_seconds".to_owned(), json!(run.plan.accepted_loss.map(to_seconds))),
+        ("steps".to_owned(), Value::Object(steps)),
+    ])
+}
+
+/// Whether a run that moves may send: not held, paused or aborting.
+pub fn may_act(run: &RunState) -> bool {
+    matches!(run.phase, Phase::Running)
+}

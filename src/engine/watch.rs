@@ -1,0 +1,309 @@
+//! Watching one application: sampling its signals, keeping the write trail, judging, and renewing standing effects.
+//!
+//! Invariant: a source that is silent or slow never delays another (each is read in its own task, one reading of it
+//! at a time), and what was not read is missing, never healthy.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    domain::{
+        assessment::{Assessment, Verdict},
+        cloud::{AlarmState, MetricQuery},
+        history::Standing,
+        id::{Region, SignalName, StoreName},
+        journal::Event,
+        judge::{self, Known},
+        signal::{Reading, Sample, Signal, SignalSource, SignalWindow},
+    },
+    engine::context::Context,
+    ports::{
+        Observer,
+        probes::{HttpAnswer, HttpQuestion},
+    },
+};
+
+/// How often the signals are judged.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the roles are read.
+const ROLES_PERIOD: Duration = Duration::from_secs(10);
+/// How often each Region's last write is asked for; bounds how exactly a loss is measured.
+const TRAIL_PERIOD: Duration = Duration::from_secs(1);
+/// How often a standing effect is put again: a CloudWatch-metric health check needs a datapoint a minute [R53DG].
+const STANDING_PERIOD: Duration = Duration::from_secs(60);
+/// How far back a metric is looked for.
+const METRIC_WINDOW: Duration = Duration::from_secs(600);
+
+/// What the watcher has seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    windows: BTreeMap<SignalName, SignalWindow>,
+    writers: BTreeMap<StoreName, Region>,
+}
+
+/// The watcher of one application.
+#[derive(Debug)]
+pub struct Watcher {
+    context: Context,
+    observer: Arc<dyn Observer>,
+    seen: Arc<Mutex<Seen>>,
+    newest: watch::Sender<Option<Arc<Assessment>>>,
+}
+
+/// What is read, each at its own period.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    Signal(usize),
+    Roles,
+    Trail(Region),
+    Standing,
+}
+
+impl Watcher {
+    pub fn new(context: Context, observer: Arc<dyn Observer>, newest: watch::Sender<Option<Arc<Assessment>>>) -> Self {
+        let windows =
+            context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
+        let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
+        Self { context, observer, seen, newest }
+    }
+
+    /// Watches until the daemon stops.
+    pub async fn watch(self) {
+        let tasks = self.tasks();
+        let mut due: BTreeMap<Task, Duration> = tasks.iter().map(|(task, _)| (task.clone(), Duration::ZERO)).collect();
+        let periods: BTreeMap<Task, Duration> = tasks.into_iter().collect();
+        let mut busy: BTreeSet<Task> = BTreeSet::new();
+        let mut reading: JoinSet<Task> = JoinSet::new();
+        loop {
+            let now = self.context.clock.boot();
+            for (task, at) in &mut due {
+                if *at <= now && busy.insert(task.clone()) {
+                    *at = now + periods[task];
+                    let (context, seen, task) = (self.context.clone(), Arc::clone(&self.seen), task.clone());
+                    reading.spawn(async move {
+                        perform(&context, &seen, &task).await;
+                        task
+                    });
+                }
+            }
+            while let Some(Ok(done)) = reading.try_join_next() {
+                busy.remove(&done);
+            }
+            self.judge().await;
+            let next = due.values().min().copied().unwrap_or(now + TICK).saturating_sub(now);
+            tokio::select! {
+                () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
+                Some(Ok(done)) = reading.join_next(), if !reading.is_empty() => {
+                    busy.remove(&done);
+                }
+                () = self.context.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    fn tasks(&self) -> Vec<(Task, Duration)> {
+        let app = &self.context.application;
+        let mut tasks: Vec<(Task, Duration)> =
+            app.signals.iter().enumerate().map(|(i, s)| (Task::Signal(i), s.period)).collect();
+        tasks.push((Task::Roles, ROLES_PERIOD));
+        tasks.push((Task::Standing, STANDING_PERIOD));
+        let marked = app.endpoints.iter().filter(|(_, e)| e.last_write_pointer.is_some());
+        tasks.extend(marked.map(|(region, _)| (Task::Trail(region.clone()), TRAIL_PERIOD)));
+        tasks
+    }
+
+    async fn judge(&self) {
+        let now = self.context.clock.wall();
+        let assessment = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            judge::assess(
+                &Known { application: &self.context.application, windows: &seen.windows, writers: &seen.writers },
+                now,
+            )
+        };
+        self.observer.assessed(&assessment);
+        let verdict = verdict_name(assessment.verdict);
+        let changed = self.context.scribe.history().verdict.as_ref().is_none_or(|(_, before)| before != verdict);
+        if changed && !self.context.stopping.is_cancelled() {
+            tracing::info!(application = %assessment.application, verdict, reasons = ?assessment.reasons, "decision changed");
+            let event = Event::DecisionChanged {
+                verdict: verdict.to_owned(),
+                health: format!("{:?}", assessment.health).to_lowercase(),
+                reasons: assessment.reasons.clone(),
+            };
+            // A store that failed was raised where it happened; the assessment is shown all the same.
+            if let Err(error) = self.context.scribe.commit(|_, _| Ok::<_, ()>((vec![event], ()))).await {
+                tracing::error!(application = %assessment.application, %error, "decision not recorded");
+            }
+        }
+        self.newest.send_replace(Some(Arc::new(assessment)));
+    }
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Nothing => "nothing",
+        Verdict::Notify => "notify",
+        Verdict::Recommend => "recommend",
+    }
+}
+
+async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
+    match task {
+        Task::Signal(index) => {
+            let signal = &context.application.signals[*index];
+            let samples = sample(context, seen, signal).await;
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(window) = seen.windows.get_mut(&signal.name) {
+                window.push(samples);
+            }
+        }
+        Task::Roles => roles(context, seen).await,
+        Task::Trail(region) => {
+            if let Some(endpoint) = context.application.endpoints.get(region) {
+                let _noted_in_the_trail = context.trail.look(&*context.probes, &*context.clock, region, endpoint).await;
+            }
+        }
+        Task::Standing => renew(context).await,
+    }
+}
+
+/// Reads who writes. A Region's answer counts where no operation is in progress; the standby's is asked first.
+async fn roles(context: &Context, seen: &Mutex<Seen>) {
+    for (name, store) in &context.application.stores {
+        for region in context.application.regions.iter().rev() {
+            if let Ok(view) = context.cloud.global_cluster(region, &store.global_cluster).await {
+                let writer = view.writer().filter(|_| view.is_settled()).map(|w| w.arn.region().clone());
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                // In mid-change the last settled roles stand: they say where the loss is counted from.
+                if let Some(region) = writer {
+                    seen.writers.insert(name.clone(), region);
+                }
+                break;
+            }
+        }
+    }
+}
+
+/// Puts every standing effect again.
+async fn renew(context: &Context) {
+    let standing: Vec<Standing> = context.scribe.history().standing.values().cloned().collect();
+    for mutation in standing.iter().flat_map(|s| &s.mutations) {
+        if context.stopping.is_cancelled() {
+            return;
+        }
+        let outcome = context.cloud.apply(mutation).await;
+        if !matches!(outcome, crate::domain::cloud::Outcome::Accepted { .. }) {
+            tracing::warn!(application = %context.application.name, operation = mutation.operation(), ?outcome, "a standing effect was not renewed");
+        }
+    }
+}
+
+/// Reads one signal once.
+async fn sample(context: &Context, seen: &Mutex<Seen>, signal: &Signal) -> Sample {
+    let asked_at = context.clock.wall();
+    let missing = |why: String| (asked_at, Reading::Missing { why });
+    let (measured_at, reading) = match &signal.source {
+        SignalSource::AuroraLag { store } => lag(context, seen, store).await.unwrap_or_else(missing),
+        SignalSource::HealthCheck { health_check_id, .. } => {
+            health_check(context, health_check_id).await.unwrap_or_else(missing)
+        }
+        SignalSource::Alarm { region, alarm_name, .. } => {
+            match context.cloud.alarms(region, std::slice::from_ref(alarm_name)).await {
+                Ok(states) => match states.first() {
+                    Some(AlarmState::Ok) => {
+                        (asked_at, Reading::Healthy { detail: format!("alarm {alarm_name} is OK") })
+                    }
+                    Some(AlarmState::Alarm) => {
+                        (asked_at, Reading::Unhealthy { detail: format!("alarm {alarm_name} is in ALARM") })
+                    }
+                    Some(AlarmState::InsufficientData) | None => {
+                        missing(format!("alarm {alarm_name} has insufficient data"))
+                    }
+                },
+                Err(error) => missing(error.to_string()),
+            }
+        }
+        SignalSource::HttpProbe { url, timeout, .. } => {
+            let question = HttpQuestion {
+                url: url.clone(),
+                timeout: *timeout,
+                resolve_with: Vec::new(),
+                record_type: "A".to_owned(),
+            };
+            match context.probes.http(&question).await {
+                HttpAnswer::Status { status: 200..=299, .. } => {
+                    (asked_at, Reading::Healthy { detail: format!("{url} answered") })
+                }
+                HttpAnswer::Status { status, .. } => {
+                    (asked_at, Reading::Unhealthy { detail: format!("{url} answered {status}") })
+                }
+                HttpAnswer::NoAnswer { reason } => {
+                    (asked_at, Reading::Unhealthy { detail: format!("{url}: {reason}") })
+                }
+                HttpAnswer::NotAsked { reason } => missing(reason),
+            }
+        }
+    };
+    Sample { measured_at, taken_at: context.clock.wall(), reading }
+}
+
+/// The query for a store's lag as the roles are now: in the Region of a secondary, by its cluster id [AUG].
+pub fn lag_query(store: &crate::domain::application::AuroraStore, secondary: &Region) -> Option<MetricQuery> {
+    let arn = store.clusters.get(secondary)?;
+    Some(MetricQuery {
+        namespace: "AWS/RDS".to_owned(),
+        metric: store.lag_metric.clone(),
+        dimensions: BTreeMap::from([("DBClusterIdentifier".to_owned(), arn.identifier().to_owned())]),
+        statistic: "Maximum".to_owned(),
+        period: Duration::from_secs(60),
+    })
+}
+
+/// The worst lag over the secondaries.
+async fn lag(context: &Context, seen: &Mutex<Seen>, name: &StoreName) -> Result<(jiff::Timestamp, Reading), String> {
+    let store = context.application.stores.get(name).ok_or_else(|| format!("no store {name}"))?;
+    let writer = seen.lock().unwrap_or_else(PoisonError::into_inner).writers.get(name).cloned();
+    let writer = writer.ok_or("it is not known which cluster is the secondary")?;
+    let mut worst: Option<(jiff::Timestamp, Duration)> = None;
+    for region in store.clusters.keys().filter(|r| **r != writer) {
+        let Some(query) = lag_query(store, region) else {
+            continue;
+        };
+        let points = context.cloud.metrics(region, &[query], METRIC_WINDOW).await.map_err(|e| e.to_string())?;
+        let point =
+            points.into_iter().next().flatten().ok_or_else(|| format!("CloudWatch has no datapoint in {region}"))?;
+        if point.value < 0.0 {
+            return Err(format!("CloudWatch says a negative lag ({}) in {region}", point.value));
+        }
+        let lag = Duration::from_secs_f64(point.value / 1000.0);
+        worst = Some(worst.map_or((point.at, lag), |(at, l)| (at.min(point.at), l.max(lag))));
+    }
+    let (at, lag) = worst.ok_or("there is no secondary")?;
+    Ok((at, Reading::Lag { lag }))
+}
+
+/// A health check through CloudWatch, which for Route 53 is in us-east-1 only [R53DG].
+async fn health_check(context: &Context, id: &str) -> Result<(jiff::Timestamp, Reading), String> {
+    let home: Region = "us-east-1".parse().map_err(|e: crate::domain::id::InvalidName| e.to_string())?;
+    let query = MetricQuery {
+        namespace: "AWS/Route53".to_owned(),
+        metric: "HealthCheckStatus".to_owned(),
+        dimensions: BTreeMap::from([("HealthCheckId".to_owned(), id.to_owned())]),
+        statistic: "Minimum".to_owned(),
+        period: Duration::from_secs(60),
+    };
+    let points = context.cloud.metrics(&home, &[query], METRIC_WINDOW).await.map_err(|e| e.to_string())?;
+    let point = points.into_iter().next().flatten().ok_or("CloudWatch has no datapoint for it in us-east-1")?;
+    let reading = if point.value >= 1.0 {
+        Reading::Healthy { detail: format!("health check {id} is healthy") }
+    } else {
+        Reading::Unhealthy { detail: format!("health check {id} is unhealthy") }
+    };
+    Ok((point.at, reading))
+}
