@@ -11,13 +11,16 @@ use crate::{
     adapters::{
         aws::{self, AwsCloud},
         clock::SystemClock,
-        observers::prometheus::PrometheusObserver,
+        observers::prometheus::Metrics,
         probes::NetProbes,
         store::SqliteStore,
     },
-    config::Settings,
+    config::{Auth, Aws, Role, Settings, Store},
     engine::{Engine, Parts, control::Control as _},
-    http::{self, Api},
+    http::{
+        self, Api,
+        auth::{TokenEntry, Tokens},
+    },
     ports::{Clock, Observer},
 };
 
@@ -37,18 +40,14 @@ impl Daemon {
     /// Opens the journal, takes over what was under way, and listens.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>, sdk: SdkConfig) -> anyhow::Result<Self> {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
-        let prometheus = Arc::new(PrometheusObserver::new(&applications).context("register the metrics")?);
+        let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
         let observer: Arc<dyn Observer> = prometheus.clone();
-        let store = SqliteStore::open(&settings.store.path)
-            .with_context(|| format!("open the journal {}", settings.store.path.display()))?;
-        let options = aws::Options {
-            call_timeout: settings.aws.call_timeout,
-            attempt_timeout: settings.aws.attempt_timeout,
-            ..aws::Options::default()
-        };
+        let Store::Sqlite { path } = &settings.store;
+        let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
+        let options = options(&settings.aws);
         let listener = TcpListener::bind(settings.server.listen).await.with_context(|| format!("listen on {}", settings.server.listen))?;
         let address = listener.local_addr()?;
-        let tokens = settings.tokens().context("tokens")?;
+        let tokens = tokens(&settings.auth).context("read the tokens")?;
         tokens.permits(address)?;
         let parts = Parts {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
@@ -86,6 +85,27 @@ impl Daemon {
     }
 }
 
+fn options(aws: &Aws) -> aws::Options {
+    aws::Options { call_timeout: aws.call_timeout, attempt_timeout: aws.attempt_timeout, ..aws::Options::default() }
+}
+
+/// The tokens of the configuration, as the API checks them.
+fn tokens(auth: &Auth) -> Result<Tokens, http::auth::InvalidTokens> {
+    let role = |role: &Role| match role {
+        Role::Viewer => http::auth::Role::Viewer,
+        Role::Operator => http::auth::Role::Operator,
+        Role::Approver => http::auth::Role::Approver,
+        Role::DrillRunner => http::auth::Role::DrillRunner,
+        Role::Admin => http::auth::Role::Admin,
+    };
+    let entry = |token: &crate::config::Token| TokenEntry {
+        name: token.name.clone(),
+        sha256: token.sha256.to_string(),
+        roles: token.roles.iter().map(role).collect(),
+    };
+    if auth.tokens.is_empty() { Ok(Tokens::open()) } else { Tokens::new(auth.tokens.iter().map(entry).collect()) }
+}
+
 fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
@@ -93,7 +113,9 @@ fn hostname() -> String {
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let options = aws::Options { allow_custom_endpoints: settings.aws.permits_custom_endpoints(), ..aws::Options::default() };
+    let custom = aws::custom_endpoints_in_environment();
+    let allowed = !settings.aws.production || custom.iter().all(|name| settings.aws.allow_custom_endpoints.contains(name));
+    let options = aws::Options { allow_custom_endpoints: allowed, ..options(&settings.aws) };
     let sdk = aws::load_sdk_config(Arc::clone(&clock), &options).await?;
     let daemon = Daemon::start(settings, clock, sdk).await?;
     tracing::info!(address = %daemon.address, "listening");

@@ -5,10 +5,12 @@
 //! architecture; `tests/it/architecture.rs` holds who may name whom.
 
 pub mod adapters;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod ports;
+pub mod shipped;
 pub mod sim;

@@ -1,3 +1,76 @@
 //! The binary: hands its arguments to the command line and exits with what that answers.
 
-fn main() {}
+use std::{collections::BTreeMap, io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use failoverd::{
+    app,
+    cli::{self, Cli, Command, SimCommand, check, demo},
+    config::Settings,
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::anyhow!(error).context("start the runtime")),
+    };
+    let code = runtime.block_on(dispatch(cli));
+    // Tasks that hang in a lost Region must not hold the exit up.
+    runtime.shutdown_background();
+    code
+}
+
+async fn dispatch(cli: Cli) -> ExitCode {
+    let json = cli.options.json;
+    let result = match cli.command {
+        Command::Serve { config } => {
+            logs("info", true);
+            match Settings::load(&config, &environment()) {
+                Ok(settings) => app::serve(settings).await,
+                Err(faults) => {
+                    explain(&faults.to_string());
+                    return ExitCode::from(cli::EXIT_USAGE);
+                }
+            }
+        }
+        Command::Demo(args) => {
+            logs("off", false);
+            demo::run(demo::DemoArgs { json, ..args }).await
+        }
+        Command::Check { config } => {
+            let report = check::check(&config, &environment());
+            cli::print(&if json { serde_json::json!(report).to_string() + "\n" } else { report.to_string() });
+            return ExitCode::from(if report.ok { cli::EXIT_DONE } else { cli::EXIT_USAGE });
+        }
+        Command::Sim { command: SimCommand::Serve { args } } => {
+            logs("warn", false);
+            cli::sim::serve(args).await
+        }
+        Command::Client(command) => return cli::client(&cli.options, command).await,
+    };
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+/// Logs go to standard output as JSON lines in `serve` (what ECS collects), to standard error else.
+fn logs(default: &str, json: bool) {
+    let filter = EnvFilter::try_from_env("FAILOVERD_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    if json { builder.json().init() } else { builder.with_writer(std::io::stderr).init() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge where the environment is read, once")]
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    explain(&format!("failoverd: {error:#}"));
+    ExitCode::from(cli::EXIT_FAILED)
+}
+
+fn explain(text: &str) {
+    // Nothing can be done about a standard error that is gone.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

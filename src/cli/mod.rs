@@ -5,10 +5,13 @@
 //! a gate, 4 held for a person.
 
 pub mod api;
+pub mod check;
+pub mod demo;
 pub mod render;
+pub mod sim;
 pub mod watch;
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -65,17 +68,7 @@ pub enum Command {
         config: PathBuf,
     },
     /// Show a disaster and its failover on a simulated AWS, from start to end
-    Demo {
-        /// What happens to the application
-        #[arg(long)]
-        scenario: Option<String>,
-        /// The seed of the simulated world: the same seed draws the same durations
-        #[arg(long, default_value_t = 7)]
-        seed: u64,
-        /// Keep everything running at the end, until Ctrl-C
-        #[arg(long)]
-        stay: bool,
-    },
+    Demo(demo::DemoArgs),
     /// Check the configuration and its runbooks
     Check {
         /// The configuration
@@ -97,8 +90,8 @@ pub enum SimCommand {
     /// Serve the simulated AWS alone, for any client
     Serve {
         /// Where to listen
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
-        listen: SocketAddr,
+        #[command(flatten)]
+        args: sim::SimArgs,
     },
 }
 
@@ -248,7 +241,7 @@ pub async fn client(options: &Options, command: ClientCommand) -> ExitCode {
 }
 
 /// Prints to standard output; a reader that is gone (`| head`) is no failure.
-pub(crate) fn print(text: &str) {
+pub fn print(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();

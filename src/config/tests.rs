@@ -1,1 +1,181 @@
 use super::*;
+use crate::domain::document::Severity;
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn nothing() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// Loads `text` from a file of its own, with the runbooks that ship.
+fn load(text: &str, env: &BTreeMap<String, String>) -> Result<Settings, Faults> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("failoverd.toml");
+    std::fs::write(&path, text).expect("written");
+    Settings::load(&path, env)
+}
+
+fn default_text() -> String {
+    std::fs::read_to_string(root("config/default.toml")).expect("config/default.toml")
+}
+
+/// One fault a line, without the file.
+fn lines(faults: &Faults) -> String {
+    let line = |f: &crate::domain::document::Fault| {
+        let mark = if f.severity == Severity::Warning { "warning " } else { "" };
+        format!("{}:{} {mark}{} {}: {}\n", f.line, f.column, f.code, f.key, f.problem)
+    };
+    faults.faults.iter().map(line).collect()
+}
+
+#[test]
+fn the_shipped_configs_load_without_a_warning_and_their_runbooks_compile() {
+    let mut paths = vec![root("config/default.toml")];
+    paths.extend(std::fs::read_dir(root("config/examples")).expect("examples").map(|e| e.expect("an entry").path()));
+    for path in paths {
+        let settings = Settings::load(&path, &nothing()).unwrap_or_else(|f| panic!("{}:\n{f}", path.display()));
+        assert!(settings.warnings.is_empty(), "{}:\n{}", path.display(), settings.warnings);
+        for app in &settings.applications {
+            let plans = cross::plans(app, &settings.runbooks, &settings.digest);
+            assert_eq!(plans.len(), 5, "failover and switchover both ways, failback home");
+            assert!(plans.iter().all(|(_, p)| p.is_ok()), "{plans:?}");
+        }
+    }
+}
+
+#[test]
+fn the_directory_and_the_program_ship_the_same_runbooks() {
+    let example = Settings::load(&root("config/examples/payments-fast.toml"), &nothing()).expect("loads");
+    assert_eq!(example.runbooks, shipped());
+    assert_eq!(example.runbooks.len(), 4);
+}
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    let text = "\
+[server]
+listen = \"0.0.0.0:8080\"
+port = 80
+
+[store]
+kind = \"dynamodb\"
+
+[aws]
+call_timeout = \"10\"
+production = \"yes\"
+
+[auth]
+tokens = [{ name = \"Alice\", sha256 = \"12\", roles = [\"admin\", \"approver\"] }, { name = \"bob\", sha256 = \"12\", roles = [\"root\"] }]
+
+[[applications]]
+name = \"payments\"
+regions = [\"us-east-1\", \"us-west-2\"]
+objectives = { rto = \"2m\", rpo = \"-1s\" }
+runbooks = { failover = \"nonesuch\" }
+
+[applications.stores.orders]
+kind = \"dynamodb\"
+global_cluster = \"payments\"
+clusters = { us-east-1 = \"arn:aws:rds:us-west-2:123456789012:cluster:x\", eu-west-1 = \"y\" }
+
+[applications.dns.api]
+record_name = \"api..example.com\"
+record_type = \"TXT\"
+hosted_zone_id = \"/hostedzone/Z1\"
+servers = [\"ns1\"]
+answers = { us-east-1 = \"a b\" }
+ttl = \"60s\"
+mechanism = { kind = \"standby_object\" }
+
+[applications.signals.x]
+kind = \"http_probe\"
+role = \"boss\"
+of = \"eu-west-1\"
+url = \"ftp://x\"
+";
+    let faults = load(text, &nothing()).expect_err("all of it is wrong");
+    insta::assert_snapshot!(lines(&faults));
+}
+
+#[test]
+fn what_does_not_fit_together_is_found() {
+    let text = default_text()
+        .replace("failover = \"region-failover\"", "failover = \"dns-flip\"")
+        .replace("switchover = \"region-switchover\"", "switchover = \"region-failover\"")
+        .replace("failback = \"failback\"", "failback = \"fallback\"")
+        .replace("role = \"trigger\"", "role = \"informational\"");
+    let faults = load(&text, &nothing()).expect_err("does not fit");
+    insta::assert_snapshot!(lines(&faults));
+}
+
+#[test]
+fn records_as_the_only_way_out_of_us_east_1_are_warned_of() {
+    let text = default_text();
+    let (before, rest) = text.split_once("[applications.dns.api.mechanism]").expect("a mechanism");
+    let (_, after) = rest.split_once("[applications.signals").expect("signals");
+    let text = format!("{before}[applications.dns.api.mechanism]\nkind = \"records\"\n[applications.signals{after}");
+    let settings = load(&text, &nothing()).expect("a warning only");
+    assert!(lines(&settings.warnings).contains("warning config-static-stability applications[0].dns.api.mechanism"), "{}", settings.warnings);
+}
+
+#[test]
+fn the_environment_sets_scalars_and_is_a_part_of_the_digest() {
+    let text = default_text();
+    let plain = load(&text, &nothing()).expect("loads");
+    let env = variables(&[("FAILOVERD__STORE__PATH", "/var/x.sqlite"), ("FAILOVERD__AWS__PRODUCTION", "false"), ("FAILOVERD_URL", "x")]);
+    let changed = load(&text, &env).expect("loads");
+    assert_eq!(changed.store, Store::Sqlite { path: PathBuf::from("/var/x.sqlite") });
+    assert!(plain.aws.production && !changed.aws.production);
+    assert_ne!(plain.digest, changed.digest);
+    let bad = variables(&[("FAILOVERD__AUTH__TOKENS", "x"), ("FAILOVERD__AWS__CALL_TIMEOUT", "soon")]);
+    insta::assert_snapshot!(lines(&load(&text, &bad).expect_err("refused")));
+}
+
+#[test]
+fn nobody_listens_outside_without_tokens() {
+    let env = variables(&[("FAILOVERD__SERVER__LISTEN", "0.0.0.0:8080")]);
+    let faults = load(&default_text(), &env).expect_err("refused");
+    assert_eq!(faults.faults[0].code, "auth-required");
+    let token = format!("tokens = [{{ name = \"alice\", sha256 = \"{}\", roles = [\"operator\"] }}]", Digest::zero());
+    let settings = load(&default_text().replacen("tokens = []", &token, 1), &env).expect("loads");
+    assert_eq!(settings.auth.tokens[0].roles, BTreeSet::from([Role::Operator]));
+}
+
+#[test]
+fn what_is_not_toml_is_shown_where_it_stands() {
+    let faults = load("[server]\nlisten = \n[store\n", &nothing()).expect_err("not TOML");
+    assert!(faults.faults.iter().any(|f| f.line == 2), "{faults}");
+    let faults = Settings::load(Path::new("/nonexistent.toml"), &nothing()).expect_err("no file");
+    assert_eq!(faults.faults[0].code, "config-unreadable");
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("big.toml");
+    std::fs::write(&path, "#".repeat(usize::try_from(BYTES_MAX).expect("fits") + 1)).expect("written");
+    assert!(Settings::load(&path, &nothing()).expect_err("too big").to_string().contains("the limit is"));
+}
+
+#[test]
+fn faults_are_drawn_within_eighty_columns_and_as_json() {
+    let faults = load("[server]\nlisten = 80\n[[applications]]\nname = \"x\"\n", &nothing()).expect_err("faulty");
+    let text = faults.to_string();
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    assert!(text.contains("listen = 80") && text.contains("for example"), "{text}");
+    let json = faults.to_json();
+    assert_eq!(json["faults"][0]["line"], 2);
+    assert_eq!(json["faults"][0]["key"], "server.listen");
+}
+
+#[test]
+fn every_code_of_a_fault_is_a_known_code() {
+    for file in ["mod.rs", "application.rs", "cross.rs", "environment.rs", "sections.rs", "traffic.rs", "runbooks.rs"] {
+        let text = std::fs::read_to_string(root("src/config").join(file)).expect("a source");
+        for code in text.split('"').filter(|s| s.starts_with("config-") || s.starts_with("runbook-")) {
+            assert!(crate::domain::code::ALL.contains(&code), "{file}: {code}");
+        }
+    }
+}

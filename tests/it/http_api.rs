@@ -53,6 +53,7 @@ impl Got {
         assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
         let problem = self.json();
         assert_eq!(problem["code"], code, "{problem}");
+        assert!(failoverd::domain::code::ALL.contains(&code), "`{code}` is not in domain/code.rs");
         assert_eq!(problem["type"], format!("/errors/{code}"));
         assert_eq!(problem["status"], status);
         assert!(problem["instance"].as_str().is_some_and(|i| i.starts_with('/')));

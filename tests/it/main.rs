@@ -4,4 +4,5 @@ mod architecture;
 mod cli_client;
 mod http_api;
 mod independent_emulator;
+mod store_conformance;
 mod wire_face;

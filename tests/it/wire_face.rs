@@ -60,9 +60,11 @@ impl Aws {
             .behavior_version(aws_config::BehaviorVersion::v2026_01_12())
             .region(Region::from_static(region))
             .endpoint_url(self.running.aws_url.clone())
-            .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
-                Credentials::for_tests(),
-            ))
+            .credentials_provider(
+                aws_credential_types::provider::SharedCredentialsProvider::new(
+                    Credentials::for_tests(),
+                ),
+            )
             .retry_config(RetryConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()
@@ -71,6 +73,15 @@ impl Aws {
             )
             .build()
     }
+}
+
+/// Waits for a real server on a real socket.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test polls the outside in wall time"
+)]
+async fn wall_sleep(how_long: Duration) {
+    tokio::time::sleep(how_long).await;
 }
 
 /// Runs a script away from the async threads; a failure is this test's own.
@@ -104,9 +115,12 @@ async fn venv() -> PathBuf {
     let made = tokio::task::spawn_blocking(move || {
         let lock = std::fs::File::create(directory.with_extension("lock")).expect("a lock file");
         lock.lock().expect("locks");
-        run(Command::new("sh").arg(scripts().join("setup.sh")).arg(&directory));
+        run(Command::new("sh")
+            .arg(scripts().join("setup.sh"))
+            .arg(&directory));
     });
-    made.await.expect("tests/wire/setup.sh makes the environment (see its output above)");
+    made.await
+        .expect("tests/wire/setup.sh makes the environment (see its output above)");
     path
 }
 
@@ -115,8 +129,12 @@ async fn boto3_gets_from_every_operation_what_the_service_models_promise() {
     let venv = venv().await;
     let aws = Aws::start("boto3").await;
     let mut command = Command::new(venv.join("bin/python"));
-    command.arg(scripts().join("conformance.py")).arg(&aws.running.aws_url);
-    command.env("PYTHONPATH", scripts()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+        .arg(scripts().join("conformance.py"))
+        .arg(&aws.running.aws_url);
+    command
+        .env("PYTHONPATH", scripts())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     let output = script(command).await;
     print!("{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -126,7 +144,10 @@ async fn the_aws_command_line_switches_over_fails_over_and_flips_records() {
     let venv = venv().await;
     let aws = Aws::start("aws command line").await;
     let mut command = Command::new("sh");
-    command.arg(scripts().join("aws_cli.sh")).arg(&aws.running.aws_url).arg(venv);
+    command
+        .arg(scripts().join("aws_cli.sh"))
+        .arg(&aws.running.aws_url)
+        .arg(venv);
     script(command).await;
 }
 
@@ -145,7 +166,10 @@ async fn the_rust_sdks_speak_to_every_service() {
     let cluster = started.global_cluster().expect("a cluster");
     assert_eq!(cluster.status(), Some("switching-over"));
     aws.advance(600);
-    let found = aws_sdk_rds::Client::new(&west).describe_global_clusters().send().await;
+    let found = aws_sdk_rds::Client::new(&west)
+        .describe_global_clusters()
+        .send()
+        .await;
     let found = found.expect("describe");
     let writer = found.global_clusters()[0].global_cluster_members().iter();
     let writer: Vec<_> = writer.filter(|m| m.is_writer() == Some(true)).collect();
@@ -156,9 +180,18 @@ async fn the_rust_sdks_speak_to_every_service() {
 
     let sns = aws_sdk_sns::Client::new(&west);
     let topic = "arn:aws:sns:us-west-2:123456789012:payments-alerts";
-    let sent = sns.publish().topic_arn(topic).subject("s").message("<m>").send().await;
+    let sent = sns
+        .publish()
+        .topic_arn(topic)
+        .subject("s")
+        .message("<m>")
+        .send()
+        .await;
     assert!(sent.expect("publish").message_id().is_some());
-    let elsewhere = aws_sdk_sns::Client::new(&east).publish().topic_arn(topic).message("m");
+    let elsewhere = aws_sdk_sns::Client::new(&east)
+        .publish()
+        .topic_arn(topic)
+        .message("m");
     let refused = elsewhere.send().await.expect_err("another Region's topic");
     assert_eq!(refused.code(), Some("InvalidParameter"));
     aws.running.stop().await;
@@ -187,7 +220,12 @@ async fn route53_and_arc(aws: &Aws) {
     let info = changed.change_info().expect("its state");
     assert_eq!(info.status(), &types::ChangeStatus::Pending);
     aws.advance(300);
-    let change = route53.get_change().id(info.id()).send().await.expect("its state");
+    let change = route53
+        .get_change()
+        .id(info.id())
+        .send()
+        .await
+        .expect("its state");
     let info = change.change_info().expect("its state");
     assert_eq!(info.status(), &types::ChangeStatus::Insync);
 
@@ -198,7 +236,9 @@ async fn route53_and_arc(aws: &Aws) {
         .routing_control_arn(fixture::CONTROL_USW2_ARN)
         .routing_control_state(RoutingControlState::On);
     update.send().await.expect("update");
-    let state = arc.get_routing_control_state().routing_control_arn(fixture::CONTROL_USW2_ARN);
+    let state = arc
+        .get_routing_control_state()
+        .routing_control_arn(fixture::CONTROL_USW2_ARN);
     let state = state.send().await.expect("read");
     assert_eq!(state.routing_control_state(), &RoutingControlState::On);
 }
@@ -206,7 +246,10 @@ async fn route53_and_arc(aws: &Aws) {
 async fn cloudwatch_over_cbor(aws: &Aws) {
     use aws_sdk_cloudwatch::types;
     let client = aws_sdk_cloudwatch::Client::new(&aws.config("us-west-2"));
-    let datum = types::MetricDatum::builder().metric_name("Flip").value(1.0).build();
+    let datum = types::MetricDatum::builder()
+        .metric_name("Flip")
+        .value(1.0)
+        .build();
     client
         .put_metric_data()
         .namespace("Failoverd")
@@ -216,9 +259,19 @@ async fn cloudwatch_over_cbor(aws: &Aws) {
         .expect("put");
     aws.advance(120);
     let metric = |name: &str| {
-        let metric = types::Metric::builder().namespace("Failoverd").metric_name(name).build();
-        let stat = types::MetricStat::builder().metric(metric).period(60).stat("Sum").build();
-        types::MetricDataQuery::builder().id(name.to_lowercase()).metric_stat(stat).build()
+        let metric = types::Metric::builder()
+            .namespace("Failoverd")
+            .metric_name(name)
+            .build();
+        let stat = types::MetricStat::builder()
+            .metric(metric)
+            .period(60)
+            .stat("Sum")
+            .build();
+        types::MetricDataQuery::builder()
+            .id(name.to_lowercase())
+            .metric_stat(stat)
+            .build()
     };
     let now = i64::try_from(aws.clock.now().0 / 1_000).expect("this century");
     let read = client
@@ -252,7 +305,11 @@ async fn a_lost_region_hangs_and_a_lost_answer_hides_an_effect() {
     let east = "us-east-1".parse().expect("valid");
     aws.running.world.with(|world| world.lose_region(&east));
     let lost = aws_sdk_rds::Client::new(&aws.config("us-east-1"));
-    let hung = lost.describe_global_clusters().send().await.expect_err("it is lost");
+    let hung = lost
+        .describe_global_clusters()
+        .send()
+        .await
+        .expect_err("it is lost");
     assert!(matches!(hung, SdkError::TimeoutError(_)), "{hung:?}");
 
     let target = Target {
@@ -268,7 +325,10 @@ async fn a_lost_region_hangs_and_a_lost_answer_hides_an_effect() {
             .send()
     };
     let unknown = failover().await.expect_err("the answer is lost");
-    assert!(matches!(unknown, SdkError::DispatchFailure(_)), "{unknown:?}");
+    assert!(
+        matches!(unknown, SdkError::DispatchFailure(_)),
+        "{unknown:?}"
+    );
     let again = failover().await.expect_err("it is at work");
     assert_eq!(again.code(), Some("InvalidGlobalClusterStateFault"));
     let effects = aws.running.requests.effects();
@@ -288,7 +348,11 @@ async fn a_call_stops_at_a_barrier_before_and_after_its_effect() {
         let before = aws.running.world.with(|w| w.sns.delivered.len());
         let id = aws.running.barriers.set(Target::default(), point);
         let publishing = tokio::spawn(sns.publish().topic_arn(topic).message("m").send());
-        let seen = aws.running.barriers.wait_reached(Duration::from_secs(5)).await;
+        let seen = aws
+            .running
+            .barriers
+            .wait_reached(Duration::from_secs(5))
+            .await;
         assert!(seen[0].reached, "{point:?} is never reached");
         let after = aws.running.world.with(|w| w.sns.delivered.len());
         assert_eq!(after - before, effects, "{point:?}");
@@ -299,7 +363,7 @@ async fn a_call_stops_at_a_barrier_before_and_after_its_effect() {
                 .expect("no panic")
                 .expect("published");
             let next = tokio::spawn(sns.list_topics().send());
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            wall_sleep(Duration::from_millis(100)).await;
             assert!(!next.is_finished(), "later calls wait");
             assert!(aws.running.barriers.release(id, Release::GoOn));
             next.await.expect("no panic").expect("released");
@@ -317,9 +381,16 @@ async fn a_call_whose_client_is_gone_still_lands_unless_it_is_dropped() {
     let topic = "arn:aws:sns:us-west-2:123456789012:payments-alerts";
     for (how, effects) in [(Release::Drop, 0), (Release::GoOn, 1)] {
         let sns = aws_sdk_sns::Client::new(&aws.config("us-west-2"));
-        let id = aws.running.barriers.set(Target::default(), Point::BeforeEffect);
+        let id = aws
+            .running
+            .barriers
+            .set(Target::default(), Point::BeforeEffect);
         let publishing = tokio::spawn(sns.publish().topic_arn(topic).message("m").send());
-        let seen = aws.running.barriers.wait_reached(Duration::from_secs(5)).await;
+        let seen = aws
+            .running
+            .barriers
+            .wait_reached(Duration::from_secs(5))
+            .await;
         assert!(seen[0].reached);
         publishing.abort();
         assert!(publishing.await.expect_err("aborted").is_cancelled());
@@ -328,10 +399,12 @@ async fn a_call_whose_client_is_gone_still_lands_unless_it_is_dropped() {
         assert!(aws.running.barriers.release(id, how));
         let settled = async {
             while recorded() == before {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                wall_sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), settled).await.expect("it settles");
+        tokio::time::timeout(Duration::from_secs(5), settled)
+            .await
+            .expect("it settles");
         let delivered = aws.running.world.with(|w| w.sns.delivered.len());
         assert_eq!(delivered, effects, "{how:?}");
     }
@@ -342,7 +415,11 @@ async fn a_call_that_was_signed_long_ago_is_refused() {
     let aws = Aws::start_with("signing", |options| options.enforce_signing_time = true).await;
     // The SDK signs with this machine's time, which is not the world's.
     let rds = aws_sdk_rds::Client::new(&aws.config("us-west-2"));
-    let refused = rds.describe_global_clusters().send().await.expect_err("another time");
+    let refused = rds
+        .describe_global_clusters()
+        .send()
+        .await
+        .expect_err("another time");
     assert_eq!(refused.code(), Some("SignatureDoesNotMatch"));
 }
 
@@ -354,16 +431,24 @@ async fn the_application_answers_at_its_addresses_and_its_name_leads_there() {
         .build()
         .expect("a client");
     let health = |address: Ipv4Addr| {
-        http.get(format!("http://{address}:{}/healthz", aws.running.endpoints_port))
-            .send()
+        http.get(format!(
+            "http://{address}:{}/healthz",
+            aws.running.endpoints_port
+        ))
+        .send()
     };
     let (east, west) = (fixture::PRIMARY_ADDRESS, fixture::SECONDARY_ADDRESS);
     let answer = health(east).await.expect("it is up");
     assert_eq!(answer.status(), 200);
     let body: serde_json::Value = answer.json().await.expect("JSON");
-    assert_eq!((&body["region"], &body["writer"]), (&"us-east-1".into(), &true.into()));
+    assert_eq!(
+        (&body["region"], &body["writer"]),
+        (&"us-east-1".into(), &true.into())
+    );
     let region = "us-east-1".parse().expect("valid");
-    aws.running.world.with(|w| w.set_plane(Plane::Application, &region, Reach::Unavailable));
+    aws.running
+        .world
+        .with(|w| w.set_plane(Plane::Application, &region, Reach::Unavailable));
     assert_eq!(health(east).await.expect("it answers").status(), 503);
     aws.running.world.with(|w| w.lose_region(&region));
     assert!(health(east).await.expect_err("it is lost").is_timeout());

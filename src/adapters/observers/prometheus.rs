@@ -51,7 +51,7 @@ const APPEND_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 
 /// The metrics of one daemon, in a registry of their own.
 #[derive(Debug)]
-pub struct PrometheusObserver {
+pub struct Metrics {
     registry: Registry,
     lag: GaugeVec,
     signal_age: GaugeVec,
@@ -93,7 +93,7 @@ impl ActiveRun {
     }
 }
 
-impl PrometheusObserver {
+impl Metrics {
     /// The metrics of `applications`, in a new registry.
     ///
     /// # Errors
@@ -343,7 +343,7 @@ fn replace<const N: usize>(gauge: &GaugeVec, before: &mut BTreeSet<[String; N]>,
     *before = now.into_keys().collect();
 }
 
-impl Observer for PrometheusObserver {
+impl Observer for Metrics {
     fn recorded(&self, record: &Record, append_seconds: f64) {
         self.append.observe(append_seconds);
         let mut memory = self.memory();
@@ -428,7 +428,7 @@ mod tests {
         RunId::new(&name(), 1)
     }
 
-    fn observer() -> PrometheusObserver {
+    fn observer() -> Metrics {
         let application = Application {
             name: name(),
             regions: vec!["us-east-1".parse().expect("valid"), "us-west-2".parse().expect("valid")],
@@ -441,7 +441,7 @@ mod tests {
             runbooks: BTreeMap::new(),
             topics: vec![],
         };
-        PrometheusObserver::new(&[Arc::new(application)]).expect("described once")
+        Metrics::new(&[Arc::new(application)]).expect("described once")
     }
 
     fn assessment(lag: Option<(Timestamp, Duration)>, signal: SignalState) -> Assessment {

@@ -78,6 +78,9 @@ pub(super) async fn ask(client: &Client, clock: &dyn Clock, question: &HttpQuest
     let left = question
         .timeout
         .saturating_sub(clock.boot().saturating_sub(begun));
+    if left.is_zero() {
+        return not_asked("resolving its name took all the time".to_owned());
+    }
     let request = ADDRESSES.scope(addresses, get(client, url));
     within(clock, left, request)
         .await

@@ -74,3 +74,6 @@ impl OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,21 @@ impl SqliteStore {
     /// # Errors
     /// Everything that would make "acknowledged" mean less than durable; see [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, |_| Ok(()))
+    }
+
+    /// A store whose file may have `pages` pages, as if the disk were full after them.
+    #[cfg(test)]
+    pub(super) fn open_with_pages_max(path: &Path, pages: u32) -> Result<Self, OpenError> {
+        Self::open_with(path, |connection| {
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        })
+    }
+
+    fn open_with(
+        path: &Path,
+        set: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<Self, OpenError> {
         let path = file::resolve(path)?;
         file::refuse_unless_local(&path)?;
         let lock = Arc::new(file::lock(&path)?);
@@ -62,6 +77,7 @@ impl SqliteStore {
         }
         let connection = file::connect_writer(&path)?;
         file::check_kept(&connection, &path)?;
+        set(&connection).map_err(|e| file::sqlite_fault(&path, e))?;
         let reader = Reader {
             connection: Mutex::new(file::connect_reader(&path)?),
             _lock: Arc::clone(&lock),

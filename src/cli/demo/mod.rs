@@ -28,8 +28,8 @@ pub struct DemoArgs {
     /// Keep everything running at the end, until Ctrl-C
     #[arg(long)]
     pub stay: bool,
-    /// Print the outcome as one JSON document instead of tables
-    #[arg(long)]
+    /// Taken from the global `--json`
+    #[arg(skip)]
     pub json: bool,
 }
 

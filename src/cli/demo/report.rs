@@ -17,13 +17,13 @@ use crate::{
 pub(super) fn print(stage: &Stage, args: &DemoArgs, outcome: &Outcome) -> bool {
     let passed = outcome.checks.iter().all(|(_, ok)| *ok);
     let text = if args.json { as_json(stage, args, outcome, passed) } else { as_tables(stage, outcome, passed) };
-    crate::cli::print_line(&text);
+    crate::cli::print(&format!("{text}\n"));
     passed
 }
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(80);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(80);
     table.set_header(header.to_vec());
     table
 }

@@ -13,7 +13,7 @@ use crate::{
         run::{Phase, RunState, StepState},
     },
     engine::control::Control as _,
-    sim::world::{SimTime, World, aurora::Promotion, clients::Ledger, planes::{Plane, Reach}, route53::RrType},
+    sim::world::{SimTime, World, aurora::PromotionFate, clients::Ledger, planes::{Plane, Reach}, route53::record::RrType},
 };
 
 /// How a scenario ended.
@@ -116,7 +116,7 @@ impl Player<'_> {
     }
 
     async fn promotion_fails(&self) -> anyhow::Result<Outcome> {
-        self.stage.world.world.with(|w: &mut World| w.aurora.knobs.next_promotion = Some(Promotion::Fails));
+        self.stage.world.world.with(|w: &mut World| w.aurora.knobs.next_promotion = Some(PromotionFate::Fails));
         self.lose_primary()?;
         self.until_recommended().await?;
         let before = self.dns_answer();

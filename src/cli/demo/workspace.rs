@@ -90,7 +90,7 @@ impl Stage {
     pub(super) fn say(&self, text: &str) {
         if !self.quiet {
             let at = self.clock.wall().duration_since(self.origin).as_secs_f64();
-            crate::cli::print_line(&format!("{at:7.1} s  {text}"));
+            crate::cli::print(&format!("{at:7.1} s  {text}\n"));
         }
     }
 

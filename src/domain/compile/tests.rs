@@ -1,1 +1,210 @@
 use super::*;
+use crate::domain::{
+    application::{Endpoint, Objectives, Topic},
+    id::ApplicationName,
+};
+
+const EAST: &str = "us-east-1";
+const WEST: &str = "us-west-2";
+
+fn region(s: &str) -> Region {
+    s.parse().expect("a Region")
+}
+
+fn both<T>(east: T, west: T) -> BTreeMap<Region, T> {
+    BTreeMap::from([(region(EAST), east), (region(WEST), west)])
+}
+
+fn store(name: &str) -> (StoreName, AuroraStore) {
+    let arn = |r: &str| format!("arn:aws:rds:{r}:123456789012:cluster:{name}").parse().expect("an ARN");
+    let store = AuroraStore {
+        global_cluster: format!("global-{name}"),
+        clusters: both(arn(EAST), arn(WEST)),
+        lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+    };
+    (name.parse().expect("a name"), store)
+}
+
+fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
+    let name: ApplicationName = "payments".parse().expect("a name");
+    let traffic = Traffic {
+        record_name: "api.example.com".to_owned(),
+        record_type: "A".to_owned(),
+        hosted_zone_id: "Z1".to_owned(),
+        servers: vec!["127.0.0.1:53".to_owned()],
+        answers: both("192.0.2.1".to_owned(), "198.51.100.1".to_owned()),
+        ttl: Duration::from_secs(60),
+        mechanism,
+    };
+    let endpoint = |n: &str| Endpoint { health_url: format!("https://{n}.example.com/healthz"), last_write_pointer: None };
+    let topic = |r: &str| Topic { region: region(r), arn: format!("arn:aws:sns:{r}:123456789012:oncall") };
+    Application {
+        name,
+        regions: vec![region(EAST), region(WEST)],
+        objectives: Objectives { rto: Duration::from_secs(120), rpo: Duration::from_secs(1) },
+        stores: stores.iter().map(|s| store(s)).collect(),
+        traffic: BTreeMap::from([("api".parse().expect("a name"), traffic)]),
+        signals: Vec::new(),
+        endpoints: both(endpoint("east"), endpoint("west")),
+        public_url: Some("https://api.example.com:8443/healthz".to_owned()),
+        runbooks: BTreeMap::new(),
+        topics: vec![topic(EAST), topic(WEST)],
+    }
+}
+
+fn controls() -> Mechanism {
+    Mechanism::RoutingControls { endpoints: Vec::new(), controls: both("control-east".to_owned(), "control-west".to_owned()) }
+}
+
+fn health_signal() -> Mechanism {
+    Mechanism::HealthSignal {
+        region: region(WEST),
+        namespace: "N".to_owned(),
+        metric: "M".to_owned(),
+        dimensions: BTreeMap::new(),
+        active_value: 1.0,
+        diverted_value: 0.0,
+    }
+}
+
+fn parsed(name: &str) -> Runbook {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("runbooks/{name}.yaml"));
+    let text = std::fs::read_to_string(path).expect("a shipped runbook");
+    let (runbook, warnings) = Runbook::parse(name, &text).unwrap_or_else(|f| panic!("{name}: {f:#?}"));
+    assert_eq!(warnings, [], "{name} has no warnings");
+    runbook
+}
+
+fn plan(app: &Application, runbook: &Runbook, purpose: Purpose, from: &str, to: &str) -> Result<Plan, Vec<String>> {
+    let digest = Digest::zero();
+    compile(app, runbook, purpose, &region(from), &region(to), Some(Duration::from_secs(30)), &digest, &digest)
+}
+
+/// A plan in short: a line per step with its needs and its calls.
+fn outline(plan: &Plan) -> String {
+    let step = |s: &PlannedStep| {
+        let needs: Vec<&str> = s.needs.iter().map(StepId::as_str).collect();
+        let calls: Vec<&str> = s.action.mutations().iter().map(Mutation::operation).collect();
+        format!("{} = {} <- [{}] {}\n", s.id, s.action.kind(), needs.join(", "), calls.join(" "))
+    };
+    plan.steps.iter().map(step).collect()
+}
+
+#[test]
+fn every_shipped_runbook_compiles() {
+    let mut text = String::new();
+    for (name, purpose, stores, from, to) in [
+        ("region-failover", Purpose::Failover, &["ledger", "orders"][..], EAST, WEST),
+        ("region-switchover", Purpose::Switchover, &["orders"], EAST, WEST),
+        ("failback", Purpose::Failback, &["orders"], WEST, EAST),
+        ("dns-flip", Purpose::Failover, &[], EAST, WEST),
+    ] {
+        let plan = plan(&an_application(stores, controls()), &parsed(name), purpose, from, to).expect(name);
+        text += &format!("{name}, accepted loss {:?}\n{}\n", plan.accepted_loss, outline(&plan));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_failover_is_resolved_to_the_last_argument() {
+    let plan = plan(&an_application(&["orders"], controls()), &parsed("region-failover"), Purpose::Failover, EAST, WEST);
+    let plan = plan.expect("compiles");
+    insta::assert_json_snapshot!(plan);
+    assert_eq!(plan.digest(), plan.clone().digest());
+    let back: Plan = serde_json::from_slice(&serde_json::to_vec(&plan).expect("serialises")).expect("deserialises");
+    assert_eq!(back, plan);
+}
+
+fn flip_of(plan: &Plan) -> (&[Mutation], bool) {
+    let flips = plan.steps.iter().find_map(|s| match &s.action {
+        Action::DnsFlip { calls, standing, .. } => Some((&calls[..], *standing)),
+        _ => None,
+    });
+    flips.expect("a flip")
+}
+
+#[test]
+fn a_health_signal_stands_and_follows_the_preferred_region() {
+    let app = an_application(&[], health_signal());
+    for (from, to, value) in [(EAST, WEST, 0.0), (WEST, EAST, 1.0)] {
+        let plan = plan(&app, &parsed("dns-flip"), Purpose::Switchover, from, to).expect("compiles");
+        let (calls, standing) = flip_of(&plan);
+        assert!(standing);
+        assert!(matches!(calls, [Mutation::PutMetric { value: v, .. }] if (v - value).abs() < 1e-9), "{calls:?}");
+    }
+}
+
+#[test]
+fn records_are_simple_or_weighted_in_one_batch() {
+    let simple = an_application(&[], Mechanism::Records { set_identifiers: BTreeMap::new() });
+    let weighted = an_application(&[], Mechanism::Records { set_identifiers: both("e".to_owned(), "w".to_owned()) });
+    for (app, want) in [
+        (&simple, "198.51.100.1 None None"),
+        (&weighted, r#"192.0.2.1 Some("e") Some(0); 198.51.100.1 Some("w") Some(100)"#),
+    ] {
+        let plan = plan(app, &parsed("dns-flip"), Purpose::Failover, EAST, WEST).expect("compiles");
+        let ([Mutation::UpsertRecords { records, .. }], false) = flip_of(&plan) else {
+            panic!("one batch, not standing")
+        };
+        let shown: Vec<String> =
+            records.iter().map(|r| format!("{} {:?} {:?}", r.values.join(","), r.set_identifier, r.weight)).collect();
+        assert_eq!(shown.join("; "), want);
+    }
+}
+
+#[test]
+fn traffic_of_stores_moves_only_behind_a_proof_of_each() {
+    let text = "runbook: r\npurpose: switchover\ndescription: d\nsteps:\n  - { id: v, action: aurora.verify_writer, with: { store: orders } }\n  - { id: f, action: dns.flip, needs: [v] }\n";
+    let (runbook, _) = Runbook::parse("r", text).expect("valid");
+    let one = an_application(&["orders"], controls());
+    assert!(plan(&one, &runbook, Purpose::Switchover, EAST, WEST).is_ok());
+    let two = an_application(&["ledger", "orders"], controls());
+    let why = plan(&two, &runbook, Purpose::Switchover, EAST, WEST).expect_err("ledger is not proven");
+    assert!(why[0].contains("the writer of `ledger`"), "{why:?}");
+    let why = plan(&one, &parsed("dns-flip"), Purpose::Failover, EAST, WEST).expect_err("nothing is proven");
+    assert!(why[0].contains("the writer of `orders`"), "{why:?}");
+}
+
+#[test]
+fn what_does_not_fit_is_told_all_at_once() {
+    let mut app = an_application(&[], health_signal());
+    app.public_url = None;
+    app.endpoints.clear();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/region-failover.yaml"))
+        .expect("shipped")
+        .replace("action: dns.flip", "action: dns.routing_controls");
+    let (runbook, _) = Runbook::parse("r", &text).expect("valid");
+    let why = plan(&app, &runbook, Purpose::Failover, EAST, WEST).expect_err("does not fit");
+    insta::assert_snapshot!(why.join("\n"));
+    let why = plan(&app, &runbook, Purpose::Switchover, EAST, EAST).expect_err("no direction");
+    assert_eq!(why.len(), 2, "{why:?}");
+}
+
+#[test]
+fn steps_stand_in_an_order_that_their_needs_allow() {
+    let text = "runbook: r\npurpose: failover\ndescription: d\nsteps:\n  - { id: c, action: wait, needs: [b], with: { duration: 1m } }\n  - { id: a, action: wait, with: { duration: 1m } }\n  - { id: b, action: wait, needs: [a], with: { duration: 1m } }\n";
+    let (runbook, _) = Runbook::parse("r", text).expect("valid");
+    let plan = plan(&an_application(&[], controls()), &runbook, Purpose::Failover, EAST, WEST).expect("compiles");
+    let order: Vec<&str> = plan.steps.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(order, ["a", "b", "c"]);
+}
+
+#[test]
+fn without_topics_there_is_no_notification() {
+    let mut app = an_application(&["orders"], controls());
+    app.topics.clear();
+    let plan = plan(&app, &parsed("region-failover"), Purpose::Failover, EAST, WEST).expect("compiles");
+    assert!(!plan.steps.iter().any(|s| s.action.kind() == "notify"));
+}
+
+#[test]
+fn hosts_are_found_in_urls() {
+    for (url, host) in [
+        ("https://a.example.com:8443/x?y", "a.example.com"),
+        ("http://a.example.com", "a.example.com"),
+        ("http://[::1]:80/", "[::1]"),
+        ("http://a/b:9", "a"),
+    ] {
+        assert_eq!(host_of(url), host, "{url}");
+    }
+}

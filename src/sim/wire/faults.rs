@@ -49,7 +49,9 @@ pub struct Target {
 impl Target {
     fn matches(&self, service: &str, operation: &str, region: &str) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-        same(&self.service, service) && same(&self.operation, operation) && same(&self.region, region)
+        same(&self.service, service)
+            && same(&self.operation, operation)
+            && same(&self.region, region)
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    HeaderMap, Method, Request, Response,
+    Request, Response,
     body::{Body, Frame, Incoming, SizeHint},
     service::service_fn,
 };
@@ -29,15 +29,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use winterbaume_core::MockResponse;
 
 use super::{
-    SharedWorld, arc, cloudwatch, control,
+    SharedWorld, arc,
+    call::{self, Call},
+    cloudwatch, control,
     encode::{self, Protocol},
     faults::{Barriers, Fault, Faults, Point, Release},
     rds, route53, sns,
 };
-use crate::{
-    domain::id::Region,
-    sim::world::{ApiFault, Plane, Reach, SimTime, World},
-};
+use crate::sim::world::{ApiFault, Reach, SimTime, World};
 
 /// Size of a request, in bytes: PutMetricData's 1 MB and room for its encoding.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -49,8 +48,6 @@ const HANG_MAX: Duration = Duration::from_secs(600);
 const FLUSH: Duration = Duration::from_millis(10);
 /// How far a signature's time may lie from now, in milliseconds. [SigV4: 5 minutes]
 const SIGNATURE_AGE_MS_MAX: u64 = 5 * 60_000;
-/// Home of the Route 53 control plane. [WP]
-const ROUTE53_HOME: &str = "us-east-1";
 
 /// One call that arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -122,11 +119,7 @@ pub(super) struct Server {
 struct Cut;
 
 /// Serves until `shutdown`; open connections are then dropped.
-pub(super) async fn serve(
-    listener: TcpListener,
-    server: Arc<Server>,
-    shutdown: CancellationToken,
-) {
+pub(super) async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: CancellationToken) {
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -147,7 +140,7 @@ pub(super) async fn serve(
             // Out of file descriptors, say: the listener lives on.
             Err(error) => {
                 tracing::warn!(%error, "the simulated AWS could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                super::wall_sleep(Duration::from_millis(50)).await;
             }
         }
     }
@@ -170,51 +163,6 @@ async fn connection(stream: TcpStream, server: Arc<Server>) {
     }
 }
 
-/// A request, read whole, and what its signature and its form say about it.
-pub(super) struct Call {
-    pub(super) service: String,
-    pub(super) operation: String,
-    pub(super) region: Region,
-    pub(super) protocol: Protocol,
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) query: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-}
-
-impl Call {
-    fn target(&self) -> (&str, &str, &str) {
-        (&self.service, &self.operation, self.region.as_str())
-    }
-
-    /// Everything that is not a read changes something.
-    fn mutates(&self) -> bool {
-        !["Describe", "Get", "List", "Test"]
-            .iter()
-            .any(|read| self.operation.starts_with(read))
-    }
-
-    fn plane(&self) -> (Plane, Region) {
-        let plane = match self.service.as_str() {
-            "rds" => Plane::Rds,
-            "sns" => Plane::Sns,
-            "monitoring" => Plane::CloudWatch,
-            "route53-recovery-cluster" => Plane::ArcCluster,
-            // With a custom endpoint the SDKs sign with the client's Region; the plane has one home all the same.
-            _ => {
-                let home = ROUTE53_HOME.parse();
-                return (Plane::Route53Control, home.unwrap_or_else(|_| self.region.clone()));
-            }
-        };
-        (plane, self.region.clone())
-    }
-
-    fn fault(&self, fault: &ApiFault) -> MockResponse {
-        encode::error(self.protocol, &self.service, fault)
-    }
-}
-
 /// What becomes of a call.
 enum Outcome {
     Answered(MockResponse),
@@ -230,7 +178,8 @@ impl Server {
         let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
             Err(_) => {
-                let refused = MockResponse::error(413, "RequestEntityTooLarge", "the request is too large");
+                let refused =
+                    MockResponse::error(413, "RequestEntityTooLarge", "the request is too large");
                 return Ok(self.dressed(refused));
             }
         };
@@ -238,7 +187,7 @@ impl Server {
             let said = control::handle(&self, &parts, &body).await;
             return Ok(self.dressed(said));
         }
-        let call = match parse(&parts, body) {
+        let call = match call::parse(&parts, body) {
             Ok(call) => Arc::new(call),
             Err((protocol, fault)) => return Ok(self.dressed(encode::error(protocol, "", &fault))),
         };
@@ -265,7 +214,7 @@ impl Server {
             }
             Ok(Outcome::Silent) => {
                 // Until the client goes away, which drops this future, or until the bound.
-                tokio::time::sleep(HANG_MAX).await;
+                super::wall_sleep(HANG_MAX).await;
                 Err(Cut)
             }
             Ok(Outcome::Cut) | Err(_) => Err(Cut),
@@ -277,24 +226,24 @@ impl Server {
         let mut lose_answer = false;
         while let Some(fault) = self.faults.take(service, operation, region) {
             match fault {
-                Fault::DelayMs { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
+                Fault::DelayMs { ms } => super::wall_sleep(Duration::from_millis(ms)).await,
                 Fault::ReplyLostBefore => return self.unanswered(call, Outcome::Cut),
                 Fault::ReplyLostAfter => {
                     lose_answer = true;
                     break;
                 }
                 Fault::Hang => return self.unanswered(call, Outcome::Silent),
-                Fault::Throttle => return self.refused(call, &throttled(service)),
-                Fault::Status { status } => return self.refused(call, &with_status(status)),
+                Fault::Throttle => return self.refused(call, &call::throttled(service)),
+                Fault::Status { status } => return self.refused(call, &call::with_status(status)),
             }
         }
         let (plane, home) = call.plane();
         match self.world.with(|world| world.planes.reach(plane, &home)) {
             Reach::Up => {}
             Reach::Hangs => return self.unanswered(call, Outcome::Silent),
-            Reach::Unavailable => return self.refused(call, &unavailable(service)),
-            Reach::Throttles => return self.refused(call, &throttled(service)),
-            Reach::DeniesAccess => return self.refused(call, &denied(service, operation)),
+            Reach::Unavailable => return self.refused(call, &call::unavailable(service)),
+            Reach::Throttles => return self.refused(call, &call::throttled(service)),
+            Reach::DeniesAccess => return self.refused(call, &call::denied(service, operation)),
         }
         if let Some(fault) = self.signature_too_old(call) {
             return self.refused(call, &fault);
@@ -350,7 +299,9 @@ impl Server {
         let id = self.sequence.fetch_add(1, Ordering::Relaxed);
         let id = format!("51a50000-0000-4000-8001-{id:012x}");
         let body = match std::str::from_utf8(&answer.body) {
-            Ok(text) if text.contains(encode::REQUEST_ID) => text.replace(encode::REQUEST_ID, &id).into(),
+            Ok(text) if text.contains(encode::REQUEST_ID) => {
+                text.replace(encode::REQUEST_ID, &id).into()
+            }
             _ => answer.body,
         };
         let mut response = Response::new(Answer {
@@ -359,7 +310,10 @@ impl Server {
         });
         *response.status_mut() = hyper::StatusCode::from_u16(answer.status).unwrap_or_default();
         *response.headers_mut() = answer.headers;
-        for (name, value) in [("x-amzn-requestid", id), ("date", http_date(self.world.now()))] {
+        for (name, value) in [
+            ("x-amzn-requestid", id),
+            ("date", http_date(self.world.now())),
+        ] {
             if let Ok(value) = value.parse() {
                 response.headers_mut().insert(name, value);
             }
@@ -384,7 +338,11 @@ impl Server {
                 let json = matches!(call.protocol, Protocol::Json | Protocol::Cbor);
                 Some(ApiFault {
                     status: 403,
-                    code: if json { "InvalidSignatureException" } else { "SignatureDoesNotMatch" },
+                    code: if json {
+                        "InvalidSignatureException"
+                    } else {
+                        "SignatureDoesNotMatch"
+                    },
                     message: format!(
                         "Signature expired: {} is not within 5 minutes of {}",
                         given.unwrap_or("(no X-Amz-Date)"),
@@ -413,7 +371,7 @@ impl Drop for Sent {
         let (barriers, id) = (self.barriers.clone(), self.id);
         // The body is gone when its bytes are in the connection's buffer, which is flushed in the same turn.
         tokio::spawn(async move {
-            tokio::time::sleep(FLUSH).await;
+            super::wall_sleep(FLUSH).await;
             barriers.arrive(id);
         });
     }
@@ -441,7 +399,10 @@ impl Body for Answer {
 
 fn http_date(at: SimTime) -> String {
     let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX));
-    at.map_or_else(|_| String::new(), |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+    at.map_or_else(
+        |_| String::new(),
+        |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
+    )
 }
 
 fn dispatch(world: &mut World, call: &Call) -> MockResponse {
@@ -450,164 +411,23 @@ fn dispatch(world: &mut World, call: &Call) -> MockResponse {
         "rds" => rds::handle(world, region, &params(&call.body)),
         "sns" => sns::handle(world, region, operation, &params(&call.body)),
         "monitoring" => cloudwatch::handle(world, region, operation, (call.protocol, &call.body)),
-        "route53" => {
-            route53::handle(world, call.method.as_str(), &call.path, &call.query, &call.body)
-        }
-        "route53-recovery-cluster" => {
-            arc::handle(world, region, &format!("ToggleCustomerAPI.{operation}"), &call.body)
-        }
+        "route53" => route53::handle(
+            world,
+            call.method.as_str(),
+            &call.path,
+            &call.query,
+            &call.body,
+        ),
+        "route53-recovery-cluster" => arc::handle(
+            world,
+            region,
+            &format!("ToggleCustomerAPI.{operation}"),
+            &call.body,
+        ),
         other => call.fault(&super::not_simulated(other, operation)),
     }
 }
 
 fn params(body: &[u8]) -> HashMap<String, String> {
     form_urlencoded::parse(body).into_owned().collect()
-}
-
-/// Reads service, Region and operation out of a request.
-fn parse(parts: &hyper::http::request::Parts, body: Bytes) -> Result<Call, (Protocol, ApiFault)> {
-    let path = parts.uri.path();
-    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
-    let target = header("x-amz-target").and_then(|t| t.rsplit('.').next());
-    let rpc = path
-        .split_once("/service/GraniteServiceVersion20100801/operation/")
-        .map(|(_, operation)| operation);
-    let protocol = match (rpc, target) {
-        (Some(_), _) => Protocol::Cbor,
-        (None, Some(_)) => Protocol::Json,
-        (None, None) if path.contains("/2013-04-01/") => Protocol::RestXml,
-        (None, None) => Protocol::Query,
-    };
-    let refuse = |status, code, message: String| {
-        let fault = ApiFault {
-            status,
-            code,
-            message,
-        };
-        Err((protocol, fault))
-    };
-    let scope = header("authorization")
-        .and_then(|a| a.split_once("Credential="))
-        .map(|(_, rest)| rest.split([',', ' ']).next().unwrap_or_default())
-        .map(|scope| scope.split('/').collect::<Vec<_>>());
-    // AccessKey / date / Region / service / aws4_request; an access key holds no slash.
-    let Some([_, _, region, service, "aws4_request"]) = scope.as_deref() else {
-        return refuse(
-            403,
-            "MissingAuthenticationToken",
-            "the request has no SigV4 Authorization header: sign it (any key will do)".to_owned(),
-        );
-    };
-    // An endpoint of an ARC cluster may be told apart by a prefix: /endpoints/us-west-2.
-    let (region, path) = match path.strip_prefix("/endpoints/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
-        Some((region, rest)) => (region, format!("/{rest}")),
-        None => (*region, path.to_owned()),
-    };
-    let Ok(region) = region.parse::<Region>() else {
-        return refuse(400, "InvalidSignatureException", format!("{region} is not a Region"));
-    };
-    let query = parts.uri.query().unwrap_or_default().to_owned();
-    let operation = match protocol {
-        Protocol::Cbor | Protocol::Json => rpc.or(target).unwrap_or_default().to_owned(),
-        Protocol::RestXml => route53_operation(&parts.method, &path).to_owned(),
-        Protocol::Query => {
-            let action = form_urlencoded::parse(&body).find(|(k, _)| k == "Action");
-            action.map(|(_, v)| v.into_owned()).unwrap_or_default()
-        }
-    };
-    if operation.is_empty() {
-        return refuse(400, "MissingAction", "the request names no operation".to_owned());
-    }
-    Ok(Call {
-        service: (*service).to_owned(),
-        operation,
-        region,
-        protocol,
-        method: parts.method.clone(),
-        path,
-        query,
-        headers: parts.headers.clone(),
-        body,
-    })
-}
-
-/// The operation that a Route 53 path means; `Unknown` where it is none of those that are told apart.
-fn route53_operation(method: &Method, path: &str) -> &'static str {
-    let rest = path.split_once("/2013-04-01/").map_or("", |(_, rest)| rest);
-    let parts: Vec<&str> = rest.split('/').filter(|p| !p.is_empty()).collect();
-    let get = *method == Method::GET;
-    match (method.as_str(), parts.as_slice()) {
-        ("POST", ["hostedzone", _, "rrset"]) => "ChangeResourceRecordSets",
-        ("GET", ["hostedzone", _, "rrset"]) => "ListResourceRecordSets",
-        ("GET", ["hostedzone", _]) => "GetHostedZone",
-        ("GET", ["hostedzone"]) => "ListHostedZones",
-        ("POST", ["hostedzone"]) => "CreateHostedZone",
-        ("GET", ["hostedzonesbyname"]) => "ListHostedZonesByName",
-        ("GET", ["change", _]) => "GetChange",
-        ("GET", ["healthcheck"]) => "ListHealthChecks",
-        ("POST", ["healthcheck"]) => "CreateHealthCheck",
-        ("GET", ["healthcheck", _]) => "GetHealthCheck",
-        ("POST", ["healthcheck", _]) => "UpdateHealthCheck",
-        ("DELETE", ["healthcheck", _]) => "DeleteHealthCheck",
-        ("GET", ["healthcheck", _, "status"]) => "GetHealthCheckStatus",
-        ("GET", ["healthcheck", _, "lastfailurereason"]) => "GetHealthCheckLastFailureReason",
-        ("GET", ["healthcheckcount"]) => "GetHealthCheckCount",
-        ("GET", ["testdnsanswer"]) => "TestDNSAnswer",
-        _ if get => "GetUnknown",
-        _ => "Unknown",
-    }
-}
-
-fn throttled(service: &str) -> ApiFault {
-    let (status, code) = match service {
-        "sns" => (429, "Throttled"),
-        "route53-recovery-cluster" => (429, "ThrottlingException"),
-        _ => (400, "Throttling"),
-    };
-    ApiFault {
-        status,
-        code,
-        message: "Rate exceeded".to_owned(),
-    }
-}
-
-fn unavailable(service: &str) -> ApiFault {
-    let code = match service {
-        "route53-recovery-cluster" => "EndpointTemporarilyUnavailableException",
-        _ => "ServiceUnavailable",
-    };
-    ApiFault {
-        status: 503,
-        code,
-        message: "Service is unavailable".to_owned(),
-    }
-}
-
-fn denied(service: &str, operation: &str) -> ApiFault {
-    let code = match service {
-        "sns" => "AuthorizationError",
-        "route53-recovery-cluster" => "AccessDeniedException",
-        _ => "AccessDenied",
-    };
-    ApiFault {
-        status: 403,
-        code,
-        message: format!("User is not authorized to perform: {service}:{operation}"),
-    }
-}
-
-fn with_status(status: u16) -> ApiFault {
-    let code = match status {
-        400 => "ValidationError",
-        403 => "AccessDenied",
-        404 => "NotFound",
-        429 => "Throttling",
-        503 => "ServiceUnavailable",
-        _ => "InternalFailure",
-    };
-    ApiFault {
-        status,
-        code,
-        message: "an injected fault".to_owned(),
-    }
 }

@@ -4,6 +4,7 @@
 //! Time comes from outside: every call first lets the world advance to what the given clock says.
 
 pub mod arc;
+mod call;
 mod cloudwatch;
 mod control;
 pub mod dns;
@@ -253,13 +254,18 @@ pub async fn serve(
 async fn tick(world: SharedWorld, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    while shutdown
-        .run_until_cancelled(ticks.tick())
-        .await
-        .is_some()
-    {
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
         world.with(|_| ());
     }
+}
+
+/// Waits in wall time: what hangs or is delayed here does so on a real socket, for a real client.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the wire face is the outside; no clock of the program's own applies"
+)]
+async fn wall_sleep(how_long: Duration) {
+    tokio::time::sleep(how_long).await;
 }
 
 /// An operation that the simulated AWS does not have is refused by name.

@@ -45,7 +45,10 @@ fn malformed(message: String) -> ApiFault {
 fn publish(world: &mut World, region: &Region, params: &Params) -> Result<Tree, ApiFault> {
     let input = generated::deserialize_publish_request(params).map_err(malformed)?;
     let arn = input.topic_arn.or(input.target_arn).ok_or_else(|| {
-        malformed("Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter".to_owned())
+        malformed(
+            "Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter"
+                .to_owned(),
+        )
     })?;
     let publication = Publication {
         subject: input.subject,
@@ -122,7 +125,10 @@ fn topic_attributes(world: &World, region: &Region, params: &Params) -> Result<T
         ("SubscriptionsDeleted", "0"),
     ];
     let entries = entries.map(|(k, v)| (k.to_owned(), Tree::text(v)));
-    Ok(Tree::Map(vec![("Attributes", Tree::Entries(entries.into()))]))
+    Ok(Tree::Map(vec![(
+        "Attributes",
+        Tree::Entries(entries.into()),
+    )]))
 }
 
 /// Message attributes, which the generated deserialiser leaves out.

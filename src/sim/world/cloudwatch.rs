@@ -7,6 +7,7 @@
 //! nothing else), datapoints under one minute old expiring after 3 hours.
 
 mod alarms;
+mod put;
 mod read;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rand::RngExt as _;
 
 pub use alarms::{Alarm, AlarmSpec, AlarmState, Comparison, TreatMissing};
+pub use put::{Datum, DatumValue};
 pub use read::{Bucket, MetricQuery, QueryResult, Statistic};
 
 use super::{ApiFault, Context, Planes, Reach, SimTime, World, WorldEvent, planes::Plane, timings};
@@ -21,11 +23,6 @@ use crate::domain::id::Region;
 
 /// Datapoints kept per metric; the oldest go first. 15 days of minutes, as CloudWatch keeps. [bc:cloudwatch]
 const POINTS_PER_METRIC_MAX: usize = 21_600;
-/// Metrics per `PutMetricData`. [bc:cloudwatch.PutMetricData]
-const PUT_METRICS_MAX: usize = 1_000;
-/// How far in the past or future a datapoint's time may lie: two weeks and two hours. [bc:cloudwatch.MetricDatum]
-const PAST_MS_MAX: u64 = 14 * 24 * 3_600_000;
-const FUTURE_MS_MAX: u64 = 2 * 3_600_000;
 /// How often a publication that an outage holds back is tried again, in milliseconds.
 const LATE_RETRY_MS: u64 = 15_000;
 
@@ -171,31 +168,6 @@ struct Pending {
     point: Point,
 }
 
-/// One element of a `PutMetricData` call.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Datum {
-    pub name: String,
-    pub dimensions: Vec<(String, String)>,
-    /// Now, where absent.
-    pub at: Option<SimTime>,
-    pub value: DatumValue,
-    pub unit: Option<String>,
-}
-
-/// What a datum carries.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DatumValue {
-    One(f64),
-    /// Values with how often each occurred.
-    Many(Vec<(f64, f64)>),
-    Set {
-        sum: f64,
-        minimum: f64,
-        maximum: f64,
-        samples: f64,
-    },
-}
-
 /// CloudWatch of every Region.
 #[derive(Debug, Default)]
 pub struct CloudWatch {
@@ -266,11 +238,7 @@ impl CloudWatch {
         ctx: &mut Context<'_>,
     ) {
         let mut visible = ctx.now.plus_ms(delay_ms);
-        let fault = (
-            region.clone(),
-            key.namespace.clone(),
-            key.name.clone(),
-        );
+        let fault = (region.clone(), key.namespace.clone(), key.name.clone());
         match self.faults.get(&fault) {
             Some(MetricFault::Withhold) => return,
             Some(MetricFault::Delay(ms)) => visible = visible.plus_ms(*ms),
@@ -292,33 +260,6 @@ impl CloudWatch {
             point,
         };
         self.pending.insert((visible, self.sequence), pending);
-    }
-
-    /// `PutMetricData`: custom metrics, visible after a short delay.
-    ///
-    /// # Errors
-    /// As CloudWatch: too many metrics, reserved namespace, values that are not numbers, times out of range.
-    pub fn put_metric_data(
-        &mut self,
-        region: &Region,
-        namespace: &str,
-        data: &[Datum],
-        ctx: &mut Context<'_>,
-    ) -> Result<(), ApiFault> {
-        check_put(namespace, data, ctx.now)?;
-        for datum in data {
-            let delay = draw(self.publication.put, ctx);
-            let key = MetricKey::new(
-                namespace,
-                &datum.name,
-                datum.dimensions.iter().map(|(n, v)| (n, v)),
-            );
-            let at = datum.at.unwrap_or(ctx.now);
-            for point in datum.value.points(at) {
-                self.accept(region, key.clone(), datum.unit.clone(), point, delay, ctx);
-            }
-        }
-        Ok(())
     }
 
     /// When something happens next: a datapoint becomes visible, or an alarm is evaluated.
@@ -412,49 +353,6 @@ impl World {
     }
 }
 
-impl DatumValue {
-    fn points(&self, at: SimTime) -> Vec<Point> {
-        match self {
-            Self::One(value) => vec![Point::of(at, *value)],
-            Self::Many(values) => values
-                .iter()
-                .map(|(value, count)| Point {
-                    sum: value * count,
-                    samples: *count,
-                    ..Point::of(at, *value)
-                })
-                .collect(),
-            Self::Set {
-                sum,
-                minimum,
-                maximum,
-                samples,
-            } => vec![Point {
-                at,
-                sum: *sum,
-                minimum: *minimum,
-                maximum: *maximum,
-                samples: *samples,
-            }],
-        }
-    }
-
-    fn is_finite(&self) -> bool {
-        match self {
-            Self::One(value) => value.is_finite(),
-            Self::Many(values) => values.iter().all(|(v, c)| v.is_finite() && c.is_finite()),
-            Self::Set {
-                sum,
-                minimum,
-                maximum,
-                samples,
-            } => [sum, minimum, maximum, samples]
-                .into_iter()
-                .all(|v| v.is_finite()),
-        }
-    }
-}
-
 /// Whether CloudWatch takes data in: an API that throttles or refuses credentials still does.
 fn ingests(planes: &Planes, region: &Region) -> bool {
     planes.works_inside(Plane::CloudWatch, region)
@@ -466,38 +364,6 @@ fn ingests(planes: &Planes, region: &Region) -> bool {
 
 fn draw(delay: DelayMs, ctx: &mut Context<'_>) -> u64 {
     ctx.rng.random_range(delay.min..=delay.max.max(delay.min))
-}
-
-fn check_put(namespace: &str, data: &[Datum], now: SimTime) -> Result<(), ApiFault> {
-    if namespace.is_empty() || namespace.starts_with("AWS/") {
-        return Err(invalid(
-            "The value AWS/ for parameter Namespace is invalid.",
-        ));
-    }
-    if data.is_empty() {
-        return Err(ApiFault {
-            status: 400,
-            code: "MissingParameter",
-            message: "The parameter MetricData is required.".to_owned(),
-        });
-    }
-    if data.len() > PUT_METRICS_MAX {
-        return Err(validation(format!(
-            "The collection MetricData must not have a size greater than {PUT_METRICS_MAX}."
-        )));
-    }
-    for datum in data {
-        if !datum.value.is_finite() {
-            return Err(invalid("The value for parameter MetricData is not a number."));
-        }
-        let at = datum.at.unwrap_or(now);
-        if now.since_ms(at) > PAST_MS_MAX || at.since_ms(now) > FUTURE_MS_MAX {
-            return Err(invalid(
-                "The parameter MetricData.member.1.Timestamp must specify a time within the past two weeks and the next two hours.",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn invalid(message: &str) -> ApiFault {

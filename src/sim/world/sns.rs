@@ -56,6 +56,9 @@ impl Publication {
     }
 }
 
+/// An entry's id, and the id of its message or why it was refused.
+pub type BatchEntryResult = (String, Result<String, ApiFault>);
+
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
@@ -142,7 +145,7 @@ impl Sns {
         topic_arn: &str,
         entries: Vec<(String, Publication)>,
         ctx: &mut Context<'_>,
-    ) -> Result<Vec<(String, Result<String, ApiFault>)>, ApiFault> {
+    ) -> Result<Vec<BatchEntryResult>, ApiFault> {
         self.topic(region, topic_arn)?;
         let refuse = |code, message: &str| {
             Err(ApiFault {
@@ -178,15 +181,19 @@ impl Sns {
             );
         }
         let results = entries.into_iter().map(|(id, publication)| {
-            let result = check(&publication)
-                .map(|()| self.deliver(region, topic_arn, publication, ctx));
+            let result =
+                check(&publication).map(|()| self.deliver(region, topic_arn, publication, ctx));
             (id, result)
         });
         Ok(results.collect())
     }
 
     /// One page of `ListTopics`, beginning at `token`; and the token of the next.
-    pub fn list_topics(&self, region: &Region, token: Option<&str>) -> (Vec<&Topic>, Option<String>) {
+    pub fn list_topics(
+        &self,
+        region: &Region,
+        token: Option<&str>,
+    ) -> (Vec<&Topic>, Option<String>) {
         let from = token.and_then(|t| t.parse().ok()).unwrap_or(0);
         let topics = self.topics.get(region);
         let mut page: Vec<&Topic> = topics
@@ -298,7 +305,12 @@ mod tests {
         name.parse().expect("valid")
     }
 
-    fn publish(sns: &mut Sns, in_region: &str, arn: &str, p: Publication) -> Result<String, &'static str> {
+    fn publish(
+        sns: &mut Sns,
+        in_region: &str,
+        arn: &str,
+        p: Publication,
+    ) -> Result<String, &'static str> {
         let mut ctx = Context {
             now: SimTime(1),
             rng: &mut ChaCha12Rng::seed_from_u64(1),
@@ -351,6 +363,14 @@ mod tests {
             let refused = publish(&mut sns, "us-west-2", &arn, bad);
             assert_eq!(refused, Err("InvalidParameter"));
         }
-        assert!(publish(&mut sns, "us-west-2", &arn, says(&"x".repeat(MESSAGE_BYTES_MAX))).is_ok());
+        assert!(
+            publish(
+                &mut sns,
+                "us-west-2",
+                &arn,
+                says(&"x".repeat(MESSAGE_BYTES_MAX))
+            )
+            .is_ok()
+        );
     }
 }

@@ -60,7 +60,10 @@ impl Comparison {
 
     /// Parses the name on the wire; the anomaly-detection operators are not simulated.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(_, n)| *n == text).map(|(c, _)| *c)
+        Self::NAMES
+            .iter()
+            .find(|(_, n)| *n == text)
+            .map(|(c, _)| *c)
     }
 
     /// The name on the wire.
@@ -102,7 +105,10 @@ impl TreatMissing {
 
     /// Parses the name on the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(_, n)| *n == text).map(|(t, _)| *t)
+        Self::NAMES
+            .iter()
+            .find(|(_, n)| *n == text)
+            .map(|(t, _)| *t)
     }
 
     /// The name on the wire.
@@ -265,7 +271,10 @@ impl CloudWatch {
         let wanted = spec.evaluation_periods;
         let mut breaching = 0;
         let mut real = 0;
-        for bucket in buckets.iter().rev().take(wanted as usize) {
+        for bucket in buckets.iter().rev() {
+            if real == wanted {
+                break;
+            }
             real += 1;
             let value = bucket.value(spec.statistic);
             breaching += u64::from(spec.comparison.breaches(value, spec.threshold));

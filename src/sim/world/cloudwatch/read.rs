@@ -56,7 +56,11 @@ impl Bucket {
         // `f64::min` would hide a NaN, and a NaN that is read as a number is what must never happen.
         let fold = |pick: fn(&Point) -> f64, better: fn(f64, f64) -> bool| {
             self.points.iter().map(pick).fold(f64::NAN, |best, v| {
-                if best.is_nan() || better(v, best) { v } else { best }
+                if best.is_nan() || better(v, best) {
+                    v
+                } else {
+                    best
+                }
             })
         };
         if sum.is_nan() && statistic != Statistic::SampleCount {
@@ -73,12 +77,15 @@ impl Bucket {
     }
 }
 
+/// Nearest rank, over the means of what was stored.
 fn percentile(points: &[Point], p: f64) -> f64 {
     let mut values: Vec<f64> = points.iter().map(|p| p.sum / p.samples).collect();
     values.sort_by(f64::total_cmp);
-    let last = values.len() - 1;
-    let rank = (p / 100.0 * last as f64).round() as usize;
-    values[rank.min(last)]
+    let count = values.len() as f64;
+    let mut ranked = (1..).map(f64::from).zip(values);
+    ranked
+        .find(|(rank, _)| p / 100.0 * count <= *rank)
+        .map_or(f64::NAN, |(_, value)| value)
 }
 
 /// One query of `GetMetricData`.
@@ -121,11 +128,7 @@ impl CloudWatch {
         let floor = |at: SimTime| SimTime(at.0 - at.0 % period_ms);
         let start = floor(start);
         let mut buckets: Vec<Bucket> = Vec::new();
-        for point in series
-            .points
-            .iter()
-            .filter(|p| start <= p.at && p.at < end)
-        {
+        for point in series.points.iter().filter(|p| start <= p.at && p.at < end) {
             match buckets.last_mut() {
                 Some(last) if last.at == floor(point.at) => last.points.push(*point),
                 _ => buckets.push(Bucket {

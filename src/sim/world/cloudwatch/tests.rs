@@ -65,7 +65,9 @@ impl Fixture {
             label: None,
         };
         let range = (SimTime(self.now.0 - 3_600_000), self.now);
-        let results = self.cloudwatch.get_metric_data(region, &[query], range, true);
+        let results = self
+            .cloudwatch
+            .get_metric_data(region, &[query], range, true);
         results.expect("valid query").remove(0).points
     }
 }
@@ -158,7 +160,11 @@ fn a_metric_can_be_withheld_frozen_or_not_a_number() {
     };
     assert!(published(MetricFault::Withhold).is_empty());
     assert_eq!(published(MetricFault::Freeze), [5.0, 5.0]);
-    assert!(published(MetricFault::NotANumber).iter().all(|v| v.is_nan()));
+    assert!(
+        published(MetricFault::NotANumber)
+            .iter()
+            .all(|v| v.is_nan())
+    );
     assert_eq!(published(MetricFault::Delay(900_000)).len(), 0);
 }
 
@@ -174,8 +180,16 @@ fn periods_of_aws_metrics_are_whole_minutes() {
         label: None,
     };
     let range = (SimTime(0), f.now);
-    for (period, ok) in [(60, true), (300, true), (30, false), (61, false), (0, false)] {
-        let result = f.cloudwatch.get_metric_data(&west(), &[query(period)], range, true);
+    for (period, ok) in [
+        (60, true),
+        (300, true),
+        (30, false),
+        (61, false),
+        (0, false),
+    ] {
+        let result = f
+            .cloudwatch
+            .get_metric_data(&west(), &[query(period)], range, true);
         assert_eq!(result.is_ok(), ok, "period {period}");
     }
     let many = vec![query(60); 501];
@@ -231,7 +245,10 @@ fn what_missing_data_mean_follows_the_documented_table() {
     assert_eq!(evaluate(&[], NotBreaching), AlarmState::Ok);
     assert_eq!(evaluate(&[high], Missing), AlarmState::Alarm);
     assert_eq!(evaluate(&[high], Ignore), AlarmState::Ok);
-    assert_eq!(evaluate(&[high, high, high], NotBreaching), AlarmState::Alarm);
+    assert_eq!(
+        evaluate(&[high, high, high], NotBreaching),
+        AlarmState::Alarm
+    );
 }
 
 #[test]
@@ -248,13 +265,24 @@ fn custom_metrics_are_checked_as_cloudwatch_does() {
         f.with(|cw, ctx| cw.put_metric_data(&west(), namespace, data, ctx))
             .map_err(|e| e.code)
     };
-    assert_eq!(put(&mut f, "AWS/RDS", &[datum(1.0)]), Err("InvalidParameterValue"));
-    assert_eq!(put(&mut f, "Mine", &[datum(f64::NAN)]), Err("InvalidParameterValue"));
-    assert_eq!(put(&mut f, "Mine", &vec![datum(1.0); 1_001]), Err("ValidationError"));
+    assert_eq!(
+        put(&mut f, "AWS/RDS", &[datum(1.0)]),
+        Err("InvalidParameterValue")
+    );
+    assert_eq!(
+        put(&mut f, "Mine", &[datum(f64::NAN)]),
+        Err("InvalidParameterValue")
+    );
+    assert_eq!(
+        put(&mut f, "Mine", &vec![datum(1.0); 1_001]),
+        Err("ValidationError")
+    );
     assert_eq!(put(&mut f, "Mine", &[datum(1.0)]), Ok(()));
     f.advance(30_000);
     let listed = |f: &Fixture| {
-        let found = f.cloudwatch.list_metrics(&west(), Some("Mine"), None, &[], f.now);
+        let found = f
+            .cloudwatch
+            .list_metrics(&west(), Some("Mine"), None, &[], f.now);
         found.len()
     };
     assert_eq!(listed(&f), 0, "a new metric is listed late");

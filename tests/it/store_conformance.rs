@@ -1,0 +1,249 @@
+//! What every `JournalStore` must do, as one suite: [`conforms`] runs against any store that starts empty.
+//!
+//! What only one kind of store can show (its file, its locks) is tested beside that store.
+
+use std::sync::Arc;
+
+use failoverd::{
+    adapters::store::SqliteStore,
+    domain::{
+        id::{ApplicationName, Digest},
+        journal::{Event, RECORD_BYTES_MAX, Sealed, Tail, seal, verify},
+    },
+    ports::{JournalStore, journal::AppendError},
+};
+use jiff::Timestamp;
+
+fn name(name: &str) -> ApplicationName {
+    name.parse().expect("valid")
+}
+
+fn record(journal: &ApplicationName, tail: &Tail, holder: &str) -> Sealed {
+    let events = vec![Event::EpochStarted {
+        holder: holder.to_owned(),
+    }];
+    seal(journal, tail, tail.epoch, Timestamp::UNIX_EPOCH, events).expect("a small record")
+}
+
+fn after(sealed: &Sealed) -> Tail {
+    Tail {
+        next_seq: sealed.record.seq + 1,
+        hash: sealed.hash.clone(),
+        epoch: sealed.record.epoch,
+    }
+}
+
+/// Appends `count` records and returns them.
+async fn grow(store: &dyn JournalStore, journal: &ApplicationName, count: u64) -> Vec<Sealed> {
+    let (mut tail, mut grown) = (Tail::empty(), Vec::new());
+    for n in 0..count {
+        let sealed = record(journal, &tail, &format!("holder-{n}"));
+        store.append(&sealed).await.expect("appended");
+        tail = after(&sealed);
+        grown.push(sealed);
+    }
+    grown
+}
+
+/// Everything in the journal, each record verified against the one before it.
+async fn verified(store: &dyn JournalStore, journal: &ApplicationName) -> Vec<(Vec<u8>, Digest)> {
+    let all = store.read(journal, 0, usize::MAX).await.expect("read");
+    let mut tail = Tail::empty();
+    for (bytes, hash) in &all {
+        let (found, next) = verify(&tail, bytes, hash).expect("the chain holds");
+        assert_eq!(found.journal, *journal);
+        tail = next;
+    }
+    all
+}
+
+fn stored(sealed: &[Sealed]) -> Vec<(Vec<u8>, Digest)> {
+    sealed
+        .iter()
+        .map(|sealed| (sealed.bytes.clone(), sealed.hash.clone()))
+        .collect()
+}
+
+/// The whole suite. Every case has journals of its own, so one store serves them all.
+async fn conforms(store: Arc<dyn JournalStore>) {
+    an_empty_store_has_no_journals(&*store).await;
+    records_are_read_in_order_and_as_written(&*store).await;
+    a_wrong_seq_is_a_conflict_and_writes_nothing(&*store).await;
+    a_wrong_prev_hash_is_a_conflict_and_writes_nothing(&*store).await;
+    a_record_that_no_reader_could_verify_is_not_written(&*store).await;
+    reads_start_and_stop_where_asked(&*store).await;
+    many_journals_grow_at_once(&store).await;
+    of_many_rivals_for_one_seq_one_wins(&store).await;
+    journals_are_listed_once_each(&*store).await;
+}
+
+async fn an_empty_store_has_no_journals(store: &dyn JournalStore) {
+    assert_eq!(store.journals().await, Ok(vec![]));
+    assert_eq!(store.read(&name("nobody"), 0, 10).await, Ok(vec![]));
+}
+
+async fn records_are_read_in_order_and_as_written(store: &dyn JournalStore) {
+    let journal = name("order");
+    let grown = grow(store, &journal, 12).await;
+    assert_eq!(verified(store, &journal).await, stored(&grown));
+}
+
+async fn refused(store: &dyn JournalStore, sealed: &Sealed) {
+    let journal = &sealed.record.journal;
+    let before = store.read(journal, 0, usize::MAX).await.expect("read");
+    let conflict = AppendError::Conflict {
+        journal: journal.clone(),
+        seq: sealed.record.seq,
+    };
+    assert_eq!(store.append(sealed).await, Err(conflict));
+    let later = store.read(journal, 0, usize::MAX).await.expect("read");
+    assert_eq!(later, before, "a conflict must write nothing");
+}
+
+async fn a_wrong_seq_is_a_conflict_and_writes_nothing(store: &dyn JournalStore) {
+    let journal = name("seq");
+    let grown = grow(store, &journal, 3).await;
+    let tail = after(&grown[2]);
+    for next_seq in [0, 1, 2, 4, 5, u64::MAX] {
+        let wrong = Tail {
+            next_seq,
+            ..tail.clone()
+        };
+        refused(store, &record(&journal, &wrong, "wrong")).await;
+    }
+    // The very same record again is a conflict too: the caller must read to learn that it is there.
+    refused(store, &grown[2]).await;
+    let gap = Tail {
+        next_seq: 1,
+        ..Tail::empty()
+    };
+    refused(store, &record(&name("seq-empty"), &gap, "wrong")).await;
+    store
+        .append(&record(&journal, &tail, "right"))
+        .await
+        .expect("a conflict leaves the journal open to the right record");
+}
+
+async fn a_wrong_prev_hash_is_a_conflict_and_writes_nothing(store: &dyn JournalStore) {
+    let journal = name("hash");
+    let grown = grow(store, &journal, 2).await;
+    for hash in [
+        Digest::of(b"another"),
+        Digest::zero(),
+        grown[0].hash.clone(),
+    ] {
+        let wrong = Tail {
+            hash,
+            ..after(&grown[1])
+        };
+        refused(store, &record(&journal, &wrong, "wrong")).await;
+    }
+    let rootless = Tail {
+        hash: Digest::of(b"before the beginning"),
+        ..Tail::empty()
+    };
+    refused(store, &record(&name("hash-empty"), &rootless, "wrong")).await;
+}
+
+async fn a_record_that_no_reader_could_verify_is_not_written(store: &dyn JournalStore) {
+    let journal = name("unfit");
+    let mut large = record(&journal, &Tail::empty(), "large");
+    large.bytes.resize(RECORD_BYTES_MAX + 1, b' ');
+    large.hash = Digest::of(&large.bytes);
+    let mut other_hash = record(&journal, &Tail::empty(), "other");
+    other_hash.hash = Digest::of(b"not these bytes");
+    for unfit in [large, other_hash] {
+        let answer = store.append(&unfit).await;
+        assert!(
+            matches!(answer, Err(AppendError::Failed { .. })),
+            "{answer:?}"
+        );
+        assert_eq!(store.read(&journal, 0, 10).await, Ok(vec![]));
+    }
+    grow(store, &journal, 1).await; // And the store goes on.
+}
+
+async fn reads_start_and_stop_where_asked(store: &dyn JournalStore) {
+    let journal = name("limits");
+    let all = stored(&grow(store, &journal, 7).await);
+    for (from, limit, expected) in [
+        (0, 3, &all[..3]),
+        (3, 3, &all[3..6]),
+        (6, 100, &all[6..]),
+        (5, usize::MAX, &all[5..]),
+        (7, 10, &all[..0]),
+        (u64::MAX, 10, &all[..0]),
+        (0, 0, &all[..0]),
+    ] {
+        let read = store.read(&journal, from, limit).await.expect("read");
+        assert_eq!(read, expected, "from {from}, at most {limit}");
+    }
+}
+
+async fn many_journals_grow_at_once(store: &Arc<dyn JournalStore>) {
+    let tasks: Vec<_> = (0..40)
+        .map(|n| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move {
+                let journal = name(&format!("many-{n}"));
+                let grown = grow(&*store, &journal, 15).await;
+                // A stale writer in the same groups fails alone.
+                let stale = store.append(&grown[3]).await;
+                assert!(
+                    matches!(stale, Err(AppendError::Conflict { .. })),
+                    "{stale:?}"
+                );
+                assert_eq!(verified(&*store, &journal).await, stored(&grown));
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("every journal grew by itself");
+    }
+}
+
+async fn of_many_rivals_for_one_seq_one_wins(store: &Arc<dyn JournalStore>) {
+    let journal = name("rivals");
+    let tail = after(&grow(&**store, &journal, 1).await[0]);
+    let tasks: Vec<_> = (0..32)
+        .map(|n| {
+            let store = Arc::clone(store);
+            let rival = record(&journal, &tail, &format!("rival-{n}"));
+            tokio::spawn(async move { (store.append(&rival).await, rival) })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for task in tasks {
+        match task.await.expect("answered") {
+            (Ok(()), rival) => won.push(rival),
+            (Err(AppendError::Conflict { .. }), _) => {}
+            (Err(e), _) => panic!("a rival is refused, not failed: {e}"),
+        }
+    }
+    assert_eq!(won.len(), 1);
+    assert_eq!(verified(&**store, &journal).await[1..], stored(&won));
+}
+
+async fn journals_are_listed_once_each(store: &dyn JournalStore) {
+    let listed = store.journals().await.expect("listed");
+    let mut expected: Vec<_> = (0..40).map(|n| name(&format!("many-{n}"))).collect();
+    expected.extend(["order", "seq", "hash", "unfit", "limits", "rivals"].map(name));
+    expected.sort();
+    let mut sorted = listed.clone();
+    sorted.sort();
+    assert_eq!(sorted, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_conforms() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(&dir.path().join("journals.db")).expect("opened");
+    conforms(Arc::new(store)).await;
+}
+
+#[tokio::test]
+async fn sqlite_conforms_on_one_thread() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(&dir.path().join("journals.db")).expect("opened");
+    conforms(Arc::new(store)).await;
+}
