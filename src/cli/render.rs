@@ -58,7 +58,11 @@ pub fn seconds(s: f64) -> String {
         return format!("{s:.1} s");
     }
     // Bounded by what Durations hold; rounding is meant.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by what a Duration holds; rounded above"
+    )]
     let whole = s.round() as u64;
     match whole {
         0..60 => format!("{whole} s"),

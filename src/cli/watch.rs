@@ -209,7 +209,7 @@ impl Timeline {
             let now = Instant::now();
             self.waiting = waits.map(|w| (w, now));
             match &self.waiting {
-                Some((waits, _)) if !self.json && !self.live => {
+                Some((waits, _)) if !self.json && !self.live && self.view.state == RunStateName::Running => {
                     print(&render::wrapped("          … waits for ", waits));
                 }
                 _ => self.draw_waiting(),
@@ -246,7 +246,11 @@ impl Timeline {
 /// `m:ss.d` since the start.
 fn clock(s: f64) -> String {
     // Bounded by what a run lasts; cutting is meant.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by what a run lasts; cutting is meant"
+    )]
     let tenths = (s * 10.0) as u64;
     format!("{}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
 }

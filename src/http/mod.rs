@@ -3,6 +3,8 @@
 //! A handler converts, calls the engine ([`Control`]) and converts back; policy is the engine's. Routes stand in
 //! groups by permission, so that a route without one cannot be written by accident. The web page is issue 7.
 
+#![allow(clippy::result_large_err, reason = "a problem is made at most once per request")]
+
 pub mod access;
 pub mod applications;
 pub mod auth;

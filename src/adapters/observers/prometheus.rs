@@ -100,11 +100,7 @@ impl Metrics {
     /// Only for a metric that is described wrongly or twice: a fault of this file.
     pub fn new(applications: &[Arc<Application>]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| gauges(&registry, name, help, labels);
         let lag = gauges(
             "failoverd_replication_lag_seconds",
             "Last measured replication lag; absent unless fresh.",
@@ -120,8 +116,6 @@ impl Metrics {
             "What failing over now would lose at most; +Inf when not bounded.",
             &["application", "store"],
         )?;
-        let rpo = gauges("failoverd_rpo_objective_seconds", "The RPO that was promised.", &["application"])?;
-        let rto = gauges("failoverd_rto_objective_seconds", "The RTO that was promised.", &["application"])?;
         let health = gauges(
             "failoverd_application_health",
             "1 for the state that the application is in.",
@@ -138,32 +132,14 @@ impl Metrics {
             "1 for the state of the application's newest run of that purpose.",
             &["application", "purpose", "state"],
         )?;
-        let build = gauges("failoverd_build_info", "Always 1.", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        promises(&registry, applications)?;
         for application in applications {
-            let name = application.name.as_str();
-            let objectives = application.objectives;
-            rpo.with_label_values(&[name]).set(objectives.rpo.as_secs_f64());
-            rto.with_label_values(&[name]).set(objectives.rto.as_secs_f64());
-            one_hot(&health, &[name], HEALTH.map(|(_, s)| s), "unknown");
+            one_hot(&health, &[application.name.as_str()], HEALTH.map(|(_, s)| s), "unknown");
         }
         let metrics = Self {
-            step_duration: HistogramVec::new(
-                HistogramOpts::new("failoverd_step_duration_seconds", "How long steps took that were done.")
-                    .buckets(STEP_SECONDS.to_vec()),
-                &["action"],
-            )?,
-            append: Histogram::with_opts(
-                HistogramOpts::new("failoverd_journal_append_seconds", "How long commits to the journal took.")
-                    .buckets(APPEND_SECONDS.to_vec()),
-            )?,
-            requests: IntCounterVec::new(
-                Opts::new(
-                    "failoverd_aws_requests_total",
-                    "Calls to AWS by how they ended: ok, rejected, not_sent, unknown.",
-                ),
-                &["service", "operation", "region", "outcome"],
-            )?,
+            step_duration: step_duration()?,
+            append: append()?,
+            requests: requests()?,
             leader: Gauge::new("failoverd_leader", "1 while this replica may act.")?,
             regions: applications
                 .iter()
@@ -290,6 +266,49 @@ impl Metrics {
         };
         (source, target)
     }
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+    let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// What never changes while the process runs: objectives and the build.
+fn promises(registry: &Registry, applications: &[Arc<Application>]) -> Result<(), prometheus::Error> {
+    let rpo = gauges(registry, "failoverd_rpo_objective_seconds", "The RPO that was promised.", &["application"])?;
+    let rto = gauges(registry, "failoverd_rto_objective_seconds", "The RTO that was promised.", &["application"])?;
+    let build = gauges(registry, "failoverd_build_info", "Always 1.", &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    for application in applications {
+        let name = application.name.as_str();
+        let objectives = application.objectives;
+        rpo.with_label_values(&[name]).set(objectives.rpo.as_secs_f64());
+        rto.with_label_values(&[name]).set(objectives.rto.as_secs_f64());
+    }
+    Ok(())
+}
+
+fn step_duration() -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(
+        HistogramOpts::new("failoverd_step_duration_seconds", "How long steps took that were done.")
+            .buckets(STEP_SECONDS.to_vec()),
+        &["action"],
+    )
+}
+
+fn append() -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(
+        HistogramOpts::new("failoverd_journal_append_seconds", "How long commits to the journal took.")
+            .buckets(APPEND_SECONDS.to_vec()),
+    )
+}
+
+fn requests() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new("failoverd_aws_requests_total", "Calls to AWS by how they ended: ok, rejected, not_sent, unknown."),
+        &["service", "operation", "region", "outcome"],
+    )
 }
 
 fn restored(run: &RunState) -> ActiveRun {
