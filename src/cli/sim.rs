@@ -57,7 +57,8 @@ pub async fn serve(args: SimArgs) -> anyhow::Result<ExitCode> {
     let traffic = PaymentsTraffic { failover_by, ..PaymentsTraffic::default() };
     let mut world = scenario::payments(args.seed, SimTime(now.0.saturating_sub(PAST_MS)), &traffic);
     world.advance_to(now);
-    let clock: wire::Clock = Arc::new(|| SimTime(u64::try_from(SystemClock.wall().as_millisecond()).unwrap_or_default()));
+    let clock: wire::Clock =
+        Arc::new(|| SimTime(u64::try_from(SystemClock.wall().as_millisecond()).unwrap_or_default()));
     let options = wire::Options {
         aws: args.listen,
         dns: args.dns,

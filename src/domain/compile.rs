@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     action::{Action, WriterProof},
-    application::{Application, Topic, AuroraStore, ClusterArn, Mechanism, Traffic},
+    application::{Application, AuroraStore, ClusterArn, Mechanism, Topic, Traffic},
     cloud::{MetricQuery, Mutation, RecordSet},
     expression,
     id::{Digest, Region, StepId, StoreName, TrafficName},
@@ -145,13 +145,8 @@ impl<'a> Compiler<'a> {
     fn steps(&mut self, ids: &Expanded) -> Vec<PlannedStep> {
         let mut planned = Vec::new();
         for step in &self.runbook.steps {
-            let needs: BTreeSet<StepId> = step
-                .needs
-                .iter()
-                .filter_map(|n| ids.get(n))
-                .flatten()
-                .map(|(id, _)| id.clone())
-                .collect();
+            let needs: BTreeSet<StepId> =
+                step.needs.iter().filter_map(|n| ids.get(n)).flatten().map(|(id, _)| id.clone()).collect();
             for (id, scope) in &ids[&step.id] {
                 match self.action(step, scope) {
                     Ok(action) => planned.push(PlannedStep {
@@ -186,11 +181,9 @@ impl<'a> Compiler<'a> {
                 subject: self.subject(subject.as_deref()),
                 message: self.fill(message),
             }),
-            Act::Approve { count, expires_after, reason } => Ok(Action::Approve {
-                count: *count,
-                expires_after: *expires_after,
-                reason: self.fill(reason),
-            }),
+            Act::Approve { count, expires_after, reason } => {
+                Ok(Action::Approve { count: *count, expires_after: *expires_after, reason: self.fill(reason) })
+            }
             Act::Wait { duration } => Ok(Action::Wait { duration: *duration }),
             Act::Assert { that, message } => Ok(Action::Assert { that: that.clone(), message: self.fill(message) }),
         }
@@ -210,12 +203,18 @@ impl<'a> Compiler<'a> {
         let (from, target) = (cluster(db, name, self.source)?, cluster(db, name, self.target)?);
         let observe_in = self.observe_in(db);
         match act {
-            Act::AuroraSwitchover { .. } => Ok(Action::AuroraSwitchover { store, global_cluster, from, target, observe_in }),
-            Act::AuroraFailover { .. } => Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in }),
+            Act::AuroraSwitchover { .. } => {
+                Ok(Action::AuroraSwitchover { store, global_cluster, from, target, observe_in })
+            }
+            Act::AuroraFailover { .. } => {
+                Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in })
+            }
             Act::AuroraWait { synchronized, .. } => {
                 Ok(Action::AuroraWait { store, global_cluster, observe_in, synchronized: *synchronized })
             }
-            Act::AuroraVerifyWriter { .. } => Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in }),
+            Act::AuroraVerifyWriter { .. } => {
+                Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in })
+            }
             Act::GateTarget { lossless, .. } => {
                 let lossless = lossless.unwrap_or(self.purpose != Purpose::Failover);
                 Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless })
@@ -293,10 +292,7 @@ impl<'a> Compiler<'a> {
                 // The endpoint in the Region that is left comes last: it may hang.
                 let mut endpoints = endpoints.clone();
                 endpoints.sort_by_key(|e| e.region == *self.source);
-                Mutation::RoutingControls {
-                    endpoints,
-                    states: controls.iter().map(state).collect(),
-                }
+                Mutation::RoutingControls { endpoints, states: controls.iter().map(state).collect() }
             }
             Mechanism::HealthSignal { region, namespace, metric, dimensions, active_value, diverted_value } => {
                 let preferred = self.application.regions.first() == Some(self.target);
@@ -373,9 +369,7 @@ impl<'a> Compiler<'a> {
             ProbeAt::Url(url) => url.clone(),
             ProbeAt::Target => self.health_url(self.target)?,
             ProbeAt::Source => self.health_url(self.source)?,
-            ProbeAt::Public => {
-                app.public_url.clone().ok_or_else(|| format!("`{}` has no public_url", app.name))?
-            }
+            ProbeAt::Public => app.public_url.clone().ok_or_else(|| format!("`{}` has no public_url", app.name))?,
         };
         let host = host_of(&url).trim_end_matches('.');
         let entry = app.traffic.values().find(|t| t.record_name.trim_end_matches('.').eq_ignore_ascii_case(host));
@@ -438,11 +432,7 @@ impl<'a> Compiler<'a> {
     fn subject(&self, given: Option<&str>) -> String {
         let text = self.fill(given.unwrap_or("{application}: {purpose} {source} -> {target}"));
         let ascii = text.replace('→', "->");
-        ascii
-            .chars()
-            .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
-            .take(SUBJECT_CHARS_MAX)
-            .collect()
+        ascii.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SUBJECT_CHARS_MAX).collect()
     }
 
     fn check_plan(&mut self, plan: &Plan) {
@@ -469,7 +459,10 @@ impl<'a> Compiler<'a> {
             for text in expressions {
                 let refs = expression::check(text).unwrap_or_default();
                 for id in refs.steps.iter().filter(|id| !plan.steps.iter().any(|s| s.id.as_str() == **id)) {
-                    faults.push(format!("step `{}`: its expression names the step `{id}`, which is not in the plan", step.id));
+                    faults.push(format!(
+                        "step `{}`: its expression names the step `{id}`, which is not in the plan",
+                        step.id
+                    ));
                 }
             }
         }
