@@ -114,7 +114,7 @@ fn hostname() -> String {
 
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let custom = aws::custom_endpoints_in_environment();
     let allowed =
         !settings.aws.production || custom.iter().all(|name| settings.aws.allow_custom_endpoints.contains(name));
