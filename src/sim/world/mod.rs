@@ -12,10 +12,13 @@ pub mod clients;
 pub mod cloudwatch;
 pub mod planes;
 pub mod route53;
+pub mod scenario;
 pub mod sns;
 pub mod timings;
 
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
+
+use crate::domain::id::Region;
 
 pub use planes::{Plane, Planes, Reach};
 
@@ -73,6 +76,8 @@ pub struct World {
     pub route53: route53::Route53,
     pub arc: arc::Arc,
     pub sns: sns::Sns,
+    /// The application's servers, one address per Region.
+    pub endpoints: clients::Endpoints,
     pub clients: clients::Clients,
     pub log: Vec<WorldEvent>,
 }
@@ -89,8 +94,181 @@ impl World {
             route53: route53::Route53::default(),
             arc: arc::Arc::default(),
             sns: sns::Sns::default(),
+            endpoints: clients::Endpoints::default(),
             clients: clients::Clients::default(),
             log: Vec::new(),
         }
     }
+
+    /// When something happens next of its own accord; `None` where nothing ever will.
+    pub fn next_due(&self) -> Option<SimTime> {
+        [
+            self.aurora.next_due(),
+            self.arc.next_due(),
+            self.cloudwatch.next_due(),
+            self.route53.next_due(),
+            self.sns.next_due(),
+            self.clients.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Lets time pass until `t`: everything due by then happens, in order of its time. A `t` in the past
+    /// changes nothing.
+    ///
+    /// # Panics
+    /// Where a part stays due at one instant for ever, which is a defect of that part.
+    pub fn advance_to(&mut self, t: SimTime) {
+        let mut passes = 0;
+        while let Some(due) = self.next_due().filter(|due| *due <= t) {
+            // A part may be due in the past where a call just scheduled it: time never goes back.
+            let instant = due.max(self.now);
+            passes = if instant == self.now { passes + 1 } else { 0 };
+            assert!(
+                passes < PASSES_PER_INSTANT_MAX,
+                "a part of the world never finishes at {instant:?}"
+            );
+            self.now = instant;
+            self.run_due();
+        }
+        self.now = self.now.max(t);
+    }
+
+    /// Runs every part that is due now. The order is part of the history: data first, then what watches it,
+    /// then DNS, then the clients, who see all of it.
+    fn run_due(&mut self) {
+        let now = self.now;
+        let is_due = |due: Option<SimTime>| due.is_some_and(|due| due <= now);
+        let mut ctx = Context {
+            now,
+            rng: &mut self.rng,
+            planes: &self.planes,
+            log: &mut self.log,
+        };
+        if is_due(self.aurora.next_due()) {
+            self.aurora.run_due(&mut ctx, &mut self.cloudwatch);
+        }
+        if is_due(self.arc.next_due()) {
+            self.arc.run_due(&mut ctx);
+        }
+        if is_due(self.cloudwatch.next_due()) {
+            self.cloudwatch.run_due(&mut ctx);
+        }
+        if is_due(self.route53.next_due()) {
+            run_route53(
+                &mut self.route53,
+                &self.endpoints,
+                &mut self.cloudwatch,
+                &self.arc,
+                &mut ctx,
+            );
+        }
+        if is_due(self.sns.next_due()) {
+            self.sns.run_due(&mut ctx);
+        }
+        if is_due(self.clients.next_due()) {
+            self.clients
+                .run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints);
+        }
+    }
+
+    /// Calls Aurora as it is now, as an API request or a fault injection does.
+    pub fn with_aurora<R>(
+        &mut self,
+        call: impl FnOnce(&mut aurora::Aurora, &mut Context<'_>) -> R,
+    ) -> R {
+        let mut ctx = Context {
+            now: self.now,
+            rng: &mut self.rng,
+            planes: &self.planes,
+            log: &mut self.log,
+        };
+        call(&mut self.aurora, &mut ctx)
+    }
+
+    /// Loses `region` whole: its network, databases, applications and every API in it.
+    pub fn lose_region(&mut self, region: &Region) {
+        self.change_planes("region.lost", &format!("{region} is lost"), |planes| {
+            planes.lose_region(region);
+        });
+    }
+
+    /// Cuts `region` off: everything in it goes on working, and nothing crosses its border.
+    pub fn partition_region(&mut self, region: &Region) {
+        let text = format!("{region} is cut off from the rest and goes on working inside");
+        self.change_planes("region.partitioned", &text, |planes| {
+            planes.set(Plane::Network, region, Reach::Hangs);
+        });
+    }
+
+    /// Brings everything in `region` back.
+    pub fn restore_region(&mut self, region: &Region) {
+        self.change_planes("region.restored", &format!("{region} is back"), |planes| {
+            planes.restore_region(region);
+        });
+    }
+
+    /// Sets how one plane of `region` behaves from now on.
+    pub fn set_plane(&mut self, plane: Plane, region: &Region, reach: Reach) {
+        let text = format!("{plane:?} in {region}: {reach:?}");
+        self.change_planes("plane.changed", &text, |planes| {
+            planes.set(plane, region, reach);
+        });
+    }
+
+    /// Replication is brought up to now first, under the old planes: what had already crossed has crossed.
+    fn change_planes(&mut self, kind: &'static str, text: &str, change: impl FnOnce(&mut Planes)) {
+        self.aurora.replicate(self.now, &self.planes);
+        change(&mut self.planes);
+        self.log.push(WorldEvent {
+            at: self.now,
+            kind,
+            text: text.to_owned(),
+        });
+    }
+
+    /// What the application's server at `address` answers to `GET /healthz`; `None` where it does not answer.
+    pub fn application_answer(
+        &self,
+        address: std::net::Ipv4Addr,
+    ) -> Option<clients::ApplicationAnswer> {
+        self.endpoints.answer(address, &self.aurora, &self.planes)
+    }
+}
+
+/// Route 53 sees the endpoints and the alarms' data, and its own metrics go to CloudWatch of its home. [R53DG]
+fn run_route53(
+    route53: &mut route53::Route53,
+    endpoints: &clients::Endpoints,
+    cloudwatch: &mut cloudwatch::CloudWatch,
+    arc: &arc::Arc,
+    ctx: &mut Context<'_>,
+) {
+    use clients::EndpointStatus as Seen;
+    use route53::health::EndpointStatus;
+    let planes = ctx.planes;
+    let status = |address| match endpoints.endpoint_status(address, planes) {
+        Seen::Healthy => EndpointStatus::Healthy,
+        Seen::Unhealthy => EndpointStatus::Unhealthy,
+        Seen::NoAnswer => EndpointStatus::NoAnswer,
+    };
+    for metric in route53.run_due(ctx, &status, cloudwatch, arc) {
+        let dimensions = [("HealthCheckId", metric.health_check_id.as_str())];
+        let (home, at) = (route53::home(), ctx.now);
+        let (name, value) = (metric.metric, metric.value);
+        cloudwatch.record(&home, "AWS/Route53", name, &dimensions, at, value, ctx);
+    }
+}
+
+/// Passes over one instant after which a part is taken to be broken.
+const PASSES_PER_INSTANT_MAX: u32 = 100_000;
+
+/// An instant of world time as RFC 3339, UTC.
+pub fn rfc3339(at: SimTime) -> String {
+    let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms)
+        .unwrap_or(jiff::Timestamp::MAX)
+        .to_string()
 }

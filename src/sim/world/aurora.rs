@@ -1,4 +1,0 @@
-//! (to be written)
-
-#[derive(Debug, Default)]
-pub struct Aurora {}
