@@ -5,6 +5,7 @@
 //! architecture; `tests/it/architecture.rs` holds who may name whom.
 
 pub mod adapters;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod ports;

@@ -187,14 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_an_error_and_never_false() {
-        for text in [
-            "mode == 'failover'",
-            "steps.gate.outputs.nothing == 1",
-            "steps.other.state == 'done'",
-            "now() == 1",
-            "purpose",
-            "size(steps) > 0",
-        ] {
+        for text in ["mode == 'failover'", "steps.gate.outputs.nothing == 1", "steps.other.state == 'done'", "now() == 1", "purpose", "size(steps) > 0"] {
             assert!(evaluate(text, &facts()).is_err(), "{text}");
         }
         assert_eq!(check("mode == 'x'"), Err(ExprError::UnknownVariable("mode".to_owned())));

@@ -1,0 +1,119 @@
+//! What must hold between applications and runbooks, and what an operator should know before the worst day.
+
+use std::collections::BTreeSet;
+
+use super::{runbooks::Catalogue, sections::Read};
+use crate::domain::{
+    application::{Application, Mechanism},
+    compile::compile,
+    document::Findings,
+    id::{Digest, Region},
+    plan::{Plan, Purpose},
+    signal::{SignalRole, SignalSource},
+};
+
+/// Where the control planes of Route 53 and of its health checks' metrics live [WP].
+const GLOBAL_REGION: &str = "us-east-1";
+
+pub(super) fn check(read: &Read, runbooks: &Catalogue, digest: &Digest, found: &mut Findings) {
+    if read.applications.is_empty() {
+        found.error("applications", "there is no application", "[[applications]]");
+    }
+    let mut names = BTreeSet::new();
+    for (key, app) in &read.applications {
+        if !names.insert(&app.name) {
+            found.error(&format!("{key}.name"), format!("`{}` stands here twice", app.name), "");
+        }
+        runbooks_fit(key, app, runbooks, digest, found);
+        signals(key, app, found);
+        static_stability(key, app, found);
+        if app.topics.is_empty() {
+            let problem = "no topics: runs tell nobody, and their notify steps are left out";
+            found.warning("config-no-topics", key, problem, "topics = [{ arn = \"arn:aws:sns:us-west-2:123456789012:oncall\" }]");
+        }
+        for (name, traffic) in app.traffic.iter().filter(|(_, t)| t.ttl > app.objectives.rto) {
+            let problem = format!("the TTL of `{}` alone is longer than the RTO", traffic.record_name);
+            found.warning("config-static-stability", &format!("{key}.dns.{name}.ttl"), problem, "ttl = \"60s\"");
+        }
+    }
+}
+
+/// The directions in which a purpose can be carried out: a failback goes home only.
+pub fn directions(app: &Application, purpose: Purpose) -> Vec<(&Region, &Region)> {
+    let pairs = app.regions.iter().flat_map(|s| app.regions.iter().map(move |t| (s, t)));
+    pairs
+        .filter(|(s, t)| s != t && (purpose != Purpose::Failback || app.regions.first() == Some(t)))
+        .collect()
+}
+
+/// The plans of `app`, for each purpose that has a runbook and each direction.
+pub fn plans(app: &Application, runbooks: &Catalogue, digest: &Digest) -> Vec<(Purpose, Result<Plan, Vec<String>>)> {
+    let mut all = Vec::new();
+    for (purpose, name) in &app.runbooks {
+        let Some((runbook, runbook_digest)) = runbooks.get(name) else { continue };
+        for (source, target) in directions(app, *purpose) {
+            let plan = compile(app, runbook, *purpose, source, target, None, digest, runbook_digest);
+            all.push((*purpose, plan));
+        }
+    }
+    all
+}
+
+fn runbooks_fit(key: &str, app: &Application, runbooks: &Catalogue, digest: &Digest, found: &mut Findings) {
+    for (purpose, name) in &app.runbooks {
+        if !runbooks.contains_key(name) {
+            let known: Vec<&str> = runbooks.keys().map(|k| k.as_str()).collect();
+            let problem = format!("there is no runbook `{name}`; runbooks: {}", known.join(", "));
+            found.error(&format!("{key}.runbooks.{purpose}"), problem, "");
+        }
+    }
+    // The same fault in each direction is one fault.
+    let mut seen = BTreeSet::new();
+    for (purpose, plan) in plans(app, runbooks, digest) {
+        for why in plan.err().unwrap_or_default() {
+            if seen.insert((purpose, why.clone())) {
+                let name = &app.runbooks[&purpose];
+                let problem = format!("runbook `{name}` does not fit `{}`: {why}", app.name);
+                found.coded("runbook-uncompilable", &format!("{key}.runbooks.{purpose}"), problem, "");
+            }
+        }
+    }
+}
+
+fn signals(key: &str, app: &Application, found: &mut Findings) {
+    if !app.signals.iter().any(|s| s.role == SignalRole::Trigger) {
+        let problem = "no signal is a trigger: ill health will not be noticed";
+        found.warning("config-no-trigger", key, problem, "role = \"trigger\"");
+    }
+    let primary = app.regions.first().map(Region::as_str);
+    for signal in &app.signals {
+        let lives_in = match &signal.source {
+            SignalSource::HealthCheck { .. } => GLOBAL_REGION,
+            SignalSource::Alarm { region, .. } => region.as_str(),
+            SignalSource::AuroraLag { .. } | SignalSource::HttpProbe { .. } => continue,
+        };
+        let of = signal.source.of().map(Region::as_str);
+        if signal.role == SignalRole::Trigger && of == Some(lives_in) && primary == of {
+            let problem = format!("is read in {lives_in}, the Region whose loss it should tell: it will be silent then, and silence is no vote");
+            found.warning("config-static-stability", &format!("{key}.signals.{}", signal.name), problem, "kind = \"http_probe\"");
+        }
+    }
+}
+
+fn static_stability(key: &str, app: &Application, found: &mut Findings) {
+    let in_global_region = app.regions.iter().any(|r| r.as_str() == GLOBAL_REGION);
+    for (name, traffic) in &app.traffic {
+        let at = format!("{key}.dns.{name}.mechanism");
+        match &traffic.mechanism {
+            Mechanism::Records { .. } if in_global_region => {
+                let problem = "changing records needs Route 53's control plane, which lives in us-east-1: traffic could not be moved out of it when it is lost";
+                found.warning("config-static-stability", &at, problem, "kind = \"routing_controls\"");
+            }
+            Mechanism::HealthSignal { region, .. } if app.regions.first() == Some(region) => {
+                let problem = format!("the signal is put in {region}, the preferred Region itself: put it in the standby");
+                found.warning("config-static-stability", &at, problem, "region = \"us-west-2\"");
+            }
+            Mechanism::Records { .. } | Mechanism::HealthSignal { .. } | Mechanism::RoutingControls { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Faults of configuration and runbooks, as people and as programs read them.
+
+use std::{collections::BTreeMap, fmt};
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use serde::Serialize;
+
+use crate::domain::document::{Fault, Severity};
+
+/// How wide a report is.
+const COLUMNS: usize = 80;
+
+/// Everything found, with the texts that it was found in.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Faults {
+    pub faults: Vec<Fault>,
+    #[serde(skip)]
+    texts: BTreeMap<String, String>,
+}
+
+impl Faults {
+    /// Adds what was found in `file`, whose content is `text`.
+    pub fn add(&mut self, file: &str, text: &str, faults: Vec<Fault>) {
+        if !faults.is_empty() {
+            self.texts.insert(file.to_owned(), text.to_owned());
+            self.faults.extend(faults);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    pub fn count(&self, severity: Severity) -> usize {
+        self.faults.iter().filter(|f| f.severity == severity).count()
+    }
+
+    /// The faults as JSON: `{"faults": [{severity, code, file, line, column, key, problem, example}]}`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({ "faults": self.faults })
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
+            .with_width(COLUMNS)
+            .with_context_lines(1)
+            .without_cause_chain();
+        for fault in &self.faults {
+            let text = self.texts.get(&fault.file).filter(|_| fault.line > 0);
+            let shown = Shown {
+                fault,
+                source: text.map(|t| NamedSource::new(&fault.file, t.clone())),
+            };
+            handler.render_report(f, &shown)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// A fault as miette draws it.
+#[derive(Debug)]
+struct Shown<'a> {
+    fault: &'a Fault,
+    source: Option<NamedSource<String>>,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.source.is_some(), self.fault.key.as_str()) {
+            (true, "") => f.write_str(&self.fault.problem),
+            (true, key) => write!(f, "{key}: {}", self.fault.problem),
+            (false, "") => write!(f, "{}: {}", self.fault.file, self.fault.problem),
+            (false, key) => write!(f, "{}: {key}: {}", self.fault.file, self.fault.problem),
+        }
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl Diagnostic for Shown<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.fault.code))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.fault.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let example = self.fault.example.as_ref()?;
+        Some(Box::new(format!("for example: {example}")))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|s| s as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.source.as_ref()?;
+        let place = self.fault.place;
+        let label = LabeledSpan::new(None, place.offset, place.length.max(1));
+        Some(Box::new(std::iter::once(label)))
+    }
+}

@@ -1,0 +1,188 @@
+//! Configuration: from a TOML file, the environment and a directory of runbooks to checked domain values.
+//!
+//! Invariant: a [`Settings`] that exists is whole: every name resolves, every runbook compiles for its application in
+//! every direction. What is wrong is reported all at once, as [`Faults`]. It deliberately does not watch files,
+//! resolve secrets or open anything but what it is given.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    application::Application,
+    document::{At, Findings},
+    id::{Digest, RunbookName, Subject},
+    runbook::Runbook,
+};
+
+mod application;
+pub mod cross;
+mod environment;
+pub mod faults;
+pub mod runbooks;
+mod sections;
+mod traffic;
+mod tree;
+
+pub use faults::Faults;
+pub use runbooks::shipped;
+
+/// The largest configuration file accepted.
+pub const BYTES_MAX: u64 = 1024 * 1024;
+
+/// Everything that the daemon needs to start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub server: Server,
+    pub store: Store,
+    pub aws: Aws,
+    pub auth: Auth,
+    pub applications: Vec<Application>,
+    /// With the digest of each file, which a plan pins.
+    pub runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
+    /// Of the file and of what the environment changed.
+    pub digest: Digest,
+    /// What may be meant but should be known; logged at start, shown by `check`.
+    pub warnings: Faults,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub listen: SocketAddr,
+}
+
+/// Where the journal is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// One file on a local disk; a relative path is relative to the working directory.
+    Sqlite { path: PathBuf },
+}
+
+/// How AWS is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aws {
+    /// The whole of one call, its retries included.
+    pub call_timeout: Duration,
+    /// One attempt.
+    pub attempt_timeout: Duration,
+    /// Variables such as `AWS_ENDPOINT_URL_RDS` that are honoured in production mode.
+    pub allow_custom_endpoints: Vec<String>,
+    /// Refuses custom endpoints that are not allowed by name.
+    pub production: bool,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Auth {
+    /// Empty: everybody who reaches the loopback address.
+    pub tokens: Vec<Token>,
+}
+
+/// A caller, known by the SHA-256 of a bearer token (the token itself is never in a file).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    pub name: Subject,
+    pub sha256: Digest,
+    pub roles: BTreeSet<Role>,
+}
+
+/// What a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Starts, pauses, resumes and aborts runs.
+    Operator,
+    /// Approves; never together with admin.
+    Approver,
+    /// Starts drills.
+    DrillRunner,
+    /// Sets overrides; may not approve.
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::Approver, Self::DrillRunner, Self::Admin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Approver => "approver",
+            Self::DrillRunner => "drill-runner",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl Settings {
+    /// Loads `path`, changed by the variables of `env` that begin with `FAILOVERD__`, and the runbooks it names
+    /// (those that ship in the program where it names none).
+    ///
+    /// # Errors
+    /// Every fault of the file, the environment and the runbooks at once.
+    pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        let file = path.display().to_string();
+        let mut faults = Faults::default();
+        let text = match read_text(path, BYTES_MAX) {
+            Ok(text) => text,
+            Err(why) => {
+                let mut found = Findings::new(&file, "config-unreadable");
+                found.error("", why, "failoverd serve --config config/default.toml");
+                faults.add(&file, "", found.into_faults());
+                return Err(faults);
+            }
+        };
+        let mut found = Findings::new(&file, "config-invalid");
+        let Some(mut node) = tree::parse(&text, &mut found) else {
+            faults.add(&file, &text, found.into_faults());
+            return Err(faults);
+        };
+        let changed = environment::apply(&mut node, env, &mut found);
+        let root = At::root(&node, &mut found);
+        let read = sections::read(&root, &mut found);
+        let directory = read.as_ref().and_then(|r| r.runbooks.clone());
+        let directory = directory.map(|d| path.parent().unwrap_or(Path::new("")).join(d));
+        let runbooks = runbooks::load(directory.as_deref(), &mut faults, &mut found);
+        let digest = Digest::of_json(&(&text, &changed));
+        if let Some(read) = &read {
+            cross::check(read, &runbooks, &digest, &mut found);
+        }
+        faults.add(&file, &text, found.into_faults());
+        match read {
+            Some(read) if !faults.has_errors() => Ok(Self {
+                server: read.server,
+                store: read.store,
+                aws: read.aws,
+                auth: read.auth,
+                applications: read.applications.into_iter().map(|(_, a)| a).collect(),
+                runbooks,
+                digest,
+                warnings: faults,
+            }),
+            _ => Err(faults),
+        }
+    }
+}
+
+/// A text file of at most `limit` bytes.
+fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?;
+    if !size.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    if size.len() > limit {
+        return Err(format!("is {} bytes long; the limit is {limit}", size.len()));
+    }
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
+    String::from_utf8(bytes).map_err(|e| format!("is not UTF-8: {e}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The stable codes of errors, refusals and failures. Each has a page, docs/errors/CODE.md: cause, check, remedy.
+//!
+//! A code is never renamed and never reused: alerts and scripts hold on to it.
+
+/// Requests that the engine refuses ([`Refusal`](../../engine/control/enum.Refusal.html)).
+pub const REFUSALS: &[&str] = &[
+    "unknown-application",
+    "unknown-run",
+    "unknown-step",
+    "bad-target",
+    "idempotency-key-reused",
+    "already-running",
+    "gate-refused",
+    "stale-digest",
+    "self-approval",
+    "wrong-phase",
+    "runbook-uncompilable",
+    "stopping",
+    "application-held",
+];
+
+/// Requests that the HTTP layer refuses.
+pub const HTTP: &[&str] = &[
+    "unauthenticated",
+    "forbidden",
+    "bad-json",
+    "body-too-large",
+    "not-found",
+    "method-not-allowed",
+    "rate-limited",
+    "invalid-request",
+    "internal",
+];
+
+/// Ways in which a step fails or holds its run.
+pub const STEPS: &[&str] = &[
+    "step-timeout",
+    "gate-rpo",
+    "gate-target",
+    "call-rejected",
+    "call-not-sent",
+    "outcome-unknown",
+    "writer-not-proven",
+    "probe-failed",
+    "dns-not-verified",
+    "assert-failed",
+    "expression-failed",
+    "approval-declined",
+    "approval-expired",
+];
+
+/// Faults of the configuration. The last ones are warnings.
+pub const CONFIG: &[&str] = &[
+    "config-unreadable",
+    "config-invalid",
+    "config-not-built",
+    "config-environment",
+    "auth-required",
+    "config-no-trigger",
+    "config-no-topics",
+    "config-static-stability",
+];
+
+/// Faults of runbooks. The last one is a warning.
+pub const RUNBOOKS: &[&str] = &[
+    "runbook-invalid",
+    "runbook-unknown-action",
+    "runbook-not-built",
+    "runbook-unproven-writer",
+    "expression-invalid",
+    "runbook-ungated",
+];
+
+/// Every code.
+pub const ALL: &[&str] = &{
+    let (mut all, mut n) = ([""; REFUSALS.len() + HTTP.len() + STEPS.len() + CONFIG.len() + RUNBOOKS.len()], 0);
+    let groups = [REFUSALS, HTTP, STEPS, CONFIG, RUNBOOKS];
+    let mut g = 0;
+    while g < groups.len() {
+        let mut i = 0;
+        while i < groups[g].len() {
+            all[n] = groups[g][i];
+            n += 1;
+            i += 1;
+        }
+        g += 1;
+    }
+    all
+};
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors");
+        let pages: BTreeSet<String> = std::fs::read_dir(dir)
+            .expect("docs/errors")
+            .map(|f| f.expect("an entry").file_name().to_string_lossy().trim_end_matches(".md").to_owned())
+            .filter(|name| name != "README")
+            .collect();
+        let codes: BTreeSet<String> = ALL.iter().map(|c| (*c).to_owned()).collect();
+        assert_eq!(codes.len(), ALL.len(), "a code stands twice");
+        assert_eq!(codes, pages);
+    }
+}

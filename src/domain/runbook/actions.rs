@@ -1,0 +1,268 @@
+//! The actions that a runbook may name, and how the `with` of each is read.
+
+use std::time::Duration;
+
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX};
+use crate::domain::{
+    document::{At, Fields, Findings},
+    expression,
+};
+
+/// Every action of this version.
+pub(super) const ACTIONS: [&str; 16] = [
+    "aurora.switchover",
+    "aurora.failover",
+    "aurora.wait",
+    "aurora.verify_writer",
+    "gate.target",
+    "gate.rpo",
+    "dns.flip",
+    "dns.routing_controls",
+    "dns.health_signal",
+    "dns.records",
+    "dns.verify",
+    "probe.http",
+    "notify",
+    "approve",
+    "wait",
+    "assert",
+];
+
+/// Actions that the language knows and this version does not have: refused by name, never ignored.
+const NOT_BUILT: [&str; 13] = [
+    "aurora.detach",
+    "aurora.add_instance",
+    "aurora.preserve_snapshot",
+    "dns.standby_object",
+    "dns.weights",
+    "gate.replication",
+    "gate.capacity",
+    "gate.quota",
+    "probe.tcp",
+    "probe.postgres",
+    "call",
+    "aws.call",
+    "undo",
+];
+
+/// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
+const MESSAGE_CHARS_MAX: usize = 2_000;
+
+/// What a text may hold in braces.
+const PLACEHOLDERS: [&str; 4] = ["{application}", "{purpose}", "{source}", "{target}"];
+
+const MINUTE: Duration = Duration::from_mins(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Reads what a step does from its `action` and its `with`.
+pub(super) fn act(action: &At<'_>, with: Option<&At<'_>>, found: &mut Findings) -> Option<Act> {
+    let name = action.text(found)?;
+    if NOT_BUILT.contains(&name) || name.starts_with("fence.") {
+        found.coded("runbook-not-built", &action.key, format!("`{name}` is not in this version"), "");
+        return None;
+    }
+    if !ACTIONS.contains(&name) {
+        let problem = format!("unknown action `{}`; valid: {}", crate::domain::document::clip(name), ACTIONS.join(", "));
+        found.coded("runbook-unknown-action", &action.key, problem, "action: aurora.failover");
+        return None;
+    }
+    let nothing = crate::domain::document::Node {
+        place: action.node.place,
+        value: crate::domain::document::Value::Table(Vec::new()),
+    };
+    let key = action.key.trim_end_matches("action");
+    let empty = At { node: &nothing, key: format!("{key}with"), example: "" };
+    let mut fields = with.unwrap_or(&empty).fields(found)?;
+    let act = read(name, &mut fields, found);
+    fields.finish(found);
+    act
+}
+
+fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
+    Some(match name {
+        "aurora.switchover" => Act::AuroraSwitchover { store: store(with, found)? },
+        "aurora.failover" => Act::AuroraFailover { store: store(with, found)? },
+        "aurora.verify_writer" => Act::AuroraVerifyWriter { store: store(with, found)? },
+        "aurora.wait" => Act::AuroraWait {
+            store: store(with, found)?,
+            synchronized: flag(with, "synchronized", "synchronized: true", found)?.unwrap_or(true),
+        },
+        "gate.target" => Act::GateTarget {
+            store: store(with, found)?,
+            lossless: flag(with, "lossless", "lossless: true", found)?,
+        },
+        "gate.rpo" => Act::GateRpo {
+            store: store(with, found)?,
+            limit: match with.get(found, "limit", "limit: 5s") {
+                Some(at) => Some(at.duration(found, Duration::ZERO, STEP_TIMEOUT_MAX)?),
+                None => None,
+            },
+        },
+        "dns.flip" => flip(with, None, found)?,
+        "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
+        "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
+        "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
+        "dns.verify" => Act::DnsVerify { via: via(with, found)? },
+        "probe.http" => probe(with, found)?,
+        "notify" => notify(with, found)?,
+        "approve" => approve(with, found)?,
+        "wait" => Act::Wait {
+            duration: with
+                .need(found, "duration", "duration: 2m")?
+                .duration(found, SECOND, STEP_TIMEOUT_MAX - MINUTE)?,
+        },
+        "assert" => assertion(with, found)?,
+        other => unreachable!("`{other}` is in ACTIONS"),
+    })
+}
+
+/// `None`: faulty. `Some(None)`: not given.
+fn store(with: &mut Fields<'_>, found: &mut Findings) -> Option<Option<crate::domain::id::StoreName>> {
+    match with.get(found, "store", "store: orders") {
+        Some(at) => at.parse(found).map(Some),
+        None => Some(None),
+    }
+}
+
+fn via(with: &mut Fields<'_>, found: &mut Findings) -> Option<Option<crate::domain::id::TrafficName>> {
+    match with.get(found, "via", "via: api") {
+        Some(at) => at.parse(found).map(Some),
+        None => Some(None),
+    }
+}
+
+fn flag(with: &mut Fields<'_>, key: &'static str, example: &'static str, found: &mut Findings) -> Option<Option<bool>> {
+    match with.get(found, key, example) {
+        Some(at) => at.boolean(found).map(Some),
+        None => Some(None),
+    }
+}
+
+fn flip(with: &mut Fields<'_>, demands: Option<MechanismKind>, found: &mut Findings) -> Option<Act> {
+    Some(Act::DnsFlip { via: via(with, found)?, demands })
+}
+
+fn probe(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
+    let url = with.get(found, "url", "url: https://api.example.com/health");
+    let endpoint = with.get(found, "endpoint", "endpoint: target");
+    let public = with.get(found, "public", "public: true");
+    let status = with.get(found, "expect_status", "expect_status: 200");
+    let consecutive = with.get(found, "consecutive", "consecutive: 3");
+    let interval = with.get(found, "interval", "interval: 5s");
+    let timeout = with.get(found, "timeout", "timeout: 3s");
+    let after_ttl = with.get(found, "after_ttl", "after_ttl: true");
+    let at = match (&url, &endpoint, &public) {
+        (Some(url), None, None) => web_address(url, found).map(ProbeAt::Url),
+        (None, Some(endpoint), None) => match endpoint.text(found)? {
+            "target" => Some(ProbeAt::Target),
+            "source" => Some(ProbeAt::Source),
+            _ => {
+                found.error(&endpoint.key, "expected `target` or `source`", endpoint.example);
+                None
+            }
+        },
+        (None, None, Some(public)) => match public.boolean(found)? {
+            true => Some(ProbeAt::Public),
+            false => {
+                found.error(&public.key, "leave it out instead of saying false", public.example);
+                None
+            }
+        },
+        _ => {
+            found.error(&with.key, "give exactly one of `url`, `endpoint` and `public`", "with: { endpoint: target }");
+            None
+        }
+    };
+    let limit = Duration::from_mins(1);
+    let status = match status {
+        Some(s) => s.count(found, 100, 599).and_then(|n| u16::try_from(n).ok()),
+        None => Some(200),
+    };
+    let consecutive = consecutive.map_or(Some(3), |c| c.count(found, 1, 100));
+    let interval = interval.map_or(Some(5 * SECOND), |i| i.duration(found, SECOND, 10 * MINUTE));
+    let probe_timeout = timeout.map_or(Some(3 * SECOND), |t| t.duration(found, Duration::from_millis(100), limit));
+    let after_ttl = after_ttl.map_or(Some(false), |a| a.boolean(found));
+    Some(Act::ProbeHttp {
+        at: at?,
+        expect_status: status?,
+        consecutive: consecutive?,
+        interval: interval?,
+        probe_timeout: probe_timeout?,
+        after_ttl: after_ttl?,
+    })
+}
+
+/// A URL with a scheme that is probed and a host; the rest is the server's affair.
+pub(crate) fn is_web_address(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|r| !r.is_empty() && !r.starts_with(['/', ':', '?', '#']) && !r.contains(['@', ' ', '\\']))
+        && text.chars().all(|c| c.is_ascii_graphic())
+        && text.len() <= 2_000
+}
+
+fn web_address(at: &At<'_>, found: &mut Findings) -> Option<String> {
+    let text = at.text(found)?;
+    if is_web_address(text) {
+        return Some(text.to_owned());
+    }
+    found.error(&at.key, "expected a URL that begins with http:// or https:// and names no user", at.example);
+    None
+}
+
+fn message(at: &At<'_>, found: &mut Findings) -> Option<String> {
+    let text = at.text(found)?;
+    let chars = text.chars().count();
+    if chars > MESSAGE_CHARS_MAX {
+        found.error(&at.key, format!("is {chars} characters long; the limit is {MESSAGE_CHARS_MAX}"), at.example);
+        return None;
+    }
+    let bare = PLACEHOLDERS.iter().fold(text.to_owned(), |t, p| t.replace(p, ""));
+    if bare.contains(['{', '}']) {
+        let problem = format!("holds a brace that is none of {}", PLACEHOLDERS.join(", "));
+        found.error(&at.key, problem, at.example);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn notify(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
+    let subject = with.get(found, "subject", "subject: \"{application}: {purpose} begins\"");
+    let text = with.need(found, "message", "message: \"{application} moves to {target}.\"");
+    let subject = match subject {
+        Some(at) => Some(message(&at, found)?),
+        None => None,
+    };
+    Some(Act::Notify { subject, message: message(&text?, found)? })
+}
+
+fn approve(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
+    let count = with.get(found, "count", "count: 1");
+    let expires = with.get(found, "expires_after", "expires_after: 15m");
+    let reason = with.get(found, "reason", "reason: Writes may be lost.");
+    let count = count.map_or(Some(1), |c| c.count(found, 1, 5));
+    let expires = expires.map_or(Some(15 * MINUTE), |e| e.duration(found, MINUTE, STEP_TIMEOUT_MAX - MINUTE));
+    let reason = match reason {
+        Some(at) => message(&at, found)?,
+        None => "This cannot be taken back.".to_owned(),
+    };
+    Some(Act::Approve { count: count?, expires_after: expires?, reason })
+}
+
+fn assertion(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
+    let that = with.need(found, "that", "that: \"accepted_loss_seconds != null\"");
+    let text = with.need(found, "message", "message: No loss was accepted.");
+    let that = that.and_then(|at| condition(&at, found));
+    Some(Act::Assert { message: message(&text?, found)?, that: that? })
+}
+
+/// A CEL expression that is valid.
+pub(super) fn condition(at: &At<'_>, found: &mut Findings) -> Option<String> {
+    let text = at.text(found)?;
+    match expression::check(text) {
+        Ok(_) => Some(text.to_owned()),
+        Err(e) => {
+            found.coded("expression-invalid", &at.key, e.to_string(), "\"purpose == 'failover'\"");
+            None
+        }
+    }
+}
