@@ -17,7 +17,9 @@ use super::{
 use crate::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
-        cloud::{AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
+        cloud::{
+            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+        },
         id::Region,
     },
     ports::Cloud,
@@ -204,7 +206,10 @@ impl SimCloud {
     }
 
     async fn controls_at(&self, endpoint: &Region, arns: &[String]) -> Result<Vec<bool>, ObserveError> {
-        let route = Route { operation: "route53-recovery-cluster:GetRoutingControlState", at: Some((Plane::ArcCluster, endpoint)) };
+        let route = Route {
+            operation: "route53-recovery-cluster:GetRoutingControlState",
+            at: Some((Plane::ArcCluster, endpoint)),
+        };
         self.read(route, |world| {
             let state = |arn: &String| {
                 let control = world.arc.get_state(&world.planes, endpoint, arn);
@@ -232,7 +237,8 @@ impl SimCloud {
             }
             let route = Route { operation, at: Some((Plane::ArcCluster, region)) };
             let update = |world: &mut World| {
-                let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
+                let mut ctx =
+                    Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
                 let updated = world.arc.update_states(&mut ctx, region, "UpdateRoutingControlStates", &entries, &[]);
                 updated.map(|()| None).map_err(|e| e.fault)
             };
@@ -254,9 +260,7 @@ fn outcome(result: Result<Option<String>, ApiFault>) -> Outcome {
         Err(ApiFault { status, code, message }) if 500 <= status => {
             Outcome::Unknown { reason: format!("{status} {code}: {message}") }
         }
-        Err(ApiFault { code, message, .. }) => {
-            Outcome::Rejected { code: code.to_owned(), message, request_id: None }
-        }
+        Err(ApiFault { code, message, .. }) => Outcome::Rejected { code: code.to_owned(), message, request_id: None },
     }
 }
 
@@ -292,7 +296,8 @@ fn metric_queries(queries: &[MetricQuery]) -> Result<Vec<cloudwatch::MetricQuery
 
 /// The newest finite value of each result; what is no number is no data.
 fn newest(results: Vec<cloudwatch::QueryResult>) -> Result<Vec<Option<Datapoint>>, ObserveError> {
-    let newest = |result: cloudwatch::QueryResult| match result.points.into_iter().find(|(_, value)| value.is_finite()) {
+    let newest = |result: cloudwatch::QueryResult| match result.points.into_iter().find(|(_, value)| value.is_finite())
+    {
         Some((at, value)) => Ok(Some(Datapoint { at: view::timestamp(at)?, value })),
         None => Ok(None),
     };
@@ -458,11 +463,8 @@ impl Cloud for SimCloud {
             }
             Mutation::Publish { region, topic_arn, subject, message } => {
                 let route = Route { operation, at: Some((Plane::Sns, region)) };
-                let publication = Publication {
-                    subject: Some(subject.clone()),
-                    body: message.clone(),
-                    ..Publication::default()
-                };
+                let publication =
+                    Publication { subject: Some(subject.clone()), body: message.clone(), ..Publication::default() };
                 let act = |world: &mut World| {
                     world.with_sns(|sns, ctx| sns.publish(region, topic_arn, publication, ctx)).map(Some)
                 };

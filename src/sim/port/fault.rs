@@ -94,12 +94,7 @@ impl Faults {
         self.take_where(operation, Some(region), |fault| *fault == Fault::StaleRead).is_some()
     }
 
-    fn take_where(
-        &self,
-        operation: &str,
-        region: Option<&Region>,
-        wanted: impl Fn(&Fault) -> bool,
-    ) -> Option<Fault> {
+    fn take_where(&self, operation: &str, region: Option<&Region>, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let mut state = self.lock();
         let meant = |a: &Armed| {
             a.operation == operation && (a.region.is_none() || a.region.as_ref() == region) && wanted(&a.fault)

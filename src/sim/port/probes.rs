@@ -61,11 +61,7 @@ impl Probes for SimProbes {
         match answer {
             Some(answer) => {
                 self.world.clock().sleep(ROUND_TRIP / 2).await;
-                HttpAnswer::Status {
-                    status: answer.status,
-                    body: answer.body,
-                    address: Some(address.to_string()),
-                }
+                HttpAnswer::Status { status: answer.status, body: answer.body, address: Some(address.to_string()) }
             }
             None => {
                 self.world.clock().sleep(question.timeout.saturating_sub(ROUND_TRIP / 2)).await;
@@ -81,11 +77,8 @@ impl Probes for SimProbes {
         record_type: &str,
         _timeout: Duration,
     ) -> Result<Vec<String>, DnsError> {
-        let refused = |code: &str| DnsError::Refused {
-            server: server.to_owned(),
-            name: name.to_owned(),
-            code: code.to_owned(),
-        };
+        let refused =
+            |code: &str| DnsError::Refused { server: server.to_owned(), name: name.to_owned(), code: code.to_owned() };
         let rtype: RrType = record_type.parse().map_err(|_| refused("NOTIMP"))?;
         self.world.clock().sleep(ROUND_TRIP).await;
         let answer = self.world.now(|world| world.route53.answer(world.now, name, rtype));

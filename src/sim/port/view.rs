@@ -83,7 +83,8 @@ pub(super) fn record_set(name: &str, set: &record::RecordSet) -> RecordSet {
 
 /// The record set that an UPSERT of `record` asks for.
 pub(super) fn world_record(record: &RecordSet) -> Result<record::RecordSet, String> {
-    let identifier = || record.set_identifier.clone().ok_or_else(|| "a record with a policy needs an identifier".to_owned());
+    let identifier =
+        || record.set_identifier.clone().ok_or_else(|| "a record with a policy needs an identifier".to_owned());
     let routing = match (record.failover.as_deref(), record.weight) {
         (None, None) => Routing::Simple,
         (Some("PRIMARY"), None) => {
