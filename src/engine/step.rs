@@ -116,9 +116,12 @@ impl Driver {
                     .fail("step-timeout", format!("not within {} s: {why}", to_seconds(self.step.timeout)))
                     .await;
             }
+            let mut ending = self.context.scribe.changes();
             tokio::select! {
                 () = self.context.clock.sleep(pause.min(left)) => {}
                 _ = changes.changed(), if listens => {}
+                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
+                _ = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
                 () = self.context.stopping.cancelled() => return Err(Stop::Yield),
             }
         }
@@ -140,6 +143,11 @@ impl Driver {
             Some(run) if !run.is_finished() => Ok(RunState::clone(run)),
             _ => Err(Stop::Yield),
         }
+    }
+
+    /// Whether the run ends without this step, if the step has no effect under way.
+    fn is_over(&self, history: &History) -> bool {
+        history.runs.get(&self.run).is_none_or(|run| run.is_finished() || matches!(run.phase, Phase::Aborting { .. }))
     }
 
     pub async fn record(&self, events: Vec<Event>) -> Result<(), Stop> {
