@@ -203,12 +203,18 @@ macro_rules! everywhere {
 }
 
 everywhere! {
-    a_failover_survives_a_death_at_every_point_1: Wish::Failover, 0 of 2;
-    a_failover_survives_a_death_at_every_point_2: Wish::Failover, 1 of 2;
-    a_switchover_survives_a_death_at_every_point_1: Wish::Switchover, 0 of 2;
-    a_switchover_survives_a_death_at_every_point_2: Wish::Switchover, 1 of 2;
-    a_failback_survives_a_death_at_every_point_1: Wish::Failback, 0 of 2;
-    a_failback_survives_a_death_at_every_point_2: Wish::Failback, 1 of 2;
+    a_failover_survives_a_death_at_every_point_1: Wish::Failover, 0 of 4;
+    a_failover_survives_a_death_at_every_point_2: Wish::Failover, 1 of 4;
+    a_failover_survives_a_death_at_every_point_3: Wish::Failover, 2 of 4;
+    a_failover_survives_a_death_at_every_point_4: Wish::Failover, 3 of 4;
+    a_switchover_survives_a_death_at_every_point_1: Wish::Switchover, 0 of 4;
+    a_switchover_survives_a_death_at_every_point_2: Wish::Switchover, 1 of 4;
+    a_switchover_survives_a_death_at_every_point_3: Wish::Switchover, 2 of 4;
+    a_switchover_survives_a_death_at_every_point_4: Wish::Switchover, 3 of 4;
+    a_failback_survives_a_death_at_every_point_1: Wish::Failback, 0 of 4;
+    a_failback_survives_a_death_at_every_point_2: Wish::Failback, 1 of 4;
+    a_failback_survives_a_death_at_every_point_3: Wish::Failback, 2 of 4;
+    a_failback_survives_a_death_at_every_point_4: Wish::Failback, 3 of 4;
 }
 
 /// An engine that dies again and again, after every few appends, still gets there.
