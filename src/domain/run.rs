@@ -317,6 +317,8 @@ impl RunState {
         for planned in plan.steps.iter().filter(|s| s.on_failure == OnFailure::Hold) {
             if let Some(slot @ StepState::Failed { .. }) = self.steps.get_mut(&planned.id) {
                 *slot = StepState::Pending;
+                // Everybody is asked again: a "no" that was overruled would otherwise stand for ever.
+                self.approvals.remove(&planned.id);
             }
         }
     }

@@ -29,6 +29,12 @@ use crate::{
 /// accepted one, before the operation counts as failed. Covers stale reads of the control plane (FAULTS.md 35).
 const SETTLE: Duration = Duration::from_secs(30);
 
+/// So many attempts at least may end without any effect (lost on the way, throttled, cut off by a restart) before a
+/// step fails: a runbook's `retry` can only add to them. The same call to the same target, each after looking.
+const WITHOUT_EFFECT_MAX: u32 = 5;
+/// The longest pause between two of them.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
 /// The first intent of a step that has no guards.
 pub fn first_intent(run: &RunState, step: &PlannedStep) -> Option<Event> {
     let mutation = step.action.mutations().into_iter().next()?;
@@ -294,11 +300,16 @@ async fn retry(
     if driver.context.stopping.is_cancelled() || !may_act(run) {
         return Err(Stop::Yield);
     }
-    if driver.step.retry.attempts <= attempt || driver.deadline(run) <= driver.context.clock.boot() {
+    let attempts = driver.step.retry.attempts.max(WITHOUT_EFFECT_MAX);
+    if attempts <= attempt || driver.deadline(run) <= driver.context.clock.boot() {
         driver.fail(code, format!("after {attempt} attempt(s): {reason}")).await?;
         return Ok(false);
     }
-    driver.context.clock.sleep(driver.step.retry.backoff).await;
+    let backoff = driver.step.retry.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(6)).min(BACKOFF_MAX);
+    tokio::select! {
+        () = driver.context.clock.sleep(backoff) => {}
+        () = driver.context.stopping.cancelled() => return Err(Stop::Yield),
+    }
     let run = driver.run_state()?;
     match guards::check(&driver.context, &run, &driver.step.action).await {
         Answer::Holds { evidence } => {

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         action::Action,
         expression,
-        id::StepId,
+        id::{Region, StepId},
         plan::Purpose,
         run::{RunState, StepState},
         seconds::to_seconds,
@@ -62,15 +62,20 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
             gate(answer, "gate-target", watermarks(context, run))
         }
-        Action::GateRpo { store, lag, lag_region, limit } if run.request.purpose != Purpose::Failover => {
-            gate(guards::lag_at_rest(context, store, lag, lag_region, *limit).await, "gate-rpo", BTreeMap::new())
+        Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
+            match guards::lag_at_rest(context, store, lag, lag_region, *limit).await {
+                // A planned move has time: a lag shrinks, and a secondary that has just been rebuilt has no fresh
+                // sample yet. In a failover the bound only grows.
+                Answer::Fails { why } => not_yet(why),
+                answer => gate(answer, "gate-rpo", BTreeMap::new()),
+            }
         }
         Action::GateRpo { lag, lag_region, limit, .. } => {
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
-            wait_settled(context, global_cluster, observe_in, *synchronized).await
+            wait_settled(context, global_cluster, observe_in, synchronized.then_some(&run.plan.target)).await
         }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
             match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
@@ -142,8 +147,8 @@ async fn verified(context: &Context, run: &RunState, evidence: String) -> Look {
 async fn wait_settled(
     context: &Context,
     identifier: &str,
-    observe_in: &[crate::domain::id::Region],
-    synchronized: bool,
+    observe_in: &[Region],
+    synchronized: Option<&Region>,
 ) -> Look {
     match aurora::prove(&*context.cloud, &*context.clock, identifier, observe_in).await {
         Proof::Agreed { view, .. } if !view.is_settled() => not_yet(aurora::describe(&view)),
@@ -151,12 +156,16 @@ async fn wait_settled(
             let behind =
                 view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"));
             match behind {
-                Some(m) if synchronized => not_yet(format!(
+                Some(m) if synchronized.is_some() => not_yet(format!(
                     "{} is {}",
                     m.arn.identifier(),
                     m.synchronization.as_deref().unwrap_or("not reported")
                 )),
-                _ => satisfied(vec![evidence]),
+                _ => match synchronized.filter(|region| !view.members.iter().any(|m| m.arn.region() == *region)) {
+                    // After a failover the old primary is no member until AWS has taken it back [AUG].
+                    Some(region) => not_yet(format!("{} has no member in {region} yet", view.identifier)),
+                    None => satisfied(vec![evidence]),
+                },
             }
         }
         Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),

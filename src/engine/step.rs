@@ -3,10 +3,9 @@
 //! Invariant: a driver holds no state that matters; killed at any point and started again, it goes on from the
 //! journal. It decides nothing that the plan has left open.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use crate::{
     domain::{
@@ -117,25 +116,12 @@ impl Driver {
                     .fail("step-timeout", format!("not within {} s: {why}", to_seconds(self.step.timeout)))
                     .await;
             }
-            self.rest(pause.min(left), listens, &mut changes).await?;
-        }
-    }
-
-    /// Between two looks. An abort ends it, and so does any record where the step listens for one.
-    async fn rest(
-        &self,
-        pause: Duration,
-        listens: bool,
-        changes: &mut watch::Receiver<Arc<History>>,
-    ) -> Result<(), Stop> {
-        let mut over = self.context.clock.sleep(pause);
-        loop {
-            if matches!(self.run_state()?.phase, Phase::Aborting { .. }) {
-                return Err(Stop::Yield);
-            }
+            let mut ending = self.context.scribe.changes();
             tokio::select! {
-                () = &mut over => return Ok(()),
-                _ = changes.changed() => if listens { return Ok(()) },
+                () = self.context.clock.sleep(pause.min(left)) => {}
+                _ = changes.changed(), if listens => {}
+                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
+                _ = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
                 () = self.context.stopping.cancelled() => return Err(Stop::Yield),
             }
         }
@@ -157,6 +143,11 @@ impl Driver {
             Some(run) if !run.is_finished() => Ok(RunState::clone(run)),
             _ => Err(Stop::Yield),
         }
+    }
+
+    /// Whether the run ends without this step, if the step has no effect under way.
+    fn is_over(&self, history: &History) -> bool {
+        history.runs.get(&self.run).is_none_or(|run| run.is_finished() || matches!(run.phase, Phase::Aborting { .. }))
     }
 
     pub async fn record(&self, events: Vec<Event>) -> Result<(), Stop> {

@@ -19,7 +19,7 @@ use crate::{
         id::{Region, SignalName, StoreName},
         journal::Event,
         judge::{self, Known},
-        signal::{Reading, Sample, Signal, SignalSource, SignalWindow},
+        signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow},
     },
     engine::context::Context,
     ports::{
@@ -53,6 +53,8 @@ pub struct Watcher {
     observer: Arc<dyn Observer>,
     seen: Arc<Mutex<Seen>>,
     newest: watch::Sender<Option<Arc<Assessment>>>,
+    /// In boot time; until then a restart has seen too little to take back what was decided before it.
+    warm_at: Duration,
 }
 
 /// What is read, each at its own period.
@@ -69,7 +71,8 @@ impl Watcher {
         let windows =
             context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
-        Self { context, observer, seen, newest }
+        let warm_at = context.clock.boot() + warm_up(&context);
+        Self { context, observer, seen, newest, warm_at }
     }
 
     /// Watches until the daemon stops.
@@ -128,7 +131,14 @@ impl Watcher {
         };
         self.observer.assessed(&assessment);
         let verdict = verdict_name(assessment.verdict);
-        let changed = self.context.scribe.history().verdict.as_ref().is_none_or(|(_, before)| before != verdict);
+        let changed = match &self.context.scribe.history().verdict {
+            None => true,
+            // A restart in mid-disaster must not journal that all is well or unknown before it has looked.
+            Some((_, before)) => {
+                let warm = assessment.verdict == Verdict::Recommend || self.warm_at <= self.context.clock.boot();
+                warm && before != verdict
+            }
+        };
         if changed && !self.context.stopping.is_cancelled() {
             tracing::info!(application = %assessment.application, verdict, reasons = ?assessment.reasons, "decision changed");
             let event = Event::DecisionChanged {
@@ -143,6 +153,15 @@ impl Watcher {
         }
         self.newest.send_replace(Some(Arc::new(assessment)));
     }
+}
+
+/// How long the triggers need to be believed, and the roles to be read.
+fn warm_up(context: &Context) -> Duration {
+    /// A slow signal does not delay a decision for longer.
+    const WARM_UP_MAX: Duration = Duration::from_secs(120);
+    let triggers = context.application.signals.iter().filter(|s| s.role == SignalRole::Trigger);
+    let believed = triggers.map(|s| s.period * s.consecutive).max().unwrap_or_default();
+    (believed + ROLES_PERIOD).min(WARM_UP_MAX)
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {
@@ -178,10 +197,11 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
     for (name, store) in &context.application.stores {
         for region in context.application.regions.iter().rev() {
             if let Ok(view) = context.cloud.global_cluster(region, &store.global_cluster).await {
-                let writer = view.writer().filter(|_| view.is_settled()).map(|w| w.arn.region().clone());
+                let writer = view.writer().map(|w| w.arn.region().clone());
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                // In mid-change the last settled roles stand: they say where the loss is counted from.
-                if let Some(region) = writer {
+                // In mid-change the last settled roles stand: they say where the loss is counted from. A process that
+                // was started in mid-change takes the writer that AWS shows, or a stuck change could not be escalated.
+                if let Some(region) = writer.filter(|_| view.is_settled() || !seen.writers.contains_key(name)) {
                     seen.writers.insert(name.clone(), region);
                 }
                 break;

@@ -1,7 +1,7 @@
 //! AWS answers late, wrongly or not at all; the store fails.
 
 use failoverd::{
-    domain::{id::Region, run::RunResult},
+    domain::{assessment::Verdict, id::Region, run::RunResult},
     engine::control::{Act, Control, Wish},
     sim::{
         port::{Fault, Faults},
@@ -194,4 +194,43 @@ async fn a_journal_with_one_wrong_bit_holds_its_application() {
     live.pass(30).await;
     assert!(!live.engine.readiness().ready);
     assert!(live.ask(Live::request(Wish::Switchover)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_the_middle_of_a_disaster_does_not_take_the_recommendation_back() {
+    let scene = Scene::payments(52, 240);
+    let live = disaster(&scene).await;
+    live.until("a recommendation", 60, |live| live.verdict() == Some(Verdict::Recommend)).await;
+    let since = live.engine.history(&payments()).unwrap().recommended_at;
+    assert!(since.is_some());
+    live.engine.stop(std::time::Duration::from_secs(10)).await;
+    let live = scene.start(3).await;
+    for _ in 0..60 {
+        live.pass(1).await;
+        assert_eq!(live.engine.history(&payments()).unwrap().recommended_at, since);
+    }
+    assert_eq!(live.verdict(), Some(Verdict::Recommend));
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.until("the all-clear", 120, |live| live.engine.history(&payments()).unwrap().recommended_at.is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_stopped_politely_in_mid_run_goes_on_after_its_restart() {
+    for stop_at in ["approve", "promote.main", "probe-target", "verify-dns.api", "probe-public"] {
+        let scene = Scene::payments(53, 240);
+        let live = disaster(&scene).await;
+        let run = live.begin(Wish::Failover).await;
+        if stop_at != "approve" {
+            live.approve(&run).await;
+        }
+        live.until_running(&run, stop_at).await;
+        live.engine.stop(std::time::Duration::from_secs(20)).await;
+        let live = scene.start(10).await;
+        live.pass(1).await;
+        if stop_at == "approve" {
+            live.approve(&run).await;
+        }
+        assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED, "stopped at {stop_at}");
+        assert_eq!((live.accepted(FAILOVER), live.flips()), (1, 1), "stopped at {stop_at}");
+    }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use failoverd::{
     domain::{
         id::{ApplicationName, Digest},
-        journal::{Record, Sealed},
+        journal::Sealed,
     },
     ports::{
         JournalStore,
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Where an append stands still, or fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CrashPoint {
+pub(crate) enum CrashPoint {
     /// The record is not there.
     BeforeDurable,
     /// The record is there, and nobody is told.
@@ -34,7 +34,7 @@ type Journals = BTreeMap<ApplicationName, Vec<(Vec<u8>, Digest)>>;
 
 /// See the module. Clones share the records, not the crash.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryJournal {
+pub(crate) struct MemoryJournal {
     journals: Arc<Mutex<Journals>>,
     crash: Arc<Mutex<Option<(u64, CrashPoint)>>>,
     crashed: CancellationToken,
@@ -42,34 +42,27 @@ pub struct MemoryJournal {
 
 impl MemoryJournal {
     /// The same records, in a new process: without a crash to come.
-    pub fn reopened(&self) -> Self {
+    pub(crate) fn reopened(&self) -> Self {
         Self { journals: Arc::clone(&self.journals), ..Self::default() }
     }
 
     /// The append that follows `after` more is where it happens.
-    pub fn crash_after(&self, after: u64, point: CrashPoint) {
+    pub(crate) fn crash_after(&self, after: u64, point: CrashPoint) {
         *self.crash.lock().unwrap() = Some((after, point));
     }
 
     /// Completes when an append stands still.
-    pub async fn crashed(&self) {
+    pub(crate) async fn crashed(&self) {
         self.crashed.cancelled().await;
     }
 
     /// How many records all journals have.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.journals.lock().unwrap().values().map(|j| j.len() as u64).sum()
     }
 
-    /// Every record, oldest first.
-    pub fn records(&self, journal: &ApplicationName) -> Vec<Record> {
-        let journals = self.journals.lock().unwrap();
-        let records = journals.get(journal).into_iter().flatten();
-        records.map(|(bytes, _)| serde_json::from_slice(bytes).expect("a record")).collect()
-    }
-
     /// What somebody else's disk would do to it: one byte of one record is another.
-    pub fn flip_a_bit(&self, journal: &ApplicationName, seq: usize) {
+    pub(crate) fn flip_a_bit(&self, journal: &ApplicationName, seq: usize) {
         let mut journals = self.journals.lock().unwrap();
         let bytes = &mut journals.get_mut(journal).expect("a journal")[seq].0;
         let at = bytes.len() / 2;

@@ -4,5 +4,5 @@
 mod journal;
 mod scene;
 
-pub use journal::{CrashPoint, MemoryJournal};
-pub use scene::{Live, Played, Scene, incarnation, payments, region};
+pub(crate) use journal::{CrashPoint, MemoryJournal};
+pub(crate) use scene::{Live, Played, Scene, incarnation, payments, region};

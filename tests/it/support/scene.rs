@@ -45,11 +45,11 @@ use super::MemoryJournal;
 const START: SimTime = SimTime(1_795_000_000_000);
 
 /// A Region by its name.
-pub fn region(name: &str) -> Region {
+pub(crate) fn region(name: &str) -> Region {
     name.parse().expect("a Region")
 }
 
-pub fn payments() -> ApplicationName {
+pub(crate) fn payments() -> ApplicationName {
     "payments".parse().expect("a name")
 }
 
@@ -58,16 +58,16 @@ fn seconds(s: u64) -> Duration {
 }
 
 /// A world, a journal and an application; engines come and go.
-pub struct Scene {
-    pub world: Arc<Mutex<World>>,
-    pub journal: MemoryJournal,
-    pub application: Application,
+pub(crate) struct Scene {
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) journal: MemoryJournal,
+    pub(crate) application: Application,
     drawn: Arc<AtomicU64>,
 }
 
 impl Scene {
     /// All is well, and has been for `warm_up` seconds.
-    pub fn payments(seed: u64, warm_up: u64) -> Self {
+    pub(crate) fn payments(seed: u64, warm_up: u64) -> Self {
         let mut world = scenario::payments(seed, START, &PaymentsTraffic::default());
         world.advance_to(START.plus_ms(warm_up * 1_000));
         Self {
@@ -79,7 +79,7 @@ impl Scene {
     }
 
     /// The us-east-1 health check of Route 53 is a trigger too.
-    pub fn with_health_check(mut self) -> Self {
+    pub(crate) fn with_health_check(mut self) -> Self {
         self.application.signals.push(Signal {
             name: "health-check-use1".parse().unwrap(),
             role: SignalRole::Trigger,
@@ -92,11 +92,11 @@ impl Scene {
     }
 
     /// Starts an engine in the present runtime, `outage` seconds after the world's present.
-    pub async fn start(&self, outage: u64) -> Live {
+    pub(crate) async fn start(&self, outage: u64) -> Live {
         self.start_with(outage, self.journal.reopened(), Faults::default()).await
     }
 
-    pub async fn start_with(&self, outage: u64, journal: MemoryJournal, faults: Faults) -> Live {
+    pub(crate) async fn start_with(&self, outage: u64, journal: MemoryJournal, faults: Faults) -> Live {
         let at = self.world.lock().unwrap().now.plus_ms(outage * 1_000);
         let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
@@ -106,7 +106,7 @@ impl Scene {
             applications: vec![self.application.clone()],
             runbooks: config::shipped(),
             config_digest: Digest::of(b"config"),
-            store: Arc::new(journal.clone()),
+            store: Arc::new(journal),
             cloud: Arc::new(SimCloud::new(world.clone(), faults.clone())),
             probes: Arc::new(SimProbes::new(world.clone())),
             clock: Arc::clone(&clock),
@@ -114,12 +114,7 @@ impl Scene {
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Live { engine: Engine::start(parts).await, clock, world, faults, journal }
-    }
-
-    pub fn ledger(&self) -> Ledger {
-        let world = self.world.lock().unwrap();
-        world.clients.ledger(&world.aurora)
+        Live { engine: Engine::start(parts).await, clock, world, faults }
     }
 }
 
@@ -223,30 +218,29 @@ fn traffic(east: &Region, west: &Region) -> Traffic {
 }
 
 /// An engine at work.
-pub struct Live {
-    pub engine: Engine,
-    pub clock: Arc<dyn Clock>,
-    pub world: LiveWorld,
-    pub faults: Faults,
-    pub journal: MemoryJournal,
+pub(crate) struct Live {
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) world: LiveWorld,
+    pub(crate) faults: Faults,
 }
 
 /// How a run stands, for assertions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Played {
+pub(crate) enum Played {
     Finished(RunResult),
     Held(String),
 }
 
 impl Live {
     /// Lets `s` seconds pass.
-    pub async fn pass(&self, s: u64) {
+    pub(crate) async fn pass(&self, s: u64) {
         self.clock.sleep(seconds(s)).await;
         self.world.now(|_| ());
     }
 
     /// Waits until `seen`, looking every half second.
-    pub async fn until(&self, what: &str, within: u64, seen: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, within: u64, seen: impl Fn(&Self) -> bool) {
         let deadline = self.clock.boot() + seconds(within);
         while !seen(self) {
             assert!(self.clock.boot() < deadline, "not within {within} s: {what}; {}", self.describe());
@@ -264,16 +258,16 @@ impl Live {
         format!("{:?}; {assessment:?}", runs.collect::<Vec<_>>())
     }
 
-    pub fn assessment(&self) -> Arc<Assessment> {
+    pub(crate) fn assessment(&self) -> Arc<Assessment> {
         self.engine.assessment(&payments()).expect("an assessment")
     }
 
-    pub fn verdict(&self) -> Option<Verdict> {
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
         self.engine.assessment(&payments()).map(|a| a.verdict)
     }
 
     /// Waits until the engine knows who writes and how far behind the standby is.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         self.until("the engine knows the application", 60, |live| {
             live.engine
                 .assessment(&payments())
@@ -282,7 +276,7 @@ impl Live {
         .await;
     }
 
-    pub fn request(wish: Wish) -> StartRun {
+    pub(crate) fn request(wish: Wish) -> StartRun {
         StartRun {
             application: payments(),
             wish,
@@ -296,53 +290,53 @@ impl Live {
         }
     }
 
-    pub async fn ask(&self, request: StartRun) -> Result<Started, Refusal> {
+    pub(crate) async fn ask(&self, request: StartRun) -> Result<Started, Refusal> {
         self.engine.start_run(request).await
     }
 
     /// Starts a run, which must be accepted.
-    pub async fn begin(&self, wish: Wish) -> RunId {
+    pub(crate) async fn begin(&self, wish: Wish) -> RunId {
         match self.ask(Self::request(wish)).await {
             Ok(Started::Run { id, .. }) => id,
             other => panic!("expected a run, got {other:?}"),
         }
     }
 
-    pub fn run(&self, id: &RunId) -> Arc<RunState> {
+    pub(crate) fn run(&self, id: &RunId) -> Arc<RunState> {
         Arc::clone(&self.engine.history(&payments()).expect("a history").runs[id])
     }
 
-    pub fn step(&self, id: &RunId, step: &str) -> StepState {
+    pub(crate) fn step(&self, id: &RunId, step: &str) -> StepState {
         self.run(id).steps[&step.parse::<StepId>().unwrap()].clone()
     }
 
-    pub async fn until_running(&self, id: &RunId, step: &str) {
+    pub(crate) async fn until_running(&self, id: &RunId, step: &str) {
         let what = format!("`{step}` runs");
         self.until(&what, 600, |live| live.step(id, step).is_in_flight()).await;
     }
 
-    pub async fn answer(&self, id: &RunId, subject: &str, approved: bool) -> Result<(), Refusal> {
+    pub(crate) async fn answer(&self, id: &RunId, subject: &str, approved: bool) -> Result<(), Refusal> {
         let digest = self.run(id).plan_digest.clone();
         let act = Act::Approve { step: "approve".parse().unwrap(), approved, digest };
         self.engine.act(id, act, &subject.parse().unwrap(), "looked at it").await
     }
 
-    pub async fn engine_act(&self, id: &RunId, act: Act, subject: &str) -> Result<(), Refusal> {
+    pub(crate) async fn engine_act(&self, id: &RunId, act: Act, subject: &str) -> Result<(), Refusal> {
         self.engine.act(id, act, &subject.parse().unwrap(), "because").await
     }
 
-    pub async fn act(&self, id: &RunId, act: Act) -> Result<(), Refusal> {
+    pub(crate) async fn act(&self, id: &RunId, act: Act) -> Result<(), Refusal> {
         self.engine.act(id, act, &"oncall".parse().unwrap(), "because").await
     }
 
     /// Waits for the approval step and approves it as somebody else.
-    pub async fn approve(&self, id: &RunId) {
+    pub(crate) async fn approve(&self, id: &RunId) {
         self.until_running(id, "approve").await;
         self.answer(id, "second", true).await.expect("approved");
     }
 
     /// Waits until the run is finished or held with nothing in flight.
-    pub async fn outcome(&self, id: &RunId, within: u64) -> Played {
+    pub(crate) async fn outcome(&self, id: &RunId, within: u64) -> Played {
         self.until("the run is finished or held", within, |live| {
             let run = live.run(id);
             let still = !run.steps.values().any(StepState::is_in_flight);
@@ -357,26 +351,26 @@ impl Live {
     }
 
     /// The accepted effects of an Aurora operation.
-    pub fn accepted(&self, operation: &str) -> usize {
+    pub(crate) fn accepted(&self, operation: &str) -> usize {
         self.world.now(|w| w.aurora.effects.iter().filter(|e| e.accepted && e.operation == operation).count())
     }
 
     /// The accepted changes of routing controls.
-    pub fn flips(&self) -> usize {
+    pub(crate) fn flips(&self) -> usize {
         self.world.now(|w| w.arc.effects.iter().filter(|e| e.accepted).count())
     }
 
-    pub fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> Ledger {
         self.world.now(|w| w.clients.ledger(&w.aurora))
     }
 
-    pub fn lose(&self, name: &str) {
+    pub(crate) fn lose(&self, name: &str) {
         self.world.now(|w| w.lose_region(&region(name)));
     }
 }
 
 /// Runs `play` as one process: in a runtime of its own, in virtual time, whose every task dies with it.
-pub fn incarnation<R>(play: impl Future<Output = R>) -> R {
+pub(crate) fn incarnation<R>(play: impl Future<Output = R>) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(play)
 }
