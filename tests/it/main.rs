@@ -1,7 +1,9 @@
 //! The one integration binary: its modules and nothing else.
 
 mod architecture;
+mod emulator_failover;
 mod http_api;
 mod independent_emulator;
 mod store_conformance;
+mod support;
 mod wire_face;
