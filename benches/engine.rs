@@ -13,13 +13,18 @@ use failoverd::{
         action::Action,
         application::{Application, ClusterArn, ClusterEndpoint, Objectives, Topic},
         assessment::Assessment,
-        cloud::{AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
+        cloud::{
+            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+        },
         id::{Digest, Region, RunId},
         journal::{Event, Record, Request},
         plan::{OnFailure, Plan, PlannedStep, Purpose, Retry},
     },
     engine::{Engine, Parts, control::Control as _},
-    ports::{Clock, Cloud, JournalStore, Observer, Probes, probes::{DnsError, HttpAnswer, HttpQuestion}},
+    ports::{
+        Clock, Cloud, JournalStore, Observer, Probes,
+        probes::{DnsError, HttpAnswer, HttpQuestion},
+    },
 };
 
 const STEPS: usize = 10;
@@ -40,7 +45,12 @@ impl Cloud for Instant {
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
         Err(unreachable())
     }
-    async fn metrics(&self, _: &Region, _: &[MetricQuery], _: Duration) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    async fn metrics(
+        &self,
+        _: &Region,
+        _: &[MetricQuery],
+        _: Duration,
+    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
         Err(unreachable())
     }
     async fn alarms(&self, _: &Region, _: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
@@ -100,7 +110,10 @@ fn plan(app: &Application) -> Plan {
         needs: (0 < i).then(|| id(i - 1)).into_iter().collect(),
         when: None,
         action: Action::Notify {
-            topics: vec![Topic { region: app.regions[1].clone(), arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned() }],
+            topics: vec![Topic {
+                region: app.regions[1].clone(),
+                arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned(),
+            }],
             subject: "s".to_owned(),
             message: "m".to_owned(),
         },
@@ -134,7 +147,10 @@ async fn one_run(engine: &Engine, app: &Application, bits: u128) {
     let id = RunId::new(&app.name, bits);
     let mut live = engine.subscribe(&app.name).expect("worked on");
     engine
-        .record_for_bench(&app.name, vec![Event::RunStarted { run: id.clone(), request, plan: Box::new(plan(app)), evidence_since: None }])
+        .record_for_bench(
+            &app.name,
+            vec![Event::RunStarted { run: id.clone(), request, plan: Box::new(plan(app)), evidence_since: None }],
+        )
         .await;
     while let Ok(record) = live.recv().await {
         if record.events.iter().any(|e| matches!(e, Event::RunFinished { run, .. } if *run == id)) {
@@ -193,7 +209,8 @@ async fn engine_rate(directory: &std::path::Path, applications: usize, runs_each
 }
 
 fn main() {
-    let directory = tempfile::tempdir_in(std::env::current_dir().expect("a directory")).expect("a directory on the disk of the build");
+    let directory = tempfile::tempdir_in(std::env::current_dir().expect("a directory"))
+        .expect("a directory on the disk of the build");
     let raw_rate = raw(directory.path(), 5_000);
     println!("durability: SQLite WAL, synchronous=FULL, every commit an fsync, on {}", directory.path().display());
     println!("raw SQLite, 200-byte rows, one at a time     {raw_rate:>9.0} commits/s   1.00 x");

@@ -36,13 +36,7 @@ impl Stage {
         let gateway = Gateway::start(&emulator.url).await;
         let folder = tempfile::tempdir().expect("a folder");
         let daemon = Daemon::start(folder.path(), &payments, &gateway.url).await;
-        let stage = Self {
-            emulator,
-            gateway,
-            payments,
-            daemon,
-            _folder: folder,
-        };
+        let stage = Self { emulator, gateway, payments, daemon, _folder: folder };
         stage.until_verdict("nothing").await;
         stage
     }
@@ -142,11 +136,7 @@ fn text(value: &Value) -> String {
 }
 
 fn in_west(operation: &str) -> Vec<Call> {
-    vec![Call {
-        operation: operation.to_owned(),
-        region: WEST.to_owned(),
-        status: 200,
-    }]
+    vec![Call { operation: operation.to_owned(), region: WEST.to_owned(), status: 200 }]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,10 +91,7 @@ async fn the_writer_moves_by_switchover_and_by_failover() {
         assert_eq!(seen.engine, "aurora-postgresql");
     }
     let cluster = cloud.db_cluster(&west).await.expect("described");
-    assert_eq!(
-        (cluster.status.as_str(), cluster.instances),
-        ("available", 0)
-    );
+    assert_eq!((cluster.status.as_str(), cluster.instances), ("available", 0));
     accepted(
         cloud
             .apply(&Mutation::AuroraSwitchover {
@@ -118,23 +115,15 @@ async fn the_writer_moves_by_switchover_and_by_failover() {
     let seen = cloud.global_cluster(&region(EAST), "payments").await;
     assert!(seen.expect("described").is_settled_on(&east));
     let lines = calls.0.lock().expect("not poisoned").clone();
-    assert!(
-        lines.contains(&"rds:SwitchoverGlobalCluster us-east-1 ok".to_owned()),
-        "{lines:?}"
-    );
-    assert!(
-        lines.contains(&"rds:FailoverGlobalCluster us-east-1 ok".to_owned()),
-        "{lines:?}"
-    );
+    assert!(lines.contains(&"rds:SwitchoverGlobalCluster us-east-1 ok".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"rds:FailoverGlobalCluster us-east-1 ok".to_owned()), "{lines:?}");
 }
 
 #[tokio::test]
 async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
     let emulator = Emulator::start().await;
     let (cloud, _) = cloud_of(&emulator);
-    let nowhere: ClusterArn = "arn:aws:rds:us-west-2:123456789012:cluster:nowhere"
-        .parse()
-        .expect("an ARN");
+    let nowhere: ClusterArn = "arn:aws:rds:us-west-2:123456789012:cluster:nowhere".parse().expect("an ARN");
     let not_found = |e: &ObserveError| matches!(e, ObserveError::NotFound { .. });
     let error = cloud.global_cluster(&region(EAST), "nothing").await;
     assert!(error.as_ref().is_err_and(not_found), "{error:?}");
@@ -153,9 +142,7 @@ async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
             target: nowhere,
         })
         .await;
-    let Outcome::Rejected { code, .. } = outcome else {
-        panic!("not rejected: {outcome:?}")
-    };
+    let Outcome::Rejected { code, .. } = outcome else { panic!("not rejected: {outcome:?}") };
     assert_eq!(code, "GlobalClusterNotFoundFault");
 }
 
@@ -163,13 +150,8 @@ async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
 async fn records_are_changed_and_the_change_is_followed() {
     let emulator = Emulator::start().await;
     let route53 = aws_sdk_route53::Client::new(&emulator.config(EAST));
-    let zone = route53
-        .create_hosted_zone()
-        .name("example.com")
-        .caller_reference("one")
-        .send()
-        .await
-        .expect("hosted zone");
+    let zone =
+        route53.create_hosted_zone().name("example.com").caller_reference("one").send().await.expect("hosted zone");
     let zone = zone.hosted_zone().expect("described").id().to_owned();
     let (cloud, _) = cloud_of(&emulator);
     let record = |name: &str, id: &str, weight, value: &str| RecordSet {
@@ -187,19 +169,12 @@ async fn records_are_changed_and_the_change_is_followed() {
     let other = record("zzz.example.com", "east", 1, "192.0.2.9");
     for records in [
         vec![east, west, other],
-        vec![
-            record("app.example.com", "east", 0, "192.0.2.1"),
-            record("app.example.com", "west", 255, "198.51.100.1"),
-        ],
+        vec![record("app.example.com", "east", 0, "192.0.2.1"), record("app.example.com", "west", 255, "198.51.100.1")],
     ] {
         let wanted: Vec<RecordSet> = records.iter().take(2).cloned().collect();
         let change = accepted(
             cloud
-                .apply(&Mutation::UpsertRecords {
-                    hosted_zone_id: zone.clone(),
-                    records,
-                    comment: "test".to_owned(),
-                })
+                .apply(&Mutation::UpsertRecords { hosted_zone_id: zone.clone(), records, comment: "test".to_owned() })
                 .await,
         )
         .expect("a change id");
@@ -243,16 +218,11 @@ async fn metrics_are_put_and_read_and_no_data_is_none() {
     let mut queries: Vec<MetricQuery> = (0..501).map(|n| query(&format!("Absent{n}"))).collect();
     queries.push(query("Divert"));
     let window = Duration::from_secs(600);
-    let read = cloud
-        .metrics(&region(WEST), &queries, window)
-        .await
-        .expect("read");
+    let read = cloud.metrics(&region(WEST), &queries, window).await.expect("read");
     assert_eq!(read.len(), queries.len());
     assert!(read[..501].iter().all(Option::is_none), "no data is None");
     assert_eq!(read[501].map(|d| d.value), Some(1.5));
-    let elsewhere = cloud
-        .metrics(&region(EAST), &[query("Divert")], window)
-        .await;
+    let elsewhere = cloud.metrics(&region(EAST), &[query("Divert")], window).await;
     assert_eq!(elsewhere, Ok(vec![None]), "metrics are strictly regional");
 }
 
@@ -292,23 +262,14 @@ async fn alarms_are_read_by_name_composite_ones_too() {
     let names = ["all".to_owned(), "errors".to_owned()];
     let states = cloud.alarms(&region(EAST), &names).await.expect("read");
     assert_eq!(states[1], AlarmState::Alarm);
-    assert_eq!(
-        states.len(),
-        2,
-        "the composite alarm is found, whatever it says"
-    );
+    assert_eq!(states.len(), 2, "the composite alarm is found, whatever it says");
 }
 
 #[tokio::test]
 async fn topics_are_published_to_in_their_own_region() {
     let emulator = Emulator::start().await;
     let sns = aws_sdk_sns::Client::new(&emulator.config(WEST));
-    let topic = sns
-        .create_topic()
-        .name("alerts")
-        .send()
-        .await
-        .expect("topic");
+    let topic = sns.create_topic().name("alerts").send().await.expect("topic");
     let topic = topic.topic_arn().expect("an ARN").to_owned();
     let (cloud, _) = cloud_of(&emulator);
     let publish = |region: Region| Mutation::Publish {
@@ -320,8 +281,5 @@ async fn topics_are_published_to_in_their_own_region() {
     let message = accepted(cloud.apply(&publish(region(WEST))).await);
     assert!(message.is_some_and(|id| !id.is_empty()));
     let elsewhere = cloud.apply(&publish(region(EAST))).await;
-    assert!(
-        matches!(elsewhere, Outcome::NotSent { .. }),
-        "{elsewhere:?}"
-    );
+    assert!(matches!(elsewhere, Outcome::NotSent { .. }), "{elsewhere:?}");
 }

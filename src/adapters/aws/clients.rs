@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{
-    BehaviorVersion, SdkConfig, retry::RetryConfig, stalled_stream_protection,
-    timeout::TimeoutConfig,
-};
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, stalled_stream_protection, timeout::TimeoutConfig};
 use aws_sdk_cloudwatch as cloudwatch;
 use aws_sdk_rds as rds;
 use aws_sdk_route53 as route53;
@@ -86,15 +83,11 @@ impl Clients {
             .sleep_impl(sdk_clock)
             .timeout_config(timeouts(options))
             .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(READ_ATTEMPTS_MAX)
-                    .with_initial_backoff(READ_BACKOFF),
+                RetryConfig::standard().with_max_attempts(READ_ATTEMPTS_MAX).with_initial_backoff(READ_BACKOFF),
             )
             // Answers are small and the attempt timeout covers them; a grace period of its own, in world time,
             // would only misfire when the demo's clock runs fast.
-            .stalled_stream_protection(
-                stalled_stream_protection::StalledStreamProtectionConfig::disabled(),
-            )
+            .stalled_stream_protection(stalled_stream_protection::StalledStreamProtectionConfig::disabled())
             .build();
         Self {
             base,

@@ -11,9 +11,7 @@ use aws_smithy_runtime_api::{
     client::{
         interceptors::{
             Intercept,
-            context::{
-                BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
-            },
+            context::{BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef},
         },
         runtime_components::RuntimeComponents,
     },

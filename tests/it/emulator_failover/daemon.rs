@@ -67,12 +67,7 @@ impl Daemon {
             .kill_on_drop(true)
             .spawn()
             .expect("serve starts");
-        let daemon = Self {
-            url: format!("http://{address}"),
-            program,
-            folder: folder.to_owned(),
-            _process: process,
-        };
+        let daemon = Self { url: format!("http://{address}"), program, folder: folder.to_owned(), _process: process };
         daemon.until("ready", Duration::from_secs(30), async || daemon.ready().await).await;
         daemon
     }
@@ -131,7 +126,8 @@ impl Daemon {
     /// A metric's value, summed over the series that have all of `labels`.
     pub(super) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = reqwest::get(format!("{}/metrics", self.url)).await.expect("answers").text().await.expect("text");
-        let lines = text.lines().filter(|l| l.starts_with(&format!("{name}{{")) && labels.iter().all(|w| l.contains(w)));
+        let lines =
+            text.lines().filter(|l| l.starts_with(&format!("{name}{{")) && labels.iter().all(|w| l.contains(w)));
         lines.map(|l| l.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).expect("a number")).sum()
     }
 }

@@ -48,23 +48,12 @@ impl Gateway {
     pub(super) async fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .expect("a client");
-        let shared = Arc::new(Shared {
-            upstream: upstream.to_owned(),
-            client,
-            calls: Mutex::default(),
-            lose: Mutex::default(),
-        });
-        let router = Router::new()
-            .fallback(forward)
-            .with_state(Arc::clone(&shared));
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let shared =
+            Arc::new(Shared { upstream: upstream.to_owned(), client, calls: Mutex::default(), lose: Mutex::default() });
+        let router = Router::new().fallback(forward).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .await
-                .expect("the gateway serves");
+            axum::serve(listener, router).await.expect("the gateway serves");
         });
         Self { url, shared, task }
     }
@@ -125,12 +114,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         region,
         status: status.as_u16(),
     });
-    let is_lost = shared
-        .lose
-        .lock()
-        .expect("not poisoned")
-        .take_if(|lost| *lost == operation)
-        .is_some();
+    let is_lost = shared.lose.lock().expect("not poisoned").take_if(|lost| *lost == operation).is_some();
     if is_lost {
         tokio::time::sleep(LOST_FOR).await;
     }
@@ -146,17 +130,12 @@ fn operation(method: &axum::http::Method, path: &str, body: &[u8]) -> String {
         return name.to_owned();
     }
     let action = form_urlencoded::parse(body).find(|(key, _)| key == "Action");
-    action.map_or_else(
-        || format!("{method} {path}"),
-        |(_, value)| value.into_owned(),
-    )
+    action.map_or_else(|| format!("{method} {path}"), |(_, value)| value.into_owned())
 }
 
 /// From `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
 fn region(headers: &HeaderMap) -> String {
-    let signed = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok());
+    let signed = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let region = signed.and_then(|v| v.split_once("Credential=")?.1.split('/').nth(2));
     region.unwrap_or_default().to_owned()
 }

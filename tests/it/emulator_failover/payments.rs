@@ -73,15 +73,7 @@ impl Payments {
         let port = serve(&mut tasks, &primary).await;
         let dns = name_server(&mut tasks, emulator, &zone).await;
         feed_lag(&mut tasks, emulator, &primary);
-        Self {
-            primary,
-            zone,
-            topics,
-            clusters: [east.to_string(), west.to_string()],
-            port,
-            dns,
-            _tasks: tasks,
-        }
+        Self { primary, zone, topics, clusters: [east.to_string(), west.to_string()], port, dns, _tasks: tasks }
     }
 
     pub(super) fn becomes(&self, primary: Primary) {
@@ -111,13 +103,8 @@ async fn topic(emulator: &Emulator, region: &'static str) -> String {
 /// A zone with the name's two weighted records: all for the east.
 async fn zone(emulator: &Emulator) -> String {
     let route53 = aws_sdk_route53::Client::new(&emulator.config(EAST));
-    let zone = route53
-        .create_hosted_zone()
-        .name("payments.example.com")
-        .caller_reference("one")
-        .send()
-        .await
-        .expect("a zone");
+    let zone =
+        route53.create_hosted_zone().name("payments.example.com").caller_reference("one").send().await.expect("a zone");
     let id = zone.hosted_zone().expect("described").id().to_owned();
     let mut batch = ChangeBatch::builder();
     for (identifier, weight, address) in [("use1", 100, EAST_ADDRESS), ("usw2", 0, WEST_ADDRESS)] {

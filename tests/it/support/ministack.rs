@@ -30,11 +30,7 @@ impl Emulator {
     pub(crate) async fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let program = root.join("target/venv-ministack/bin/ministack");
-        assert!(
-            program.exists(),
-            "{} is missing: run tests/emulator/setup.sh first",
-            program.display()
-        );
+        assert!(program.exists(), "{} is missing: run tests/emulator/setup.sh first", program.display());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
@@ -51,17 +47,10 @@ impl Emulator {
             .kill_on_drop(true)
             .spawn()
             .expect("MiniStack starts");
-        let emulator = Self {
-            url: format!("http://127.0.0.1:{port}"),
-            _process: process,
-            _folder: folder,
-        };
+        let emulator = Self { url: format!("http://127.0.0.1:{port}"), _process: process, _folder: folder };
         let begun = Instant::now();
         let ready = format!("{}/_ministack/ready", emulator.url);
-        while !reqwest::get(&ready)
-            .await
-            .is_ok_and(|r| r.status().is_success())
-        {
+        while !reqwest::get(&ready).await.is_ok_and(|r| r.status().is_success()) {
             assert!(begun.elapsed() < READY_WITHIN, "MiniStack is not ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -100,9 +89,7 @@ impl Emulator {
                 .engine_version(&version)
                 .global_cluster_identifier("payments");
             if arns.is_empty() {
-                create = create
-                    .master_username("root")
-                    .master_user_password("not-secret");
+                create = create.master_username("root").master_user_password("not-secret");
             }
             let made = create.send().await.expect("member cluster");
             let arn = made.db_cluster().and_then(|c| c.db_cluster_arn());

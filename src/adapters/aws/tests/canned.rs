@@ -27,19 +27,11 @@ pub enum Answer {
 }
 
 pub fn xml(status: u16, body: &str) -> Answer {
-    Answer::Http {
-        status,
-        content_type: "text/xml",
-        body: body.to_owned(),
-    }
+    Answer::Http { status, content_type: "text/xml", body: body.to_owned() }
 }
 
 pub fn json(status: u16, body: &str) -> Answer {
-    Answer::Http {
-        status,
-        content_type: "application/x-amz-json-1.0",
-        body: body.to_owned(),
-    }
+    Answer::Http { status, content_type: "application/x-amz-json-1.0", body: body.to_owned() }
 }
 
 /// An error as the Query services (and Route 53) tell it.
@@ -78,11 +70,7 @@ impl Server {
                 });
             }
         });
-        Self {
-            url,
-            requests,
-            sound,
-        }
+        Self { url, requests, sound }
     }
 
     /// The requests read whole so far: head and body.
@@ -100,11 +88,7 @@ async fn serve(mut stream: TcpStream, answers: &[Answer], seen: &Mutex<Vec<Strin
         answers[(seen.len() - 1).min(answers.len() - 1)].clone()
     };
     match answer {
-        Answer::Http {
-            status,
-            content_type,
-            body,
-        } => {
+        Answer::Http { status, content_type, body } => {
             let head = format!(
                 "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\nx-amzn-requestid: req-1\r\n\
                  content-length: {}\r\nconnection: close\r\n\r\n",
@@ -117,8 +101,7 @@ async fn serve(mut stream: TcpStream, answers: &[Answer], seen: &Mutex<Vec<Strin
         Answer::Hang => std::future::pending().await,
         Answer::HangUp => {}
         Answer::BreakOff => {
-            let head =
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: 999\r\n\r\n<Part";
+            let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: 999\r\n\r\n<Part";
             stream.write_all(head).await.ok()?;
         }
     }
