@@ -152,7 +152,7 @@ async fn a_lost_region_is_failed_over_and_the_application_comes_home_again() {
     let run = stage.ask().await;
     let again = daemon.alice(&ASK).await;
     assert_eq!(again.code, 1, "one at a time: {again:?}");
-    assert_eq!(again.json()["code"], "run-in-progress", "{again:?}");
+    assert_eq!(again.json()["code"], "already-running", "{again:?}");
     let (watched, ()) = tokio::join!(stage.watch(&run), stage.approve(&run));
     assert_eq!(watched.code, 0, "{}\n{}", watched.out, watched.err);
 
@@ -184,7 +184,7 @@ async fn refusals(daemon: &Daemon) {
     assert_eq!(status.json()["applications"][0]["active_region"], EAST, "{status:?}");
     let status = daemon.stranger(&["--json", "status"]).await;
     assert_eq!(status.code, 1, "no token: {status:?}");
-    assert_eq!(status.json()["code"], "unauthorized", "{status:?}");
+    assert_eq!(status.json()["code"], "unauthenticated", "{status:?}");
     let start = ["failover", "payments", "--reason", "test", "--mode"];
     for (who, args, code) in [
         ("no loss was accepted", &["failover", "--target", WEST][..], 3),
