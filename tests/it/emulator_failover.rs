@@ -172,8 +172,15 @@ async fn a_lost_region_is_failed_over_and_the_application_comes_home_again() {
     let listed = daemon.alice(&["--json", "runs"]).await;
     assert_eq!(listed.json()["runs"][0]["state"], "succeeded", "{listed:?}");
 
+    // Shown by `--success-output final`, and in docs/independent-emulator.md.
+    println!("{}", watched.out);
+
     stage.payments.becomes(Primary::Follows);
     come_home(&stage).await;
+    for region in [EAST, WEST] {
+        let told = stage.gateway.accepted("Publish").iter().filter(|c| c.region == region).count();
+        assert_eq!(told, 4, "a beginning and an end of two runs, in {region}");
+    }
     assert!(stage.gateway.errors().is_empty(), "{:?}", stage.gateway.errors());
 }
 
@@ -212,7 +219,7 @@ async fn come_home(stage: &Stage) {
     assert_eq!(why.json()["active_region"], WEST, "{why:?}");
     let lag_is_known = async || {
         let status = stage.daemon.alice(&["--json", "status", "payments"]).await;
-        status.json()["exposure"]["orders"]["fresh"] == true
+        status.json()["exposure"][0]["fresh"] == true
     };
     stage.daemon.until("sure of the new lag", PATIENCE, lag_is_known).await;
     let said = stage.daemon.alice(&["--json", "failback", "payments", "--reason", "us-east-1 is back"]).await;
