@@ -120,7 +120,7 @@ fn all_named(set: &[String], named: &[String]) -> bool {
 
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let allowed = !settings.aws.production
         || all_named(&aws::custom_endpoints_in_environment(), &settings.aws.allow_custom_endpoints);
     let options = aws::Options { allow_custom_endpoints: allowed, ..options(&settings.aws) };

@@ -34,7 +34,6 @@ impl Clock for MachineClock {
         self.0.elapsed()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the emulator lives in real time")]
     fn wall(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -57,7 +57,7 @@ pub(super) fn timeouts(options: &Options) -> TimeoutConfig {
 
 macro_rules! client {
     ($service:ident) => {
-        pub fn $service(&self, region: &Region) -> $service::Client {
+        pub(super) fn $service(&self, region: &Region) -> $service::Client {
             let mut made = self.$service.lock().unwrap_or_else(PoisonError::into_inner);
             made.entry(region.clone())
                 .or_insert_with(|| {
@@ -74,7 +74,7 @@ macro_rules! client {
 }
 
 impl Clients {
-    pub fn new(sdk_config: &SdkConfig, clock: Arc<dyn Clock>, options: &Options) -> Self {
+    pub(super) fn new(sdk_config: &SdkConfig, clock: Arc<dyn Clock>, options: &Options) -> Self {
         let sdk_clock = SdkClock(clock);
         let base = sdk_config
             .to_builder()
@@ -105,7 +105,7 @@ impl Clients {
     client!(sns);
 
     /// The client of one ARC cluster endpoint. It never retries: the next endpoint is asked instead [measured].
-    pub fn arc(&self, endpoint: &ClusterEndpoint) -> arc::Client {
+    pub(super) fn arc(&self, endpoint: &ClusterEndpoint) -> arc::Client {
         let mut made = self.arc.lock().unwrap_or_else(PoisonError::into_inner);
         made.entry((endpoint.region.clone(), endpoint.url.clone()))
             .or_insert_with(|| {

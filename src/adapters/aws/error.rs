@@ -125,7 +125,7 @@ fn request_id_of(parsed: Option<&str>, headers: &Headers) -> Option<String> {
 
 impl Failure {
     /// How a mutation that failed so ended.
-    pub fn into_outcome(self) -> Outcome {
+    pub(super) fn into_outcome(self) -> Outcome {
         match self {
             Self::Rejected { code, message, request_id } => Outcome::Rejected { code, message, request_id },
             Self::NotSent { reason } => Outcome::NotSent { reason },
@@ -134,7 +134,7 @@ impl Failure {
     }
 
     /// Why a read of `what` that failed so told nothing.
-    pub fn into_observe_error(self, what: &str) -> ObserveError {
+    pub(super) fn into_observe_error(self, what: &str) -> ObserveError {
         match self {
             Self::Rejected { code, .. } if ABSENCES.contains(&code.as_str()) => {
                 ObserveError::NotFound { what: what.to_owned(), code }
@@ -149,7 +149,7 @@ impl Failure {
     }
 
     /// The word for it that observers are told.
-    pub fn word(&self) -> &'static str {
+    pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Rejected { .. } => "rejected",
             Self::NotSent { .. } => "not_sent",

@@ -192,7 +192,8 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics could not be rendered");
         }
-        String::from_utf8_lossy(&text).into_owned()
+        // The encoder writes infinity as Rust does; the text format says `+Inf`.
+        String::from_utf8_lossy(&text).replace(" inf\n", " +Inf\n")
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -65,8 +65,8 @@ impl Stage {
         let url = format!("http://{}", daemon.address);
         let [alice, bob] = tokens;
         let stage = Self {
-            alice: Person::new("alice", alice, url.clone()),
-            bob: Person::new("bob", bob, url),
+            alice: Person::new(alice, url.clone()),
+            bob: Person::new(bob, url),
             directory,
             clock,
             world,

@@ -172,7 +172,6 @@ async fn health(State((primary, is_east)): State<(Shared, bool)>) -> Response {
     axum::Json(serde_json::json!({ "last_write_at": last_write.to_string() })).into_response()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the emulator lives in real time")]
 pub(super) fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -1,3 +1,9 @@
-//! What several test modules stand on.
+//! What several test modules stand on: MiniStack; and for the engine's tests, the payments application over a simulated
+//! world, the production engine in virtual time, a journal in memory that can crash, and the people who use the engine.
 
+mod journal;
 pub(crate) mod ministack;
+mod scene;
+
+pub use journal::{CrashPoint, MemoryJournal};
+pub use scene::{Live, Played, Scene, incarnation, payments, region};

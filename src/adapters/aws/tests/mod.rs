@@ -1,5 +1,6 @@
 //! The real SDK against a server on loopback: how every kind of ill answer is understood, and that every mutation is
 //! sent exactly once.
+#![expect(clippy::disallowed_methods, reason = "time limits of the SDK are measured against real time here")]
 
 mod canned;
 

@@ -216,7 +216,7 @@ impl Aurora {
 }
 
 /// The fault of a global cluster that the caller's Region does not know.
-pub fn global_not_found(id: &str) -> ApiFault {
+pub(super) fn global_not_found(id: &str) -> ApiFault {
     fault(404, "GlobalClusterNotFoundFault", format!("Global cluster {id} not found."))
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    pub fn new(ms: u64, now: SimTime) -> Self {
+    pub(super) fn new(ms: u64, now: SimTime) -> Self {
         Self {
             ms,
             setting: LagSetting::Wanders,
