@@ -112,12 +112,17 @@ fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Whether the environment sets endpoints, and only those that the configuration names. None set is no permission: a
+/// profile may still redirect calls, and nothing in the configuration can name that.
+fn all_named(set: &[String], named: &[String]) -> bool {
+    !set.is_empty() && set.iter().all(|name| named.contains(name))
+}
+
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let custom = aws::custom_endpoints_in_environment();
-    let allowed =
-        !settings.aws.production || custom.iter().all(|name| settings.aws.allow_custom_endpoints.contains(name));
+    let allowed = !settings.aws.production
+        || all_named(&aws::custom_endpoints_in_environment(), &settings.aws.allow_custom_endpoints);
     let options = aws::Options { allow_custom_endpoints: allowed, ..options(&settings.aws) };
     let sdk = aws::load_sdk_config(Arc::clone(&clock), &options).await?;
     let daemon = Daemon::start(settings, clock, sdk).await?;
@@ -138,4 +143,18 @@ pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping: no new effect is started");
     daemon.stop().await;
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_without_endpoints_permits_none_from_elsewhere() {
+        let names = |of: &[&str]| of.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        assert!(!all_named(&[], &names(&["AWS_ENDPOINT_URL"])));
+        assert!(all_named(&names(&["AWS_ENDPOINT_URL"]), &names(&["AWS_ENDPOINT_URL"])));
+        let two = names(&["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SNS"]);
+        assert!(!all_named(&two, &names(&["AWS_ENDPOINT_URL"])));
+    }
 }

@@ -5,15 +5,11 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
-    process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, Region as SdkRegion, SdkConfig};
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use failoverd::{
     adapters::aws::{AwsCloud, Options},
     domain::{
@@ -26,11 +22,8 @@ use failoverd::{
     ports::{Clock, Cloud as _, Observer},
 };
 use jiff::Timestamp;
-use tokio::process::{Child, Command};
 
-const EAST: &str = "us-east-1";
-const WEST: &str = "us-west-2";
-const READY_WITHIN: Duration = Duration::from_secs(30);
+use crate::support::ministack::{EAST, Emulator, READY_WITHIN, WEST};
 
 #[derive(Debug)]
 struct MachineClock(Instant);
@@ -41,7 +34,6 @@ impl Clock for MachineClock {
         self.0.elapsed()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the emulator lives in real time")]
     fn wall(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -65,93 +57,13 @@ impl Observer for Calls {
     }
 }
 
-/// A MiniStack of our own on a free port; it dies with the test.
-struct Emulator {
-    url: String,
-    _process: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Emulator {
-    async fn start() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let program = root.join("target/venv-ministack/bin/ministack");
-        assert!(program.exists(), "{} is missing: run tests/emulator/setup.sh first", program.display());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let port = listener.local_addr().expect("bound").port();
-        drop(listener);
-        let folder = tempfile::tempdir().expect("a folder");
-        let process = Command::new(program)
-            .current_dir(folder.path())
-            .env("BIND_HOST", "127.0.0.1")
-            .env("GATEWAY_PORT", port.to_string())
-            // Never real database containers, whatever the machine offers.
-            .env("DOCKER_HOST", "unix:///nonexistent")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("MiniStack starts");
-        let emulator = Self { url: format!("http://127.0.0.1:{port}"), _process: process, _folder: folder };
-        let begun = Instant::now();
-        let ready = format!("{}/_ministack/ready", emulator.url);
-        while !reqwest::get(&ready).await.is_ok_and(|r| r.status().is_success()) {
-            assert!(begun.elapsed() < READY_WITHIN, "MiniStack is not ready");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        emulator
-    }
-
-    fn config(&self, region: &'static str) -> SdkConfig {
-        let credentials = Credentials::new("123456789012", "test", None, None, "test");
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(SdkRegion::new(region))
-            .endpoint_url(&self.url)
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build()
-    }
-
-    fn cloud(&self) -> (AwsCloud, Arc<Calls>) {
-        let calls = Arc::new(Calls::default());
-        let clock = Arc::new(MachineClock(Instant::now()));
-        let observer = Arc::clone(&calls) as Arc<dyn Observer>;
-        let cloud = AwsCloud::new(self.config(EAST), clock, observer, Options::default());
-        (cloud, calls)
-    }
-
-    /// The member clusters of a new global cluster `payments`: the writer in the east, a secondary in the west.
-    async fn global_cluster(&self) -> (ClusterArn, ClusterArn) {
-        let east = aws_sdk_rds::Client::new(&self.config(EAST));
-        let west = aws_sdk_rds::Client::new(&self.config(WEST));
-        let global = east
-            .create_global_cluster()
-            .global_cluster_identifier("payments")
-            .engine("aurora-postgresql")
-            .send()
-            .await
-            .expect("global cluster");
-        let global = global.global_cluster().expect("described");
-        let version = global.engine_version().expect("a version").to_owned();
-        let mut arns = Vec::new();
-        for (client, name) in [(&east, "payments-east"), (&west, "payments-west")] {
-            let mut create = client
-                .create_db_cluster()
-                .db_cluster_identifier(name)
-                .engine("aurora-postgresql")
-                .engine_version(&version)
-                .global_cluster_identifier("payments");
-            if arns.is_empty() {
-                create = create.master_username("root").master_user_password("not-secret");
-            }
-            let made = create.send().await.expect("member cluster");
-            let arn = made.db_cluster().and_then(|c| c.db_cluster_arn());
-            arns.push(arn.expect("an ARN").parse().expect("well formed"));
-        }
-        let [east, west] = <[ClusterArn; 2]>::try_from(arns).expect("two");
-        (east, west)
-    }
+/// The adapter under test, and what it says it called.
+fn cloud_of(emulator: &Emulator) -> (AwsCloud, Arc<Calls>) {
+    let calls = Arc::new(Calls::default());
+    let clock = Arc::new(MachineClock(Instant::now()));
+    let observer = Arc::clone(&calls) as Arc<dyn Observer>;
+    let cloud = AwsCloud::new(emulator.config(EAST), clock, observer, Options::default());
+    (cloud, calls)
 }
 
 fn region(name: &str) -> Region {
@@ -169,7 +81,7 @@ fn accepted(outcome: Outcome) -> Option<String> {
 async fn the_writer_moves_by_switchover_and_by_failover() {
     let emulator = Emulator::start().await;
     let (east, west) = emulator.global_cluster().await;
-    let (cloud, calls) = emulator.cloud();
+    let (cloud, calls) = cloud_of(&emulator);
     for observer in [EAST, WEST] {
         let seen = cloud.global_cluster(&region(observer), "payments").await;
         let seen = seen.expect("described");
@@ -209,7 +121,7 @@ async fn the_writer_moves_by_switchover_and_by_failover() {
 #[tokio::test]
 async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
     let emulator = Emulator::start().await;
-    let (cloud, _) = emulator.cloud();
+    let (cloud, _) = cloud_of(&emulator);
     let nowhere: ClusterArn = "arn:aws:rds:us-west-2:123456789012:cluster:nowhere".parse().expect("an ARN");
     let not_found = |e: &ObserveError| matches!(e, ObserveError::NotFound { .. });
     let error = cloud.global_cluster(&region(EAST), "nothing").await;
@@ -240,7 +152,7 @@ async fn records_are_changed_and_the_change_is_followed() {
     let zone =
         route53.create_hosted_zone().name("example.com").caller_reference("one").send().await.expect("hosted zone");
     let zone = zone.hosted_zone().expect("described").id().to_owned();
-    let (cloud, _) = emulator.cloud();
+    let (cloud, _) = cloud_of(&emulator);
     let record = |name: &str, id: &str, weight, value: &str| RecordSet {
         name: name.to_owned(),
         record_type: "A".to_owned(),
@@ -281,7 +193,7 @@ async fn records_are_changed_and_the_change_is_followed() {
 #[tokio::test]
 async fn metrics_are_put_and_read_and_no_data_is_none() {
     let emulator = Emulator::start().await;
-    let (cloud, _) = emulator.cloud();
+    let (cloud, _) = cloud_of(&emulator);
     let dimensions = BTreeMap::from([("Application".to_owned(), "payments".to_owned())]);
     let query = |metric: &str| MetricQuery {
         namespace: "Failoverd".to_owned(),
@@ -345,7 +257,7 @@ async fn alarms_are_read_by_name_composite_ones_too() {
         .send()
         .await
         .expect("state");
-    let (cloud, _) = emulator.cloud();
+    let (cloud, _) = cloud_of(&emulator);
     let names = ["all".to_owned(), "errors".to_owned()];
     let states = cloud.alarms(&region(EAST), &names).await.expect("read");
     assert_eq!(states[1], AlarmState::Alarm);
@@ -358,7 +270,7 @@ async fn topics_are_published_to_in_their_own_region() {
     let sns = aws_sdk_sns::Client::new(&emulator.config(WEST));
     let topic = sns.create_topic().name("alerts").send().await.expect("topic");
     let topic = topic.topic_arn().expect("an ARN").to_owned();
-    let (cloud, _) = emulator.cloud();
+    let (cloud, _) = cloud_of(&emulator);
     let publish = |region: Region| Mutation::Publish {
         region,
         topic_arn: topic.clone(),

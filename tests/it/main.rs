@@ -6,6 +6,7 @@
 
 mod architecture;
 mod cli_client;
+mod emulator_failover;
 mod engine_crash;
 mod engine_failover;
 mod engine_people;
@@ -15,4 +16,5 @@ mod http_api;
 mod independent_emulator;
 mod store_conformance;
 mod support;
+mod traffic_mechanisms;
 mod wire_face;

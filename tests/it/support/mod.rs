@@ -1,7 +1,8 @@
-//! What the engine's tests share: the payments application over a simulated world, the production engine in virtual
-//! time, a journal in memory that can crash, and the people who use the engine.
+//! What several test modules stand on: MiniStack; and for the engine's tests, the payments application over a simulated
+//! world, the production engine in virtual time, a journal in memory that can crash, and the people who use the engine.
 
 mod journal;
+pub(crate) mod ministack;
 mod scene;
 
 pub(crate) use journal::{CrashPoint, MemoryJournal};
