@@ -3,5 +3,7 @@
 mod architecture;
 mod http_api;
 mod independent_emulator;
+mod kill;
 mod store_conformance;
+mod support;
 mod wire_face;
