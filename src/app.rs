@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+const STOP_PATIENCE: Duration = Duration::from_secs(18);
 
 /// A whole daemon: engine, API, and the store behind them.
 pub struct Daemon {

@@ -21,10 +21,10 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 pub struct SimArgs {
     /// Where AWS listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18000")]
     pub listen: SocketAddr,
     /// Where the authoritative name server listens, UDP and TCP
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15353")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18053")]
     pub dns: SocketAddr,
     /// The port of the application's servers, on 127.0.11.1 and 127.0.12.1
     #[arg(long, value_name = "PORT", default_value_t = 18080)]

@@ -30,7 +30,9 @@ pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Opt
     let servers = servers.and_then(|at| self::servers(&at, found));
     let answers = answers.map(|at| {
         let map = per_region(&at, regions, found, |at, _, found| answer(at, kind.as_deref()?, found));
-        complete(&at.key, "answer", &map, regions, found, ANSWERS);
+        if kind.is_some() {
+            complete(&at.key, "answer", &map, regions, found, ANSWERS);
+        }
         map
     });
     let mechanism = mechanism.and_then(|at| self::mechanism(&at, regions, found));

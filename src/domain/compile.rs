@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     action::{Action, WriterProof},
-    application::{Application, AuroraStore, ClusterArn, Mechanism, Traffic},
+    application::{Application, Topic, AuroraStore, ClusterArn, Mechanism, Traffic},
     cloud::{MetricQuery, Mutation, RecordSet},
     expression,
     id::{Digest, Region, StepId, StoreName, TrafficName},
@@ -85,6 +85,7 @@ enum Scope {
     Whole,
     Store(StoreName),
     Traffic(TrafficName),
+    Topic(Topic),
 }
 
 impl<'a> Compiler<'a> {
@@ -113,7 +114,8 @@ impl<'a> Compiler<'a> {
         let mut all = Expanded::new();
         for step in &self.runbook.steps {
             let scopes: Vec<(String, Scope)> = match step.act.spread() {
-                Spread::No if matches!(step.act, Act::Notify { .. }) && app.topics.is_empty() => Vec::new(),
+                // A step for each topic: one that is lost with its Region delays and fails nobody else's.
+                Spread::No if matches!(step.act, Act::Notify { .. }) => self.topic_scopes(step),
                 Spread::No => vec![(step.id.to_string(), Scope::Whole)],
                 Spread::Stores => {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
@@ -180,7 +182,7 @@ impl<'a> Compiler<'a> {
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
             Act::Notify { subject, message } => Ok(Action::Notify {
-                topics: self.topics(),
+                topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),
                 message: self.fill(message),
             }),
@@ -197,7 +199,7 @@ impl<'a> Compiler<'a> {
     fn store_action(&self, act: &Act, named: Option<&StoreName>, scope: &Scope) -> Result<Action, String> {
         let name = match scope {
             Scope::Store(s) => Some(s),
-            Scope::Whole | Scope::Traffic(_) => named,
+            Scope::Whole | Scope::Traffic(_) | Scope::Topic(_) => named,
         };
         let name = name.ok_or("names no store")?;
         let db = self.application.stores.get(name).ok_or_else(|| {
@@ -246,7 +248,7 @@ impl<'a> Compiler<'a> {
     fn traffic_action(&self, act: &Act, named: Option<&TrafficName>, scope: &Scope) -> Result<Action, String> {
         let name = match scope {
             Scope::Traffic(t) => Some(t),
-            Scope::Whole | Scope::Store(_) => named,
+            Scope::Whole | Scope::Store(_) | Scope::Topic(_) => named,
         };
         let name = name.ok_or("names no dns entry")?;
         let traffic = self.application.traffic.get(name).ok_or_else(|| {
@@ -288,8 +290,11 @@ impl<'a> Compiler<'a> {
                     return Err(format!("dns `{name}` has no routing control for {}", self.target));
                 }
                 let state = |(region, arn): (&Region, &String)| (arn.clone(), region == self.target);
+                // The endpoint in the Region that is left comes last: it may hang.
+                let mut endpoints = endpoints.clone();
+                endpoints.sort_by_key(|e| e.region == *self.source);
                 Mutation::RoutingControls {
-                    endpoints: endpoints.clone(),
+                    endpoints,
                     states: controls.iter().map(state).collect(),
                 }
             }
@@ -398,8 +403,23 @@ impl<'a> Compiler<'a> {
             .ok_or_else(|| format!("`{}` has no endpoint in {region}", self.application.name))
     }
 
+    fn topic_scopes(&self, step: &Step) -> Vec<(String, Scope)> {
+        let topics = self.topics();
+        let several = 1 < topics.len();
+        let named = |(i, topic): (usize, Topic)| {
+            let twin = topics[..i].iter().filter(|t| t.region == topic.region).count();
+            let id = match (several, twin) {
+                (false, _) => step.id.to_string(),
+                (true, 0) => format!("{}.{}", step.id, topic.region),
+                (true, n) => format!("{}.{}-{}", step.id, topic.region, n + 1),
+            };
+            (id, Scope::Topic(topic))
+        };
+        topics.iter().cloned().enumerate().map(named).collect()
+    }
+
     /// The target's Region first, the source's last.
-    fn topics(&self) -> Vec<super::application::Topic> {
+    fn topics(&self) -> Vec<Topic> {
         let mut topics = self.application.topics.clone();
         topics.sort_by_key(|t| (t.region == *self.source, t.region != *self.target));
         topics

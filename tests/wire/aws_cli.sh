@@ -10,7 +10,8 @@ account=123456789012
 east=arn:aws:rds:us-east-1:$account:cluster:payments-use1
 west=arn:aws:rds:us-west-2:$account:cluster:payments-usw2
 
-# The endpoint is given on every call: an environment that is not read must not lead to the real AWS.
+# The endpoint is given on every call: the aws command line 1.46 ignores AWS_ENDPOINT_URL for RDS in us-east-1, and
+# would call the real AWS.
 aws() { "$venv/bin/aws" --endpoint-url "$url" --cli-read-timeout 10 --cli-connect-timeout 5 "$@"; }
 sim() { "$venv/bin/python" - "$url/_sim/$1" "${2-}" <<'P'
 import sys, urllib.request

@@ -172,14 +172,16 @@ impl AwsCloud {
         }
     }
 
-    /// The endpoints, beginning with another one each time.
+    /// The endpoints, beginning with another one each time; the last one stays last (a plan puts the one in the
+    /// Region that is left there).
     fn rotated<'a>(
         &self,
         endpoints: &'a [ClusterEndpoint],
     ) -> impl Iterator<Item = &'a ClusterEndpoint> + Send + use<'a> {
         let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
-        let first = turn.checked_rem(endpoints.len()).unwrap_or(0);
-        endpoints[first..].iter().chain(&endpoints[..first])
+        let turning = endpoints.len().saturating_sub(1);
+        let first = turn.checked_rem(turning).unwrap_or(0);
+        endpoints[first..turning].iter().chain(&endpoints[..first]).chain(&endpoints[turning..])
     }
 
     /// The time limits of one attempt, or `None` when there is no time left.

@@ -247,6 +247,33 @@ async fn damaged_pages_are_refused_at_the_start_and_kept_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_refused_file_keeps_its_log() {
+    let (dir, path) = place();
+    let store = SqliteStore::open(&path).expect("made");
+    grow(&store, "a", 10).await;
+    let log = fs::read(path.with_file_name("journals.db-wal")).expect("the log is in use");
+    let other = dir.path().join("other.db");
+    fs::copy(&path, &other).expect("copied");
+    fs::write(dir.path().join("other.db-wal"), &log).expect("written");
+    // The log is sound, but what it leads to is not a schema of ours.
+    Connection::open(&other)
+        .and_then(|c| {
+            c.set_db_config(
+                rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+                true,
+            )?;
+            c.execute_batch("CREATE TABLE stray (text TEXT)")
+        })
+        .expect("strayed");
+    let before = fs::read(&other).expect("read");
+    let log = fs::read(dir.path().join("other.db-wal")).expect("the log was kept");
+    assert_eq!(refusal(&other).code(), "store-corrupted");
+    assert_eq!(fs::read(&other).expect("read"), before);
+    let kept = fs::read(dir.path().join("other.db-wal")).expect("the log is there");
+    assert!(kept == log);
+}
+
+#[tokio::test]
 async fn a_record_that_is_missing_in_the_middle_is_corruption() {
     let (_dir, path) = place();
     let store = SqliteStore::open(&path).expect("made");

@@ -23,7 +23,7 @@ pub(super) fn print(stage: &Stage, args: &DemoArgs, outcome: &Outcome) -> bool {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(80);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(80);
     table.set_header(header.to_vec());
     table
 }
