@@ -21,6 +21,7 @@ use futures_util::{StreamExt as _, stream};
 use rand_chacha::{ChaCha12Rng, rand_core::{Rng as _, SeedableRng as _}};
 
 use crate::support::{
+    daemon::Started,
     people::{Move, People, Played},
     stage::{Setting, Stage, comes_true},
 };
@@ -188,9 +189,9 @@ fn tail(logs: &str) -> String {
 async fn die(stage: &Stage, people: &mut People, kill: Kill) -> Result<bool, String> {
     match kill {
         Kill::Append { side, n } => {
-            let status = match stage.start(Some(&format!("append:{side}:{n}"))).await.listening() {
-                Err(_) => return Ok(true),
-                Ok(mut daemon) => match people.play(&mut daemon).await? {
+            let status = match stage.start(Some(&format!("append:{side}:{n}"))).await {
+                Started::Ended(status) => status,
+                Started::Listening(mut daemon) => match people.play(&mut daemon).await? {
                     Played::Ended(status) => status,
                     Played::Rested(_) => {
                         daemon.kill().await;
@@ -288,8 +289,8 @@ async fn kill_at_random_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_the_promotion_was_sent_the_shipped_runbook_waits_for_a_person() {
-    let stage = Stage::build(Setting { promotes_again: false, ..Setting::seeded(9_000) }).await;
+async fn killed_before_the_promotion_was_sent_a_run_without_retries_waits_for_a_person() {
+    let stage = Stage::build(Setting { retry: "retry: { attempts: 1 }", ..Setting::seeded(9_000) }).await;
     let mut people = People::who_want(Move::Failover);
     people.resumes = true;
     let [_, _, call, ..] = calls(Move::Failover)[..] else { unreachable!("there are six") };
@@ -401,7 +402,7 @@ async fn a_damaged_file_is_refused_at_the_start() {
     std::fs::write(stage.store(), &bytes).expect("damaged");
     let before = stage.effects();
     let refused = stage.start(None).await;
-    let crate::support::daemon::Started::Ended(status) = refused else { panic!("it serves a damaged file") };
+    let Started::Ended(status) = refused else { panic!("it serves a damaged file") };
     assert_eq!(status.code(), Some(1), "{}", stage.logs());
     let log = std::fs::read_to_string(stage.log(1)).expect("a log");
     assert!(log.contains("journal.sqlite` is corrupted"), "{log}");

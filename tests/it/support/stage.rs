@@ -46,13 +46,13 @@ pub(crate) struct Setting {
     pub(crate) seed: u64,
     /// Calls to a Region that is lost hang this long.
     pub(crate) attempt_timeout: &'static str,
-    /// Whether a promotion that certainly never began is asked for again without a person, unlike as shipped.
-    pub(crate) promotes_again: bool,
+    /// How often a promotion that certainly never began is asked for without a person.
+    pub(crate) retry: &'static str,
 }
 
 impl Setting {
     pub(crate) fn seeded(seed: u64) -> Self {
-        Self { seed, attempt_timeout: "5s", promotes_again: true }
+        Self { seed, attempt_timeout: "5s", retry: "retry: { attempts: 5, backoff: 1s }" }
     }
 }
 
@@ -172,16 +172,11 @@ impl Stage {
         let directory = self.directory().join("runbooks");
         std::fs::create_dir_all(&directory).expect("made");
         for (name, text) in shipped::RUNBOOKS {
-            let mut text = text
+            let text = text
                 .replace("interval: 2s", "interval: 1s")
                 .replace("consecutive: 3", "consecutive: 1")
-                .replace("consecutive: 5", "consecutive: 2");
-            if setting.promotes_again {
-                for action in ["aurora.failover", "aurora.switchover"] {
-                    let again = format!("action: {action}\n    retry: {{ attempts: 5, backoff: 1s }}");
-                    text = text.replace(&format!("action: {action}"), &again);
-                }
-            }
+                .replace("consecutive: 5", "consecutive: 2")
+                .replace("retry: { attempts: 3, backoff: 5s }", setting.retry);
             std::fs::write(directory.join(name), text).expect("written");
         }
     }
