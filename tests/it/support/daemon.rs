@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::LazyLock,
@@ -16,15 +17,21 @@ use super::stage::Stage;
 /// How long a start may take; a debug build on a busy machine is slow.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// The binary under a name of this process's own: a build elsewhere may replace the original while tests run.
-static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+/// The binary as it was when this process began: a build elsewhere may replace it while tests run.
+static BINARY: LazyLock<Binary> = LazyLock::new(|| {
     let built = Path::new(env!("CARGO_BIN_EXE_failoverd"));
-    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("failoverd-under-test-{}", std::process::id()));
-    let _left_by_an_earlier_process = std::fs::remove_file(&own);
-    // One inode for all processes where it can be had.
-    std::fs::hard_link(built, &own).or_else(|_| std::fs::copy(built, &own).map(drop)).expect("the binary is copied");
-    own
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let path = directory.path().join("failoverd");
+    std::fs::hard_link(built, &path).or_else(|_| std::fs::copy(built, &path).map(drop)).expect("the binary is copied");
+    let file = File::open(&path).expect("the binary is there");
+    // Started through the open file, so that nothing is left behind where no destructor runs.
+    Binary { path: PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())), _file: file }
 });
+
+struct Binary {
+    path: PathBuf,
+    _file: File,
+}
 
 /// How a start went.
 pub(crate) enum Started {
@@ -54,12 +61,12 @@ impl Daemon {
         let log = stage.log(life);
         let out = File::create(&log).expect("a log file");
         let mut command = match file_kib_max {
-            None => Command::new(&*BINARY),
+            None => Command::new(&BINARY.path),
             Some(kib) => {
                 // Beyond the limit a write fails, as on a full disk; the signal that would come with it is ignored.
                 let mut shell = Command::new("bash");
                 let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
-                shell.args(["-c", script.as_str()]).arg(&*BINARY);
+                shell.args(["-c", script.as_str()]).arg(&BINARY.path);
                 shell
             }
         };
