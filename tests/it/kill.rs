@@ -28,7 +28,7 @@ use crate::support::{
 };
 
 /// Kill points that one test has under way; another test may run beside it.
-const CONCURRENT: usize = 6;
+const CONCURRENT: usize = 8;
 /// How long a call may take to come to its barrier.
 const BARRIER_LIMIT: Duration = Duration::from_secs(120);
 
@@ -196,6 +196,9 @@ async fn die(stage: &Stage, people: &mut People, kill: Kill) -> Result<bool, Str
         Kill::Append { side, n } => {
             let status = match stage.start(Some(&format!("append:{side}:{n}"))).await {
                 Started::Ended(status) => status,
+                Started::Listening(daemon) if !daemon.logged().contains("this process will kill itself") => {
+                    return Err("the binary has no failpoints: a release, or not built from this tree".to_owned());
+                }
                 Started::Listening(mut daemon) => match people.play(&mut daemon).await? {
                     Played::Ended(status) => status,
                     Played::Rested(_) => {
