@@ -7,6 +7,8 @@ use aws_config::SdkConfig;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(debug_assertions)]
+use crate::adapters::store::failpoint;
 use crate::{
     adapters::{
         aws::{self, AwsCloud},
@@ -21,7 +23,7 @@ use crate::{
         self, Api,
         auth::{TokenEntry, Tokens},
     },
-    ports::{Clock, Observer},
+    ports::{Clock, JournalStore, Observer},
 };
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
@@ -44,6 +46,9 @@ impl Daemon {
         let observer: Arc<dyn Observer> = prometheus.clone();
         let Store::Sqlite { path } = &settings.store;
         let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
+        let store: Arc<dyn JournalStore> = Arc::new(store);
+        #[cfg(debug_assertions)]
+        let store = failpoint::from_environment(store)?;
         let options = options(&settings.aws);
         let listener = TcpListener::bind(settings.server.listen)
             .await
@@ -54,7 +59,7 @@ impl Daemon {
         let parts = Parts {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
             probes: Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?),
-            store: Arc::new(store),
+            store,
             applications: settings.applications,
             runbooks: settings.runbooks,
             config_digest: settings.digest,

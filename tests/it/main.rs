@@ -14,6 +14,7 @@ mod engine_planned;
 mod engine_trouble;
 mod http_api;
 mod independent_emulator;
+mod kill;
 mod store_conformance;
 mod support;
 mod traffic_mechanisms;

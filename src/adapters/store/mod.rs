@@ -4,6 +4,8 @@
 //! acknowledged, or an error. Not here: a store that several replicas share, backups, repair. A damaged file is
 //! refused, never mended and never replaced by an empty one (FAULTS.md 14).
 
+#[cfg(debug_assertions)]
+pub mod failpoint;
 mod file;
 mod sqlite;
 mod writer;

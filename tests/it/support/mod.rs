@@ -1,9 +1,14 @@
-//! What several test modules stand on: MiniStack; and for the engine's tests, the payments application over a simulated
-//! world, the production engine in virtual time, a journal in memory that can crash, and the people who use the engine.
+//! What several test modules stand on: MiniStack; for the tests of the real binary a simulated AWS with a directory of
+//! its own ([`stage`]), the process that is killed ([`daemon`]) and the people who ask for runs ([`people`]); and for
+//! the engine's tests the payments application over a simulated world, the production engine in virtual time, and a
+//! journal in memory that can crash.
 
+pub(crate) mod daemon;
 mod journal;
 pub(crate) mod ministack;
+pub(crate) mod people;
 mod scene;
+pub(crate) mod stage;
 
 pub(crate) use journal::{CrashPoint, MemoryJournal};
 pub(crate) use scene::{Live, Played, Scene, incarnation, payments, region};

@@ -1,0 +1,143 @@
+//! The real binary as a process: started, watched, killed.
+
+use std::{
+    fs::File,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use super::stage::Stage;
+
+/// How long a start may take; a debug build on a busy machine is slow.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The binary as it was when this process began: a build elsewhere may replace it while tests run.
+static BINARY: LazyLock<Binary> = LazyLock::new(|| {
+    let built = Path::new(env!("CARGO_BIN_EXE_failoverd"));
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let path = directory.path().join("failoverd");
+    std::fs::hard_link(built, &path).or_else(|_| std::fs::copy(built, &path).map(drop)).expect("the binary is copied");
+    let file = File::open(&path).expect("the binary is there");
+    // Started through the open file, so that nothing is left behind where no destructor runs.
+    Binary { path: PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())), _file: file }
+});
+
+struct Binary {
+    path: PathBuf,
+    _file: File,
+}
+
+/// How a start went.
+pub(crate) enum Started {
+    Listening(Daemon),
+    /// It ended before it listened.
+    Ended(ExitStatus),
+}
+
+impl Started {
+    pub(crate) fn listening(self) -> Result<Daemon, String> {
+        match self {
+            Self::Listening(daemon) => Ok(daemon),
+            Self::Ended(status) => Err(format!("ended before it listened: {status}")),
+        }
+    }
+}
+
+/// One life of the daemon; killed when dropped.
+pub(crate) struct Daemon {
+    pub(crate) url: String,
+    child: Child,
+    pub(crate) log: PathBuf,
+}
+
+impl Daemon {
+    pub(crate) async fn start(stage: &Stage, life: u32, failpoint: Option<&str>, file_kib_max: Option<u64>) -> Started {
+        let log = stage.log(life);
+        let out = File::create(&log).expect("a log file");
+        let mut command = match file_kib_max {
+            None => Command::new(&BINARY.path),
+            Some(kib) => {
+                // Beyond the limit a write fails, as on a full disk; the signal that would come with it is ignored.
+                let mut shell = Command::new("bash");
+                let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+                shell.args(["-c", script.as_str()]).arg(&BINARY.path);
+                shell
+            }
+        };
+        let mut child = command
+            .args(["serve", "--config"])
+            .arg(stage.config())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("AWS_ENDPOINT_URL", &stage.world.aws_url)
+            .env("AWS_ACCESS_KEY_ID", "SIMULATED")
+            .env("AWS_SECRET_ACCESS_KEY", "simulated")
+            .env("AWS_REGION", "us-west-2")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(failpoint.map(|f| ("FAILOVERD_FAILPOINT", f)))
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("the log file"))
+            .stderr(out)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Some(status) = child.try_wait().expect("a child of ours") {
+                return Started::Ended(status);
+            }
+            if let Some(address) = address_in(&log) {
+                return Started::Listening(Self { url: format!("http://{address}"), child, log });
+            }
+            assert!(Instant::now() < deadline, "neither listening nor ended: {}", stage.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of ours")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.try_into().expect("a pid"))) else {
+            return;
+        };
+        // Dead already is what was wanted.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.signal(Signal::KILL);
+        let _status = self.child.wait().await;
+    }
+
+    /// SIGTERM only.
+    pub(crate) fn ask_to_stop(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Waits for its end; `None` where `limit` was not enough.
+    pub(crate) async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        tokio::time::timeout(limit, self.child.wait()).await.ok().map(|status| status.expect("a child of ours"))
+    }
+
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// The address of the log line that says where the API listens.
+fn address_in(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let line = text.lines().find(|l| l.contains(r#""message":"listening""#))?;
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(line["fields"]["address"].as_str()?.to_owned())
+}
