@@ -1,13 +1,13 @@
 //! Durable steps per second of the whole engine with steps that do nothing, beside raw SQLite commits in the same run.
 //!
-//! `cargo bench --bench engine [-- SECONDS [DIRECTORY]]`. Both sides run WAL with `synchronous=FULL`: a commit is an
+//! `cargo bench --bench engine [-- SECONDS [ROUNDS [DIRECTORY]]]`. Both sides run WAL with `synchronous=FULL`: a commit is an
 //! `fsync`. Two kinds of run of ten steps, through `Control::start_run`, compiled from YAML like any other:
 //!
 //! - looks: ten probes in a row, each waiting for the one before; a step's end and the next one's start are one
 //!   commit, so a run of ten steps is 13 records;
 //! - effects: ten notices; an intent is durable before its call leaves, so a step is at least two records.
 //!
-//! The world answers at once. Raw commits are measured before and after, so that a disk that slows down shows.
+//! The world answers at once. Raw commits are measured before and after each case, since a disk has moods.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 #[path = "common/instant.rs"]
@@ -34,38 +34,39 @@ fn main() {
     // `cargo bench` passes `--bench`.
     let mut arguments = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
     let seconds: f64 = arguments.next().map_or(4.0, |a| a.parse().expect("seconds, as a number"));
+    let rounds: u32 = arguments.next().map_or(3, |a| a.parse().expect("rounds, as a number"));
     let time = Duration::from_secs_f64(seconds);
     // The build's own disk: /tmp may be memory, where an fsync costs nothing.
     let parent = arguments.next().unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").to_owned());
     let directory = tempfile::tempdir_in(&parent).expect("a directory");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
 
-    println!("durability: SQLite WAL, synchronous=FULL: every commit is an fsync, counted");
-    println!("in {parent}, {seconds} s each");
-    let first = raw(&directory.path().join("raw-1.sqlite"), time);
     let cases = [
         ("looks, one run at a time", looks(), 1),
         ("looks, 100 runs at once", looks(), 100),
         ("effects, one run at a time", effects(), 1),
         ("effects, 100 runs at once", effects(), 100),
     ];
-    let measured: Vec<Measured> = cases
-        .iter()
-        .enumerate()
-        .map(|(i, (_, text, applications))| {
-            let path = directory.path().join(format!("engine-{i}.sqlite"));
-            runtime.block_on(steps(&path, text, *applications, time))
-        })
-        .collect();
-    let last = raw(&directory.path().join("raw-2.sqlite"), time);
-    let base = f64::midpoint(first, last);
-    println!("raw, first  {first:>8.0} commits/s of {ROW_BYTES} bytes, one at a time");
-    println!("raw, last   {last:>8.0} commits/s");
-    println!("{:<28}{:>9}{:>8}{:>10}{:>14}", "", "steps/s", "of raw", "fsyncs", "fsyncs a step");
-    for ((name, _, _), m) in cases.iter().zip(&measured) {
-        let (steps, commits) = (m.steps as f64, m.commits as f64);
-        let rate = steps / m.seconds;
-        println!("{name:<28}{rate:>9.0}{:>8.2}{:>10}{:>14.2}", rate / base, m.commits, commits / steps);
+    println!("durability: SQLite WAL, synchronous=FULL: every commit is an fsync, counted");
+    println!("in {parent}, {seconds} s each, raw commits of {ROW_BYTES} bytes before and after each");
+    println!("{:<28}{:>9}{:>9}{:>8}{:>9}{:>14}", "", "steps/s", "raw/s", "of raw", "fsyncs", "fsyncs a step");
+    let mut file = 0;
+    for _ in 0..rounds {
+        let mut before = raw(directory.path(), &mut file, time / 2);
+        for (name, text, applications) in &cases {
+            let path = directory.path().join(format!("engine-{file}.sqlite"));
+            let m = runtime.block_on(steps(&path, text, *applications, time));
+            let after = raw(directory.path(), &mut file, time / 2);
+            let base = f64::midpoint(before, after);
+            let rate = m.steps as f64 / m.seconds;
+            println!(
+                "{name:<28}{rate:>9.0}{base:>9.0}{:>8.2}{:>9}{:>14.2}",
+                rate / base,
+                m.commits,
+                m.commits as f64 / m.steps as f64
+            );
+            before = after;
+        }
     }
 }
 
@@ -115,8 +116,9 @@ fn application(n: usize) -> Application {
 }
 
 /// One transaction per row, as plain as SQLite gets: what the disk gives to one writer.
-fn raw(path: &Path, time: Duration) -> f64 {
-    let db = rusqlite::Connection::open(path).expect("opened");
+fn raw(directory: &Path, file: &mut u32, time: Duration) -> f64 {
+    *file += 1;
+    let db = rusqlite::Connection::open(directory.join(format!("raw-{file}.sqlite"))).expect("opened");
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (n INTEGER PRIMARY KEY, v BLOB)")
         .expect("prepared");
     let mut insert = db.prepare("INSERT INTO t (v) VALUES (?1)").expect("prepared");
