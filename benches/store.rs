@@ -3,11 +3,7 @@
 //! `cargo bench --bench store [-- SECONDS [DIRECTORY]]`. Both sides run WAL with `synchronous=FULL`, one `fsync` per
 //! commit. Each measurement runs for a fixed time; the order is bare, store, bare again, so that a disk that slows
 //! down shows.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a benchmark reads the real clock and prints"
-)]
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark reads the real clock and prints")]
 
 use std::{
     path::Path,
@@ -34,9 +30,7 @@ const WRITERS: usize = 100;
 fn main() {
     // `cargo bench` passes `--bench`.
     let mut arguments = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
-    let seconds: f64 = arguments
-        .next()
-        .map_or(3.0, |a| a.parse().expect("seconds, as a number"));
+    let seconds: f64 = arguments.next().map_or(3.0, |a| a.parse().expect("seconds, as a number"));
     let time = Duration::from_secs_f64(seconds);
     let dir = match arguments.next() {
         Some(directory) => tempfile::tempdir_in(directory),
@@ -45,10 +39,7 @@ fn main() {
     .expect("a directory");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
 
-    println!(
-        "rows of {ROW_BYTES} bytes, {seconds} s each, in {}",
-        dir.path().display()
-    );
+    println!("rows of {ROW_BYTES} bytes, {seconds} s each, in {}", dir.path().display());
     let bare = raw(&dir.path().join("bare-1.db"), time);
     let one = runtime.block_on(appends(&dir.path().join("one.db"), 1, time));
     let many = runtime.block_on(appends(&dir.path().join("many.db"), WRITERS, time));
@@ -124,11 +115,7 @@ async fn appends(path: &Path, writers: usize, time: Duration) -> Measured {
                 while begun.elapsed() < time {
                     let sealed = row(&journal, &tail);
                     store.append(&sealed).await.expect("appended");
-                    tail = Tail {
-                        next_seq: tail.next_seq + 1,
-                        hash: sealed.hash,
-                        epoch: 0,
-                    };
+                    tail = Tail { next_seq: tail.next_seq + 1, hash: sealed.hash, epoch: 0 };
                     appended.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -139,18 +126,12 @@ async fn appends(path: &Path, writers: usize, time: Duration) -> Measured {
     }
     let took = begun.elapsed().as_secs_f64();
     let appends = appended.load(Ordering::Relaxed);
-    Measured {
-        rate: appends as f64 / took,
-        appends,
-        commits: store.commits(),
-    }
+    Measured { rate: appends as f64 / took, appends, commits: store.commits() }
 }
 
 /// A sealed record; its bytes are cut or padded to the row's size, which the store does not look into.
 fn row(journal: &ApplicationName, tail: &Tail) -> Sealed {
-    let events = vec![Event::EpochStarted {
-        holder: "bench".to_owned(),
-    }];
+    let events = vec![Event::EpochStarted { holder: "bench".to_owned() }];
     let mut sealed = seal(journal, tail, 0, Timestamp::UNIX_EPOCH, events).expect("a small record");
     sealed.bytes.resize(ROW_BYTES, b' ');
     sealed.hash = Digest::of(&sealed.bytes);

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+const STOP_PATIENCE: Duration = Duration::from_secs(18);
 
 /// A whole daemon: engine, API, and the store behind them.
 pub struct Daemon {
@@ -45,7 +45,9 @@ impl Daemon {
         let Store::Sqlite { path } = &settings.store;
         let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
         let options = options(&settings.aws);
-        let listener = TcpListener::bind(settings.server.listen).await.with_context(|| format!("listen on {}", settings.server.listen))?;
+        let listener = TcpListener::bind(settings.server.listen)
+            .await
+            .with_context(|| format!("listen on {}", settings.server.listen))?;
         let address = listener.local_addr()?;
         let tokens = tokens(&settings.auth).context("read the tokens")?;
         tokens.permits(address)?;
@@ -112,9 +114,10 @@ fn hostname() -> String {
 
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let custom = aws::custom_endpoints_in_environment();
-    let allowed = !settings.aws.production || custom.iter().all(|name| settings.aws.allow_custom_endpoints.contains(name));
+    let allowed =
+        !settings.aws.production || custom.iter().all(|name| settings.aws.allow_custom_endpoints.contains(name));
     let options = aws::Options { allow_custom_endpoints: allowed, ..options(&settings.aws) };
     let sdk = aws::load_sdk_config(Arc::clone(&clock), &options).await?;
     let daemon = Daemon::start(settings, clock, sdk).await?;

@@ -12,5 +12,4 @@ pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod ports;
-pub mod shipped;
 pub mod sim;

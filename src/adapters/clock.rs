@@ -18,34 +18,22 @@ const SLICE: Duration = Duration::from_secs(1);
 /// `CLOCK_BOOTTIME`: monotonic, and it counts suspended time.
 fn machine_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or_default(),
-        u32::try_from(now.tv_nsec).unwrap_or_default(),
-    )
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// Wall time of the machine; may jump.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock adapter is where wall time is read"
-)]
+#[expect(clippy::disallowed_methods, reason = "the clock adapter is where wall time is read")]
 fn machine_wall() -> Timestamp {
     Timestamp::now()
 }
 
 /// `start + elapsed`, held at the end of time instead of failing.
 fn wall_after(start: Timestamp, elapsed: Duration) -> Timestamp {
-    SignedDuration::try_from(elapsed)
-        .ok()
-        .and_then(|elapsed| start.checked_add(elapsed).ok())
-        .unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(elapsed).ok().and_then(|elapsed| start.checked_add(elapsed).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// One wait on tokio's timer.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock adapter is where sleeping is done"
-)]
+#[expect(clippy::disallowed_methods, reason = "the clock adapter is where sleeping is done")]
 async fn wait(real: Duration) {
     tokio::time::sleep(real).await;
 }
@@ -107,11 +95,7 @@ impl ScaledClock {
         if !(RATE_MIN..=RATE_MAX).contains(&rate) {
             return Err(InvalidRate { rate });
         }
-        Ok(Self {
-            rate,
-            anchor: machine_boot(),
-            start: start.unwrap_or_else(machine_wall),
-        })
+        Ok(Self { rate, anchor: machine_boot(), start: start.unwrap_or_else(machine_wall) })
     }
 
     /// How many of its seconds pass in one real second.
@@ -158,15 +142,9 @@ pub struct TokioClock {
 
 impl TokioClock {
     /// A clock whose boot time starts at zero now, and whose wall starts at `start`.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the clock adapter is where tokio's clock is read"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the clock adapter is where tokio's clock is read")]
     pub fn new(start: Timestamp) -> Self {
-        Self {
-            anchor: tokio::time::Instant::now(),
-            start,
-        }
+        Self { anchor: tokio::time::Instant::now(), start }
     }
 }
 
@@ -238,9 +216,6 @@ mod tests {
     #[test]
     fn the_end_of_time_is_held_not_passed() {
         assert_eq!(wall_after(start(), Duration::MAX), Timestamp::MAX);
-        assert_eq!(
-            wall_after(Timestamp::MAX, Duration::from_secs(1)),
-            Timestamp::MAX
-        );
+        assert_eq!(wall_after(Timestamp::MAX, Duration::from_secs(1)), Timestamp::MAX);
     }
 }

@@ -43,7 +43,7 @@ impl Failure {
             (Self::Usage(_), _) => EXIT_USAGE,
             (_, Some("gate-refused")) => EXIT_REFUSED,
             (_, Some("application-held")) => EXIT_HELD,
-            (_, Some("invalid-body" | "invalid-query" | "invalid-idempotency-key")) => EXIT_USAGE,
+            (_, Some("invalid-request" | "bad-json")) => EXIT_USAGE,
             _ => EXIT_FAILED,
         }
     }
@@ -109,12 +109,7 @@ impl Api {
         self.whole(request).await?.json()
     }
 
-    pub async fn post(
-        &self,
-        path: &str,
-        body: &Value,
-        idempotency_key: Option<&str>,
-    ) -> Result<Answer, Failure> {
+    pub async fn post(&self, path: &str, body: &Value, idempotency_key: Option<&str>) -> Result<Answer, Failure> {
         let mut request = self.request(Method::POST, path).json(body);
         if let Some(key) = idempotency_key {
             request = request.header("idempotency-key", key);
@@ -156,17 +151,12 @@ impl Api {
         let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
         match serde_json::from_slice::<Value>(&body) {
             Ok(problem) if problem.get("code").is_some() => Err(Failure::Problem(problem)),
-            _ => Err(Failure::Answer(format!(
-                "status {status}, no problem document"
-            ))),
+            _ => Err(Failure::Answer(format!("status {status}, no problem document"))),
         }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        Failure::Unreachable {
-            url: self.url.clone(),
-            why: chain(error),
-        }
+        Failure::Unreachable { url: self.url.clone(), why: chain(error) }
     }
 }
 

@@ -7,8 +7,8 @@
 pub mod api;
 pub mod check;
 pub mod demo;
-pub mod sim;
 pub mod render;
+pub mod sim;
 pub mod watch;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -18,10 +18,9 @@ use serde_json::{Value, json};
 
 use self::api::{Api, Failure};
 use crate::http::{
+    condition::{ApplicationView, ApplicationsView, DecisionView},
     openapi,
-    view::{
-        ApplicationView, ApplicationsView, DecisionView, PlanView, RunView, RunsView, StartedView,
-    },
+    view::{PlanView, RunView, RunsView, StartedView},
 };
 
 /// Done.
@@ -49,21 +48,10 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Where the daemon answers
-    #[arg(
-        long,
-        global = true,
-        env = "FAILOVERD_URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
+    #[arg(long, global = true, env = "FAILOVERD_URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
     /// The bearer token; best from FAILOVERD_TOKEN, since arguments are visible to others
-    #[arg(
-        long,
-        global = true,
-        env = "FAILOVERD_TOKEN",
-        hide = true,
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "FAILOVERD_TOKEN", hide = true, hide_env_values = true)]
     pub token: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -242,7 +230,7 @@ pub async fn client(options: &Options, command: ClientCommand) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             if options.json {
-                print(&format!("{}\n", failure.to_json()));
+                print_line(&failure.to_json().to_string());
             } else {
                 // Nothing can be done about a standard error that is gone.
                 let _ = write!(std::io::stderr(), "{}", render::failure(&failure));
@@ -259,12 +247,16 @@ pub fn print(text: &str) {
     let _ = out.flush();
 }
 
+/// The same with the line's end.
+pub(crate) fn print_line(line: &str) {
+    print(&format!("{line}\n"));
+}
+
 /// Prints a view: as JSON, or as `text` says it.
 fn show<T: serde::Serialize>(options: &Options, view: &T, text: impl FnOnce(&T) -> String) {
     if options.json {
-        let json = serde_json::to_string_pretty(view)
-            .unwrap_or_else(|e| unreachable!("views serialise: {e}"));
-        print(&format!("{json}\n"));
+        let json = serde_json::to_string_pretty(view).unwrap_or_else(|e| unreachable!("views serialise: {e}"));
+        print_line(&json);
     } else {
         print(&text(view));
     }
@@ -290,9 +282,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: ApplicationsView = api.get("/applications").await?;
             show(options, &view, |v| render::status(&v.applications));
         }
-        ClientCommand::Status {
-            application: Some(name),
-        } => {
+        ClientCommand::Status { application: Some(name) } => {
             let view: ApplicationView = api.get(&format!("/applications/{}", enc(&name))).await?;
             show(options, &view, |v| render::status(std::slice::from_ref(v)));
         }
@@ -301,18 +291,9 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: DecisionView = api.get(&path).await?;
             show(options, &view, render::why);
         }
-        ClientCommand::Runs {
-            application,
-            state,
-            limit,
-            cursor,
-        } => {
+        ClientCommand::Runs { application, state, limit, cursor } => {
             let mut path = format!("/runs?limit={limit}");
-            for (key, value) in [
-                ("application", application),
-                ("state", state),
-                ("cursor", cursor),
-            ] {
+            for (key, value) in [("application", application), ("state", state), ("cursor", cursor)] {
                 if let Some(value) = value {
                     path.push_str(&format!("&{key}={}", enc(&value)));
                 }
@@ -320,11 +301,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: RunsView = api.get(&path).await?;
             show(options, &view, render::runs);
         }
-        ClientCommand::Failover {
-            start: args,
-            mode,
-            accept_data_loss_seconds,
-        } => {
+        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds } => {
             let mut body = json!({ "mode": mode.as_str() });
             if let Some(seconds) = accept_data_loss_seconds {
                 body["accept_data_loss_seconds"] = seconds.into();
@@ -337,25 +314,14 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }
-        ClientCommand::Approve {
-            run,
-            step,
-            digest,
-            reason,
-            decline,
-        } => {
+        ClientCommand::Approve { run, step, digest, reason, decline } => {
             let decision = if decline { "decline" } else { "approve" };
-            let body =
-                json!({ "step": step, "decision": decision, "digest": digest, "reason": reason });
+            let body = json!({ "step": step, "decision": decision, "digest": digest, "reason": reason });
             act(options, &api, &run, "approvals", &body).await?;
         }
         ClientCommand::Abort(args) => stop(options, &api, "abort", args).await?,
         ClientCommand::Pause(args) => stop(options, &api, "pause", args).await?,
-        ClientCommand::Resume {
-            run,
-            reason,
-            digest,
-        } => {
+        ClientCommand::Resume { run, reason, digest } => {
             let body = json!({ "reason": reason, "digest": digest });
             act(options, &api, &run, "resume", &body).await?;
         }
@@ -372,26 +338,14 @@ async fn stop(options: &Options, api: &Api, verb: &str, args: StopArgs) -> Resul
     act(options, api, &args.run, verb, &body).await
 }
 
-async fn act(
-    options: &Options,
-    api: &Api,
-    run: &str,
-    verb: &str,
-    body: &Value,
-) -> Result<(), Failure> {
+async fn act(options: &Options, api: &Api, run: &str, verb: &str, body: &Value) -> Result<(), Failure> {
     let path = format!("/runs/{}/{verb}", enc(run));
     let view: RunView = api.post(&path, body, None).await?.json()?;
     show(options, &view, render::run);
     Ok(())
 }
 
-async fn start(
-    options: &Options,
-    api: &Api,
-    path: &str,
-    mut body: Value,
-    args: StartArgs,
-) -> Result<u8, Failure> {
+async fn start(options: &Options, api: &Api, path: &str, mut body: Value, args: StartArgs) -> Result<u8, Failure> {
     body["application"] = args.application.into();
     body["reason"] = args.reason.into();
     if let Some(target) = args.target {
@@ -410,9 +364,8 @@ async fn start(
     let view: StartedView = answer.json()?;
     if args.watch && options.json {
         // One JSON value per line from here on.
-        let line =
-            serde_json::to_string(&view).unwrap_or_else(|e| unreachable!("views serialise: {e}"));
-        print(&format!("{line}\n"));
+        let line = serde_json::to_string(&view).unwrap_or_else(|e| unreachable!("views serialise: {e}"));
+        print_line(&line);
     } else {
         show(options, &view, |v| render::started(v, args.watch));
     }

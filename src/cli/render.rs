@@ -5,9 +5,9 @@
 use jiff::{Timestamp, Unit};
 
 use super::api::Failure;
-use crate::http::view::{
-    ApplicationView, DecisionView, ExposureView, PlanView, RunView, RunsView, SignalView,
-    StartedView, StepStateName, StepView,
+use crate::http::{
+    condition::{ApplicationView, DecisionView, ExposureView, SignalView},
+    view::{PlanView, RunView, RunsView, StartedView, StepStateName, StepView},
 };
 
 /// The width that text is made for.
@@ -15,9 +15,7 @@ pub const WIDTH: usize = 80;
 
 /// Without control characters.
 pub fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// `text` in lines of at most [`WIDTH`], the first after `head`, the others indented as far.
@@ -60,7 +58,11 @@ pub fn seconds(s: f64) -> String {
         return format!("{s:.1} s");
     }
     // Bounded by what Durations hold; rounding is meant.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by what a Duration holds; rounded above"
+    )]
     let whole = s.round() as u64;
     match whole {
         0..60 => format!("{whole} s"),
@@ -116,12 +118,7 @@ pub fn failure(failure: &Failure) -> String {
 pub fn status(applications: &[ApplicationView]) -> String {
     let mut out = String::new();
     for a in applications {
-        out.push_str(&cut(&format!(
-            "{}: {}, in {}",
-            a.name,
-            word(&a.health),
-            known(a.active_region.as_deref())
-        )));
+        out.push_str(&cut(&format!("{}: {}, in {}", a.name, word(&a.health), known(a.active_region.as_deref()))));
         out.push('\n');
         match (&a.verdict, a.assessed_at) {
             (Some(verdict), Some(at)) => {
@@ -133,11 +130,7 @@ pub fn status(applications: &[ApplicationView]) -> String {
             }
             _ => out.push_str("  verdict   none yet: nothing was assessed\n"),
         }
-        let objectives = format!(
-            "RTO {}, RPO {}",
-            seconds(a.rto_objective_seconds),
-            seconds(a.rpo_objective_seconds)
-        );
+        let objectives = format!("RTO {}, RPO {}", seconds(a.rto_objective_seconds), seconds(a.rpo_objective_seconds));
         out.push_str(&wrapped("  promised  ", &objectives));
         for e in &a.exposure {
             out.push_str(&wrapped("  exposure  ", &exposure(e)));
@@ -160,15 +153,11 @@ fn is_quiet(s: &SignalView) -> bool {
 }
 
 fn exposure(e: &ExposureView) -> String {
-    let bound = e.loss_bound_seconds.map_or("unbounded".to_owned(), |s| {
-        format!("at most {}", seconds(s))
+    let bound = e.loss_bound_seconds.map_or("unbounded".to_owned(), |s| format!("at most {}", seconds(s)));
+    let lag = e.measured_lag_seconds.map_or("no lag measured".to_owned(), |lag| {
+        let age = e.sample_age_seconds.map_or("unknown".to_owned(), seconds);
+        format!("lag {} measured {age} ago", seconds(lag))
     });
-    let lag = e
-        .measured_lag_seconds
-        .map_or("no lag measured".to_owned(), |lag| {
-            let age = e.sample_age_seconds.map_or("unknown".to_owned(), seconds);
-            format!("lag {} measured {age} ago", seconds(lag))
-        });
     let stale = if e.fresh { "" } else { ", not fresh" };
     format!("{}: {bound} ({lag}{stale})", e.store)
 }
@@ -192,13 +181,7 @@ fn signal(s: &SignalView) -> String {
 
 /// A decision with its reasons.
 pub fn why(d: &DecisionView) -> String {
-    let mut out = cut(&format!(
-        "{}: {}, {} (as of {})",
-        d.application,
-        word(&d.health),
-        word(&d.verdict),
-        time(d.at)
-    ));
+    let mut out = cut(&format!("{}: {}, {} (as of {})", d.application, word(&d.health), word(&d.verdict), time(d.at)));
     out.push('\n');
     if let Some(target) = &d.recommended_target {
         let source = known(d.active_region.as_deref());
@@ -227,23 +210,10 @@ pub fn runs(list: &RunsView) -> String {
     let mut out = String::new();
     for r in &list.runs {
         out.push_str(&format!("{}\n", plain(&r.id)));
-        let what = format!(
-            "{:<10} {} {} → {}",
-            r.state.as_str(),
-            r.purpose,
-            r.source,
-            r.target
-        );
+        let what = format!("{:<10} {} {} → {}", r.state.as_str(), r.purpose, r.source, r.target);
         out.push_str(&format!("  {}\n", cut(&what)));
-        let took = r.finished_at.map_or(String::new(), |end| {
-            format!(", took {}", seconds(between(r.started_at, end)))
-        });
-        let asked = format!(
-            "{}{took}, asked for by {}: {}",
-            time(r.started_at),
-            r.requested_by,
-            r.reason
-        );
+        let took = r.finished_at.map_or(String::new(), |end| format!(", took {}", seconds(between(r.started_at, end))));
+        let asked = format!("{}{took}, asked for by {}: {}", time(r.started_at), r.requested_by, r.reason);
         out.push_str(&wrapped("  ", &asked));
         if let Some(waits) = &r.waits_for {
             out.push_str(&wrapped("  waits for ", waits));
@@ -273,12 +243,7 @@ pub fn started(view: &StartedView, watched: bool) -> String {
 /// A plan that was compiled only.
 pub fn plan(view: &PlanView) -> String {
     let text = |value: &serde_json::Value, key: &str| {
-        plain(
-            value
-                .get(key)
-                .and_then(serde_json::Value::as_str)
-                .unwrap_or("unknown"),
-        )
+        plain(value.get(key).and_then(serde_json::Value::as_str).unwrap_or("unknown"))
     };
     let p = &view.plan;
     let mut out = cut(&format!(
@@ -290,16 +255,12 @@ pub fn plan(view: &PlanView) -> String {
         text(p, "runbook")
     ));
     out.push_str(&format!("\ndigest {}\n", plain(&view.digest)));
-    let loss = p
-        .get("accepted_loss_seconds")
-        .and_then(serde_json::Value::as_f64);
+    let loss = p.get("accepted_loss_seconds").and_then(serde_json::Value::as_f64);
     let loss = loss.map_or("none".to_owned(), seconds);
     out.push_str(&format!("accepted loss: {loss}\n"));
     let steps = p.get("steps").and_then(serde_json::Value::as_array);
     for (n, step) in (1..).zip(steps.into_iter().flatten()) {
-        let action = step
-            .get("action")
-            .map_or(String::new(), |a| text(a, "action"));
+        let action = step.get("action").map_or(String::new(), |a| text(a, "action"));
         let head = format!("{n:>3}  {:<22} {:<21} ", text(step, "id"), action);
         out.push_str(&wrapped(&head, &text(step, "title")));
     }
@@ -347,18 +308,8 @@ fn step(s: &StepView) -> String {
         (Some(from), Some(to)) => seconds(between(from, to)),
         _ => String::new(),
     };
-    let attempts = if s.attempt > 1 {
-        format!(" (attempt {})", s.attempt)
-    } else {
-        String::new()
-    };
-    let line = format!(
-        "  {} {:<22} {:<9} {took:>11}  {}{attempts}",
-        mark(s.state),
-        s.id,
-        s.state.as_str(),
-        s.title
-    );
+    let attempts = if s.attempt > 1 { format!(" (attempt {})", s.attempt) } else { String::new() };
+    let line = format!("  {} {:<22} {:<9} {took:>11}  {}{attempts}", mark(s.state), s.id, s.state.as_str(), s.title);
     let mut out = cut(&line);
     out.push('\n');
     if let Some(detail) = &s.detail {
@@ -375,9 +326,7 @@ pub fn tail(run: &RunView) -> String {
     }
     if let Some(loss) = &run.loss {
         let at_least = loss.at_least_seconds.map_or("unknown".to_owned(), seconds);
-        let at_most = loss
-            .at_most_seconds
-            .map_or("not bounded".to_owned(), seconds);
+        let at_most = loss.at_most_seconds.map_or("not bounded".to_owned(), seconds);
         let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
         out.push_str(&wrapped("  lost      ", &text));
     }
@@ -388,10 +337,7 @@ pub fn tail(run: &RunView) -> String {
             plain(&run.plan_digest)
         ));
     }
-    let waiting = run
-        .steps
-        .iter()
-        .filter(|s| s.action == "approve" && s.state == StepStateName::Running);
+    let waiting = run.steps.iter().filter(|s| s.action == "approve" && s.state == StepStateName::Running);
     for s in waiting.filter(|_| !run.state.is_final()) {
         out.push_str(&format!(
             "  failoverd approve {} {} \\\n    --digest {} \\\n    --reason …\n",

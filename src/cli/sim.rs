@@ -21,10 +21,10 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 pub struct SimArgs {
     /// Where AWS listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18000")]
     pub listen: SocketAddr,
     /// Where the authoritative name server listens, UDP and TCP
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15353")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18053")]
     pub dns: SocketAddr,
     /// The port of the application's servers, on 127.0.11.1 and 127.0.12.1
     #[arg(long, value_name = "PORT", default_value_t = 18080)]
@@ -57,7 +57,8 @@ pub async fn serve(args: SimArgs) -> anyhow::Result<ExitCode> {
     let traffic = PaymentsTraffic { failover_by, ..PaymentsTraffic::default() };
     let mut world = scenario::payments(args.seed, SimTime(now.0.saturating_sub(PAST_MS)), &traffic);
     world.advance_to(now);
-    let clock: wire::Clock = Arc::new(|| SimTime(u64::try_from(SystemClock.wall().as_millisecond()).unwrap_or_default()));
+    let clock: wire::Clock =
+        Arc::new(|| SimTime(u64::try_from(SystemClock.wall().as_millisecond()).unwrap_or_default()));
     let options = wire::Options {
         aws: args.listen,
         dns: args.dns,

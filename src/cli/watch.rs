@@ -43,16 +43,11 @@ pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Res
     loop {
         match api.events(run, timeline.seen).await {
             Ok(None) => break,
-            Ok(Some(stream)) => {
-                match timeline
-                    .follow(api, &path, stream, follow, &mut breaks)
-                    .await?
-                {
-                    Ended::Finished => break,
-                    Ended::Held => return Ok(EXIT_HELD),
-                    Ended::Broken => {}
-                }
-            }
+            Ok(Some(stream)) => match timeline.follow(api, &path, stream, follow, &mut breaks).await? {
+                Ended::Finished => break,
+                Ended::Held => return Ok(EXIT_HELD),
+                Ended::Broken => {}
+            },
             Err(failure @ Failure::Unreachable { .. }) if breaks >= RECONNECTS_MAX => {
                 return Err(failure);
             }
@@ -61,10 +56,9 @@ pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Res
         }
         breaks += 1;
         if breaks > RECONNECTS_MAX {
-            return Err(Failure::Answer(
-                "the event stream keeps breaking".to_owned(),
-            ));
+            return Err(Failure::Answer("the event stream keeps breaking".to_owned()));
         }
+        #[expect(clippy::disallowed_methods, reason = "a client on its own, with no engine and no clock port")]
         tokio::time::sleep(RECONNECT_PAUSE).await;
     }
     timeline.refresh(api, &path).await?;
@@ -122,8 +116,8 @@ impl Timeline {
                     continue;
                 }
                 *breaks = 0;
-                let record: RecordView = serde_json::from_str(&event.data)
-                    .map_err(|e| Failure::Answer(e.to_string()))?;
+                let record: RecordView =
+                    serde_json::from_str(&event.data).map_err(|e| Failure::Answer(e.to_string()))?;
                 self.seen = Some(record.seq);
                 let has_held = record.events.iter().any(|e| e["event"] == "run_held");
                 self.record(&record);
@@ -175,48 +169,26 @@ impl Timeline {
             "step_done" => {
                 let took = known
                     .and_then(|s| s.started_at)
-                    .map_or(String::new(), |from| {
-                        format!(" in {}", seconds(between(from, at)))
-                    });
+                    .map_or(String::new(), |from| format!(" in {}", seconds(between(from, at))));
                 let evidence = event.get("evidence").and_then(Value::as_array);
                 let last = evidence.and_then(|e| e.last()).and_then(Value::as_str);
                 let seen = last.map_or(String::new(), |e| format!(": {e}"));
-                (
-                    mark(StepStateName::Done),
-                    format!("{step}: done{took}{seen}"),
-                )
+                (mark(StepStateName::Done), format!("{step}: done{took}{seen}"))
             }
-            "step_skipped" => (
-                mark(StepStateName::Skipped),
-                format!("{step}: skipped: {}", text("reason")),
-            ),
-            "step_failed" => (
-                mark(StepStateName::Failed),
-                format!("{step}: failed: {}: {}", text("code"), text("reason")),
-            ),
+            "step_skipped" => (mark(StepStateName::Skipped), format!("{step}: skipped: {}", text("reason"))),
+            "step_failed" => {
+                (mark(StepStateName::Failed), format!("{step}: failed: {}: {}", text("code"), text("reason")))
+            }
             "approval_recorded" => {
                 let approved = event.get("approved").and_then(Value::as_bool);
-                let word = if approved == Some(true) {
-                    "approved"
-                } else {
-                    "declined"
-                };
+                let word = if approved == Some(true) { "approved" } else { "declined" };
                 let who = text("subject");
                 (running, format!("{step}: {who} {word}: {}", text("reason")))
             }
             "run_held" => ("!", format!("held ({}): {}", text("code"), text("reason"))),
-            "run_paused" => (
-                "!",
-                format!("paused by {}: {}", text("subject"), text("reason")),
-            ),
-            "run_resumed" => (
-                running,
-                format!("resumed by {}: {}", text("subject"), text("reason")),
-            ),
-            "abort_requested" => (
-                "!",
-                format!("{} aborts it: {}", text("subject"), text("reason")),
-            ),
+            "run_paused" => ("!", format!("paused by {}: {}", text("subject"), text("reason"))),
+            "run_resumed" => (running, format!("resumed by {}: {}", text("subject"), text("reason"))),
+            "abort_requested" => ("!", format!("{} aborts it: {}", text("subject"), text("reason"))),
             // The last lines say it.
             "run_finished" => return None,
             other => (" ", plain(other)),
@@ -233,9 +205,11 @@ impl Timeline {
         }
         let waits = self.view.waits_for.clone();
         if waits.as_deref() != self.waiting.as_ref().map(|(w, _)| w.as_str()) {
-            self.waiting = waits.map(|w| (w, Instant::now()));
+            #[expect(clippy::disallowed_methods, reason = "a client on its own, with no engine and no clock port")]
+            let now = Instant::now();
+            self.waiting = waits.map(|w| (w, now));
             match &self.waiting {
-                Some((waits, _)) if !self.json && !self.live => {
+                Some((waits, _)) if !self.json && !self.live && self.view.state == RunStateName::Running => {
                     print(&render::wrapped("          … waits for ", waits));
                 }
                 _ => self.draw_waiting(),
@@ -248,10 +222,8 @@ impl Timeline {
         if let (true, Some((waits, since))) = (self.live, &self.waiting) {
             let elapsed = seconds(since.elapsed().as_secs_f64());
             // A column less than the width, so that no terminal wraps the line.
-            let line: String = cut(&format!("          … {elapsed}: waits for {waits}"))
-                .chars()
-                .take(render::WIDTH - 1)
-                .collect();
+            let line: String =
+                cut(&format!("          … {elapsed}: waits for {waits}")).chars().take(render::WIDTH - 1).collect();
             print(&format!("\r\x1b[2K{line}"));
         }
     }
@@ -274,7 +246,11 @@ impl Timeline {
 /// `m:ss.d` since the start.
 fn clock(s: f64) -> String {
     // Bounded by what a run lasts; cutting is meant.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by what a run lasts; cutting is meant"
+    )]
     let tenths = (s * 10.0) as u64;
     format!("{}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
 }
@@ -315,9 +291,7 @@ impl SseParser {
                 if !self.event.data.is_empty() {
                     self.event.data.push('\n');
                 }
-                self.event
-                    .data
-                    .push_str(data.strip_prefix(' ').unwrap_or(data));
+                self.event.data.push_str(data.strip_prefix(' ').unwrap_or(data));
             }
         }
         Ok(done)
@@ -337,10 +311,7 @@ mod tests {
             for piece in text.as_bytes().chunks(size) {
                 events.extend(parser.push(piece).expect("small"));
             }
-            let pairs: Vec<_> = events
-                .iter()
-                .map(|e| (e.name.as_str(), e.data.as_str()))
-                .collect();
+            let pairs: Vec<_> = events.iter().map(|e| (e.name.as_str(), e.data.as_str())).collect();
             assert_eq!(pairs, [("record", "{\"a\":1}"), ("end", "{}")]);
         }
     }

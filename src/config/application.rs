@@ -110,7 +110,14 @@ pub(super) fn per_region<V>(
 }
 
 /// Notes the Regions for which `map` says nothing.
-pub(super) fn complete<V>(key: &str, what: &str, map: &BTreeMap<Region, V>, regions: &[Region], found: &mut Findings, example: &str) {
+pub(super) fn complete<V>(
+    key: &str,
+    what: &str,
+    map: &BTreeMap<Region, V>,
+    regions: &[Region],
+    found: &mut Findings,
+    example: &str,
+) {
     for region in regions.iter().filter(|r| !map.contains_key(r)) {
         found.error(key, format!("no {what} for {region}"), example);
     }
@@ -165,7 +172,12 @@ fn store(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Aurora
     match kind.and_then(|at| at.text(found).map(|t| (at, t))) {
         Some((_, "aurora")) => {}
         Some((at, kind @ ("dynamodb" | "s3"))) => {
-            found.coded("config-not-built", &at.key, format!("stores of the kind `{kind}` are not in this version"), at.example);
+            found.coded(
+                "config-not-built",
+                &at.key,
+                format!("stores of the kind `{kind}` are not in this version"),
+                at.example,
+            );
         }
         Some((at, _)) => found.error(&at.key, "expected aurora", at.example),
         None => {}

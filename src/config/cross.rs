@@ -29,7 +29,12 @@ pub(super) fn check(read: &Read, runbooks: &Catalogue, digest: &Digest, found: &
         static_stability(key, app, found);
         if app.topics.is_empty() {
             let problem = "no topics: runs tell nobody, and their notify steps are left out";
-            found.warning("config-no-topics", key, problem, "topics = [{ arn = \"arn:aws:sns:us-west-2:123456789012:oncall\" }]");
+            found.warning(
+                "config-no-topics",
+                key,
+                problem,
+                "topics = [{ arn = \"arn:aws:sns:us-west-2:123456789012:oncall\" }]",
+            );
         }
         for (name, traffic) in app.traffic.iter().filter(|(_, t)| t.ttl > app.objectives.rto) {
             let problem = format!("the TTL of `{}` alone is longer than the RTO", traffic.record_name);
@@ -41,9 +46,7 @@ pub(super) fn check(read: &Read, runbooks: &Catalogue, digest: &Digest, found: &
 /// The directions in which a purpose can be carried out: a failback goes home only.
 pub fn directions(app: &Application, purpose: Purpose) -> Vec<(&Region, &Region)> {
     let pairs = app.regions.iter().flat_map(|s| app.regions.iter().map(move |t| (s, t)));
-    pairs
-        .filter(|(s, t)| s != t && (purpose != Purpose::Failback || app.regions.first() == Some(t)))
-        .collect()
+    pairs.filter(|(s, t)| s != t && (purpose != Purpose::Failback || app.regions.first() == Some(t))).collect()
 }
 
 /// The plans of `app`, for each purpose that has a runbook and each direction.
@@ -94,8 +97,15 @@ fn signals(key: &str, app: &Application, found: &mut Findings) {
         };
         let of = signal.source.of().map(Region::as_str);
         if signal.role == SignalRole::Trigger && of == Some(lives_in) && primary == of {
-            let problem = format!("is read in {lives_in}, the Region whose loss it should tell: it will be silent then, and silence is no vote");
-            found.warning("config-static-stability", &format!("{key}.signals.{}", signal.name), problem, "kind = \"http_probe\"");
+            let problem = format!(
+                "is read in {lives_in}, the Region whose loss it should tell: it will be silent then, and silence is no vote"
+            );
+            found.warning(
+                "config-static-stability",
+                &format!("{key}.signals.{}", signal.name),
+                problem,
+                "kind = \"http_probe\"",
+            );
         }
     }
 }
@@ -110,7 +120,8 @@ fn static_stability(key: &str, app: &Application, found: &mut Findings) {
                 found.warning("config-static-stability", &at, problem, "kind = \"routing_controls\"");
             }
             Mechanism::HealthSignal { region, .. } if app.regions.first() == Some(region) => {
-                let problem = format!("the signal is put in {region}, the preferred Region itself: put it in the standby");
+                let problem =
+                    format!("the signal is put in {region}, the preferred Region itself: put it in the standby");
                 found.warning("config-static-stability", &at, problem, "region = \"us-west-2\"");
             }
             Mechanism::Records { .. } | Mechanism::HealthSignal { .. } | Mechanism::RoutingControls { .. } => {}

@@ -27,7 +27,8 @@ pub(super) fn apply(root: &mut Node, env: &BTreeMap<String, String>, found: &mut
         let lower = rest.to_ascii_lowercase();
         let known = KEYS.iter().find(|(s, k)| lower.split_once("__") == Some((s, k)));
         let Some((section, key)) = known else {
-            let names: Vec<String> = KEYS.iter().map(|(s, k)| format!("{PREFIX}{}__{}", s.to_uppercase(), k.to_uppercase())).collect();
+            let names: Vec<String> =
+                KEYS.iter().map(|(s, k)| format!("{PREFIX}{}__{}", s.to_uppercase(), k.to_uppercase())).collect();
             let problem = format!("`{}` in the environment sets nothing; valid: {}", clip(variable), names.join(", "));
             found.coded("config-environment", "", problem, "FAILOVERD__SERVER__LISTEN=127.0.0.1:8080");
             continue;

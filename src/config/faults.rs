@@ -53,10 +53,7 @@ impl fmt::Display for Faults {
             .without_cause_chain();
         for fault in &self.faults {
             let text = self.texts.get(&fault.file).filter(|_| fault.line > 0);
-            let shown = Shown {
-                fault,
-                source: text.map(|t| NamedSource::new(&fault.file, t.clone())),
-            };
+            let shown = Shown { fault, source: text.map(|t| NamedSource::new(&fault.file, t.clone())) };
             handler.render_report(f, &shown)?;
         }
         Ok(())

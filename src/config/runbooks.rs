@@ -53,7 +53,8 @@ pub(super) fn load(directory: Option<&Path>, faults: &mut Faults, found: &mut Fi
     paths.retain(|p| p.extension().is_some_and(|e| e == "yaml" || e == "yml"));
     paths.sort();
     if paths.is_empty() || paths.len() > FILES_MAX {
-        let problem = format!("{}: holds {} runbooks; between 1 and {FILES_MAX} are possible", directory.display(), paths.len());
+        let problem =
+            format!("{}: holds {} runbooks; between 1 and {FILES_MAX} are possible", directory.display(), paths.len());
         found.error("runbooks.directory", problem, "");
     }
     for path in paths.iter().take(FILES_MAX) {

@@ -28,7 +28,9 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let aws = section(&mut f, "aws", found, aws);
     let auth = section(&mut f, "auth", found, auth);
     let runbooks = section(&mut f, "runbooks", found, |f, found| match f.as_mut() {
-        Some(f) => Some(f.get(found, "directory", "directory = \"../runbooks\"").and_then(|at| at.text(found)).map(PathBuf::from)),
+        Some(f) => Some(
+            f.get(found, "directory", "directory = \"../runbooks\"").and_then(|at| at.text(found)).map(PathBuf::from),
+        ),
         None => Some(None),
     });
     let example = "[[applications]]\nname = \"payments\"";
@@ -63,7 +65,12 @@ fn section<'a, T>(
     value
 }
 
-fn get<'a>(f: &mut Option<Fields<'a>>, found: &mut Findings, key: &'static str, example: &'static str) -> Option<At<'a>> {
+fn get<'a>(
+    f: &mut Option<Fields<'a>>,
+    found: &mut Findings,
+    key: &'static str,
+    example: &'static str,
+) -> Option<At<'a>> {
     f.as_mut().and_then(|f| f.get(found, key, example))
 }
 
@@ -110,7 +117,8 @@ fn aws(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Aws> {
     let mut allow_custom_endpoints = Vec::new();
     for item in allow.and_then(|at| at.list(found)).unwrap_or_default() {
         let Some(name) = item.text(found) else { continue };
-        let valid = name.starts_with("AWS_ENDPOINT_URL") && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        let valid = name.starts_with("AWS_ENDPOINT_URL")
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         if valid {
             allow_custom_endpoints.push(name.to_owned());
         } else {
@@ -153,9 +161,8 @@ fn auth(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Auth> {
 fn token(item: &At<'_>, found: &mut Findings) -> Option<Token> {
     let mut f = item.fields(found)?;
     let name = f.need(found, "name", "name = \"alice\"").and_then(|at| at.parse(found));
-    let sha256 = f
-        .need(found, "sha256", "sha256 = \"…\" # printf %s \"$TOKEN\" | sha256sum")
-        .and_then(|at| at.parse(found));
+    let sha256 =
+        f.need(found, "sha256", "sha256 = \"…\" # printf %s \"$TOKEN\" | sha256sum").and_then(|at| at.parse(found));
     let roles = f.need(found, "roles", "roles = [\"operator\", \"approver\"]");
     f.finish(found);
     let roles_key = format!("{}.roles", item.key);

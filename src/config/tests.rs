@@ -121,14 +121,22 @@ fn records_as_the_only_way_out_of_us_east_1_are_warned_of() {
     let (_, after) = rest.split_once("[applications.signals").expect("signals");
     let text = format!("{before}[applications.dns.api.mechanism]\nkind = \"records\"\n[applications.signals{after}");
     let settings = load(&text, &nothing()).expect("a warning only");
-    assert!(lines(&settings.warnings).contains("warning config-static-stability applications[0].dns.api.mechanism"), "{}", settings.warnings);
+    assert!(
+        lines(&settings.warnings).contains("warning config-static-stability applications[0].dns.api.mechanism"),
+        "{}",
+        settings.warnings
+    );
 }
 
 #[test]
 fn the_environment_sets_scalars_and_is_a_part_of_the_digest() {
     let text = default_text();
     let plain = load(&text, &nothing()).expect("loads");
-    let env = variables(&[("FAILOVERD__STORE__PATH", "/var/x.sqlite"), ("FAILOVERD__AWS__PRODUCTION", "false"), ("FAILOVERD_URL", "x")]);
+    let env = variables(&[
+        ("FAILOVERD__STORE__PATH", "/var/x.sqlite"),
+        ("FAILOVERD__AWS__PRODUCTION", "false"),
+        ("FAILOVERD_URL", "x"),
+    ]);
     let changed = load(&text, &env).expect("loads");
     assert_eq!(changed.store, Store::Sqlite { path: PathBuf::from("/var/x.sqlite") });
     assert!(plain.aws.production && !changed.aws.production);

@@ -24,13 +24,17 @@ pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Opt
     let zone = f.need(found, "hosted_zone_id", "hosted_zone_id = \"Z0123456789ABC\"").and_then(|at| zone(&at, found));
     let servers = f.need(found, "servers", "servers = [\"ns-1.awsdns-01.org:53\"]");
     let answers = f.need(found, "answers", ANSWERS);
-    let ttl = f.need(found, "ttl", "ttl = \"60s\"").and_then(|at| at.duration(found, Duration::ZERO, Duration::from_hours(24)));
+    let ttl = f
+        .need(found, "ttl", "ttl = \"60s\"")
+        .and_then(|at| at.duration(found, Duration::ZERO, Duration::from_hours(24)));
     let mechanism = f.need(found, "mechanism", "mechanism = { kind = \"routing_controls\" }");
     f.finish(found);
     let servers = servers.and_then(|at| self::servers(&at, found));
     let answers = answers.map(|at| {
         let map = per_region(&at, regions, found, |at, _, found| answer(at, kind.as_deref()?, found));
-        complete(&at.key, "answer", &map, regions, found, ANSWERS);
+        if kind.is_some() {
+            complete(&at.key, "answer", &map, regions, found, ANSWERS);
+        }
         map
     });
     let mechanism = mechanism.and_then(|at| self::mechanism(&at, regions, found));
@@ -94,7 +98,11 @@ fn servers(at: &At<'_>, found: &mut Findings) -> Option<Vec<String>> {
         let valid = text.parse::<std::net::SocketAddr>().is_ok()
             || text.rsplit_once(':').is_some_and(|(h, p)| is_host_name(h) && p.parse::<u16>().is_ok_and(|p| p > 0));
         if !valid {
-            found.error(&item.key, format!("`{}` is not host:port", clip(text)), "servers = [\"ns-1.awsdns-01.org:53\"]");
+            found.error(
+                &item.key,
+                format!("`{}` is not host:port", clip(text)),
+                "servers = [\"ns-1.awsdns-01.org:53\"]",
+            );
         }
         servers.push(text.to_owned());
     }
@@ -122,7 +130,8 @@ fn mechanism(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Me
         "routing_controls" => routing_controls(&mut f, regions, found),
         "health_signal" => health_signal(&mut f, found),
         "records" => {
-            let ids = f.get(found, "set_identifiers", "set_identifiers = { us-east-1 = \"use1\", us-west-2 = \"usw2\" }");
+            let ids =
+                f.get(found, "set_identifiers", "set_identifiers = { us-east-1 = \"use1\", us-west-2 = \"usw2\" }");
             let set_identifiers = ids.map_or_else(BTreeMap::new, |at| {
                 let map = per_region(&at, regions, found, |at, _, found| at.text(found).map(str::to_owned));
                 complete(&at.key, "set identifier", &map, regions, found, at.example);
@@ -131,7 +140,12 @@ fn mechanism(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Me
             Some(Mechanism::Records { set_identifiers })
         }
         "standby_object" => {
-            found.coded("config-not-built", &kind.key, "the mechanism `standby_object` is not in this version", kind.example);
+            found.coded(
+                "config-not-built",
+                &kind.key,
+                "the mechanism `standby_object` is not in this version",
+                kind.example,
+            );
             None
         }
         _ => {
@@ -159,11 +173,7 @@ fn cluster_endpoint(at: &At<'_>, found: &mut Findings) -> Option<ClusterEndpoint
     Some(ClusterEndpoint { region: region?, url: address? })
 }
 
-fn routing_controls(
-    f: &mut Fields<'_>,
-    regions: &[Region],
-    found: &mut Findings,
-) -> Option<Mechanism> {
+fn routing_controls(f: &mut Fields<'_>, regions: &[Region], found: &mut Findings) -> Option<Mechanism> {
     let endpoints_at = f.need(found, "endpoints", ENDPOINTS);
     let controls_at = f.need(found, "controls", CONTROLS);
     let mut endpoints = Vec::new();
@@ -182,7 +192,10 @@ fn routing_controls(
     let at = controls_at?;
     let controls = per_region(&at, regions, found, |at, _, found| {
         let text = at.text(found)?;
-        if text.starts_with("arn:aws") && text.contains(":route53-recovery-control::") && text.contains("/routingcontrol/") {
+        if text.starts_with("arn:aws")
+            && text.contains(":route53-recovery-control::")
+            && text.contains("/routingcontrol/")
+        {
             return Some(text.to_owned());
         }
         found.error(&at.key, "is not the ARN of a routing control", CONTROLS);

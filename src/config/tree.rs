@@ -36,10 +36,8 @@ fn entries(text: &str, table: &DeTable<'_>) -> Value {
 
 fn node(text: &str, value: &Spanned<DeValue<'_>>) -> Node {
     let mut place = Place::of(text, value.span());
-    place.length = text
-        .get(place.offset..place.offset + place.length)
-        .and_then(|s| s.find('\n'))
-        .unwrap_or(place.length);
+    place.length =
+        text.get(place.offset..place.offset + place.length).and_then(|s| s.find('\n')).unwrap_or(place.length);
     let value = match value.get_ref() {
         DeValue::String(s) => Value::Text(s.to_string()),
         DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).map_or(Value::Null, Value::Integer),

@@ -29,6 +29,9 @@ pub const HTTP: &[&str] = &[
     "method-not-allowed",
     "rate-limited",
     "invalid-request",
+    "not-built",
+    "not-ready",
+    "not-assessed",
     "internal",
 ];
 

@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     action::{Action, WriterProof},
-    application::{Application, AuroraStore, ClusterArn, Mechanism, Traffic},
+    application::{Application, AuroraStore, ClusterArn, Mechanism, Topic, Traffic},
     cloud::{MetricQuery, Mutation, RecordSet},
     expression,
     id::{Digest, Region, StepId, StoreName, TrafficName},
@@ -85,6 +85,7 @@ enum Scope {
     Whole,
     Store(StoreName),
     Traffic(TrafficName),
+    Topic(Topic),
 }
 
 impl<'a> Compiler<'a> {
@@ -113,7 +114,8 @@ impl<'a> Compiler<'a> {
         let mut all = Expanded::new();
         for step in &self.runbook.steps {
             let scopes: Vec<(String, Scope)> = match step.act.spread() {
-                Spread::No if matches!(step.act, Act::Notify { .. }) && app.topics.is_empty() => Vec::new(),
+                // A step for each topic: one that is lost with its Region delays and fails nobody else's.
+                Spread::No if matches!(step.act, Act::Notify { .. }) => self.topic_scopes(step),
                 Spread::No => vec![(step.id.to_string(), Scope::Whole)],
                 Spread::Stores => {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
@@ -143,13 +145,8 @@ impl<'a> Compiler<'a> {
     fn steps(&mut self, ids: &Expanded) -> Vec<PlannedStep> {
         let mut planned = Vec::new();
         for step in &self.runbook.steps {
-            let needs: BTreeSet<StepId> = step
-                .needs
-                .iter()
-                .filter_map(|n| ids.get(n))
-                .flatten()
-                .map(|(id, _)| id.clone())
-                .collect();
+            let needs: BTreeSet<StepId> =
+                step.needs.iter().filter_map(|n| ids.get(n)).flatten().map(|(id, _)| id.clone()).collect();
             for (id, scope) in &ids[&step.id] {
                 match self.action(step, scope) {
                     Ok(action) => planned.push(PlannedStep {
@@ -180,15 +177,13 @@ impl<'a> Compiler<'a> {
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
             Act::Notify { subject, message } => Ok(Action::Notify {
-                topics: self.topics(),
+                topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),
                 message: self.fill(message),
             }),
-            Act::Approve { count, expires_after, reason } => Ok(Action::Approve {
-                count: *count,
-                expires_after: *expires_after,
-                reason: self.fill(reason),
-            }),
+            Act::Approve { count, expires_after, reason } => {
+                Ok(Action::Approve { count: *count, expires_after: *expires_after, reason: self.fill(reason) })
+            }
             Act::Wait { duration } => Ok(Action::Wait { duration: *duration }),
             Act::Assert { that, message } => Ok(Action::Assert { that: that.clone(), message: self.fill(message) }),
         }
@@ -197,7 +192,7 @@ impl<'a> Compiler<'a> {
     fn store_action(&self, act: &Act, named: Option<&StoreName>, scope: &Scope) -> Result<Action, String> {
         let name = match scope {
             Scope::Store(s) => Some(s),
-            Scope::Whole | Scope::Traffic(_) => named,
+            Scope::Whole | Scope::Traffic(_) | Scope::Topic(_) => named,
         };
         let name = name.ok_or("names no store")?;
         let db = self.application.stores.get(name).ok_or_else(|| {
@@ -208,12 +203,18 @@ impl<'a> Compiler<'a> {
         let (from, target) = (cluster(db, name, self.source)?, cluster(db, name, self.target)?);
         let observe_in = self.observe_in(db);
         match act {
-            Act::AuroraSwitchover { .. } => Ok(Action::AuroraSwitchover { store, global_cluster, from, target, observe_in }),
-            Act::AuroraFailover { .. } => Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in }),
+            Act::AuroraSwitchover { .. } => {
+                Ok(Action::AuroraSwitchover { store, global_cluster, from, target, observe_in })
+            }
+            Act::AuroraFailover { .. } => {
+                Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in })
+            }
             Act::AuroraWait { synchronized, .. } => {
                 Ok(Action::AuroraWait { store, global_cluster, observe_in, synchronized: *synchronized })
             }
-            Act::AuroraVerifyWriter { .. } => Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in }),
+            Act::AuroraVerifyWriter { .. } => {
+                Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in })
+            }
             Act::GateTarget { lossless, .. } => {
                 let lossless = lossless.unwrap_or(self.purpose != Purpose::Failover);
                 Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless })
@@ -246,7 +247,7 @@ impl<'a> Compiler<'a> {
     fn traffic_action(&self, act: &Act, named: Option<&TrafficName>, scope: &Scope) -> Result<Action, String> {
         let name = match scope {
             Scope::Traffic(t) => Some(t),
-            Scope::Whole | Scope::Store(_) => named,
+            Scope::Whole | Scope::Store(_) | Scope::Topic(_) => named,
         };
         let name = name.ok_or("names no dns entry")?;
         let traffic = self.application.traffic.get(name).ok_or_else(|| {
@@ -288,10 +289,10 @@ impl<'a> Compiler<'a> {
                     return Err(format!("dns `{name}` has no routing control for {}", self.target));
                 }
                 let state = |(region, arn): (&Region, &String)| (arn.clone(), region == self.target);
-                Mutation::RoutingControls {
-                    endpoints: endpoints.clone(),
-                    states: controls.iter().map(state).collect(),
-                }
+                // The endpoint in the Region that is left comes last: it may hang.
+                let mut endpoints = endpoints.clone();
+                endpoints.sort_by_key(|e| e.region == *self.source);
+                Mutation::RoutingControls { endpoints, states: controls.iter().map(state).collect() }
             }
             Mechanism::HealthSignal { region, namespace, metric, dimensions, active_value, diverted_value } => {
                 let preferred = self.application.regions.first() == Some(self.target);
@@ -368,9 +369,7 @@ impl<'a> Compiler<'a> {
             ProbeAt::Url(url) => url.clone(),
             ProbeAt::Target => self.health_url(self.target)?,
             ProbeAt::Source => self.health_url(self.source)?,
-            ProbeAt::Public => {
-                app.public_url.clone().ok_or_else(|| format!("`{}` has no public_url", app.name))?
-            }
+            ProbeAt::Public => app.public_url.clone().ok_or_else(|| format!("`{}` has no public_url", app.name))?,
         };
         let host = host_of(&url).trim_end_matches('.');
         let entry = app.traffic.values().find(|t| t.record_name.trim_end_matches('.').eq_ignore_ascii_case(host));
@@ -398,8 +397,23 @@ impl<'a> Compiler<'a> {
             .ok_or_else(|| format!("`{}` has no endpoint in {region}", self.application.name))
     }
 
+    fn topic_scopes(&self, step: &Step) -> Vec<(String, Scope)> {
+        let topics = self.topics();
+        let several = 1 < topics.len();
+        let named = |(i, topic): (usize, Topic)| {
+            let twin = topics[..i].iter().filter(|t| t.region == topic.region).count();
+            let id = match (several, twin) {
+                (false, _) => step.id.to_string(),
+                (true, 0) => format!("{}.{}", step.id, topic.region),
+                (true, n) => format!("{}.{}-{}", step.id, topic.region, n + 1),
+            };
+            (id, Scope::Topic(topic))
+        };
+        topics.iter().cloned().enumerate().map(named).collect()
+    }
+
     /// The target's Region first, the source's last.
-    fn topics(&self) -> Vec<super::application::Topic> {
+    fn topics(&self) -> Vec<Topic> {
         let mut topics = self.application.topics.clone();
         topics.sort_by_key(|t| (t.region == *self.source, t.region != *self.target));
         topics
@@ -418,11 +432,7 @@ impl<'a> Compiler<'a> {
     fn subject(&self, given: Option<&str>) -> String {
         let text = self.fill(given.unwrap_or("{application}: {purpose} {source} -> {target}"));
         let ascii = text.replace('→', "->");
-        ascii
-            .chars()
-            .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
-            .take(SUBJECT_CHARS_MAX)
-            .collect()
+        ascii.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SUBJECT_CHARS_MAX).collect()
     }
 
     fn check_plan(&mut self, plan: &Plan) {
@@ -449,7 +459,10 @@ impl<'a> Compiler<'a> {
             for text in expressions {
                 let refs = expression::check(text).unwrap_or_default();
                 for id in refs.steps.iter().filter(|id| !plan.steps.iter().any(|s| s.id.as_str() == **id)) {
-                    faults.push(format!("step `{}`: its expression names the step `{id}`, which is not in the plan", step.id));
+                    faults.push(format!(
+                        "step `{}`: its expression names the step `{id}`, which is not in the plan",
+                        step.id
+                    ));
                 }
             }
         }

@@ -111,12 +111,7 @@ pub struct Findings {
 impl Findings {
     /// Nothing found yet in `file`; faults get `code` where nothing more exact is said.
     pub fn new(file: &str, code: &'static str) -> Self {
-        Self {
-            file: file.to_owned(),
-            code,
-            faults: Vec::new(),
-            places: BTreeMap::new(),
-        }
+        Self { file: file.to_owned(), code, faults: Vec::new(), places: BTreeMap::new() }
     }
 
     /// Notes an error at `key`, or at the nearest enclosing key that was read.
@@ -139,7 +134,15 @@ impl Findings {
         self.note(Severity::Warning, code, self.place(key), key, problem.into(), example);
     }
 
-    fn note(&mut self, severity: Severity, code: &'static str, place: Place, key: &str, problem: String, example: &str) {
+    fn note(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        place: Place,
+        key: &str,
+        problem: String,
+        example: &str,
+    ) {
         self.faults.push(Fault {
             severity,
             code,
@@ -190,11 +193,7 @@ impl<'a> At<'a> {
     /// The document as a whole.
     pub fn root(node: &'a Node, found: &mut Findings) -> Self {
         found.places.insert(String::new(), node.place);
-        Self {
-            node,
-            key: String::new(),
-            example: "",
-        }
+        Self { node, key: String::new(), example: "" }
     }
 
     fn expected<T>(&self, what: &str, found: &mut Findings) -> Option<T> {
@@ -310,11 +309,7 @@ impl<'a> At<'a> {
     /// The entries of a table whose keys are fixed.
     pub fn fields(&self, found: &mut Findings) -> Option<Fields<'a>> {
         match &self.node.value {
-            Value::Table(entries) => Some(Fields {
-                key: self.key.clone(),
-                entries,
-                asked: Vec::new(),
-            }),
+            Value::Table(entries) => Some(Fields { key: self.key.clone(), entries, asked: Vec::new() }),
             _ => self.expected("a table of keys", found),
         }
     }

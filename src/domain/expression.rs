@@ -4,8 +4,8 @@
 //! loss was accepted) and `steps.ID.state`, `steps.ID.outputs.NAME` (`steps["some-id"]` where the id holds `-` or
 //! `.`). Functions: [`FUNCTIONS`] and CEL's operators, `has()` included.
 //!
-//! Bounded: at most [`CHARS_MAX`] characters, no loops (`all`, `exists`, `map`, `filter` are refused), so the work is
-//! linear in the text. An unknown name is an error, never false.
+//! Bounded: at most [`CHARS_MAX`] characters, a bounded depth, and no loops (`all`, `exists`, `map`,
+//! `filter` are refused), so the work is linear in the text. An unknown name is an error, never false.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,6 +18,11 @@ use super::action::Facts;
 
 /// The longest expression accepted.
 pub const CHARS_MAX: usize = 1024;
+/// The deepest brackets and `?` together (of twelve, the parser takes 2 MiB of stack in a debug build), and the most characters of
+/// operators.
+const NESTING_MAX: usize = 6;
+const OPERATORS_MAX: usize = 24;
+const OPERATORS: [char; 13] = ['!', '-', '+', '*', '/', '%', '?', '&', '|', '<', '>', '=', '.'];
 /// What an expression may name.
 pub const VARIABLES: [&str; 6] = ["application", "purpose", "source", "target", "accepted_loss_seconds", "steps"];
 /// What an expression may call, besides operators.
@@ -28,6 +33,8 @@ pub const FUNCTIONS: [&str; 7] = ["size", "contains", "startsWith", "endsWith", 
 pub enum ExprError {
     #[error("is {0} characters long; the limit is {CHARS_MAX}")]
     TooLong(usize),
+    #[error("is nested too deep, or has too many operators: split it into several steps")]
+    TooDeep,
     #[error("is not a CEL expression: {0}")]
     Syntax(String),
     #[error("unknown name `{0}`; known: {known}", known = VARIABLES.join(", "))]
@@ -83,10 +90,45 @@ fn compile(text: &str) -> Result<Program, ExprError> {
     if chars > CHARS_MAX {
         return Err(ExprError::TooLong(chars));
     }
+    if text.contains(['\\', '\n', '\r']) || text.contains("\'\'\'") || text.contains("\"\"\"") {
+        return Err(ExprError::Syntax("write it on one line, without backslashes and triple quotes".to_owned()));
+    }
+    // The parser recurses, and a stack overflow cannot be caught.
+    let (depth, operators) = shape(text);
+    if depth > NESTING_MAX || operators > OPERATORS_MAX {
+        return Err(ExprError::TooDeep);
+    }
     Program::compile(text).map_err(|e| {
         let first = e.to_string();
         ExprError::Syntax(first.lines().next().unwrap_or_default().to_owned())
     })
+}
+
+/// How deep brackets and conditionals are nested outside of literals (which hold no escapes), and how many characters
+/// of operators there are.
+fn shape(text: &str) -> (usize, usize) {
+    let (mut depth, mut deepest, mut quote) = (0_usize, 0, None);
+    let (mut conditionals, mut operators) = (0, 0);
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(' | '[' | '{') => {
+                depth += 1;
+                // An index makes a chain as an operator does.
+                operators += usize::from(c == '[');
+                deepest = deepest.max(depth);
+            }
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, c) => {
+                conditionals += usize::from(c == '?');
+                operators += usize::from(OPERATORS.contains(&c));
+            }
+        }
+    }
+    // `in` is an operator too; counted wherever it stands, also in a literal.
+    (deepest + conditionals, operators + text.matches("in").count())
 }
 
 fn walk(e: &IdedExpr, refs: &mut References) -> Result<(), ExprError> {
@@ -187,7 +229,14 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_an_error_and_never_false() {
-        for text in ["mode == 'failover'", "steps.gate.outputs.nothing == 1", "steps.other.state == 'done'", "now() == 1", "purpose", "size(steps) > 0"] {
+        for text in [
+            "mode == 'failover'",
+            "steps.gate.outputs.nothing == 1",
+            "steps.other.state == 'done'",
+            "now() == 1",
+            "purpose",
+            "size(steps) > 0",
+        ] {
             assert!(evaluate(text, &facts()).is_err(), "{text}");
         }
         assert_eq!(check("mode == 'x'"), Err(ExprError::UnknownVariable("mode".to_owned())));
@@ -197,11 +246,57 @@ mod tests {
     fn work_is_bounded() {
         assert_eq!(check(&"a".repeat(1025)), Err(ExprError::TooLong(1025)));
         assert_eq!(check("[1,2].all(x, x > 1)"), Err(ExprError::Loop));
-        assert!(check(&format!("{}true{}", "(".repeat(500), ")".repeat(500))).is_err());
-        assert!(check(&"!".repeat(1000)).is_err());
-        let _ = check(&format!("{}true", "!".repeat(1000)));
-        let _ = evaluate(&format!("{}true", "true?true:".repeat(100)), &facts());
-        let _ = evaluate(&format!("true{}", "&&true".repeat(160)), &facts());
+        assert_eq!(check(&"!".repeat(1000)), Err(ExprError::TooDeep));
+        assert_eq!(shape("[')', \"(((((--(((\"]"), (1, 1));
+        for hidden in ["// '\n((((((((true", "'\\'' + ((((((((1", "\'\'\'a'((((((((\'\'\'"] {
+            assert!(matches!(check(hidden), Err(ExprError::Syntax(_))), "{hidden}");
+        }
+        assert_eq!(check(&format!("{}true{}", "(".repeat(500), ")".repeat(500))), Err(ExprError::TooDeep));
+    }
+
+    /// A stack overflow cannot be caught. A worker's stack is 2 MiB, of which callers have taken some.
+    #[test]
+    fn the_deepest_expressions_allowed_fit_a_worker_s_stack() {
+        let thread = std::thread::Builder::new().stack_size(1536 * 1024).spawn(deepest_expressions);
+        thread.expect("a thread").join().expect("no panic");
+    }
+
+    fn deepest_expressions() {
+        for (open, inner, close) in [
+            ("(", "true", ")"),
+            ("[", "1", "]"),
+            ("{1:", "1", "}"),
+            ("!", "true", ""),
+            ("!!", "true", ""),
+            ("-", "1", ""),
+            ("- ", "1", ""),
+            ("true?true:", "true", ""),
+            ("true&&", "true", ""),
+            ("true&&true||", "true", ""),
+            ("1+", "1", ""),
+            ("1*1+", "1", ""),
+            ("1==", "1", ""),
+            ("size(", "''", ")"),
+            ("(!", "true", ")"),
+            ("", "steps.a", ".b"),
+            ("", "steps.a", "[1]"),
+            ("", "purpose", ".size()"),
+            ("", "purpose", " in [1]"),
+            ("purpose in ", "purpose", ""),
+        ] {
+            let mut deepest = 0;
+            for n in 1..400 {
+                let text = format!("{}{inner}{}", open.repeat(n), close.repeat(n));
+                // Shown when the test aborts.
+                eprintln!("{text}");
+                if matches!(check(&text), Err(ExprError::TooDeep | ExprError::TooLong(_))) {
+                    break;
+                }
+                let _ = evaluate(&text, &facts());
+                deepest = n;
+            }
+            assert!(deepest >= 6, "{open}…{close}: {deepest}");
+        }
     }
 
     #[test]

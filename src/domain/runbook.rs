@@ -53,17 +53,37 @@ pub struct Step {
 /// What a step does, before names are resolved. `None` for a store or a traffic entry means: every one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
-    AuroraSwitchover { store: Option<StoreName> },
-    AuroraFailover { store: Option<StoreName> },
-    AuroraWait { store: Option<StoreName>, synchronized: bool },
-    AuroraVerifyWriter { store: Option<StoreName> },
+    AuroraSwitchover {
+        store: Option<StoreName>,
+    },
+    AuroraFailover {
+        store: Option<StoreName>,
+    },
+    AuroraWait {
+        store: Option<StoreName>,
+        synchronized: bool,
+    },
+    AuroraVerifyWriter {
+        store: Option<StoreName>,
+    },
     /// `lossless: None`: whether the purpose is.
-    GateTarget { store: Option<StoreName>, lossless: Option<bool> },
+    GateTarget {
+        store: Option<StoreName>,
+        lossless: Option<bool>,
+    },
     /// `limit: None`: the application's RPO.
-    GateRpo { store: Option<StoreName>, limit: Option<Duration> },
+    GateRpo {
+        store: Option<StoreName>,
+        limit: Option<Duration>,
+    },
     /// `demands`: the mechanism that the step's name insists on.
-    DnsFlip { via: Option<TrafficName>, demands: Option<MechanismKind> },
-    DnsVerify { via: Option<TrafficName> },
+    DnsFlip {
+        via: Option<TrafficName>,
+        demands: Option<MechanismKind>,
+    },
+    DnsVerify {
+        via: Option<TrafficName>,
+    },
     ProbeHttp {
         at: ProbeAt,
         expect_status: u16,
@@ -72,10 +92,22 @@ pub enum Act {
         probe_timeout: Duration,
         after_ttl: bool,
     },
-    Notify { subject: Option<String>, message: String },
-    Approve { count: u32, expires_after: Duration, reason: String },
-    Wait { duration: Duration },
-    Assert { that: String, message: String },
+    Notify {
+        subject: Option<String>,
+        message: String,
+    },
+    Approve {
+        count: u32,
+        expires_after: Duration,
+        reason: String,
+    },
+    Wait {
+        duration: Duration,
+    },
+    Assert {
+        that: String,
+        message: String,
+    },
 }
 
 /// Where a probe looks.
@@ -140,10 +172,7 @@ impl Runbook {
 }
 
 /// Everything reachable from `id` over `needs`; ends on cycles too (which then hold `id` itself).
-pub(super) fn closure<'a>(
-    id: &'a StepId,
-    needs: impl Fn(&StepId) -> Option<&'a BTreeSet<StepId>>,
-) -> BTreeSet<StepId> {
+pub(super) fn closure<'a>(id: &'a StepId, needs: impl Fn(&StepId) -> Option<&'a BTreeSet<StepId>>) -> BTreeSet<StepId> {
     let mut seen = BTreeSet::new();
     let mut open = vec![id];
     while let Some(id) = open.pop() {
@@ -185,10 +214,7 @@ impl Act {
 
     /// Whether, once done, the target is the proven writer of the store.
     pub fn proves_writer(&self) -> bool {
-        matches!(
-            self,
-            Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. }
-        )
+        matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. })
     }
 
     /// Whether it concerns a store.

@@ -8,11 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, future::OptionFuture, stream::FuturesUnordered};
 
 use crate::{
-    domain::{
-        application::ClusterArn,
-        cloud::GlobalCluster,
-        id::Region,
-    },
+    domain::{application::ClusterArn, cloud::GlobalCluster, id::Region},
     ports::{Clock, Cloud},
 };
 

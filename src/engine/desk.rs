@@ -81,13 +81,22 @@ impl Engine {
             Self { seats: Arc::new(seats), parts: Arc::new(parts), stopping, tasks: TaskTracker::new(), fatal };
         for seat in engine.seats.values() {
             if let Seat::Working { context, newest } = seat {
-                engine.tasks.spawn(executor::execute(context.clone(), Arc::clone(&engine.fatal)));
-                engine
-                    .tasks
-                    .spawn(Watcher::new(context.clone(), Arc::clone(&engine.parts.observer), newest.clone()).watch());
+                engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
+                let observer = Arc::clone(&engine.parts.observer);
+                engine.spawn("watcher", Watcher::new(context.clone(), observer, newest.clone()).watch());
             }
         }
         engine
+    }
+
+    /// A task of the engine; its panic ends the process: half-alive is worse than dead (FAULTS.md 9).
+    fn spawn(&self, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let fatal = Arc::clone(&self.fatal);
+        self.tasks.spawn(async move {
+            if let Err(panicked) = tokio::spawn(task).await {
+                fatal.raise(format!("the {what} panicked: {panicked}"));
+            }
+        });
     }
 
     /// Starts no new effect, finishes the bounded calls under way, and returns when all is at a safe point, or after

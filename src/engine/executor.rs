@@ -2,7 +2,7 @@
 //!
 //! Start-up, steady state and recovery are this one loop. It contains no policy: the plan left none to choose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::task::JoinSet;
 
@@ -23,7 +23,9 @@ use crate::{
 /// Runs until the daemon stops and every step that was being driven has come to a safe point.
 pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
     let mut driven: JoinSet<((RunId, StepId), Result<(), Stop>)> = JoinSet::new();
-    let mut under_way: BTreeMap<(RunId, StepId), ()> = BTreeMap::new();
+    let mut under_way: BTreeSet<(RunId, StepId)> = BTreeSet::new();
+    // Where the journal ended when a step was last driven: one that yielded is not driven again before it has moved.
+    let mut driven_at: BTreeMap<(RunId, StepId), u64> = BTreeMap::new();
     let mut changes = context.scribe.changes();
     loop {
         let history = changes.borrow_and_update().clone();
@@ -37,13 +39,16 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                         let Some(step) = run.plan.step(&id).cloned() else {
                             continue;
                         };
-                        if under_way.insert(key.clone(), ()).is_none() {
+                        let tail = history.tail.next_seq;
+                        if driven_at.get(&key) != Some(&tail) && under_way.insert(key.clone()) {
+                            driven_at.insert(key.clone(), tail);
                             let driver = Driver { context: context.clone(), run: run.id.clone(), step };
                             driven.spawn(async move { (key, driver.drive().await) });
                         }
                     }
                 }
-                Next::Finish { result, reason } if under_way.keys().all(|(id, _)| *id != run.id) => {
+                Next::Finish { result, reason } if under_way.iter().all(|(id, _)| *id != run.id) => {
+                    driven_at.clear();
                     finish(&context, &run.id.clone(), result, reason, &fatal).await;
                     continue;
                 }
@@ -63,10 +68,9 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                 Ok((key, Ok(()))) => {
                     under_way.remove(&key);
                 }
+                // The journal moved under the driver, or the run is held, or everything stops.
                 Ok((key, Err(Stop::Yield))) => {
-                    // The journal moved under the driver, or everything stops. Look again, but never in a tight loop.
                     under_way.remove(&key);
-                    tokio::task::yield_now().await;
                 }
                 Ok((_, Err(Stop::Broken(reason)))) => fatal.raise(reason),
                 // A panic in the engine: half-alive is worse than dead (FAULTS.md 9).

@@ -13,9 +13,10 @@ use crate::{
         application::ClusterArn,
         assessment::Exposure,
         cloud::{DbCluster, GlobalCluster, MetricQuery},
-        id::Region,
+        id::{Region, StoreName},
         run::{RunState, StepState},
         seconds::to_seconds,
+        signal::SignalSource,
     },
     engine::{
         aurora::{self, Proof},
@@ -25,6 +26,9 @@ use crate::{
 
 /// How far back a lag sample is looked for: CloudWatch keeps it, and an old one still bounds the loss.
 pub const LAG_WINDOW: Duration = Duration::from_secs(3 * 3600);
+
+/// How old a lag may be before a planned move, where no signal of the store says: CloudWatch is minutes behind [INF].
+const LAG_FRESHNESS: Duration = Duration::from_secs(300);
 
 /// The answer of a guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,8 +155,36 @@ pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region,
             return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") };
         }
     };
-    let lag = sample.map(|p| (p.at, Duration::from_secs_f64((p.value / 1000.0).max(0.0))));
+    // A negative lag is no lag (FAULTS.md 43).
+    let lag = sample.filter(|p| 0.0 <= p.value).map(|p| (p.at, Duration::from_secs_f64(p.value / 1000.0)));
     judge_bound(lag, context.clock.wall(), limit)
+}
+
+/// Before a planned move nothing is lost, and the objective is judged as at rest: on a measured lag that is fresh
+/// (DESIGN.md 6). A long lag would make the switchover wait.
+pub async fn lag_at_rest(
+    context: &Context,
+    store: &StoreName,
+    query: &MetricQuery,
+    region: &Region,
+    limit: Duration,
+) -> Answer {
+    let point = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
+        Ok(points) => points.into_iter().next().flatten(),
+        Err(error) => return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") },
+    };
+    let is_lag = |s: &SignalSource| matches!(s, SignalSource::AuroraLag { store: of } if of == store);
+    let freshness =
+        context.application.signals.iter().find(|s| is_lag(&s.source)).map_or(LAG_FRESHNESS, |s| s.freshness);
+    let Some(point) = point else { return Answer::Unknown { why: format!("CloudWatch has no lag in {region}") } };
+    let age = Duration::try_from(context.clock.wall().duration_since(point.at)).unwrap_or_default();
+    if point.value < 0.0 || freshness < age {
+        let why = format!("the lag is not known: {} ms, measured {} s ago", point.value, to_seconds(age));
+        return Answer::Unknown { why };
+    }
+    let lag = Duration::from_secs_f64(point.value / 1000.0);
+    let numbers = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
+    if lag <= limit { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
 }
 
 fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Duration) -> Answer {

@@ -9,6 +9,7 @@ use crate::{
         action::Action,
         expression,
         id::StepId,
+        plan::Purpose,
         run::{RunState, StepState},
         seconds::to_seconds,
     },
@@ -60,6 +61,9 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::GateTarget { global_cluster, from, target, observe_in, lossless, .. } => {
             let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
             gate(answer, "gate-target", watermarks(context, run))
+        }
+        Action::GateRpo { store, lag, lag_region, limit } if run.request.purpose != Purpose::Failover => {
+            gate(guards::lag_at_rest(context, store, lag, lag_region, *limit).await, "gate-rpo", BTreeMap::new())
         }
         Action::GateRpo { lag, lag_region, limit, .. } => {
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));

@@ -3,9 +3,10 @@
 //! Invariant: a driver holds no state that matters; killed at any point and started again, it goes on from the
 //! journal. It decides nothing that the plan has left open.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::{
     domain::{
@@ -116,9 +117,25 @@ impl Driver {
                     .fail("step-timeout", format!("not within {} s: {why}", to_seconds(self.step.timeout)))
                     .await;
             }
+            self.rest(pause.min(left), listens, &mut changes).await?;
+        }
+    }
+
+    /// Between two looks. An abort ends it, and so does any record where the step listens for one.
+    async fn rest(
+        &self,
+        pause: Duration,
+        listens: bool,
+        changes: &mut watch::Receiver<Arc<History>>,
+    ) -> Result<(), Stop> {
+        let mut over = self.context.clock.sleep(pause);
+        loop {
+            if matches!(self.run_state()?.phase, Phase::Aborting { .. }) {
+                return Err(Stop::Yield);
+            }
             tokio::select! {
-                () = self.context.clock.sleep(pause.min(left)) => {}
-                _ = changes.changed(), if listens => {}
+                () = &mut over => return Ok(()),
+                _ = changes.changed() => if listens { return Ok(()) },
                 () = self.context.stopping.cancelled() => return Err(Stop::Yield),
             }
         }

@@ -23,9 +23,7 @@ const REQUEST_ID_CHARS_MAX: usize = 64;
 fn given(request: &Request) -> Option<String> {
     let id = request.headers().get(REQUEST_ID)?.to_str().ok()?;
     let is_harmless = (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     is_harmless.then(|| id.to_owned())
 }
 
@@ -45,6 +43,7 @@ pub async fn log(request: Request, next: Next) -> Response {
     let span = tracing::info_span!(
         "http", request_id = %id, %method, path = %path, subject = Empty, run = Empty, application = Empty
     );
+    #[expect(clippy::disallowed_methods, reason = "how long a caller really waited, whatever the clock of the engine")]
     let began = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
@@ -61,13 +60,8 @@ pub async fn log(request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let status = response.status().as_u16();
     let duration_seconds = began.elapsed().as_secs_f64();
     span.in_scope(|| tracing::info!(status, duration_seconds, "answered"));

@@ -4,9 +4,9 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use super::{
     Api,
+    condition::{ApplicationView, ApplicationsView, DecisionView},
     extract::ApplicationPath,
     problem::Problem,
-    view::{ApplicationView, ApplicationsView, DecisionView},
 };
 use crate::{
     domain::{application::Application, id::ApplicationName},
@@ -30,9 +30,7 @@ fn unknown(name: ApplicationName) -> Problem {
 )]
 pub async fn list(State(api): State<Api>) -> Json<ApplicationsView> {
     let applications = api.control.applications();
-    Json(ApplicationsView {
-        applications: applications.iter().map(|a| view(&api, a)).collect(),
-    })
+    Json(ApplicationsView { applications: applications.iter().map(|a| view(&api, a)).collect() })
 }
 
 /// One application as it is now.
@@ -50,9 +48,7 @@ pub async fn one(
 ) -> Result<Json<ApplicationView>, Problem> {
     let applications = api.control.applications();
     let application = applications.iter().find(|a| a.name == name);
-    application
-        .map(|a| Json(view(&api, a)))
-        .ok_or_else(|| unknown(name))
+    application.map(|a| Json(view(&api, a))).ok_or_else(|| unknown(name))
 }
 
 /// What to do about an application now, why, and what would change that.

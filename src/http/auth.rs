@@ -49,13 +49,7 @@ pub enum Permission {
 
 impl Role {
     /// Every role, for tests and for messages.
-    pub const ALL: [Self; 5] = [
-        Self::Viewer,
-        Self::Operator,
-        Self::Approver,
-        Self::DrillRunner,
-        Self::Admin,
-    ];
+    pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::Approver, Self::DrillRunner, Self::Admin];
 
     /// Whether this role alone grants `permission`.
     pub fn grants(self, permission: Permission) -> bool {
@@ -139,30 +133,22 @@ impl Tokens {
         let mut checked: Vec<([u8; 32], Principal)> = Vec::with_capacity(entries.len());
         for entry in entries {
             let mut hash = [0; 32];
-            hex::decode_to_slice(&entry.sha256, &mut hash)
-                .map_err(|_| InvalidTokens::Hash(entry.name.clone()))?;
+            hex::decode_to_slice(&entry.sha256, &mut hash).map_err(|_| InvalidTokens::Hash(entry.name.clone()))?;
             if entry.roles.is_empty() {
                 return Err(InvalidTokens::NoRole(entry.name));
             }
             if let Some((_, other)) = checked.iter().find(|(h, _)| *h == hash) {
                 return Err(InvalidTokens::Shared(other.subject.clone(), entry.name));
             }
-            let principal = Principal {
-                subject: entry.name,
-                roles: entry.roles,
-            };
+            let principal = Principal { subject: entry.name, roles: entry.roles };
             checked.push((hash, principal));
         }
-        Ok(Self {
-            entries: checked.into(),
-        })
+        Ok(Self { entries: checked.into() })
     }
 
     /// No tokens: everyone is `local`.
     pub fn open() -> Self {
-        Self {
-            entries: Arc::new([]),
-        }
+        Self { entries: Arc::new([]) }
     }
 
     /// Whether everyone is let in.
@@ -175,11 +161,7 @@ impl Tokens {
     /// # Errors
     /// When everyone would be let in from other machines.
     pub fn permits(&self, address: SocketAddr) -> Result<(), InvalidTokens> {
-        if self.is_open() && !address.ip().is_loopback() {
-            Err(InvalidTokens::Open(address))
-        } else {
-            Ok(())
-        }
+        if self.is_open() && !address.ip().is_loopback() { Err(InvalidTokens::Open(address)) } else { Ok(()) }
     }
 
     /// Who holds `token`. Takes the same time for every token, known or not.
@@ -205,19 +187,14 @@ impl Tokens {
             (Some(one), None) => one.to_str().ok().and_then(bearer),
             _ => None,
         };
-        token
-            .and_then(|t| self.lookup(t))
-            .cloned()
-            .ok_or_else(unauthorized)
+        token.and_then(|t| self.lookup(t)).cloned().ok_or_else(unauthorized)
     }
 }
 
 /// Everyone, when no token is configured.
 fn local() -> Principal {
     Principal {
-        subject: "local"
-            .parse()
-            .unwrap_or_else(|e| unreachable!("`local` is a subject: {e}")),
+        subject: "local".parse().unwrap_or_else(|e| unreachable!("`local` is a subject: {e}")),
         roles: BTreeSet::from([Role::Operator, Role::Approver]),
     }
 }
@@ -234,17 +211,15 @@ fn loopback_host(headers: &HeaderMap) -> Result<(), Problem> {
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = bare.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
+    let is_loopback =
+        bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if is_loopback {
         Ok(())
     } else {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
-            "host-refused",
-            "Not by that name",
+            "forbidden",
+            "That is not allowed",
             "no token is configured, so only localhost may be asked for",
         ))
     }
@@ -259,7 +234,7 @@ fn bearer(value: &str) -> Option<&str> {
 fn unauthorized() -> Problem {
     Problem::new(
         StatusCode::UNAUTHORIZED,
-        "unauthorized",
+        "unauthenticated",
         "Say who you are",
         "a known bearer token is needed: `Authorization: Bearer TOKEN`",
     )
@@ -281,15 +256,12 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     };
     tracing::Span::current().record("subject", principal.subject.as_str());
     if !principal.may(guard.permission) {
-        let needed: Vec<&str> = Role::ALL
-            .into_iter()
-            .filter(|r| r.grants(guard.permission))
-            .map(Role::as_str)
-            .collect();
+        let needed: Vec<&str> =
+            Role::ALL.into_iter().filter(|r| r.grants(guard.permission)).map(Role::as_str).collect();
         return Problem::new(
             StatusCode::FORBIDDEN,
-            "role-missing",
-            "Your roles do not allow that",
+            "forbidden",
+            "That is not allowed",
             format!("one of these roles is needed: {}", needed.join(", ")),
         )
         .into_response();
@@ -303,11 +275,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Absent only if a route were outside every guarded group: refuse, never guess.
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(unauthorized)
+        parts.extensions.get::<Self>().cloned().ok_or_else(unauthorized)
     }
 }
 
@@ -340,26 +308,11 @@ mod tests {
 
     #[test]
     fn tokens_that_cannot_work_are_refused() {
-        let bad_hash = TokenEntry {
-            sha256: "zz".to_owned(),
-            ..entry("ann", "a", &[Role::Viewer])
-        };
-        assert!(matches!(
-            Tokens::new(vec![bad_hash]),
-            Err(InvalidTokens::Hash(_))
-        ));
-        assert!(matches!(
-            Tokens::new(vec![entry("ann", "a", &[])]),
-            Err(InvalidTokens::NoRole(_))
-        ));
-        let twice = vec![
-            entry("ann", "a", &[Role::Viewer]),
-            entry("bob", "a", &[Role::Admin]),
-        ];
-        assert!(matches!(
-            Tokens::new(twice),
-            Err(InvalidTokens::Shared(_, _))
-        ));
+        let bad_hash = TokenEntry { sha256: "zz".to_owned(), ..entry("ann", "a", &[Role::Viewer]) };
+        assert!(matches!(Tokens::new(vec![bad_hash]), Err(InvalidTokens::Hash(_))));
+        assert!(matches!(Tokens::new(vec![entry("ann", "a", &[])]), Err(InvalidTokens::NoRole(_))));
+        let twice = vec![entry("ann", "a", &[Role::Viewer]), entry("bob", "a", &[Role::Admin])];
+        assert!(matches!(Tokens::new(twice), Err(InvalidTokens::Shared(_, _))));
     }
 
     #[test]
@@ -378,12 +331,7 @@ mod tests {
         for good in ["localhost", "localhost:8080", "127.0.0.1:80", "[::1]:80"] {
             assert!(loopback_host(&host(good)).is_ok(), "{good}");
         }
-        for bad in [
-            "evil.example",
-            "evil.example:80",
-            "10.0.0.1",
-            "127.0.0.1.evil",
-        ] {
+        for bad in ["evil.example", "evil.example:80", "10.0.0.1", "127.0.0.1.evil"] {
             assert!(loopback_host(&host(bad)).is_err(), "{bad}");
         }
     }

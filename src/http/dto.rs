@@ -100,9 +100,7 @@ impl FailoverRequest {
             },
             target: self.target_region,
             reason: reason(&self.reason)?,
-            accept_data_loss: self
-                .accept_data_loss_seconds
-                .map(|s| Duration::from_secs(s.into())),
+            accept_data_loss: self.accept_data_loss_seconds.map(|s| Duration::from_secs(s.into())),
             subject,
             idempotency_key: key,
             body_digest,

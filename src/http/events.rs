@@ -43,21 +43,17 @@ const QUEUE_RECORDS_MAX: usize = 16;
     responses(
         (status = 200, description = "`record` events, each with a RecordView as data; `end` when the run is finished", body = RecordView, content_type = "text/event-stream"),
         (status = 204, description = "The run is finished and all of it was seen"),
-        (status = 400, description = "`invalid-last-event-id`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-run`", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`too-many-streams`, `stopping`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`rate-limited`: too many streams are open", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn stream(
-    State(api): State<Api>,
-    RunPath(run): RunPath,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub async fn stream(State(api): State<Api>, RunPath(run): RunPath, headers: HeaderMap) -> Result<Response, Problem> {
     let seen = last_event_id(&headers)?;
     let Ok(permit) = Arc::clone(&api.streams).try_acquire_owned() else {
         return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too-many-streams",
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate-limited",
             "Too many event streams",
             format!("{} streams are open already", super::STREAMS_MAX),
         )
@@ -65,10 +61,7 @@ pub async fn stream(
     };
     // Subscribed before the journal is read: nothing can fall between the two.
     let unknown = || Refusal::UnknownRun(run.clone());
-    let live = api
-        .control
-        .subscribe(&run.application())
-        .ok_or_else(unknown)?;
+    let live = api.control.subscribe(&run.application()).ok_or_else(unknown)?;
     let is_finished = with_run(&api, &run, RunState::is_finished)?;
     let past = api.control.records(&run).await?;
     let last = past.iter().map(|r| r.seq).max();
@@ -76,18 +69,10 @@ pub async fn stream(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let (sender, receiver) = mpsc::channel(QUEUE_RECORDS_MAX);
-    let reader = Reader {
-        api,
-        run,
-        seen,
-        sender,
-        _permit: permit,
-    };
+    let reader = Reader { api, run, seen, sender, _permit: permit };
     tokio::spawn(reader.serve(past, live));
     let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("alive");
-    Ok(Sse::new(ReceiverStream::new(receiver))
-        .keep_alive(keep_alive)
-        .into_response())
+    Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(keep_alive).into_response())
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
@@ -98,8 +83,8 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     number.map(Some).ok_or_else(|| {
         Problem::new(
             StatusCode::BAD_REQUEST,
-            "invalid-last-event-id",
-            "The Last-Event-ID is not valid",
+            "invalid-request",
+            "The request is not what is expected",
             "expected the number of a record",
         )
     })
@@ -169,10 +154,7 @@ impl Reader {
             _ => None,
         });
         if self.seen.is_none_or(|seen| record.seq > seen) {
-            let event = sse::Event::default()
-                .id(record.seq.to_string())
-                .event("record")
-                .data(json(&view));
+            let event = sse::Event::default().id(record.seq.to_string()).event("record").data(json(&view));
             if self.sender.send(Ok(event)).await.is_err() {
                 return Flow::Over;
             }

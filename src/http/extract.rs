@@ -44,12 +44,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Err(_) => {
                 return Err(Problem::new(
                     StatusCode::REQUEST_TIMEOUT,
-                    "body-timeout",
-                    "The body took too long",
-                    format!(
-                        "the body must arrive within {} s",
-                        BODY_READ_TIMEOUT.as_secs()
-                    ),
+                    "invalid-request",
+                    "The request is not what is expected",
+                    format!("the body must arrive within {} s", BODY_READ_TIMEOUT.as_secs()),
                 )
                 .header(header::CONNECTION, "close"));
             }
@@ -61,18 +58,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 }
 
 fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
+    let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(())
     } else {
         Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "JSON is expected",
+            "invalid-request",
+            "The request is not what is expected",
             "the body must be JSON with `Content-Type: application/json`",
         ))
     }
@@ -94,8 +88,8 @@ fn unread(error: &axum::Error) -> Problem {
     }
     Problem::new(
         StatusCode::BAD_REQUEST,
-        "body-unread",
-        "The body could not be read",
+        "invalid-request",
+        "The request is not what is expected",
         "the body ended before it was complete",
     )
 }
@@ -105,8 +99,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if depth(bytes) > JSON_DEPTH_MAX {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
-            "json-too-deep",
-            "The JSON is nested too deeply",
+            "bad-json",
+            "The body is not JSON that is read",
             format!("JSON may be {JSON_DEPTH_MAX} levels deep"),
         ));
     }
@@ -121,23 +115,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 fn invalid(error: &serde_json::Error, path: Option<String>) -> Problem {
     let problem = if error.is_data() {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid-body",
-            "The body is not what is expected",
-            error,
-        )
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request is not what is expected", error)
     } else {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "malformed-json",
-            "The body is not JSON",
-            error,
-        )
+        Problem::new(StatusCode::BAD_REQUEST, "bad-json", "The body is not JSON that is read", error)
     };
-    let problem = problem
-        .with("line", error.line())
-        .with("column", error.column());
+    let problem = problem.with("line", error.line()).with("column", error.column());
     match path {
         Some(path) => problem.with("path", path),
         None => problem,
@@ -168,8 +150,8 @@ fn depth(bytes: &[u8]) -> usize {
 pub fn invalid_field(path: &str, why: impl fmt::Display) -> Problem {
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
-        "invalid-body",
-        "The body is not what is expected",
+        "invalid-request",
+        "The request is not what is expected",
         format!("{path}: {why}"),
     )
     .with("path", path)
@@ -179,10 +161,7 @@ pub fn invalid_field(path: &str, why: impl fmt::Display) -> Problem {
 pub fn reason(text: &str) -> Result<String, Problem> {
     let chars = text.chars().count();
     if text.trim().is_empty() || chars > REASON_CHARS_MAX {
-        Err(invalid_field(
-            "reason",
-            format!("expected 1 to {REASON_CHARS_MAX} characters"),
-        ))
+        Err(invalid_field("reason", format!("expected 1 to {REASON_CHARS_MAX} characters")))
     } else if text.chars().any(char::is_control) {
         Err(invalid_field("reason", "control characters are refused"))
     } else {
@@ -202,24 +181,18 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         let invalid = || {
             Problem::new(
                 StatusCode::BAD_REQUEST,
-                "invalid-idempotency-key",
-                "The idempotency key is not valid",
-                format!(
-                    "expected one Idempotency-Key of 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters"
-                ),
+                "invalid-request",
+                "The request is not what is expected",
+                format!("expected one Idempotency-Key of 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters"),
             )
         };
         match (values.next(), values.next()) {
             (None, _) => Ok(Self(None)),
             (Some(key), None) => {
                 let key = key.to_str().map_err(|_| invalid())?;
-                let is_valid = (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len())
-                    && key.bytes().all(|b| b.is_ascii_graphic());
-                if is_valid {
-                    Ok(Self(Some(key.to_owned())))
-                } else {
-                    Err(invalid())
-                }
+                let is_valid =
+                    (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+                if is_valid { Ok(Self(Some(key.to_owned()))) } else { Err(invalid()) }
             }
             (Some(_), Some(_)) => Err(invalid()),
         }
@@ -243,12 +216,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
 /// A query string that cannot be.
 pub fn invalid_query(why: impl fmt::Display) -> Problem {
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        "invalid-query",
-        "The query string is not what is expected",
-        why,
-    )
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", "The request is not what is expected", why)
 }
 
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
@@ -314,14 +282,7 @@ mod tests {
     fn reasons_are_bounded_and_printable() {
         assert!(reason("a drill").is_ok());
         assert!(reason(&"é".repeat(1024)).is_ok());
-        for bad in [
-            "",
-            "   ",
-            "a\nb",
-            "\u{1b}[31m",
-            "x\u{85}",
-            &"x".repeat(1025),
-        ] {
+        for bad in ["", "   ", "a\nb", "\u{1b}[31m", "x\u{85}", &"x".repeat(1025)] {
             assert!(reason(bad).is_err(), "{bad:?} must be refused");
         }
     }

@@ -3,9 +3,12 @@
 //! A handler converts, calls the engine ([`Control`]) and converts back; policy is the engine's. Routes stand in
 //! groups by permission, so that a route without one cannot be written by accident. The web page is issue 7.
 
+#![allow(clippy::result_large_err, reason = "a problem is made at most once per request")]
+
 pub mod access;
 pub mod applications;
 pub mod auth;
+pub mod condition;
 pub mod dto;
 pub mod events;
 pub mod extract;
@@ -27,9 +30,7 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower_http::{
-    catch_panic::CatchPanicLayer, sensitive_headers::SetSensitiveRequestHeadersLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, sensitive_headers::SetSensitiveRequestHeadersLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -56,9 +57,7 @@ pub struct Api {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api")
-            .field("tokens", &self.tokens)
-            .finish_non_exhaustive()
+        f.debug_struct("Api").field("tokens", &self.tokens).finish_non_exhaustive()
     }
 }
 
@@ -69,13 +68,7 @@ impl Api {
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
         stopping: CancellationToken,
     ) -> Self {
-        Self {
-            control,
-            tokens,
-            metrics,
-            stopping,
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-        }
+        Self { control, tokens, metrics, stopping, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
     }
 }
 
@@ -128,10 +121,7 @@ fn administer() -> OpenApiRouter<Api> {
 /// The routes of every group, guarded, with their description.
 fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
     let guarded = |routes: OpenApiRouter<Api>, permission| {
-        let state = Guard {
-            tokens: tokens.clone(),
-            permission,
-        };
+        let state = Guard { tokens: tokens.clone(), permission };
         routes.route_layer(middleware::from_fn_with_state(state, guard))
     };
     OpenApiRouter::with_openapi(openapi::base())
@@ -152,9 +142,7 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(|_| panicked().into_response()))
         .layer(middleware::from_fn(access::log))
-        .layer(SetSensitiveRequestHeadersLayer::new([
-            header::AUTHORIZATION,
-        ]))
+        .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION]))
         .with_state(api)
 }
 
@@ -162,7 +150,7 @@ async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::new(
         StatusCode::NOT_FOUND,
-        "no-route",
+        "not-found",
         "There is nothing here",
         format!("`{path}` is no path of this service; see /openapi.json"),
     )

@@ -39,10 +39,7 @@ pub fn base() -> OpenApi {
     if let Some(components) = &mut api.components {
         components.add_security_scheme("token", bearer);
     }
-    api.security = Some(vec![SecurityRequirement::new(
-        "token",
-        Vec::<String>::new(),
-    )]);
+    api.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
     api
 }
 
@@ -68,26 +65,17 @@ fn common_errors(operation: &mut Operation, has_body: bool) {
         let mut content = Content::default();
         content.schema = Some(Ref::from_schema_name("Problem").into());
         let mut response = Response::new(description);
-        response
-            .content
-            .insert("application/problem+json".to_owned(), content.into());
-        operation
-            .responses
-            .responses
-            .entry(status.to_owned())
-            .or_insert_with(|| response.into());
+        response.content.insert("application/problem+json".to_owned(), content.into());
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
     };
-    add("401", "`unauthorized`");
-    add("403", "`role-missing`, `host-refused`");
+    add("401", "`unauthenticated`");
+    add("403", "`forbidden`");
     add("500", "`internal`");
     if has_body {
-        add(
-            "400",
-            "`malformed-json`, `json-too-deep`, `body-unread`, `invalid-idempotency-key`",
-        );
-        add("408", "`body-timeout`");
+        add("400", "`bad-json`, `invalid-request`");
+        add("408", "`invalid-request`");
         add("413", "`body-too-large`");
-        add("415", "`unsupported-media-type`");
+        add("415", "`invalid-request`");
     }
 }
 
@@ -95,9 +83,7 @@ fn common_errors(operation: &mut Operation, has_body: bool) {
 pub fn json() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let mut text = document()
-            .to_pretty_json()
-            .unwrap_or_else(|e| unreachable!("the description serialises: {e}"));
+        let mut text = document().to_pretty_json().unwrap_or_else(|e| unreachable!("the description serialises: {e}"));
         text.push('\n');
         text
     })

@@ -59,12 +59,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with no extension member. `title` is the same wherever `code` is.
-    pub fn new(
-        status: StatusCode,
-        code: &str,
-        title: &'static str,
-        detail: impl fmt::Display,
-    ) -> Self {
+    pub fn new(status: StatusCode, code: &str, title: &'static str, detail: impl fmt::Display) -> Self {
         Self {
             type_: format!("/errors/{code}"),
             title: title.to_owned(),
@@ -123,14 +118,10 @@ impl IntoResponse for Problem {
     /// The problem rides along in the response's extensions, so that the outermost layer can say which request it
     /// answers ([`super::access`]).
     fn into_response(self) -> Response {
-        let body =
-            serde_json::to_vec(&self).unwrap_or_else(|e| unreachable!("problems serialise: {e}"));
+        let body = serde_json::to_vec(&self).unwrap_or_else(|e| unreachable!("problems serialise: {e}"));
         let mut response = (self.status(), body).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name.clone(), value);
@@ -146,20 +137,14 @@ impl From<Refusal> for Problem {
         let (status, title) = shape(&refusal);
         let mut problem = Self::new(status, refusal.code(), title, &refusal);
         match refusal {
-            Refusal::AlreadyRunning {
-                run,
-                purpose,
-                escalate,
-            } => {
+            Refusal::AlreadyRunning { run, purpose, escalate } => {
                 problem.run = Some(run.to_string());
                 problem
                     .header(header::LOCATION, format!("/runs/{run}"))
                     .with("purpose", purpose.as_str())
                     .with("escalate", escalate)
             }
-            Refusal::Gate {
-                gate, satisfied_by, ..
-            } => {
+            Refusal::Gate { gate, satisfied_by, .. } => {
                 problem.gate = Some(gate.to_owned());
                 problem.satisfied_by = Some(satisfied_by);
                 problem
@@ -190,23 +175,14 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::UnknownApplication(_) => (StatusCode::NOT_FOUND, "No such application"),
         Refusal::UnknownRun(_) => (StatusCode::NOT_FOUND, "No such run"),
         Refusal::UnknownStep(_) => (StatusCode::NOT_FOUND, "No such step to approve"),
-        Refusal::BadTarget { .. } => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "That Region cannot be the target",
-        ),
-        Refusal::KeyReused => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "The idempotency key belongs to another request",
-        ),
+        Refusal::BadTarget { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "That Region cannot be the target"),
+        Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key belongs to another request"),
         Refusal::AlreadyRunning { .. } => (StatusCode::CONFLICT, "A run is already at work"),
         Refusal::Gate { .. } => (StatusCode::CONFLICT, "A gate refuses"),
         Refusal::StaleDigest { .. } => (StatusCode::CONFLICT, "Another plan was shown"),
         Refusal::SelfApproval(_) => (StatusCode::FORBIDDEN, "Somebody else must approve"),
         Refusal::WrongPhase(_) => (StatusCode::CONFLICT, "The run cannot do that now"),
-        Refusal::Uncompilable(_) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "The runbook cannot be compiled",
-        ),
+        Refusal::Uncompilable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The runbook cannot be compiled"),
         Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping"),
         Refusal::Held(_) => (StatusCode::CONFLICT, "The application is held"),
     }

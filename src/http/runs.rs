@@ -11,8 +11,8 @@ use super::{
     Api,
     auth::Principal,
     dto::{
-        ApprovalRequest, Decision, FailbackRequest, FailoverRequest, PAGE_RUNS_DEFAULT,
-        PAGE_RUNS_MAX, ResumeRequest, RunsQuery, StopRequest,
+        ApprovalRequest, Decision, FailbackRequest, FailoverRequest, PAGE_RUNS_DEFAULT, PAGE_RUNS_MAX, ResumeRequest,
+        RunsQuery, StopRequest,
     },
     extract::{Body, IdempotencyKey, Params, RunPath, invalid_query, reason},
     problem::Problem,
@@ -38,7 +38,7 @@ use crate::{
         (status = 200, description = "dry_run: what would be done", body = PlanView),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`already-running` (with Location and `run`), `gate-refused` (with `gate`, `satisfied_by`), `application-held`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-body`, `bad-target`, `idempotency-key-reused`, `runbook-uncompilable`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-request`, `bad-target`, `idempotency-key-reused`, `runbook-uncompilable`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`stopping`", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -61,7 +61,7 @@ pub async fn failover(
         (status = 200, description = "dry_run: what would be done", body = PlanView),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`already-running`, `gate-refused`, `application-held`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-body`, `bad-target`, `idempotency-key-reused`, `runbook-uncompilable`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-request`, `bad-target`, `idempotency-key-reused`, `runbook-uncompilable`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`stopping`", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -85,12 +85,9 @@ async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
         Started::Again { id } => (id, None),
     };
     span.record("run", run.as_str());
-    let location = HeaderValue::from_str(&format!("/runs/{run}"))
-        .unwrap_or_else(|e| unreachable!("run ids are plain ASCII: {e}"));
-    let view = StartedView {
-        run: run.to_string(),
-        supersedes: supersedes.map(|id| id.to_string()),
-    };
+    let location =
+        HeaderValue::from_str(&format!("/runs/{run}")).unwrap_or_else(|e| unreachable!("run ids are plain ASCII: {e}"));
+    let view = StartedView { run: run.to_string(), supersedes: supersedes.map(|id| id.to_string()) };
     let headers = [(header::LOCATION, location)];
     Ok((StatusCode::ACCEPTED, headers, Json(view)).into_response())
 }
@@ -101,28 +98,18 @@ async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
     params(RunsQuery),
     responses(
         (status = 200, description = "One page", body = RunsView),
-        (status = 400, description = "`invalid-query`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(
-    State(api): State<Api>,
-    Params(query): Params<RunsQuery>,
-) -> Result<Json<RunsView>, Problem> {
+pub async fn list(State(api): State<Api>, Params(query): Params<RunsQuery>) -> Result<Json<RunsView>, Problem> {
     let limit = query.limit.unwrap_or(PAGE_RUNS_DEFAULT);
     if !(1..=PAGE_RUNS_MAX).contains(&limit) {
-        return Err(invalid_query(format!(
-            "limit: expected 1 to {PAGE_RUNS_MAX}"
-        )));
+        return Err(invalid_query(format!("limit: expected 1 to {PAGE_RUNS_MAX}")));
     }
     let names = match query.application {
         Some(name) => vec![name],
-        None => api
-            .control
-            .applications()
-            .iter()
-            .map(|a| a.name.clone())
-            .collect(),
+        None => api.control.applications().iter().map(|a| a.name.clone()).collect(),
     };
     let histories = names
         .into_iter()
@@ -131,7 +118,7 @@ pub async fn list(
             history.ok_or_else(|| Refusal::UnknownApplication(name).into())
         })
         .collect::<Result<Vec<_>, Problem>>()?;
-    let mut runs: Vec<&RunState> = histories.iter().flat_map(|h| h.runs.values()).map(AsRef::as_ref).collect();
+    let mut runs: Vec<&RunState> = histories.iter().flat_map(|h| h.runs.values().map(AsRef::as_ref)).collect();
     runs.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
     // Runs never vanish, so the last run of a page is a cursor that stays true while new runs come in front of it.
     let after = match &query.cursor {
@@ -141,16 +128,8 @@ pub async fn list(
             1 + at.ok_or_else(|| invalid_query("cursor: not one that this list has given"))?
         }
     };
-    let is_wanted = |r: &&&RunState| {
-        query
-            .state
-            .is_none_or(|state| RunStateName::of(&r.phase) == state)
-    };
-    let mut page: Vec<&&RunState> = runs[after..]
-        .iter()
-        .filter(is_wanted)
-        .take(limit + 1)
-        .collect();
+    let is_wanted = |r: &&&RunState| query.state.is_none_or(|state| RunStateName::of(&r.phase) == state);
+    let mut page: Vec<&&RunState> = runs[after..].iter().filter(is_wanted).take(limit + 1).collect();
     let has_more = page.len() > limit;
     page.truncate(limit);
     Ok(Json(RunsView {
@@ -179,10 +158,10 @@ pub async fn one(State(api): State<Api>, RunPath(id): RunPath) -> Result<Json<Ru
     request_body = ApprovalRequest,
     responses(
         (status = 200, description = "Recorded; the run as it is now", body = RunView),
-        (status = 403, description = "`self-approval`, `role-missing`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`self-approval`, `forbidden`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-run`, `unknown-step`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`stale-digest` (with `current_digest`), `wrong-phase`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn approvals(
@@ -191,11 +170,7 @@ pub async fn approvals(
     RunPath(id): RunPath,
     Body(body): Body<ApprovalRequest>,
 ) -> Result<Json<RunView>, Problem> {
-    let act = Act::Approve {
-        step: body.step,
-        approved: body.decision == Decision::Approve,
-        digest: body.digest,
-    };
+    let act = Act::Approve { step: body.step, approved: body.decision == Decision::Approve, digest: body.digest };
     perform(&api, id, act, &principal, &body.reason).await
 }
 
@@ -208,7 +183,7 @@ pub async fn approvals(
         (status = 200, description = "Recorded; the run as it is now", body = RunView),
         (status = 404, description = "`unknown-run`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-phase`, `stale-digest`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn abort(
@@ -230,7 +205,7 @@ pub async fn abort(
         (status = 200, description = "Recorded; the run as it is now", body = RunView),
         (status = 404, description = "`unknown-run`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-phase`, `stale-digest`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn pause(
@@ -252,7 +227,7 @@ pub async fn pause(
         (status = 200, description = "Recorded; the run as it is now", body = RunView),
         (status = 404, description = "`unknown-run`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-phase`, `stale-digest`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn resume(
@@ -265,13 +240,7 @@ pub async fn resume(
     perform(&api, id, Act::Resume, &principal, &body.reason).await
 }
 
-async fn perform(
-    api: &Api,
-    id: RunId,
-    act: Act,
-    principal: &Principal,
-    why: &str,
-) -> Result<Json<RunView>, Problem> {
+async fn perform(api: &Api, id: RunId, act: Act, principal: &Principal, why: &str) -> Result<Json<RunView>, Problem> {
     let why = reason(why)?;
     api.control.act(&id, act, &principal.subject, &why).await?;
     view(api, id)
@@ -291,11 +260,7 @@ fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
 }
 
 /// Looks at one run, if there is such a run.
-pub(super) fn with_run<T>(
-    api: &Api,
-    id: &RunId,
-    look: impl FnOnce(&RunState) -> T,
-) -> Result<T, Problem> {
+pub(super) fn with_run<T>(api: &Api, id: &RunId, look: impl FnOnce(&RunState) -> T) -> Result<T, Problem> {
     let history = api.control.history(&id.application());
     history
         .as_ref()

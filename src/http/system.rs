@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Api, openapi, problem::Problem, view::ReadyView};
+use super::{Api, condition::ReadyView, openapi, problem::Problem};
 
 const ROOT: &str = "\
 failoverd moves an application from a failing AWS Region to a healthy one.
@@ -47,10 +47,7 @@ pub async fn healthz() -> &'static str {
 pub async fn readyz(State(api): State<Api>) -> Result<Json<ReadyView>, Problem> {
     let readiness = api.control.readiness();
     if readiness.ready {
-        return Ok(Json(ReadyView {
-            ready: true,
-            reasons: readiness.reasons,
-        }));
+        return Ok(Json(ReadyView { ready: true, reasons: readiness.reasons }));
     }
     Err(Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,

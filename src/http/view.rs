@@ -1,4 +1,4 @@
-//! What callers get: runs, plans, applications and decisions, as they are on the wire.
+//! Runs and plans as callers get them.
 //!
 //! Invariant: what is not known is `null` or the word `unknown`; a view never fills a gap with a zero.
 
@@ -11,16 +11,12 @@ use utoipa::ToSchema;
 
 use crate::domain::{
     action::Action,
-    application::Application,
-    assessment::{Assessment, Exposure, Health, Verdict},
     cloud::Outcome,
-    id::Digest,
-    journal::{Event, Record},
+    id::{Digest, RunId},
+    journal::Record,
     plan::{Plan, PlannedStep, Purpose},
-    history::History,
     run::{LossReport, Phase, RunResult, RunState, StepState},
     seconds::to_seconds,
-    signal::{Reading, SignalState},
 };
 
 /// Where a run stands.
@@ -57,10 +53,7 @@ impl RunStateName {
 
     /// Whether nothing follows any more.
     pub fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Succeeded | Self::Failed | Self::Aborted | Self::Superseded
-        )
+        matches!(self, Self::Succeeded | Self::Failed | Self::Aborted | Self::Superseded)
     }
 
     /// The state as it is on the wire.
@@ -101,8 +94,7 @@ impl PlanView {
     pub fn new(plan: &Plan, digest: &Digest) -> Self {
         Self {
             digest: digest.to_string(),
-            plan: serde_json::to_value(plan)
-                .unwrap_or_else(|e| unreachable!("plans serialise: {e}")),
+            plan: serde_json::to_value(plan).unwrap_or_else(|e| unreachable!("plans serialise: {e}")),
         }
     }
 }
@@ -262,18 +254,14 @@ impl RunView {
     pub fn new(run: &RunState) -> Self {
         let (state_reason, held_code, state_since) = match &run.phase {
             Phase::Running => (None, None, None),
-            Phase::Held {
-                code, reason, at, ..
-            } => (Some(reason), Some(code), Some(*at)),
+            Phase::Held { code, reason, at, .. } => (Some(reason), Some(code), Some(*at)),
             Phase::Paused { reason, at, .. }
             | Phase::Aborting { reason, at, .. }
             | Phase::Finished { reason, at, .. } => (Some(reason), None, Some(*at)),
         };
         let finished_at = match &run.phase {
             Phase::Finished { at, .. } => Some(*at),
-            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => {
-                None
-            }
+            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => None,
         };
         let approvals = run.approvals.iter().flat_map(|(step, approvals)| {
             approvals.iter().map(|a| ApprovalView {
@@ -320,9 +308,7 @@ fn waits_for(run: &RunState) -> Option<String> {
     match &run.phase {
         Phase::Finished { .. } => None,
         Phase::Held { waits_for, .. } => Some(waits_for.clone()),
-        Phase::Paused { subject, .. } => {
-            Some(format!("somebody to resume it ({subject} paused it)"))
-        }
+        Phase::Paused { subject, .. } => Some(format!("somebody to resume it ({subject} paused it)")),
         Phase::Aborting { .. } => Some("the steps that are in flight".to_owned()),
         Phase::Running => {
             let waiting: Vec<String> = run
@@ -364,9 +350,7 @@ fn step(run: &RunState, planned: &PlannedStep) -> StepView {
             view.state = StepStateName::Running;
             view.started_at = Some(*since);
         }
-        Some(StepState::Sending {
-            since, mutation, ..
-        }) => {
+        Some(StepState::Sending { since, mutation, .. }) => {
             view.state = StepStateName::Sending;
             view.started_at = Some(*since);
             view.detail = Some(format!("sending {}", mutation.operation()));
@@ -376,12 +360,7 @@ fn step(run: &RunState, planned: &PlannedStep) -> StepView {
             view.started_at = Some(*since);
             view.detail = Some(outcome_in_words(outcome));
         }
-        Some(StepState::Done {
-            since,
-            at,
-            evidence,
-            outputs,
-        }) => {
+        Some(StepState::Done { since, at, evidence, outputs }) => {
             view.state = StepStateName::Done;
             view.started_at = Some(*since);
             view.finished_at = Some(*at);
@@ -393,13 +372,7 @@ fn step(run: &RunState, planned: &PlannedStep) -> StepView {
             view.finished_at = Some(*at);
             view.detail = Some(reason.clone());
         }
-        Some(StepState::Failed {
-            since,
-            at,
-            code,
-            reason,
-            ..
-        }) => {
+        Some(StepState::Failed { since, at, code, reason, .. }) => {
             view.state = StepStateName::Failed;
             view.started_at = Some(*since);
             view.finished_at = Some(*at);
@@ -411,9 +384,7 @@ fn step(run: &RunState, planned: &PlannedStep) -> StepView {
 
 fn outcome_in_words(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Accepted { .. } => {
-            "AWS accepted the call; waiting until it is observed".to_owned()
-        }
+        Outcome::Accepted { .. } => "AWS accepted the call; waiting until it is observed".to_owned(),
         Outcome::Rejected { code, message, .. } => format!("AWS refused: {code}: {message}"),
         Outcome::NotSent { reason } => format!("not sent: {reason}"),
         Outcome::Unknown { reason } => {
@@ -463,10 +434,7 @@ impl RunSummary {
             started_at: run.started_at,
             finished_at: match &run.phase {
                 Phase::Finished { at, .. } => Some(*at),
-                Phase::Running
-                | Phase::Held { .. }
-                | Phase::Paused { .. }
-                | Phase::Aborting { .. } => None,
+                Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => None,
             },
             waits_for: waits_for(run),
         }
@@ -486,258 +454,13 @@ pub struct RecordView {
 
 impl RecordView {
     /// What `record` says about `run`; `None` if nothing.
-    pub fn of(record: &Record, run: &crate::domain::id::RunId) -> Option<Self> {
+    pub fn of(record: &Record, run: &RunId) -> Option<Self> {
         let events: Vec<Value> = record
             .events
             .iter()
-            .filter(|e| run_of(e) == Some(run))
-            .map(|e| {
-                serde_json::to_value(e).unwrap_or_else(|e| unreachable!("events serialise: {e}"))
-            })
+            .filter(|e| e.run() == Some(run))
+            .map(|e| serde_json::to_value(e).unwrap_or_else(|e| unreachable!("events serialise: {e}")))
             .collect();
-        (!events.is_empty()).then_some(Self {
-            seq: record.seq,
-            at: record.at,
-            events,
-        })
+        (!events.is_empty()).then_some(Self { seq: record.seq, at: record.at, events })
     }
-}
-
-/// The run that an event belongs to.
-pub fn run_of(event: &Event) -> Option<&crate::domain::id::RunId> {
-    match event {
-        Event::EpochStarted { .. } | Event::DecisionChanged { .. } => None,
-        Event::RunStarted { run, .. }
-        | Event::StepStarted { run, .. }
-        | Event::Intent { run, .. }
-        | Event::Answered { run, .. }
-        | Event::StepDone { run, .. }
-        | Event::StepSkipped { run, .. }
-        | Event::StepFailed { run, .. }
-        | Event::ApprovalRecorded { run, .. }
-        | Event::RunHeld { run, .. }
-        | Event::RunPaused { run, .. }
-        | Event::RunResumed { run, .. }
-        | Event::AbortRequested { run, .. }
-        | Event::RunFinished { run, .. } => Some(run),
-    }
-}
-
-/// All applications.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ApplicationsView {
-    pub applications: Vec<ApplicationView>,
-}
-
-/// One application as it is now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ApplicationView {
-    pub name: String,
-    /// In order of preference.
-    pub regions: Vec<String>,
-    pub rto_objective_seconds: f64,
-    pub rpo_objective_seconds: f64,
-    /// Where the writers are, where all stores agree; `null` if that is not known.
-    pub active_region: Option<String>,
-    #[schema(value_type = String, example = "healthy")]
-    pub health: Health,
-    /// `null` until the first assessment.
-    #[schema(value_type = Option<String>, example = "nothing")]
-    pub verdict: Option<Verdict>,
-    pub recommended_target: Option<String>,
-    /// When it was assessed; `null` if it was not yet.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub assessed_at: Option<Timestamp>,
-    /// The run that is not finished.
-    pub active_run: Option<String>,
-    pub signals: Vec<SignalView>,
-    pub exposure: Vec<ExposureView>,
-}
-
-/// One signal's newest reading.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct SignalView {
-    pub name: String,
-    /// `fresh`, `stale` or `missing`.
-    pub state: String,
-    /// `healthy`, `unhealthy` or `lag`; `null` when missing.
-    pub reading: Option<String>,
-    pub lag_seconds: Option<f64>,
-    pub age_seconds: Option<f64>,
-    pub detail: Option<String>,
-}
-
-/// What failing over one store now would lose: three numbers, never one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ExposureView {
-    pub store: String,
-    pub measured_lag_seconds: Option<f64>,
-    pub sample_age_seconds: Option<f64>,
-    /// `null`: unbounded.
-    pub loss_bound_seconds: Option<f64>,
-    pub basis: String,
-    pub fresh: bool,
-}
-
-impl ApplicationView {
-    pub fn new(
-        application: &Application,
-        assessment: Option<&Assessment>,
-        history: Option<&History>,
-    ) -> Self {
-        let signals = assessment.into_iter().flat_map(|a| {
-            a.signals
-                .iter()
-                .map(|(name, s)| signal(name.as_str(), s, a.at))
-        });
-        let exposure = assessment.into_iter().flat_map(|a| {
-            a.exposure
-                .iter()
-                .map(|(store, e)| exposure(store.as_str(), e))
-        });
-        Self {
-            name: application.name.to_string(),
-            regions: application
-                .regions
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            rto_objective_seconds: to_seconds(application.objectives.rto),
-            rpo_objective_seconds: to_seconds(application.objectives.rpo),
-            active_region: assessment
-                .and_then(|a| a.active_region.as_ref())
-                .map(ToString::to_string),
-            health: assessment.map_or(Health::Unknown, |a| a.health),
-            verdict: assessment.map(|a| a.verdict),
-            recommended_target: assessment
-                .and_then(|a| a.recommended_target.as_ref())
-                .map(ToString::to_string),
-            assessed_at: assessment.map(|a| a.at),
-            active_run: history
-                .and_then(|h| h.active.as_ref())
-                .map(ToString::to_string),
-            signals: signals.collect(),
-            exposure: exposure.collect(),
-        }
-    }
-}
-
-fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
-    let mut view = SignalView {
-        name: name.to_owned(),
-        state: String::new(),
-        reading: None,
-        lag_seconds: None,
-        age_seconds: None,
-        detail: None,
-    };
-    let sample = match state {
-        SignalState::Fresh { sample } => {
-            "fresh".clone_into(&mut view.state);
-            sample
-        }
-        SignalState::Stale { sample, .. } => {
-            "stale".clone_into(&mut view.state);
-            sample
-        }
-        SignalState::Missing { why } => {
-            "missing".clone_into(&mut view.state);
-            view.detail = Some(why.clone());
-            return view;
-        }
-    };
-    view.age_seconds = std::time::Duration::try_from(now.duration_since(sample.measured_at))
-        .ok()
-        .map(to_seconds);
-    match &sample.reading {
-        Reading::Healthy { detail } => {
-            view.reading = Some("healthy".to_owned());
-            view.detail = Some(detail.clone());
-        }
-        Reading::Unhealthy { detail } => {
-            view.reading = Some("unhealthy".to_owned());
-            view.detail = Some(detail.clone());
-        }
-        Reading::Lag { lag } => {
-            view.reading = Some("lag".to_owned());
-            view.lag_seconds = Some(to_seconds(*lag));
-        }
-        Reading::Missing { why } => view.detail = Some(why.clone()),
-    }
-    view
-}
-
-fn exposure(store: &str, e: &Exposure) -> ExposureView {
-    ExposureView {
-        store: store.to_owned(),
-        measured_lag_seconds: e.measured_lag.map(to_seconds),
-        sample_age_seconds: e.sample_age.map(to_seconds),
-        loss_bound_seconds: e.loss_bound.map(to_seconds),
-        basis: e.basis.clone(),
-        fresh: e.fresh,
-    }
-}
-
-/// What to do about an application, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DecisionView {
-    pub application: String,
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
-    #[schema(value_type = String, example = "recommend")]
-    pub verdict: Verdict,
-    #[schema(value_type = String, example = "down")]
-    pub health: Health,
-    pub active_region: Option<String>,
-    pub recommended_target: Option<String>,
-    /// Always at least one.
-    pub reasons: Vec<String>,
-    /// What would change the verdict.
-    pub would_change: Vec<String>,
-    /// The first evidence of the present trouble.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub evidence_since: Option<Timestamp>,
-    /// When a failover was first recommended, if it still is.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub recommended_at: Option<Timestamp>,
-    pub signals: Vec<SignalView>,
-    pub exposure: Vec<ExposureView>,
-}
-
-impl DecisionView {
-    pub fn new(assessment: &Assessment, history: Option<&History>) -> Self {
-        Self {
-            application: assessment.application.to_string(),
-            at: assessment.at,
-            verdict: assessment.verdict,
-            health: assessment.health,
-            active_region: assessment.active_region.as_ref().map(ToString::to_string),
-            recommended_target: assessment
-                .recommended_target
-                .as_ref()
-                .map(ToString::to_string),
-            reasons: assessment.reasons.clone(),
-            would_change: assessment.would_change.clone(),
-            evidence_since: assessment.evidence_since,
-            recommended_at: history.and_then(|h| h.recommended_at),
-            signals: assessment
-                .signals
-                .iter()
-                .map(|(name, s)| signal(name.as_str(), s, assessment.at))
-                .collect(),
-            exposure: assessment
-                .exposure
-                .iter()
-                .map(|(store, e)| exposure(store.as_str(), e))
-                .collect(),
-        }
-    }
-}
-
-/// Whether the daemon is able to act.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ReadyView {
-    pub ready: bool,
-    /// What is worth knowing although it is ready.
-    pub reasons: Vec<String>,
 }

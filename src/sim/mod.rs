@@ -1,4 +1,5 @@
 //! The simulated AWS: a pure model of the Regions ([`world`]) and its two faces.
 
+pub mod port;
 pub mod wire;
 pub mod world;

@@ -76,11 +76,7 @@ impl Emulator {
     async fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let program = root.join("target/venv-ministack/bin/ministack");
-        assert!(
-            program.exists(),
-            "{} is missing: run tests/emulator/setup.sh first",
-            program.display()
-        );
+        assert!(program.exists(), "{} is missing: run tests/emulator/setup.sh first", program.display());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
@@ -97,17 +93,10 @@ impl Emulator {
             .kill_on_drop(true)
             .spawn()
             .expect("MiniStack starts");
-        let emulator = Self {
-            url: format!("http://127.0.0.1:{port}"),
-            _process: process,
-            _folder: folder,
-        };
+        let emulator = Self { url: format!("http://127.0.0.1:{port}"), _process: process, _folder: folder };
         let begun = Instant::now();
         let ready = format!("{}/_ministack/ready", emulator.url);
-        while !reqwest::get(&ready)
-            .await
-            .is_ok_and(|r| r.status().is_success())
-        {
+        while !reqwest::get(&ready).await.is_ok_and(|r| r.status().is_success()) {
             assert!(begun.elapsed() < READY_WITHIN, "MiniStack is not ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -154,9 +143,7 @@ impl Emulator {
                 .engine_version(&version)
                 .global_cluster_identifier("payments");
             if arns.is_empty() {
-                create = create
-                    .master_username("root")
-                    .master_user_password("not-secret");
+                create = create.master_username("root").master_user_password("not-secret");
             }
             let made = create.send().await.expect("member cluster");
             let arn = made.db_cluster().and_then(|c| c.db_cluster_arn());
@@ -191,10 +178,7 @@ async fn the_writer_moves_by_switchover_and_by_failover() {
         assert_eq!(seen.engine, "aurora-postgresql");
     }
     let cluster = cloud.db_cluster(&west).await.expect("described");
-    assert_eq!(
-        (cluster.status.as_str(), cluster.instances),
-        ("available", 0)
-    );
+    assert_eq!((cluster.status.as_str(), cluster.instances), ("available", 0));
     accepted(
         cloud
             .apply(&Mutation::AuroraSwitchover {
@@ -218,23 +202,15 @@ async fn the_writer_moves_by_switchover_and_by_failover() {
     let seen = cloud.global_cluster(&region(EAST), "payments").await;
     assert!(seen.expect("described").is_settled_on(&east));
     let lines = calls.0.lock().expect("not poisoned").clone();
-    assert!(
-        lines.contains(&"rds:SwitchoverGlobalCluster us-east-1 ok".to_owned()),
-        "{lines:?}"
-    );
-    assert!(
-        lines.contains(&"rds:FailoverGlobalCluster us-east-1 ok".to_owned()),
-        "{lines:?}"
-    );
+    assert!(lines.contains(&"rds:SwitchoverGlobalCluster us-east-1 ok".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"rds:FailoverGlobalCluster us-east-1 ok".to_owned()), "{lines:?}");
 }
 
 #[tokio::test]
 async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
     let emulator = Emulator::start().await;
     let (cloud, _) = emulator.cloud();
-    let nowhere: ClusterArn = "arn:aws:rds:us-west-2:123456789012:cluster:nowhere"
-        .parse()
-        .expect("an ARN");
+    let nowhere: ClusterArn = "arn:aws:rds:us-west-2:123456789012:cluster:nowhere".parse().expect("an ARN");
     let not_found = |e: &ObserveError| matches!(e, ObserveError::NotFound { .. });
     let error = cloud.global_cluster(&region(EAST), "nothing").await;
     assert!(error.as_ref().is_err_and(not_found), "{error:?}");
@@ -253,9 +229,7 @@ async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
             target: nowhere,
         })
         .await;
-    let Outcome::Rejected { code, .. } = outcome else {
-        panic!("not rejected: {outcome:?}")
-    };
+    let Outcome::Rejected { code, .. } = outcome else { panic!("not rejected: {outcome:?}") };
     assert_eq!(code, "GlobalClusterNotFoundFault");
 }
 
@@ -263,13 +237,8 @@ async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
 async fn records_are_changed_and_the_change_is_followed() {
     let emulator = Emulator::start().await;
     let route53 = aws_sdk_route53::Client::new(&emulator.config(EAST));
-    let zone = route53
-        .create_hosted_zone()
-        .name("example.com")
-        .caller_reference("one")
-        .send()
-        .await
-        .expect("hosted zone");
+    let zone =
+        route53.create_hosted_zone().name("example.com").caller_reference("one").send().await.expect("hosted zone");
     let zone = zone.hosted_zone().expect("described").id().to_owned();
     let (cloud, _) = emulator.cloud();
     let record = |name: &str, id: &str, weight, value: &str| RecordSet {
@@ -287,19 +256,12 @@ async fn records_are_changed_and_the_change_is_followed() {
     let other = record("zzz.example.com", "east", 1, "192.0.2.9");
     for records in [
         vec![east, west, other],
-        vec![
-            record("app.example.com", "east", 0, "192.0.2.1"),
-            record("app.example.com", "west", 255, "198.51.100.1"),
-        ],
+        vec![record("app.example.com", "east", 0, "192.0.2.1"), record("app.example.com", "west", 255, "198.51.100.1")],
     ] {
         let wanted: Vec<RecordSet> = records.iter().take(2).cloned().collect();
         let change = accepted(
             cloud
-                .apply(&Mutation::UpsertRecords {
-                    hosted_zone_id: zone.clone(),
-                    records,
-                    comment: "test".to_owned(),
-                })
+                .apply(&Mutation::UpsertRecords { hosted_zone_id: zone.clone(), records, comment: "test".to_owned() })
                 .await,
         )
         .expect("a change id");
@@ -343,16 +305,11 @@ async fn metrics_are_put_and_read_and_no_data_is_none() {
     let mut queries: Vec<MetricQuery> = (0..501).map(|n| query(&format!("Absent{n}"))).collect();
     queries.push(query("Divert"));
     let window = Duration::from_secs(600);
-    let read = cloud
-        .metrics(&region(WEST), &queries, window)
-        .await
-        .expect("read");
+    let read = cloud.metrics(&region(WEST), &queries, window).await.expect("read");
     assert_eq!(read.len(), queries.len());
     assert!(read[..501].iter().all(Option::is_none), "no data is None");
     assert_eq!(read[501].map(|d| d.value), Some(1.5));
-    let elsewhere = cloud
-        .metrics(&region(EAST), &[query("Divert")], window)
-        .await;
+    let elsewhere = cloud.metrics(&region(EAST), &[query("Divert")], window).await;
     assert_eq!(elsewhere, Ok(vec![None]), "metrics are strictly regional");
 }
 
@@ -392,23 +349,14 @@ async fn alarms_are_read_by_name_composite_ones_too() {
     let names = ["all".to_owned(), "errors".to_owned()];
     let states = cloud.alarms(&region(EAST), &names).await.expect("read");
     assert_eq!(states[1], AlarmState::Alarm);
-    assert_eq!(
-        states.len(),
-        2,
-        "the composite alarm is found, whatever it says"
-    );
+    assert_eq!(states.len(), 2, "the composite alarm is found, whatever it says");
 }
 
 #[tokio::test]
 async fn topics_are_published_to_in_their_own_region() {
     let emulator = Emulator::start().await;
     let sns = aws_sdk_sns::Client::new(&emulator.config(WEST));
-    let topic = sns
-        .create_topic()
-        .name("alerts")
-        .send()
-        .await
-        .expect("topic");
+    let topic = sns.create_topic().name("alerts").send().await.expect("topic");
     let topic = topic.topic_arn().expect("an ARN").to_owned();
     let (cloud, _) = emulator.cloud();
     let publish = |region: Region| Mutation::Publish {
@@ -420,8 +368,5 @@ async fn topics_are_published_to_in_their_own_region() {
     let message = accepted(cloud.apply(&publish(region(WEST))).await);
     assert!(message.is_some_and(|id| !id.is_empty()));
     let elsewhere = cloud.apply(&publish(region(EAST))).await;
-    assert!(
-        matches!(elsewhere, Outcome::NotSent { .. }),
-        "{elsewhere:?}"
-    );
+    assert!(matches!(elsewhere, Outcome::NotSent { .. }), "{elsewhere:?}");
 }

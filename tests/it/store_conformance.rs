@@ -19,18 +19,12 @@ fn name(name: &str) -> ApplicationName {
 }
 
 fn record(journal: &ApplicationName, tail: &Tail, holder: &str) -> Sealed {
-    let events = vec![Event::EpochStarted {
-        holder: holder.to_owned(),
-    }];
+    let events = vec![Event::EpochStarted { holder: holder.to_owned() }];
     seal(journal, tail, tail.epoch, Timestamp::UNIX_EPOCH, events).expect("a small record")
 }
 
 fn after(sealed: &Sealed) -> Tail {
-    Tail {
-        next_seq: sealed.record.seq + 1,
-        hash: sealed.hash.clone(),
-        epoch: sealed.record.epoch,
-    }
+    Tail { next_seq: sealed.record.seq + 1, hash: sealed.hash.clone(), epoch: sealed.record.epoch }
 }
 
 /// Appends `count` records and returns them.
@@ -58,10 +52,7 @@ async fn verified(store: &dyn JournalStore, journal: &ApplicationName) -> Vec<(V
 }
 
 fn stored(sealed: &[Sealed]) -> Vec<(Vec<u8>, Digest)> {
-    sealed
-        .iter()
-        .map(|sealed| (sealed.bytes.clone(), sealed.hash.clone()))
-        .collect()
+    sealed.iter().map(|sealed| (sealed.bytes.clone(), sealed.hash.clone())).collect()
 }
 
 /// The whole suite. Every case has journals of its own, so one store serves them all.
@@ -91,10 +82,7 @@ async fn records_are_read_in_order_and_as_written(store: &dyn JournalStore) {
 async fn refused(store: &dyn JournalStore, sealed: &Sealed) {
     let journal = &sealed.record.journal;
     let before = store.read(journal, 0, usize::MAX).await.expect("read");
-    let conflict = AppendError::Conflict {
-        journal: journal.clone(),
-        seq: sealed.record.seq,
-    };
+    let conflict = AppendError::Conflict { journal: journal.clone(), seq: sealed.record.seq };
     assert_eq!(store.append(sealed).await, Err(conflict));
     let later = store.read(journal, 0, usize::MAX).await.expect("read");
     assert_eq!(later, before, "a conflict must write nothing");
@@ -105,18 +93,12 @@ async fn a_wrong_seq_is_a_conflict_and_writes_nothing(store: &dyn JournalStore) 
     let grown = grow(store, &journal, 3).await;
     let tail = after(&grown[2]);
     for next_seq in [0, 1, 2, 4, 5, u64::MAX] {
-        let wrong = Tail {
-            next_seq,
-            ..tail.clone()
-        };
+        let wrong = Tail { next_seq, ..tail.clone() };
         refused(store, &record(&journal, &wrong, "wrong")).await;
     }
     // The very same record again is a conflict too: the caller must read to learn that it is there.
     refused(store, &grown[2]).await;
-    let gap = Tail {
-        next_seq: 1,
-        ..Tail::empty()
-    };
+    let gap = Tail { next_seq: 1, ..Tail::empty() };
     refused(store, &record(&name("seq-empty"), &gap, "wrong")).await;
     store
         .append(&record(&journal, &tail, "right"))
@@ -127,21 +109,11 @@ async fn a_wrong_seq_is_a_conflict_and_writes_nothing(store: &dyn JournalStore) 
 async fn a_wrong_prev_hash_is_a_conflict_and_writes_nothing(store: &dyn JournalStore) {
     let journal = name("hash");
     let grown = grow(store, &journal, 2).await;
-    for hash in [
-        Digest::of(b"another"),
-        Digest::zero(),
-        grown[0].hash.clone(),
-    ] {
-        let wrong = Tail {
-            hash,
-            ..after(&grown[1])
-        };
+    for hash in [Digest::of(b"another"), Digest::zero(), grown[0].hash.clone()] {
+        let wrong = Tail { hash, ..after(&grown[1]) };
         refused(store, &record(&journal, &wrong, "wrong")).await;
     }
-    let rootless = Tail {
-        hash: Digest::of(b"before the beginning"),
-        ..Tail::empty()
-    };
+    let rootless = Tail { hash: Digest::of(b"before the beginning"), ..Tail::empty() };
     refused(store, &record(&name("hash-empty"), &rootless, "wrong")).await;
 }
 
@@ -154,10 +126,7 @@ async fn a_record_that_no_reader_could_verify_is_not_written(store: &dyn Journal
     other_hash.hash = Digest::of(b"not these bytes");
     for unfit in [large, other_hash] {
         let answer = store.append(&unfit).await;
-        assert!(
-            matches!(answer, Err(AppendError::Failed { .. })),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(AppendError::Failed { .. })), "{answer:?}");
         assert_eq!(store.read(&journal, 0, 10).await, Ok(vec![]));
     }
     grow(store, &journal, 1).await; // And the store goes on.
@@ -189,10 +158,7 @@ async fn many_journals_grow_at_once(store: &Arc<dyn JournalStore>) {
                 let grown = grow(&*store, &journal, 15).await;
                 // A stale writer in the same groups fails alone.
                 let stale = store.append(&grown[3]).await;
-                assert!(
-                    matches!(stale, Err(AppendError::Conflict { .. })),
-                    "{stale:?}"
-                );
+                assert!(matches!(stale, Err(AppendError::Conflict { .. })), "{stale:?}");
                 assert_eq!(verified(&*store, &journal).await, stored(&grown));
             })
         })

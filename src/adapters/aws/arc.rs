@@ -43,18 +43,14 @@ impl AwsCloud {
             match self.states_at(endpoint, arns, deadline).await {
                 Ok(states) => return Ok(states),
                 Err(
-                    e @ (ObserveError::Unreachable { .. }
-                    | ObserveError::Throttled
-                    | ObserveError::Malformed { .. }),
+                    e @ (ObserveError::Unreachable { .. } | ObserveError::Throttled | ObserveError::Malformed { .. }),
                 ) => failures.push(format!("{}: {e}", endpoint.region)),
                 Err(e @ (ObserveError::NotFound { .. } | ObserveError::Rejected { .. })) => {
                     return Err(e);
                 }
             }
         }
-        Err(ObserveError::Unreachable {
-            reason: none_of(endpoints, &failures),
-        })
+        Err(ObserveError::Unreachable { reason: none_of(endpoints, &failures) })
     }
 
     async fn states_at(
@@ -66,9 +62,7 @@ impl AwsCloud {
         let mut states = Vec::with_capacity(arns.len());
         for arn in arns {
             let Some(timeout) = self.attempt_before(deadline) else {
-                return Err(ObserveError::Unreachable {
-                    reason: "no time left to ask".to_owned(),
-                });
+                return Err(ObserveError::Unreachable { reason: "no time left to ask".to_owned() });
             };
             let departure = Departure::default();
             let result = self
@@ -83,11 +77,7 @@ impl AwsCloud {
                 .await;
             let what = format!("routing control `{arn}`");
             let output = self
-                .ended(
-                    call("GetRoutingControlState", &endpoint.region),
-                    &departure,
-                    result,
-                )
+                .ended(call("GetRoutingControlState", &endpoint.region), &departure, result)
                 .map_err(|f| f.into_observe_error(&what))?;
             states.push(match output.routing_control_state().as_str() {
                 "On" => true,
@@ -164,22 +154,21 @@ impl AwsCloud {
             .await;
         let call = call("UpdateRoutingControlStates", &endpoint.region);
         match self.ended(call, &departure, result) {
-            Ok(output) => Outcome::Accepted {
-                request_id: output.request_id().map(str::to_owned),
-                handle: None,
-            },
+            Ok(output) => Outcome::Accepted { request_id: output.request_id().map(str::to_owned), handle: None },
             Err(failure) => failure.into_outcome(),
         }
     }
 
-    /// The endpoints, beginning with another one each time.
+    /// The endpoints, beginning with another one each time; the last one stays last (a plan puts the one in the
+    /// Region that is left there).
     fn rotated<'a>(
         &self,
         endpoints: &'a [ClusterEndpoint],
     ) -> impl Iterator<Item = &'a ClusterEndpoint> + Send + use<'a> {
         let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
-        let first = turn.checked_rem(endpoints.len()).unwrap_or(0);
-        endpoints[first..].iter().chain(&endpoints[..first])
+        let turning = endpoints.len().saturating_sub(1);
+        let first = turn.checked_rem(turning).unwrap_or(0);
+        endpoints[first..turning].iter().chain(&endpoints[..first]).chain(&endpoints[turning..])
     }
 
     /// The time limits of one attempt, or `None` when there is no time left.
@@ -197,11 +186,7 @@ impl AwsCloud {
 }
 
 fn call<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
-    Call {
-        service: SERVICE,
-        operation,
-        region,
-    }
+    Call { service: SERVICE, operation, region }
 }
 
 /// The codes with which an endpoint sends us to another one [bc].
@@ -211,21 +196,14 @@ fn is_temporary(code: &str) -> bool {
 
 fn entries(states: &BTreeMap<String, bool>) -> Result<Vec<UpdateRoutingControlStateEntry>, String> {
     if states.is_empty() || states.len() > STATES_MAX {
-        return Err(format!(
-            "one atomic update takes 1 to {STATES_MAX} routing controls, not {}",
-            states.len()
-        ));
+        return Err(format!("one atomic update takes 1 to {STATES_MAX} routing controls, not {}", states.len()));
     }
     states
         .iter()
         .map(|(arn, on)| {
             UpdateRoutingControlStateEntry::builder()
                 .routing_control_arn(arn)
-                .routing_control_state(if *on {
-                    RoutingControlState::On
-                } else {
-                    RoutingControlState::Off
-                })
+                .routing_control_state(if *on { RoutingControlState::On } else { RoutingControlState::Off })
                 .build()
                 .map_err(|e| e.to_string())
         })
@@ -236,9 +214,5 @@ fn none_of(endpoints: &[ClusterEndpoint], failures: &[String]) -> String {
     if endpoints.is_empty() {
         return "no cluster endpoint is configured".to_owned();
     }
-    format!(
-        "none of {} cluster endpoints confirmed: {}",
-        endpoints.len(),
-        failures.join("; ")
-    )
+    format!("none of {} cluster endpoints confirmed: {}", endpoints.len(), failures.join("; "))
 }

@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{
-    BehaviorVersion, SdkConfig, retry::RetryConfig, stalled_stream_protection,
-    timeout::TimeoutConfig,
-};
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, stalled_stream_protection, timeout::TimeoutConfig};
 use aws_sdk_cloudwatch as cloudwatch;
 use aws_sdk_rds as rds;
 use aws_sdk_route53 as route53;
@@ -60,7 +57,7 @@ pub(super) fn timeouts(options: &Options) -> TimeoutConfig {
 
 macro_rules! client {
     ($service:ident) => {
-        pub fn $service(&self, region: &Region) -> $service::Client {
+        pub(super) fn $service(&self, region: &Region) -> $service::Client {
             let mut made = self.$service.lock().unwrap_or_else(PoisonError::into_inner);
             made.entry(region.clone())
                 .or_insert_with(|| {
@@ -77,7 +74,7 @@ macro_rules! client {
 }
 
 impl Clients {
-    pub fn new(sdk_config: &SdkConfig, clock: Arc<dyn Clock>, options: &Options) -> Self {
+    pub(super) fn new(sdk_config: &SdkConfig, clock: Arc<dyn Clock>, options: &Options) -> Self {
         let sdk_clock = SdkClock(clock);
         let base = sdk_config
             .to_builder()
@@ -86,15 +83,11 @@ impl Clients {
             .sleep_impl(sdk_clock)
             .timeout_config(timeouts(options))
             .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(READ_ATTEMPTS_MAX)
-                    .with_initial_backoff(READ_BACKOFF),
+                RetryConfig::standard().with_max_attempts(READ_ATTEMPTS_MAX).with_initial_backoff(READ_BACKOFF),
             )
             // Answers are small and the attempt timeout covers them; a grace period of its own, in world time,
             // would only misfire when the demo's clock runs fast.
-            .stalled_stream_protection(
-                stalled_stream_protection::StalledStreamProtectionConfig::disabled(),
-            )
+            .stalled_stream_protection(stalled_stream_protection::StalledStreamProtectionConfig::disabled())
             .build();
         Self {
             base,
@@ -112,7 +105,7 @@ impl Clients {
     client!(sns);
 
     /// The client of one ARC cluster endpoint. It never retries: the next endpoint is asked instead [measured].
-    pub fn arc(&self, endpoint: &ClusterEndpoint) -> arc::Client {
+    pub(super) fn arc(&self, endpoint: &ClusterEndpoint) -> arc::Client {
         let mut made = self.arc.lock().unwrap_or_else(PoisonError::into_inner);
         made.entry((endpoint.region.clone(), endpoint.url.clone()))
             .or_insert_with(|| {

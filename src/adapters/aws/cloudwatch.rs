@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use aws_config::retry::RetryConfig;
 use aws_sdk_cloudwatch::{
     self as sdk,
-    types::{
-        AlarmType, Dimension, Metric, MetricDataQuery, MetricDataResult, MetricDatum, MetricStat,
-        ScanBy,
-    },
+    types::{AlarmType, Dimension, Metric, MetricDataQuery, MetricDataResult, MetricDatum, MetricStat, ScanBy},
 };
 use aws_types::request_id::RequestId as _;
 use jiff::{SignedDuration, Timestamp};
@@ -87,10 +84,7 @@ impl AwsCloud {
             for result in page.metric_data_results() {
                 results.take(result)?;
             }
-            token = page
-                .next_token()
-                .filter(|t| !t.is_empty())
-                .map(str::to_owned);
+            token = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
             if token.is_none() {
                 return results.newest(batch);
             }
@@ -111,18 +105,14 @@ impl AwsCloud {
             names
                 .iter()
                 .map(|name| {
-                    states
-                        .get(name)
-                        .copied()
-                        .ok_or_else(|| ObserveError::NotFound {
-                            what: format!("alarm `{name}` in {region}"),
-                            code: "not listed".to_owned(),
-                        })
+                    states.get(name).copied().ok_or_else(|| ObserveError::NotFound {
+                        what: format!("alarm `{name}` in {region}"),
+                        code: "not listed".to_owned(),
+                    })
                 })
                 .collect()
         };
-        self.within(cloudwatch("DescribeAlarms", region), read)
-            .await
+        self.within(cloudwatch("DescribeAlarms", region), read).await
     }
 
     async fn alarm_batch(
@@ -160,10 +150,7 @@ impl AwsCloud {
                 let state = state.ok_or_else(|| lacking(name, "state"))?;
                 states.insert(name.to_owned(), alarm_state(name, state.as_str())?);
             }
-            token = page
-                .next_token()
-                .filter(|t| !t.is_empty())
-                .map(str::to_owned);
+            token = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
             if token.is_none() {
                 return Ok(());
             }
@@ -198,27 +185,18 @@ impl AwsCloud {
             .send()
             .await;
         match self.ended(cloudwatch("PutMetricData", region), &departure, result) {
-            Ok(output) => Outcome::Accepted {
-                request_id: output.request_id().map(str::to_owned),
-                handle: None,
-            },
+            Ok(output) => Outcome::Accepted { request_id: output.request_id().map(str::to_owned), handle: None },
             Err(failure) => failure.into_outcome(),
         }
     }
 }
 
 fn cloudwatch<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
-    Call {
-        service: "cloudwatch",
-        operation,
-        region,
-    }
+    Call { service: "cloudwatch", operation, region }
 }
 
 fn dimensions(dims: &BTreeMap<String, String>) -> Vec<Dimension> {
-    dims.iter()
-        .map(|(name, value)| Dimension::builder().name(name).value(value).build())
-        .collect()
+    dims.iter().map(|(name, value)| Dimension::builder().name(name).value(value).build()).collect()
 }
 
 /// Query ids begin with a lower-case letter [bc].
@@ -233,11 +211,7 @@ fn query((index, query): (usize, &MetricQuery)) -> MetricDataQuery {
         .period(i32::try_from(query.period.as_secs()).unwrap_or(i32::MAX))
         .stat(&query.statistic)
         .build();
-    MetricDataQuery::builder()
-        .id(format!("q{index}"))
-        .metric_stat(stat)
-        .return_data(true)
-        .build()
+    MetricDataQuery::builder().id(format!("q{index}")).metric_stat(stat).return_data(true).build()
 }
 
 fn alarm_state(name: &str, state: &str) -> Result<AlarmState, ObserveError> {
@@ -245,9 +219,7 @@ fn alarm_state(name: &str, state: &str) -> Result<AlarmState, ObserveError> {
         "OK" => Ok(AlarmState::Ok),
         "ALARM" => Ok(AlarmState::Alarm),
         "INSUFFICIENT_DATA" => Ok(AlarmState::InsufficientData),
-        other => Err(ObserveError::Malformed {
-            reason: format!("alarm `{name}` is in an unknown state `{other}`"),
-        }),
+        other => Err(ObserveError::Malformed { reason: format!("alarm `{name}` is in an unknown state `{other}`") }),
     }
 }
 
@@ -269,13 +241,10 @@ impl Collected {
 
     fn take(&mut self, result: &MetricDataResult) -> Result<(), ObserveError> {
         let id = result.id().unwrap_or_default();
-        let slot = id
-            .strip_prefix('q')
-            .and_then(|n| n.parse::<usize>().ok())
-            .and_then(|n| self.0.get_mut(n))
-            .ok_or_else(|| ObserveError::Malformed {
-                reason: format!("a metric result for a query `{id}` that was not asked"),
-            })?;
+        let slot =
+            id.strip_prefix('q').and_then(|n| n.parse::<usize>().ok()).and_then(|n| self.0.get_mut(n)).ok_or_else(
+                || ObserveError::Malformed { reason: format!("a metric result for a query `{id}` that was not asked") },
+            )?;
         if result.timestamps().len() != result.values().len() {
             return Err(ObserveError::Malformed {
                 reason: "metric data has more timestamps than values, or fewer".to_owned(),
@@ -305,11 +274,9 @@ impl Collected {
                     code: "Forbidden".to_owned(),
                     message: format!("metric {}/{}", query.namespace, query.metric),
                 }),
-                Some(status @ ("InternalError" | "PartialData")) => {
-                    Err(ObserveError::Unreachable {
-                        reason: format!("metric {}/{}: {status}", query.namespace, query.metric),
-                    })
-                }
+                Some(status @ ("InternalError" | "PartialData")) => Err(ObserveError::Unreachable {
+                    reason: format!("metric {}/{}: {status}", query.namespace, query.metric),
+                }),
                 other => Err(ObserveError::Malformed {
                     reason: format!(
                         "metric {}/{} was answered {}",
@@ -344,9 +311,7 @@ mod tests {
         MetricDataResult::builder()
             .id("q0")
             .status_code(status)
-            .set_timestamps(Some(
-                points.iter().map(|p| DateTime::from_secs(p.0)).collect(),
-            ))
+            .set_timestamps(Some(points.iter().map(|p| DateTime::from_secs(p.0)).collect()))
             .set_values(Some(points.iter().map(|p| p.1).collect()))
             .build()
     }
@@ -372,10 +337,7 @@ mod tests {
 
     #[test]
     fn nan_and_infinity_are_no_data() {
-        let only = page(
-            StatusCode::Complete,
-            &[(60, f64::NAN), (120, f64::INFINITY)],
-        );
+        let only = page(StatusCode::Complete, &[(60, f64::NAN), (120, f64::INFINITY)]);
         assert_eq!(read(&[only]), Ok(None));
         let mixed = page(StatusCode::Complete, &[(60, 7.0), (120, f64::NAN)]);
         assert_eq!(read(&[mixed]), Ok(at(60, 7.0)));
@@ -389,28 +351,16 @@ mod tests {
     #[test]
     fn an_incomplete_answer_is_an_error_and_not_an_absence_of_data() {
         let unreachable = |r| matches!(r, Err(ObserveError::Unreachable { .. }));
-        assert!(unreachable(read(&[page(
-            StatusCode::PartialData,
-            &[(60, 1.0)]
-        )])));
+        assert!(unreachable(read(&[page(StatusCode::PartialData, &[(60, 1.0)])])));
         assert!(unreachable(read(&[page(StatusCode::InternalError, &[])])));
-        assert!(matches!(
-            read(&[page(StatusCode::Forbidden, &[])]),
-            Err(ObserveError::Rejected { .. })
-        ));
-        assert!(matches!(
-            read(&[page(StatusCode::from("Novelty"), &[])]),
-            Err(ObserveError::Malformed { .. })
-        ));
+        assert!(matches!(read(&[page(StatusCode::Forbidden, &[])]), Err(ObserveError::Rejected { .. })));
+        assert!(matches!(read(&[page(StatusCode::from("Novelty"), &[])]), Err(ObserveError::Malformed { .. })));
         assert!(matches!(read(&[]), Err(ObserveError::Malformed { .. })));
     }
 
     #[test]
     fn a_result_may_continue_on_the_next_page() {
-        let pages = [
-            page(StatusCode::PartialData, &[(180, 3.0)]),
-            page(StatusCode::Complete, &[(60, 1.0)]),
-        ];
+        let pages = [page(StatusCode::PartialData, &[(180, 3.0)]), page(StatusCode::Complete, &[(60, 1.0)])];
         assert_eq!(read(&pages), Ok(at(180, 3.0)));
     }
 }

@@ -48,11 +48,7 @@ const ABSENCES: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// A 4xx with a code: nothing happened.
-    Rejected {
-        code: String,
-        message: String,
-        request_id: Option<String>,
-    },
+    Rejected { code: String, message: String, request_id: Option<String> },
     /// It never left.
     NotSent { reason: String },
     /// A success status with an answer that cannot be read.
@@ -72,23 +68,16 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     if matches!(error, SdkError::ConstructionFailure(_)) || !departure.happened() {
-        return Failure::NotSent {
-            reason: chain(error),
-        };
+        return Failure::NotSent { reason: chain(error) };
     }
     match error {
-        SdkError::DispatchFailure(failure) if never_connected(failure) => Failure::NotSent {
-            reason: chain(error),
-        },
-        SdkError::ResponseError(response) => Failure::Undecodable {
-            reason: format!("HTTP {}: {}", response.raw().status(), chain(error)),
-        },
+        SdkError::DispatchFailure(failure) if never_connected(failure) => Failure::NotSent { reason: chain(error) },
+        SdkError::ResponseError(response) => {
+            Failure::Undecodable { reason: format!("HTTP {}: {}", response.raw().status(), chain(error)) }
+        }
         SdkError::ServiceError(service) => answered(service.err(), service.raw()),
         // Non-exhaustive, and what a new variant means nobody knows: unknown, as the timeout and the lost connection.
-        _ => Failure::Unknown {
-            reason: chain(error),
-            throttled: false,
-        },
+        _ => Failure::Unknown { reason: chain(error), throttled: false },
     }
 }
 
@@ -101,19 +90,14 @@ where
     let code = error.code().filter(|code| !code.is_empty());
     let message = error.message().unwrap_or_default();
     match (status, code) {
-        (200..=299, _) => Failure::Undecodable {
-            reason: format!("HTTP {status}: {}", chain(error)),
-        },
+        (200..=299, _) => Failure::Undecodable { reason: format!("HTTP {status}: {}", chain(error)) },
         (400..=499, Some(code)) => Failure::Rejected {
             code: clip(code),
             message: clip(message),
             request_id: request_id_of(error.meta().request_id(), raw.headers()),
         },
         (_, code) => Failure::Unknown {
-            reason: clip(&format!(
-                "HTTP {status} {}: {message}",
-                code.unwrap_or("without an error code")
-            )),
+            reason: clip(&format!("HTTP {status} {}: {message}", code.unwrap_or("without an error code"))),
             throttled: code.is_some_and(is_throttle) || status == 429,
         },
     }
@@ -141,48 +125,31 @@ fn request_id_of(parsed: Option<&str>, headers: &Headers) -> Option<String> {
 
 impl Failure {
     /// How a mutation that failed so ended.
-    pub fn into_outcome(self) -> Outcome {
+    pub(super) fn into_outcome(self) -> Outcome {
         match self {
-            Self::Rejected {
-                code,
-                message,
-                request_id,
-            } => Outcome::Rejected {
-                code,
-                message,
-                request_id,
-            },
+            Self::Rejected { code, message, request_id } => Outcome::Rejected { code, message, request_id },
             Self::NotSent { reason } => Outcome::NotSent { reason },
-            Self::Undecodable { reason } | Self::Unknown { reason, .. } => {
-                Outcome::Unknown { reason }
-            }
+            Self::Undecodable { reason } | Self::Unknown { reason, .. } => Outcome::Unknown { reason },
         }
     }
 
     /// Why a read of `what` that failed so told nothing.
-    pub fn into_observe_error(self, what: &str) -> ObserveError {
+    pub(super) fn into_observe_error(self, what: &str) -> ObserveError {
         match self {
             Self::Rejected { code, .. } if ABSENCES.contains(&code.as_str()) => {
-                ObserveError::NotFound {
-                    what: what.to_owned(),
-                    code,
-                }
+                ObserveError::NotFound { what: what.to_owned(), code }
             }
             Self::Rejected { code, .. } if is_throttle(&code) => ObserveError::Throttled,
-            Self::Unknown {
-                throttled: true, ..
-            } => ObserveError::Throttled,
+            Self::Unknown { throttled: true, .. } => ObserveError::Throttled,
             Self::Rejected { code, message, .. } => ObserveError::Rejected { code, message },
-            Self::NotSent { reason } => ObserveError::Unreachable {
-                reason: format!("not sent: {reason}"),
-            },
+            Self::NotSent { reason } => ObserveError::Unreachable { reason: format!("not sent: {reason}") },
             Self::Unknown { reason, .. } => ObserveError::Unreachable { reason },
             Self::Undecodable { reason } => ObserveError::Malformed { reason },
         }
     }
 
     /// The word for it that observers are told.
-    pub fn word(&self) -> &'static str {
+    pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Rejected { .. } => "rejected",
             Self::NotSent { .. } => "not_sent",

@@ -11,9 +11,7 @@ use aws_smithy_runtime_api::{
     client::{
         interceptors::{
             Intercept,
-            context::{
-                BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
-            },
+            context::{BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef},
         },
         runtime_components::RuntimeComponents,
     },
@@ -30,7 +28,7 @@ pub(super) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) struct Departure(Arc<AtomicBool>);
 
 impl Departure {
-    pub fn happened(&self) -> bool {
+    pub(super) fn happened(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

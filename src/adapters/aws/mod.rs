@@ -39,8 +39,7 @@ use crate::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
         cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError,
-            Outcome, RecordSet,
+            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
         },
         id::Region,
     },
@@ -71,12 +70,7 @@ struct Call<'a> {
 
 impl AwsCloud {
     /// `sdk_config` brings credentials, the HTTP client and endpoints; its timeouts, retries and time are replaced.
-    pub fn new(
-        sdk_config: SdkConfig,
-        clock: Arc<dyn Clock>,
-        observer: Arc<dyn Observer>,
-        options: Options,
-    ) -> Self {
+    pub fn new(sdk_config: SdkConfig, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>, options: Options) -> Self {
         Self {
             clients: Clients::new(&sdk_config, Arc::clone(&clock), &options),
             rotation: AtomicUsize::new(options.rotation_seed),
@@ -102,13 +96,7 @@ impl AwsCloud {
     }
 
     fn tell(&self, call: Call<'_>, word: &str) {
-        self.observer.called(
-            call.service,
-            call.operation,
-            call.region.as_str(),
-            word,
-            self.clock.wall(),
-        );
+        self.observer.called(call.service, call.operation, call.region.as_str(), word, self.clock.wall());
     }
 
     /// Bounds a read of several pages or endpoints, each of which is bounded by the SDK already.
@@ -135,25 +123,17 @@ impl AwsCloud {
 
 /// A listing that goes on for too long.
 fn too_many_pages(what: &str) -> ObserveError {
-    ObserveError::Malformed {
-        reason: format!("the listing of {what} did not end within {PAGES_MAX} pages"),
-    }
+    ObserveError::Malformed { reason: format!("the listing of {what} did not end within {PAGES_MAX} pages") }
 }
 
 /// Something that an answer must hold and does not.
 fn lacking(what: &str, field: &str) -> ObserveError {
-    ObserveError::Malformed {
-        reason: format!("the description of {what} has no {field}"),
-    }
+    ObserveError::Malformed { reason: format!("the description of {what} has no {field}") }
 }
 
 #[async_trait]
 impl Cloud for AwsCloud {
-    async fn global_cluster(
-        &self,
-        region: &Region,
-        identifier: &str,
-    ) -> Result<GlobalCluster, ObserveError> {
+    async fn global_cluster(&self, region: &Region, identifier: &str) -> Result<GlobalCluster, ObserveError> {
         self.describe_global_cluster(region, identifier).await
     }
 
@@ -170,11 +150,7 @@ impl Cloud for AwsCloud {
         self.get_metric_data(region, queries, window).await
     }
 
-    async fn alarms(
-        &self,
-        region: &Region,
-        names: &[String],
-    ) -> Result<Vec<AlarmState>, ObserveError> {
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
         self.describe_alarms(region, names).await
     }
 
@@ -184,8 +160,7 @@ impl Cloud for AwsCloud {
         name: &str,
         record_type: &str,
     ) -> Result<Vec<RecordSet>, ObserveError> {
-        self.list_record_sets(hosted_zone_id, name, record_type)
-            .await
+        self.list_record_sets(hosted_zone_id, name, record_type).await
     }
 
     async fn routing_controls(
@@ -202,40 +177,22 @@ impl Cloud for AwsCloud {
 
     async fn apply(&self, mutation: &Mutation) -> Outcome {
         match mutation {
-            Mutation::AuroraSwitchover {
-                region,
-                global_cluster,
-                target,
-            } => self.switchover(region, global_cluster, target).await,
-            Mutation::AuroraFailover {
-                region,
-                global_cluster,
-                target,
-            } => self.failover(region, global_cluster, target).await,
-            Mutation::RoutingControls { endpoints, states } => {
-                self.update_routing_controls(endpoints, states).await
+            Mutation::AuroraSwitchover { region, global_cluster, target } => {
+                self.switchover(region, global_cluster, target).await
             }
-            Mutation::PutMetric {
-                region,
-                namespace,
-                metric,
-                dimensions,
-                value,
-            } => {
-                self.put_metric(region, namespace, metric, dimensions, *value)
-                    .await
+            Mutation::AuroraFailover { region, global_cluster, target } => {
+                self.failover(region, global_cluster, target).await
             }
-            Mutation::UpsertRecords {
-                hosted_zone_id,
-                records,
-                comment,
-            } => self.upsert_records(hosted_zone_id, records, comment).await,
-            Mutation::Publish {
-                region,
-                topic_arn,
-                subject,
-                message,
-            } => self.publish(region, topic_arn, subject, message).await,
+            Mutation::RoutingControls { endpoints, states } => self.update_routing_controls(endpoints, states).await,
+            Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
+                self.put_metric(region, namespace, metric, dimensions, *value).await
+            }
+            Mutation::UpsertRecords { hosted_zone_id, records, comment } => {
+                self.upsert_records(hosted_zone_id, records, comment).await
+            }
+            Mutation::Publish { region, topic_arn, subject, message } => {
+                self.publish(region, topic_arn, subject, message).await
+            }
         }
     }
 }

@@ -6,9 +6,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_rds as sdk;
 use aws_types::request_id::RequestId as _;
 
-use super::{
-    AwsCloud, Call, PAGES_MAX, error::Failure, intercept::Departure, lacking, too_many_pages,
-};
+use super::{AwsCloud, Call, PAGES_MAX, error::Failure, intercept::Departure, lacking, too_many_pages};
 use crate::domain::{
     application::ClusterArn,
     cloud::{DbCluster, FailoverState, GlobalCluster, Member, ObserveError, Outcome},
@@ -40,13 +38,12 @@ impl AwsCloud {
                     .interceptor(departure.clone())
                     .send()
                     .await;
-                let page = self
-                    .ended(call, &departure, result)
-                    .map_err(|f| f.into_observe_error(&what))?;
-                if let Some(found) = page.global_clusters().iter().find(|c| {
-                    c.global_cluster_identifier()
-                        .is_some_and(|id| id.eq_ignore_ascii_case(identifier))
-                }) {
+                let page = self.ended(call, &departure, result).map_err(|f| f.into_observe_error(&what))?;
+                if let Some(found) = page
+                    .global_clusters()
+                    .iter()
+                    .find(|c| c.global_cluster_identifier().is_some_and(|id| id.eq_ignore_ascii_case(identifier)))
+                {
                     return global_cluster(identifier, found);
                 }
                 marker = page.marker().filter(|m| !m.is_empty()).map(str::to_owned);
@@ -59,10 +56,7 @@ impl AwsCloud {
         self.within(call, read).await
     }
 
-    pub(super) async fn describe_db_cluster(
-        &self,
-        arn: &ClusterArn,
-    ) -> Result<DbCluster, ObserveError> {
+    pub(super) async fn describe_db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
         let call = rds("DescribeDBClusters", arn.region());
         let what = format!("DB cluster `{arn}`");
         let read = async {
@@ -79,14 +73,8 @@ impl AwsCloud {
                     .interceptor(departure.clone())
                     .send()
                     .await;
-                let page = self
-                    .ended(call, &departure, result)
-                    .map_err(|f| f.into_observe_error(&what))?;
-                if let Some(found) = page
-                    .db_clusters()
-                    .iter()
-                    .find(|c| c.db_cluster_arn() == Some(arn.as_str()))
-                {
+                let page = self.ended(call, &departure, result).map_err(|f| f.into_observe_error(&what))?;
+                if let Some(found) = page.db_clusters().iter().find(|c| c.db_cluster_arn() == Some(arn.as_str())) {
                     return db_cluster(arn, &what, found);
                 }
                 marker = page.marker().filter(|m| !m.is_empty()).map(str::to_owned);
@@ -100,12 +88,7 @@ impl AwsCloud {
     }
 
     /// `region` is the current primary's; whose that is only observation tells, but never the target's [AUG].
-    pub(super) async fn switchover(
-        &self,
-        region: &Region,
-        global_cluster: &str,
-        target: &ClusterArn,
-    ) -> Outcome {
+    pub(super) async fn switchover(&self, region: &Region, global_cluster: &str, target: &ClusterArn) -> Outcome {
         if region == target.region() {
             return misdirected("switchover", "the current primary's", region, target);
         }
@@ -129,12 +112,7 @@ impl AwsCloud {
     }
 
     /// `region` is the target's [AUG].
-    pub(super) async fn failover(
-        &self,
-        region: &Region,
-        global_cluster: &str,
-        target: &ClusterArn,
-    ) -> Outcome {
+    pub(super) async fn failover(&self, region: &Region, global_cluster: &str, target: &ClusterArn) -> Outcome {
         if region != target.region() {
             return misdirected("failover", "the target's", region, target);
         }
@@ -160,11 +138,7 @@ impl AwsCloud {
 }
 
 fn rds<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
-    Call {
-        service: "rds",
-        operation,
-        region,
-    }
+    Call { service: "rds", operation, region }
 }
 
 /// These calls have no idempotency token: the SDK, left alone, sent one three times on a 503 [measured].
@@ -173,33 +147,23 @@ fn once() -> sdk::config::Builder {
 }
 
 fn accepted(request_id: Option<&str>) -> Outcome {
-    Outcome::Accepted {
-        request_id: request_id.map(str::to_owned),
-        handle: None,
-    }
+    Outcome::Accepted { request_id: request_id.map(str::to_owned), handle: None }
 }
 
 /// FAULTS.md 42: what the wrong Region would answer is not documented, so it is not asked.
 fn misdirected(what: &str, whose: &str, region: &Region, target: &ClusterArn) -> Outcome {
-    Failure::NotSent {
-        reason: format!("a {what} to {target} is called in {whose} Region, not in {region}"),
-    }
-    .into_outcome()
+    Failure::NotSent { reason: format!("a {what} to {target} is called in {whose} Region, not in {region}") }
+        .into_outcome()
 }
 
 fn absent(what: &str) -> ObserveError {
-    ObserveError::NotFound {
-        what: what.to_owned(),
-        code: "not listed".to_owned(),
-    }
+    ObserveError::NotFound { what: what.to_owned(), code: "not listed".to_owned() }
 }
 
 fn arn(what: &str, text: Option<&str>) -> Result<ClusterArn, ObserveError> {
     text.ok_or_else(|| lacking(what, "cluster ARN"))?
         .parse()
-        .map_err(|e| ObserveError::Malformed {
-            reason: format!("{what}: {e}"),
-        })
+        .map_err(|e| ObserveError::Malformed { reason: format!("{what}: {e}") })
 }
 
 fn optional_arn(what: &str, text: Option<&str>) -> Result<Option<ClusterArn>, ObserveError> {
@@ -209,27 +173,17 @@ fn optional_arn(what: &str, text: Option<&str>) -> Result<Option<ClusterArn>, Ob
     }
 }
 
-fn global_cluster(
-    identifier: &str,
-    sdk: &sdk::types::GlobalCluster,
-) -> Result<GlobalCluster, ObserveError> {
+fn global_cluster(identifier: &str, sdk: &sdk::types::GlobalCluster) -> Result<GlobalCluster, ObserveError> {
     let what = format!("global cluster `{identifier}`");
     let mut members = Vec::new();
     for member in sdk.global_cluster_members() {
         members.push(Member {
             arn: arn(&what, member.db_cluster_arn())?,
-            is_writer: member
-                .is_writer()
-                .ok_or_else(|| lacking(&what, "IsWriter"))?,
-            synchronization: member
-                .synchronization_status()
-                .map(|s| s.as_str().to_owned()),
+            is_writer: member.is_writer().ok_or_else(|| lacking(&what, "IsWriter"))?,
+            synchronization: member.synchronization_status().map(|s| s.as_str().to_owned()),
         });
     }
-    let failover = sdk
-        .failover_state()
-        .map(|f| failover(&what, f))
-        .transpose()?;
+    let failover = sdk.failover_state().map(|f| failover(&what, f)).transpose()?;
     Ok(GlobalCluster {
         identifier: identifier.to_owned(),
         status: sdk.status().unwrap_or(UNREPORTED).to_owned(),
@@ -241,10 +195,7 @@ fn global_cluster(
 }
 
 /// An element without content is how some answers say that nothing is pending ("empty unless …" [bc]).
-fn failover(
-    what: &str,
-    sdk: &sdk::types::FailoverState,
-) -> Result<Option<FailoverState>, ObserveError> {
+fn failover(what: &str, sdk: &sdk::types::FailoverState) -> Result<Option<FailoverState>, ObserveError> {
     let from = optional_arn(what, sdk.from_db_cluster_arn())?;
     let to = optional_arn(what, sdk.to_db_cluster_arn())?;
     if sdk.status().is_none() && from.is_none() && to.is_none() {
@@ -259,18 +210,11 @@ fn failover(
     }))
 }
 
-fn db_cluster(
-    arn: &ClusterArn,
-    what: &str,
-    sdk: &sdk::types::DbCluster,
-) -> Result<DbCluster, ObserveError> {
+fn db_cluster(arn: &ClusterArn, what: &str, sdk: &sdk::types::DbCluster) -> Result<DbCluster, ObserveError> {
     Ok(DbCluster {
         arn: arn.clone(),
         status: sdk.status().unwrap_or(UNREPORTED).to_owned(),
-        engine_version: sdk
-            .engine_version()
-            .ok_or_else(|| lacking(what, "engine version"))?
-            .to_owned(),
+        engine_version: sdk.engine_version().ok_or_else(|| lacking(what, "engine version"))?.to_owned(),
         instances: sdk.db_cluster_members().len(),
     })
 }

@@ -6,10 +6,7 @@
 use aws_config::retry::RetryConfig;
 use aws_sdk_route53::{
     self as sdk,
-    types::{
-        Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet,
-        ResourceRecordSetFailover, RrType,
-    },
+    types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, ResourceRecordSetFailover, RrType},
 };
 use aws_types::request_id::RequestId as _;
 
@@ -46,9 +43,7 @@ impl AwsCloud {
                     .interceptor(departure.clone())
                     .send()
                     .await;
-                let page = self
-                    .ended(call, &departure, result)
-                    .map_err(|f| f.into_observe_error(&what))?;
+                let page = self.ended(call, &departure, result).map_err(|f| f.into_observe_error(&what))?;
                 // The listing begins at the name and type, and goes on to others after them.
                 let wanted = |n: &str, t: &str| same_name(n, name) && t == record_type;
                 for set in page.resource_record_sets() {
@@ -57,10 +52,7 @@ impl AwsCloud {
                     }
                 }
                 let continues = page.is_truncated()
-                    && page
-                        .next_record_name()
-                        .zip(page.next_record_type())
-                        .is_some_and(|(n, t)| wanted(n, t.as_str()));
+                    && page.next_record_name().zip(page.next_record_type()).is_some_and(|(n, t)| wanted(n, t.as_str()));
                 identifier = page.next_record_identifier().map(str::to_owned);
                 if !continues || identifier.is_none() {
                     return Ok(found);
@@ -86,23 +78,14 @@ impl AwsCloud {
                 .interceptor(departure.clone())
                 .send()
                 .await;
-            let output = self
-                .ended(call, &departure, result)
-                .map_err(|f| f.into_observe_error(&what))?;
+            let output = self.ended(call, &departure, result).map_err(|f| f.into_observe_error(&what))?;
             // A status that we do not know is still on its way (FAULTS.md 37).
-            Ok(output
-                .change_info()
-                .is_some_and(|change| change.status().as_str() == "INSYNC"))
+            Ok(output.change_info().is_some_and(|change| change.status().as_str() == "INSYNC"))
         };
         self.within(call, read).await
     }
 
-    pub(super) async fn upsert_records(
-        &self,
-        hosted_zone_id: &str,
-        records: &[RecordSet],
-        comment: &str,
-    ) -> Outcome {
+    pub(super) async fn upsert_records(&self, hosted_zone_id: &str, records: &[RecordSet], comment: &str) -> Outcome {
         let batch = match batch(records, comment) {
             Ok(batch) => batch,
             Err(reason) => return Failure::NotSent { reason }.into_outcome(),
@@ -132,11 +115,7 @@ impl AwsCloud {
 }
 
 fn route53<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
-    Call {
-        service: "route53",
-        operation,
-        region,
-    }
+    Call { service: "route53", operation, region }
 }
 
 /// `/hostedzone/Z1` and `/change/C1` without what is before the id.
@@ -158,23 +137,13 @@ fn record_set(name: &str, sdk: &ResourceRecordSet) -> Result<RecordSet, ObserveE
     let out_of_range = |field: &str, value: i64| ObserveError::Malformed {
         reason: format!("record set `{name}` has a {field} of {value}"),
     };
-    let ttl_seconds = sdk
-        .ttl()
-        .map(|ttl| u32::try_from(ttl).map_err(|_| out_of_range("TTL", ttl)))
-        .transpose()?;
-    let weight = sdk
-        .weight()
-        .map(|w| u8::try_from(w).map_err(|_| out_of_range("weight", w)))
-        .transpose()?;
+    let ttl_seconds = sdk.ttl().map(|ttl| u32::try_from(ttl).map_err(|_| out_of_range("TTL", ttl))).transpose()?;
+    let weight = sdk.weight().map(|w| u8::try_from(w).map_err(|_| out_of_range("weight", w))).transpose()?;
     Ok(RecordSet {
         name: name.to_owned(),
         record_type: sdk.r#type().as_str().to_owned(),
         ttl_seconds,
-        values: sdk
-            .resource_records()
-            .iter()
-            .map(|r| r.value().to_owned())
-            .collect(),
+        values: sdk.resource_records().iter().map(|r| r.value().to_owned()).collect(),
         set_identifier: sdk.set_identifier().map(str::to_owned),
         failover: sdk.failover().map(|f| f.as_str().to_owned()),
         weight,
@@ -196,21 +165,13 @@ fn change(record: &RecordSet) -> Result<Change, aws_smithy_types::error::operati
         .r#type(RrType::from(record.record_type.as_str()))
         .set_ttl(record.ttl_seconds.map(i64::from))
         .set_set_identifier(record.set_identifier.clone())
-        .set_failover(
-            record
-                .failover
-                .as_deref()
-                .map(ResourceRecordSetFailover::from),
-        )
+        .set_failover(record.failover.as_deref().map(ResourceRecordSetFailover::from))
         .set_weight(record.weight.map(i64::from))
         .set_health_check_id(record.health_check_id.clone());
     for value in &record.values {
         set = set.resource_records(ResourceRecord::builder().value(value).build()?);
     }
-    Change::builder()
-        .action(ChangeAction::Upsert)
-        .resource_record_set(set.build()?)
-        .build()
+    Change::builder().action(ChangeAction::Upsert).resource_record_set(set.build()?).build()
 }
 
 #[cfg(test)]

@@ -39,9 +39,7 @@ impl Default for Options {
             attempt_timeout: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(3),
             allow_custom_endpoints: false,
-            route53_region: "us-east-1"
-                .parse()
-                .unwrap_or_else(|e| unreachable!("a constant: {e}")),
+            route53_region: "us-east-1".parse().unwrap_or_else(|e| unreachable!("a constant: {e}")),
             rotation_seed: 0,
         }
     }
@@ -56,17 +54,12 @@ pub struct EndpointsRefused {
 }
 
 /// The names of the environment variables that redirect SDK calls, sorted; none when the SDK is told to ignore them.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the edge where the SDK's own environment is looked at"
-)]
+#[expect(clippy::disallowed_methods, reason = "the edge where the SDK's own environment is looked at")]
 pub fn custom_endpoints_in_environment() -> Vec<String> {
-    custom_endpoints(std::env::vars_os().filter_map(|(name, value)| {
-        Some((
-            name.into_string().ok()?,
-            value.to_string_lossy().into_owned(),
-        ))
-    }))
+    custom_endpoints(
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))),
+    )
 }
 
 fn custom_endpoints(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
@@ -91,20 +84,13 @@ const SERVICE_IDS: &[&str] = &["RDS", "Route 53", "CloudWatch", "SNS", "STS"];
 ///
 /// # Errors
 /// [`EndpointsRefused`] when a custom endpoint is set and `options` does not allow it.
-pub async fn load_sdk_config(
-    clock: Arc<dyn Clock>,
-    options: &Options,
-) -> Result<SdkConfig, EndpointsRefused> {
+pub async fn load_sdk_config(clock: Arc<dyn Clock>, options: &Options) -> Result<SdkConfig, EndpointsRefused> {
     let clock = SdkClock(clock);
     let config = aws_config::defaults(clients::behavior())
         .time_source(clock.clone())
         .sleep_impl(clock)
         .timeout_config(clients::timeouts(options))
-        .identity_cache(
-            IdentityCache::lazy()
-                .load_timeout(CREDENTIALS_TIMEOUT)
-                .build(),
-        )
+        .identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT).build())
         .load()
         .await;
     if options.allow_custom_endpoints {
@@ -114,11 +100,7 @@ pub async fn load_sdk_config(
     if names.is_empty() {
         names = endpoints_in_profile(&config);
     }
-    if names.is_empty() {
-        Ok(config)
-    } else {
-        Err(EndpointsRefused { names })
-    }
+    if names.is_empty() { Ok(config) } else { Err(EndpointsRefused { names }) }
 }
 
 /// A configuration for a simulated AWS at `url`: fixed credentials that are worth nothing elsewhere.
@@ -147,11 +129,7 @@ fn endpoints_in_profile(config: &SdkConfig) -> Vec<String> {
         return names;
     };
     for id in SERVICE_IDS {
-        let key = ServiceConfigKey::builder()
-            .service_id(id)
-            .profile("endpoint_url")
-            .env("AWS_ENDPOINT_URL")
-            .build();
+        let key = ServiceConfigKey::builder().service_id(id).profile("endpoint_url").env("AWS_ENDPOINT_URL").build();
         if key.is_ok_and(|key| services.load_config(key).is_some()) {
             names.push(format!("endpoint_url of {id} in the profile"));
         }
@@ -164,11 +142,7 @@ mod tests {
     use super::*;
 
     fn found(variables: &[(&str, &str)]) -> Vec<String> {
-        custom_endpoints(
-            variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        )
+        custom_endpoints(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
 
     #[test]
@@ -187,11 +161,7 @@ mod tests {
     #[test]
     fn variables_that_the_sdk_ignores_redirect_nothing() {
         assert!(
-            found(&[
-                ("AWS_ENDPOINT_URL", "http://x"),
-                ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
-            ])
-            .is_empty()
+            found(&[("AWS_ENDPOINT_URL", "http://x"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),]).is_empty()
         );
     }
 
@@ -207,16 +177,10 @@ mod tests {
     #[test]
     fn endpoints_in_a_profile_are_found_too() {
         assert!(endpoints_in_profile(&SdkConfig::builder().build()).is_empty());
-        let config = SdkConfig::builder()
-            .endpoint_url("http://x")
-            .service_config(RdsElsewhere)
-            .build();
+        let config = SdkConfig::builder().endpoint_url("http://x").service_config(RdsElsewhere).build();
         assert_eq!(
             endpoints_in_profile(&config),
-            [
-                "endpoint_url of the profile",
-                "endpoint_url of RDS in the profile"
-            ]
+            ["endpoint_url of the profile", "endpoint_url of RDS in the profile"]
         );
     }
 }

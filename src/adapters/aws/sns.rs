@@ -8,19 +8,10 @@ use super::{AwsCloud, Call, error::Failure, intercept::Departure};
 use crate::domain::{cloud::Outcome, id::Region};
 
 impl AwsCloud {
-    pub(super) async fn publish(
-        &self,
-        region: &Region,
-        topic_arn: &str,
-        subject: &str,
-        message: &str,
-    ) -> Outcome {
+    pub(super) async fn publish(&self, region: &Region, topic_arn: &str, subject: &str, message: &str) -> Outcome {
         // SNS publishes only to topics of the client's Region [bc].
         if topic_arn.split(':').nth(3) != Some(region.as_str()) {
-            return Failure::NotSent {
-                reason: format!("topic `{topic_arn}` is not in {region}"),
-            }
-            .into_outcome();
+            return Failure::NotSent { reason: format!("topic `{topic_arn}` is not in {region}") }.into_outcome();
         }
         let departure = Departure::default();
         let result = self
@@ -35,11 +26,7 @@ impl AwsCloud {
             .config_override(sdk::Config::builder().retry_config(RetryConfig::disabled()))
             .send()
             .await;
-        let call = Call {
-            service: "sns",
-            operation: "Publish",
-            region,
-        };
+        let call = Call { service: "sns", operation: "Publish", region };
         match self.ended(call, &departure, result) {
             Ok(output) => Outcome::Accepted {
                 request_id: output.request_id().map(str::to_owned),

@@ -13,19 +13,18 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 use crate::{
     domain::{
         application::Application,
         assessment::{Assessment, Health, Verdict},
+        history::History,
         id::{ApplicationName, RunId, StepId},
         journal::{Event, Record},
         plan::{Plan, Purpose},
-        history::History,
-        run::{Phase, RunResult, RunState},
+        run::{Phase, RunResult, RunState, StepState},
         signal::SignalState,
     },
     ports::observer::Observer,
@@ -39,32 +38,16 @@ const HEALTH: [(Health, &str); 5] = [
     (Health::Unknown, "unknown"),
 ];
 
-const VERDICTS: [(Verdict, &str); 3] = [
-    (Verdict::Nothing, "nothing"),
-    (Verdict::Notify, "notify"),
-    (Verdict::Recommend, "recommend"),
-];
+const VERDICTS: [(Verdict, &str); 3] =
+    [(Verdict::Nothing, "nothing"), (Verdict::Notify, "notify"), (Verdict::Recommend, "recommend")];
 
-const RUN_STATES: [&str; 8] = [
-    "running",
-    "held",
-    "paused",
-    "aborting",
-    "succeeded",
-    "failed",
-    "aborted",
-    "superseded",
-];
+const RUN_STATES: [&str; 8] = ["running", "held", "paused", "aborting", "succeeded", "failed", "aborted", "superseded"];
 
 /// From a poll to the longest promotion.
-const STEP_SECONDS: [f64; 12] = [
-    0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
-];
+const STEP_SECONDS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
 
 /// From an fsync on a fast disk to a store in trouble.
-const APPEND_SECONDS: [f64; 10] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
-];
+const APPEND_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 
 /// The metrics of one daemon, in a registry of their own.
 #[derive(Debug)]
@@ -106,11 +89,7 @@ struct ActiveRun {
 impl ActiveRun {
     fn new(plan: &Plan) -> Self {
         let kinds = plan.steps.iter().map(|s| (s.id.clone(), s.action.kind()));
-        Self {
-            purpose: plan.purpose,
-            kinds: kinds.collect(),
-            since: BTreeMap::new(),
-        }
+        Self { purpose: plan.purpose, kinds: kinds.collect(), since: BTreeMap::new() }
     }
 }
 
@@ -121,11 +100,7 @@ impl Metrics {
     /// Only for a metric that is described wrongly or twice: a fault of this file.
     pub fn new(applications: &[Arc<Application>]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| gauges(&registry, name, help, labels);
         let lag = gauges(
             "failoverd_replication_lag_seconds",
             "Last measured replication lag; absent unless fresh.",
@@ -141,26 +116,12 @@ impl Metrics {
             "What failing over now would lose at most; +Inf when not bounded.",
             &["application", "store"],
         )?;
-        let rpo = gauges(
-            "failoverd_rpo_objective_seconds",
-            "The RPO that was promised.",
-            &["application"],
-        )?;
-        let rto = gauges(
-            "failoverd_rto_objective_seconds",
-            "The RTO that was promised.",
-            &["application"],
-        )?;
         let health = gauges(
             "failoverd_application_health",
             "1 for the state that the application is in.",
             &["application", "state"],
         )?;
-        let decision = gauges(
-            "failoverd_decision",
-            "1 for the present verdict.",
-            &["application", "verdict"],
-        )?;
+        let decision = gauges("failoverd_decision", "1 for the present verdict.", &["application", "verdict"])?;
         let assessed_at = gauges(
             "failoverd_assessed_timestamp_seconds",
             "When the application was last assessed.",
@@ -171,42 +132,14 @@ impl Metrics {
             "1 for the state of the application's newest run of that purpose.",
             &["application", "purpose", "state"],
         )?;
-        let build = gauges("failoverd_build_info", "Always 1.", &["version"])?;
-        build
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1.0);
+        promises(&registry, applications)?;
         for application in applications {
-            let name = application.name.as_str();
-            let objectives = application.objectives;
-            rpo.with_label_values(&[name])
-                .set(objectives.rpo.as_secs_f64());
-            rto.with_label_values(&[name])
-                .set(objectives.rto.as_secs_f64());
-            one_hot(&health, &[name], HEALTH.map(|(_, s)| s), "unknown");
+            one_hot(&health, &[application.name.as_str()], HEALTH.map(|(_, s)| s), "unknown");
         }
         let metrics = Self {
-            step_duration: HistogramVec::new(
-                HistogramOpts::new(
-                    "failoverd_step_duration_seconds",
-                    "How long steps took that were done.",
-                )
-                .buckets(STEP_SECONDS.to_vec()),
-                &["action"],
-            )?,
-            append: Histogram::with_opts(
-                HistogramOpts::new(
-                    "failoverd_journal_append_seconds",
-                    "How long commits to the journal took.",
-                )
-                .buckets(APPEND_SECONDS.to_vec()),
-            )?,
-            requests: IntCounterVec::new(
-                Opts::new(
-                    "failoverd_aws_requests_total",
-                    "Calls to AWS by how they ended: ok, rejected, not_sent, unknown.",
-                ),
-                &["service", "operation", "region", "outcome"],
-            )?,
+            step_duration: step_duration()?,
+            append: append()?,
+            requests: requests()?,
             leader: Gauge::new("failoverd_leader", "1 while this replica may act.")?,
             regions: applications
                 .iter()
@@ -231,9 +164,7 @@ impl Metrics {
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ))?;
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
     }
 
@@ -243,11 +174,7 @@ impl Metrics {
         let mut runs: Vec<&RunState> = history.runs.values().map(AsRef::as_ref).collect();
         runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         for run in runs {
-            self.set_run(
-                &history.application,
-                run.plan.purpose,
-                phase_name(&run.phase),
-            );
+            self.set_run(&history.application, run.plan.purpose, phase_name(&run.phase));
             if !run.is_finished() {
                 memory.runs.insert(run.id.clone(), restored(run));
             }
@@ -265,7 +192,8 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics could not be rendered");
         }
-        String::from_utf8_lossy(&text).into_owned()
+        // The encoder writes infinity as Rust does; the text format says `+Inf`.
+        String::from_utf8_lossy(&text).replace(" inf\n", " +Inf\n")
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -305,9 +233,7 @@ impl Metrics {
             Event::RunResumed { run, .. } => (run, "running"),
             Event::AbortRequested { run, .. } => (run, "aborting"),
             Event::RunFinished { run, result, .. } => (run, result_name(*result)),
-            Event::DecisionChanged { .. }
-            | Event::Answered { .. }
-            | Event::ApprovalRecorded { .. } => return,
+            Event::DecisionChanged { .. } | Event::Answered { .. } | Event::ApprovalRecorded { .. } => return,
         };
         if let Some(active) = memory.runs.get(run) {
             self.set_run(&record.journal, active.purpose, state);
@@ -324,9 +250,7 @@ impl Metrics {
         let since = active.since.remove(step);
         if let (Some(since), Some(kind)) = (since, active.kinds.get(step)) {
             let took = Duration::try_from(at.duration_since(since)).unwrap_or_default();
-            self.step_duration
-                .with_label_values(&[kind])
-                .observe(took.as_secs_f64());
+            self.step_duration.with_label_values(&[kind]).observe(took.as_secs_f64());
         }
     }
 
@@ -336,11 +260,7 @@ impl Metrics {
             return (String::new(), String::new());
         };
         let regions = self.regions.get(&assessment.application);
-        let others: Vec<&String> = regions
-            .into_iter()
-            .flatten()
-            .filter(|r| **r != source)
-            .collect();
+        let others: Vec<&String> = regions.into_iter().flatten().filter(|r| **r != source).collect();
         let target = match others[..] {
             [one] => one.clone(),
             _ => String::new(),
@@ -349,13 +269,54 @@ impl Metrics {
     }
 }
 
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+    let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// What never changes while the process runs: objectives and the build.
+fn promises(registry: &Registry, applications: &[Arc<Application>]) -> Result<(), prometheus::Error> {
+    let rpo = gauges(registry, "failoverd_rpo_objective_seconds", "The RPO that was promised.", &["application"])?;
+    let rto = gauges(registry, "failoverd_rto_objective_seconds", "The RTO that was promised.", &["application"])?;
+    let build = gauges(registry, "failoverd_build_info", "Always 1.", &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    for application in applications {
+        let name = application.name.as_str();
+        let objectives = application.objectives;
+        rpo.with_label_values(&[name]).set(objectives.rpo.as_secs_f64());
+        rto.with_label_values(&[name]).set(objectives.rto.as_secs_f64());
+    }
+    Ok(())
+}
+
+fn step_duration() -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(
+        HistogramOpts::new("failoverd_step_duration_seconds", "How long steps took that were done.")
+            .buckets(STEP_SECONDS.to_vec()),
+        &["action"],
+    )
+}
+
+fn append() -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(
+        HistogramOpts::new("failoverd_journal_append_seconds", "How long commits to the journal took.")
+            .buckets(APPEND_SECONDS.to_vec()),
+    )
+}
+
+fn requests() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new("failoverd_aws_requests_total", "Calls to AWS by how they ended: ok, rejected, not_sent, unknown."),
+        &["service", "operation", "region", "outcome"],
+    )
+}
+
 fn restored(run: &RunState) -> ActiveRun {
-    use crate::domain::run::StepState;
     let mut active = ActiveRun::new(&run.plan);
     for (id, state) in &run.steps {
-        if let StepState::Running { since, .. }
-        | StepState::Sending { since, .. }
-        | StepState::Answered { since, .. } = state
+        if let StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } =
+            state
         {
             active.since.insert(id.clone(), *since);
         }
@@ -367,9 +328,7 @@ fn one_hot<const N: usize>(gauge: &GaugeVec, labels: &[&str], states: [&str; N],
     for state in states {
         let mut values = labels.to_vec();
         values.push(state);
-        gauge
-            .with_label_values(&values)
-            .set(if state == now { 1.0 } else { 0.0 });
+        gauge.with_label_values(&values).set(if state == now { 1.0 } else { 0.0 });
     }
 }
 
@@ -393,11 +352,7 @@ fn result_name(result: RunResult) -> &'static str {
 }
 
 /// Sets the series of one application and removes those that it had before and has no more.
-fn replace<const N: usize>(
-    gauge: &GaugeVec,
-    before: &mut BTreeSet<[String; N]>,
-    now: BTreeMap<[String; N], f64>,
-) {
+fn replace<const N: usize>(gauge: &GaugeVec, before: &mut BTreeSet<[String; N]>, now: BTreeMap<[String; N], f64>) {
     for gone in before.iter().filter(|labels| !now.contains_key(*labels)) {
         // Removing what is not there is no fault.
         let _ = gauge.remove_label_values(gone);
@@ -422,45 +377,26 @@ impl Observer for Metrics {
         let name = application.to_string();
         let labels = [name.as_str()];
         let named = |table: &[(Health, &'static str)]| {
-            table
-                .iter()
-                .find(|(h, _)| *h == assessment.health)
-                .map_or("unknown", |(_, s)| s)
+            table.iter().find(|(h, _)| *h == assessment.health).map_or("unknown", |(_, s)| s)
         };
-        one_hot(
-            &self.health,
-            &labels,
-            HEALTH.map(|(_, s)| s),
-            named(&HEALTH),
-        );
+        one_hot(&self.health, &labels, HEALTH.map(|(_, s)| s), named(&HEALTH));
         for (verdict, text) in VERDICTS {
-            self.decision.with_label_values(&[name.as_str(), text]).set(
-                if verdict == assessment.verdict {
-                    1.0
-                } else {
-                    0.0
-                },
-            );
+            self.decision.with_label_values(&[name.as_str(), text]).set(if verdict == assessment.verdict {
+                1.0
+            } else {
+                0.0
+            });
         }
-        self.assessed_at
-            .with_label_values(&labels)
-            .set(assessment.at.as_duration().as_secs_f64());
+        self.assessed_at.with_label_values(&labels).set(assessment.at.as_duration().as_secs_f64());
         let (source, target) = self.direction(assessment);
         let mut lags = BTreeMap::new();
         let mut exposures = BTreeMap::new();
         for (store, exposure) in &assessment.exposure {
             if let (Some(lag), true) = (exposure.measured_lag, exposure.fresh) {
-                let labels = [
-                    name.clone(),
-                    store.to_string(),
-                    source.clone(),
-                    target.clone(),
-                ];
+                let labels = [name.clone(), store.to_string(), source.clone(), target.clone()];
                 lags.insert(labels, lag.as_secs_f64());
             }
-            let bound = exposure
-                .loss_bound
-                .map_or(f64::INFINITY, |b| b.as_secs_f64());
+            let bound = exposure.loss_bound.map_or(f64::INFINITY, |b| b.as_secs_f64());
             exposures.insert([name.clone(), store.to_string()], bound);
         }
         let mut ages = BTreeMap::new();
@@ -483,8 +419,190 @@ impl Observer for Metrics {
     }
 
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, _: Timestamp) {
-        self.requests
-            .with_label_values(&[service, operation, region, outcome])
-            .inc();
+        self.requests.with_label_values(&[service, operation, region, outcome]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        action::Action,
+        application::Objectives,
+        assessment::Exposure,
+        id::Digest,
+        journal::{Request, SCHEMA_VERSION},
+        plan::{OnFailure, PlannedStep, Retry},
+        signal::{Reading, Sample},
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("in range")
+    }
+
+    fn name() -> ApplicationName {
+        "payments".parse().expect("valid")
+    }
+
+    fn run() -> RunId {
+        RunId::new(&name(), 1)
+    }
+
+    fn observer() -> Metrics {
+        let application = Application {
+            name: name(),
+            regions: vec!["us-east-1".parse().expect("valid"), "us-west-2".parse().expect("valid")],
+            objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
+            stores: BTreeMap::new(),
+            traffic: BTreeMap::new(),
+            signals: vec![],
+            endpoints: BTreeMap::new(),
+            public_url: None,
+            runbooks: BTreeMap::new(),
+            topics: vec![],
+        };
+        Metrics::new(&[Arc::new(application)]).expect("described once")
+    }
+
+    fn assessment(lag: Option<(Timestamp, Duration)>, signal: SignalState) -> Assessment {
+        let exposure = Exposure::from_lag(lag, at(0), Duration::from_secs(60));
+        Assessment {
+            application: name(),
+            at: at(0),
+            active_region: Some("us-east-1".parse().expect("valid")),
+            health: Health::Degraded,
+            verdict: Verdict::Notify,
+            recommended_target: None,
+            reasons: vec!["a reason".to_owned()],
+            would_change: vec![],
+            signals: BTreeMap::from([("edge".parse().expect("valid"), signal)]),
+            exposure: BTreeMap::from([("orders".parse().expect("valid"), exposure)]),
+            evidence_since: None,
+        }
+    }
+
+    fn record(second: i64, events: Vec<Event>) -> Record {
+        Record {
+            journal: name(),
+            seq: 0,
+            epoch: 1,
+            at: at(second),
+            schema_version: SCHEMA_VERSION,
+            events,
+            prev_hash: Digest::zero(),
+        }
+    }
+
+    fn started() -> Event {
+        let step = PlannedStep {
+            id: "settle".parse().expect("valid"),
+            title: "Settle".to_owned(),
+            needs: BTreeSet::new(),
+            when: None,
+            action: Action::Wait { duration: Duration::from_secs(1) },
+            timeout: Duration::from_secs(60),
+            retry: Retry { attempts: 1, backoff: Duration::ZERO },
+            on_failure: OnFailure::Hold,
+        };
+        let plan = Plan {
+            application: name(),
+            purpose: Purpose::Failover,
+            source: "us-east-1".parse().expect("valid"),
+            target: "us-west-2".parse().expect("valid"),
+            runbook: "region-failover".parse().expect("valid"),
+            runbook_digest: Digest::zero(),
+            config_digest: Digest::zero(),
+            accepted_loss: None,
+            steps: vec![step],
+        };
+        let request = Request {
+            purpose: Purpose::Failover,
+            subject: "ann".parse().expect("valid"),
+            reason: "gone".to_owned(),
+            idempotency_key: None,
+            body_digest: Digest::zero(),
+            supersedes: None,
+        };
+        Event::RunStarted { run: run(), request, plan: Box::new(plan), evidence_since: None }
+    }
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
+    }
+
+    #[test]
+    fn before_anything_is_known_health_is_unknown_and_lag_is_absent() {
+        let text = observer().render();
+        has(&text, r#"failoverd_application_health{application="payments",state="unknown"} 1"#);
+        has(&text, r#"failoverd_application_health{application="payments",state="healthy"} 0"#);
+        has(&text, r#"failoverd_rto_objective_seconds{application="payments"} 600"#);
+        has(&text, "failoverd_leader 0");
+        assert!(!text.contains("failoverd_replication_lag_seconds{"));
+        assert!(!text.contains("failoverd_decision{"));
+    }
+
+    #[test]
+    fn a_lag_that_is_not_fresh_any_more_vanishes_and_the_exposure_grows_without_bound() {
+        let observer = observer();
+        let sample =
+            Sample { measured_at: at(-10), taken_at: at(-9), reading: Reading::Lag { lag: Duration::from_secs(2) } };
+        let fresh = Some((at(-10), Duration::from_secs(2)));
+        observer.assessed(&assessment(fresh, SignalState::Fresh { sample }));
+        let text = observer.render();
+        let lag = r#"failoverd_replication_lag_seconds{application="payments",source_region="us-east-1",store="orders",target_region="us-west-2"} 2"#;
+        has(&text, lag);
+        has(&text, r#"failoverd_rpo_exposure_seconds{application="payments",store="orders"} 12"#);
+        has(&text, r#"failoverd_signal_age_seconds{application="payments",signal="edge"} 10"#);
+        has(&text, r#"failoverd_decision{application="payments",verdict="notify"} 1"#);
+        has(&text, r#"failoverd_application_health{application="payments",state="unknown"} 0"#);
+        observer.assessed(&assessment(None, SignalState::Missing { why: "silent".to_owned() }));
+        let text = observer.render();
+        assert!(!text.contains("failoverd_replication_lag_seconds{"), "{text}");
+        assert!(!text.contains("failoverd_signal_age_seconds{"), "{text}");
+        has(&text, r#"failoverd_rpo_exposure_seconds{application="payments",store="orders"} +Inf"#);
+    }
+
+    #[test]
+    fn runs_and_steps_are_told_from_records() {
+        let observer = observer();
+        let step: StepId = "settle".parse().expect("valid");
+        let begun = Event::StepStarted { run: run(), step: step.clone(), attempt: 1 };
+        let done = Event::StepDone { run: run(), step, evidence: vec![], outputs: BTreeMap::new() };
+        observer.recorded(&record(0, vec![started(), begun]), 0.002);
+        has(&observer.render(), r#"failoverd_run_state{application="payments",purpose="failover",state="running"} 1"#);
+        let finished =
+            Event::RunFinished { run: run(), result: RunResult::Succeeded, reason: "done".to_owned(), loss: None };
+        observer.recorded(&record(4, vec![done, finished]), 0.002);
+        let text = observer.render();
+        has(&text, r#"failoverd_run_state{application="payments",purpose="failover",state="running"} 0"#);
+        has(&text, r#"failoverd_run_state{application="payments",purpose="failover",state="succeeded"} 1"#);
+        has(&text, r#"failoverd_step_duration_seconds_sum{action="wait"} 4"#);
+        has(&text, "failoverd_journal_append_seconds_count 2");
+        assert!(observer.memory().runs.is_empty());
+    }
+
+    #[test]
+    fn a_step_that_a_crash_interrupted_is_measured_from_its_beginning() {
+        let before = observer();
+        let mut history = History::new(name());
+        let step: StepId = "settle".parse().expect("valid");
+        let begun = Event::StepStarted { run: run(), step: step.clone(), attempt: 1 };
+        for event in [started(), begun] {
+            history.apply_event(at(0), &event).expect("legal");
+        }
+        before.restore(&history);
+        let done = Event::StepDone { run: run(), step, evidence: vec![], outputs: BTreeMap::new() };
+        before.recorded(&record(90, vec![done]), 0.002);
+        has(&before.render(), r#"failoverd_step_duration_seconds_sum{action="wait"} 90"#);
+    }
+
+    #[test]
+    fn calls_are_counted_by_how_they_ended() {
+        let observer = observer();
+        observer.called("rds", "FailoverGlobalCluster", "us-west-2", "unknown", at(0));
+        has(
+            &observer.render(),
+            r#"failoverd_aws_requests_total{operation="FailoverGlobalCluster",outcome="unknown",region="us-west-2",service="rds"} 1"#,
+        );
     }
 }

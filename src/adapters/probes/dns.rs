@@ -34,15 +34,8 @@ pub(super) async fn ask(
     record_type: &str,
     timeout: Duration,
 ) -> Result<Vec<String>, DnsError> {
-    let refused = |code: String| DnsError::Refused {
-        server: server.to_owned(),
-        name: name.to_owned(),
-        code,
-    };
-    let unreachable = |reason: String| DnsError::Unreachable {
-        server: server.to_owned(),
-        reason,
-    };
+    let refused = |code: String| DnsError::Refused { server: server.to_owned(), name: name.to_owned(), code };
+    let unreachable = |reason: String| DnsError::Unreachable { server: server.to_owned(), reason };
     let not_asked = |reason: String| unreachable(format!("the question was not asked: {reason}"));
     let asked_type = match record_type {
         "A" => RecordType::A,
@@ -50,9 +43,7 @@ pub(super) async fn ask(
         "CNAME" => RecordType::CNAME,
         "TXT" => RecordType::TXT,
         other => {
-            return Err(not_asked(format!(
-                "type {other} (known are A, AAAA, CNAME, TXT)"
-            )));
+            return Err(not_asked(format!("type {other} (known are A, AAAA, CNAME, TXT)")));
         }
     };
     let mut asked_name = Name::from_ascii(name).map_err(|e| not_asked(format!("`{name}`: {e}")))?;
@@ -65,10 +56,7 @@ pub(super) async fn ask(
         .await
         .ok_or_else(|| unreachable("its name was not resolved in time".to_owned()))?
         .map_err(|e| not_asked(e.to_string()))?;
-    let address = addresses
-        .into_iter()
-        .next()
-        .ok_or_else(|| not_asked("the server has no address".to_owned()))?;
+    let address = addresses.into_iter().next().ok_or_else(|| not_asked("the server has no address".to_owned()))?;
     let left = timeout.saturating_sub(clock.boot().saturating_sub(begun));
     let by_udp = match within(clock, left / 2, over_udp(address, &query)).await {
         Some(Ok(answer)) if !answer.metadata.truncation => Ok(answer),
@@ -124,10 +112,7 @@ fn values(answer: &Message, asked: RecordType) -> Result<Vec<String>, String> {
         if let Some(alias) = alias {
             return Err(format!("an alias to {alias} and no {asked}"));
         }
-        let refers = answer
-            .authorities
-            .iter()
-            .any(|record| record.record_type() == RecordType::NS);
+        let refers = answer.authorities.iter().any(|record| record.record_type() == RecordType::NS);
         if refers && !answer.metadata.authoritative {
             return Err("a referral: it is not an authority".to_owned());
         }
@@ -159,11 +144,8 @@ fn answer_to(id: u16, query: &Query, bytes: &[u8]) -> Option<Message> {
 }
 
 async fn over_udp(server: SocketAddr, query: &Query) -> io::Result<Message> {
-    let any: SocketAddr = if server.is_ipv4() {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
-    };
+    let any: SocketAddr =
+        if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).await?;
     // Connected, so that the kernel lets through this server's datagrams only.
     socket.connect(server).await?;
@@ -187,6 +169,5 @@ async fn over_tcp(server: SocketAddr, query: &Query) -> io::Result<Message> {
     stream.write_all(&framed).await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut buffer).await?;
-    answer_to(id, query, &buffer)
-        .ok_or_else(|| io::Error::other("the answer is not to our question"))
+    answer_to(id, query, &buffer).ok_or_else(|| io::Error::other("the answer is not to our question"))
 }

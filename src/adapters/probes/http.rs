@@ -75,18 +75,14 @@ pub(super) async fn ask(client: &Client, clock: &dyn Clock, question: &HttpQuest
         Some(Err(reason)) => return not_asked(reason),
         None => return not_asked("its name was not resolved in time".to_owned()),
     };
-    let left = question
-        .timeout
-        .saturating_sub(clock.boot().saturating_sub(begun));
+    let left = question.timeout.saturating_sub(clock.boot().saturating_sub(begun));
     if left.is_zero() {
         return not_asked("resolving its name took all the time".to_owned());
     }
     let request = ADDRESSES.scope(addresses, get(client, url));
     within(clock, left, request)
         .await
-        .unwrap_or_else(|| HttpAnswer::NoAnswer {
-            reason: format!("no answer within {:?}", question.timeout),
-        })
+        .unwrap_or_else(|| HttpAnswer::NoAnswer { reason: format!("no answer within {:?}", question.timeout) })
 }
 
 fn not_asked(reason: String) -> HttpAnswer {
@@ -94,20 +90,14 @@ fn not_asked(reason: String) -> HttpAnswer {
 }
 
 /// Where to connect. The port is 0, which stands for the URL's.
-async fn addresses(
-    clock: &dyn Clock,
-    question: &HttpQuestion,
-    url: &Url,
-) -> Result<Vec<SocketAddr>, String> {
+async fn addresses(clock: &dyn Clock, question: &HttpQuestion, url: &Url) -> Result<Vec<SocketAddr>, String> {
     let host = url.host_str().ok_or("the URL has no host")?;
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = literal.parse::<IpAddr>() {
         return Ok(vec![(address, 0).into()]);
     }
     if question.resolve_with.is_empty() {
-        let found = tokio::net::lookup_host((host, 0))
-            .await
-            .map_err(|e| format!("`{host}` does not resolve: {e}"))?;
+        let found = tokio::net::lookup_host((host, 0)).await.map_err(|e| format!("`{host}` does not resolve: {e}"))?;
         return Ok(found.collect());
     }
     let servers = u32::try_from(question.resolve_with.len()).unwrap_or(u32::MAX);
@@ -125,10 +115,7 @@ async fn addresses(
                 if !found.is_empty() {
                     return Ok(found);
                 }
-                faults.push(format!(
-                    "{server} knows no {} of {host}",
-                    question.record_type
-                ));
+                faults.push(format!("{server} knows no {} of {host}", question.record_type));
             }
             Err(e) => faults.push(e.to_string()),
         }
@@ -145,14 +132,8 @@ async fn get(client: &Client, url: Url) -> HttpAnswer {
     let status = response.status().as_u16();
     let address = response.remote_addr().map(|address| address.to_string());
     match body(response).await {
-        Ok(body) => HttpAnswer::Status {
-            status,
-            body,
-            address,
-        },
-        Err(e) => HttpAnswer::NoAnswer {
-            reason: format!("status {status}, but the body broke off: {}", chain(&e)),
-        },
+        Ok(body) => HttpAnswer::Status { status, body, address },
+        Err(e) => HttpAnswer::NoAnswer { reason: format!("status {status}, but the body broke off: {}", chain(&e)) },
     }
 }
 
@@ -178,10 +159,7 @@ fn is_ours(e: &reqwest::Error) -> bool {
             return true;
         }
         if let Some(e) = e.downcast_ref::<io::Error>() {
-            let local = matches!(
-                e.kind(),
-                io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable
-            );
+            let local = matches!(e.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
             if local || e.raw_os_error().is_some_and(|code| OURS.contains(&code)) {
                 return true;
             }

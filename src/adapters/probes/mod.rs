@@ -34,10 +34,7 @@ impl NetProbes {
     /// # Errors
     /// When TLS cannot be set up on this machine.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
-        Ok(Self {
-            clock,
-            client: http::client().map_err(ClientError)?,
-        })
+        Ok(Self { clock, client: http::client().map_err(ClientError)? })
     }
 }
 
@@ -59,11 +56,7 @@ impl Probes for NetProbes {
 }
 
 /// `work`, or `None` once `timeout` has passed on the clock.
-async fn within<T>(
-    clock: &dyn Clock,
-    timeout: Duration,
-    work: impl Future<Output = T> + Send,
-) -> Option<T> {
+async fn within<T>(clock: &dyn Clock, timeout: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
     tokio::select! {
         biased;
         done = work => Some(done),

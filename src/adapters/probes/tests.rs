@@ -38,19 +38,12 @@ fn hasty() -> NetProbes {
 }
 
 fn get(url: impl Into<String>) -> HttpQuestion {
-    HttpQuestion {
-        url: url.into(),
-        timeout: AMPLE,
-        resolve_with: vec![],
-        record_type: "A".to_owned(),
-    }
+    HttpQuestion { url: url.into(), timeout: AMPLE, resolve_with: vec![], record_type: "A".to_owned() }
 }
 
 /// A server that writes `answer` to each caller and closes, or then hangs; it counts its connections.
 async fn http_server(answer: Vec<u8>, hang: bool) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))
-        .await
-        .expect("bound");
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("bound");
     let port = listener.local_addr().expect("bound").port();
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&connections);
@@ -89,11 +82,8 @@ async fn a_status_comes_with_its_body_and_the_address_that_gave_it() {
     for (status, code) in [("200 OK", 200), ("503 Service Unavailable", 503)] {
         let (at, _) = http_server(response(status, "", "{\"ok\":1}"), true).await;
         let answer = probes().http(&get(format!("http://{at}/health"))).await;
-        let expected = HttpAnswer::Status {
-            status: code,
-            body: "{\"ok\":1}".to_owned(),
-            address: Some(at.to_string()),
-        };
+        let expected =
+            HttpAnswer::Status { status: code, body: "{\"ok\":1}".to_owned(), address: Some(at.to_string()) };
         assert_eq!(answer, expected);
     }
 }
@@ -104,10 +94,7 @@ async fn a_redirect_is_told_not_followed() {
     let location = format!("Location: http://{other}/\r\n");
     let (at, _) = http_server(response("302 Found", &location, ""), true).await;
     let answer = probes().http(&get(format!("http://{at}/"))).await;
-    assert!(
-        matches!(answer, HttpAnswer::Status { status: 302, .. }),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, HttpAnswer::Status { status: 302, .. }), "{answer:?}");
     assert_eq!(visits.load(Ordering::SeqCst), 0);
 }
 
@@ -137,16 +124,8 @@ async fn every_probe_makes_a_connection_of_its_own() {
 #[tokio::test]
 async fn silence_refusal_and_a_broken_answer_are_no_answer() {
     let (silent, _) = http_server(vec![], true).await;
-    let (stalls, _) = http_server(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_vec(),
-        true,
-    )
-    .await;
-    let (breaks, _) = http_server(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_vec(),
-        false,
-    )
-    .await;
+    let (stalls, _) = http_server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_vec(), true).await;
+    let (breaks, _) = http_server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_vec(), false).await;
     let (gibberish, _) = http_server(b"what?\r\n\r\n".to_vec(), false).await;
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
@@ -160,10 +139,7 @@ async fn silence_refusal_and_a_broken_answer_are_no_answer() {
         (gibberish, ""),
         (closed, "refused"),
     ] {
-        let question = HttpQuestion {
-            timeout: minutes,
-            ..get(format!("http://{at}/"))
-        };
+        let question = HttpQuestion { timeout: minutes, ..get(format!("http://{at}/")) };
         let answer = hasty().http(&question).await;
         let HttpAnswer::NoAnswer { reason: told } = answer else {
             panic!("{answer:?}");
@@ -175,17 +151,10 @@ async fn silence_refusal_and_a_broken_answer_are_no_answer() {
 #[tokio::test]
 async fn a_question_that_cannot_be_put_says_nothing_of_the_endpoint() {
     let mut unresolved = get("http://app.test/");
-    let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a socket that never answers");
+    let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a socket that never answers");
     unresolved.resolve_with = vec![nobody.local_addr().expect("bound").to_string()];
     unresolved.timeout = Duration::from_secs(300);
-    for question in [
-        get("not a url"),
-        get("ftp://app.test/"),
-        get("http://no-such-host.invalid/"),
-        unresolved,
-    ] {
+    for question in [get("not a url"), get("ftp://app.test/"), get("http://no-such-host.invalid/"), unresolved] {
         let answer = hasty().http(&question).await;
         assert!(matches!(answer, HttpAnswer::NotAsked { .. }), "{answer:?}");
     }
@@ -200,14 +169,10 @@ enum Transport {
     Tcp,
 }
 
-async fn name_server(
-    answer: impl Fn(&Message, Transport) -> Vec<Message> + Send + Sync + 'static,
-) -> String {
+async fn name_server(answer: impl Fn(&Message, Transport) -> Vec<Message> + Send + Sync + 'static) -> String {
     let answer: Answering = Arc::new(answer);
     let (udp, tcp) = loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("bound");
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         // Another process may have the same port for TCP: then another port.
         let at = udp.local_addr().expect("bound");
         if let Ok(tcp) = TcpListener::bind(at).await {
@@ -268,16 +233,10 @@ async fn ask(server: &str, record_type: &str) -> Result<Vec<String>, DnsError> {
 async fn the_values_of_every_known_type_are_told_as_text() {
     let server = name_server(|query, _| {
         let records = match query.queries[0].query_type() {
-            RecordType::A => vec![
-                RData::A(A::new(192, 0, 2, 1)),
-                RData::A(A::new(192, 0, 2, 2)),
-            ],
+            RecordType::A => vec![RData::A(A::new(192, 0, 2, 1)), RData::A(A::new(192, 0, 2, 2))],
             RecordType::AAAA => vec![RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))],
             RecordType::CNAME => vec![RData::CNAME(CNAME(host("db.us-west-2.test.")))],
-            _ => vec![RData::TXT(TXT::new(vec![
-                "region=".into(),
-                "us-west-2".into(),
-            ]))],
+            _ => vec![RData::TXT(TXT::new(vec!["region=".into(), "us-west-2".into()]))],
         };
         vec![answer_with(query, records)]
     })
@@ -292,28 +251,16 @@ async fn the_values_of_every_known_type_are_told_as_text() {
         assert_eq!(told, expected, "{record_type}");
     }
     let refused = ask(&server, "MX").await.expect_err("not a known type");
-    assert!(
-        refused.to_string().contains("was not asked: type MX"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("was not asked: type MX"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_server_that_declines_is_told_with_its_code() {
     type Change = fn(&mut Message);
     let cases: [(Change, &str); 5] = [
-        (
-            |m| m.metadata.response_code = ResponseCode::NXDomain,
-            "NXDOMAIN",
-        ),
-        (
-            |m| m.metadata.response_code = ResponseCode::ServFail,
-            "SERVFAIL",
-        ),
-        (
-            |m| m.metadata.response_code = ResponseCode::Refused,
-            "REFUSED",
-        ),
+        (|m| m.metadata.response_code = ResponseCode::NXDomain, "NXDOMAIN"),
+        (|m| m.metadata.response_code = ResponseCode::ServFail, "SERVFAIL"),
+        (|m| m.metadata.response_code = ResponseCode::Refused, "REFUSED"),
         (
             |m| {
                 let alias = RData::CNAME(CNAME(host("other.test.")));

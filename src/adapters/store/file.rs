@@ -60,10 +60,7 @@ const NOT_LOCAL: &[(u64, &str)] = &[
 fn not_local(f_type: u64) -> Option<&'static str> {
     // Some platforms sign-extend the 32 bits of `f_type`.
     let magic = f_type & 0xffff_ffff;
-    NOT_LOCAL
-        .iter()
-        .find(|(known, _)| *known == magic)
-        .map(|(_, name)| *name)
+    NOT_LOCAL.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
 }
 
 /// `path` with `suffix` after its file name.
@@ -97,14 +94,10 @@ fn directory(path: &Path) -> &Path {
 
 /// Refuses file systems on which locks or `fsync` are not to be relied on.
 pub(super) fn refuse_unless_local(path: &Path) -> Result<(), OpenError> {
-    let found =
-        rustix::fs::statfs(directory(path)).map_err(|e| io_fault(path, io::Error::from(e)))?;
+    let found = rustix::fs::statfs(directory(path)).map_err(|e| io_fault(path, io::Error::from(e)))?;
     match not_local(found.f_type.cast_unsigned()) {
         None => Ok(()),
-        Some(name) => Err(OpenError::NotLocal {
-            path: path.to_owned(),
-            file_system: name.to_owned(),
-        }),
+        Some(name) => Err(OpenError::NotLocal { path: path.to_owned(), file_system: name.to_owned() }),
     }
 }
 
@@ -128,24 +121,14 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
                 "" => "another process".to_owned(),
                 named => named.to_owned(),
             };
-            return Err(OpenError::Locked {
-                path: path.to_owned(),
-                holder,
-            });
+            return Err(OpenError::Locked { path: path.to_owned(), holder });
         }
         Err(TryLockError::Error(e)) => return Err(fault(e)),
     }
     // Only a courtesy to whoever is refused: the lock is the kernel's, so a full disk is no fault yet.
     let host = rustix::system::uname();
-    let holder = format!(
-        "process {} on {}\n",
-        std::process::id(),
-        host.nodename().to_string_lossy()
-    );
-    let _ = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(holder.as_bytes()));
+    let holder = format!("process {} on {}\n", std::process::id(), host.nodename().to_string_lossy());
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
     Ok(file)
 }
 
@@ -160,21 +143,15 @@ pub(super) enum Found {
 /// descriptor of a file drops every POSIX lock that this process has on it, SQLite's included.
 pub(super) fn inspect(path: &Path) -> Result<Found, OpenError> {
     let fault = |source| io_fault(path, source);
-    let foreign = |reason: &str| OpenError::Foreign {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let corrupted = |reason: String| OpenError::Corrupted {
-        path: path.to_owned(),
-        reason,
-    };
+    let foreign = |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.to_owned() };
+    let corrupted = |reason: String| OpenError::Corrupted { path: path.to_owned(), reason };
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return match fs::metadata(beside(path, "-wal")) {
-                Ok(wal) if wal.len() > 0 => Err(corrupted(
-                    "the file is gone, but its write-ahead log is there".to_owned(),
-                )),
+                Ok(wal) if wal.len() > 0 => {
+                    Err(corrupted("the file is gone, but its write-ahead log is there".to_owned()))
+                }
                 _ => Ok(Found::Nothing),
             };
         }
@@ -184,30 +161,20 @@ pub(super) fn inspect(path: &Path) -> Result<Found, OpenError> {
         return Err(foreign("it is not a regular file"));
     }
     if metadata.len() == 0 {
-        return Err(foreign(
-            "it is empty (a new store is made where there is no file)",
-        ));
+        return Err(foreign("it is empty (a new store is made where there is no file)"));
     }
     let mut header = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header))
-        .map_err(fault)?;
+    File::open(path).and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header)).map_err(fault)?;
     if !header.starts_with(MAGIC) {
         return Err(foreign("it is not a SQLite file"));
     }
-    let word = |at: usize| {
-        header
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<4>())
-            .map(|bytes| u32::from_be_bytes(*bytes))
-    };
+    let word =
+        |at: usize| header.get(at..).and_then(|rest| rest.first_chunk::<4>()).map(|bytes| u32::from_be_bytes(*bytes));
     let (Some(version), Some(id)) = (word(60), word(68)) else {
         return Err(corrupted(format!("it ends after {} bytes", header.len())));
     };
     if id != APPLICATION_ID {
-        return Err(foreign(&format!(
-            "its application_id is {id:#010x}, expected {APPLICATION_ID:#010x}"
-        )));
+        return Err(foreign(&format!("its application_id is {id:#010x}, expected {APPLICATION_ID:#010x}")));
     }
     check_version(path, version)?;
     Ok(Found::Store)
@@ -216,10 +183,7 @@ pub(super) fn inspect(path: &Path) -> Result<Found, OpenError> {
 fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
     match found {
         SCHEMA_VERSION => Ok(()),
-        newer if newer > SCHEMA_VERSION => Err(OpenError::NewerSchema {
-            path: path.to_owned(),
-            found,
-        }),
+        newer if newer > SCHEMA_VERSION => Err(OpenError::NewerSchema { path: path.to_owned(), found }),
         _ => Err(OpenError::Corrupted {
             path: path.to_owned(),
             reason: format!("schema {found} has never been written by this program"),
@@ -264,24 +228,17 @@ fn ask(
 ) -> Result<(), OpenError> {
     let fault = |e| sqlite_fault(path, e);
     // Some pragmas answer with a row and some do not; `pragma_update_and_check` insists on one.
-    let mut statement = connection
-        .prepare(&format!("PRAGMA {pragma} = {asked}"))
-        .map_err(fault)?;
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma} = {asked}")).map_err(fault)?;
     let mut rows = statement.query([]).map_err(fault)?;
     while rows.next().map_err(fault)?.is_some() {}
-    let got = connection
-        .pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0))
-        .map_err(fault)?;
+    let got =
+        connection.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0)).map_err(fault)?;
     let got = match got {
         rusqlite::types::Value::Integer(n) => n.to_string(),
         rusqlite::types::Value::Text(text) => text,
         other => format!("{other:?}"),
     };
-    if got == expected {
-        Ok(())
-    } else {
-        Err(OpenError::PragmaRefused { pragma, asked, got })
-    }
+    if got == expected { Ok(()) } else { Err(OpenError::PragmaRefused { pragma, asked, got }) }
 }
 
 /// A connection that writes. Every setting that durability stands on is read back.
@@ -326,9 +283,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
 pub(super) fn check_kept(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     // Closing the last connection would fold the log into a damaged file.
     let keep = |on| {
-        connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on)
-            .map_err(|e| sqlite_fault(path, e))
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on).map_err(|e| sqlite_fault(path, e))
     };
     keep(true)?;
     check(connection, path)?;
@@ -339,33 +294,22 @@ pub(super) fn check_kept(connection: &Connection, path: &Path) -> Result<(), Ope
 /// Whether the pages hang together and the table is the one that we know, seen through the write-ahead log.
 fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |e| sqlite_fault(path, e);
-    let corrupted = |reason: String| OpenError::Corrupted {
-        path: path.to_owned(),
-        reason,
-    };
-    let version = connection
-        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
-        .map_err(fault)?;
+    let corrupted = |reason: String| OpenError::Corrupted { path: path.to_owned(), reason };
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).map_err(fault)?;
     check_version(path, version)?;
-    let verdict = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-        .map_err(fault)?;
+    let verdict = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)).map_err(fault)?;
     if verdict != "ok" {
         return Err(corrupted(verdict));
     }
     let tables = connection
         .prepare("SELECT sql FROM sqlite_schema")
         .and_then(|mut statement| {
-            statement
-                .query_map([], |row| row.get::<_, Option<String>>(0))?
-                .collect::<Result<Vec<_>, _>>()
+            statement.query_map([], |row| row.get::<_, Option<String>>(0))?.collect::<Result<Vec<_>, _>>()
         })
         .map_err(fault)?;
     match tables.as_slice() {
         [Some(sql)] if sql == TABLE => Ok(()),
-        _ => Err(corrupted(
-            "its schema is not the one of its version".to_owned(),
-        )),
+        _ => Err(corrupted("its schema is not the one of its version".to_owned())),
     }
 }
 
@@ -374,10 +318,7 @@ fn io_fault(path: &Path, source: io::Error) -> OpenError {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::DiskFull { path },
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            OpenError::ReadOnly {
-                path,
-                reason: source.to_string(),
-            }
+            OpenError::ReadOnly { path, reason: source.to_string() }
         }
         _ => OpenError::Io { path, source },
     }
@@ -387,17 +328,12 @@ pub(super) fn sqlite_fault(path: &Path, source: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     let reason = source.to_string();
     match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            OpenError::Corrupted { path, reason }
-        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Corrupted { path, reason },
         Some(ErrorCode::DiskFull) => OpenError::DiskFull { path },
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            OpenError::ReadOnly { path, reason }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::ReadOnly { path, reason },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            OpenError::Locked { path, holder: "another program that has the file open in SQLite".to_owned() }
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked {
-            path,
-            holder: "another program that has the file open in SQLite".to_owned(),
-        },
         _ => OpenError::Sqlite { path, source },
     }
 }
@@ -424,10 +360,7 @@ mod tests {
         let Err(e @ OpenError::PragmaRefused { .. }) = refused else {
             panic!("expected a refusal, got {refused:?}");
         };
-        assert_eq!(
-            e.to_string(),
-            "SQLite was asked for journal_mode = WAL and answered memory"
-        );
+        assert_eq!(e.to_string(), "SQLite was asked for journal_mode = WAL and answered memory");
     }
 
     #[test]

@@ -17,29 +17,19 @@ pub use sqlite::SqliteStore;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Locks and `fsync` of network and user-space file systems do not hold what SQLite needs.
-    #[error(
-        "the store `{path}` is on {file_system}: it must be on a local disk, where locks and fsync hold"
-    )]
+    #[error("the store `{path}` is on {file_system}: it must be on a local disk, where locks and fsync hold")]
     NotLocal { path: PathBuf, file_system: String },
     #[error("the store `{path}` is in use by {holder}")]
     Locked { path: PathBuf, holder: String },
     /// Something that this program did not make.
     #[error("`{path}` is not a store of failoverd: {reason}; it was left untouched")]
     Foreign { path: PathBuf, reason: String },
-    #[error(
-        "the store `{path}` is corrupted: {reason}; restore it from a copy, it is not repaired here"
-    )]
+    #[error("the store `{path}` is corrupted: {reason}; restore it from a copy, it is not repaired here")]
     Corrupted { path: PathBuf, reason: String },
-    #[error(
-        "the store `{path}` has schema {found}, newer than {SCHEMA_VERSION}, the newest that this program knows"
-    )]
+    #[error("the store `{path}` has schema {found}, newer than {SCHEMA_VERSION}, the newest that this program knows")]
     NewerSchema { path: PathBuf, found: u32 },
     #[error("SQLite was asked for {pragma} = {asked} and answered {got}")]
-    PragmaRefused {
-        pragma: &'static str,
-        asked: &'static str,
-        got: String,
-    },
+    PragmaRefused { pragma: &'static str, asked: &'static str, got: String },
     #[error("the store `{path}` cannot be written: the disk is full")]
     DiskFull { path: PathBuf },
     #[error("the store `{path}` cannot be written: {reason}")]

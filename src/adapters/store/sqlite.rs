@@ -65,10 +65,7 @@ impl SqliteStore {
         })
     }
 
-    fn open_with(
-        path: &Path,
-        set: impl FnOnce(&Connection) -> rusqlite::Result<()>,
-    ) -> Result<Self, OpenError> {
+    fn open_with(path: &Path, set: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<Self, OpenError> {
         let path = file::resolve(path)?;
         file::refuse_unless_local(&path)?;
         let lock = Arc::new(file::lock(&path)?);
@@ -78,19 +75,9 @@ impl SqliteStore {
         let connection = file::connect_writer(&path)?;
         file::check_kept(&connection, &path)?;
         set(&connection).map_err(|e| file::sqlite_fault(&path, e))?;
-        let reader = Reader {
-            connection: Mutex::new(file::connect_reader(&path)?),
-            _lock: Arc::clone(&lock),
-        };
-        let writer = Writer::start(connection, lock).map_err(|source| OpenError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self {
-            path,
-            reader: Arc::new(reader),
-            writer,
-        })
+        let reader = Reader { connection: Mutex::new(file::connect_reader(&path)?), _lock: Arc::clone(&lock) };
+        let writer = Writer::start(connection, lock).map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        Ok(Self { path, reader: Arc::new(reader), writer })
     }
 
     /// Where the store is, as an absolute path.
@@ -111,16 +98,11 @@ impl SqliteStore {
         let reader = Arc::clone(&self.reader);
         tokio::task::spawn_blocking(move || {
             // A read that panicked left nothing half done.
-            let connection = reader
-                .connection
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let connection = reader.connection.lock().unwrap_or_else(PoisonError::into_inner);
             look(&connection)
         })
         .await
-        .map_err(|e| ReadError::Failed {
-            reason: format!("the reading task ended: {e}"),
-        })?
+        .map_err(|e| ReadError::Failed { reason: format!("the reading task ended: {e}") })?
     }
 }
 
@@ -137,8 +119,7 @@ impl JournalStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Digest)>, ReadError> {
         let journal = journal.clone();
-        self.with_reader(move |connection| read(connection, &journal, from_seq, limit))
-            .await
+        self.with_reader(move |connection| read(connection, &journal, from_seq, limit)).await
     }
 
     async fn journals(&self) -> Result<Vec<ApplicationName>, ReadError> {
@@ -156,28 +137,22 @@ fn read(
     let from = i64::try_from(from_seq).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection
-        .prepare_cached(
-            "SELECT seq, bytes, hash FROM records WHERE journal = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3",
-        )
+        .prepare_cached("SELECT seq, bytes, hash FROM records WHERE journal = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3")
         .map_err(|e| fault(&e))?;
-    let mut rows = statement
-        .query(params![journal.as_str(), from, limit])
-        .map_err(|e| fault(&e))?;
+    let mut rows = statement.query(params![journal.as_str(), from, limit]).map_err(|e| fault(&e))?;
     let mut records = Vec::new();
     let mut expected = from;
     while let Some(row) = rows.next().map_err(|e| fault(&e))? {
-        let get = || -> rusqlite::Result<(i64, Vec<u8>, String)> {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        };
+        let get = || -> rusqlite::Result<(i64, Vec<u8>, String)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
         let (seq, bytes, hash) = get().map_err(|e| fault(&e))?;
         if seq != expected {
             return Err(ReadError::Corrupted {
                 reason: format!("journal `{journal}`: record {seq} stands where {expected} should"),
             });
         }
-        let hash = hash.parse::<Digest>().map_err(|e| ReadError::Corrupted {
-            reason: format!("journal `{journal}`: record {seq}: {e}"),
-        })?;
+        let hash = hash
+            .parse::<Digest>()
+            .map_err(|e| ReadError::Corrupted { reason: format!("journal `{journal}`: record {seq}: {e}") })?;
         records.push((bytes, hash));
         expected += 1;
     }
@@ -195,36 +170,24 @@ fn journals(connection: &Connection) -> Result<Vec<ApplicationName>, ReadError> 
     let names = connection
         .prepare_cached(NAMES)
         .and_then(|mut statement| {
-            statement
-                .query_map([], |row| row.get::<_, String>(0))?
-                .collect::<Result<Vec<_>, _>>()
+            statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
         })
         .map_err(|e| fault(&e))?;
     names
         .into_iter()
-        .map(|name| {
-            name.parse().map_err(|e| ReadError::Corrupted {
-                reason: format!("a journal's name: {e}"),
-            })
-        })
+        .map(|name| name.parse().map_err(|e| ReadError::Corrupted { reason: format!("a journal's name: {e}") }))
         .collect()
 }
 
 fn fault(e: &rusqlite::Error) -> ReadError {
-    let damaged = matches!(
-        e.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    ) || matches!(
-        e,
-        rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::Utf8Error(..)
-    );
+    let damaged = matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || matches!(
+            e,
+            rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+        );
     let reason = writer::reason(e);
-    if damaged {
-        ReadError::Corrupted { reason }
-    } else {
-        ReadError::Failed { reason }
-    }
+    if damaged { ReadError::Corrupted { reason } } else { ReadError::Failed { reason } }
 }

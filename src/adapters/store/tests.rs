@@ -35,15 +35,9 @@ fn name(name: &str) -> ApplicationName {
 }
 
 fn record(journal: &ApplicationName, tail: &Tail, text: &str) -> (Sealed, Tail) {
-    let events = vec![Event::EpochStarted {
-        holder: text.to_owned(),
-    }];
+    let events = vec![Event::EpochStarted { holder: text.to_owned() }];
     let sealed = seal(journal, tail, 0, Timestamp::UNIX_EPOCH, events).expect("small");
-    let tail = Tail {
-        next_seq: sealed.record.seq + 1,
-        hash: sealed.hash.clone(),
-        epoch: 0,
-    };
+    let tail = Tail { next_seq: sealed.record.seq + 1, hash: sealed.hash.clone(), epoch: 0 };
     (sealed, tail)
 }
 
@@ -63,10 +57,7 @@ async fn grow(store: &SqliteStore, journal: &str, count: usize) -> Vec<Sealed> {
 async fn contents(store: &SqliteStore) -> Result<Stored, String> {
     let mut all = Vec::new();
     for journal in store.journals().await.map_err(|e| e.to_string())? {
-        let records = store
-            .read(&journal, 0, usize::MAX)
-            .await
-            .map_err(|e| e.to_string())?;
+        let records = store.read(&journal, 0, usize::MAX).await.map_err(|e| e.to_string())?;
         let mut tail = Tail::empty();
         for (bytes, hash) in &records {
             tail = verify(&tail, bytes, hash).map_err(|e| e.to_string())?.1;
@@ -91,10 +82,7 @@ async fn what_was_acknowledged_is_there_after_a_reopening() {
     grow(&store, "b", 5).await;
     let before = contents(&store).await.expect("sound");
     drop(store);
-    assert!(
-        !path.with_file_name("journals.db-wal").exists(),
-        "a clean end folds the log in"
-    );
+    assert!(!path.with_file_name("journals.db-wal").exists(), "a clean end folds the log in");
     let store = SqliteStore::open(&path).expect("reopened");
     assert_eq!(contents(&store).await.expect("sound"), before);
     assert_eq!(store.commits(), 0);
@@ -149,9 +137,7 @@ fn what_is_not_ours_is_refused_and_left_untouched() {
 async fn a_newer_schema_is_refused_and_left_untouched() {
     let (_dir, path) = place();
     drop(SqliteStore::open(&path).expect("made"));
-    Connection::open(&path)
-        .and_then(|c| c.pragma_update(None, "user_version", SCHEMA_VERSION + 1))
-        .expect("raised");
+    Connection::open(&path).and_then(|c| c.pragma_update(None, "user_version", SCHEMA_VERSION + 1)).expect("raised");
     let bytes = fs::read(&path).expect("read");
     assert_eq!(refusal(&path).code(), "store-newer-schema");
     assert_eq!(fs::read(&path).expect("read"), bytes);
@@ -164,10 +150,7 @@ fn a_store_without_a_place_says_what_is_missing() {
     assert_eq!(refusal(Path::new("/")).code(), "store-foreign");
     // `/proc` takes no files.
     let e = refusal(Path::new("/proc/journals.db"));
-    assert!(
-        matches!(e, OpenError::Io { .. } | OpenError::ReadOnly { .. }),
-        "{e:?}"
-    );
+    assert!(matches!(e, OpenError::Io { .. } | OpenError::ReadOnly { .. }), "{e:?}");
 }
 
 #[tokio::test]
@@ -221,10 +204,7 @@ async fn a_flipped_bit_is_noticed_or_changes_nothing() {
             }
         }
     }
-    assert!(
-        noticed > harmless,
-        "{noticed} noticed, {harmless} harmless: most of the file is records"
-    );
+    assert!(noticed > harmless, "{noticed} noticed, {harmless} harmless: most of the file is records");
 }
 
 #[tokio::test]
@@ -258,10 +238,7 @@ async fn a_refused_file_keeps_its_log() {
     // The log is sound, but what it leads to is not a schema of ours.
     Connection::open(&other)
         .and_then(|c| {
-            c.set_db_config(
-                rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
-                true,
-            )?;
+            c.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             c.execute_batch("CREATE TABLE stray (text TEXT)")
         })
         .expect("strayed");
@@ -294,10 +271,7 @@ async fn a_log_cut_anywhere_leaves_a_prefix() {
     let (dir, path) = place();
     let store = SqliteStore::open(&path).expect("made");
     let grown = grow(&store, "a", 40).await;
-    let all: Vec<_> = grown
-        .iter()
-        .map(|s| (s.bytes.clone(), s.hash.clone()))
-        .collect();
+    let all: Vec<_> = grown.iter().map(|s| (s.bytes.clone(), s.hash.clone())).collect();
     let main = fs::read(&path).expect("read");
     let log = fs::read(path.with_file_name("journals.db-wal")).expect("the log is in use");
     let torn = dir.path().join("torn.db");
@@ -310,12 +284,7 @@ async fn a_log_cut_anywhere_leaves_a_prefix() {
         let store = SqliteStore::open(&torn).expect("a torn log is a crash, not corruption");
         let read = contents(&store).await.expect("sound");
         let records = read.first().map_or(&[][..], |(_, records)| records);
-        assert_eq!(
-            records,
-            &all[..records.len()],
-            "cut after {cut} bytes of {}",
-            log.len()
-        );
+        assert_eq!(records, &all[..records.len()], "cut after {cut} bytes of {}", log.len());
         lengths.push(records.len());
         // And it can be continued from there.
         let tail = records.iter().fold(Tail::empty(), |tail, (_, hash)| Tail {
@@ -354,9 +323,7 @@ async fn a_full_disk_fails_the_append_and_everything_after_it() {
         panic!("a store that failed accepts nothing: {later:?}");
     };
     assert!(reason.contains("the disk is full"), "{reason}");
-    let there = contents(&store)
-        .await
-        .expect("what was acknowledged is read");
+    let there = contents(&store).await.expect("what was acknowledged is read");
     assert_eq!(there[0].1.len(), written);
     drop(store);
     let store = SqliteStore::open(&path).expect("a new start");

@@ -53,17 +53,11 @@ impl Writer {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         let commits = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commits);
-        let thread = thread::Builder::new()
-            .name("journal-writer".to_owned())
-            .spawn(move || {
-                write(connection, waiting, &counted);
-                drop(lock);
-            })?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-            commits,
-        })
+        let thread = thread::Builder::new().name("journal-writer".to_owned()).spawn(move || {
+            write(connection, waiting, &counted);
+            drop(lock);
+        })?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), commits })
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -72,29 +66,16 @@ impl Writer {
 
     /// Queues an append and waits for its commit. If the caller goes away, the append may still happen.
     pub(super) async fn append(&self, sealed: &Sealed) -> Answer {
-        let failed = |reason: &str| AppendError::Failed {
-            reason: reason.to_owned(),
-        };
+        let failed = |reason: &str| AppendError::Failed { reason: reason.to_owned() };
         // Refused before anything is written (FAULTS.md 15): no reader could verify or carry such a record.
         if sealed.bytes.len() > RECORD_BYTES_MAX || Digest::of(&sealed.bytes) != sealed.hash {
             return Err(failed("the record is too large or does not have its hash"));
         }
         let (answer, answered) = oneshot::channel();
-        let pending = Pending {
-            sealed: sealed.clone(),
-            answer,
-        };
-        let queue = self
-            .queue
-            .as_ref()
-            .ok_or_else(|| failed("the store is closed"))?;
-        queue
-            .send(pending)
-            .await
-            .map_err(|_| failed("the writing thread has ended"))?;
-        answered
-            .await
-            .map_err(|_| failed("the writing thread ended before it answered"))?
+        let pending = Pending { sealed: sealed.clone(), answer };
+        let queue = self.queue.as_ref().ok_or_else(|| failed("the store is closed"))?;
+        queue.send(pending).await.map_err(|_| failed("the writing thread has ended"))?;
+        answered.await.map_err(|_| failed("the writing thread ended before it answered"))?
     }
 }
 
@@ -147,9 +128,7 @@ fn write(mut connection: Connection, mut waiting: mpsc::Receiver<Pending>, commi
 }
 
 fn failed(group: &[Pending], reason: &str) -> Vec<Answer> {
-    let failed = AppendError::Failed {
-        reason: reason.to_owned(),
-    };
+    let failed = AppendError::Failed { reason: reason.to_owned() };
     group.iter().map(|_| Err(failed.clone())).collect()
 }
 
@@ -173,9 +152,7 @@ fn append(connection: &Connection, sealed: &Sealed) -> Result<Answer, rusqlite::
     let record = &sealed.record;
     let journal = record.journal.as_str();
     let tail: Option<(i64, String)> = connection
-        .prepare_cached(
-            "SELECT seq, hash FROM records WHERE journal = ?1 ORDER BY seq DESC LIMIT 1",
-        )?
+        .prepare_cached("SELECT seq, hash FROM records WHERE journal = ?1 ORDER BY seq DESC LIMIT 1")?
         .query_row([journal], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let (next, prev_hash) = match tail {
@@ -183,10 +160,7 @@ fn append(connection: &Connection, sealed: &Sealed) -> Result<Answer, rusqlite::
         None => (0, Digest::zero().into()),
     };
     if i64::try_from(record.seq) != Ok(next) || record.prev_hash.as_str() != prev_hash {
-        return Ok(Err(AppendError::Conflict {
-            journal: record.journal.clone(),
-            seq: record.seq,
-        }));
+        return Ok(Err(AppendError::Conflict { journal: record.journal.clone(), seq: record.seq }));
     }
     connection
         .prepare_cached("INSERT INTO records (journal, seq, bytes, hash) VALUES (?1, ?2, ?3, ?4)")?

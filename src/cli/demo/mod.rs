@@ -75,7 +75,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if args.stay {
-        stage.say(&format!("still running: FAILOVERD_URL={} FAILOVERD_TOKEN={} (Ctrl-C ends it)", stage.url(), stage.alice.token));
+        stage.say(&format!(
+            "still running: FAILOVERD_URL={} FAILOVERD_TOKEN={} (Ctrl-C ends it)",
+            stage.url(),
+            stage.alice.token
+        ));
         tokio::signal::ctrl_c().await?;
     }
     stage.stop().await;

@@ -6,15 +6,14 @@ use serde_json::Value;
 /// Somebody with a token.
 #[derive(Debug, Clone)]
 pub(super) struct Person {
-    pub(super) name: &'static str,
     pub(super) token: String,
     url: String,
     http: reqwest::Client,
 }
 
 impl Person {
-    pub(super) fn new(name: &'static str, token: String, url: String) -> Self {
-        Self { name, token, url, http: reqwest::Client::new() }
+    pub(super) fn new(token: String, url: String) -> Self {
+        Self { token, url, http: reqwest::Client::new() }
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {

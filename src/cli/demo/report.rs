@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{DemoArgs, script::Outcome, workspace::Stage};
 use crate::{
     domain::{
+        plan::PlannedStep,
         recovery,
         run::{RunState, StepState},
         seconds::to_seconds,
@@ -23,7 +24,7 @@ pub(super) fn print(stage: &Stage, args: &DemoArgs, outcome: &Outcome) -> bool {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(80);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(80);
     table.set_header(header.to_vec());
     table
 }
@@ -43,13 +44,20 @@ fn as_tables(stage: &Stage, outcome: &Outcome, passed: bool) -> String {
     let mut clients = table(&["what clients saw", ""]);
     clients.add_row(["seconds with failed requests", &format!("{:.1}", l.failed_seconds)]);
     clients.add_row(["writes acknowledged", &l.writes_acknowledged.to_string()]);
-    clients.add_row(["acknowledged writes lost", &format!("{} (a window of {:.2} s)", l.writes_lost, l.loss_window_seconds)]);
+    clients.add_row([
+        "acknowledged writes lost",
+        &format!("{} (a window of {:.2} s)", l.writes_lost, l.loss_window_seconds),
+    ]);
     parts.push(clients.to_string());
     for (what, ok) in &outcome.checks {
         parts.push(format!("{} {what}", if *ok { "ok  " } else { "NOT " }));
     }
-    parts.push(format!("journal, config and runbooks: {}", stage.directory.display()));
-    parts.push(if passed { "the demo ended as it must".to_owned() } else { "THE DEMO DID NOT END AS IT MUST".to_owned() });
+    parts.push(format!("journal and config: {}", stage.directory.display()));
+    parts.push(if passed {
+        "the demo ended as it must".to_owned()
+    } else {
+        "THE DEMO DID NOT END AS IT MUST".to_owned()
+    });
     parts.join("\n")
 }
 
@@ -68,11 +76,15 @@ fn timeline(run: &RunState) -> Table {
     rows.push((run.started_at, [at(run.started_at), String::new(), format!("asked for by {}", run.request.subject)]));
     for step in &run.plan.steps {
         match &run.steps[&step.id] {
-            StepState::Done { since, at: end, .. } => rows.push((*since, [at(*since), at(*end), step.title.clone()])),
+            StepState::Done { since, at: end, .. } => rows.push((*since, [at(*since), at(*end), what(step)])),
             StepState::Failed { since, at: end, code, .. } => {
-                rows.push((*since, [at(*since), at(*end), format!("{} — failed ({code}), passed over", step.title)]));
+                rows.push((*since, [at(*since), at(*end), format!("{} — failed ({code}), passed over", what(step))]));
             }
-            StepState::Pending | StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } | StepState::Skipped { .. } => {}
+            StepState::Pending
+            | StepState::Running { .. }
+            | StepState::Sending { .. }
+            | StepState::Answered { .. }
+            | StepState::Skipped { .. } => {}
         }
     }
     rows.sort_by_key(|(t, _)| *t);
@@ -81,6 +93,14 @@ fn timeline(run: &RunState) -> Table {
         timeline.add_row(row);
     }
     timeline
+}
+
+/// A step's title, and which of several it is.
+fn what(step: &PlannedStep) -> String {
+    match step.id.as_str().split_once('.') {
+        Some((_, of)) => format!("{} ({of})", step.title),
+        None => step.title.clone(),
+    }
 }
 
 fn objectives(stage: &Stage, run: &RunState) -> Table {

@@ -13,7 +13,13 @@ use crate::{
         run::{Phase, RunState, StepState},
     },
     engine::control::Control as _,
-    sim::world::{SimTime, World, aurora::PromotionFate, clients::Ledger, planes::{Plane, Reach}, route53::record::RrType},
+    sim::world::{
+        SimTime, World,
+        aurora::PromotionFate,
+        clients::Ledger,
+        planes::{Plane, Reach},
+        route53::record::RrType,
+    },
 };
 
 /// How a scenario ended.
@@ -35,10 +41,11 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn play(stage: &Stage, scenario: Scenario, patience: Duration) -> anyhow::Result<Outcome> {
     let deadline = stage.clock.boot() + patience;
     let player = Player { stage, application: APPLICATION.parse()?, deadline };
-    player.until("the application is healthy and its lag is fresh", |p| {
-        p.assessment().is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh))
-    })
-    .await?;
+    player
+        .until("the application is healthy and its lag is fresh", |p| {
+            p.assessment().is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh))
+        })
+        .await?;
     stage.say("steady: served from us-east-1, replication lag fresh, every trigger healthy");
     stage.clock.sleep(Duration::from_secs(10)).await;
     match scenario {
@@ -65,7 +72,10 @@ impl Player<'_> {
         let run = self.follow(&run).await?;
         self.settle_clients().await?;
         let within = self.within(&run);
-        self.outcome(vec![run.clone()], vec![("served again within the RTO".to_owned(), within), self.loss_agrees(&run)])
+        self.outcome(
+            vec![run.clone()],
+            vec![("served again within the RTO".to_owned(), within), self.loss_agrees(&run)],
+        )
     }
 
     async fn switchover(&self) -> anyhow::Result<Outcome> {
@@ -73,14 +83,20 @@ impl Player<'_> {
         self.settle_clients().await?;
         let within = self.within(&run);
         let ledger = self.ledger()?;
-        let checks = vec![("moved within the RTO".to_owned(), within), ("no write was lost".to_owned(), ledger.writes_lost == 0)];
+        let checks = vec![
+            ("moved within the RTO".to_owned(), within),
+            ("no write was lost".to_owned(), ledger.writes_lost == 0),
+        ];
         self.outcome(vec![run], checks)
     }
 
     async fn failback(&self) -> anyhow::Result<Outcome> {
         let away = self.move_planned("/failover", json!({ "mode": "switchover" })).await?;
         self.settle_clients().await?;
-        self.until("the application is healthy in us-west-2", |p| p.assessment().is_some_and(|a| a.health == Health::Healthy)).await?;
+        self.until("the application is healthy in us-west-2", |p| {
+            p.assessment().is_some_and(|a| a.health == Health::Healthy)
+        })
+        .await?;
         let back = self.move_planned("/failback", json!({})).await?;
         self.settle_clients().await?;
         let ledger = self.ledger()?;
@@ -111,7 +127,8 @@ impl Player<'_> {
         }
         self.stage.say(if noticed { "it was noticed, and not believed" } else { "it was over before it was seen" });
         let quiet = self.history()?.runs.is_empty();
-        let checks = vec![("no failover was recommended".to_owned(), !recommended), ("nothing was started".to_owned(), quiet)];
+        let checks =
+            vec![("no failover was recommended".to_owned(), !recommended), ("nothing was started".to_owned(), quiet)];
         self.outcome(Vec::new(), checks)
     }
 
@@ -126,7 +143,13 @@ impl Player<'_> {
         let untouched = self.dns_answer() == before && self.dns_effects() == 0;
         self.stage.say("held: the promotion failed; DNS was not touched. alice resumes after a look");
         self.stage.clock.sleep(PEOPLE).await;
-        self.stage.alice.post(&format!("/runs/{id}/resume"), &json!({ "reason": "the secondary is healthy, try again", "digest": self.digest(&id)? })).await?;
+        self.stage
+            .alice
+            .post(
+                &format!("/runs/{id}/resume"),
+                &json!({ "reason": "the secondary is healthy, try again", "digest": self.digest(&id)? }),
+            )
+            .await?;
         let run = self.follow(&id).await?;
         self.settle_clients().await?;
         let checks = vec![
@@ -145,7 +168,8 @@ impl Player<'_> {
     }
 
     async fn until_recommended(&self) -> anyhow::Result<()> {
-        self.until("a failover is recommended", |p| p.assessment().is_some_and(|a| a.verdict == Verdict::Recommend)).await?;
+        self.until("a failover is recommended", |p| p.assessment().is_some_and(|a| a.verdict == Verdict::Recommend))
+            .await?;
         if let Some(a) = self.assessment() {
             self.stage.say(&format!("failover RECOMMENDED: {}", a.reasons.first().map_or("", String::as_str)));
         }
@@ -198,11 +222,15 @@ impl Player<'_> {
             let run = self.run(id).context("the run is gone")?;
             for step in &run.plan.steps {
                 let line = match &run.steps[&step.id] {
-                    StepState::Done { evidence, .. } => format!("done     {}: {}", step.id, evidence.last().map_or("", String::as_str)),
+                    StepState::Done { evidence, .. } => {
+                        format!("done     {}: {}", step.id, evidence.last().map_or("", String::as_str))
+                    }
                     StepState::Failed { reason, .. } => format!("FAILED   {}: {reason}", step.id),
                     StepState::Skipped { reason, .. } => format!("skipped  {}: {reason}", step.id),
                     StepState::Pending => continue,
-                    StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => format!("begins   {}: {}", step.id, step.title),
+                    StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => {
+                        format!("begins   {}: {}", step.id, step.title)
+                    }
                 };
                 let key = (step.id.clone(), line.split_whitespace().next().unwrap_or_default().to_owned());
                 if told.insert(key) {
@@ -224,7 +252,10 @@ impl Player<'_> {
 
     /// Clients with a warm cache come last.
     async fn settle_clients(&self) -> anyhow::Result<()> {
-        self.until("every client is served", |p| p.ledger().is_ok_and(|l| l.first_failure_at.is_none() || l.served_again_at.is_some())).await
+        self.until("every client is served", |p| {
+            p.ledger().is_ok_and(|l| l.first_failure_at.is_none() || l.served_again_at.is_some())
+        })
+        .await
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
@@ -269,21 +300,31 @@ impl Player<'_> {
     /// Changes of traffic that AWS took.
     fn dns_effects(&self) -> usize {
         self.stage.world.world.with(|w: &mut World| {
-            w.arc.effects.iter().filter(|e| e.accepted).count() + w.route53.effects.iter().filter(|e| e.accepted).count()
+            w.arc.effects.iter().filter(|e| e.accepted).count()
+                + w.route53.effects.iter().filter(|e| e.accepted).count()
         })
     }
 
     fn within(&self, run: &RunState) -> bool {
         let clock = crate::domain::recovery::rto_clock(run);
         crate::domain::recovery::succeeded(run)
-            && clock.total.is_some_and(|t| self.stage.daemon.engine.applications().iter().any(|a| a.name == self.application && t <= a.objectives.rto))
+            && clock.total.is_some_and(|t| {
+                self.stage
+                    .daemon
+                    .engine
+                    .applications()
+                    .iter()
+                    .any(|a| a.name == self.application && t <= a.objectives.rto)
+            })
     }
 
     /// The daemon's interval must contain what the clients counted themselves.
     fn loss_agrees(&self, run: &RunState) -> (String, bool) {
         let counted = self.ledger().map_or(f64::NAN, |l| l.loss_window_seconds);
         let agrees = run.loss.as_ref().is_some_and(|l| match (l.at_least, l.at_most) {
-            (Some(least), Some(most)) => least.as_secs_f64() <= counted + 0.001 && counted <= most.as_secs_f64() + 0.001,
+            (Some(least), Some(most)) => {
+                least.as_secs_f64() <= counted + 0.001 && counted <= most.as_secs_f64() + 0.001
+            }
             _ => false,
         });
         (format!("the reported loss agrees with the clients' own count ({counted:.2} s)"), agrees)

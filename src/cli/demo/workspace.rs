@@ -1,4 +1,4 @@
-//! The demo's stage: a directory with a config, runbooks and a journal; the simulated AWS; the daemon.
+//! The demo's stage: a directory with a config and a journal; the simulated AWS; the daemon.
 
 use std::{
     path::PathBuf,
@@ -51,20 +51,22 @@ impl Stage {
         let origin = start + jiff::SignedDuration::try_from(PAST)?;
         let clock: Arc<dyn Clock> = Arc::new(ScaledClock::new(f64::from(args.rate), Some(origin))?);
         let world_clock = Arc::clone(&clock);
-        let now: wire::Clock = Arc::new(move || SimTime(u64::try_from(world_clock.wall().as_millisecond()).unwrap_or_default()));
-        let world = wire::start(wire::Options::loopback(world, now)).await.context("the simulated AWS did not start")?;
+        let now: wire::Clock =
+            Arc::new(move || SimTime(u64::try_from(world_clock.wall().as_millisecond()).unwrap_or_default()));
+        let world =
+            wire::start(wire::Options::loopback(world, now)).await.context("the simulated AWS did not start")?;
         let tokens = [format!("demo-alice-{}", args.seed), format!("demo-bob-{}", args.seed)];
         let config = directory.join("failoverd.toml");
         std::fs::write(&config, config_text(&world, &directory, &tokens))?;
-        crate::shipped::write_runbooks(&directory.join("runbooks"))?;
-        let settings = Settings::load(&config, &std::collections::BTreeMap::new()).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+        let settings = Settings::load(&config, &std::collections::BTreeMap::new())
+            .map_err(|faults| anyhow::anyhow!("{faults}"))?;
         let sdk = aws::simulated_sdk_config(&world.aws_url, Arc::clone(&clock), &aws::Options::default());
         let daemon = Daemon::start(settings, Arc::clone(&clock), sdk).await?;
         let url = format!("http://{}", daemon.address);
         let [alice, bob] = tokens;
         let stage = Self {
-            alice: Person::new("alice", alice, url.clone()),
-            bob: Person::new("bob", bob, url),
+            alice: Person::new(alice, url.clone()),
+            bob: Person::new(bob, url),
             directory,
             clock,
             world,
@@ -78,7 +80,12 @@ impl Stage {
             1000 / args.rate,
             args.rate
         ));
-        stage.say(&format!("simulated AWS {}, DNS {}, daemon {}", stage.world.aws_url, stage.world.dns_addr, stage.url()));
+        stage.say(&format!(
+            "simulated AWS {}, DNS {}, daemon {}",
+            stage.world.aws_url,
+            stage.world.dns_addr,
+            stage.url()
+        ));
         Ok(stage)
     }
 
@@ -108,7 +115,7 @@ fn since_epoch() -> Duration {
 /// A directory of this demo's own, empty.
 fn directory(seed: u64) -> anyhow::Result<PathBuf> {
     let directory = std::env::temp_dir().join(format!("failoverd-demo-{seed}-{}", std::process::id()));
-    std::fs::create_dir_all(directory.join("runbooks")).with_context(|| directory.display().to_string())?;
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     Ok(directory)
 }
 

@@ -36,7 +36,8 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
         ttl: Duration::from_secs(60),
         mechanism,
     };
-    let endpoint = |n: &str| Endpoint { health_url: format!("https://{n}.example.com/healthz"), last_write_pointer: None };
+    let endpoint =
+        |n: &str| Endpoint { health_url: format!("https://{n}.example.com/healthz"), last_write_pointer: None };
     let topic = |r: &str| Topic { region: region(r), arn: format!("arn:aws:sns:{r}:123456789012:oncall") };
     Application {
         name,
@@ -53,7 +54,10 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
 }
 
 fn controls() -> Mechanism {
-    Mechanism::RoutingControls { endpoints: Vec::new(), controls: both("control-east".to_owned(), "control-west".to_owned()) }
+    Mechanism::RoutingControls {
+        endpoints: Vec::new(),
+        controls: both("control-east".to_owned(), "control-west".to_owned()),
+    }
 }
 
 fn health_signal() -> Mechanism {
@@ -107,7 +111,8 @@ fn every_shipped_runbook_compiles() {
 
 #[test]
 fn a_failover_is_resolved_to_the_last_argument() {
-    let plan = plan(&an_application(&["orders"], controls()), &parsed("region-failover"), Purpose::Failover, EAST, WEST);
+    let plan =
+        plan(&an_application(&["orders"], controls()), &parsed("region-failover"), Purpose::Failover, EAST, WEST);
     let plan = plan.expect("compiles");
     insta::assert_json_snapshot!(plan);
     assert_eq!(plan.digest(), plan.clone().digest());

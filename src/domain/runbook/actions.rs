@@ -62,7 +62,8 @@ pub(super) fn act(action: &At<'_>, with: Option<&At<'_>>, found: &mut Findings) 
         return None;
     }
     if !ACTIONS.contains(&name) {
-        let problem = format!("unknown action `{}`; valid: {}", crate::domain::document::clip(name), ACTIONS.join(", "));
+        let problem =
+            format!("unknown action `{}`; valid: {}", crate::domain::document::clip(name), ACTIONS.join(", "));
         found.coded("runbook-unknown-action", &action.key, problem, "action: aurora.failover");
         return None;
     }
@@ -87,10 +88,9 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
             store: store(with, found)?,
             synchronized: flag(with, "synchronized", "synchronized: true", found)?.unwrap_or(true),
         },
-        "gate.target" => Act::GateTarget {
-            store: store(with, found)?,
-            lossless: flag(with, "lossless", "lossless: true", found)?,
-        },
+        "gate.target" => {
+            Act::GateTarget { store: store(with, found)?, lossless: flag(with, "lossless", "lossless: true", found)? }
+        }
         "gate.rpo" => Act::GateRpo {
             store: store(with, found)?,
             limit: match with.get(found, "limit", "limit: 5s") {
@@ -107,9 +107,11 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {
-            duration: with
-                .need(found, "duration", "duration: 2m")?
-                .duration(found, SECOND, STEP_TIMEOUT_MAX - MINUTE)?,
+            duration: with.need(found, "duration", "duration: 2m")?.duration(
+                found,
+                SECOND,
+                STEP_TIMEOUT_MAX - MINUTE,
+            )?,
         },
         "assert" => assertion(with, found)?,
         other => unreachable!("`{other}` is in ACTIONS"),

@@ -69,11 +69,8 @@ fn needs(runbook: &Runbook, keys: &Keys, found: &mut Findings) -> bool {
 
 fn ring(runbook: &Runbook, id: &StepId) -> String {
     let all = runbook.all_needs(id);
-    let ring: Vec<&str> = all
-        .iter()
-        .filter(|other| runbook.all_needs(other).contains(id))
-        .map(StepId::as_str)
-        .collect();
+    let ring: Vec<&str> =
+        all.iter().filter(|other| runbook.all_needs(other).contains(id)).map(StepId::as_str).collect();
     ring.join(", ")
 }
 
@@ -137,10 +134,7 @@ fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, found: &mut 
         return;
     }
     let before = runbook.all_needs(&step.id);
-    let proven = runbook
-        .steps
-        .iter()
-        .any(|s| before.contains(&s.id) && s.act.proves_writer() && is_firm(s));
+    let proven = runbook.steps.iter().any(|s| before.contains(&s.id) && s.act.proves_writer() && is_firm(s));
     if !proven {
         let problem = "traffic would move before the writer is proven: it must need (also through other steps) an \
                        aurora.verify_writer or a promotion that has no `when` and does not continue after a failure";
@@ -153,17 +147,28 @@ fn before_promotion(runbook: &Runbook, step: &Step, key: &str, found: &mut Findi
         return;
     };
     let before: BTreeSet<StepId> = runbook.all_needs(&step.id);
-    let has = |wanted: fn(&Act) -> bool| runbook.steps.iter().any(|s| before.contains(&s.id) && wanted(&s.act) && is_firm(s));
+    let has =
+        |wanted: fn(&Act) -> bool| runbook.steps.iter().any(|s| before.contains(&s.id) && wanted(&s.act) && is_firm(s));
     let action = format!("{key}.action");
     if !has(|a| matches!(a, Act::GateTarget { .. })) {
         found.warning("runbook-ungated", &action, "no gate.target comes before it", "action: gate.target");
     }
     if matches!(step.act, Act::AuroraFailover { .. }) {
         if !has(|a| matches!(a, Act::GateRpo { .. })) {
-            found.warning("runbook-ungated", &action, "no gate.rpo comes before it: its loss has no bound", "action: gate.rpo");
+            found.warning(
+                "runbook-ungated",
+                &action,
+                "no gate.rpo comes before it: its loss has no bound",
+                "action: gate.rpo",
+            );
         }
         if !has(|a| matches!(a, Act::Approve { .. })) {
-            found.warning("runbook-ungated", &action, "no approve comes before it: one person alone can lose data", "action: approve");
+            found.warning(
+                "runbook-ungated",
+                &action,
+                "no approve comes before it: one person alone can lose data",
+                "action: approve",
+            );
         }
     }
 }

@@ -39,12 +39,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
         keys.insert(id, at.key.clone());
         steps.extend(step);
     }
-    let runbook = Runbook {
-        name: name?,
-        purposes: purposes?,
-        description: description?.trim().to_owned(),
-        steps,
-    };
+    let runbook = Runbook { name: name?, purposes: purposes?, description: description?.trim().to_owned(), steps };
     Some((runbook, keys))
 }
 
@@ -102,9 +97,7 @@ fn rest_of_step(id: Option<StepId>, mut f: Fields<'_>, found: &mut Findings) -> 
     };
     let (act, id) = (act?, id?);
     let default = default_timeout(&act);
-    let timeout = timeout.map_or(Some(default), |at| {
-        at.duration(found, shortest_timeout(&act), STEP_TIMEOUT_MAX)
-    });
+    let timeout = timeout.map_or(Some(default), |at| at.duration(found, shortest_timeout(&act), STEP_TIMEOUT_MAX));
     let title = match title {
         Some(title) => title?.to_owned(),
         None => action.as_ref().and_then(|a| a.text(found)).unwrap_or_default().to_owned(),
@@ -142,9 +135,9 @@ fn retry(f: &mut Fields<'_>, found: &mut Findings) -> Option<Option<Retry>> {
     };
     let mut f = at.fields(found)?;
     let attempts = f.need(found, "attempts", "attempts: 3").and_then(|at| at.count(found, 1, 10));
-    let backoff = f.get(found, "backoff", "backoff: 10s").map_or(Some(BACKOFF), |at| {
-        at.duration(found, Duration::ZERO, Duration::from_hours(1))
-    });
+    let backoff = f
+        .get(found, "backoff", "backoff: 10s")
+        .map_or(Some(BACKOFF), |at| at.duration(found, Duration::ZERO, Duration::from_hours(1)));
     f.finish(found);
     Some(Some(Retry { attempts: attempts?, backoff: backoff? }))
 }
@@ -192,7 +185,9 @@ fn shortest_timeout(act: &Act) -> Duration {
     match act {
         Act::Wait { duration } => *duration + Duration::from_secs(1),
         Act::Approve { expires_after, .. } => *expires_after + Duration::from_secs(1),
-        Act::ProbeHttp { consecutive, interval, .. } => *interval * consecutive.saturating_sub(1) + Duration::from_secs(1),
+        Act::ProbeHttp { consecutive, interval, .. } => {
+            *interval * consecutive.saturating_sub(1) + Duration::from_secs(1)
+        }
         _ => Duration::from_secs(1),
     }
 }

@@ -64,7 +64,9 @@ fn traffic_waits_for_a_proven_writer() {
     let flip = |verify: &str| {
         with_steps(
             "switchover",
-            &format!("  - {{ id: v, action: aurora.verify_writer{verify} }}\n  - {{ id: w, action: wait, needs: [v], with: {{ duration: 1m }} }}\n  - {{ id: f, action: dns.flip, needs: [w] }}\n"),
+            &format!(
+                "  - {{ id: v, action: aurora.verify_writer{verify} }}\n  - {{ id: w, action: wait, needs: [v], with: {{ duration: 1m }} }}\n  - {{ id: f, action: dns.flip, needs: [w] }}\n"
+            ),
         )
     };
     assert_eq!(faults(&flip("")), "");

@@ -17,22 +17,13 @@ use crate::{
 };
 
 /// Answers one request that arrived at the endpoint in `endpoint_region`; `target` is `X-Amz-Target`.
-pub fn handle(
-    world: &mut World,
-    endpoint_region: &Region,
-    target: &str,
-    body: &[u8],
-) -> MockResponse {
+pub fn handle(world: &mut World, endpoint_region: &Region, target: &str, body: &[u8]) -> MockResponse {
     let result = match target.strip_prefix("ToggleCustomerAPI.") {
         Some("GetRoutingControlState") => get_state(world, endpoint_region, body),
         Some("ListRoutingControls") => list(world, endpoint_region, body),
         Some("UpdateRoutingControlState") => update_one(world, endpoint_region, body),
         Some("UpdateRoutingControlStates") => update_several(world, endpoint_region, body),
-        _ => Err(fault(
-            501,
-            "NotImplemented",
-            format!("{target} is not simulated"),
-        )),
+        _ => Err(fault(501, "NotImplemented", format!("{target} is not simulated"))),
     };
     result.unwrap_or_else(|fault| error(&fault))
 }
@@ -67,22 +58,11 @@ fn list(world: &World, endpoint: &Region, body: &[u8]) -> Outcome {
 
 fn update_one(world: &mut World, endpoint: &Region, body: &[u8]) -> Outcome {
     let input: api::UpdateRoutingControlStateRequest = parse(body)?;
-    let entry = (
-        input.routing_control_arn,
-        state(&input.routing_control_state)?,
-    );
+    let entry = (input.routing_control_arn, state(&input.routing_control_state)?);
     let overrides = input.safety_rules_to_override.unwrap_or_default();
-    update(
-        world,
-        endpoint,
-        "UpdateRoutingControlState",
-        &[entry],
-        &overrides,
-    )?;
+    update(world, endpoint, "UpdateRoutingControlState", &[entry], &overrides)?;
     let output = api::UpdateRoutingControlStateResponse {};
-    Ok(api::serialize_update_routing_control_state_response(
-        &output,
-    ))
+    Ok(api::serialize_update_routing_control_state_response(&output))
 }
 
 fn update_several(world: &mut World, endpoint: &Region, body: &[u8]) -> Outcome {
@@ -93,17 +73,9 @@ fn update_several(world: &mut World, endpoint: &Region, body: &[u8]) -> Outcome 
         .map(|e| Ok((e.routing_control_arn, state(&e.routing_control_state)?)))
         .collect::<Result<Vec<_>, ArcFault>>()?;
     let overrides = input.safety_rules_to_override.unwrap_or_default();
-    update(
-        world,
-        endpoint,
-        "UpdateRoutingControlStates",
-        &entries,
-        &overrides,
-    )?;
+    update(world, endpoint, "UpdateRoutingControlStates", &entries, &overrides)?;
     let output = api::UpdateRoutingControlStatesResponse {};
-    Ok(api::serialize_update_routing_control_states_response(
-        &output,
-    ))
+    Ok(api::serialize_update_routing_control_states_response(&output))
 }
 
 fn update(
@@ -113,15 +85,8 @@ fn update(
     entries: &[(String, ControlState)],
     overrides: &[String],
 ) -> Result<(), ArcFault> {
-    let mut ctx = Context {
-        now: world.now,
-        rng: &mut world.rng,
-        planes: &world.planes,
-        log: &mut world.log,
-    };
-    world
-        .arc
-        .update_states(&mut ctx, endpoint, operation, entries, overrides)
+    let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
+    world.arc.update_states(&mut ctx, endpoint, operation, entries, overrides)
 }
 
 fn control(c: &RoutingControl) -> api::RoutingControl {
@@ -140,11 +105,9 @@ fn state(text: &str) -> Result<ControlState, ArcFault> {
     match text {
         "On" => Ok(ControlState::On),
         "Off" => Ok(ControlState::Off),
-        other => Err(fault(
-            400,
-            "ValidationException",
-            format!("RoutingControlState must be On or Off, not `{other}`"),
-        )),
+        other => {
+            Err(fault(400, "ValidationException", format!("RoutingControlState must be On or Off, not `{other}`")))
+        }
     }
 }
 
@@ -154,12 +117,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ArcFault> {
 }
 
 fn fault(status: u16, code: &'static str, message: impl Into<String>) -> ArcFault {
-    ApiFault {
-        status,
-        code,
-        message: message.into(),
-    }
-    .into()
+    ApiFault { status, code, message: message.into() }.into()
 }
 
 /// An error with the modelled members that clients require: `message`, `resourceId` and `resourceType`, `reason`.
@@ -174,10 +132,7 @@ pub fn error(e: &ArcFault) -> MockResponse {
         body["serviceCode"] = "route53-recovery-cluster".into();
     }
     let mut response = MockResponse::json(e.fault.status, body.to_string());
-    response.headers.insert(
-        HeaderName::from_static("x-amzn-errortype"),
-        HeaderValue::from_static(e.fault.code),
-    );
+    response.headers.insert(HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(e.fault.code));
     response
 }
 
@@ -197,9 +152,7 @@ mod tests {
     use super::*;
     use crate::sim::world::{
         Plane, Reach, SimTime,
-        route53::fixture::{
-            self, CONTROL_USE1_ARN, CONTROL_USW2_ARN, PaymentsTraffic, SAFETY_RULE_ARN,
-        },
+        route53::fixture::{self, CONTROL_USE1_ARN, CONTROL_USW2_ARN, PaymentsTraffic, SAFETY_RULE_ARN},
     };
 
     type Shared = std::sync::Arc<std::sync::Mutex<World>>;
@@ -211,10 +164,7 @@ mod tests {
     async fn answer(State(world): State<Shared>, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, 1 << 20).await.expect("a small body");
-        let target = parts.headers["x-amz-target"]
-            .to_str()
-            .expect("text")
-            .to_owned();
+        let target = parts.headers["x-amz-target"].to_str().expect("text").to_owned();
         let mut world = world.lock().expect("unpoisoned");
         let out = handle(&mut world, &home(), &target, &body);
         let mut response = Response::new(Body::from(out.body));
@@ -227,13 +177,9 @@ mod tests {
         let mut world = World::new(1, SimTime(1_700_000_000_000));
         fixture::payments_traffic(&mut world, &PaymentsTraffic::default());
         let world: Shared = std::sync::Arc::new(std::sync::Mutex::new(world));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let app = axum::Router::new()
-            .fallback(answer)
-            .with_state(world.clone());
+        let app = axum::Router::new().fallback(answer).with_state(world.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         let config = aws_sdk_route53recoverycluster::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -246,9 +192,7 @@ mod tests {
     }
 
     fn entry(arn: &str, state: RoutingControlState) -> Entry {
-        let entry = Entry::builder()
-            .routing_control_arn(arn)
-            .routing_control_state(state);
+        let entry = Entry::builder().routing_control_arn(arn).routing_control_state(state);
         entry.build().expect("complete")
     }
 
@@ -262,11 +206,7 @@ mod tests {
             .send()
             .await
             .expect("accepted");
-        let got = client
-            .get_routing_control_state()
-            .routing_control_arn(CONTROL_USW2_ARN)
-            .send()
-            .await;
+        let got = client.get_routing_control_state().routing_control_arn(CONTROL_USW2_ARN).send().await;
         let got = got.expect("there");
         assert_eq!(got.routing_control_state(), &RoutingControlState::On);
         assert_eq!(got.routing_control_name(), Some("payments-usw2"));
@@ -285,17 +225,9 @@ mod tests {
                 .routing_control_arn(CONTROL_USE1_ARN)
                 .routing_control_state(RoutingControlState::Off)
         };
-        let error = off()
-            .send()
-            .await
-            .expect_err("refused")
-            .into_service_error();
+        let error = off().send().await.expect_err("refused").into_service_error();
         assert!(error.is_conflict_exception(), "{error:?}");
-        off()
-            .safety_rules_to_override(SAFETY_RULE_ARN)
-            .send()
-            .await
-            .expect("overridden");
+        off().safety_rules_to_override(SAFETY_RULE_ARN).send().await.expect("overridden");
     }
 
     #[tokio::test]
@@ -313,15 +245,8 @@ mod tests {
         }
         let error = on().await.expect_err("throttled").into_service_error();
         assert!(error.is_throttling_exception(), "{error:?}");
-        world.lock().expect("unpoisoned").planes.set(
-            Plane::ArcCluster,
-            &home(),
-            Reach::Unavailable,
-        );
+        world.lock().expect("unpoisoned").planes.set(Plane::ArcCluster, &home(), Reach::Unavailable);
         let error = on().await.expect_err("down").into_service_error();
-        assert!(
-            error.is_endpoint_temporarily_unavailable_exception(),
-            "{error:?}"
-        );
+        assert!(error.is_endpoint_temporarily_unavailable_exception(), "{error:?}");
     }
 }

@@ -35,9 +35,7 @@ impl Call {
 
     /// Everything that is not a read changes something.
     pub(super) fn mutates(&self) -> bool {
-        !["Describe", "Get", "List", "Test"]
-            .iter()
-            .any(|read| self.operation.starts_with(read))
+        !["Describe", "Get", "List", "Test"].iter().any(|read| self.operation.starts_with(read))
     }
 
     /// The plane that answers it, and where that plane lives.
@@ -50,10 +48,7 @@ impl Call {
             // With a custom endpoint the SDKs sign with the client's Region; the plane has one home all the same.
             _ => {
                 let home = ROUTE53_HOME.parse();
-                return (
-                    Plane::Route53Control,
-                    home.unwrap_or_else(|_| self.region.clone()),
-                );
+                return (Plane::Route53Control, home.unwrap_or_else(|_| self.region.clone()));
             }
         };
         (plane, self.region.clone())
@@ -70,9 +65,7 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
     let path = parts.uri.path();
     let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
     let target = header("x-amz-target").and_then(|t| t.rsplit('.').next());
-    let rpc = path
-        .split_once("/service/GraniteServiceVersion20100801/operation/")
-        .map(|(_, operation)| operation);
+    let rpc = path.split_once("/service/GraniteServiceVersion20100801/operation/").map(|(_, operation)| operation);
     let protocol = match (rpc, target) {
         (Some(_), _) => Protocol::Cbor,
         (None, Some(_)) => Protocol::Json,
@@ -80,11 +73,7 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
         (None, None) => Protocol::Query,
     };
     let refuse = |status, code, message: String| {
-        let fault = ApiFault {
-            status,
-            code,
-            message,
-        };
+        let fault = ApiFault { status, code, message };
         Err((protocol, fault))
     };
     let scope = header("authorization")
@@ -100,19 +89,12 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
         );
     };
     // An endpoint of an ARC cluster may be told apart by a prefix: /endpoints/us-west-2.
-    let (region, path) = match path
-        .strip_prefix("/endpoints/")
-        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
-    {
+    let (region, path) = match path.strip_prefix("/endpoints/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
         Some((region, rest)) => (region, format!("/{rest}")),
         None => (*region, path.to_owned()),
     };
     let Ok(region) = region.parse::<Region>() else {
-        return refuse(
-            400,
-            "InvalidSignatureException",
-            format!("{region} is not a Region"),
-        );
+        return refuse(400, "InvalidSignatureException", format!("{region} is not a Region"));
     };
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let operation = match protocol {
@@ -121,11 +103,7 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
         Protocol::Query => action(&body),
     };
     if operation.is_empty() {
-        return refuse(
-            400,
-            "MissingAction",
-            "the request names no operation".to_owned(),
-        );
+        return refuse(400, "MissingAction", "the request names no operation".to_owned());
     }
     Ok(Call {
         service: (*service).to_owned(),
@@ -179,11 +157,7 @@ pub(super) fn throttled(service: &str) -> ApiFault {
         "route53-recovery-cluster" => (429, "ThrottlingException"),
         _ => (400, "Throttling"),
     };
-    ApiFault {
-        status,
-        code,
-        message: "Rate exceeded".to_owned(),
-    }
+    ApiFault { status, code, message: "Rate exceeded".to_owned() }
 }
 
 pub(super) fn unavailable(service: &str) -> ApiFault {
@@ -191,11 +165,7 @@ pub(super) fn unavailable(service: &str) -> ApiFault {
         "route53-recovery-cluster" => "EndpointTemporarilyUnavailableException",
         _ => "ServiceUnavailable",
     };
-    ApiFault {
-        status: 503,
-        code,
-        message: "Service is unavailable".to_owned(),
-    }
+    ApiFault { status: 503, code, message: "Service is unavailable".to_owned() }
 }
 
 pub(super) fn denied(service: &str, operation: &str) -> ApiFault {
@@ -204,11 +174,7 @@ pub(super) fn denied(service: &str, operation: &str) -> ApiFault {
         "route53-recovery-cluster" => "AccessDeniedException",
         _ => "AccessDenied",
     };
-    ApiFault {
-        status: 403,
-        code,
-        message: format!("User is not authorized to perform: {service}:{operation}"),
-    }
+    ApiFault { status: 403, code, message: format!("User is not authorized to perform: {service}:{operation}") }
 }
 
 pub(super) fn with_status(status: u16) -> ApiFault {
@@ -220,9 +186,5 @@ pub(super) fn with_status(status: u16) -> ApiFault {
         503 => "ServiceUnavailable",
         _ => "InternalFailure",
     };
-    ApiFault {
-        status,
-        code,
-        message: "an injected fault".to_owned(),
-    }
+    ApiFault { status, code, message: "an injected fault".to_owned() }
 }

@@ -61,20 +61,12 @@ fn dispatch(
 }
 
 fn invalid(message: impl Into<String>) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "InvalidParameterValue",
-        message: message.into(),
-    }
+    ApiFault { status: 400, code: "InvalidParameterValue", message: message.into() }
 }
 
 /// A part of the API that the world does not have is refused, never half answered.
 fn unsupported(what: &str) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "ValidationError",
-        message: format!("{what} is not simulated"),
-    }
+    ApiFault { status: 400, code: "ValidationError", message: format!("{what} is not simulated") }
 }
 
 #[expect(
@@ -96,11 +88,7 @@ fn key(namespace: &str, name: &str, dimensions: Option<Vec<generated::Dimension>
 }
 
 fn statistic(text: &str) -> Result<Statistic, ApiFault> {
-    Statistic::parse(text).ok_or_else(|| {
-        invalid(format!(
-            "The statistic {text} is not valid, or not simulated."
-        ))
-    })
+    Statistic::parse(text).ok_or_else(|| invalid(format!("The statistic {text} is not valid, or not simulated.")))
 }
 
 fn period(seconds: i32) -> Result<u64, ApiFault> {
@@ -118,11 +106,7 @@ fn offset(token: Option<&str>) -> Result<usize, ApiFault> {
     })
 }
 
-fn get_metric_data(
-    world: &World,
-    region: &Region,
-    input: generated::GetMetricDataInput,
-) -> Result<Tree, ApiFault> {
+fn get_metric_data(world: &World, region: &Region, input: generated::GetMetricDataInput) -> Result<Tree, ApiFault> {
     let mut queries = Vec::with_capacity(input.metric_data_queries.len());
     for query in input.metric_data_queries {
         queries.push(metric_query(query)?);
@@ -137,14 +121,9 @@ fn get_metric_data(
     }
     let range = (time(input.start_time)?, time(input.end_time)?);
     let newest_first = input.scan_by.as_deref() != Some("TimestampAscending");
-    let results = world
-        .cloudwatch
-        .get_metric_data(region, &queries, range, newest_first)?;
+    let results = world.cloudwatch.get_metric_data(region, &queries, range, newest_first)?;
     let most = input.max_datapoints.and_then(|n| usize::try_from(n).ok());
-    let most = most
-        .filter(|n| *n != 0)
-        .unwrap_or(DATAPOINTS_MAX)
-        .min(DATAPOINTS_MAX);
+    let most = most.filter(|n| *n != 0).unwrap_or(DATAPOINTS_MAX).min(DATAPOINTS_MAX);
     Ok(page(results, offset(input.next_token.as_deref())?, most))
 }
 
@@ -163,9 +142,7 @@ fn metric_query(query: generated::MetricDataQuery) -> Result<MetricQuery, ApiFau
             ),
         });
     }
-    let stat = query
-        .metric_stat
-        .ok_or_else(|| invalid("MetricStat or Expression is required."))?;
+    let stat = query.metric_stat.ok_or_else(|| invalid("MetricStat or Expression is required."))?;
     let namespace = stat.metric.namespace.unwrap_or_default();
     let name = stat.metric.metric_name.unwrap_or_default();
     Ok(MetricQuery {
@@ -188,11 +165,7 @@ fn page(results: Vec<QueryResult>, skip: usize, most: usize) -> Tree {
         let from = skip.saturating_sub(before).min(result.points.len());
         let to = end.saturating_sub(before).min(result.points.len());
         before += result.points.len();
-        let code = if to < result.points.len() {
-            "PartialData"
-        } else {
-            "Complete"
-        };
+        let code = if to < result.points.len() { "PartialData" } else { "Complete" };
         let points = &result.points[from..to.max(from)];
         let timestamps = points.iter().map(|(at, _)| Tree::Time(*at)).collect();
         let values = points.iter().map(|(_, v)| Tree::Float(*v)).collect();
@@ -204,10 +177,7 @@ fn page(results: Vec<QueryResult>, skip: usize, most: usize) -> Tree {
             ("StatusCode", Tree::text(code)),
         ]));
     }
-    let mut members = vec![
-        ("MetricDataResults", Tree::List(trees)),
-        ("Messages", Tree::List(Vec::new())),
-    ];
+    let mut members = vec![("MetricDataResults", Tree::List(trees)), ("Messages", Tree::List(Vec::new()))];
     if end < total {
         members.push(("NextToken", Tree::Text(end.to_string())));
     }
@@ -225,9 +195,7 @@ fn get_metric_statistics(
         return Err(ApiFault {
             status: 400,
             code: "InvalidParameterCombination",
-            message:
-                "At least one of the parameters Statistics, ExtendedStatistics must be specified."
-                    .to_owned(),
+            message: "At least one of the parameters Statistics, ExtendedStatistics must be specified.".to_owned(),
         });
     }
     let mut statistics = Vec::new();
@@ -247,10 +215,7 @@ fn get_metric_statistics(
         input.unit.as_deref(),
     )?;
     let datapoint = |bucket: &Bucket| {
-        let mut members = vec![
-            ("Timestamp", Tree::Time(bucket.at)),
-            ("Unit", Tree::text(unit.clone())),
-        ];
+        let mut members = vec![("Timestamp", Tree::Time(bucket.at)), ("Unit", Tree::text(unit.clone()))];
         for (member, statistic) in &statistics {
             members.push((member, Tree::Float(bucket.value(*statistic))));
         }
@@ -263,10 +228,7 @@ fn get_metric_statistics(
     };
     Ok(Tree::Map(vec![
         ("Label", Tree::Text(input.metric_name)),
-        (
-            "Datapoints",
-            Tree::List(buckets.iter().map(datapoint).collect()),
-        ),
+        ("Datapoints", Tree::List(buckets.iter().map(datapoint).collect())),
     ]))
 }
 
@@ -277,11 +239,7 @@ fn member_of(statistic: &str) -> Result<&'static str, ApiFault> {
         .ok_or_else(|| invalid(format!("The statistic {statistic} is not valid.")))
 }
 
-fn list_metrics(
-    world: &World,
-    region: &Region,
-    input: generated::ListMetricsInput,
-) -> Result<Tree, ApiFault> {
+fn list_metrics(world: &World, region: &Region, input: generated::ListMetricsInput) -> Result<Tree, ApiFault> {
     let from = offset(input.next_token.as_deref())?;
     let filters = input.dimensions.unwrap_or_default().into_iter();
     let filters: Vec<_> = filters.map(|d| (d.name, d.value)).collect();
@@ -292,17 +250,10 @@ fn list_metrics(
         &filters,
         world.now,
     );
-    let metrics = found
-        .iter()
-        .skip(from)
-        .take(METRICS_PER_PAGE)
-        .map(|k| metric(k));
+    let metrics = found.iter().skip(from).take(METRICS_PER_PAGE).map(|k| metric(k));
     let mut members = vec![("Metrics", Tree::List(metrics.collect()))];
     if from + METRICS_PER_PAGE < found.len() {
-        members.push((
-            "NextToken",
-            Tree::Text((from + METRICS_PER_PAGE).to_string()),
-        ));
+        members.push(("NextToken", Tree::Text((from + METRICS_PER_PAGE).to_string())));
     }
     Ok(Tree::Map(members))
 }
@@ -316,20 +267,14 @@ fn metric(key: &MetricKey) -> Tree {
 }
 
 fn dimensions(key: &MetricKey) -> Tree {
-    let dimensions = key.dimensions.iter().map(|(name, value)| {
-        Tree::Map(vec![
-            ("Name", Tree::text(name.clone())),
-            ("Value", Tree::text(value.clone())),
-        ])
-    });
+    let dimensions = key
+        .dimensions
+        .iter()
+        .map(|(name, value)| Tree::Map(vec![("Name", Tree::text(name.clone())), ("Value", Tree::text(value.clone()))]));
     Tree::List(dimensions.collect())
 }
 
-fn put_metric_data(
-    world: &mut World,
-    region: &Region,
-    input: generated::PutMetricDataInput,
-) -> Result<(), ApiFault> {
+fn put_metric_data(world: &mut World, region: &Region, input: generated::PutMetricDataInput) -> Result<(), ApiFault> {
     if input.entity_metric_data.is_some_and(|e| !e.is_empty()) {
         return Err(unsupported("EntityMetricData"));
     }
@@ -345,12 +290,9 @@ fn put_metric_data(
                 }
                 DatumValue::Many(values.into_iter().zip(counts).collect())
             }
-            (None, None, Some(set)) => DatumValue::Set {
-                sum: set.sum,
-                minimum: set.minimum,
-                maximum: set.maximum,
-                samples: set.sample_count,
-            },
+            (None, None, Some(set)) => {
+                DatumValue::Set { sum: set.sum, minimum: set.minimum, maximum: set.maximum, samples: set.sample_count }
+            }
             _ => {
                 return Err(ApiFault {
                     status: 400,

@@ -230,32 +230,20 @@ fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Result<T, (u16, String)> {
 fn set_plane(server: &Server, body: &PlaneBody) -> Answer {
     let plane = named(&PLANES, &body.plane)?;
     let reach = named(&REACHES, &body.reach)?;
-    server
-        .world
-        .with(|world| world.set_plane(plane, &body.region, reach));
+    server.world.with(|world| world.set_plane(plane, &body.region, reach));
     Ok(json!({ "plane": body.plane, "region": body.region, "reach": body.reach }))
 }
 
 fn set_aurora(server: &Server, body: &AuroraBody) -> Answer {
-    let fates = [
-        ("fails", PromotionFate::Fails),
-        ("sticks", PromotionFate::Sticks),
-    ];
-    let fate = body
-        .next_promotion
-        .as_deref()
-        .map(|name| named(&fates, name))
-        .transpose()?;
+    let fates = [("fails", PromotionFate::Fails), ("sticks", PromotionFate::Sticks)];
+    let fate = body.next_promotion.as_deref().map(|name| named(&fates, name)).transpose()?;
     let lag = match (body.lag_ms, body.lag_stands_still, body.lag_wanders) {
         (Some(ms), false, false) => Some(LagSetting::Fixed(ms)),
         (None, true, false) => Some(LagSetting::StandsStill),
         (None, false, true) => Some(LagSetting::Wanders),
         (None, false, false) => None,
         _ => {
-            return Err((
-                400,
-                "give one of lag_ms, lag_stands_still and lag_wanders".to_owned(),
-            ));
+            return Err((400, "give one of lag_ms, lag_stands_still and lag_wanders".to_owned()));
         }
     };
     server.world.with(|world| {
@@ -288,11 +276,7 @@ fn set_metric(server: &Server, body: &MetricBody) -> Answer {
         ("freeze", MetricFault::Freeze),
         ("nan", MetricFault::NotANumber),
     ];
-    let fault = body
-        .fault
-        .as_deref()
-        .map(|name| named(&faults, name))
-        .transpose()?;
+    let fault = body.fault.as_deref().map(|name| named(&faults, name)).transpose()?;
     server.world.with(|world| {
         let cloudwatch = &mut world.cloudwatch;
         cloudwatch.set_fault(&body.region, &body.namespace, &body.metric, fault);
@@ -310,10 +294,8 @@ fn advance(server: &Server, ms: u64) -> Answer {
 }
 
 fn log(world: &World) -> Value {
-    let events = world
-        .log
-        .iter()
-        .map(|e| json!({ "at": rfc3339(e.at), "at_ms": e.at.0, "kind": e.kind, "text": e.text }));
+    let events =
+        world.log.iter().map(|e| json!({ "at": rfc3339(e.at), "at_ms": e.at.0, "kind": e.kind, "text": e.text }));
     json!({ "log": events.collect::<Vec<_>>() })
 }
 
@@ -377,10 +359,7 @@ fn global_cluster_list(world: &World) -> Vec<&crate::sim::world::aurora::GlobalC
 fn global_clusters(world: &World) -> Value {
     let clusters = global_cluster_list(world).into_iter().map(|global| {
         let writer = world.aurora.writer_of(&global.id);
-        let members = global
-            .members
-            .iter()
-            .filter_map(|arn| world.aurora.cluster(arn));
+        let members = global.members.iter().filter_map(|arn| world.aurora.cluster(arn));
         let members = members.map(|c| {
             json!({
                 "arn": c.arn,
@@ -408,9 +387,7 @@ fn planes(world: &World) -> Value {
     for region in regions(world) {
         for (name, plane) in PLANES {
             let reach = world.planes.reach(plane, &region);
-            let reach = REACHES
-                .iter()
-                .find(|(_, r)| *r == reach && reach != Reach::Up);
+            let reach = REACHES.iter().find(|(_, r)| *r == reach && reach != Reach::Up);
             if let Some((word, _)) = reach {
                 broken.push(json!({ "plane": name, "region": region, "reach": word }));
             }

@@ -47,16 +47,8 @@ pub async fn serve(udp: UdpSocket, tcp: TcpListener, world: SharedWorld) -> io::
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn serve_view(
-    udp: UdpSocket,
-    tcp: TcpListener,
-    world: SharedWorld,
-    view: View,
-) -> io::Result<()> {
-    tokio::try_join!(
-        serve_udp(udp, world.clone(), view),
-        serve_tcp(tcp, world, view)
-    )?;
+pub async fn serve_view(udp: UdpSocket, tcp: TcpListener, world: SharedWorld, view: View) -> io::Result<()> {
+    tokio::try_join!(serve_udp(udp, world.clone(), view), serve_tcp(tcp, world, view))?;
     Ok(())
 }
 
@@ -81,10 +73,7 @@ async fn serve_udp(socket: UdpSocket, world: SharedWorld, view: View) -> io::Res
 async fn serve_tcp(listener: TcpListener, world: SharedWorld, view: View) -> io::Result<()> {
     let clients = Arc::new(Semaphore::new(TCP_CLIENTS_MAX));
     loop {
-        let permit = Arc::clone(&clients)
-            .acquire_owned()
-            .await
-            .map_err(io::Error::other)?;
+        let permit = Arc::clone(&clients).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, from) = listener.accept().await?;
         let world = world.clone();
         tokio::spawn(async move {
@@ -96,11 +85,7 @@ async fn serve_tcp(listener: TcpListener, world: SharedWorld, view: View) -> io:
     }
 }
 
-async fn serve_tcp_client(
-    mut stream: TcpStream,
-    world: &SharedWorld,
-    view: View,
-) -> io::Result<()> {
+async fn serve_tcp_client(mut stream: TcpStream, world: &SharedWorld, view: View) -> io::Result<()> {
     loop {
         let query = tokio::time::timeout(TCP_IDLE_MAX, read_frame(&mut stream)).await??;
         let Some(reply) = world.with(|world| reply(world, view, &query, Transport::Tcp)) else {
@@ -132,9 +117,7 @@ fn reply(world: &World, view: View, bytes: &[u8], transport: Transport) -> Optio
         Ok(_) => return None,
         Err(_) => {
             let id = u16::from_be_bytes([*bytes.first()?, *bytes.get(1)?]);
-            return Message::error_msg(id, OpCode::Query, ResponseCode::FormErr)
-                .to_vec()
-                .ok();
+            return Message::error_msg(id, OpCode::Query, ResponseCode::FormErr).to_vec().ok();
         }
     };
     let response = respond(world, view, &query);
@@ -209,11 +192,7 @@ fn fill(response: &mut Message, world: &World, lookup: Lookup) {
 }
 
 fn soa(world: &World, zone: &DnsName) -> Vec<Record> {
-    world
-        .route53
-        .soa(zone)
-        .and_then(|answer| records(zone, RrType::SOA, &answer))
-        .unwrap_or_default()
+    world.route53.soa(zone).and_then(|answer| records(zone, RrType::SOA, &answer)).unwrap_or_default()
 }
 
 /// `None` where a value cannot be written as its type.
@@ -313,11 +292,7 @@ mod tests {
             zone.seed(RecordSet::simple(name, rtype, 30, vec![value.to_owned()]));
         };
         seed("www.payments.example.com", RrType::CNAME, RECORD_NAME);
-        seed(
-            "txt.payments.example.com",
-            RrType::TXT,
-            "\"one \\\"1\\\"\" \"two\"",
-        );
+        seed("txt.payments.example.com", RrType::TXT, "\"one \\\"1\\\"\" \"two\"");
         let mut many = RecordSet::simple(
             "many.payments.example.com".parse().expect("a name"),
             RrType::A,
@@ -354,37 +329,19 @@ mod tests {
     #[tokio::test]
     async fn a_real_resolver_reads_addresses_aliases_and_texts() {
         let (_, resolver) = start().await;
-        let found = resolver
-            .lookup(RECORD_NAME, RecordType::A)
-            .await
-            .expect("found");
+        let found = resolver.lookup(RECORD_NAME, RecordType::A).await.expect("found");
         let record = &found.answers()[0];
         assert_eq!(record.data, RData::A(A(Ipv4Addr::new(127, 0, 11, 1))));
         assert_eq!(record.ttl, 60);
-        let found = resolver
-            .lookup("www.payments.example.com.", RecordType::A)
-            .await
-            .expect("found");
-        assert_eq!(
-            found.answers().last().map(|r| r.data.clone()),
-            Some(record.data.clone())
-        );
-        let found = resolver
-            .lookup("txt.payments.example.com.", RecordType::TXT)
-            .await
-            .expect("found");
+        let found = resolver.lookup("www.payments.example.com.", RecordType::A).await.expect("found");
+        assert_eq!(found.answers().last().map(|r| r.data.clone()), Some(record.data.clone()));
+        let found = resolver.lookup("txt.payments.example.com.", RecordType::TXT).await.expect("found");
         let expected = TXT::new(vec!["one \"1\"".to_owned(), "two".to_owned()]);
         assert_eq!(found.answers()[0].data, RData::TXT(expected));
-        let found = resolver
-            .lookup("payments.example.com.", RecordType::NS)
-            .await
-            .expect("found");
+        let found = resolver.lookup("payments.example.com.", RecordType::NS).await.expect("found");
         assert_eq!(found.answers().len(), 4);
         // Too large for UDP: the resolver comes again over TCP.
-        let found = resolver
-            .lookup("many.payments.example.com.", RecordType::A)
-            .await
-            .expect("found");
+        let found = resolver.lookup("many.payments.example.com.", RecordType::A).await.expect("found");
         assert_eq!(found.answers().len(), 120);
     }
 
@@ -415,8 +372,7 @@ mod tests {
     #[test]
     fn nonsense_gets_a_format_error_and_half_an_id_nothing() {
         let world = world();
-        let garbage =
-            reply(&world, View::Public, &[1, 2, 3, 4, 5], Transport::Udp).expect("a reply");
+        let garbage = reply(&world, View::Public, &[1, 2, 3, 4, 5], Transport::Udp).expect("a reply");
         let garbage = Message::from_vec(&garbage).expect("decodes");
         assert_eq!(garbage.metadata.response_code, ResponseCode::FormErr);
         assert_eq!(garbage.metadata.id, 0x0102);

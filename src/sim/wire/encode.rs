@@ -52,12 +52,7 @@ pub(super) fn namespace(service: &str) -> &'static str {
 }
 
 /// A successful answer to `operation`; `None` for operations whose output has no members.
-pub(super) fn answer(
-    protocol: Protocol,
-    service: &str,
-    operation: &str,
-    result: Option<&Tree>,
-) -> MockResponse {
+pub(super) fn answer(protocol: Protocol, service: &str, operation: &str, result: Option<&Tree>) -> MockResponse {
     let empty = Tree::Map(Vec::new());
     match protocol {
         Protocol::Json => MockResponse::json(200, json(result.unwrap_or(&empty)).to_string()),
@@ -85,11 +80,7 @@ pub(super) const REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// An error as the service says it in `protocol`.
 pub(super) fn error(protocol: Protocol, service: &str, fault: &ApiFault) -> MockResponse {
-    let ApiFault {
-        status,
-        code,
-        message,
-    } = fault;
+    let ApiFault { status, code, message } = fault;
     let kind = if *status < 500 { "Sender" } else { "Receiver" };
     let mut response = match protocol {
         Protocol::Query | Protocol::RestXml => {
@@ -103,10 +94,8 @@ pub(super) fn error(protocol: Protocol, service: &str, fault: &ApiFault) -> Mock
             );
         }
         Protocol::Json | Protocol::Cbor => {
-            let tree = Tree::Map(vec![
-                ("__type", Tree::text(shape(service, code))),
-                ("message", Tree::text(message.clone())),
-            ]);
+            let tree =
+                Tree::Map(vec![("__type", Tree::text(shape(service, code))), ("message", Tree::text(message.clone()))]);
             if protocol == Protocol::Json {
                 MockResponse::json(*status, json(&tree).to_string())
             } else {
@@ -203,16 +192,12 @@ fn json(tree: &Tree) -> serde_json::Value {
         Tree::Bool(value) => Value::from(*value),
         Tree::Time(at) => Value::from(seconds(*at)),
         Tree::List(items) => Value::Array(items.iter().map(json).collect()),
-        Tree::Map(members) => members
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), json(v)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        Tree::Entries(entries) => entries
-            .iter()
-            .map(|(k, v)| (k.clone(), json(v)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
+        Tree::Map(members) => {
+            members.iter().map(|(k, v)| ((*k).to_owned(), json(v))).collect::<serde_json::Map<_, _>>().into()
+        }
+        Tree::Entries(entries) => {
+            entries.iter().map(|(k, v)| (k.clone(), json(v))).collect::<serde_json::Map<_, _>>().into()
+        }
     }
 }
 
@@ -296,10 +281,7 @@ mod tests {
         assert_eq!(hex(Tree::Int(1_000_000)), "1a000f4240");
         assert_eq!(hex(Tree::Float(1.1)), "fb3ff199999999999a");
         assert_eq!(hex(Tree::Float(f64::NAN)), "fb7ff8000000000000");
-        assert_eq!(
-            hex(Tree::Map(vec![("a", Tree::List(vec![Tree::Bool(true)]))])),
-            "a1616181f5"
-        );
+        assert_eq!(hex(Tree::Map(vec![("a", Tree::List(vec![Tree::Bool(true)]))])), "a1616181f5");
         assert_eq!(hex(Tree::Time(SimTime(1_500))), "c1fb3ff8000000000000");
     }
 

@@ -55,9 +55,9 @@ async fn bind_all(addresses: &[Ipv4Addr], mut port: u16) -> io::Result<Bound> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
         let at = SocketAddr::from((*address, port));
-        let listener = TcpListener::bind(at).await.map_err(|e| {
-            io::Error::new(e.kind(), format!("{at} (endpoint of the application): {e}"))
-        })?;
+        let listener = TcpListener::bind(at)
+            .await
+            .map_err(|e| io::Error::new(e.kind(), format!("{at} (endpoint of the application): {e}")))?;
         port = listener.local_addr()?.port();
         listeners.push((*address, listener));
     }
@@ -74,13 +74,7 @@ impl Bound {
     pub(super) async fn serve(self, world: SharedWorld, shutdown: CancellationToken) {
         let tasks = TaskTracker::new();
         for (address, listener) in self.listeners {
-            tasks.spawn(accept(
-                address,
-                listener,
-                world.clone(),
-                shutdown.clone(),
-                tasks.clone(),
-            ));
+            tasks.spawn(accept(address, listener, world.clone(), shutdown.clone(), tasks.clone()));
         }
         shutdown.cancelled().await;
         tasks.close();
@@ -141,10 +135,7 @@ async fn answer(
     let (status, body) = match (known, readable) {
         (true, true) => (said.status, said.body),
         (true, false) => (405, r#"{"error":"only GET"}"#.to_owned()),
-        (false, _) => (
-            404,
-            r#"{"error":"the simulated application has only /healthz"}"#.to_owned(),
-        ),
+        (false, _) => (404, r#"{"error":"the simulated application has only /healthz"}"#.to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();

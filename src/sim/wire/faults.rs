@@ -49,9 +49,7 @@ pub struct Target {
 impl Target {
     fn matches(&self, service: &str, operation: &str, region: &str) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-        same(&self.service, service)
-            && same(&self.operation, operation)
-            && same(&self.region, region)
+        same(&self.service, service) && same(&self.operation, operation) && same(&self.region, region)
     }
 }
 
@@ -69,11 +67,7 @@ pub struct Faults(Arc<Mutex<VecDeque<Armed>>>);
 impl Faults {
     /// Arms `fault` for the next `times` calls that match.
     pub fn arm(&self, target: Target, fault: Fault, times: u32) {
-        self.armed().push_back(Armed {
-            target,
-            fault,
-            left: times,
-        });
+        self.armed().push_back(Armed { target, fault, left: times });
     }
 
     /// Disarms everything.
@@ -89,9 +83,7 @@ impl Faults {
     /// Takes the first fault armed for such a call.
     pub(super) fn take(&self, service: &str, operation: &str, region: &str) -> Option<Fault> {
         let mut armed = self.armed();
-        let hit = armed
-            .iter_mut()
-            .find(|a| a.left != 0 && a.target.matches(service, operation, region))?;
+        let hit = armed.iter_mut().find(|a| a.left != 0 && a.target.matches(service, operation, region))?;
         hit.left -= 1;
         let fault = hit.fault;
         armed.retain(|a| a.left != 0);
@@ -152,10 +144,7 @@ pub struct Barriers {
 
 impl Default for Barriers {
     fn default() -> Self {
-        Self {
-            state: Arc::new(watch::Sender::new(BarrierState::default())),
-            next: Arc::default(),
-        }
+        Self { state: Arc::new(watch::Sender::new(BarrierState::default())), next: Arc::default() }
     }
 }
 
@@ -164,13 +153,7 @@ impl Barriers {
     pub fn set(&self, target: Target, point: Point) -> u64 {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.state.send_modify(|state| {
-            state.set.push(Barrier {
-                id,
-                target,
-                point,
-                reached: false,
-                claimed: false,
-            });
+            state.set.push(Barrier { id, target, point, reached: false, claimed: false });
         });
         id
     }
@@ -209,16 +192,13 @@ impl Barriers {
 
     /// Claims a barrier for a call that is at `point`. At `AfterAnswer` it is [`Barriers::arrive`] that
     /// says that the point is reached, and later calls wait from now on.
-    pub(super) fn claim(
-        &self,
-        point: Point,
-        (service, operation, region): (&str, &str, &str),
-    ) -> Option<u64> {
+    pub(super) fn claim(&self, point: Point, (service, operation, region): (&str, &str, &str)) -> Option<u64> {
         let mut claimed = None;
         self.state.send_if_modified(|state| {
-            let hit = state.set.iter_mut().find(|b| {
-                !b.claimed && b.point == point && b.target.matches(service, operation, region)
-            });
+            let hit = state
+                .set
+                .iter_mut()
+                .find(|b| !b.claimed && b.point == point && b.target.matches(service, operation, region));
             if let Some(barrier) = hit {
                 barrier.claimed = true;
                 barrier.reached = point != Point::AfterAnswer;
@@ -264,10 +244,7 @@ mod tests {
     #[test]
     fn a_fault_hits_as_many_matching_calls_as_it_was_armed_for() {
         let faults = Faults::default();
-        let target = Target {
-            operation: Some("FailoverGlobalCluster".to_owned()),
-            ..Target::default()
-        };
+        let target = Target { operation: Some("FailoverGlobalCluster".to_owned()), ..Target::default() };
         faults.arm(target, Fault::ReplyLostAfter, 2);
         let take = |operation| faults.take("rds", operation, "us-west-2");
         assert_eq!(take("DescribeEvents"), None);

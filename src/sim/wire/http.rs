@@ -73,11 +73,7 @@ pub struct RequestLog {
 impl RequestLog {
     fn push(&self, recorded: Recorded) {
         if recorded.effect {
-            let of = (
-                recorded.service.clone(),
-                recorded.operation.clone(),
-                recorded.region.clone(),
-            );
+            let of = (recorded.service.clone(), recorded.operation.clone(), recorded.region.clone());
             *lock(&self.effects).entry(of).or_default() += 1;
         }
         let mut kept = lock(&self.kept);
@@ -178,8 +174,7 @@ impl Server {
         let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
             Err(_) => {
-                let refused =
-                    MockResponse::error(413, "RequestEntityTooLarge", "the request is too large");
+                let refused = MockResponse::error(413, "RequestEntityTooLarge", "the request is too large");
                 return Ok(self.dressed(refused));
             }
         };
@@ -206,10 +201,7 @@ impl Server {
                     None
                 };
                 let mut response = self.dressed(response);
-                response.body_mut().sent = after.map(|id| Sent {
-                    barriers: self.barriers.clone(),
-                    id,
-                });
+                response.body_mut().sent = after.map(|id| Sent { barriers: self.barriers.clone(), id });
                 Ok(response)
             }
             Ok(Outcome::Silent) => {
@@ -299,21 +291,13 @@ impl Server {
         let id = self.sequence.fetch_add(1, Ordering::Relaxed);
         let id = format!("51a50000-0000-4000-8001-{id:012x}");
         let body = match std::str::from_utf8(&answer.body) {
-            Ok(text) if text.contains(encode::REQUEST_ID) => {
-                text.replace(encode::REQUEST_ID, &id).into()
-            }
+            Ok(text) if text.contains(encode::REQUEST_ID) => text.replace(encode::REQUEST_ID, &id).into(),
             _ => answer.body,
         };
-        let mut response = Response::new(Answer {
-            body: Full::new(body),
-            sent: None,
-        });
+        let mut response = Response::new(Answer { body: Full::new(body), sent: None });
         *response.status_mut() = hyper::StatusCode::from_u16(answer.status).unwrap_or_default();
         *response.headers_mut() = answer.headers;
-        for (name, value) in [
-            ("x-amzn-requestid", id),
-            ("date", http_date(self.world.now())),
-        ] {
+        for (name, value) in [("x-amzn-requestid", id), ("date", http_date(self.world.now()))] {
             if let Ok(value) = value.parse() {
                 response.headers_mut().insert(name, value);
             }
@@ -338,11 +322,7 @@ impl Server {
                 let json = matches!(call.protocol, Protocol::Json | Protocol::Cbor);
                 Some(ApiFault {
                     status: 403,
-                    code: if json {
-                        "InvalidSignatureException"
-                    } else {
-                        "SignatureDoesNotMatch"
-                    },
+                    code: if json { "InvalidSignatureException" } else { "SignatureDoesNotMatch" },
                     message: format!(
                         "Signature expired: {} is not within 5 minutes of {}",
                         given.unwrap_or("(no X-Amz-Date)"),
@@ -381,10 +361,7 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Task<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -399,10 +376,7 @@ impl Body for Answer {
 
 fn http_date(at: SimTime) -> String {
     let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX));
-    at.map_or_else(
-        |_| String::new(),
-        |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-    )
+    at.map_or_else(|_| String::new(), |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }
 
 fn dispatch(world: &mut World, call: &Call) -> MockResponse {
@@ -411,19 +385,8 @@ fn dispatch(world: &mut World, call: &Call) -> MockResponse {
         "rds" => rds::handle(world, region, &params(&call.body)),
         "sns" => sns::handle(world, region, operation, &params(&call.body)),
         "monitoring" => cloudwatch::handle(world, region, operation, (call.protocol, &call.body)),
-        "route53" => route53::handle(
-            world,
-            call.method.as_str(),
-            &call.path,
-            &call.query,
-            &call.body,
-        ),
-        "route53-recovery-cluster" => arc::handle(
-            world,
-            region,
-            &format!("ToggleCustomerAPI.{operation}"),
-            &call.body,
-        ),
+        "route53" => route53::handle(world, call.method.as_str(), &call.path, &call.query, &call.body),
+        "route53-recovery-cluster" => arc::handle(world, region, &format!("ToggleCustomerAPI.{operation}"), &call.body),
         other => call.fault(&super::not_simulated(other, operation)),
     }
 }

@@ -74,10 +74,7 @@ pub struct SharedWorld {
 impl SharedWorld {
     /// Puts `world` under `clock`.
     pub fn new(world: World, clock: Clock) -> Self {
-        Self {
-            world: Arc::new(Mutex::new(world)),
-            clock,
-        }
+        Self { world: Arc::new(Mutex::new(world)), clock }
     }
 
     /// Calls `f` with the world as it is now.
@@ -114,15 +111,7 @@ impl Options {
     /// Everything on loopback, on free ports, without checking signatures' times.
     pub fn loopback(world: World, clock: Clock) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self {
-            world,
-            clock,
-            manual: None,
-            aws: any,
-            dns: any,
-            endpoints_port: 0,
-            enforce_signing_time: false,
-        }
+        Self { world, clock, manual: None, aws: any, dns: any, endpoints_port: 0, enforce_signing_time: false }
     }
 }
 
@@ -185,11 +174,7 @@ pub async fn start(options: Options) -> io::Result<Running> {
         manual: options.manual,
         sequence: AtomicU64::default(),
     };
-    let (faults, barriers, requests) = (
-        server.faults.clone(),
-        server.barriers.clone(),
-        server.requests.clone(),
-    );
+    let (faults, barriers, requests) = (server.faults.clone(), server.barriers.clone(), server.requests.clone());
     tasks.spawn(http::serve(listener, Arc::new(server), shutdown.clone()));
     tasks.spawn(tick(world.clone(), shutdown.clone()));
     Ok(Running {
@@ -221,11 +206,7 @@ async fn bind_dns(at: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     }
 }
 
-async fn serve_dns(
-    (udp, tcp): (UdpSocket, TcpListener),
-    world: SharedWorld,
-    shutdown: CancellationToken,
-) {
+async fn serve_dns((udp, tcp): (UdpSocket, TcpListener), world: SharedWorld, shutdown: CancellationToken) {
     let served = shutdown.run_until_cancelled(dns::serve(udp, tcp, world));
     if let Some(Err(error)) = served.await {
         tracing::error!(%error, "the simulated name server has ended");
@@ -233,12 +214,7 @@ async fn serve_dns(
 }
 
 /// Serves only the AWS APIs of `world` on `listener`, until `shutdown`.
-pub async fn serve(
-    listener: TcpListener,
-    world: SharedWorld,
-    faults: Faults,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, world: SharedWorld, faults: Faults, shutdown: CancellationToken) {
     let server = http::Server {
         world,
         faults,
@@ -260,19 +236,12 @@ async fn tick(world: SharedWorld, shutdown: CancellationToken) {
 }
 
 /// Waits in wall time: what hangs or is delayed here does so on a real socket, for a real client.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the wire face is the outside; no clock of the program's own applies"
-)]
+#[expect(clippy::disallowed_methods, reason = "the wire face is the outside; no clock of the program's own applies")]
 async fn wall_sleep(how_long: Duration) {
     tokio::time::sleep(how_long).await;
 }
 
 /// An operation that the simulated AWS does not have is refused by name.
 fn not_simulated(service: &str, operation: &str) -> ApiFault {
-    ApiFault {
-        status: 501,
-        code: "NotImplemented",
-        message: format!("{service} {operation} is not simulated"),
-    }
+    ApiFault { status: 501, code: "NotImplemented", message: format!("{service} {operation} is not simulated") }
 }

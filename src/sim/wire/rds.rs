@@ -13,10 +13,7 @@ use crate::{
     domain::id::Region,
     sim::world::{
         ApiFault, SimTime, World,
-        aurora::{
-            Cluster, Event, FailoverRequest, GlobalCluster, Instance, Membership, Snapshot,
-            SnapshotStatus,
-        },
+        aurora::{Cluster, Event, FailoverRequest, GlobalCluster, Instance, Membership, Snapshot, SnapshotStatus},
         rfc3339,
     },
 };
@@ -24,11 +21,7 @@ use crate::{
 type Params = HashMap<String, String>;
 
 /// Answers one call of the RDS API in `region`.
-pub fn handle(
-    world: &mut World,
-    region: &Region,
-    params: &HashMap<String, String>,
-) -> MockResponse {
+pub fn handle(world: &mut World, region: &Region, params: &HashMap<String, String>) -> MockResponse {
     let action = params.get("Action").map_or("", String::as_str);
     let answer = match action {
         "DescribeGlobalClusters" => describe_global_clusters(world, region, params),
@@ -49,11 +42,7 @@ pub fn handle(
 }
 
 fn fault(code: &'static str, message: String) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code,
-        message,
-    }
+    ApiFault { status: 400, code, message }
 }
 
 fn malformed(message: String) -> ApiFault {
@@ -63,21 +52,14 @@ fn malformed(message: String) -> ApiFault {
 /// A required parameter must be there: the deserialisers take an absent one for an empty one.
 fn require(params: &Params, names: &[&str]) -> Result<(), ApiFault> {
     match names.iter().find(|name| !params.contains_key(**name)) {
-        Some(name) => Err(fault(
-            "MissingParameter",
-            format!("The request must contain the parameter {name}."),
-        )),
+        Some(name) => Err(fault("MissingParameter", format!("The request must contain the parameter {name}."))),
         None => Ok(()),
     }
 }
 
 /// The error document of the Query protocol.
 pub fn error_response(fault: &ApiFault, now: SimTime) -> MockResponse {
-    let kind = if fault.status >= 500 {
-        "Receiver"
-    } else {
-        "Sender"
-    };
+    let kind = if fault.status >= 500 { "Receiver" } else { "Sender" };
     let body = format!(
         "<ErrorResponse xmlns=\"http://rds.amazonaws.com/doc/2014-10-31/\"><Error><Type>{kind}</Type>\
          <Code>{}</Code><Message>{}</Message></Error>\
@@ -98,15 +80,13 @@ fn page<T>(
     let size = match max_records.unwrap_or(100) {
         size @ 20..=100 => usize::try_from(size).unwrap_or(100),
         other => {
-            return Err(malformed(format!(
-                "Invalid value {other} for MaxRecords. Must be between 20 and 100."
-            )));
+            return Err(malformed(format!("Invalid value {other} for MaxRecords. Must be between 20 and 100.")));
         }
     };
     let start = match marker.filter(|marker| !marker.is_empty()) {
-        Some(marker) => marker
-            .parse::<usize>()
-            .map_err(|_| malformed(format!("Invalid value {marker} for Marker.")))?,
+        Some(marker) => {
+            marker.parse::<usize>().map_err(|_| malformed(format!("Invalid value {marker} for Marker.")))?
+        }
         None => 0,
     };
     let next = (start + size < items.len()).then(|| (start + size).to_string());
@@ -122,32 +102,22 @@ fn filtered<T>(
 ) -> Result<Vec<T>, ApiFault> {
     let filters = filters.map_or(&[][..], |list| &list.items);
     if let Some(unknown) = filters.iter().find(|f| !known.contains(&f.name.as_str())) {
-        return Err(malformed(format!(
-            "Unrecognized filter name: {}",
-            unknown.name
-        )));
+        return Err(malformed(format!("Unrecognized filter name: {}", unknown.name)));
     }
     let allowed = |item: &T| {
         filters.iter().all(|filter| {
-            value_of(item, &filter.name)
-                .is_some_and(|values| values.iter().any(|v| filter.values.items.contains(v)))
+            value_of(item, &filter.name).is_some_and(|values| values.iter().any(|v| filter.values.items.contains(v)))
         })
     };
     Ok(items.into_iter().filter(allowed).collect())
 }
 
-fn describe_global_clusters(
-    world: &World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
+fn describe_global_clusters(world: &World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
     let request = wire::deserialize_describe_global_clusters_request(params).map_err(malformed)?;
     let aurora = &world.aurora;
     let wanted = request.global_cluster_identifier.as_deref();
-    let found: Vec<&GlobalCluster> = aurora
-        .global_clusters(region)
-        .filter(|g| wanted.is_none_or(|id| g.id == id || g.arn == id))
-        .collect();
+    let found: Vec<&GlobalCluster> =
+        aurora.global_clusters(region).filter(|g| wanted.is_none_or(|id| g.id == id || g.arn == id)).collect();
     if let Some(id) = wanted.filter(|_| found.is_empty()) {
         return Err(ApiFault {
             status: 404,
@@ -162,12 +132,10 @@ fn describe_global_clusters(
     let found = filtered(found, request.filters.as_ref(), regions, &["region"])?;
     let (found, marker) = page(found, request.marker.as_deref(), request.max_records)?;
     let items = found.into_iter().map(|g| global_shape(world, g)).collect();
-    Ok(wire::serialize_describe_global_clusters_response(
-        &model::GlobalClustersMessage {
-            global_clusters: Some(model::GlobalClusterList { items }),
-            marker,
-        },
-    ))
+    Ok(wire::serialize_describe_global_clusters_response(&model::GlobalClustersMessage {
+        global_clusters: Some(model::GlobalClusterList { items }),
+        marker,
+    }))
 }
 
 fn global_shape(world: &World, global: &GlobalCluster) -> model::GlobalCluster {
@@ -177,24 +145,13 @@ fn global_shape(world: &World, global: &GlobalCluster) -> model::GlobalCluster {
         .filter_map(|arn| world.aurora.cluster(arn))
         .filter(|cluster| cluster.is_listed())
         .collect();
-    let secondaries: Vec<String> = members
-        .iter()
-        .filter(|c| c.membership != Membership::Writer)
-        .map(|c| c.arn.clone())
-        .collect();
+    let secondaries: Vec<String> =
+        members.iter().filter(|c| c.membership != Membership::Writer).map(|c| c.arn.clone()).collect();
     let member_shape = |cluster: &&Cluster| {
         let is_writer = cluster.membership == Membership::Writer;
-        let readers = if is_writer {
-            secondaries.clone()
-        } else {
-            Vec::new()
-        };
+        let readers = if is_writer { secondaries.clone() } else { Vec::new() };
         let in_step = cluster.membership != Membership::PendingResync;
-        let sync = if in_step {
-            "connected"
-        } else {
-            "pending-resync"
-        };
+        let sync = if in_step { "connected" } else { "pending-resync" };
         model::GlobalClusterMember {
             d_b_cluster_arn: Some(cluster.arn.clone()),
             global_write_forwarding_status: (!is_writer).then(|| "disabled".to_owned()),
@@ -203,15 +160,12 @@ fn global_shape(world: &World, global: &GlobalCluster) -> model::GlobalCluster {
             synchronization_status: Some(sync.to_owned()),
         }
     };
-    let failover_state = global
-        .operation
-        .as_ref()
-        .map(|operation| model::FailoverState {
-            from_db_cluster_arn: Some(operation.from.clone()),
-            to_db_cluster_arn: Some(operation.to.clone()),
-            is_data_loss_allowed: Some(operation.allows_data_loss()),
-            status: Some(operation.state().to_owned()),
-        });
+    let failover_state = global.operation.as_ref().map(|operation| model::FailoverState {
+        from_db_cluster_arn: Some(operation.from.clone()),
+        to_db_cluster_arn: Some(operation.to.clone()),
+        is_data_loss_allowed: Some(operation.allows_data_loss()),
+        status: Some(operation.state().to_owned()),
+    });
     model::GlobalCluster {
         global_cluster_identifier: Some(global.id.clone()),
         global_cluster_resource_id: Some(global.resource_id.clone()),
@@ -230,18 +184,11 @@ fn global_shape(world: &World, global: &GlobalCluster) -> model::GlobalCluster {
     }
 }
 
-fn describe_clusters(
-    world: &World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
+fn describe_clusters(world: &World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
     let request = wire::deserialize_describe_d_b_clusters_request(params).map_err(malformed)?;
     let wanted = request.d_b_cluster_identifier.as_deref();
-    let found: Vec<&Cluster> = world
-        .aurora
-        .clusters(region)
-        .filter(|c| wanted.is_none_or(|id| c.id == id || c.arn == id))
-        .collect();
+    let found: Vec<&Cluster> =
+        world.aurora.clusters(region).filter(|c| wanted.is_none_or(|id| c.id == id || c.arn == id)).collect();
     if let Some(id) = wanted.filter(|_| found.is_empty()) {
         return Err(cluster_not_found(id));
     }
@@ -254,41 +201,28 @@ fn describe_clusters(
     let found = filtered(found, request.filters.as_ref(), value, &known)?;
     let (found, marker) = page(found, request.marker.as_deref(), request.max_records)?;
     let items = found.into_iter().map(cluster_shape).collect();
-    Ok(wire::serialize_describe_d_b_clusters_response(
-        &model::DBClusterMessage {
-            d_b_clusters: Some(model::DBClusterList { items }),
-            marker,
-        },
-    ))
+    Ok(wire::serialize_describe_d_b_clusters_response(&model::DBClusterMessage {
+        d_b_clusters: Some(model::DBClusterList { items }),
+        marker,
+    }))
 }
 
 fn cluster_not_found(id: &str) -> ApiFault {
-    ApiFault {
-        status: 404,
-        code: "DBClusterNotFoundFault",
-        message: format!("DBCluster {id} not found."),
-    }
+    ApiFault { status: 404, code: "DBClusterNotFoundFault", message: format!("DBCluster {id} not found.") }
 }
 
 /// A secondary's instances are all readers.
 fn has_writer_instance(cluster: &Cluster) -> bool {
-    !matches!(
-        cluster.membership,
-        Membership::Connected | Membership::PendingResync
-    )
+    !matches!(cluster.membership, Membership::Connected | Membership::PendingResync)
 }
 
 fn cluster_shape(cluster: &Cluster) -> model::DBCluster {
-    let members = cluster
-        .instances
-        .iter()
-        .enumerate()
-        .map(|(index, instance)| model::DBClusterMember {
-            d_b_instance_identifier: Some(instance.id.clone()),
-            is_cluster_writer: Some(index == 0 && has_writer_instance(cluster)),
-            d_b_cluster_parameter_group_status: Some("in-sync".to_owned()),
-            promotion_tier: Some(1),
-        });
+    let members = cluster.instances.iter().enumerate().map(|(index, instance)| model::DBClusterMember {
+        d_b_instance_identifier: Some(instance.id.clone()),
+        is_cluster_writer: Some(index == 0 && has_writer_instance(cluster)),
+        d_b_cluster_parameter_group_status: Some("in-sync".to_owned()),
+        promotion_tier: Some(1),
+    });
     model::DBCluster {
         d_b_cluster_arn: Some(cluster.arn.clone()),
         d_b_cluster_identifier: Some(cluster.id.clone()),
@@ -306,18 +240,12 @@ fn cluster_shape(cluster: &Cluster) -> model::DBCluster {
         backup_retention_period: i32::try_from(cluster.backup_retention_days).ok(),
         cluster_create_time: Some(rfc3339(cluster.created_at)),
         global_cluster_identifier: cluster.global.clone().filter(|_| cluster.is_listed()),
-        d_b_cluster_members: Some(model::DBClusterMemberList {
-            items: members.collect(),
-        }),
+        d_b_cluster_members: Some(model::DBClusterMemberList { items: members.collect() }),
         ..Default::default()
     }
 }
 
-fn describe_instances(
-    world: &World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
+fn describe_instances(world: &World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
     let request = wire::deserialize_describe_d_b_instances_request(params).map_err(malformed)?;
     let wanted = request.d_b_instance_identifier.as_deref();
     let found: Vec<(&Cluster, &Instance)> = world
@@ -343,21 +271,15 @@ fn describe_instances(
     let found = filtered(found, request.filters.as_ref(), value, &known)?;
     let (found, marker) = page(found, request.marker.as_deref(), request.max_records)?;
     let items = found.into_iter().map(|(c, i)| instance_shape(c, i));
-    Ok(wire::serialize_describe_d_b_instances_response(
-        &model::DBInstanceMessage {
-            d_b_instances: Some(model::DBInstanceList {
-                items: items.collect(),
-            }),
-            marker,
-        },
-    ))
+    Ok(wire::serialize_describe_d_b_instances_response(&model::DBInstanceMessage {
+        d_b_instances: Some(model::DBInstanceList { items: items.collect() }),
+        marker,
+    }))
 }
 
 fn instance_shape(cluster: &Cluster, instance: &Instance) -> model::DBInstance {
     let host = cluster.endpoint(false);
-    let address = host
-        .split_once(".cluster-")
-        .map(|(_, domain)| format!("{}.{domain}", instance.id));
+    let address = host.split_once(".cluster-").map(|(_, domain)| format!("{}.{domain}", instance.id));
     model::DBInstance {
         d_b_instance_identifier: Some(instance.id.clone()),
         d_b_instance_arn: Some(cluster.instance_arn(instance)),
@@ -370,11 +292,7 @@ fn instance_shape(cluster: &Cluster, instance: &Instance) -> model::DBInstance {
         instance_create_time: Some(rfc3339(cluster.created_at)),
         promotion_tier: Some(1),
         storage_encrypted: Some(true),
-        endpoint: Some(model::Endpoint {
-            address,
-            port: Some(5432),
-            hosted_zone_id: None,
-        }),
+        endpoint: Some(model::Endpoint { address, port: Some(5432), hosted_zone_id: None }),
         ..Default::default()
     }
 }
@@ -382,11 +300,7 @@ fn instance_shape(cluster: &Cluster, instance: &Instance) -> model::DBInstance {
 /// How long events are kept: 14 days [AUG].
 const EVENTS_KEPT_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 
-fn describe_events(
-    world: &World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
+fn describe_events(world: &World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
     let request = wire::deserialize_describe_events_request(params).map_err(malformed)?;
     if request.source_identifier.is_some() && request.source_type.is_none() {
         let message = "Cannot specify source identifier without source type.".to_owned();
@@ -396,43 +310,28 @@ fn describe_events(
     let categories = request.event_categories.as_ref().map(|list| &list.items);
     let matches = |event: &&Event| {
         (from..=to).contains(&event.at)
-            && request
-                .source_type
-                .as_deref()
-                .is_none_or(|kind| kind == event.source_type.as_str())
-            && request
-                .source_identifier
-                .as_deref()
-                .is_none_or(|id| id == event.source_id)
+            && request.source_type.as_deref().is_none_or(|kind| kind == event.source_type.as_str())
+            && request.source_identifier.as_deref().is_none_or(|id| id == event.source_id)
             && categories.is_none_or(|list| list.iter().any(|c| c == event.category))
     };
     let found: Vec<&Event> = world.aurora.events(region).filter(matches).collect();
     let (found, marker) = page(found, request.marker.as_deref(), request.max_records)?;
     let items = found.into_iter().map(|event| model::Event {
         date: Some(rfc3339(event.at)),
-        event_categories: Some(model::EventCategoriesList {
-            items: vec![event.category.to_owned()],
-        }),
+        event_categories: Some(model::EventCategoriesList { items: vec![event.category.to_owned()] }),
         message: Some(event.message.clone()),
         source_arn: Some(event.source_arn.clone()),
         source_identifier: Some(event.source_id.clone()),
         source_type: Some(event.source_type.as_str().to_owned()),
     });
-    Ok(wire::serialize_describe_events_response(
-        &model::EventsMessage {
-            events: Some(model::EventList {
-                items: items.collect(),
-            }),
-            marker,
-        },
-    ))
+    Ok(wire::serialize_describe_events_response(&model::EventsMessage {
+        events: Some(model::EventList { items: items.collect() }),
+        marker,
+    }))
 }
 
 /// The interval asked for: StartTime and EndTime, or the last Duration minutes (60 where nothing is said).
-fn event_window(
-    request: &model::DescribeEventsMessage,
-    now: SimTime,
-) -> Result<(SimTime, SimTime), ApiFault> {
+fn event_window(request: &model::DescribeEventsMessage, now: SimTime) -> Result<(SimTime, SimTime), ApiFault> {
     let instant = |text: &str| {
         text.parse::<jiff::Timestamp>()
             .ok()
@@ -452,13 +351,8 @@ fn event_window(
     Ok((start.max(oldest), end))
 }
 
-fn describe_snapshots(
-    world: &World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
-    let request =
-        wire::deserialize_describe_d_b_cluster_snapshots_request(params).map_err(malformed)?;
+fn describe_snapshots(world: &World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
+    let request = wire::deserialize_describe_d_b_cluster_snapshots_request(params).map_err(malformed)?;
     let wanted = request.d_b_cluster_snapshot_identifier.as_deref();
     let cluster = request.d_b_cluster_identifier.as_deref();
     let kind = request.snapshot_type.as_deref();
@@ -486,20 +380,14 @@ fn describe_snapshots(
     let found = filtered(found, request.filters.as_ref(), value, &known)?;
     let (found, marker) = page(found, request.marker.as_deref(), request.max_records)?;
     let items = found.into_iter().map(snapshot_shape).collect();
-    Ok(wire::serialize_describe_d_b_cluster_snapshots_response(
-        &model::DBClusterSnapshotMessage {
-            d_b_cluster_snapshots: Some(model::DBClusterSnapshotList { items }),
-            marker,
-        },
-    ))
+    Ok(wire::serialize_describe_d_b_cluster_snapshots_response(&model::DBClusterSnapshotMessage {
+        d_b_cluster_snapshots: Some(model::DBClusterSnapshotList { items }),
+        marker,
+    }))
 }
 
 fn snapshot_type(snapshot: &Snapshot) -> &'static str {
-    if snapshot.automatic {
-        "automated"
-    } else {
-        "manual"
-    }
+    if snapshot.automatic { "automated" } else { "manual" }
 }
 
 fn snapshot_shape(snapshot: &Snapshot) -> model::DBClusterSnapshot {
@@ -523,61 +411,30 @@ fn snapshot_shape(snapshot: &Snapshot) -> model::DBClusterSnapshot {
     }
 }
 
-fn copy_snapshot(
-    world: &mut World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
-    require(
-        params,
-        &[
-            "SourceDBClusterSnapshotIdentifier",
-            "TargetDBClusterSnapshotIdentifier",
-        ],
-    )?;
+fn copy_snapshot(world: &mut World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
+    require(params, &["SourceDBClusterSnapshotIdentifier", "TargetDBClusterSnapshotIdentifier"])?;
     let request = wire::deserialize_copy_d_b_cluster_snapshot_request(params).map_err(malformed)?;
     let source = &request.source_d_b_cluster_snapshot_identifier;
     let target = &request.target_d_b_cluster_snapshot_identifier;
-    let shape = world.with_aurora(|aurora, ctx| {
-        aurora
-            .copy_snapshot(region, source, target, ctx)
-            .map(snapshot_shape)
-    })?;
-    Ok(wire::serialize_copy_d_b_cluster_snapshot_response(
-        &model::CopyDBClusterSnapshotResult {
-            d_b_cluster_snapshot: Some(shape),
-        },
-    ))
+    let shape =
+        world.with_aurora(|aurora, ctx| aurora.copy_snapshot(region, source, target, ctx).map(snapshot_shape))?;
+    Ok(wire::serialize_copy_d_b_cluster_snapshot_response(&model::CopyDBClusterSnapshotResult {
+        d_b_cluster_snapshot: Some(shape),
+    }))
 }
 
-fn switchover(
-    world: &mut World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
-    require(
-        params,
-        &["GlobalClusterIdentifier", "TargetDbClusterIdentifier"],
-    )?;
+fn switchover(world: &mut World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
+    require(params, &["GlobalClusterIdentifier", "TargetDbClusterIdentifier"])?;
     let request = wire::deserialize_switchover_global_cluster_request(params).map_err(malformed)?;
-    let (global, target) = (
-        &request.global_cluster_identifier,
-        &request.target_db_cluster_identifier,
-    );
-    world
-        .with_aurora(|aurora, ctx| aurora.switchover_global_cluster(region, global, target, ctx))?;
-    Ok(wire::serialize_switchover_global_cluster_response(
-        &model::SwitchoverGlobalClusterResult {
-            global_cluster: shape_of(world, global),
-        },
-    ))
+    let (global, target) = (&request.global_cluster_identifier, &request.target_db_cluster_identifier);
+    world.with_aurora(|aurora, ctx| aurora.switchover_global_cluster(region, global, target, ctx))?;
+    Ok(wire::serialize_switchover_global_cluster_response(&model::SwitchoverGlobalClusterResult {
+        global_cluster: shape_of(world, global),
+    }))
 }
 
 fn failover(world: &mut World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
-    require(
-        params,
-        &["GlobalClusterIdentifier", "TargetDbClusterIdentifier"],
-    )?;
+    require(params, &["GlobalClusterIdentifier", "TargetDbClusterIdentifier"])?;
     let request = wire::deserialize_failover_global_cluster_request(params).map_err(malformed)?;
     let call = FailoverRequest {
         global: request.global_cluster_identifier,
@@ -586,29 +443,19 @@ fn failover(world: &mut World, region: &Region, params: &Params) -> Result<MockR
         switchover: request.switchover.unwrap_or(false),
     };
     world.with_aurora(|aurora, ctx| aurora.failover_global_cluster(region, &call, ctx))?;
-    Ok(wire::serialize_failover_global_cluster_response(
-        &model::FailoverGlobalClusterResult {
-            global_cluster: shape_of(world, &call.global),
-        },
-    ))
+    Ok(wire::serialize_failover_global_cluster_response(&model::FailoverGlobalClusterResult {
+        global_cluster: shape_of(world, &call.global),
+    }))
 }
 
 fn remove(world: &mut World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
     require(params, &["GlobalClusterIdentifier", "DbClusterIdentifier"])?;
-    let request =
-        wire::deserialize_remove_from_global_cluster_request(params).map_err(malformed)?;
-    let (global, cluster) = (
-        &request.global_cluster_identifier,
-        &request.db_cluster_identifier,
-    );
-    world.with_aurora(|aurora, ctx| {
-        aurora.remove_from_global_cluster(region, global, cluster, ctx)
-    })?;
-    Ok(wire::serialize_remove_from_global_cluster_response(
-        &model::RemoveFromGlobalClusterResult {
-            global_cluster: shape_of(world, global),
-        },
-    ))
+    let request = wire::deserialize_remove_from_global_cluster_request(params).map_err(malformed)?;
+    let (global, cluster) = (&request.global_cluster_identifier, &request.db_cluster_identifier);
+    world.with_aurora(|aurora, ctx| aurora.remove_from_global_cluster(region, global, cluster, ctx))?;
+    Ok(wire::serialize_remove_from_global_cluster_response(&model::RemoveFromGlobalClusterResult {
+        global_cluster: shape_of(world, global),
+    }))
 }
 
 fn shape_of(world: &World, global: &str) -> Option<model::GlobalCluster> {
@@ -624,10 +471,7 @@ mod tests {
     const USW2: &str = "arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2";
 
     fn call(world: &mut World, region: &str, params: &[(&str, &str)]) -> (u16, String) {
-        let params = params
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let answer = handle(world, &region.parse().expect("a Region"), &params);
         let body = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
         (answer.status, body)
@@ -683,11 +527,7 @@ mod tests {
 
     #[test]
     fn an_operation_that_is_not_modelled_is_refused_by_name() {
-        let (status, body) = call(
-            &mut payments(),
-            "us-east-1",
-            &[("Action", "RebootDBCluster")],
-        );
+        let (status, body) = call(&mut payments(), "us-east-1", &[("Action", "RebootDBCluster")]);
         assert_eq!(status, 400);
         assert!(body.contains("<Code>InvalidAction</Code>") && body.contains("RebootDBCluster"));
     }
@@ -695,17 +535,11 @@ mod tests {
     #[test]
     fn what_is_missing_or_unknown_gets_its_fault() {
         let mut world = payments();
-        let switchover = [
-            ("Action", "SwitchoverGlobalCluster"),
-            ("GlobalClusterIdentifier", "payments"),
-        ];
+        let switchover = [("Action", "SwitchoverGlobalCluster"), ("GlobalClusterIdentifier", "payments")];
         let (status, body) = call(&mut world, "us-east-1", &switchover);
         assert_eq!(status, 400);
         assert!(body.contains("TargetDbClusterIdentifier"));
-        let describe = [
-            ("Action", "DescribeGlobalClusters"),
-            ("GlobalClusterIdentifier", "a<b"),
-        ];
+        let describe = [("Action", "DescribeGlobalClusters"), ("GlobalClusterIdentifier", "a<b")];
         let (status, body) = call(&mut world, "us-east-1", &describe);
         assert_eq!(status, 404);
         assert!(body.contains("GlobalClusterNotFoundFault") && body.contains("a&lt;b"));
@@ -722,9 +556,7 @@ mod tests {
             let status = axum::http::StatusCode::from_u16(answer.status).expect("a status");
             (status, answer.headers, answer.body)
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(async move { axum::serve(listener, app).await });
         format!("http://{address}")
@@ -765,10 +597,7 @@ mod tests {
         let instances = rds.describe_db_instances().send().await.expect("ok");
         assert_eq!(instances.db_instances().len(), 2);
         let events = rds.describe_events().duration(5).send().await.expect("ok");
-        assert!(
-            events.events().is_empty(),
-            "a failover has no event of its start"
-        );
+        assert!(events.events().is_empty(), "a failover has no event of its start");
         let snapshots = rds.describe_db_cluster_snapshots().send().await;
         assert!(snapshots.expect("ok").db_cluster_snapshots().is_empty());
     }

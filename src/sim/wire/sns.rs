@@ -14,12 +14,7 @@ use crate::{
 type Params = HashMap<String, String>;
 
 /// Answers one call in `region`.
-pub(super) fn handle(
-    world: &mut World,
-    region: &Region,
-    operation: &str,
-    params: &Params,
-) -> MockResponse {
+pub(super) fn handle(world: &mut World, region: &Region, operation: &str, params: &Params) -> MockResponse {
     let result = match operation {
         "Publish" => publish(world, region, params),
         "PublishBatch" => publish_batch(world, region, params),
@@ -35,20 +30,13 @@ pub(super) fn handle(
 }
 
 fn malformed(message: String) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "InvalidParameter",
-        message,
-    }
+    ApiFault { status: 400, code: "InvalidParameter", message }
 }
 
 fn publish(world: &mut World, region: &Region, params: &Params) -> Result<Tree, ApiFault> {
     let input = generated::deserialize_publish_request(params).map_err(malformed)?;
     let arn = input.topic_arn.or(input.target_arn).ok_or_else(|| {
-        malformed(
-            "Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter"
-                .to_owned(),
-        )
+        malformed("Invalid parameter: TopicArn or TargetArn Reason: no value for required parameter".to_owned())
     })?;
     let publication = Publication {
         subject: input.subject,
@@ -74,16 +62,12 @@ fn publish_batch(world: &mut World, region: &Region, params: &Params) -> Result<
         (entry.id, publication)
     });
     let entries: Vec<_> = entries.collect();
-    let results =
-        world.with_sns(|sns, ctx| sns.publish_batch(region, &input.topic_arn, entries, ctx))?;
+    let results = world.with_sns(|sns, ctx| sns.publish_batch(region, &input.topic_arn, entries, ctx))?;
     let mut successful = Vec::new();
     let mut failed = Vec::new();
     for (id, result) in results {
         match result {
-            Ok(message) => successful.push(Tree::Map(vec![
-                ("Id", Tree::Text(id)),
-                ("MessageId", Tree::Text(message)),
-            ])),
+            Ok(message) => successful.push(Tree::Map(vec![("Id", Tree::Text(id)), ("MessageId", Tree::Text(message))])),
             Err(fault) => failed.push(Tree::Map(vec![
                 ("Id", Tree::Text(id)),
                 ("Code", Tree::text(fault.code)),
@@ -92,10 +76,7 @@ fn publish_batch(world: &mut World, region: &Region, params: &Params) -> Result<
             ])),
         }
     }
-    Ok(Tree::Map(vec![
-        ("Successful", Tree::List(successful)),
-        ("Failed", Tree::List(failed)),
-    ]))
+    Ok(Tree::Map(vec![("Successful", Tree::List(successful)), ("Failed", Tree::List(failed))]))
 }
 
 fn create_topic(world: &mut World, region: &Region, params: &Params) -> Result<Tree, ApiFault> {
@@ -125,10 +106,7 @@ fn topic_attributes(world: &World, region: &Region, params: &Params) -> Result<T
         ("SubscriptionsDeleted", "0"),
     ];
     let entries = entries.map(|(k, v)| (k.to_owned(), Tree::text(v)));
-    Ok(Tree::Map(vec![(
-        "Attributes",
-        Tree::Entries(entries.into()),
-    )]))
+    Ok(Tree::Map(vec![("Attributes", Tree::Entries(entries.into()))]))
 }
 
 /// Message attributes, which the generated deserialiser leaves out.

@@ -66,10 +66,7 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster with the five endpoints that every cluster has.
     pub fn new(arn: &str) -> Self {
-        Self {
-            arn: arn.to_owned(),
-            endpoints: fixture::cluster_regions().to_vec(),
-        }
+        Self { arn: arn.to_owned(), endpoints: fixture::cluster_regions().to_vec() }
     }
 }
 
@@ -116,10 +113,7 @@ pub struct ArcFault {
 
 impl From<ApiFault> for ArcFault {
     fn from(fault: ApiFault) -> Self {
-        Self {
-            fault,
-            resource: None,
-        }
+        Self { fault, resource: None }
     }
 }
 
@@ -169,12 +163,7 @@ impl Arc {
     ///
     /// # Errors
     /// `EndpointTemporarilyUnavailableException`, `ResourceNotFoundException`.
-    pub fn get_state(
-        &self,
-        planes: &Planes,
-        endpoint: &Region,
-        arn: &str,
-    ) -> Result<&RoutingControl, ArcFault> {
+    pub fn get_state(&self, planes: &Planes, endpoint: &Region, arn: &str) -> Result<&RoutingControl, ArcFault> {
         self.check_endpoint(planes, endpoint)?;
         self.controls.get(arn).ok_or_else(|| not_found(arn))
     }
@@ -212,10 +201,7 @@ impl Arc {
         overrides: &[String],
     ) -> Result<(), ArcFault> {
         let result = self.try_update(ctx, endpoint, entries, overrides);
-        let list: Vec<String> = entries
-            .iter()
-            .map(|(arn, state)| format!("{arn}={}", state.as_str()))
-            .collect();
+        let list: Vec<String> = entries.iter().map(|(arn, state)| format!("{arn}={}", state.as_str())).collect();
         let refusal = match &result {
             Ok(()) => String::new(),
             Err(e) => format!(" ({})", e.fault.code),
@@ -243,10 +229,7 @@ impl Arc {
         }
         if CONTROLS_PER_UPDATE_MAX < entries.len() {
             let message = format!("at most {CONTROLS_PER_UPDATE_MAX} routing controls per request");
-            return Err(ArcFault {
-                fault: fault(402, "ServiceLimitExceededException", message),
-                resource: None,
-            });
+            return Err(ArcFault { fault: fault(402, "ServiceLimitExceededException", message), resource: None });
         }
         let mut after: BTreeMap<&str, ControlState> = BTreeMap::new();
         for (arn, state) in entries {
@@ -286,8 +269,7 @@ impl Arc {
         after: &BTreeMap<&str, ControlState>,
         overrides: &[String],
     ) -> Result<(), ArcFault> {
-        let touched =
-            |r: &&AssertionRule| r.asserted.iter().any(|a| after.contains_key(a.as_str()));
+        let touched = |r: &&AssertionRule| r.asserted.iter().any(|a| after.contains_key(a.as_str()));
         let in_force = |r: &&AssertionRule| !overrides.contains(&r.arn);
         for rule in self.rules.values().filter(touched).filter(in_force) {
             let conflict = |message: String| ArcFault {
@@ -299,10 +281,7 @@ impl Arc {
                 after.get(arn).copied().or_else(now) == Some(ControlState::On)
             };
             if !rule.holds(is_on) {
-                return Err(conflict(format!(
-                    "the safety rule {} would be broken",
-                    rule.name
-                )));
+                return Err(conflict(format!("the safety rule {} would be broken", rule.name)));
             }
             let waiting = rule
                 .asserted
@@ -310,10 +289,7 @@ impl Arc {
                 .filter_map(|arn| self.controls.get(arn)?.changed_at)
                 .any(|at| now.since_ms(at) < rule.wait_period_ms);
             if waiting {
-                return Err(conflict(format!(
-                    "the wait period of the safety rule {} is not over",
-                    rule.name
-                )));
+                return Err(conflict(format!("the wait period of the safety rule {} is not over", rule.name)));
             }
         }
         Ok(())
@@ -323,9 +299,7 @@ impl Arc {
         if planes.reach(Plane::ArcCluster, endpoint) == Reach::Up {
             Ok(())
         } else {
-            Err(unavailable(format!(
-                "the endpoint in {endpoint} is unavailable"
-            )))
+            Err(unavailable(format!("the endpoint in {endpoint} is unavailable")))
         }
     }
 
@@ -334,13 +308,7 @@ impl Arc {
             let up = |r: &&Region| planes.reach(Plane::ArcCluster, r) == Reach::Up;
             cluster.endpoints.iter().filter(up).count()
         });
-        if QUORUM <= up {
-            Ok(())
-        } else {
-            Err(unavailable(format!(
-                "only {up} endpoints of the cluster are up"
-            )))
-        }
+        if QUORUM <= up { Ok(()) } else { Err(unavailable(format!("only {up} endpoints of the cluster are up"))) }
     }
 
     fn admit(&mut self, now: SimTime, endpoint: &Region) -> Result<(), ArcFault> {
@@ -365,21 +333,13 @@ fn not_found(arn: &str) -> ArcFault {
         _ => "ControlPanel",
     };
     ArcFault {
-        fault: fault(
-            404,
-            "ResourceNotFoundException",
-            format!("{arn} was not found"),
-        ),
+        fault: fault(404, "ResourceNotFoundException", format!("{arn} was not found")),
         resource: Some((arn.to_owned(), kind)),
     }
 }
 
 fn fault(status: u16, code: &'static str, message: impl Into<String>) -> ApiFault {
-    ApiFault {
-        status,
-        code,
-        message: message.into(),
-    }
+    ApiFault { status, code, message: message.into() }
 }
 
 #[cfg(test)]
@@ -387,9 +347,7 @@ mod tests {
     use super::*;
     use crate::sim::world::{
         World,
-        route53::fixture::{
-            CONTROL_USE1_ARN, CONTROL_USW2_ARN, PaymentsTraffic, SAFETY_RULE_ARN, payments_traffic,
-        },
+        route53::fixture::{CONTROL_USE1_ARN, CONTROL_USW2_ARN, PaymentsTraffic, SAFETY_RULE_ARN, payments_traffic},
     };
 
     fn payments() -> World {
@@ -398,36 +356,20 @@ mod tests {
         world
     }
 
-    fn update(
-        world: &mut World,
-        entries: &[(&str, ControlState)],
-        overrides: &[&str],
-    ) -> Result<(), &'static str> {
-        let mut ctx = Context {
-            now: world.now,
-            rng: &mut world.rng,
-            planes: &world.planes,
-            log: &mut world.log,
-        };
+    fn update(world: &mut World, entries: &[(&str, ControlState)], overrides: &[&str]) -> Result<(), &'static str> {
+        let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
         let own = |s: &&str| (*s).to_owned();
         let entries: Vec<_> = entries.iter().map(|(a, s)| (own(a), *s)).collect();
         let overrides: Vec<_> = overrides.iter().map(own).collect();
         let endpoint = &fixture::cluster_regions()[1];
         let operation = "UpdateRoutingControlStates";
-        world
-            .arc
-            .update_states(&mut ctx, endpoint, operation, &entries, &overrides)
-            .map_err(|e| e.fault.code)
+        world.arc.update_states(&mut ctx, endpoint, operation, &entries, &overrides).map_err(|e| e.fault.code)
     }
 
-    const SWAP: [(&str, ControlState); 2] = [
-        (CONTROL_USE1_ARN, ControlState::Off),
-        (CONTROL_USW2_ARN, ControlState::On),
-    ];
-    const BACK: [(&str, ControlState); 2] = [
-        (CONTROL_USE1_ARN, ControlState::On),
-        (CONTROL_USW2_ARN, ControlState::Off),
-    ];
+    const SWAP: [(&str, ControlState); 2] =
+        [(CONTROL_USE1_ARN, ControlState::Off), (CONTROL_USW2_ARN, ControlState::On)];
+    const BACK: [(&str, ControlState); 2] =
+        [(CONTROL_USE1_ARN, ControlState::On), (CONTROL_USW2_ARN, ControlState::Off)];
 
     #[test]
     fn the_wait_period_prevents_flapping_unless_it_is_overridden() {
@@ -464,15 +406,9 @@ mod tests {
         let mut world = payments();
         let mut entries = SWAP.to_vec();
         entries.push(("arn:x/routingcontrol/none", ControlState::On));
-        assert_eq!(
-            update(&mut world, &entries, &[]),
-            Err("ResourceNotFoundException")
-        );
+        assert_eq!(update(&mut world, &entries, &[]), Err("ResourceNotFoundException"));
         assert_eq!(world.arc.is_on(CONTROL_USE1_ARN, world.now), Some(true));
         let eleven = vec![SWAP[0]; 11];
-        assert_eq!(
-            update(&mut world, &eleven, &[]),
-            Err("ServiceLimitExceededException")
-        );
+        assert_eq!(update(&mut world, &eleven, &[]), Err("ServiceLimitExceededException"));
     }
 }

@@ -10,7 +10,9 @@ use std::{
 };
 
 use super::{
-    Context, Plane, Planes, Reach, SimTime, aurora::Aurora, rfc3339,
+    Context, Plane, Planes, Reach, SimTime,
+    aurora::Aurora,
+    rfc3339,
     route53::{Route53, resolver::Resolver},
 };
 use crate::domain::id::Region;
@@ -72,32 +74,22 @@ impl Endpoints {
         match planes.reach(Plane::Application, &endpoint.region) {
             Reach::Up => EndpointStatus::Healthy,
             Reach::Hangs => EndpointStatus::NoAnswer,
-            Reach::Unavailable | Reach::Throttles | Reach::DeniesAccess => {
-                EndpointStatus::Unhealthy
-            }
+            Reach::Unavailable | Reach::Throttles | Reach::DeniesAccess => EndpointStatus::Unhealthy,
         }
     }
 
     /// What the endpoint at `address` answers to `GET /healthz`, as its own database cluster sees the data;
     /// `None` where it does not answer.
-    pub fn answer(
-        &self,
-        address: Ipv4Addr,
-        aurora: &Aurora,
-        planes: &Planes,
-    ) -> Option<ApplicationAnswer> {
+    pub fn answer(&self, address: Ipv4Addr, aurora: &Aurora, planes: &Planes) -> Option<ApplicationAnswer> {
         let endpoint = self.at(address)?;
         let status = match self.endpoint_status(address, planes) {
             EndpointStatus::NoAnswer => return None,
             EndpointStatus::Unhealthy => 503,
             EndpointStatus::Healthy => 200,
         };
-        let cluster = aurora
-            .cluster(&endpoint.db_cluster)
-            .filter(|cluster| cluster.is_up(planes));
-        let last_write_at = cluster
-            .and_then(|cluster| cluster.last_commit())
-            .map(|commit| rfc3339(commit.acknowledged_at));
+        let cluster = aurora.cluster(&endpoint.db_cluster).filter(|cluster| cluster.is_up(planes));
+        let last_write_at =
+            cluster.and_then(|cluster| cluster.last_commit()).map(|commit| rfc3339(commit.acknowledged_at));
         let body = serde_json::json!({
             "region": endpoint.region.as_str(),
             // Null where the database cannot be asked: unknown is not false.
@@ -105,10 +97,7 @@ impl Endpoints {
             "last_write_at": last_write_at,
             "writes": cluster.map(|cluster| cluster.commits().len()),
         });
-        Some(ApplicationAnswer {
-            status,
-            body: body.to_string(),
-        })
+        Some(ApplicationAnswer { status, body: body.to_string() })
     }
 }
 
@@ -224,20 +213,11 @@ impl Clients {
 
     /// When the next request is sent.
     pub fn next_due(&self) -> Option<SimTime> {
-        self.clients
-            .iter()
-            .map(|client| client.next_write.min(client.next_read))
-            .min()
+        self.clients.iter().map(|client| client.next_write.min(client.next_read)).min()
     }
 
     /// Sends every request that is due.
-    pub fn run_due(
-        &mut self,
-        ctx: &mut Context<'_>,
-        aurora: &mut Aurora,
-        route53: &Route53,
-        endpoints: &Endpoints,
-    ) {
+    pub fn run_due(&mut self, ctx: &mut Context<'_>, aurora: &mut Aurora, route53: &Route53, endpoints: &Endpoints) {
         self.now = ctx.now;
         for index in 0..self.clients.len() {
             if self.clients[index].next_write <= ctx.now {
@@ -260,12 +240,10 @@ impl Clients {
         route53: &Route53,
         endpoints: &Endpoints,
     ) {
-        let served =
-            self.reach(index, ctx, route53, endpoints)
-                .is_some_and(|cluster| match request {
-                    Request::Write => self.write(index, cluster, ctx, aurora),
-                    Request::Read => self.read(index, cluster, ctx, aurora),
-                });
+        let served = self.reach(index, ctx, route53, endpoints).is_some_and(|cluster| match request {
+            Request::Write => self.write(index, cluster, ctx, aurora),
+            Request::Read => self.read(index, cluster, ctx, aurora),
+        });
         self.account(index, request, served, ctx);
     }
 
@@ -281,54 +259,32 @@ impl Clients {
         let endpoint = match &client.inside {
             Some(region) => {
                 let local = endpoints.iter().find(|e| e.region == *region)?;
-                ctx.planes
-                    .works_inside(Plane::Application, region)
-                    .then_some(local)?
+                ctx.planes.works_inside(Plane::Application, region).then_some(local)?
             }
             None => {
                 let address = match self.pinned {
                     Some(address) => address,
-                    None => client
-                        .resolver
-                        .lookup(route53, ctx.now, &self.public_name)?,
+                    None => client.resolver.lookup(route53, ctx.now, &self.public_name)?,
                 };
                 let healthy = endpoints.endpoint_status(address, ctx.planes);
-                (healthy == EndpointStatus::Healthy)
-                    .then(|| endpoints.at(address))
-                    .flatten()?
+                (healthy == EndpointStatus::Healthy).then(|| endpoints.at(address)).flatten()?
             }
         };
         Some(&endpoint.db_cluster)
     }
 
-    fn write(
-        &mut self,
-        index: usize,
-        cluster: &str,
-        ctx: &Context<'_>,
-        aurora: &mut Aurora,
-    ) -> bool {
+    fn write(&mut self, index: usize, cluster: &str, ctx: &Context<'_>, aurora: &mut Aurora) -> bool {
         let Ok(commit) = aurora.write(cluster, ctx) else {
             return false;
         };
-        self.acknowledged.push(Acknowledged {
-            id: commit.id,
-            at: commit.acknowledged_at,
-            client: index,
-        });
+        self.acknowledged.push(Acknowledged { id: commit.id, at: commit.acknowledged_at, client: index });
         if self.clients[index].inside.is_none() {
             self.served_by = Some(cluster.to_owned());
         }
         true
     }
 
-    fn read(
-        &mut self,
-        index: usize,
-        cluster: &str,
-        ctx: &Context<'_>,
-        aurora: &mut Aurora,
-    ) -> bool {
+    fn read(&mut self, index: usize, cluster: &str, ctx: &Context<'_>, aurora: &mut Aurora) -> bool {
         aurora.replicate(ctx.now, ctx.planes);
         let Some(cluster) = aurora.cluster(cluster).filter(|c| c.is_up(ctx.planes)) else {
             return false;
@@ -367,20 +323,12 @@ impl Clients {
     }
 
     fn failing_count(&self) -> usize {
-        self.clients
-            .iter()
-            .flat_map(|client| client.failing)
-            .flatten()
-            .count()
+        self.clients.iter().flat_map(|client| client.failing).flatten().count()
     }
 
     /// Since when at least one client outside is failing.
     pub fn failing_since(&self) -> Option<SimTime> {
-        self.clients
-            .iter()
-            .flat_map(|client| client.failing)
-            .flatten()
-            .min()
+        self.clients.iter().flat_map(|client| client.failing).flatten().min()
     }
 
     /// The account until now, held against the present writer's log.
@@ -390,11 +338,8 @@ impl Clients {
             .and_then(|arn| aurora.cluster(&arn))
             .map(|writer| writer.commits().iter().map(|commit| commit.id).collect())
             .unwrap_or_default();
-        let lost: Vec<&Acknowledged> = self
-            .acknowledged
-            .iter()
-            .filter(|write| !survivors.contains(&write.id))
-            .collect();
+        let lost: Vec<&Acknowledged> =
+            self.acknowledged.iter().filter(|write| !survivors.contains(&write.id)).collect();
         let intervals = self.failed_intervals();
         let failed_ms: u64 = intervals.iter().map(|(from, to)| to.since_ms(*from)).sum();
         Ledger {
@@ -404,25 +349,15 @@ impl Clients {
             failed_seconds: seconds(failed_ms),
             first_failure_at: intervals.first().map(|(from, _)| *from),
             last_failure_at: self.last_failure_at,
-            served_again_at: intervals
-                .last()
-                .map(|(_, to)| *to)
-                .filter(|_| self.failing_since().is_none()),
+            served_again_at: intervals.last().map(|(_, to)| *to).filter(|_| self.failing_since().is_none()),
             reads_backwards: self.reads_backwards,
         }
     }
 
     /// The global cluster's writer; a detached cluster where clients were served by it last.
     fn present_writer(&self, aurora: &Aurora) -> Option<String> {
-        let detached = self
-            .served_by
-            .as_deref()
-            .filter(|arn| aurora.cluster(arn).is_some_and(|c| c.global.is_none()));
-        detached.map(str::to_owned).or_else(|| {
-            aurora
-                .writer_of(&self.global)
-                .map(|writer| writer.arn.clone())
-        })
+        let detached = self.served_by.as_deref().filter(|arn| aurora.cluster(arn).is_some_and(|c| c.global.is_none()));
+        detached.map(str::to_owned).or_else(|| aurora.writer_of(&self.global).map(|writer| writer.arn.clone()))
     }
 
     fn loss_window_ms(&self, lost: &[&Acknowledged], survivors: &BTreeSet<u64>) -> u64 {
@@ -435,8 +370,7 @@ impl Clients {
             .take_while(|write| write.at <= first.at)
             .filter(|write| survivors.contains(&write.id))
             .last();
-        last.at
-            .since_ms(surviving.map_or(first.at, |write| write.at))
+        last.at.since_ms(surviving.map_or(first.at, |write| write.at))
     }
 
     /// Times with a failing client outside, merged, oldest first; what still fails ends now.
@@ -461,9 +395,5 @@ fn seconds(ms: u64) -> f64 {
 }
 
 fn tell(ctx: &mut Context<'_>, kind: &'static str, text: &str) {
-    ctx.log.push(super::WorldEvent {
-        at: ctx.now,
-        kind,
-        text: text.to_owned(),
-    });
+    ctx.log.push(super::WorldEvent { at: ctx.now, kind, text: text.to_owned() });
 }

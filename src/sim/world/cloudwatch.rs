@@ -41,16 +41,10 @@ impl MetricKey {
         name: &str,
         dimensions: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let mut dimensions: Vec<_> = dimensions
-            .into_iter()
-            .map(|(n, v)| (n.as_ref().to_owned(), v.as_ref().to_owned()))
-            .collect();
+        let mut dimensions: Vec<_> =
+            dimensions.into_iter().map(|(n, v)| (n.as_ref().to_owned(), v.as_ref().to_owned())).collect();
         dimensions.sort();
-        Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            dimensions,
-        }
+        Self { namespace: namespace.to_owned(), name: name.to_owned(), dimensions }
     }
 }
 
@@ -68,13 +62,7 @@ pub struct Point {
 impl Point {
     /// A single measurement.
     pub fn of(at: SimTime, value: f64) -> Self {
-        Self {
-            at,
-            sum: value,
-            minimum: value,
-            maximum: value,
-            samples: 1.0,
-        }
+        Self { at, sum: value, minimum: value, maximum: value, samples: 1.0 }
     }
 }
 
@@ -147,14 +135,8 @@ impl Default for Publication {
         Self {
             aws: None,
             variant: timings::Variant::Typical,
-            put: DelayMs {
-                min: 500,
-                max: 3_000,
-            },
-            listing: DelayMs {
-                min: 60_000,
-                max: 900_000,
-            },
+            put: DelayMs { min: 500, max: 3_000 },
+            listing: DelayMs { min: 60_000, max: 900_000 },
             outage: Outage::Loses,
         }
     }
@@ -207,13 +189,7 @@ impl CloudWatch {
     }
 
     /// Breaks the publication of a metric (every dimension of it) in a Region, or mends it with `None`.
-    pub fn set_fault(
-        &mut self,
-        region: &Region,
-        namespace: &str,
-        metric: &str,
-        fault: Option<MetricFault>,
-    ) {
+    pub fn set_fault(&mut self, region: &Region, namespace: &str, metric: &str, fault: Option<MetricFault>) {
         let key = (region.clone(), namespace.to_owned(), metric.to_owned());
         match fault {
             Some(fault) => {
@@ -221,9 +197,7 @@ impl CloudWatch {
             }
             None => {
                 self.faults.remove(&key);
-                self.frozen.retain(|(r, k), _| {
-                    !(r == region && k.namespace == namespace && k.name == metric)
-                });
+                self.frozen.retain(|(r, k), _| !(r == region && k.namespace == namespace && k.name == metric));
             }
         }
     }
@@ -253,12 +227,7 @@ impl CloudWatch {
             return;
         }
         self.sequence += 1;
-        let pending = Pending {
-            region: region.clone(),
-            key,
-            unit,
-            point,
-        };
+        let pending = Pending { region: region.clone(), key, unit, point };
         self.pending.insert((visible, self.sequence), pending);
     }
 
@@ -293,15 +262,8 @@ impl CloudWatch {
         let series = match metrics.entry(pending.key) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
-                let listing = if custom {
-                    draw(self.publication.listing, ctx)
-                } else {
-                    0
-                };
-                new.insert(Series {
-                    listed_from: ctx.now.plus_ms(listing),
-                    ..Series::default()
-                })
+                let listing = if custom { draw(self.publication.listing, ctx) } else { 0 };
+                new.insert(Series { listed_from: ctx.now.plus_ms(listing), ..Series::default() })
             }
         };
         if pending.unit.is_some() {
@@ -320,9 +282,7 @@ impl CloudWatch {
         now: SimTime,
     ) -> Vec<&MetricKey> {
         let has = |key: &MetricKey, name: &str, value: Option<&str>| {
-            key.dimensions
-                .iter()
-                .any(|(n, v)| n == name && value.is_none_or(|value| value == v))
+            key.dimensions.iter().any(|(n, v)| n == name && value.is_none_or(|value| value == v))
         };
         self.series
             .get(region)
@@ -339,16 +299,8 @@ impl CloudWatch {
 
 impl World {
     /// Calls CloudWatch as it is now, as an API request does.
-    pub fn with_cloudwatch<R>(
-        &mut self,
-        call: impl FnOnce(&mut CloudWatch, &mut Context<'_>) -> R,
-    ) -> R {
-        let mut ctx = Context {
-            now: self.now,
-            rng: &mut self.rng,
-            planes: &self.planes,
-            log: &mut self.log,
-        };
+    pub fn with_cloudwatch<R>(&mut self, call: impl FnOnce(&mut CloudWatch, &mut Context<'_>) -> R) -> R {
+        let mut ctx = Context { now: self.now, rng: &mut self.rng, planes: &self.planes, log: &mut self.log };
         call(&mut self.cloudwatch, &mut ctx)
     }
 }
@@ -356,10 +308,7 @@ impl World {
 /// Whether CloudWatch takes data in: an API that throttles or refuses credentials still does.
 fn ingests(planes: &Planes, region: &Region) -> bool {
     planes.works_inside(Plane::CloudWatch, region)
-        || matches!(
-            planes.reach(Plane::CloudWatch, region),
-            Reach::Throttles | Reach::DeniesAccess
-        )
+        || matches!(planes.reach(Plane::CloudWatch, region), Reach::Throttles | Reach::DeniesAccess)
 }
 
 fn draw(delay: DelayMs, ctx: &mut Context<'_>) -> u64 {
@@ -367,27 +316,17 @@ fn draw(delay: DelayMs, ctx: &mut Context<'_>) -> u64 {
 }
 
 fn invalid(message: &str) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "InvalidParameterValue",
-        message: message.to_owned(),
-    }
+    ApiFault { status: 400, code: "InvalidParameterValue", message: message.to_owned() }
 }
 
 fn validation(message: String) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "ValidationError",
-        message,
-    }
+    ApiFault { status: 400, code: "ValidationError", message }
 }
 
 /// The unit that AWS attaches to its own metrics that this world publishes. [AUG:CloudWatch metrics for Aurora]
 fn unit_of(namespace: &str, metric: &str) -> Option<&'static str> {
     match (namespace, metric) {
-        ("AWS/RDS", m) if m.starts_with("AuroraGlobalDB") && m.ends_with("Lag") => {
-            Some("Milliseconds")
-        }
+        ("AWS/RDS", m) if m.starts_with("AuroraGlobalDB") && m.ends_with("Lag") => Some("Milliseconds"),
         ("AWS/DynamoDB", "ReplicationLatency") => Some("Milliseconds"),
         ("AWS/S3", "ReplicationLatency") => Some("Seconds"),
         ("AWS/Route53", "HealthCheckStatus") => Some("None"),

@@ -126,10 +126,7 @@ impl World {
             // A part may be due in the past where a call just scheduled it: time never goes back.
             let instant = due.max(self.now);
             passes = if instant == self.now { passes + 1 } else { 0 };
-            assert!(
-                passes < PASSES_PER_INSTANT_MAX,
-                "a part of the world never finishes at {instant:?}"
-            );
+            assert!(passes < PASSES_PER_INSTANT_MAX, "a part of the world never finishes at {instant:?}");
             self.now = instant;
             self.run_due();
         }
@@ -141,12 +138,7 @@ impl World {
     fn run_due(&mut self) {
         let now = self.now;
         let is_due = |due: Option<SimTime>| due.is_some_and(|due| due <= now);
-        let mut ctx = Context {
-            now,
-            rng: &mut self.rng,
-            planes: &self.planes,
-            log: &mut self.log,
-        };
+        let mut ctx = Context { now, rng: &mut self.rng, planes: &self.planes, log: &mut self.log };
         if is_due(self.aurora.next_due()) {
             self.aurora.run_due(&mut ctx, &mut self.cloudwatch);
         }
@@ -157,34 +149,19 @@ impl World {
             self.cloudwatch.run_due(&mut ctx);
         }
         if is_due(self.route53.next_due()) {
-            run_route53(
-                &mut self.route53,
-                &self.endpoints,
-                &mut self.cloudwatch,
-                &self.arc,
-                &mut ctx,
-            );
+            run_route53(&mut self.route53, &self.endpoints, &mut self.cloudwatch, &self.arc, &mut ctx);
         }
         if is_due(self.sns.next_due()) {
             self.sns.run_due(&mut ctx);
         }
         if is_due(self.clients.next_due()) {
-            self.clients
-                .run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints);
+            self.clients.run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints);
         }
     }
 
     /// Calls Aurora as it is now, as an API request or a fault injection does.
-    pub fn with_aurora<R>(
-        &mut self,
-        call: impl FnOnce(&mut aurora::Aurora, &mut Context<'_>) -> R,
-    ) -> R {
-        let mut ctx = Context {
-            now: self.now,
-            rng: &mut self.rng,
-            planes: &self.planes,
-            log: &mut self.log,
-        };
+    pub fn with_aurora<R>(&mut self, call: impl FnOnce(&mut aurora::Aurora, &mut Context<'_>) -> R) -> R {
+        let mut ctx = Context { now: self.now, rng: &mut self.rng, planes: &self.planes, log: &mut self.log };
         call(&mut self.aurora, &mut ctx)
     }
 
@@ -222,18 +199,11 @@ impl World {
     fn change_planes(&mut self, kind: &'static str, text: &str, change: impl FnOnce(&mut Planes)) {
         self.aurora.replicate(self.now, &self.planes);
         change(&mut self.planes);
-        self.log.push(WorldEvent {
-            at: self.now,
-            kind,
-            text: text.to_owned(),
-        });
+        self.log.push(WorldEvent { at: self.now, kind, text: text.to_owned() });
     }
 
     /// What the application's server at `address` answers to `GET /healthz`; `None` where it does not answer.
-    pub fn application_answer(
-        &self,
-        address: std::net::Ipv4Addr,
-    ) -> Option<clients::ApplicationAnswer> {
+    pub fn application_answer(&self, address: std::net::Ipv4Addr) -> Option<clients::ApplicationAnswer> {
         self.endpoints.answer(address, &self.aurora, &self.planes)
     }
 }
@@ -268,7 +238,5 @@ const PASSES_PER_INSTANT_MAX: u32 = 100_000;
 /// An instant of world time as RFC 3339, UTC.
 pub fn rfc3339(at: SimTime) -> String {
     let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(ms)
-        .unwrap_or(jiff::Timestamp::MAX)
-        .to_string()
+    jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_string()
 }

@@ -63,10 +63,7 @@ impl Topology {
 
     /// ARN of the Aurora cluster of `site`.
     pub fn cluster_arn(&self, site: &Site) -> String {
-        format!(
-            "arn:aws:rds:{}:{}:cluster:{}",
-            site.region, self.account, site.cluster
-        )
+        format!("arn:aws:rds:{}:{}:cluster:{}", site.region, self.account, site.cluster)
     }
 }
 
@@ -84,24 +81,14 @@ pub fn payments(seed: u64, start: SimTime, traffic: &PaymentsTraffic) -> World {
     })
 }
 
-fn build(
-    seed: u64,
-    start: SimTime,
-    topology: &Topology,
-    traffic: impl FnOnce(&mut World),
-) -> World {
+fn build(seed: u64, start: SimTime, topology: &Topology, traffic: impl FnOnce(&mut World)) -> World {
     let mut world = World::new(seed, start);
     add_database(&mut world, topology);
     add_servers(&mut world, topology);
     add_topics(&mut world, topology);
     // Before the clients, who ask DNS at once.
     traffic(&mut world);
-    world.clients.start(
-        topology.clients,
-        &topology.public_name,
-        &topology.application,
-        start,
-    );
+    world.clients.start(topology.clients, &topology.public_name, &topology.application, start);
     world
 }
 
@@ -166,10 +153,7 @@ mod tests {
     }
 
     fn world_by(seed: u64, failover_by: FailoverBy) -> World {
-        let traffic = PaymentsTraffic {
-            failover_by,
-            ..PaymentsTraffic::default()
-        };
+        let traffic = PaymentsTraffic { failover_by, ..PaymentsTraffic::default() };
         payments(seed, START, &traffic)
     }
 
@@ -185,33 +169,18 @@ mod tests {
             switchover: false,
         };
         world
-            .with_aurora(|aurora, ctx| {
-                aurora.failover_global_cluster(&region("us-west-2"), &request, ctx)
-            })
+            .with_aurora(|aurora, ctx| aurora.failover_global_cluster(&region("us-west-2"), &request, ctx))
             .expect("accepted");
         run(world, 240);
     }
 
     fn flip_routing_controls(world: &mut World) {
-        let mut ctx = Context {
-            now: world.now,
-            rng: &mut world.rng,
-            planes: &world.planes,
-            log: &mut world.log,
-        };
-        let entries = [
-            (CONTROL_USE1_ARN.to_owned(), ControlState::Off),
-            (CONTROL_USW2_ARN.to_owned(), ControlState::On),
-        ];
+        let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
+        let entries =
+            [(CONTROL_USE1_ARN.to_owned(), ControlState::Off), (CONTROL_USW2_ARN.to_owned(), ControlState::On)];
         world
             .arc
-            .update_states(
-                &mut ctx,
-                &region("us-west-2"),
-                "UpdateRoutingControlStates",
-                &entries,
-                &[],
-            )
+            .update_states(&mut ctx, &region("us-west-2"), "UpdateRoutingControlStates", &entries, &[])
             .expect("accepted");
     }
 
@@ -224,11 +193,7 @@ mod tests {
         let mut world = world_by(1, FailoverBy::RoutingControl);
         run(&mut world, 3_600);
         let ledger = ledger(&world);
-        assert_eq!(
-            (ledger.failed_seconds, ledger.writes_lost),
-            (0.0, 0),
-            "{ledger:?}"
-        );
+        assert_eq!((ledger.failed_seconds, ledger.writes_lost), (0.0, 0), "{ledger:?}");
         assert_eq!(ledger.reads_backwards, 0);
         assert!(ledger.writes_acknowledged > 57_000, "{ledger:?}");
     }
@@ -237,11 +202,7 @@ mod tests {
     fn clients_are_served_again_only_after_database_and_routing_controls_have_moved() {
         let mut world = world_by(2, FailoverBy::RoutingControl);
         lose_the_primary(&mut world);
-        assert!(
-            world.clients.failing_since().is_some(),
-            "DNS has not moved: {:?}",
-            ledger(&world)
-        );
+        assert!(world.clients.failing_since().is_some(), "DNS has not moved: {:?}", ledger(&world));
         flip_routing_controls(&mut world);
         run(&mut world, 90);
         let ledger = ledger(&world);

@@ -49,10 +49,7 @@ pub struct Publication {
 impl Publication {
     fn bytes(&self) -> usize {
         let attributes = self.attributes.iter();
-        self.body.len()
-            + attributes
-                .map(|(name, (kind, value))| name.len() + kind.len() + value.len())
-                .sum::<usize>()
+        self.body.len() + attributes.map(|(name, (kind, value))| name.len() + kind.len() + value.len()).sum::<usize>()
     }
 }
 
@@ -80,22 +77,14 @@ impl Sns {
     ///
     /// # Errors
     /// `InvalidParameter` for a name that SNS refuses, and for FIFO topics, which are not simulated.
-    pub fn create_topic(
-        &mut self,
-        region: &Region,
-        name: &str,
-        now: SimTime,
-    ) -> Result<String, ApiFault> {
+    pub fn create_topic(&mut self, region: &Region, name: &str, now: SimTime) -> Result<String, ApiFault> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || 256 < name.len() || !name.bytes().all(plain) {
             return Err(invalid("Invalid parameter: Topic Name"));
         }
         let arn = format!("arn:aws:sns:{region}:{ACCOUNT}:{name}");
         let topics = self.topics.entry(region.clone()).or_default();
-        topics.entry(arn.clone()).or_insert_with(|| Topic {
-            arn: arn.clone(),
-            created_at: now,
-        });
+        topics.entry(arn.clone()).or_insert_with(|| Topic { arn: arn.clone(), created_at: now });
         Ok(arn)
     }
 
@@ -147,13 +136,7 @@ impl Sns {
         ctx: &mut Context<'_>,
     ) -> Result<Vec<BatchEntryResult>, ApiFault> {
         self.topic(region, topic_arn)?;
-        let refuse = |code, message: &str| {
-            Err(ApiFault {
-                status: 400,
-                code,
-                message: message.to_owned(),
-            })
-        };
+        let refuse = |code, message: &str| Err(ApiFault { status: 400, code, message: message.to_owned() });
         if entries.is_empty() {
             return refuse(
                 "AWS.SimpleQueueService.EmptyBatchRequest",
@@ -161,18 +144,11 @@ impl Sns {
             );
         }
         if BATCH_ENTRIES_MAX < entries.len() {
-            return refuse(
-                "TooManyEntriesInBatchRequest",
-                "The batch request contains more entries than permissible.",
-            );
+            return refuse("TooManyEntriesInBatchRequest", "The batch request contains more entries than permissible.");
         }
-        let ids: std::collections::BTreeSet<&str> =
-            entries.iter().map(|(id, _)| id.as_str()).collect();
+        let ids: std::collections::BTreeSet<&str> = entries.iter().map(|(id, _)| id.as_str()).collect();
         if ids.len() < entries.len() {
-            return refuse(
-                "BatchEntryIdsNotDistinct",
-                "Two or more batch entries in the request have the same Id.",
-            );
+            return refuse("BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id.");
         }
         if MESSAGE_BYTES_MAX < entries.iter().map(|(_, p)| p.bytes()).sum() {
             return refuse(
@@ -181,27 +157,18 @@ impl Sns {
             );
         }
         let results = entries.into_iter().map(|(id, publication)| {
-            let result =
-                check(&publication).map(|()| self.deliver(region, topic_arn, publication, ctx));
+            let result = check(&publication).map(|()| self.deliver(region, topic_arn, publication, ctx));
             (id, result)
         });
         Ok(results.collect())
     }
 
     /// One page of `ListTopics`, beginning at `token`; and the token of the next.
-    pub fn list_topics(
-        &self,
-        region: &Region,
-        token: Option<&str>,
-    ) -> (Vec<&Topic>, Option<String>) {
+    pub fn list_topics(&self, region: &Region, token: Option<&str>) -> (Vec<&Topic>, Option<String>) {
         let from = token.and_then(|t| t.parse().ok()).unwrap_or(0);
         let topics = self.topics.get(region);
-        let mut page: Vec<&Topic> = topics
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .skip(from)
-            .take(TOPICS_PER_PAGE + 1)
-            .collect();
+        let mut page: Vec<&Topic> =
+            topics.into_iter().flat_map(BTreeMap::values).skip(from).take(TOPICS_PER_PAGE + 1).collect();
         let more = TOPICS_PER_PAGE < page.len();
         page.truncate(TOPICS_PER_PAGE);
         (page, more.then(|| (from + TOPICS_PER_PAGE).to_string()))
@@ -215,22 +182,12 @@ impl Sns {
     /// SNS does nothing by itself.
     pub fn run_due(&mut self, _ctx: &mut Context<'_>) {}
 
-    fn deliver(
-        &mut self,
-        region: &Region,
-        topic_arn: &str,
-        publication: Publication,
-        ctx: &mut Context<'_>,
-    ) -> String {
+    fn deliver(&mut self, region: &Region, topic_arn: &str, publication: Publication, ctx: &mut Context<'_>) -> String {
         self.sequence += 1;
         // In the form of a UUID, but from a counter: equal histories must be equal byte for byte.
         let message_id = format!("51a50000-0000-4000-8000-{:012x}", self.sequence);
         let subject = publication.subject.as_deref().unwrap_or("(no subject)");
-        ctx.log.push(super::WorldEvent {
-            at: ctx.now,
-            kind: "sns.published",
-            text: format!("{topic_arn}: {subject}"),
-        });
+        ctx.log.push(super::WorldEvent { at: ctx.now, kind: "sns.published", text: format!("{topic_arn}: {subject}") });
         if DELIVERED_MAX <= self.delivered.len() {
             self.delivered.remove(0);
         }
@@ -250,12 +207,7 @@ impl Sns {
 impl World {
     /// Calls SNS as it is now, as an API request does.
     pub fn with_sns<R>(&mut self, call: impl FnOnce(&mut Sns, &mut Context<'_>) -> R) -> R {
-        let mut ctx = Context {
-            now: self.now,
-            rng: &mut self.rng,
-            planes: &self.planes,
-            log: &mut self.log,
-        };
+        let mut ctx = Context { now: self.now, rng: &mut self.rng, planes: &self.planes, log: &mut self.log };
         call(&mut self.sns, &mut ctx)
     }
 }
@@ -278,20 +230,14 @@ fn check(publication: &Publication) -> Result<(), ApiFault> {
     if publication.structure.as_deref() == Some("json") {
         let parsed: Option<serde_json::Value> = serde_json::from_str(&publication.body).ok();
         if !parsed.is_some_and(|v| v.get("default").is_some_and(serde_json::Value::is_string)) {
-            return Err(invalid(
-                "Invalid parameter: Message Structure - No default entry in JSON message body",
-            ));
+            return Err(invalid("Invalid parameter: Message Structure - No default entry in JSON message body"));
         }
     }
     Ok(())
 }
 
 fn invalid(message: &str) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "InvalidParameter",
-        message: message.to_owned(),
-    }
+    ApiFault { status: 400, code: "InvalidParameter", message: message.to_owned() }
 }
 
 #[cfg(test)]
@@ -305,35 +251,24 @@ mod tests {
         name.parse().expect("valid")
     }
 
-    fn publish(
-        sns: &mut Sns,
-        in_region: &str,
-        arn: &str,
-        p: Publication,
-    ) -> Result<String, &'static str> {
+    fn publish(sns: &mut Sns, in_region: &str, arn: &str, p: Publication) -> Result<String, &'static str> {
         let mut ctx = Context {
             now: SimTime(1),
             rng: &mut ChaCha12Rng::seed_from_u64(1),
             planes: &Planes::default(),
             log: &mut Vec::new(),
         };
-        sns.publish(&region(in_region), arn, p, &mut ctx)
-            .map_err(|e| e.code)
+        sns.publish(&region(in_region), arn, p, &mut ctx).map_err(|e| e.code)
     }
 
     fn says(body: &str) -> Publication {
-        Publication {
-            body: body.to_owned(),
-            ..Publication::default()
-        }
+        Publication { body: body.to_owned(), ..Publication::default() }
     }
 
     #[test]
     fn a_topic_is_known_only_in_its_own_region() {
         let mut sns = Sns::default();
-        let arn = sns
-            .create_topic(&region("us-west-2"), "ops", SimTime(0))
-            .expect("valid");
+        let arn = sns.create_topic(&region("us-west-2"), "ops", SimTime(0)).expect("valid");
         assert!(publish(&mut sns, "us-west-2", &arn, says("hello")).is_ok());
         let elsewhere = publish(&mut sns, "us-east-1", &arn, says("hello"));
         assert_eq!(elsewhere, Err("InvalidParameter"));
@@ -345,32 +280,16 @@ mod tests {
     #[test]
     fn messages_beyond_the_limits_are_refused() {
         let mut sns = Sns::default();
-        let arn = sns
-            .create_topic(&region("us-west-2"), "ops", SimTime(0))
-            .expect("valid");
-        let subject = |s: &str| Publication {
-            subject: Some(s.to_owned()),
-            ..says("x")
-        };
+        let arn = sns.create_topic(&region("us-west-2"), "ops", SimTime(0)).expect("valid");
+        let subject = |s: &str| Publication { subject: Some(s.to_owned()), ..says("x") };
         let long = "x".repeat(99);
         assert!(publish(&mut sns, "us-west-2", &arn, subject(&long)).is_ok());
-        for bad in [
-            subject(&"x".repeat(100)),
-            subject("two\nlines"),
-            says(""),
-            says(&"x".repeat(MESSAGE_BYTES_MAX + 1)),
-        ] {
+        for bad in
+            [subject(&"x".repeat(100)), subject("two\nlines"), says(""), says(&"x".repeat(MESSAGE_BYTES_MAX + 1))]
+        {
             let refused = publish(&mut sns, "us-west-2", &arn, bad);
             assert_eq!(refused, Err("InvalidParameter"));
         }
-        assert!(
-            publish(
-                &mut sns,
-                "us-west-2",
-                &arn,
-                says(&"x".repeat(MESSAGE_BYTES_MAX))
-            )
-            .is_ok()
-        );
+        assert!(publish(&mut sns, "us-west-2", &arn, says(&"x".repeat(MESSAGE_BYTES_MAX))).is_ok());
     }
 }

@@ -78,12 +78,7 @@ impl Timing {
     /// The numbers of `variant`.
     pub fn quantiles(&self, variant: Variant) -> Quantiles {
         match variant {
-            Variant::Typical => Quantiles {
-                min: self.min,
-                p50: self.p50,
-                p95: self.p95,
-                max: self.max,
-            },
+            Variant::Typical => Quantiles { min: self.min, p50: self.p50, p95: self.p95, max: self.max },
             Variant::Stress => self.stress,
         }
     }
@@ -112,9 +107,7 @@ pub fn draw(rng: &mut ChaCha12Rng, name: Name) -> u64 {
 
 /// A duration of `name` on a day of the kind `variant`, in milliseconds.
 pub fn draw_of(rng: &mut ChaCha12Rng, name: Name, variant: Variant) -> u64 {
-    let timing = TIMINGS
-        .get(&name)
-        .expect("the file has every name: tested below");
+    let timing = TIMINGS.get(&name).expect("the file has every name: tested below");
     timing.quantiles(variant).at(rng.next_u64() % PARTS)
 }
 
@@ -145,11 +138,7 @@ mod tests {
 
     #[test]
     fn the_file_has_every_name_with_ordered_quantiles_and_a_source() {
-        assert_eq!(
-            all().count(),
-            Name::SnsDelivery as usize + 1,
-            "a name has no entry"
-        );
+        assert_eq!(all().count(), Name::SnsDelivery as usize + 1, "a name has no entry");
         for timing in all() {
             for variant in [Variant::Typical, Variant::Stress] {
                 assert!(timing.quantiles(variant).ordered(), "{:?}", timing.name);
@@ -162,17 +151,11 @@ mod tests {
     fn a_whole_failover_takes_about_75_seconds_and_a_switchover_about_25() {
         let mut rng = ChaCha12Rng::seed_from_u64(7);
         let mut sums = |names: &[Name]| {
-            let mut sums: Vec<u64> = (0..2000)
-                .map(|_| names.iter().map(|n| draw(&mut rng, *n)).sum())
-                .collect();
+            let mut sums: Vec<u64> = (0..2000).map(|_| names.iter().map(|n| draw(&mut rng, *n)).sum()).collect();
             sums.sort_unstable();
             (sums[1000], sums[1900])
         };
-        let (p50, p95) = sums(&[
-            Name::FailoverPrepare,
-            Name::FencingTimeout,
-            Name::FailoverPromotion,
-        ]);
+        let (p50, p95) = sums(&[Name::FailoverPrepare, Name::FencingTimeout, Name::FailoverPromotion]);
         assert!((65_000..90_000).contains(&p50), "failover p50 {p50}");
         assert!((120_000..165_000).contains(&p95), "failover p95 {p95}");
         let (p50, p95) = sums(&[Name::SwitchoverPrepare, Name::SwitchoverPromotion]);

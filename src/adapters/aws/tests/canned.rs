@@ -12,7 +12,7 @@ use tokio::{
 
 /// What the server does with a request that it has read whole.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub(super) enum Answer {
     Http {
         status: u16,
         content_type: &'static str,
@@ -26,24 +26,16 @@ pub enum Answer {
     BreakOff,
 }
 
-pub fn xml(status: u16, body: &str) -> Answer {
-    Answer::Http {
-        status,
-        content_type: "text/xml",
-        body: body.to_owned(),
-    }
+pub(super) fn xml(status: u16, body: &str) -> Answer {
+    Answer::Http { status, content_type: "text/xml", body: body.to_owned() }
 }
 
-pub fn json(status: u16, body: &str) -> Answer {
-    Answer::Http {
-        status,
-        content_type: "application/x-amz-json-1.0",
-        body: body.to_owned(),
-    }
+pub(super) fn json(status: u16, body: &str) -> Answer {
+    Answer::Http { status, content_type: "application/x-amz-json-1.0", body: body.to_owned() }
 }
 
 /// An error as the Query services (and Route 53) tell it.
-pub fn fault(status: u16, code: &str) -> Answer {
+pub(super) fn fault(status: u16, code: &str) -> Answer {
     xml(
         status,
         &format!(
@@ -54,7 +46,7 @@ pub fn fault(status: u16, code: &str) -> Answer {
 }
 
 /// A running server; it ends with the runtime of the test.
-pub struct Server {
+pub(super) struct Server {
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
     sound: Arc<AtomicBool>,
@@ -62,7 +54,7 @@ pub struct Server {
 
 impl Server {
     /// Answers the requests in order; the last answer is repeated.
-    pub async fn start(answers: Vec<Answer>) -> Self {
+    pub(super) async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -78,15 +70,11 @@ impl Server {
                 });
             }
         });
-        Self {
-            url,
-            requests,
-            sound,
-        }
+        Self { url, requests, sound }
     }
 
     /// The requests read whole so far: head and body.
-    pub fn requests(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         assert!(self.sound.load(Ordering::SeqCst), "a request broke off");
         self.requests.lock().expect("not poisoned").clone()
     }
@@ -100,11 +88,7 @@ async fn serve(mut stream: TcpStream, answers: &[Answer], seen: &Mutex<Vec<Strin
         answers[(seen.len() - 1).min(answers.len() - 1)].clone()
     };
     match answer {
-        Answer::Http {
-            status,
-            content_type,
-            body,
-        } => {
+        Answer::Http { status, content_type, body } => {
             let head = format!(
                 "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\nx-amzn-requestid: req-1\r\n\
                  content-length: {}\r\nconnection: close\r\n\r\n",
@@ -117,8 +101,7 @@ async fn serve(mut stream: TcpStream, answers: &[Answer], seen: &Mutex<Vec<Strin
         Answer::Hang => std::future::pending().await,
         Answer::HangUp => {}
         Answer::BreakOff => {
-            let head =
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: 999\r\n\r\n<Part";
+            let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: 999\r\n\r\n<Part";
             stream.write_all(head).await.ok()?;
         }
     }

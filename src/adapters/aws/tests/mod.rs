@@ -1,5 +1,6 @@
 //! The real SDK against a server on loopback: how every kind of ill answer is understood, and that every mutation is
 //! sent exactly once.
+#![expect(clippy::disallowed_methods, reason = "time limits of the SDK are measured against real time here")]
 
 mod canned;
 
@@ -80,17 +81,9 @@ fn options() -> Options {
 
 fn cloud_with(url: &str, credentials: SharedCredentialsProvider) -> (AwsCloud, Arc<Calls>) {
     let calls = Arc::new(Calls::default());
-    let config = SdkConfig::builder()
-        .endpoint_url(url)
-        .credentials_provider(credentials)
-        .build();
+    let config = SdkConfig::builder().endpoint_url(url).credentials_provider(credentials).build();
     let clock = Arc::new(TestClock(Instant::now()));
-    let cloud = AwsCloud::new(
-        config,
-        clock,
-        Arc::clone(&calls) as Arc<dyn Observer>,
-        options(),
-    );
+    let cloud = AwsCloud::new(config, clock, Arc::clone(&calls) as Arc<dyn Observer>, options());
     (cloud, calls)
 }
 
@@ -104,24 +97,15 @@ fn region(name: &str) -> Region {
 }
 
 fn target() -> ClusterArn {
-    "arn:aws:rds:us-west-2:123456789012:cluster:payments-west"
-        .parse()
-        .expect("an ARN")
+    "arn:aws:rds:us-west-2:123456789012:cluster:payments-west".parse().expect("an ARN")
 }
 
 fn failover() -> Mutation {
-    Mutation::AuroraFailover {
-        region: region("us-west-2"),
-        global_cluster: "payments".to_owned(),
-        target: target(),
-    }
+    Mutation::AuroraFailover { region: region("us-west-2"), global_cluster: "payments".to_owned(), target: target() }
 }
 
 fn endpoint(url: &str) -> ClusterEndpoint {
-    ClusterEndpoint {
-        region: region("ap-southeast-2"),
-        url: url.to_owned(),
-    }
+    ClusterEndpoint { region: region("ap-southeast-2"), url: url.to_owned() }
 }
 
 fn controls(endpoints: &[&Server]) -> Mutation {
@@ -198,10 +182,7 @@ async fn how_a_mutation_ended_is_never_guessed_and_it_is_sent_once() {
         (fault(503, "ServiceUnavailable"), "unknown"),
         (fault(500, "InternalFailure"), "unknown"),
         (fault(400, "Throttling"), "rejected Throttling"),
-        (
-            fault(400, "InvalidGlobalClusterStateFault"),
-            "rejected InvalidGlobalClusterStateFault",
-        ),
+        (fault(400, "InvalidGlobalClusterStateFault"), "rejected InvalidGlobalClusterStateFault"),
         (fault(403, "ExpiredToken"), "rejected ExpiredToken"),
         // Not AWS's word: something between us and it, which may have passed the call on.
         (xml(400, "<html>bad gateway settings</html>"), "unknown"),
@@ -219,11 +200,7 @@ async fn how_a_mutation_ended_is_never_guessed_and_it_is_sent_once() {
 
 #[tokio::test]
 async fn no_mutation_is_ever_repeated_by_the_sdk() {
-    for ill in [
-        fault(503, "ServiceUnavailable"),
-        Answer::HangUp,
-        Answer::Hang,
-    ] {
+    for ill in [fault(503, "ServiceUnavailable"), Answer::HangUp, Answer::Hang] {
         let server = Server::start(vec![ill.clone()]).await;
         let (cloud, _) = cloud(&server.url);
         for (already, mutation) in every_mutation(&server.url).iter().enumerate() {
@@ -238,28 +215,18 @@ async fn no_mutation_is_ever_repeated_by_the_sdk() {
 async fn an_accepted_or_rejected_mutation_keeps_its_request_id() {
     let server = Server::start(vec![xml(200, FAILOVER_TAKEN), fault(400, "X")]).await;
     let (cloud, calls) = cloud(&server.url);
-    let Outcome::Accepted { request_id, .. } = cloud.apply(&failover()).await else {
-        panic!("accepted")
-    };
+    let Outcome::Accepted { request_id, .. } = cloud.apply(&failover()).await else { panic!("accepted") };
     assert_eq!(request_id.as_deref(), Some("req-1"));
-    let Outcome::Rejected { request_id, .. } = cloud.apply(&failover()).await else {
-        panic!("rejected")
-    };
+    let Outcome::Rejected { request_id, .. } = cloud.apply(&failover()).await else { panic!("rejected") };
     assert_eq!(request_id.as_deref(), Some("req-1"));
     assert_eq!(
         calls.lines(),
-        [
-            "rds:FailoverGlobalCluster us-west-2 ok",
-            "rds:FailoverGlobalCluster us-west-2 rejected"
-        ]
+        ["rds:FailoverGlobalCluster us-west-2 ok", "rds:FailoverGlobalCluster us-west-2 rejected"]
     );
     let sent = &server.requests()[0];
     assert!(sent.contains("AllowDataLoss=true"), "{sent}");
     // Signed for the Region of the call, at our clock's time.
-    assert!(
-        sent.contains("/20261121/us-west-2/rds/aws4_request"),
-        "{sent}"
-    );
+    assert!(sent.contains("/20261121/us-west-2/rds/aws4_request"), "{sent}");
     assert!(sent.contains("x-amz-date: 20261121T060000Z"), "{sent}");
 }
 
@@ -357,14 +324,8 @@ async fn time_limits_run_by_the_clock_that_was_given() {
     let began = Instant::now();
     assert_eq!(kind(&cloud.apply(&failover()).await), "unknown");
     let read = cloud.global_cluster(&region("us-east-1"), "payments").await;
-    assert!(
-        matches!(read, Err(ObserveError::Unreachable { .. })),
-        "{read:?}"
-    );
-    assert!(
-        began.elapsed() < Duration::from_secs(20),
-        "a hundred world seconds"
-    );
+    assert!(matches!(read, Err(ObserveError::Unreachable { .. })), "{read:?}");
+    assert!(began.elapsed() < Duration::from_secs(20), "a hundred world seconds");
 }
 
 async fn read_failing(answer: Answer) -> (ObserveError, usize, Duration) {
@@ -392,10 +353,7 @@ async fn an_ill_read_tells_why_and_ends_in_time() {
     let (error, requests, took) = read_failing(Answer::Hang).await;
     assert!(matches!(error, E::Unreachable { .. }), "{error:?}");
     assert!((1..=3).contains(&requests), "{requests}");
-    assert!(
-        took < options().call_timeout + Duration::from_secs(1),
-        "{took:?}"
-    );
+    assert!(took < options().call_timeout + Duration::from_secs(1), "{took:?}");
     let (error, requests, _) = read_failing(fault(503, "ServiceUnavailable")).await;
     assert!(matches!(error, E::Unreachable { .. }), "{error:?}");
     assert!((2..=3).contains(&requests), "{requests}");
@@ -430,10 +388,7 @@ async fn statuses_that_the_sdk_does_not_know_are_kept_as_text() {
     let server = Server::start(vec![
         described(&member, &state),
         described(&member, "<FailoverState/>"),
-        described(
-            "<GlobalClusterMember><DBClusterArn>x</DBClusterArn></GlobalClusterMember>",
-            "",
-        ),
+        described("<GlobalClusterMember><DBClusterArn>x</DBClusterArn></GlobalClusterMember>", ""),
     ])
     .await;
     let (cloud, _) = cloud(&server.url);
@@ -482,29 +437,17 @@ fn listing(sets: &[(&str, &str, &str)], next: Option<(&str, &str)>) -> Answer {
 #[tokio::test]
 async fn record_sets_are_listed_over_pages_and_only_those_of_the_name_and_type() {
     let server = Server::start(vec![
+        listing(&[("app.example.com.", "A", "east")], Some(("app.example.com.", "west"))),
         listing(
-            &[("app.example.com.", "A", "east")],
-            Some(("app.example.com.", "west")),
-        ),
-        listing(
-            &[
-                ("app.example.com.", "A", "west"),
-                ("app.example.com.", "AAAA", "six"),
-                ("b.example.com.", "A", "other"),
-            ],
+            &[("app.example.com.", "A", "west"), ("app.example.com.", "AAAA", "six"), ("b.example.com.", "A", "other")],
             Some(("c.example.com.", "more")),
         ),
     ])
     .await;
     let (cloud, _) = cloud(&server.url);
-    let sets = cloud
-        .record_sets("/hostedzone/Z1", "app.example.com", "A")
-        .await;
+    let sets = cloud.record_sets("/hostedzone/Z1", "app.example.com", "A").await;
     let sets = sets.expect("listed");
-    let ids: Vec<_> = sets
-        .iter()
-        .filter_map(|s| s.set_identifier.as_deref())
-        .collect();
+    let ids: Vec<_> = sets.iter().filter_map(|s| s.set_identifier.as_deref()).collect();
     assert_eq!(ids, ["east", "west"]);
     assert_eq!(sets[0].name, "app.example.com");
     assert_eq!((sets[0].ttl_seconds, sets[0].weight), (Some(60), Some(7)));
@@ -514,16 +457,10 @@ async fn record_sets_are_listed_over_pages_and_only_those_of_the_name_and_type()
 
 #[tokio::test]
 async fn a_listing_without_end_is_given_up() {
-    let page = listing(
-        &[("app.example.com.", "A", "x")],
-        Some(("app.example.com.", "x")),
-    );
+    let page = listing(&[("app.example.com.", "A", "x")], Some(("app.example.com.", "x")));
     let server = Server::start(vec![page]).await;
     let (cloud, _) = cloud(&server.url);
-    let error = cloud
-        .record_sets("Z1", "app.example.com", "A")
-        .await
-        .expect_err("endless");
+    let error = cloud.record_sets("Z1", "app.example.com", "A").await.expect_err("endless");
     assert!(matches!(error, ObserveError::Malformed { .. }), "{error:?}");
     assert_eq!(server.requests().len(), PAGES_MAX);
 }
@@ -551,27 +488,19 @@ async fn a_change_is_followed_by_its_bare_id() {
     ])
     .await;
     let (cloud, _) = cloud(&server.url);
-    let Outcome::Accepted { handle, .. } = cloud.apply(&every_mutation("")[4]).await else {
-        panic!("accepted")
-    };
+    let Outcome::Accepted { handle, .. } = cloud.apply(&every_mutation("")[4]).await else { panic!("accepted") };
     assert_eq!(handle.as_deref(), Some("C1"));
     assert_eq!(cloud.change_is_insync("C1").await, Ok(false));
     assert_eq!(cloud.change_is_insync("C1").await, Ok(true));
     assert_eq!(cloud.change_is_insync("C1").await, Ok(false));
     let gone = cloud.change_is_insync("C1").await;
-    assert!(
-        matches!(gone, Err(ObserveError::NotFound { .. })),
-        "{gone:?}"
-    );
+    assert!(matches!(gone, Err(ObserveError::NotFound { .. })), "{gone:?}");
     assert!(server.requests()[1].starts_with("GET /2013-04-01/change/C1 "));
     assert!(server.requests()[0].contains("<Action>UPSERT</Action>"));
 }
 
 fn arc_error(status: u16, code: &str) -> Answer {
-    json(
-        status,
-        &format!("{{\"__type\":\"{code}\",\"message\":\"no\"}}"),
-    )
+    json(status, &format!("{{\"__type\":\"{code}\",\"message\":\"no\"}}"))
 }
 
 #[tokio::test]
@@ -607,34 +536,18 @@ async fn a_refusal_by_arc_is_final_unless_an_earlier_call_is_in_doubt() {
 
 #[tokio::test]
 async fn arc_endpoints_take_turns_and_states_are_read_from_one_that_answers() {
-    let on = json(
-        200,
-        "{\"RoutingControlArn\":\"a\",\"RoutingControlState\":\"On\"}",
-    );
-    let off = json(
-        200,
-        "{\"RoutingControlArn\":\"b\",\"RoutingControlState\":\"Off\"}",
-    );
+    let on = json(200, "{\"RoutingControlArn\":\"a\",\"RoutingControlState\":\"On\"}");
+    let off = json(200, "{\"RoutingControlArn\":\"b\",\"RoutingControlState\":\"Off\"}");
     let one = Server::start(vec![on.clone(), off.clone()]).await;
     let two = Server::start(vec![arc_error(500, "InternalServerException")]).await;
     let (cloud, _) = cloud("http://unused.invalid");
     let endpoints = [endpoint(&one.url), endpoint(&two.url)];
     let arns = ["a".to_owned(), "b".to_owned()];
-    assert_eq!(
-        cloud.routing_controls(&endpoints, &arns).await,
-        Ok(vec![true, false])
-    );
+    assert_eq!(cloud.routing_controls(&endpoints, &arns).await, Ok(vec![true, false]));
     assert!(two.requests().is_empty());
     let again = cloud.routing_controls(&endpoints, &arns).await;
     assert_eq!(again, Ok(vec![false, false]), "the canned answers go on");
-    assert_eq!(
-        two.requests().len(),
-        1,
-        "the second endpoint had its turn, once"
-    );
+    assert_eq!(two.requests().len(), 1, "the second endpoint had its turn, once");
     let none = cloud.routing_controls(&[], &arns).await;
-    assert!(
-        matches!(none, Err(ObserveError::Unreachable { .. })),
-        "{none:?}"
-    );
+    assert!(matches!(none, Err(ObserveError::Unreachable { .. })), "{none:?}");
 }

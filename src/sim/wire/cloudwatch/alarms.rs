@@ -2,9 +2,7 @@
 
 use winterbaume_cloudwatch::wire as generated;
 
-use super::{
-    super::encode::Tree, dimensions, invalid, key, offset, period, statistic, unsupported,
-};
+use super::{super::encode::Tree, dimensions, invalid, key, offset, period, statistic, unsupported};
 use crate::{
     domain::id::Region,
     sim::world::{
@@ -24,12 +22,9 @@ pub(super) fn put_metric_alarm(
     if input.metrics.is_some_and(|m| !m.is_empty()) || input.threshold_metric_id.is_some() {
         return Err(unsupported("an alarm on metric math"));
     }
-    let (Some(namespace), Some(name), Some(seconds), Some(threshold)) = (
-        input.namespace,
-        input.metric_name,
-        input.period,
-        input.threshold,
-    ) else {
+    let (Some(namespace), Some(name), Some(seconds), Some(threshold)) =
+        (input.namespace, input.metric_name, input.period, input.threshold)
+    else {
         return Err(ApiFault {
             status: 400,
             code: "MissingParameter",
@@ -47,18 +42,12 @@ pub(super) fn put_metric_alarm(
         evaluation_periods: periods,
         datapoints_to_alarm: input.datapoints_to_alarm.map_or(Ok(periods), period)?,
         comparison: Comparison::parse(&input.comparison_operator).ok_or_else(|| {
-            invalid(format!(
-                "The operator {:?} is not valid, or not simulated.",
-                input.comparison_operator
-            ))
+            invalid(format!("The operator {:?} is not valid, or not simulated.", input.comparison_operator))
         })?,
         threshold,
-        treat_missing: input
-            .treat_missing_data
-            .map_or(Ok(TreatMissing::Missing), |t| {
-                TreatMissing::parse(&t)
-                    .ok_or_else(|| invalid(format!("TreatMissingData {t:?} is not valid.")))
-            })?,
+        treat_missing: input.treat_missing_data.map_or(Ok(TreatMissing::Missing), |t| {
+            TreatMissing::parse(&t).ok_or_else(|| invalid(format!("TreatMissingData {t:?} is not valid.")))
+        })?,
         unit: input.unit,
         actions: input.alarm_actions.unwrap_or_default(),
         actions_enabled: input.actions_enabled.unwrap_or(true),
@@ -85,9 +74,7 @@ pub(super) fn set_alarm_state(
     let state = AlarmState::parse(&input.state_value)
         .ok_or_else(|| invalid(format!("StateValue {:?} is not valid.", input.state_value)))?;
     let reason = (state, input.state_reason.as_str());
-    world
-        .cloudwatch
-        .set_alarm_state(region, &input.alarm_name, reason, world.now)
+    world.cloudwatch.set_alarm_state(region, &input.alarm_name, reason, world.now)
 }
 
 pub(super) fn describe_alarms(
@@ -97,32 +84,18 @@ pub(super) fn describe_alarms(
 ) -> Result<Tree, ApiFault> {
     let names = input.alarm_names.filter(|n| !n.is_empty());
     let prefix = input.alarm_name_prefix.unwrap_or_default();
-    let metric_alarms = input
-        .alarm_types
-        .is_none_or(|t| t.is_empty() || t.iter().any(|t| t == "MetricAlarm"));
-    let mut found: Vec<&Alarm> = world
-        .cloudwatch
-        .alarms(region)
-        .filter(|_| metric_alarms)
-        .collect();
+    let metric_alarms = input.alarm_types.is_none_or(|t| t.is_empty() || t.iter().any(|t| t == "MetricAlarm"));
+    let mut found: Vec<&Alarm> = world.cloudwatch.alarms(region).filter(|_| metric_alarms).collect();
     found.retain(|a| {
-        names
-            .as_ref()
-            .is_none_or(|names| names.contains(&a.spec.name))
+        names.as_ref().is_none_or(|names| names.contains(&a.spec.name))
             && a.spec.name.starts_with(&prefix)
-            && input
-                .state_value
-                .as_deref()
-                .is_none_or(|s| s == a.state.as_str())
+            && input.state_value.as_deref().is_none_or(|s| s == a.state.as_str())
     });
     let from = offset(input.next_token.as_deref())?;
     let size = input.max_records.and_then(|n| usize::try_from(n).ok());
     let size = size.unwrap_or(ALARMS_PER_PAGE).clamp(1, 100);
     let page = found.iter().skip(from).take(size).map(|a| alarm(region, a));
-    let mut members = vec![
-        ("CompositeAlarms", Tree::List(Vec::new())),
-        ("MetricAlarms", Tree::List(page.collect())),
-    ];
+    let mut members = vec![("CompositeAlarms", Tree::List(Vec::new())), ("MetricAlarms", Tree::List(page.collect()))];
     if from + size < found.len() {
         members.push(("NextToken", Tree::Text((from + size).to_string())));
     }
@@ -136,17 +109,8 @@ fn alarm(region: &Region, alarm: &Alarm) -> Tree {
     let actions = spec.actions.iter().map(|a| Tree::text(a.clone()));
     let mut members = vec![
         ("AlarmName", Tree::text(spec.name.clone())),
-        (
-            "AlarmArn",
-            Tree::Text(format!(
-                "arn:aws:cloudwatch:{region}:{account}:alarm:{}",
-                spec.name
-            )),
-        ),
-        (
-            "AlarmConfigurationUpdatedTimestamp",
-            Tree::Time(alarm.updated_at),
-        ),
+        ("AlarmArn", Tree::Text(format!("arn:aws:cloudwatch:{region}:{account}:alarm:{}", spec.name))),
+        ("AlarmConfigurationUpdatedTimestamp", Tree::Time(alarm.updated_at)),
         ("ActionsEnabled", Tree::Bool(spec.actions_enabled)),
         ("OKActions", Tree::List(Vec::new())),
         ("AlarmActions", Tree::List(actions.collect())),
@@ -154,10 +118,7 @@ fn alarm(region: &Region, alarm: &Alarm) -> Tree {
         ("StateValue", Tree::text(alarm.state.as_str())),
         ("StateReason", Tree::text(alarm.reason.clone())),
         ("StateUpdatedTimestamp", Tree::Time(alarm.state_updated_at)),
-        (
-            "StateTransitionedTimestamp",
-            Tree::Time(alarm.state_updated_at),
-        ),
+        ("StateTransitionedTimestamp", Tree::Time(alarm.state_updated_at)),
         ("MetricName", Tree::text(spec.key.name.clone())),
         ("Namespace", Tree::text(spec.key.namespace.clone())),
         ("Dimensions", dimensions(&spec.key)),
@@ -169,16 +130,10 @@ fn alarm(region: &Region, alarm: &Alarm) -> Tree {
         ("TreatMissingData", Tree::text(spec.treat_missing.as_str())),
     ];
     match spec.statistic {
-        Statistic::Percentile(p) => {
-            members.push(("ExtendedStatistic", Tree::Text(format!("p{p}"))))
-        }
+        Statistic::Percentile(p) => members.push(("ExtendedStatistic", Tree::Text(format!("p{p}")))),
         plain => members.push(("Statistic", Tree::Text(format!("{plain:?}")))),
     }
-    members.extend(
-        spec.description
-            .clone()
-            .map(|d| ("AlarmDescription", Tree::Text(d))),
-    );
+    members.extend(spec.description.clone().map(|d| ("AlarmDescription", Tree::Text(d))));
     members.extend(spec.unit.clone().map(|u| ("Unit", Tree::Text(u))));
     Tree::Map(members)
 }

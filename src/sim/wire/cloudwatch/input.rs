@@ -10,9 +10,7 @@ use crate::sim::world::ApiFault;
 ///
 /// # Errors
 /// `SerializationException` for a body that is not of that protocol or not of that operation.
-pub(super) fn parsed<T: serde::de::DeserializeOwned>(
-    (protocol, body): (Protocol, &[u8]),
-) -> Result<T, ApiFault> {
+pub(super) fn parsed<T: serde::de::DeserializeOwned>((protocol, body): (Protocol, &[u8])) -> Result<T, ApiFault> {
     let value = match protocol {
         Protocol::Json if body.is_empty() => Value::Object(Map::new()),
         Protocol::Json => serde_json::from_slice(body).map_err(|e| malformed(&e.to_string()))?,
@@ -23,11 +21,7 @@ pub(super) fn parsed<T: serde::de::DeserializeOwned>(
 }
 
 fn malformed(why: &str) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "SerializationException",
-        message: why.to_owned(),
-    }
+    ApiFault { status: 400, code: "SerializationException", message: why.to_owned() }
 }
 
 fn from_cbor(body: &[u8]) -> Result<Value, ApiFault> {
@@ -45,10 +39,7 @@ fn from_query(body: &[u8]) -> Value {
     // Members in numeric order, so that item 10 does not come before item 2.
     pairs.sort_by_key(|(key, _)| {
         key.split('.')
-            .map(|part| {
-                part.parse::<u32>()
-                    .map_or((1, 0, part.to_owned()), |n| (0, n, String::new()))
-            })
+            .map(|part| part.parse::<u32>().map_or((1, 0, part.to_owned()), |n| (0, n, String::new())))
             .collect::<Vec<_>>()
     });
     for (key, text) in pairs {
@@ -60,11 +51,7 @@ fn from_query(body: &[u8]) -> Value {
     root
 }
 
-fn insert<'a>(
-    at: &mut Value,
-    path: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
-    text: &str,
-) {
+fn insert<'a>(at: &mut Value, path: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>, text: &str) {
     let Some(name) = path.next() else {
         return;
     };
@@ -74,9 +61,7 @@ fn insert<'a>(
     if path.peek() == Some(&"member") {
         path.next();
         let index = path.next().and_then(|i| i.parse::<usize>().ok());
-        let list = object
-            .entry(name)
-            .or_insert_with(|| Value::Array(Vec::new()));
+        let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
         let (Some(index), Some(list)) = (index, list.as_array_mut()) else {
             return;
         };
@@ -93,44 +78,22 @@ fn insert<'a>(
     } else if path.peek().is_none() {
         object.insert(name.to_owned(), scalar(name, text));
     } else {
-        let inner = object
-            .entry(name)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let inner = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
         insert(inner, path, text);
     }
 }
 
 fn scalar(name: &str, text: &str) -> Value {
-    const INTEGERS: [&str; 6] = [
-        "Period",
-        "EvaluationPeriods",
-        "DatapointsToAlarm",
-        "StorageResolution",
-        "MaxDatapoints",
-        "MaxRecords",
-    ];
-    const FLOATS: [&str; 8] = [
-        "Threshold",
-        "Values",
-        "Counts",
-        "SampleCount",
-        "Sum",
-        "Minimum",
-        "Maximum",
-        "Value",
-    ];
+    const INTEGERS: [&str; 6] =
+        ["Period", "EvaluationPeriods", "DatapointsToAlarm", "StorageResolution", "MaxDatapoints", "MaxRecords"];
+    const FLOATS: [&str; 8] = ["Threshold", "Values", "Counts", "SampleCount", "Sum", "Minimum", "Maximum", "Value"];
     let given = || Value::from(text);
     match name {
-        "StartTime" | "EndTime" | "Timestamp" => text.parse::<jiff::Timestamp>().map_or_else(
-            |_| given(),
-            |at| Value::from(at.as_millisecond() as f64 / 1_000.0),
-        ),
-        "ReturnData" | "ActionsEnabled" => {
-            text.parse::<bool>().map_or_else(|_| given(), Value::from)
-        }
-        name if INTEGERS.contains(&name) => {
-            text.parse::<i64>().map_or_else(|_| given(), Value::from)
-        }
+        "StartTime" | "EndTime" | "Timestamp" => text
+            .parse::<jiff::Timestamp>()
+            .map_or_else(|_| given(), |at| Value::from(at.as_millisecond() as f64 / 1_000.0)),
+        "ReturnData" | "ActionsEnabled" => text.parse::<bool>().map_or_else(|_| given(), Value::from),
+        name if INTEGERS.contains(&name) => text.parse::<i64>().map_or_else(|_| given(), Value::from),
         // `Value` is a number in a datum and a text in a dimension; only the former parses, or the latter by luck.
         name if FLOATS.contains(&name) => text.parse::<f64>().map_or_else(|_| given(), Value::from),
         _ => given(),

@@ -20,20 +20,12 @@ use crate::{
 
 /// A 400 `InvalidInput`.
 pub(super) fn invalid(message: impl Into<String>) -> ApiFault {
-    ApiFault {
-        status: 400,
-        code: "InvalidInput",
-        message: message.into(),
-    }
+    ApiFault { status: 400, code: "InvalidInput", message: message.into() }
 }
 
 /// What AWS has and this simulation has not.
 pub(super) fn not_implemented(message: impl Into<String>) -> ApiFault {
-    ApiFault {
-        status: 501,
-        code: "NotImplemented",
-        message: message.into(),
-    }
+    ApiFault { status: 501, code: "NotImplemented", message: message.into() }
 }
 
 pub(super) fn dns_name(text: &str) -> Result<DnsName, ApiFault> {
@@ -69,15 +61,9 @@ pub(super) fn change_batch(batch: api::ChangeBatch) -> Result<ChangeBatch, ApiFa
             "UPSERT" => Action::Upsert,
             other => return Err(invalid(format!("unknown Action `{other}`"))),
         };
-        Ok(RecordChange {
-            action,
-            record_set: record_set(change.resource_record_set)?,
-        })
+        Ok(RecordChange { action, record_set: record_set(change.resource_record_set)? })
     });
-    Ok(ChangeBatch {
-        comment: batch.comment,
-        changes: changes.collect::<Result<_, _>>()?,
-    })
+    Ok(ChangeBatch { comment: batch.comment, changes: changes.collect::<Result<_, _>>()? })
 }
 
 fn record_set(set: api::ResourceRecordSet) -> Result<RecordSet, ApiFault> {
@@ -101,9 +87,7 @@ fn record_set(set: api::ResourceRecordSet) -> Result<RecordSet, ApiFault> {
             Ok(ttl) if ttl <= 2_147_483_647 => Ok(ttl),
             _ => Err(invalid("TTL must be from 0 to 2147483647")),
         })?;
-    let values = set
-        .resource_records
-        .map_or_else(Vec::new, |r| r.items.into_iter().map(|r| r.value).collect());
+    let values = set.resource_records.map_or_else(Vec::new, |r| r.items.into_iter().map(|r| r.value).collect());
     Ok(RecordSet {
         name: dns_name(&set.name)?,
         rtype: rr_type(&set.r#type)?,
@@ -114,36 +98,25 @@ fn record_set(set: api::ResourceRecordSet) -> Result<RecordSet, ApiFault> {
     })
 }
 
-fn routing(
-    set_identifier: Option<String>,
-    failover: Option<String>,
-    weight: Option<i64>,
-) -> Result<Routing, ApiFault> {
+fn routing(set_identifier: Option<String>, failover: Option<String>, weight: Option<i64>) -> Result<Routing, ApiFault> {
     match (set_identifier, failover.as_deref(), weight) {
         (None, None, None) => Ok(Routing::Simple),
-        (Some(set_identifier), Some("PRIMARY"), None) => Ok(Routing::Failover {
-            set_identifier,
-            role: FailoverRole::Primary,
-        }),
-        (Some(set_identifier), Some("SECONDARY"), None) => Ok(Routing::Failover {
-            set_identifier,
-            role: FailoverRole::Secondary,
-        }),
+        (Some(set_identifier), Some("PRIMARY"), None) => {
+            Ok(Routing::Failover { set_identifier, role: FailoverRole::Primary })
+        }
+        (Some(set_identifier), Some("SECONDARY"), None) => {
+            Ok(Routing::Failover { set_identifier, role: FailoverRole::Secondary })
+        }
         (Some(set_identifier), None, Some(weight)) => match u8::try_from(weight) {
-            Ok(weight) => Ok(Routing::Weighted {
-                set_identifier,
-                weight,
-            }),
+            Ok(weight) => Ok(Routing::Weighted { set_identifier, weight }),
             Err(_) => Err(invalid("Weight must be from 0 to 255")),
         },
-        (Some(id), None, None) => Err(invalid(format!(
-            "Invalid request: SetIdentifier {id} without a routing policy"
-        ))),
+        (Some(id), None, None) => Err(invalid(format!("Invalid request: SetIdentifier {id} without a routing policy"))),
         (None, _, _) => Err(invalid("Invalid request: Missing field 'SetIdentifier'")),
         (Some(_), Some(_), None) => Err(invalid("Failover must be PRIMARY or SECONDARY")),
-        (Some(_), Some(_), Some(_)) => Err(invalid(
-            "Invalid request: Expected exactly one of [Weight, Region, Failover, ...] but found more",
-        )),
+        (Some(_), Some(_), Some(_)) => {
+            Err(invalid("Invalid request: Expected exactly one of [Weight, Region, Failover, ...] but found more"))
+        }
     }
 }
 
@@ -161,11 +134,7 @@ pub(super) fn record_set_out(set: RecordSet) -> api::ResourceRecordSet {
         weight,
         t_t_l: Some(i64::from(set.ttl_seconds)),
         resource_records: Some(api::ResourceRecords {
-            items: set
-                .values
-                .into_iter()
-                .map(|value| api::ResourceRecord { value })
-                .collect(),
+            items: set.values.into_iter().map(|value| api::ResourceRecord { value }).collect(),
         }),
         health_check_id: set.health_check_id,
         ..Default::default()
@@ -184,10 +153,7 @@ pub(super) fn change_info(info: ChangeInfo) -> api::ChangeInfo {
 pub(super) fn zone(zone: Zone) -> api::HostedZone {
     api::HostedZone {
         caller_reference: Some(zone.caller_reference),
-        config: Some(api::HostedZoneConfig {
-            comment: zone.comment,
-            private_zone: Some(zone.private),
-        }),
+        config: Some(api::HostedZoneConfig { comment: zone.comment, private_zone: Some(zone.private) }),
         id: Some(format!("/hostedzone/{}", zone.id)),
         name: Some(zone.name.to_string()),
         resource_record_set_count: i64::try_from(zone.live.len()).ok(),
@@ -210,10 +176,7 @@ pub(super) fn health_check(check: HealthCheck) -> api::HealthCheck {
     let c = check.config;
     let endpoint = c.check_type.has_endpoint();
     let config = api::HealthCheckConfig {
-        alarm_identifier: c.alarm.map(|a| api::AlarmIdentifier {
-            name: a.name,
-            region: a.region.to_string(),
-        }),
+        alarm_identifier: c.alarm.map(|a| api::AlarmIdentifier { name: a.name, region: a.region.to_string() }),
         child_health_checks: (c.check_type == CheckType::Calculated)
             .then_some(api::ChildHealthCheckList { items: c.children }),
         disabled: Some(c.disabled),
@@ -226,9 +189,8 @@ pub(super) fn health_check(check: HealthCheck) -> api::HealthCheck {
         inverted: Some(c.inverted),
         measure_latency: endpoint.then_some(c.measure_latency),
         port: c.port.map(i32::from),
-        regions: (!c.regions.is_empty()).then(|| api::HealthCheckRegionList {
-            items: c.regions.iter().map(Region::to_string).collect(),
-        }),
+        regions: (!c.regions.is_empty())
+            .then(|| api::HealthCheckRegionList { items: c.regions.iter().map(Region::to_string).collect() }),
         request_interval: endpoint.then(|| c.request_interval_seconds.cast_signed()),
         resource_path: c.resource_path,
         routing_control_arn: c.routing_control_arn,
@@ -244,9 +206,7 @@ pub(super) fn health_check(check: HealthCheck) -> api::HealthCheck {
     }
 }
 
-pub(super) fn health_check_config(
-    c: api::HealthCheckConfig,
-) -> Result<HealthCheckConfig, ApiFault> {
+pub(super) fn health_check_config(c: api::HealthCheckConfig) -> Result<HealthCheckConfig, ApiFault> {
     let check_type = one_of::<CheckType>("Type", &c.r#type)?;
     let base = HealthCheckConfig::of(check_type);
     Ok(HealthCheckConfig {
@@ -258,8 +218,7 @@ pub(super) fn health_check_config(
         search_string: c.search_string,
         request_interval_seconds: number("RequestInterval", c.request_interval)?
             .unwrap_or(base.request_interval_seconds),
-        failure_threshold: number("FailureThreshold", c.failure_threshold)?
-            .unwrap_or(base.failure_threshold),
+        failure_threshold: number("FailureThreshold", c.failure_threshold)?.unwrap_or(base.failure_threshold),
         measure_latency: c.measure_latency.unwrap_or_default(),
         inverted: c.inverted.unwrap_or_default(),
         disabled: c.disabled.unwrap_or_default(),
@@ -276,9 +235,7 @@ pub(super) fn health_check_config(
     })
 }
 
-pub(super) fn health_check_update(
-    u: api::UpdateHealthCheckRequest,
-) -> Result<HealthCheckUpdate, ApiFault> {
+pub(super) fn health_check_update(u: api::UpdateHealthCheckRequest) -> Result<HealthCheckUpdate, ApiFault> {
     let reset = u.reset_elements.unwrap_or_default().items;
     Ok(HealthCheckUpdate {
         version: u
@@ -303,18 +260,12 @@ pub(super) fn health_check_update(
             .insufficient_data_health_status
             .map(|s| one_of("InsufficientDataHealthStatus", &s))
             .transpose()?,
-        reset: reset
-            .iter()
-            .map(|s| one_of::<Resettable>("ResetElements", s))
-            .collect::<Result<_, _>>()?,
+        reset: reset.iter().map(|s| one_of::<Resettable>("ResetElements", s)).collect::<Result<_, _>>()?,
     })
 }
 
 fn alarm(a: api::AlarmIdentifier) -> Result<AlarmIdentifier, ApiFault> {
-    Ok(AlarmIdentifier {
-        region: region(&a.region)?,
-        name: a.name,
-    })
+    Ok(AlarmIdentifier { region: region(&a.region)?, name: a.name })
 }
 
 fn regions(names: Vec<String>) -> Result<Vec<Region>, ApiFault> {
@@ -322,27 +273,20 @@ fn regions(names: Vec<String>) -> Result<Vec<Region>, ApiFault> {
 }
 
 fn region(name: &str) -> Result<Region, ApiFault> {
-    name.parse()
-        .map_err(|_| invalid(format!("unknown Region `{name}`")))
+    name.parse().map_err(|_| invalid(format!("unknown Region `{name}`")))
 }
 
 /// IPv6 endpoints are not simulated.
 fn address(text: Option<String>) -> Result<Option<std::net::Ipv4Addr>, ApiFault> {
-    text.map(|t| {
-        t.parse()
-            .map_err(|_| invalid(format!("`{t}` is not an IPv4 address")))
-    })
-    .transpose()
+    text.map(|t| t.parse().map_err(|_| invalid(format!("`{t}` is not an IPv4 address")))).transpose()
 }
 
 fn number<T: TryFrom<i32>>(field: &str, n: Option<i32>) -> Result<Option<T>, ApiFault> {
-    n.map(|n| T::try_from(n).map_err(|_| invalid(format!("{field} is out of range: {n}"))))
-        .transpose()
+    n.map(|n| T::try_from(n).map_err(|_| invalid(format!("{field} is out of range: {n}")))).transpose()
 }
 
 fn one_of<T: FromStr>(field: &str, text: &str) -> Result<T, ApiFault> {
-    text.parse()
-        .map_err(|_| invalid(format!("unknown {field} `{text}`")))
+    text.parse().map_err(|_| invalid(format!("unknown {field} `{text}`")))
 }
 
 /// ISO 8601 with milliseconds, as Route 53 writes it.

@@ -21,11 +21,7 @@ pub struct FailoverRequest {
 }
 
 pub(super) fn fault(status: u16, code: &'static str, message: impl Into<String>) -> ApiFault {
-    ApiFault {
-        status,
-        code,
-        message: message.into(),
-    }
+    ApiFault { status, code, message: message.into() }
 }
 
 fn invalid_cluster(message: impl Into<String>) -> ApiFault {
@@ -37,11 +33,7 @@ fn invalid_global(message: impl Into<String>) -> ApiFault {
 }
 
 fn cluster_not_found(id: &str) -> ApiFault {
-    fault(
-        404,
-        "DBClusterNotFoundFault",
-        format!("DBCluster {id} not found."),
-    )
+    fault(404, "DBClusterNotFoundFault", format!("DBCluster {id} not found."))
 }
 
 impl Aurora {
@@ -53,13 +45,7 @@ impl Aurora {
         target: &str,
         accepted: bool,
     ) {
-        self.effects.push(Effect {
-            at,
-            operation,
-            caller_region: caller.clone(),
-            target: target.to_owned(),
-            accepted,
-        });
+        self.effects.push(Effect { at, operation, caller_region: caller.clone(), target: target.to_owned(), accepted });
     }
 
     /// `SwitchoverGlobalCluster`, called in the Region of the current primary.
@@ -74,13 +60,7 @@ impl Aurora {
         ctx: &mut Context<'_>,
     ) -> Result<(), ApiFault> {
         let to = self.check_switchover(caller, global, target, ctx);
-        self.count(
-            ctx.now,
-            "SwitchoverGlobalCluster",
-            caller,
-            target,
-            to.is_ok(),
-        );
+        self.count(ctx.now, "SwitchoverGlobalCluster", caller, target, to.is_ok());
         self.start_operation(global, OperationKind::Switchover, to?, ctx);
         Ok(())
     }
@@ -125,13 +105,7 @@ impl Aurora {
         ctx: &mut Context<'_>,
     ) -> Result<(), ApiFault> {
         let arn = self.check_detach(caller, global, cluster);
-        self.count(
-            ctx.now,
-            "RemoveFromGlobalCluster",
-            caller,
-            cluster,
-            arn.is_ok(),
-        );
+        self.count(ctx.now, "RemoveFromGlobalCluster", caller, cluster, arn.is_ok());
         let arn = arn?;
         self.replicate(ctx.now, ctx.planes);
         if let Some(global) = self.globals.get_mut(global) {
@@ -155,11 +129,7 @@ impl Aurora {
         if let Some(cluster) = self.clusters.get_mut(arn) {
             cluster.status = "available";
             cluster.accepts_writes = true;
-            tell(
-                ctx,
-                "aurora.standalone",
-                format!("{arn} takes writes by itself"),
-            );
+            tell(ctx, "aurora.standalone", format!("{arn} takes writes by itself"));
         }
     }
 
@@ -223,23 +193,16 @@ impl Aurora {
 
     /// The global cluster, if `caller` sees it and nothing is at work.
     fn idle_global(&self, caller: &Region, id: &str) -> Result<&super::GlobalCluster, ApiFault> {
-        let global = self
-            .global_clusters(caller)
-            .find(|global| global.id == id)
-            .ok_or_else(|| global_not_found(id))?;
+        let global = self.global_clusters(caller).find(|global| global.id == id).ok_or_else(|| global_not_found(id))?;
         if global.status != GlobalStatus::Available {
-            return Err(invalid_global(format!(
-                "Global cluster {id} is in state {}.",
-                global.status.as_str()
-            )));
+            return Err(invalid_global(format!("Global cluster {id} is in state {}.", global.status.as_str())));
         }
         Ok(global)
     }
 
     fn idle_writer(&self, caller: &Region, id: &str) -> Result<&Cluster, ApiFault> {
         self.idle_global(caller, id)?;
-        self.writer_of(id)
-            .ok_or_else(|| invalid_global(format!("Global cluster {id} has no primary.")))
+        self.writer_of(id).ok_or_else(|| invalid_global(format!("Global cluster {id} has no primary.")))
     }
 
     /// A member by ARN, or by its identifier in the calling Region.
@@ -253,30 +216,20 @@ impl Aurora {
 }
 
 /// The fault of a global cluster that the caller's Region does not know.
-pub fn global_not_found(id: &str) -> ApiFault {
-    fault(
-        404,
-        "GlobalClusterNotFoundFault",
-        format!("Global cluster {id} not found."),
-    )
+pub(super) fn global_not_found(id: &str) -> ApiFault {
+    fault(404, "GlobalClusterNotFoundFault", format!("Global cluster {id} not found."))
 }
 
 fn check_promotable(writer: &Cluster, target: &Cluster, ctx: &Context<'_>) -> Result<(), ApiFault> {
     let id = &target.id;
     if target.membership == Membership::Writer {
-        return Err(invalid_cluster(format!(
-            "DB cluster {id} is already the primary."
-        )));
+        return Err(invalid_cluster(format!("DB cluster {id} is already the primary.")));
     }
     if target.membership != Membership::Connected {
-        return Err(invalid_cluster(format!(
-            "DB cluster {id} is not synchronized."
-        )));
+        return Err(invalid_cluster(format!("DB cluster {id} is not synchronized.")));
     }
     if target.instances.is_empty() {
-        return Err(invalid_cluster(format!(
-            "DB cluster {id} has no DB instances; add one before the operation."
-        )));
+        return Err(invalid_cluster(format!("DB cluster {id} has no DB instances; add one before the operation.")));
     }
     if major_minor(&writer.engine_version) != major_minor(&target.engine_version) {
         return Err(invalid_cluster(format!(
@@ -285,9 +238,7 @@ fn check_promotable(writer: &Cluster, target: &Cluster, ctx: &Context<'_>) -> Re
         )));
     }
     if !target.is_up(ctx.planes) {
-        return Err(invalid_cluster(format!(
-            "DB cluster {id} is not available."
-        )));
+        return Err(invalid_cluster(format!("DB cluster {id} is not available.")));
     }
     Ok(())
 }

@@ -81,10 +81,7 @@ impl Cluster {
         now: SimTime,
     ) -> Self {
         let instances = (1..=spec.instances)
-            .map(|n| Instance {
-                id: format!("{}-{n}", spec.id),
-                class: spec.instance_class.clone(),
-            })
+            .map(|n| Instance { id: format!("{}-{n}", spec.id), class: spec.instance_class.clone() })
             .collect();
         Self {
             arn: global.arn_of(spec),
@@ -97,11 +94,7 @@ impl Cluster {
             status: "available",
             instances,
             global: Some(global.id.clone()),
-            membership: if is_writer {
-                Membership::Writer
-            } else {
-                Membership::Connected
-            },
+            membership: if is_writer { Membership::Writer } else { Membership::Connected },
             backup_retention_days: 7,
             created_at: now,
             accepts_writes: is_writer,
@@ -146,20 +139,12 @@ impl Cluster {
     /// The cluster endpoint; `-ro` for readers.
     pub fn endpoint(&self, readers: bool) -> String {
         let ro = if readers { "-ro" } else { "" };
-        format!(
-            "{}.cluster{ro}-{}.{}.rds.amazonaws.com",
-            self.id,
-            resource_suffix(&self.account),
-            self.region
-        )
+        format!("{}.cluster{ro}-{}.{}.rds.amazonaws.com", self.id, resource_suffix(&self.account), self.region)
     }
 
     /// The ARN of one of its instances.
     pub fn instance_arn(&self, instance: &Instance) -> String {
-        format!(
-            "arn:aws:rds:{}:{}:db:{}",
-            self.region, self.account, instance.id
-        )
+        format!("arn:aws:rds:{}:{}:db:{}", self.region, self.account, instance.id)
     }
 }
 
@@ -216,11 +201,7 @@ impl GlobalCluster {
 
     /// The global writer endpoint.
     pub fn endpoint(&self) -> String {
-        format!(
-            "{}.global-{}.global.rds.amazonaws.com",
-            self.id,
-            resource_suffix(&self.arn)
-        )
+        format!("{}.global-{}.global.rds.amazonaws.com", self.id, resource_suffix(&self.arn))
     }
 }
 
@@ -238,10 +219,7 @@ pub struct GlobalClusterSpec {
 impl GlobalClusterSpec {
     /// The ARN that `member` will have.
     pub fn arn_of(&self, member: &ClusterSpec) -> String {
-        format!(
-            "arn:aws:rds:{}:{}:cluster:{}",
-            member.region, self.account, member.id
-        )
+        format!("arn:aws:rds:{}:{}:cluster:{}", member.region, self.account, member.id)
     }
 }
 

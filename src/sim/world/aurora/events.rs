@@ -48,13 +48,7 @@ const GLOBAL_FAILOVER: &str = "global failover";
 
 impl Aurora {
     /// Records an event of the cluster `arn` in its own Region; nothing where that Region cannot be reached.
-    pub(super) fn record_cluster_event(
-        &mut self,
-        arn: &str,
-        id: u16,
-        message: String,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(super) fn record_cluster_event(&mut self, arn: &str, id: u16, message: String, ctx: &mut Context<'_>) {
         let Some(cluster) = self.clusters.get(arn) else {
             return;
         };
@@ -92,13 +86,7 @@ impl Aurora {
     }
 
     /// Records an event of the writer instance of `arn`.
-    pub(super) fn record_instance_event(
-        &mut self,
-        arn: &str,
-        id: u16,
-        message: &str,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(super) fn record_instance_event(&mut self, arn: &str, id: u16, message: &str, ctx: &mut Context<'_>) {
         let Some(cluster) = self.clusters.get(arn) else {
             return;
         };
@@ -122,10 +110,7 @@ impl Aurora {
         super::tell(
             ctx,
             "aurora.event",
-            format!(
-                "RDS-EVENT-{:04} {} in {}: {}",
-                event.id, event.source_id, event.region, event.message
-            ),
+            format!("RDS-EVENT-{:04} {} in {}: {}", event.id, event.source_id, event.region, event.message),
         );
         self.events.push(event);
     }

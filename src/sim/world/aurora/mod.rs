@@ -23,8 +23,7 @@ use crate::domain::id::Region;
 
 pub use calls::FailoverRequest;
 pub use cluster::{
-    Cluster, ClusterSpec, Commit, GlobalCluster, GlobalClusterSpec, GlobalStatus, Instance,
-    Membership, WriteRefused,
+    Cluster, ClusterSpec, Commit, GlobalCluster, GlobalClusterSpec, GlobalStatus, Instance, Membership, WriteRefused,
 };
 pub use events::{Event, SourceType};
 pub use operation::{Operation, OperationKind, Stage};
@@ -182,16 +181,9 @@ impl Aurora {
     }
 
     /// The global clusters that a caller in `region` sees: those with a cluster there, in or out [INF].
-    pub fn global_clusters<'a>(
-        &'a self,
-        region: &Region,
-    ) -> impl Iterator<Item = &'a GlobalCluster> {
+    pub fn global_clusters<'a>(&'a self, region: &Region) -> impl Iterator<Item = &'a GlobalCluster> {
         self.globals.values().filter(move |global| {
-            global.members.iter().any(|arn| {
-                self.clusters
-                    .get(arn)
-                    .is_some_and(|cluster| cluster.region == *region)
-            })
+            global.members.iter().any(|arn| self.clusters.get(arn).is_some_and(|cluster| cluster.region == *region))
         })
     }
 
@@ -202,9 +194,7 @@ impl Aurora {
 
     /// The clusters of `region`.
     pub fn clusters<'a>(&'a self, region: &Region) -> impl Iterator<Item = &'a Cluster> {
-        self.clusters
-            .values()
-            .filter(move |cluster| cluster.region == *region)
+        self.clusters.values().filter(move |cluster| cluster.region == *region)
     }
 
     /// The cluster with this ARN.
@@ -229,9 +219,7 @@ impl Aurora {
 
     /// Events recorded in `region`, oldest first.
     pub fn events<'a>(&'a self, region: &Region) -> impl Iterator<Item = &'a Event> {
-        self.events
-            .iter()
-            .filter(move |event| event.region == *region)
+        self.events.iter().filter(move |event| event.region == *region)
     }
 
     /// Lets a stuck operation go on; false where none is stuck.
@@ -258,10 +246,7 @@ impl Aurora {
     /// Why the cluster did not take the write.
     pub fn write(&mut self, arn: &str, ctx: &Context<'_>) -> Result<Commit, WriteRefused> {
         self.replicate(ctx.now, ctx.planes);
-        let cluster = self
-            .clusters
-            .get_mut(arn)
-            .ok_or(WriteRefused::Unreachable)?;
+        let cluster = self.clusters.get_mut(arn).ok_or(WriteRefused::Unreachable)?;
         if !cluster.is_up(ctx.planes) {
             return Err(WriteRefused::Unreachable);
         }
@@ -269,10 +254,7 @@ impl Aurora {
             return Err(WriteRefused::ReadOnly);
         }
         self.commits += 1;
-        let commit = Commit {
-            id: self.commits,
-            acknowledged_at: ctx.now,
-        };
+        let commit = Commit { id: self.commits, acknowledged_at: ctx.now };
         cluster.volume.push(commit);
         Ok(commit)
     }
@@ -293,9 +275,5 @@ impl Aurora {
 }
 
 fn tell(ctx: &mut Context<'_>, kind: &'static str, text: String) {
-    ctx.log.push(WorldEvent {
-        at: ctx.now,
-        kind,
-        text,
-    });
+    ctx.log.push(WorldEvent { at: ctx.now, kind, text });
 }

@@ -73,13 +73,7 @@ const SYNC_POLL_MS: u64 = 1_000;
 const DRAIN_POLL_MS: u64 = 50;
 
 impl Aurora {
-    pub(super) fn start_operation(
-        &mut self,
-        global: &str,
-        kind: OperationKind,
-        to: String,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(super) fn start_operation(&mut self, global: &str, kind: OperationKind, to: String, ctx: &mut Context<'_>) {
         let Some(from) = self.writer_of(global).map(|writer| writer.arn.clone()) else {
             return;
         };
@@ -90,16 +84,11 @@ impl Aurora {
         };
         let limit = self.draw(ctx, Name::SwitchoverSyncLimit);
         if kind == OperationKind::Switchover {
-            let text = |id: &str, region: &_| {
-                format!("Global switchover to DB cluster {id} in Region {region} started.")
-            };
+            let text =
+                |id: &str, region: &_| format!("Global switchover to DB cluster {id} in Region {region} started.");
             self.record_at_both_ends([&from, &to], &to, 181, text, ctx);
         }
-        tell(
-            ctx,
-            "aurora.accepted",
-            format!("{global}: {} to {to} accepted", status.as_str()),
-        );
+        tell(ctx, "aurora.accepted", format!("{global}: {} to {to} accepted", status.as_str()));
         if let Some(global) = self.globals.get_mut(global) {
             global.status = status;
             global.operation = Some(Operation {
@@ -117,26 +106,12 @@ impl Aurora {
         self.continue_operation(global, generation, delay, ctx);
     }
 
-    fn continue_operation(
-        &mut self,
-        global: &str,
-        generation: u64,
-        delay_ms: u64,
-        ctx: &Context<'_>,
-    ) {
+    fn continue_operation(&mut self, global: &str, generation: u64, delay_ms: u64, ctx: &Context<'_>) {
         let global = global.to_owned();
-        self.schedule(
-            ctx.now.plus_ms(delay_ms),
-            Task::Operation { global, generation },
-        );
+        self.schedule(ctx.now.plus_ms(delay_ms), Task::Operation { global, generation });
     }
 
-    pub(super) fn advance_operation(
-        &mut self,
-        global: &str,
-        generation: u64,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(super) fn advance_operation(&mut self, global: &str, generation: u64, ctx: &mut Context<'_>) {
         let Some(operation) = self
             .globals
             .get(global)
@@ -150,9 +125,7 @@ impl Aurora {
                 self.announce_sync(&operation, ctx);
                 self.enter(global, &operation, Stage::Syncing, SYNC_POLL_MS, ctx);
             }
-            (Stage::Pending, OperationKind::Failover) => {
-                self.begin_fencing(global, &operation, ctx)
-            }
+            (Stage::Pending, OperationKind::Failover) => self.begin_fencing(global, &operation, ctx),
             (Stage::Syncing, _) => self.try_stop_writes(global, &operation, ctx),
             (Stage::Draining, _) => self.try_finish_drain(global, &operation, ctx),
             (Stage::Fencing { reachable }, _) => {
@@ -163,33 +136,19 @@ impl Aurora {
         }
     }
 
-    fn enter(
-        &mut self,
-        global: &str,
-        operation: &Operation,
-        stage: Stage,
-        delay_ms: u64,
-        ctx: &Context<'_>,
-    ) {
+    fn enter(&mut self, global: &str, operation: &Operation, stage: Stage, delay_ms: u64, ctx: &Context<'_>) {
         self.with_operation(global, |operation| operation.stage = stage);
         self.continue_operation(global, operation.generation, delay_ms, ctx);
     }
 
     fn with_operation(&mut self, global: &str, change: impl FnOnce(&mut Operation)) {
-        if let Some(operation) = self
-            .globals
-            .get_mut(global)
-            .and_then(|global| global.operation.as_mut())
-        {
+        if let Some(operation) = self.globals.get_mut(global).and_then(|global| global.operation.as_mut()) {
             change(operation);
         }
     }
 
     fn announce_sync(&mut self, operation: &Operation, ctx: &mut Context<'_>) {
-        let lag_ms = self
-            .clusters
-            .get(&operation.to)
-            .map_or(0, |target| target.true_lag_ms(ctx.now));
+        let lag_ms = self.clusters.get(&operation.to).map_or(0, |target| target.true_lag_ms(ctx.now));
         let message = format!(
             "Waiting for data synchronization across global cluster members. Current lags behind primary DB cluster: {lag_ms} ms."
         );
@@ -209,11 +168,9 @@ impl Aurora {
     }
 
     fn is_linked(&self, operation: &Operation, ctx: &Context<'_>) -> bool {
-        [&operation.from, &operation.to].iter().all(|arn| {
-            self.clusters
-                .get(*arn)
-                .is_some_and(|c| c.is_reachable(ctx.planes))
-        })
+        [&operation.from, &operation.to]
+            .iter()
+            .all(|arn| self.clusters.get(*arn).is_some_and(|c| c.is_reachable(ctx.planes)))
     }
 
     /// Makes the old primary read-only once replication flows; gives up at the limit.
@@ -222,9 +179,10 @@ impl Aurora {
             return self.fail_operation(global, operation, ctx);
         }
         let flows = self.is_linked(operation, ctx)
-            && self.clusters.get(&operation.to).is_some_and(|target| {
-                target.lag.setting != super::replication::LagSetting::StandsStill
-            });
+            && self
+                .clusters
+                .get(&operation.to)
+                .is_some_and(|target| target.lag.setting != super::replication::LagSetting::StandsStill);
         if !flows {
             self.shorten_wait(global, operation, ctx);
             return self.continue_operation(global, operation.generation, SYNC_POLL_MS, ctx);
@@ -245,9 +203,8 @@ impl Aurora {
             self.shorten_wait(global, operation, ctx);
             return self.continue_operation(global, operation.generation, DRAIN_POLL_MS, ctx);
         }
-        let text = |id: &str, region: &_| {
-            format!("Old primary DB cluster {id} in Region {region} successfully shut down.")
-        };
+        let text =
+            |id: &str, region: &_| format!("Old primary DB cluster {id} in Region {region} successfully shut down.");
         let from = &operation.from;
         self.record_at_both_ends([from, &operation.to], from, 182, text, ctx);
         let delay = self.draw(ctx, Name::SwitchoverPromotion);
@@ -257,35 +214,20 @@ impl Aurora {
     /// Fencing is attempted first; it succeeds only where the old primary can be reached [AUG].
     fn begin_fencing(&mut self, global: &str, operation: &Operation, ctx: &mut Context<'_>) {
         let reachable = self.can_fence(operation, ctx);
-        let name = if reachable {
-            Name::FencingSuccess
-        } else {
-            Name::FencingTimeout
-        };
+        let name = if reachable { Name::FencingSuccess } else { Name::FencingTimeout };
         let delay = self.draw(ctx, name);
         self.enter(global, operation, Stage::Fencing { reachable }, delay, ctx);
     }
 
     fn can_fence(&self, operation: &Operation, ctx: &Context<'_>) -> bool {
-        !self.knobs.fencing_times_out
-            && self
-                .clusters
-                .get(&operation.from)
-                .is_some_and(|c| c.is_reachable(ctx.planes))
+        !self.knobs.fencing_times_out && self.clusters.get(&operation.from).is_some_and(|c| c.is_reachable(ctx.planes))
     }
 
-    fn end_fencing(
-        &mut self,
-        global: &str,
-        operation: &Operation,
-        reachable: bool,
-        ctx: &mut Context<'_>,
-    ) {
+    fn end_fencing(&mut self, global: &str, operation: &Operation, reachable: bool, ctx: &mut Context<'_>) {
         if reachable && self.can_fence(operation, ctx) {
             self.set_writable(&operation.from, false);
             self.with_operation(global, |operation| operation.fenced = true);
-            let message =
-                "Write fencing of the old primary DB cluster for the global failover succeeded.";
+            let message = "Write fencing of the old primary DB cluster for the global failover succeeded.";
             self.record_instance_event(&operation.from, 390, message, ctx);
         } else {
             let message = "Write fencing of the old primary DB cluster for the global failover timed out. The failover will proceed but you might need to recover recently written data from the snapshot.";
@@ -295,13 +237,7 @@ impl Aurora {
         self.begin_promotion(global, operation, delay, ctx);
     }
 
-    fn begin_promotion(
-        &mut self,
-        global: &str,
-        operation: &Operation,
-        delay_ms: u64,
-        ctx: &mut Context<'_>,
-    ) {
+    fn begin_promotion(&mut self, global: &str, operation: &Operation, delay_ms: u64, ctx: &mut Context<'_>) {
         if let Some(target) = self.clusters.get_mut(&operation.to) {
             target.status = "promoting";
         }
@@ -309,18 +245,11 @@ impl Aurora {
     }
 
     fn end_promotion(&mut self, global: &str, operation: &Operation, ctx: &mut Context<'_>) {
-        let alive = self
-            .clusters
-            .get(&operation.to)
-            .is_some_and(|target| target.is_up(ctx.planes));
+        let alive = self.clusters.get(&operation.to).is_some_and(|target| target.is_up(ctx.planes));
         match (self.knobs.next_promotion.take(), alive) {
             (Some(PromotionFate::Sticks), _) => {
                 self.with_operation(global, |operation| operation.stage = Stage::Stuck);
-                tell(
-                    ctx,
-                    "aurora.stuck",
-                    format!("{global}: the promotion is stuck"),
-                );
+                tell(ctx, "aurora.stuck", format!("{global}: the promotion is stuck"));
             }
             (Some(PromotionFate::Fails), _) | (None, false) => {
                 self.fail_operation(global, operation, ctx);
@@ -348,29 +277,21 @@ impl Aurora {
         match kind {
             OperationKind::Switchover => {
                 let promoted = |id: &str, region: &_| {
-                    format!(
-                        "New primary DB cluster {id} in Region {region} was successfully promoted."
-                    )
+                    format!("New primary DB cluster {id} in Region {region} was successfully promoted.")
                 };
                 self.record_at_both_ends(ends, to, 184, promoted, ctx);
-                let finished = |id: &str, region: &_| {
-                    format!("Global switchover to DB cluster {id} in Region {region} finished.")
-                };
+                let finished =
+                    |id: &str, region: &_| format!("Global switchover to DB cluster {id} in Region {region} finished.");
                 self.record_at_both_ends(ends, to, 185, finished, ctx);
             }
             OperationKind::Failover => {
-                let completed = |id: &str, region: &_| {
-                    format!("Global failover to DB cluster {id} in Region {region} completed.")
-                };
+                let completed =
+                    |id: &str, region: &_| format!("Global failover to DB cluster {id} in Region {region} completed.");
                 self.record_at_both_ends(ends, to, 238, completed, ctx);
                 self.rebuild_others(global, to, ctx);
             }
         }
-        tell(
-            ctx,
-            "aurora.promoted",
-            format!("{global}: the writer is {to}"),
-        );
+        tell(ctx, "aurora.promoted", format!("{global}: the writer is {to}"));
         let at = ctx.now.plus_ms(self.draw(ctx, Name::WriterEndpointDns));
         let (global, writer) = (global.to_owned(), to.clone());
         self.schedule(at, Task::WriterEndpoint { global, writer });
@@ -390,9 +311,8 @@ impl Aurora {
             OperationKind::Switchover => (187, "switchover"),
             OperationKind::Failover => (239, "failover"),
         };
-        let text = |cluster: &str, region: &_| {
-            format!("Global {what} to DB cluster {cluster} in Region {region} failed.")
-        };
+        let text =
+            |cluster: &str, region: &_| format!("Global {what} to DB cluster {cluster} in Region {region} failed.");
         let to = &operation.to;
         self.record_at_both_ends([&operation.from, to], to, id, text, ctx);
         tell(ctx, "aurora.failed", format!("{global}: the {what} failed"));
@@ -411,12 +331,7 @@ impl Aurora {
         }
     }
 
-    pub(super) fn move_writer_endpoint(
-        &mut self,
-        global: &str,
-        writer: String,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(super) fn move_writer_endpoint(&mut self, global: &str, writer: String, ctx: &mut Context<'_>) {
         let Some(cluster) = self.globals.get_mut(global) else {
             return;
         };

@@ -24,10 +24,7 @@ pub(super) enum RejoinStage {
 impl Aurora {
     /// After a failover to `writer`, every other cluster of `global` is rebuilt.
     pub(super) fn rebuild_others(&mut self, global: &str, writer: &str, ctx: &mut Context<'_>) {
-        let members = self
-            .globals
-            .get(global)
-            .map_or_else(Vec::new, |g| g.members.clone());
+        let members = self.globals.get(global).map_or_else(Vec::new, |g| g.members.clone());
         for arn in members.into_iter().filter(|arn| arn != writer) {
             self.begin_rejoin(&arn, RejoinStage::Awaited, RETURN_POLL_MS, ctx);
         }
@@ -53,8 +50,7 @@ impl Aurora {
             return;
         };
         let writer = cluster.global.as_deref().and_then(|g| self.writer_of(g));
-        let linked =
-            cluster.is_reachable(ctx.planes) && writer.is_some_and(|w| w.is_reachable(ctx.planes));
+        let linked = cluster.is_reachable(ctx.planes) && writer.is_some_and(|w| w.is_reachable(ctx.planes));
         if !linked {
             // What was begun is begun again when the Region is back.
             return self.begin_rejoin(arn, RejoinStage::Awaited, RETURN_POLL_MS, ctx);
@@ -76,11 +72,7 @@ impl Aurora {
         if let Some(cluster) = self.clusters.get_mut(arn) {
             cluster.accepts_writes = false;
         }
-        tell(
-            ctx,
-            "aurora.deposed",
-            format!("{arn} no longer takes writes"),
-        );
+        tell(ctx, "aurora.deposed", format!("{arn} no longer takes writes"));
         let delay = self.draw(ctx, Name::RescueSnapshot);
         self.take_rescue_snapshot(arn, delay, ctx);
         self.begin_rejoin(arn, RejoinStage::Rescuing, delay, ctx);
@@ -115,16 +107,11 @@ impl Aurora {
     /// Recorded at the new primary and at the member; the text names the new primary.
     fn record_resync(&mut self, arn: &str, id: u16, verb: &str, ctx: &mut Context<'_>) {
         let global = self.clusters.get(arn).and_then(|c| c.global.clone());
-        let Some(writer) = global
-            .and_then(|g| self.writer_of(&g))
-            .map(|w| w.arn.clone())
-        else {
+        let Some(writer) = global.and_then(|g| self.writer_of(&g)).map(|w| w.arn.clone()) else {
             return;
         };
         let text = |cluster: &str, region: &_| {
-            format!(
-                "{verb} resynchronizing members of DB cluster {cluster} in Region {region} after global failover."
-            )
+            format!("{verb} resynchronizing members of DB cluster {cluster} in Region {region} after global failover.")
         };
         self.record_at_both_ends([arn, &writer], &writer, id, text, ctx);
     }

@@ -42,7 +42,7 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    pub fn new(ms: u64, now: SimTime) -> Self {
+    pub(super) fn new(ms: u64, now: SimTime) -> Self {
         Self {
             ms,
             setting: LagSetting::Wanders,
@@ -73,9 +73,7 @@ impl Cluster {
             return;
         };
         let horizon = SimTime(now.0.saturating_sub(delay));
-        let news = writer.volume[self.volume.len()..]
-            .iter()
-            .take_while(|commit| commit.acknowledged_at <= horizon);
+        let news = writer.volume[self.volume.len()..].iter().take_while(|commit| commit.acknowledged_at <= horizon);
         self.volume.extend(news);
         self.lag.caught_up_to = self.lag.caught_up_to.max(horizon);
     }
@@ -83,12 +81,7 @@ impl Cluster {
     /// Replaces its storage by the writer's.
     pub(super) fn rebuild_from(&mut self, writer: &Cluster, now: SimTime) {
         let horizon = SimTime(now.0.saturating_sub(self.lag.ms));
-        self.volume = writer
-            .volume
-            .iter()
-            .take_while(|commit| commit.acknowledged_at <= horizon)
-            .copied()
-            .collect();
+        self.volume = writer.volume.iter().take_while(|commit| commit.acknowledged_at <= horizon).copied().collect();
         self.lag.caught_up_to = horizon;
     }
 }
@@ -98,11 +91,11 @@ impl Aurora {
     pub fn replicate(&mut self, now: SimTime, planes: &Planes) {
         for global in self.globals.values() {
             // The writer is taken out for the moment, so that the others can read it while they change.
-            let Some(arn) = global.members.iter().find(|arn| {
-                self.clusters
-                    .get(*arn)
-                    .is_some_and(|c| c.membership == Membership::Writer)
-            }) else {
+            let Some(arn) = global
+                .members
+                .iter()
+                .find(|arn| self.clusters.get(*arn).is_some_and(|c| c.membership == Membership::Writer))
+            else {
                 continue;
             };
             let Some(writer) = self.clusters.remove(arn) else {
@@ -151,8 +144,7 @@ impl Aurora {
                 continue;
             }
             let writer = cluster.global.as_deref().and_then(|g| self.writer_of(g));
-            let linked = cluster.is_reachable(ctx.planes)
-                && writer.is_some_and(|w| w.is_reachable(ctx.planes));
+            let linked = cluster.is_reachable(ctx.planes) && writer.is_some_and(|w| w.is_reachable(ctx.planes));
             let lag_ms = cluster.true_lag_ms(ctx.now);
             let value = match cluster.lag.metric {
                 LagMetric::Honest if linked => lag_ms,

@@ -39,30 +39,17 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl Aurora {
     /// Snapshots of `region` that have not expired at `now`.
-    pub fn snapshots<'a>(
-        &'a self,
-        region: &Region,
-        now: SimTime,
-    ) -> impl Iterator<Item = &'a Snapshot> {
-        self.snapshots.values().filter(move |snapshot| {
-            snapshot.region == *region && snapshot.expires_at.is_none_or(|at| at > now)
-        })
+    pub fn snapshots<'a>(&'a self, region: &Region, now: SimTime) -> impl Iterator<Item = &'a Snapshot> {
+        self.snapshots
+            .values()
+            .filter(move |snapshot| snapshot.region == *region && snapshot.expires_at.is_none_or(|at| at > now))
     }
 
-    pub(super) fn take_rescue_snapshot(
-        &mut self,
-        arn: &str,
-        ready_in_ms: u64,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(super) fn take_rescue_snapshot(&mut self, arn: &str, ready_in_ms: u64, ctx: &mut Context<'_>) {
         let Some(cluster) = self.clusters.get(arn) else {
             return;
         };
-        let id = format!(
-            "rds:unplanned-global-failover-{}-{}",
-            cluster.id,
-            minute_stamp(ctx.now)
-        );
+        let id = format!("rds:unplanned-global-failover-{}-{}", cluster.id, minute_stamp(ctx.now));
         let snapshot = Snapshot {
             arn: snapshot_arn(&cluster.region, &cluster.account, &id),
             id: id.clone(),
@@ -73,10 +60,7 @@ impl Aurora {
             status: SnapshotStatus::Creating,
             automatic: true,
             created_at: ctx.now,
-            expires_at: Some(
-                ctx.now
-                    .plus_ms(u64::from(cluster.backup_retention_days) * DAY_MS),
-            ),
+            expires_at: Some(ctx.now.plus_ms(u64::from(cluster.backup_retention_days) * DAY_MS)),
             source_arn: None,
             commits: cluster.volume.clone(),
         };
@@ -85,17 +69,9 @@ impl Aurora {
 
     fn add_snapshot(&mut self, snapshot: Snapshot, ready_in_ms: u64, ctx: &mut Context<'_>) {
         let (region, id) = (snapshot.region.clone(), snapshot.id.clone());
-        super::tell(
-            ctx,
-            "aurora.snapshot_started",
-            format!("snapshot {id} in {region} started"),
-        );
-        self.snapshots
-            .insert((region.clone(), id.clone()), snapshot);
-        self.schedule(
-            ctx.now.plus_ms(ready_in_ms),
-            Task::SnapshotReady { region, id },
-        );
+        super::tell(ctx, "aurora.snapshot_started", format!("snapshot {id} in {region} started"));
+        self.snapshots.insert((region.clone(), id.clone()), snapshot);
+        self.schedule(ctx.now.plus_ms(ready_in_ms), Task::SnapshotReady { region, id });
     }
 
     pub(super) fn finish_snapshot(&mut self, region: Region, id: String, ctx: &mut Context<'_>) {
@@ -119,13 +95,7 @@ impl Aurora {
         ctx: &mut Context<'_>,
     ) -> Result<&Snapshot, ApiFault> {
         let copy = self.prepare_copy(caller, source, target, ctx);
-        self.count(
-            ctx.now,
-            "CopyDBClusterSnapshot",
-            caller,
-            target,
-            copy.is_ok(),
-        );
+        self.count(ctx.now, "CopyDBClusterSnapshot", caller, target, copy.is_ok());
         let copy = copy?;
         let key = (copy.region.clone(), copy.id.clone());
         let delay = self.draw(ctx, Name::SnapshotCopy);
@@ -146,11 +116,7 @@ impl Aurora {
             .filter(|s| s.expires_at.is_none_or(|at| at > ctx.now))
             .find(|s| s.arn == source || (s.region == *caller && s.id == source))
             .ok_or_else(|| {
-                fault(
-                    404,
-                    "DBClusterSnapshotNotFoundFault",
-                    format!("DBClusterSnapshot {source} not found."),
-                )
+                fault(404, "DBClusterSnapshotNotFoundFault", format!("DBClusterSnapshot {source} not found."))
             })?;
         if found.status != SnapshotStatus::Available {
             return Err(fault(
@@ -159,10 +125,7 @@ impl Aurora {
                 format!("DBClusterSnapshot {source} is not in the available state."),
             ));
         }
-        if self
-            .snapshots
-            .contains_key(&(caller.clone(), target.to_owned()))
-        {
+        if self.snapshots.contains_key(&(caller.clone(), target.to_owned())) {
             return Err(fault(
                 400,
                 "DBClusterSnapshotAlreadyExistsFault",
@@ -190,9 +153,5 @@ fn snapshot_arn(region: &Region, account: &str, id: &str) -> String {
 
 /// `2026-11-21-06-30`, the form of automated snapshots' names.
 fn minute_stamp(at: SimTime) -> String {
-    super::super::rfc3339(at)
-        .chars()
-        .take(16)
-        .map(|c| if c.is_ascii_digit() { c } else { '-' })
-        .collect()
+    super::super::rfc3339(at).chars().take(16).map(|c| if c.is_ascii_digit() { c } else { '-' }).collect()
 }

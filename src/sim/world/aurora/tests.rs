@@ -46,9 +46,7 @@ fn run_until(world: &mut World, seconds: u64, expected: Membership) {
 }
 
 fn send_clients_west(world: &mut World) {
-    world
-        .clients
-        .pin(Some(Topology::payments().standby.address));
+    world.clients.pin(Some(Topology::payments().standby.address));
 }
 
 fn fail_over(world: &mut World) -> Result<(), super::super::ApiFault> {
@@ -63,9 +61,7 @@ fn fail_over(world: &mut World) -> Result<(), super::super::ApiFault> {
 
 fn switch_over(world: &mut World, caller: &Region, target: &str) -> Result<(), &'static str> {
     world
-        .with_aurora(|aurora, ctx| {
-            aurora.switchover_global_cluster(caller, "payments", target, ctx)
-        })
+        .with_aurora(|aurora, ctx| aurora.switchover_global_cluster(caller, "payments", target, ctx))
         .map_err(|fault| fault.code)
 }
 
@@ -100,12 +96,7 @@ fn a_switchover_loses_nothing_and_keeps_the_topology() {
     assert!(ledger.writes_acknowledged > 500, "{ledger:?}");
     assert!(ledger.failed_seconds > 1.0 && ledger.served_again_at.is_some());
     assert_eq!(membership(&world, USE1), Membership::Connected);
-    assert_eq!(
-        event_ids(&world, &east()),
-        [181, 183, 182, 184, 185],
-        "{:#?}",
-        world.log
-    );
+    assert_eq!(event_ids(&world, &east()), [181, 183, 182, 184, 185], "{:#?}", world.log);
     assert!(event_ids(&world, &west()).contains(&397));
 }
 
@@ -116,10 +107,7 @@ fn a_failover_from_a_lost_region_loses_the_lag_and_brings_the_old_primary_back()
     run(&mut world, 20);
     fail_over(&mut world).expect("accepted");
     let old = "payments-use1".to_owned();
-    assert_eq!(
-        status(&world),
-        ("failing-over", Some("pending"), old.clone())
-    );
+    assert_eq!(status(&world), ("failing-over", Some("pending"), old.clone()));
     run(&mut world, 16);
     assert_eq!(status(&world), ("failing-over", Some("failing-over"), old));
     run(&mut world, 260);
@@ -138,16 +126,8 @@ fn a_failover_from_a_lost_region_loses_the_lag_and_brings_the_old_primary_back()
     run(&mut world, 60);
     let now = world.now;
     let region = east();
-    let rescue = world
-        .aurora
-        .snapshots(&region, now)
-        .next()
-        .expect("rescued");
-    assert!(
-        rescue
-            .id
-            .starts_with("rds:unplanned-global-failover-payments-use1-20")
-    );
+    let rescue = world.aurora.snapshots(&region, now).next().expect("rescued");
+    assert!(rescue.id.starts_with("rds:unplanned-global-failover-payments-use1-20"));
     run_until(&mut world, 1_300, Membership::PendingResync);
     run_until(&mut world, 11_000, Membership::Connected);
     assert!(event_ids(&world, &west()).ends_with(&[240, 241]));
@@ -160,17 +140,8 @@ fn a_partitioned_old_writer_goes_on_until_it_is_fenced_and_what_it_took_is_lost(
     world.partition_region(&east());
     fail_over(&mut world).expect("accepted");
     run(&mut world, 300);
-    let takes = |world: &World, arn| {
-        world
-            .aurora
-            .cluster(arn)
-            .expect("exists")
-            .takes_writes(&world.planes)
-    };
-    assert!(
-        takes(&world, USE1) && takes(&world, USW2),
-        "two writers: split brain"
-    );
+    let takes = |world: &World, arn| world.aurora.cluster(arn).expect("exists").takes_writes(&world.planes);
+    assert!(takes(&world, USE1) && takes(&world, USW2), "two writers: split brain");
     let lost = world.clients.ledger(&world.aurora).writes_lost;
     assert!(lost > 1_000, "{lost}");
     world.restore_region(&east());
@@ -278,24 +249,17 @@ fn calls_that_cannot_work_get_their_faults_and_are_counted() {
     let busy = fail_over(&mut world).map_err(|fault| fault.code);
     assert_eq!(busy, Err("InvalidGlobalClusterStateFault"));
     let accepted: Vec<bool> = world.aurora.effects.iter().map(|e| e.accepted).collect();
-    assert_eq!(
-        accepted,
-        [false, false, false, false, false, false, true, false]
-    );
+    assert_eq!(accepted, [false, false, false, false, false, false, true, false]);
 }
 
 #[test]
 fn a_detached_secondary_becomes_a_writer_and_leaves_the_old_one_writable() {
     let mut world = payments(9);
-    let first = world.with_aurora(|aurora, ctx| {
-        aurora.remove_from_global_cluster(&east(), "payments", USE1, ctx)
-    });
+    let first = world.with_aurora(|aurora, ctx| aurora.remove_from_global_cluster(&east(), "payments", USE1, ctx));
     let code = first.map_err(|fault| fault.code);
     assert_eq!(code, Err("InvalidGlobalClusterStateFault"), "last only");
     world
-        .with_aurora(|aurora, ctx| {
-            aurora.remove_from_global_cluster(&west(), "payments", USW2, ctx)
-        })
+        .with_aurora(|aurora, ctx| aurora.remove_from_global_cluster(&west(), "payments", USW2, ctx))
         .expect("accepted");
     run(&mut world, 200);
     for arn in [USE1, USW2] {

@@ -35,9 +35,7 @@ impl AlarmState {
 
     /// Parses the name on the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Ok, Self::Alarm, Self::InsufficientData]
-            .into_iter()
-            .find(|s| s.as_str() == text)
+        [Self::Ok, Self::Alarm, Self::InsufficientData].into_iter().find(|s| s.as_str() == text)
     }
 }
 
@@ -60,18 +58,12 @@ impl Comparison {
 
     /// Parses the name on the wire; the anomaly-detection operators are not simulated.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::NAMES
-            .iter()
-            .find(|(_, n)| *n == text)
-            .map(|(c, _)| *c)
+        Self::NAMES.iter().find(|(_, n)| *n == text).map(|(c, _)| *c)
     }
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES
-            .iter()
-            .find(|(c, _)| *c == self)
-            .map_or("", |(_, n)| n)
+        Self::NAMES.iter().find(|(c, _)| *c == self).map_or("", |(_, n)| n)
     }
 
     /// A value that is not a number breaches nothing.
@@ -105,18 +97,12 @@ impl TreatMissing {
 
     /// Parses the name on the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::NAMES
-            .iter()
-            .find(|(_, n)| *n == text)
-            .map(|(t, _)| *t)
+        Self::NAMES.iter().find(|(_, n)| *n == text).map(|(t, _)| *t)
     }
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES
-            .iter()
-            .find(|(t, _)| *t == self)
-            .map_or("", |(_, n)| n)
+        Self::NAMES.iter().find(|(t, _)| *t == self).map_or("", |(_, n)| n)
     }
 }
 
@@ -142,11 +128,7 @@ pub struct AlarmSpec {
 
 impl AlarmSpec {
     fn missing_means(&self) -> TreatMissing {
-        if self.key.namespace == "AWS/DynamoDB" {
-            TreatMissing::Ignore
-        } else {
-            self.treat_missing
-        }
+        if self.key.namespace == "AWS/DynamoDB" { TreatMissing::Ignore } else { self.treat_missing }
     }
 }
 
@@ -172,12 +154,7 @@ impl CloudWatch {
     ///
     /// # Errors
     /// `ValidationError` where the evaluation makes no sense.
-    pub fn put_alarm(
-        &mut self,
-        region: &Region,
-        spec: AlarmSpec,
-        now: SimTime,
-    ) -> Result<(), ApiFault> {
+    pub fn put_alarm(&mut self, region: &Region, spec: AlarmSpec, now: SimTime) -> Result<(), ApiFault> {
         if spec.name.is_empty() || 255 < spec.name.len() {
             return Err(invalid("The value for parameter AlarmName is invalid."));
         }
@@ -217,17 +194,12 @@ impl CloudWatch {
 
     /// The alarms of `region`, by name.
     pub fn alarms(&self, region: &Region) -> impl Iterator<Item = &Alarm> {
-        self.alarms
-            .iter()
-            .filter(move |((r, _), _)| r == region)
-            .map(|(_, alarm)| alarm)
+        self.alarms.iter().filter(move |((r, _), _)| r == region).map(|(_, alarm)| alarm)
     }
 
     /// Deletes an alarm; whether there was one.
     pub fn delete_alarm(&mut self, region: &Region, name: &str) -> bool {
-        self.alarms
-            .remove(&(region.clone(), name.to_owned()))
-            .is_some()
+        self.alarms.remove(&(region.clone(), name.to_owned())).is_some()
     }
 
     /// `SetAlarmState`: until the next evaluation, and without effect on a Route 53 health check.
@@ -254,13 +226,7 @@ impl CloudWatch {
     }
 
     /// What the metric data of `spec` say at `now`, were an alarm that is in state `current` evaluated.
-    pub fn evaluate(
-        &self,
-        region: &Region,
-        spec: &AlarmSpec,
-        current: AlarmState,
-        now: SimTime,
-    ) -> AlarmState {
+    pub fn evaluate(&self, region: &Region, spec: &AlarmSpec, current: AlarmState, now: SimTime) -> AlarmState {
         let period_ms = spec.period_seconds * 1_000;
         // Whole periods only: the one in progress would be judged by a part of its data.
         let end = SimTime(now.0 - now.0 % period_ms);
@@ -299,12 +265,8 @@ impl CloudWatch {
     }
 
     pub(super) fn evaluate_due(&mut self, ctx: &mut Context<'_>) {
-        let due: Vec<_> = self
-            .alarms
-            .iter()
-            .filter(|(_, alarm)| alarm.due <= ctx.now)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let due: Vec<_> =
+            self.alarms.iter().filter(|(_, alarm)| alarm.due <= ctx.now).map(|(key, _)| key.clone()).collect();
         for key in due {
             let Some(alarm) = self.alarms.get(&key) else {
                 continue;

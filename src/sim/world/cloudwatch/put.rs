@@ -52,11 +52,7 @@ impl CloudWatch {
         check_put(namespace, data, ctx.now)?;
         for datum in data {
             let delay = draw(self.publication.put, ctx);
-            let key = MetricKey::new(
-                namespace,
-                &datum.name,
-                datum.dimensions.iter().map(|(n, v)| (n, v)),
-            );
+            let key = MetricKey::new(namespace, &datum.name, datum.dimensions.iter().map(|(n, v)| (n, v)));
             let at = datum.at.unwrap_or(ctx.now);
             for point in datum.value.points(at) {
                 self.accept(region, key.clone(), datum.unit.clone(), point, delay, ctx);
@@ -72,24 +68,11 @@ impl DatumValue {
             Self::One(value) => vec![Point::of(at, *value)],
             Self::Many(values) => values
                 .iter()
-                .map(|(value, count)| Point {
-                    sum: value * count,
-                    samples: *count,
-                    ..Point::of(at, *value)
-                })
+                .map(|(value, count)| Point { sum: value * count, samples: *count, ..Point::of(at, *value) })
                 .collect(),
-            Self::Set {
-                sum,
-                minimum,
-                maximum,
-                samples,
-            } => vec![Point {
-                at,
-                sum: *sum,
-                minimum: *minimum,
-                maximum: *maximum,
-                samples: *samples,
-            }],
+            Self::Set { sum, minimum, maximum, samples } => {
+                vec![Point { at, sum: *sum, minimum: *minimum, maximum: *maximum, samples: *samples }]
+            }
         }
     }
 
@@ -97,23 +80,16 @@ impl DatumValue {
         match self {
             Self::One(value) => value.is_finite(),
             Self::Many(values) => values.iter().all(|(v, c)| v.is_finite() && c.is_finite()),
-            Self::Set {
-                sum,
-                minimum,
-                maximum,
-                samples,
-            } => [sum, minimum, maximum, samples]
-                .into_iter()
-                .all(|v| v.is_finite()),
+            Self::Set { sum, minimum, maximum, samples } => {
+                [sum, minimum, maximum, samples].into_iter().all(|v| v.is_finite())
+            }
         }
     }
 }
 
 fn check_put(namespace: &str, data: &[Datum], now: SimTime) -> Result<(), ApiFault> {
     if namespace.is_empty() || namespace.starts_with("AWS/") {
-        return Err(invalid(
-            "The value AWS/ for parameter Namespace is invalid.",
-        ));
+        return Err(invalid("The value AWS/ for parameter Namespace is invalid."));
     }
     if data.is_empty() {
         return Err(ApiFault {
@@ -129,9 +105,7 @@ fn check_put(namespace: &str, data: &[Datum], now: SimTime) -> Result<(), ApiFau
     }
     for datum in data {
         if !datum.value.is_finite() {
-            return Err(invalid(
-                "The value for parameter MetricData is not a number.",
-            ));
+            return Err(invalid("The value for parameter MetricData is not a number."));
         }
         let at = datum.at.unwrap_or(now);
         if now.since_ms(at) > PAST_MS_MAX || at.since_ms(now) > FUTURE_MS_MAX {

@@ -55,13 +55,12 @@ impl Bucket {
         let samples: f64 = self.points.iter().map(|p| p.samples).sum();
         // `f64::min` would hide a NaN, and a NaN that is read as a number is what must never happen.
         let fold = |pick: fn(&Point) -> f64, better: fn(f64, f64) -> bool| {
-            self.points.iter().map(pick).fold(f64::NAN, |best, v| {
-                if best.is_nan() || better(v, best) {
-                    v
-                } else {
-                    best
-                }
-            })
+            self.points.iter().map(pick).fold(
+                f64::NAN,
+                |best, v| {
+                    if best.is_nan() || better(v, best) { v } else { best }
+                },
+            )
         };
         if sum.is_nan() && statistic != Statistic::SampleCount {
             return f64::NAN;
@@ -83,9 +82,7 @@ fn percentile(points: &[Point], p: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let count = values.len() as f64;
     let mut ranked = (1..).map(f64::from).zip(values);
-    ranked
-        .find(|(rank, _)| p / 100.0 * count <= *rank)
-        .map_or(f64::NAN, |(_, value)| value)
+    ranked.find(|(rank, _)| p / 100.0 * count <= *rank).map_or(f64::NAN, |(_, value)| value)
 }
 
 /// One query of `GetMetricData`.
@@ -131,10 +128,7 @@ impl CloudWatch {
         for point in series.points.iter().filter(|p| start <= p.at && p.at < end) {
             match buckets.last_mut() {
                 Some(last) if last.at == floor(point.at) => last.points.push(*point),
-                _ => buckets.push(Bucket {
-                    at: floor(point.at),
-                    points: vec![*point],
-                }),
+                _ => buckets.push(Bucket { at: floor(point.at), points: vec![*point] }),
             }
         }
         buckets
@@ -157,25 +151,14 @@ impl CloudWatch {
             )));
         }
         if end <= start {
-            return Err(validation(
-                "The parameter StartTime must be less than the parameter EndTime.".to_owned(),
-            ));
+            return Err(validation("The parameter StartTime must be less than the parameter EndTime.".to_owned()));
         }
         let mut results = Vec::with_capacity(queries.len());
         for query in queries {
             check_period(&query.key.namespace, query.period_seconds)?;
             let period_ms = query.period_seconds * 1_000;
-            let buckets = self.buckets(
-                region,
-                &query.key,
-                (start, end),
-                period_ms,
-                query.unit.as_deref(),
-            );
-            let mut points: Vec<_> = buckets
-                .iter()
-                .map(|b| (b.at, b.value(query.statistic)))
-                .collect();
+            let buckets = self.buckets(region, &query.key, (start, end), period_ms, query.unit.as_deref());
+            let mut points: Vec<_> = buckets.iter().map(|b| (b.at, b.value(query.statistic))).collect();
             if newest_first {
                 points.reverse();
             }
@@ -202,9 +185,7 @@ impl CloudWatch {
         unit: Option<&str>,
     ) -> Result<(Vec<Bucket>, String), ApiFault> {
         if end <= start {
-            return Err(invalid(
-                "The parameter StartTime must be less than the parameter EndTime.",
-            ));
+            return Err(invalid("The parameter StartTime must be less than the parameter EndTime."));
         }
         check_period(&key.namespace, period_seconds)?;
         let asked = end.since_ms(start).div_ceil(period_seconds * 1_000);
@@ -231,8 +212,6 @@ fn check_period(namespace: &str, seconds: u64) -> Result<(), ApiFault> {
     if coarse || fine {
         Ok(())
     } else {
-        Err(validation(format!(
-            "The parameter Period with value {seconds} must be a multiple of 60."
-        )))
+        Err(validation(format!("The parameter Period with value {seconds} must be a multiple of 60.")))
     }
 }

@@ -15,10 +15,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let mut cloudwatch = CloudWatch::default();
-        cloudwatch.publication.aws = Some(DelayMs {
-            min: 60_000,
-            max: 180_000,
-        });
+        cloudwatch.publication.aws = Some(DelayMs { min: 60_000, max: 180_000 });
         Self {
             cloudwatch,
             rng: ChaCha12Rng::seed_from_u64(7),
@@ -29,12 +26,7 @@ impl Fixture {
     }
 
     fn with<R>(&mut self, f: impl FnOnce(&mut CloudWatch, &mut Context<'_>) -> R) -> R {
-        let mut ctx = Context {
-            now: self.now,
-            rng: &mut self.rng,
-            planes: &self.planes,
-            log: &mut self.log,
-        };
+        let mut ctx = Context { now: self.now, rng: &mut self.rng, planes: &self.planes, log: &mut self.log };
         f(&mut self.cloudwatch, &mut ctx)
     }
 
@@ -65,9 +57,7 @@ impl Fixture {
             label: None,
         };
         let range = (SimTime(self.now.0 - 3_600_000), self.now);
-        let results = self
-            .cloudwatch
-            .get_metric_data(region, &[query], range, true);
+        let results = self.cloudwatch.get_metric_data(region, &[query], range, true);
         results.expect("valid query").remove(0).points
     }
 }
@@ -160,11 +150,7 @@ fn a_metric_can_be_withheld_frozen_or_not_a_number() {
     };
     assert!(published(MetricFault::Withhold).is_empty());
     assert_eq!(published(MetricFault::Freeze), [5.0, 5.0]);
-    assert!(
-        published(MetricFault::NotANumber)
-            .iter()
-            .all(|v| v.is_nan())
-    );
+    assert!(published(MetricFault::NotANumber).iter().all(|v| v.is_nan()));
     assert_eq!(published(MetricFault::Delay(900_000)).len(), 0);
 }
 
@@ -180,16 +166,8 @@ fn periods_of_aws_metrics_are_whole_minutes() {
         label: None,
     };
     let range = (SimTime(0), f.now);
-    for (period, ok) in [
-        (60, true),
-        (300, true),
-        (30, false),
-        (61, false),
-        (0, false),
-    ] {
-        let result = f
-            .cloudwatch
-            .get_metric_data(&west(), &[query(period)], range, true);
+    for (period, ok) in [(60, true), (300, true), (30, false), (61, false), (0, false)] {
+        let result = f.cloudwatch.get_metric_data(&west(), &[query(period)], range, true);
         assert_eq!(result.is_ok(), ok, "period {period}");
     }
     let many = vec![query(60); 501];
@@ -199,10 +177,7 @@ fn periods_of_aws_metrics_are_whole_minutes() {
 
 #[test]
 fn an_alarm_says_insufficient_data_when_the_metric_stops_unless_it_is_dynamodb() {
-    for (namespace, after) in [
-        ("AWS/RDS", AlarmState::InsufficientData),
-        ("AWS/DynamoDB", AlarmState::Ok),
-    ] {
+    for (namespace, after) in [("AWS/RDS", AlarmState::InsufficientData), ("AWS/DynamoDB", AlarmState::Ok)] {
         let mut f = Fixture::new();
         let spec = alarm(namespace, TreatMissing::Missing);
         let now = f.now;
@@ -232,10 +207,7 @@ fn what_missing_data_mean_follows_the_documented_table() {
             f.lag(*value);
             f.advance(60_000);
         }
-        let spec = AlarmSpec {
-            datapoints_to_alarm: 3,
-            ..alarm("AWS/RDS", treat)
-        };
+        let spec = AlarmSpec { datapoints_to_alarm: 3, ..alarm("AWS/RDS", treat) };
         f.cloudwatch.evaluate(&west(), &spec, AlarmState::Ok, f.now)
     };
     let (ok, high) = (10.0, 5_000.0);
@@ -245,10 +217,7 @@ fn what_missing_data_mean_follows_the_documented_table() {
     assert_eq!(evaluate(&[], NotBreaching), AlarmState::Ok);
     assert_eq!(evaluate(&[high], Missing), AlarmState::Alarm);
     assert_eq!(evaluate(&[high], Ignore), AlarmState::Ok);
-    assert_eq!(
-        evaluate(&[high, high, high], NotBreaching),
-        AlarmState::Alarm
-    );
+    assert_eq!(evaluate(&[high, high, high], NotBreaching), AlarmState::Alarm);
 }
 
 #[test]
@@ -262,27 +231,15 @@ fn custom_metrics_are_checked_as_cloudwatch_does() {
         unit: None,
     };
     let put = |f: &mut Fixture, namespace: &str, data: &[Datum]| {
-        f.with(|cw, ctx| cw.put_metric_data(&west(), namespace, data, ctx))
-            .map_err(|e| e.code)
+        f.with(|cw, ctx| cw.put_metric_data(&west(), namespace, data, ctx)).map_err(|e| e.code)
     };
-    assert_eq!(
-        put(&mut f, "AWS/RDS", &[datum(1.0)]),
-        Err("InvalidParameterValue")
-    );
-    assert_eq!(
-        put(&mut f, "Mine", &[datum(f64::NAN)]),
-        Err("InvalidParameterValue")
-    );
-    assert_eq!(
-        put(&mut f, "Mine", &vec![datum(1.0); 1_001]),
-        Err("ValidationError")
-    );
+    assert_eq!(put(&mut f, "AWS/RDS", &[datum(1.0)]), Err("InvalidParameterValue"));
+    assert_eq!(put(&mut f, "Mine", &[datum(f64::NAN)]), Err("InvalidParameterValue"));
+    assert_eq!(put(&mut f, "Mine", &vec![datum(1.0); 1_001]), Err("ValidationError"));
     assert_eq!(put(&mut f, "Mine", &[datum(1.0)]), Ok(()));
     f.advance(30_000);
     let listed = |f: &Fixture| {
-        let found = f
-            .cloudwatch
-            .list_metrics(&west(), Some("Mine"), None, &[], f.now);
+        let found = f.cloudwatch.list_metrics(&west(), Some("Mine"), None, &[], f.now);
         found.len()
     };
     assert_eq!(listed(&f), 0, "a new metric is listed late");

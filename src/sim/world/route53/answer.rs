@@ -51,10 +51,7 @@ impl Route53 {
         };
         let ttl_seconds = found.iter().map(|(_, _, a)| a.ttl_seconds).min()?;
         let (_, last, answer) = found.into_iter().next_back()?;
-        (last == rtype).then_some(Answer {
-            values: answer.values,
-            ttl_seconds,
-        })
+        (last == rtype).then_some(Answer { values: answer.values, ttl_seconds })
     }
 
     /// What the name servers answer to whoever has this `view`.
@@ -63,11 +60,7 @@ impl Route53 {
         let mut name = name.clone();
         for _ in 0..CNAME_CHAIN_MAX {
             let Some(zone) = self.zone_of(view, &name) else {
-                return if found.is_empty() {
-                    Lookup::Refused
-                } else {
-                    Lookup::Found(found)
-                };
+                return if found.is_empty() { Lookup::Refused } else { Lookup::Found(found) };
             };
             if let Some(answer) = self.choose(zone, now, &name, rtype) {
                 found.push((name, rtype, answer));
@@ -80,12 +73,8 @@ impl Route53 {
             }) else {
                 return match (found.is_empty(), zone.serves_name(&name)) {
                     (false, _) => Lookup::Found(found),
-                    (true, true) => Lookup::NoData {
-                        zone: zone.name.clone(),
-                    },
-                    (true, false) => Lookup::NoSuchName {
-                        zone: zone.name.clone(),
-                    },
+                    (true, true) => Lookup::NoData { zone: zone.name.clone() },
+                    (true, false) => Lookup::NoSuchName { zone: zone.name.clone() },
                 };
             };
             found.push((name, RrType::CNAME, alias));
@@ -104,39 +93,25 @@ impl Route53 {
     }
 
     /// The record set that the routing policy picks.
-    pub(super) fn choose(
-        &self,
-        zone: &Zone,
-        now: SimTime,
-        name: &DnsName,
-        rtype: RrType,
-    ) -> Option<Answer> {
+    pub(super) fn choose(&self, zone: &Zone, now: SimTime, name: &DnsName, rtype: RrType) -> Option<Answer> {
         let group: Vec<&RecordSet> = zone.served_group(name, rtype).collect();
         let chosen = match &group.first()?.routing {
             Routing::Simple => group.first().copied(),
             Routing::Failover { .. } => self.choose_failover(&group),
             Routing::Weighted { .. } => self.choose_weighted(now, name, &group),
         }?;
-        Some(Answer {
-            values: chosen.values.clone(),
-            ttl_seconds: chosen.ttl_seconds,
-        })
+        Some(Answer { values: chosen.values.clone(), ttl_seconds: chosen.ttl_seconds })
     }
 
     /// A record set without a health check is always healthy.
     fn is_healthy_set(&self, set: &RecordSet) -> bool {
-        set.health_check_id
-            .as_deref()
-            .is_none_or(|id| self.is_healthy(id).unwrap_or(true))
+        set.health_check_id.as_deref().is_none_or(|id| self.is_healthy(id).unwrap_or(true))
     }
 
     /// An unhealthy secondary never wins over a primary, healthy or not [R53DG].
     fn choose_failover<'a>(&self, group: &[&'a RecordSet]) -> Option<&'a RecordSet> {
         let of = |wanted| {
-            group
-                .iter()
-                .copied()
-                .find(|s| matches!(s.routing, Routing::Failover { role, .. } if role == wanted))
+            group.iter().copied().find(|s| matches!(s.routing, Routing::Failover { role, .. } if role == wanted))
         };
         match (of(FailoverRole::Primary), of(FailoverRole::Secondary)) {
             (Some(primary), Some(secondary)) => {
@@ -148,21 +123,12 @@ impl Route53 {
     }
 
     /// Weight 0 is used only when every healthy record set has it; all unhealthy count as all healthy [R53DG].
-    fn choose_weighted<'a>(
-        &self,
-        now: SimTime,
-        name: &DnsName,
-        group: &[&'a RecordSet],
-    ) -> Option<&'a RecordSet> {
+    fn choose_weighted<'a>(&self, now: SimTime, name: &DnsName, group: &[&'a RecordSet]) -> Option<&'a RecordSet> {
         let weight = |s: &RecordSet| match s.routing {
             Routing::Weighted { weight, .. } => u64::from(weight),
             _ => 0,
         };
-        let mut candidates: Vec<&RecordSet> = group
-            .iter()
-            .copied()
-            .filter(|s| self.is_healthy_set(s))
-            .collect();
+        let mut candidates: Vec<&RecordSet> = group.iter().copied().filter(|s| self.is_healthy_set(s)).collect();
         if candidates.is_empty() {
             candidates = group.to_vec();
         }
@@ -187,9 +153,7 @@ fn spread(now: SimTime, name: &DnsName) -> u64 {
     let mut x = name
         .as_str()
         .bytes()
-        .fold(now.0 ^ 0xcbf2_9ce4_8422_2325, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        .fold(now.0 ^ 0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
     // SplitMix64's finaliser.
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -143,9 +143,7 @@ impl Route53 {
             self.check_record(change)?;
         }
         let live = apply_all(zone, &batch.changes).map_err(invalid_change_batch)?;
-        let in_sync_at = now
-            .plus_ms(timings::draw(ctx.rng, Name::DnsChangeInsync))
-            .max(zone.in_sync_at);
+        let in_sync_at = now.plus_ms(timings::draw(ctx.rng, Name::DnsChangeInsync)).max(zone.in_sync_at);
         let busy_until = now.plus_ms(ctx.rng.random_range(PROCESSING_MS));
         let info = ChangeInfo {
             id: self.draw_id(ctx.rng, 'C'),
@@ -177,13 +175,10 @@ impl Route53 {
     /// `Throttling`, `NoSuchChange`.
     pub fn get_change(&mut self, now: SimTime, id: &str) -> Result<ChangeInfo, ApiFault> {
         self.admit(now)?;
-        let change = self.changes.get(id).ok_or_else(|| {
-            fault(
-                404,
-                "NoSuchChange",
-                format!("Could not find resource with ID: {id}"),
-            )
-        })?;
+        let change = self
+            .changes
+            .get(id)
+            .ok_or_else(|| fault(404, "NoSuchChange", format!("Could not find resource with ID: {id}")))?;
         Ok(change.info.clone())
     }
 
@@ -207,11 +202,7 @@ impl Route53 {
                     serve(&mut zone.served, change);
                 }
             }
-            super::event(
-                ctx,
-                "route53.insync",
-                format!("{zone_id}: change {id} is INSYNC"),
-            );
+            super::event(ctx, "route53.insync", format!("{zone_id}: change {id} is INSYNC"));
         }
     }
 
@@ -229,14 +220,8 @@ impl Route53 {
                 set.routing.set_identifier().unwrap_or("null"),
             )));
         }
-        if set
-            .routing
-            .set_identifier()
-            .is_some_and(|id| !(1..=128).contains(&id.chars().count()))
-        {
-            return Err(invalid_input(
-                "Invalid request: SetIdentifier must have 1 to 128 characters",
-            ));
+        if set.routing.set_identifier().is_some_and(|id| !(1..=128).contains(&id.chars().count())) {
+            return Err(invalid_input("Invalid request: SetIdentifier must have 1 to 128 characters"));
         }
         match &set.health_check_id {
             Some(id) if change.action != Action::Delete && !self.checks.contains_key(id) => {
@@ -260,42 +245,22 @@ fn serve(served: &mut RecordSets, change: RecordChange) {
 
 fn check_size(batch: &ChangeBatch) -> Result<(), ApiFault> {
     if batch.changes.is_empty() {
-        return Err(invalid_input(
-            "Invalid request: the change batch has no changes",
-        ));
+        return Err(invalid_input("Invalid request: the change batch has no changes"));
     }
     let (mut records, mut chars) = (0, 0);
     for change in &batch.changes {
-        let factor = if change.action == Action::Upsert {
-            2
-        } else {
-            1
-        };
+        let factor = if change.action == Action::Upsert { 2 } else { 1 };
         records += factor * change.record_set.values.len();
-        chars += factor
-            * change
-                .record_set
-                .values
-                .iter()
-                .map(|v| v.chars().count())
-                .sum::<usize>();
+        chars += factor * change.record_set.values.iter().map(|v| v.chars().count()).sum::<usize>();
     }
     let mut messages = Vec::new();
     if records > BATCH_RECORDS_MAX {
-        messages.push(format!(
-            "Number of records limit of {BATCH_RECORDS_MAX} exceeded."
-        ));
+        messages.push(format!("Number of records limit of {BATCH_RECORDS_MAX} exceeded."));
     }
     if chars > BATCH_VALUE_CHARS_MAX {
-        messages.push(format!(
-            "Number of characters limit of {BATCH_VALUE_CHARS_MAX} exceeded."
-        ));
+        messages.push(format!("Number of characters limit of {BATCH_VALUE_CHARS_MAX} exceeded."));
     }
-    if messages.is_empty() {
-        Ok(())
-    } else {
-        Err(invalid_change_batch(messages))
-    }
+    if messages.is_empty() { Ok(()) } else { Err(invalid_change_batch(messages)) }
 }
 
 /// The zone's record sets after all `changes`, or every reason against them.
@@ -306,27 +271,22 @@ fn apply_all(zone: &Zone, changes: &[RecordChange]) -> Result<RecordSets, Vec<St
     for RecordChange { action, record_set } in changes {
         let key = record_set.key();
         if zone.protections.contains(&(key.name.clone(), key.rtype)) {
-            messages.push(format!(
-                "Tried to change resource record set {key} but it is protected"
-            ));
+            messages.push(format!("Tried to change resource record set {key} but it is protected"));
             continue;
         }
         if !record_set.name.is_within(&zone.name) {
-            messages.push(format!(
-                "RRSet with DNS name {} is not permitted in zone {}",
-                record_set.name, zone.name
-            ));
+            messages.push(format!("RRSet with DNS name {} is not permitted in zone {}", record_set.name, zone.name));
             continue;
         }
         messages.extend(bad_values(record_set));
         touched.insert((key.name.clone(), key.rtype));
         match (action, sets.get(&key)) {
-            (Action::Create, Some(_)) => messages.push(format!(
-                "Tried to create resource record set {key} but it already exists"
-            )),
-            (Action::Delete, None) => messages.push(format!(
-                "Tried to delete resource record set {key} but it was not found"
-            )),
+            (Action::Create, Some(_)) => {
+                messages.push(format!("Tried to create resource record set {key} but it already exists"))
+            }
+            (Action::Delete, None) => {
+                messages.push(format!("Tried to delete resource record set {key} but it was not found"))
+            }
             (Action::Delete, Some(current)) if !same(current, record_set) => {
                 messages.push(format!(
                     "Tried to delete resource record set {key} but the values provided do not match the current \
@@ -344,11 +304,7 @@ fn apply_all(zone: &Zone, changes: &[RecordChange]) -> Result<RecordSets, Vec<St
     for (name, rtype) in &touched {
         messages.extend(bad_group(zone, &sets, name, *rtype));
     }
-    if messages.is_empty() {
-        Ok(sets)
-    } else {
-        Err(messages)
-    }
+    if messages.is_empty() { Ok(sets) } else { Err(messages) }
 }
 
 /// DELETE must match every field; the order of the values does not matter.
@@ -356,10 +312,7 @@ fn same(a: &RecordSet, b: &RecordSet) -> bool {
     let sorted = |set: &RecordSet| {
         let mut values = set.values.clone();
         values.sort();
-        RecordSet {
-            values,
-            ..set.clone()
-        }
+        RecordSet { values, ..set.clone() }
     };
     sorted(a) == sorted(b)
 }
@@ -382,18 +335,13 @@ fn bad_values(set: &RecordSet) -> Vec<String> {
 
 /// What is wrong with the record sets that now share `name` and `rtype`.
 fn bad_group(zone: &Zone, sets: &RecordSets, name: &DnsName, rtype: RrType) -> Vec<String> {
-    let group: Vec<&RecordSet> = sets
-        .values()
-        .filter(|s| s.rtype == rtype && s.name == *name)
-        .collect();
+    let group: Vec<&RecordSet> = sets.values().filter(|s| s.rtype == rtype && s.name == *name).collect();
     let mut messages = Vec::new();
     if *name == zone.name && group.is_empty() {
         if rtype == RrType::SOA {
             messages.push("A HostedZone must contain exactly one SOA record.".to_owned());
         } else if rtype == RrType::NS {
-            messages.push(
-                "A HostedZone must contain at least one NS record for the zone itself.".to_owned(),
-            );
+            messages.push("A HostedZone must contain at least one NS record for the zone itself.".to_owned());
         }
     }
     let kind = |set: &RecordSet| std::mem::discriminant(&set.routing);
@@ -405,8 +353,7 @@ fn bad_group(zone: &Zone, sets: &RecordSets, name: &DnsName, rtype: RrType) -> V
         ));
     }
     for role in [FailoverRole::Primary, FailoverRole::Secondary] {
-        let of_role =
-            |s: &&&RecordSet| matches!(s.routing, Routing::Failover { role: r, .. } if r == role);
+        let of_role = |s: &&&RecordSet| matches!(s.routing, Routing::Failover { role: r, .. } if r == role);
         if 1 < group.iter().filter(of_role).count() {
             messages.push(format!(
                 "Failover conflict: more than one {} resource record set with name {name} and type {}",
@@ -416,19 +363,14 @@ fn bad_group(zone: &Zone, sets: &RecordSets, name: &DnsName, rtype: RrType) -> V
         }
     }
     let weighted = |s: &RecordSet| matches!(s.routing, Routing::Weighted { .. });
-    if group
-        .windows(2)
-        .any(|w| weighted(w[0]) && weighted(w[1]) && w[0].ttl_seconds != w[1].ttl_seconds)
-    {
+    if group.windows(2).any(|w| weighted(w[0]) && weighted(w[1]) && w[0].ttl_seconds != w[1].ttl_seconds) {
         messages.push(format!(
             "All weighted resource record sets with name {name} and type {} must have the same TTL",
             rtype.as_str()
         ));
     }
     let cname_conflict = !group.is_empty()
-        && sets
-            .values()
-            .any(|s| s.name == *name && (s.rtype == RrType::CNAME) != (rtype == RrType::CNAME));
+        && sets.values().any(|s| s.name == *name && (s.rtype == RrType::CNAME) != (rtype == RrType::CNAME));
     if cname_conflict {
         messages.push(format!(
             "RRSet of type {} with DNS name {name} is not permitted as it conflicts with other records with the \
@@ -442,11 +384,7 @@ fn bad_group(zone: &Zone, sets: &RecordSets, name: &DnsName, rtype: RrType) -> V
 
 fn invalid_change_batch(messages: Vec<String>) -> ApiFault {
     // The list in brackets is how Route 53 writes it today [aws-sdk-kotlin#1435].
-    fault(
-        400,
-        "InvalidChangeBatch",
-        format!("[{}]", messages.join(", ")),
-    )
+    fault(400, "InvalidChangeBatch", format!("[{}]", messages.join(", ")))
 }
 
 /// A 400 `InvalidInput`.
@@ -456,9 +394,5 @@ pub(super) fn invalid_input(message: impl Into<String>) -> ApiFault {
 
 /// An [`ApiFault`] with these parts.
 pub(super) fn fault(status: u16, code: &'static str, message: impl Into<String>) -> ApiFault {
-    ApiFault {
-        status,
-        code,
-        message: message.into(),
-    }
+    ApiFault { status, code, message: message.into() }
 }

@@ -43,10 +43,7 @@ pub enum FailoverBy {
     /// Each record has the check of its own routing control.
     RoutingControl,
     /// A CLOUDWATCH_METRIC check on the primary record.
-    CloudWatchMetric {
-        alarm: AlarmIdentifier,
-        insufficient_data: InsufficientData,
-    },
+    CloudWatchMetric { alarm: AlarmIdentifier, insufficient_data: InsufficientData },
     /// None: only changing the records moves traffic.
     Records,
 }
@@ -89,24 +86,11 @@ pub fn payments_traffic(world: &mut World, choice: &PaymentsTraffic) {
     let name = |s: &str| s.parse().unwrap_or_else(|e| unreachable!("{e}"));
     let mut zone = Zone::new(ZONE_ID, name(ZONE_NAME), choice.private_zone);
     for (identifier, role, address, check) in [
-        (
-            "us-east-1",
-            FailoverRole::Primary,
-            PRIMARY_ADDRESS,
-            primary_check,
-        ),
-        (
-            "us-west-2",
-            FailoverRole::Secondary,
-            SECONDARY_ADDRESS,
-            secondary_check,
-        ),
+        ("us-east-1", FailoverRole::Primary, PRIMARY_ADDRESS, primary_check),
+        ("us-west-2", FailoverRole::Secondary, SECONDARY_ADDRESS, secondary_check),
     ] {
         zone.seed(RecordSet {
-            routing: Routing::Failover {
-                set_identifier: identifier.to_owned(),
-                role,
-            },
+            routing: Routing::Failover { set_identifier: identifier.to_owned(), role },
             health_check_id: check.map(str::to_owned),
             ..RecordSet::simple(name(RECORD_NAME), RrType::A, 60, vec![address.to_string()])
         });
@@ -116,10 +100,9 @@ pub fn payments_traffic(world: &mut World, choice: &PaymentsTraffic) {
 
 fn put_cluster(world: &mut World, safety_rule: bool) {
     world.arc.put_cluster(Cluster::new(CLUSTER_ARN));
-    for (arn, name, state) in [
-        (CONTROL_USE1_ARN, "payments-use1", ControlState::On),
-        (CONTROL_USW2_ARN, "payments-usw2", ControlState::Off),
-    ] {
+    for (arn, name, state) in
+        [(CONTROL_USE1_ARN, "payments-use1", ControlState::On), (CONTROL_USW2_ARN, "payments-usw2", ControlState::Off)]
+    {
         world.arc.put_control(RoutingControl {
             arn: arn.to_owned(),
             name: name.to_owned(),
@@ -161,11 +144,7 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
         (CHECK_CONTROL_USE1, control(CONTROL_USE1_ARN)),
         (CHECK_CONTROL_USW2, control(CONTROL_USW2_ARN)),
     ];
-    if let FailoverBy::CloudWatchMetric {
-        alarm,
-        insufficient_data,
-    } = &choice.failover_by
-    {
+    if let FailoverBy::CloudWatchMetric { alarm, insufficient_data } = &choice.failover_by {
         checks.push((
             CHECK_METRIC_USE1,
             HealthCheckConfig {
@@ -175,12 +154,7 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
             },
         ));
     }
-    let mut ctx = Context {
-        now: world.now,
-        rng: &mut world.rng,
-        planes: &world.planes,
-        log: &mut world.log,
-    };
+    let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
     for (id, config) in checks {
         world
             .route53
@@ -191,12 +165,5 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
 
 /// The five Regions whose endpoints a cluster has [ARCDG].
 pub fn cluster_regions() -> [crate::domain::id::Region; 5] {
-    [
-        "us-east-1",
-        "us-west-2",
-        "eu-west-1",
-        "ap-northeast-1",
-        "ap-southeast-2",
-    ]
-    .map(region)
+    ["us-east-1", "us-west-2", "eu-west-1", "ap-northeast-1", "ap-southeast-2"].map(region)
 }

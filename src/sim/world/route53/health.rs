@@ -136,12 +136,7 @@ pub struct HealthCheck {
 
 impl HealthCheck {
     /// A new check finds its target healthy until it learns otherwise [R53DG].
-    pub(super) fn new(
-        id: &str,
-        caller_reference: &str,
-        config: HealthCheckConfig,
-        ctx: &mut Context<'_>,
-    ) -> Self {
+    pub(super) fn new(id: &str, caller_reference: &str, config: HealthCheckConfig, ctx: &mut Context<'_>) -> Self {
         let mut check = Self {
             id: id.to_owned(),
             caller_reference: caller_reference.to_owned(),
@@ -252,18 +247,13 @@ impl Checker {
 fn describe(check_type: CheckType, timed_out: bool, status: Option<EndpointStatus>) -> String {
     let http = check_type != CheckType::Tcp;
     match status {
-        _ if timed_out => {
-            "Failure: Connection timed out. The endpoint or the internet connection is down, or \
+        _ if timed_out => "Failure: Connection timed out. The endpoint or the internet connection is down, or \
                            requests are being blocked by your firewall."
-                .to_owned()
-        }
+            .to_owned(),
         None => "Failure: DNS resolution failed: the domain name could not be resolved.".to_owned(),
         Some(EndpointStatus::Healthy) if http => "Success: HTTP Status Code 200, OK".to_owned(),
         Some(EndpointStatus::Healthy) => "Success: TCP connection established".to_owned(),
-        Some(_) if http => {
-            "Failure: HTTP Status Code 503, Service Unavailable."
-                .to_owned()
-        }
+        Some(_) if http => "Failure: HTTP Status Code 503, Service Unavailable.".to_owned(),
         Some(_) => "Failure: Connection refused".to_owned(),
     }
 }
@@ -284,57 +274,33 @@ impl Route53 {
         if check.config.disabled {
             return Some(true);
         }
-        let found = if check.config.check_type == CheckType::Calculated {
-            self.calculate(check)
-        } else {
-            check.found_healthy
-        };
+        let found =
+            if check.config.check_type == CheckType::Calculated { self.calculate(check) } else { check.found_healthy };
         Some(found != check.config.inverted)
     }
 
     /// `HealthThreshold` 0 is always healthy; more than there are children never is [R53DG]. Creation and
     /// update refuse cycles, so this ends.
     fn calculate(&self, check: &HealthCheck) -> bool {
-        let healthy = check
-            .config
-            .children
-            .iter()
-            .filter(|c| self.is_found_healthy(c) == Some(true))
-            .count();
-        check
-            .config
-            .health_threshold
-            .is_some_and(|n| usize::try_from(n).is_ok_and(|n| n <= healthy))
+        let healthy = check.config.children.iter().filter(|c| self.is_found_healthy(c) == Some(true)).count();
+        check.config.health_threshold.is_some_and(|n| usize::try_from(n).is_ok_and(|n| n <= healthy))
     }
 
     /// `GetHealthCheckStatus`: the last observation of every Region's checkers, stale ones included.
     ///
     /// # Errors
     /// `Throttling`, `NoSuchHealthCheck`, and `InvalidInput` for a CALCULATED check [bc].
-    pub fn get_health_check_status(
-        &mut self,
-        now: SimTime,
-        id: &str,
-    ) -> Result<Vec<Observation>, ApiFault> {
+    pub fn get_health_check_status(&mut self, now: SimTime, id: &str) -> Result<Vec<Observation>, ApiFault> {
         self.admit(now)?;
-        let check = self
-            .checks
-            .get(id)
-            .ok_or_else(|| no_such_health_check(id))?;
+        let check = self.checks.get(id).ok_or_else(|| no_such_health_check(id))?;
         match check.config.check_type {
-            CheckType::Calculated => Err(invalid_input(
-                "Invalid parameter : the status of a CALCULATED health check cannot be read",
-            )),
-            CheckType::CloudwatchMetric | CheckType::RecoveryControl => Ok(check
-                .looked_at
-                .map(|at| single(check, at))
-                .into_iter()
-                .collect()),
-            _ => Ok(check
-                .checkers
-                .iter()
-                .filter_map(|c| c.seen.clone())
-                .collect()),
+            CheckType::Calculated => {
+                Err(invalid_input("Invalid parameter : the status of a CALCULATED health check cannot be read"))
+            }
+            CheckType::CloudwatchMetric | CheckType::RecoveryControl => {
+                Ok(check.looked_at.map(|at| single(check, at)).into_iter().collect())
+            }
+            _ => Ok(check.checkers.iter().filter_map(|c| c.seen.clone()).collect()),
         }
     }
 
@@ -382,11 +348,8 @@ impl Route53 {
     /// Lets what was found travel to the name servers.
     pub(super) fn propagate_status(&mut self, ctx: &mut Context<'_>) {
         self.review_due = None;
-        let found: Vec<(String, bool)> = self
-            .checks
-            .keys()
-            .filter_map(|id| Some((id.clone(), self.is_found_healthy(id)?)))
-            .collect();
+        let found: Vec<(String, bool)> =
+            self.checks.keys().filter_map(|id| Some((id.clone(), self.is_found_healthy(id)?))).collect();
         for (id, found) in found {
             let Some(check) = self.checks.get_mut(&id) else {
                 continue;
@@ -394,21 +357,13 @@ impl Route53 {
             if let Some((_, healthy)) = check.flip.take_if(|(at, _)| *at <= ctx.now) {
                 check.served_healthy = healthy;
                 let word = if healthy { "healthy" } else { "unhealthy" };
-                super::event(
-                    ctx,
-                    "route53.health",
-                    format!("health check {id} is {word} in DNS"),
-                );
+                super::event(ctx, "route53.health", format!("health check {id} is {word} in DNS"));
             }
-            let heading = check
-                .flip
-                .map_or(check.served_healthy, |(_, healthy)| healthy);
+            let heading = check.flip.map_or(check.served_healthy, |(_, healthy)| healthy);
             if found == check.served_healthy {
                 check.flip = None;
             } else if found != heading || check.flip.is_none() {
-                let at = ctx
-                    .now
-                    .plus_ms(timings::draw(ctx.rng, Name::HealthStatusPropagation));
+                let at = ctx.now.plus_ms(timings::draw(ctx.rng, Name::HealthStatusPropagation));
                 check.flip = Some((at, found));
             }
         }
@@ -443,11 +398,7 @@ impl Route53 {
 }
 
 fn single(check: &HealthCheck, checked_at: SimTime) -> Observation {
-    let word = if check.found_healthy {
-        "Success"
-    } else {
-        "Failure"
-    };
+    let word = if check.found_healthy { "Success" } else { "Failure" };
     Observation {
         region: region(CHECKER_REGIONS[0]),
         checker: Ipv4Addr::new(203, 0, 113, 1),
@@ -494,26 +445,18 @@ fn look_at_stream(check: &mut HealthCheck, ctx: &Context<'_>, metrics: &dyn Metr
         (StreamState::Alarm, _) => false,
         (StreamState::Insufficient, Some(InsufficientData::Healthy)) => true,
         (StreamState::Insufficient, Some(InsufficientData::Unhealthy)) => false,
-        (StreamState::Insufficient, Some(InsufficientData::LastKnownStatus) | None) => {
-            check.found_healthy
-        }
+        (StreamState::Insufficient, Some(InsufficientData::LastKnownStatus) | None) => check.found_healthy,
     };
     check.looked_at = Some(ctx.now);
     check.due = Some(ctx.now.plus_ms(METRIC_STREAM_EVERY_MS));
 }
 
 pub(super) fn no_such_health_check(id: &str) -> ApiFault {
-    fault(
-        404,
-        "NoSuchHealthCheck",
-        format!("A health check with id {id} does not exist."),
-    )
+    fault(404, "NoSuchHealthCheck", format!("A health check with id {id} does not exist."))
 }
 
 pub(super) fn draw_uuid(rng: &mut ChaCha12Rng) -> String {
-    uuid::Builder::from_random_bytes(rng.random())
-        .into_uuid()
-        .to_string()
+    uuid::Builder::from_random_bytes(rng.random()).into_uuid().to_string()
 }
 
 /// A Region from a name in this source.

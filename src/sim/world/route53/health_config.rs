@@ -69,10 +69,7 @@ api_enum!(
 impl CheckType {
     /// Whether checkers call an endpoint.
     pub fn has_endpoint(self) -> bool {
-        !matches!(
-            self,
-            Self::Calculated | Self::CloudwatchMetric | Self::RecoveryControl
-        )
+        !matches!(self, Self::Calculated | Self::CloudwatchMetric | Self::RecoveryControl)
     }
 }
 
@@ -130,64 +127,36 @@ impl HealthCheckConfig {
 
     fn check(&self) -> Result<(), ApiFault> {
         let needs = |ok: bool, message: &str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(invalid_input(format!("Invalid parameter : {message}")))
-            }
+            if ok { Ok(()) } else { Err(invalid_input(format!("Invalid parameter : {message}"))) }
         };
-        needs(
-            matches!(self.request_interval_seconds, 10 | 30),
-            "RequestInterval must be 10 or 30",
-        )?;
-        needs(
-            (1..=10).contains(&self.failure_threshold),
-            "FailureThreshold must be from 1 to 10",
-        )?;
-        let str_match = matches!(
-            self.check_type,
-            CheckType::HttpStrMatch | CheckType::HttpsStrMatch
-        );
+        needs(matches!(self.request_interval_seconds, 10 | 30), "RequestInterval must be 10 or 30")?;
+        needs((1..=10).contains(&self.failure_threshold), "FailureThreshold must be from 1 to 10")?;
+        let str_match = matches!(self.check_type, CheckType::HttpStrMatch | CheckType::HttpsStrMatch);
         needs(
             str_match == self.search_string.is_some(),
             "SearchString goes with the STR_MATCH types, and only with them",
         )?;
         match self.check_type {
             CheckType::Calculated => {
-                needs(
-                    self.children.len() <= CHILDREN_MAX,
-                    "too many ChildHealthChecks",
-                )?;
-                needs(
-                    self.health_threshold.is_some_and(|n| n <= 256),
-                    "HealthThreshold must be from 0 to 256",
-                )
+                needs(self.children.len() <= CHILDREN_MAX, "too many ChildHealthChecks")?;
+                needs(self.health_threshold.is_some_and(|n| n <= 256), "HealthThreshold must be from 0 to 256")
             }
             CheckType::CloudwatchMetric => needs(
                 self.alarm.is_some() && self.insufficient_data.is_some(),
                 "CLOUDWATCH_METRIC needs AlarmIdentifier and InsufficientDataHealthStatus",
             ),
-            CheckType::RecoveryControl => needs(
-                self.routing_control_arn.is_some(),
-                "RECOVERY_CONTROL needs RoutingControlArn",
-            ),
+            CheckType::RecoveryControl => {
+                needs(self.routing_control_arn.is_some(), "RECOVERY_CONTROL needs RoutingControlArn")
+            }
             _ => {
                 needs(
                     self.ip_address.is_some() || self.fully_qualified_domain_name.is_some(),
                     "an endpoint needs IPAddress or FullyQualifiedDomainName",
                 )?;
+                needs(self.check_type != CheckType::Tcp || self.port.is_some(), "TCP needs Port")?;
+                needs(self.regions.is_empty() || 3 <= self.regions.len(), "Regions must be at least 3")?;
                 needs(
-                    self.check_type != CheckType::Tcp || self.port.is_some(),
-                    "TCP needs Port",
-                )?;
-                needs(
-                    self.regions.is_empty() || 3 <= self.regions.len(),
-                    "Regions must be at least 3",
-                )?;
-                needs(
-                    self.regions
-                        .iter()
-                        .all(|r| CHECKER_REGIONS.contains(&r.as_str())),
+                    self.regions.iter().all(|r| CHECKER_REGIONS.contains(&r.as_str())),
                     "Regions must be Regions with health checkers",
                 )
             }
@@ -241,10 +210,7 @@ impl HealthCheckUpdate {
         set_some(&mut new.ip_address, &self.ip_address);
         set_some(&mut new.port, &self.port);
         set_some(&mut new.resource_path, &self.resource_path);
-        set_some(
-            &mut new.fully_qualified_domain_name,
-            &self.fully_qualified_domain_name,
-        );
+        set_some(&mut new.fully_qualified_domain_name, &self.fully_qualified_domain_name);
         set_some(&mut new.search_string, &self.search_string);
         set(&mut new.failure_threshold, &self.failure_threshold);
         set(&mut new.inverted, &self.inverted);
@@ -270,9 +236,7 @@ impl Route53 {
         caller_reference: &str,
         config: &HealthCheckConfig,
     ) -> Result<HealthCheck, ApiFault> {
-        let result = self
-            .admit(ctx.now)
-            .and_then(|()| self.put_health_check(ctx, None, caller_reference, config));
+        let result = self.admit(ctx.now).and_then(|()| self.put_health_check(ctx, None, caller_reference, config));
         let detail = format!("{caller_reference}: {}", config.check_type.as_str());
         self.count_effect(ctx.now, "CreateHealthCheck", detail, &result);
         result
@@ -290,9 +254,7 @@ impl Route53 {
         config: &HealthCheckConfig,
     ) -> Result<HealthCheck, ApiFault> {
         if !(1..=64).contains(&caller_reference.chars().count()) {
-            return Err(invalid_input(
-                "CallerReference must have 1 to 64 characters",
-            ));
+            return Err(invalid_input("CallerReference must have 1 to 64 characters"));
         }
         config.check()?;
         self.check_children(None, &config.children)?;
@@ -311,8 +273,7 @@ impl Route53 {
         let id = id.map_or_else(|| super::health::draw_uuid(ctx.rng), str::to_owned);
         let check = HealthCheck::new(&id, caller_reference, config.clone(), ctx);
         self.checks.insert(id, check.clone());
-        self.metrics_due
-            .get_or_insert(ctx.now.plus_ms(super::health::METRICS_EVERY_MS));
+        self.metrics_due.get_or_insert(ctx.now.plus_ms(super::health::METRICS_EVERY_MS));
         self.review_due = Some(ctx.now);
         Ok(check)
     }
@@ -340,10 +301,7 @@ impl Route53 {
         update: &HealthCheckUpdate,
     ) -> Result<HealthCheck, ApiFault> {
         self.admit(ctx.now)?;
-        let check = self
-            .checks
-            .get(id)
-            .ok_or_else(|| no_such_health_check(id))?;
+        let check = self.checks.get(id).ok_or_else(|| no_such_health_check(id))?;
         if update.version.is_some_and(|v| v != check.version) {
             return Err(fault(
                 409,
@@ -354,10 +312,7 @@ impl Route53 {
         let config = update.apply(&check.config);
         config.check()?;
         self.check_children(Some(id), &config.children)?;
-        let check = self
-            .checks
-            .get_mut(id)
-            .ok_or_else(|| no_such_health_check(id))?;
+        let check = self.checks.get_mut(id).ok_or_else(|| no_such_health_check(id))?;
         check.reconfigure(config, ctx);
         let check = check.clone();
         self.review_due = Some(ctx.now);
@@ -397,14 +352,10 @@ impl Route53 {
         let mut open: Vec<&str> = children.iter().map(String::as_str).collect();
         while let Some(child) = open.pop() {
             if Some(child) == id {
-                return Err(invalid_input(format!(
-                    "Invalid parameter : health check {child} would watch itself"
-                )));
+                return Err(invalid_input(format!("Invalid parameter : health check {child} would watch itself")));
             }
             let check = self.checks.get(child).ok_or_else(|| {
-                invalid_input(format!(
-                    "Invalid parameter : child health check {child} does not exist"
-                ))
+                invalid_input(format!("Invalid parameter : child health check {child} does not exist"))
             })?;
             if seen.insert(child) {
                 open.extend(check.config.children.iter().map(String::as_str));

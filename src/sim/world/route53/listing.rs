@@ -25,18 +25,10 @@ pub struct Page<T, K> {
 
 impl<T, K> Page<T, K> {
     /// The first `max_items` of `all`; the key of the first one left out begins the next page.
-    pub(super) fn take(
-        all: impl Iterator<Item = T>,
-        max_items: usize,
-        key: impl Fn(&T) -> K,
-    ) -> Self {
+    pub(super) fn take(all: impl Iterator<Item = T>, max_items: usize, key: impl Fn(&T) -> K) -> Self {
         let mut items: Vec<T> = all.take(max_items + 1).collect();
         let next = (max_items < items.len()).then(|| items.pop());
-        Self {
-            next: next.flatten().map(|item| key(&item)),
-            items,
-            max_items,
-        }
+        Self { next: next.flatten().map(|item| key(&item)), items, max_items }
     }
 }
 
@@ -73,12 +65,8 @@ impl Route53 {
         max_items: Option<usize>,
     ) -> Result<Page<RecordSet, RecordKey>, ApiFault> {
         self.admit(now)?;
-        if start.name.is_none() && start.rtype.is_some()
-            || start.rtype.is_none() && start.set_identifier.is_some()
-        {
-            return Err(invalid_input(
-                "The start record's type needs its name, and its identifier needs its type",
-            ));
+        if start.name.is_none() && start.rtype.is_some() || start.rtype.is_none() && start.set_identifier.is_some() {
+            return Err(invalid_input("The start record's type needs its name, and its identifier needs its type"));
         }
         let sets = self.zone(zone_id)?.live.values().cloned();
         Ok(Page::take(
@@ -110,11 +98,7 @@ impl Route53 {
         self.admit(now)?;
         let from = marker.unwrap_or_default();
         let zones = self.zones.values().filter(|z| from <= z.id.as_str());
-        Ok(Page::take(
-            zones.cloned(),
-            page_size(max_items, ZONES_PER_PAGE_MAX),
-            |z| z.id.clone(),
-        ))
+        Ok(Page::take(zones.cloned(), page_size(max_items, ZONES_PER_PAGE_MAX), |z| z.id.clone()))
     }
 
     /// `ListHostedZonesByName`, from `start` on, in the order of names with their labels reversed.
@@ -132,9 +116,7 @@ impl Route53 {
         let mut zones: Vec<Zone> = self.zones.values().cloned().collect();
         zones.sort_by_key(key);
         let first = start.map(|(name, id)| (name.clone(), id.unwrap_or_default().to_owned()));
-        let from_start = zones
-            .into_iter()
-            .filter(|z| first.as_ref().is_none_or(|first| *first <= key(z)));
+        let from_start = zones.into_iter().filter(|z| first.as_ref().is_none_or(|first| *first <= key(z)));
         let size = page_size(max_items, ZONES_PER_PAGE_MAX);
         Ok(Page::take(from_start, size, key))
     }
@@ -153,15 +135,10 @@ impl Route53 {
         self.admit(now)?;
         let zone = self.zone(zone_id)?;
         if zone.private {
-            return Err(invalid_input(
-                "TestDNSAnswer supports only public hosted zones",
-            ));
+            return Err(invalid_input("TestDNSAnswer supports only public hosted zones"));
         }
         if !name.is_within(&zone.name) {
-            return Err(invalid_input(format!(
-                "{name} is not in zone {}",
-                zone.name
-            )));
+            return Err(invalid_input(format!("{name} is not in zone {}", zone.name)));
         }
         Ok(self.lookup(View::Public, now, name, rtype))
     }
@@ -170,11 +147,7 @@ impl Route53 {
     ///
     /// # Errors
     /// `Throttling`, `NoSuchHostedZone`.
-    pub fn list_protections(
-        &mut self,
-        now: SimTime,
-        zone_id: &str,
-    ) -> Result<Vec<(DnsName, RrType)>, ApiFault> {
+    pub fn list_protections(&mut self, now: SimTime, zone_id: &str) -> Result<Vec<(DnsName, RrType)>, ApiFault> {
         self.admit(now)?;
         Ok(self.zone(zone_id)?.protections.iter().cloned().collect())
     }
@@ -220,10 +193,7 @@ impl Route53 {
     pub fn soa(&self, apex: &DnsName) -> Option<Answer> {
         let zone = self.zones.values().find(|z| z.name == *apex)?;
         let soa = zone.served_group(apex, RrType::SOA).next()?;
-        Some(Answer {
-            values: soa.values.clone(),
-            ttl_seconds: soa.ttl_seconds,
-        })
+        Some(Answer { values: soa.values.clone(), ttl_seconds: soa.ttl_seconds })
     }
 }
 

@@ -85,23 +85,14 @@ impl Route53 {
     ///
     /// # Errors
     /// `NoSuchHostedZone`.
-    pub fn protect(
-        &mut self,
-        zone_id: &str,
-        name: record::DnsName,
-        rtype: record::RrType,
-    ) -> Result<(), ApiFault> {
+    pub fn protect(&mut self, zone_id: &str, name: record::DnsName, rtype: record::RrType) -> Result<(), ApiFault> {
         self.zone_mut(zone_id)?.protections.insert((name, rtype));
         Ok(())
     }
 
     /// When this part next has something to do by itself.
     pub fn next_due(&self) -> Option<SimTime> {
-        let pending = self
-            .changes
-            .values()
-            .filter(|c| c.info.status == ChangeStatus::Pending)
-            .map(|c| c.in_sync_at);
+        let pending = self.changes.values().filter(|c| c.info.status == ChangeStatus::Pending).map(|c| c.in_sync_at);
         pending
             .chain(self.checks.values().filter_map(HealthCheck::next_due))
             .chain(self.metrics_due)
@@ -127,11 +118,7 @@ impl Route53 {
 
     /// Counts a request against the account's rate.
     fn admit(&mut self, now: SimTime) -> Result<(), ApiFault> {
-        while self
-            .admitted
-            .front()
-            .is_some_and(|at| 1_000 <= now.since_ms(*at))
-        {
+        while self.admitted.front().is_some_and(|at| 1_000 <= now.since_ms(*at)) {
             self.admitted.pop_front();
         }
         if REQUESTS_PER_SECOND_MAX <= self.admitted.len() {
@@ -149,23 +136,12 @@ impl Route53 {
         self.zones.get_mut(id).ok_or_else(|| no_such_zone(id))
     }
 
-    fn count_effect<T>(
-        &mut self,
-        at: SimTime,
-        operation: &'static str,
-        detail: String,
-        result: &Result<T, ApiFault>,
-    ) {
+    fn count_effect<T>(&mut self, at: SimTime, operation: &'static str, detail: String, result: &Result<T, ApiFault>) {
         let (detail, accepted) = match result {
             Ok(_) => (detail, true),
             Err(fault) => (format!("{detail} ({})", fault.code), false),
         };
-        self.effects.push(Effect {
-            at,
-            operation,
-            detail,
-            accepted,
-        });
+        self.effects.push(Effect { at, operation, detail, accepted });
     }
 
     fn next_sequence(&mut self) -> u64 {
@@ -187,11 +163,7 @@ pub(super) fn home() -> Region {
 }
 
 fn no_such_zone(id: &str) -> ApiFault {
-    fault(
-        404,
-        "NoSuchHostedZone",
-        format!("No hosted zone found with ID: {id}"),
-    )
+    fault(404, "NoSuchHostedZone", format!("No hosted zone found with ID: {id}"))
 }
 
 fn event(ctx: &mut Context<'_>, kind: &'static str, text: String) {

@@ -22,11 +22,7 @@ impl DnsName {
 
     /// Whether `self` is `zone` or lies below it.
     pub fn is_within(&self, zone: &DnsName) -> bool {
-        self.0 == zone.0
-            || self
-                .0
-                .strip_suffix(&zone.0)
-                .is_some_and(|rest| rest.ends_with('.'))
+        self.0 == zone.0 || self.0.strip_suffix(&zone.0).is_some_and(|rest| rest.ends_with('.'))
     }
 
     fn labels_from_root(&self) -> impl Iterator<Item = &str> {
@@ -41,15 +37,9 @@ impl FromStr for DnsName {
         let valid = (1..=253).contains(&plain.len())
             && plain.split('.').all(|label| {
                 (1..=63).contains(&label.len())
-                    && label
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             });
-        if valid {
-            Ok(Self(format!("{plain}.")))
-        } else {
-            Err(InvalidDnsName(s.chars().take(300).collect()))
-        }
+        if valid { Ok(Self(format!("{plain}."))) } else { Err(InvalidDnsName(s.chars().take(300).collect())) }
     }
 }
 
@@ -96,9 +86,7 @@ macro_rules! rr_types {
         }
     };
 }
-rr_types!(
-    A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SOA, SPF, SRV, SSHFP, SVCB, TLSA, TXT
-);
+rr_types!(A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SOA, SPF, SRV, SSHFP, SVCB, TLSA, TXT);
 
 /// A record type that Route 53 does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,14 +114,8 @@ impl FailoverRole {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Routing {
     Simple,
-    Failover {
-        set_identifier: String,
-        role: FailoverRole,
-    },
-    Weighted {
-        set_identifier: String,
-        weight: u8,
-    },
+    Failover { set_identifier: String, role: FailoverRole },
+    Weighted { set_identifier: String, weight: u8 },
 }
 
 impl Routing {
@@ -141,9 +123,7 @@ impl Routing {
     pub fn set_identifier(&self) -> Option<&str> {
         match self {
             Self::Simple => None,
-            Self::Failover { set_identifier, .. } | Self::Weighted { set_identifier, .. } => {
-                Some(set_identifier)
-            }
+            Self::Failover { set_identifier, .. } | Self::Weighted { set_identifier, .. } => Some(set_identifier),
         }
     }
 }
@@ -162,14 +142,7 @@ pub struct RecordSet {
 impl RecordSet {
     /// A record set with the simple routing policy.
     pub fn simple(name: DnsName, rtype: RrType, ttl_seconds: u32, values: Vec<String>) -> Self {
-        Self {
-            name,
-            rtype,
-            ttl_seconds,
-            values,
-            routing: Routing::Simple,
-            health_check_id: None,
-        }
+        Self { name, rtype, ttl_seconds, values, routing: Routing::Simple, health_check_id: None }
     }
 
     /// What identifies this record set within its zone.
@@ -211,17 +184,9 @@ mod tests {
 
     #[test]
     fn names_sort_by_labels_from_the_root() {
-        let mut names = [
-            name("b.a.com"),
-            name("a.com"),
-            name("a.b.com"),
-            name("z.a.com"),
-        ];
+        let mut names = [name("b.a.com"), name("a.com"), name("a.b.com"), name("z.a.com")];
         names.sort();
-        assert_eq!(
-            names.map(|n| n.to_string()),
-            ["a.com.", "b.a.com.", "z.a.com.", "a.b.com."]
-        );
+        assert_eq!(names.map(|n| n.to_string()), ["a.com.", "b.a.com.", "z.a.com.", "a.b.com."]);
     }
 
     #[test]

@@ -18,10 +18,7 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver that honours TTLs, or, with `Some(seconds)`, keeps every answer that long whatever its TTL.
     pub fn new(ttl_ignored_for_seconds: Option<u32>) -> Self {
-        Self {
-            ttl_ignored_for_seconds,
-            cache: BTreeMap::new(),
-        }
+        Self { ttl_ignored_for_seconds, cache: BTreeMap::new() }
     }
 
     /// The address of `name` at `now`: from the cache while it is fresh, else from the authority.

@@ -34,20 +34,13 @@ pub struct Zone {
 }
 
 /// The four servers of every zone here; real zones have four as well, but of several thousand.
-pub const NAME_SERVERS: [&str; 4] = [
-    "ns-1.awsdns-00.com",
-    "ns-513.awsdns-00.net",
-    "ns-1025.awsdns-00.org",
-    "ns-1537.awsdns-00.co.uk",
-];
+pub const NAME_SERVERS: [&str; 4] =
+    ["ns-1.awsdns-00.com", "ns-513.awsdns-00.net", "ns-1025.awsdns-00.org", "ns-1537.awsdns-00.co.uk"];
 
 impl Zone {
     /// An empty zone: SOA and NS only, with the values and TTLs that Route 53 gives them.
     pub fn new(id: &str, name: DnsName, private: bool) -> Self {
-        let soa = format!(
-            "{}. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400",
-            NAME_SERVERS[0]
-        );
+        let soa = format!("{}. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400", NAME_SERVERS[0]);
         let servers = NAME_SERVERS.iter().map(|n| format!("{n}.")).collect();
         let served: RecordSets = [
             RecordSet::simple(name.clone(), RrType::NS, 172_800, servers),
@@ -77,14 +70,8 @@ impl Zone {
     }
 
     /// The served record sets of `name` and `rtype`.
-    pub fn served_group<'a>(
-        &'a self,
-        name: &'a DnsName,
-        rtype: RrType,
-    ) -> impl Iterator<Item = &'a RecordSet> {
-        self.served
-            .values()
-            .filter(move |s| s.rtype == rtype && s.name == *name)
+    pub fn served_group<'a>(&'a self, name: &'a DnsName, rtype: RrType) -> impl Iterator<Item = &'a RecordSet> {
+        self.served.values().filter(move |s| s.rtype == rtype && s.name == *name)
     }
 
     /// Whether `name` exists in DNS: it has a record, or something below it has.

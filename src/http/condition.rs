@@ -1,0 +1,201 @@
+//! Applications and decisions as callers get them.
+//!
+//! Invariant: as in [`super::view`]: what is not known is `null` or the word `unknown`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::{
+    application::Application,
+    assessment::{Assessment, Exposure, Health, Verdict},
+    history::History,
+    seconds::to_seconds,
+    signal::{Reading, SignalState},
+};
+
+/// All applications.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApplicationsView {
+    pub applications: Vec<ApplicationView>,
+}
+
+/// One application as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApplicationView {
+    pub name: String,
+    /// In order of preference.
+    pub regions: Vec<String>,
+    pub rto_objective_seconds: f64,
+    pub rpo_objective_seconds: f64,
+    /// Where the writers are, where all stores agree; `null` if that is not known.
+    pub active_region: Option<String>,
+    #[schema(value_type = String, example = "healthy")]
+    pub health: Health,
+    /// `null` until the first assessment.
+    #[schema(value_type = Option<String>, example = "nothing")]
+    pub verdict: Option<Verdict>,
+    pub recommended_target: Option<String>,
+    /// When it was assessed; `null` if it was not yet.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub assessed_at: Option<Timestamp>,
+    /// The run that is not finished.
+    pub active_run: Option<String>,
+    pub signals: Vec<SignalView>,
+    pub exposure: Vec<ExposureView>,
+}
+
+/// One signal's newest reading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SignalView {
+    pub name: String,
+    /// `fresh`, `stale` or `missing`.
+    pub state: String,
+    /// `healthy`, `unhealthy` or `lag`; `null` when missing.
+    pub reading: Option<String>,
+    pub lag_seconds: Option<f64>,
+    pub age_seconds: Option<f64>,
+    pub detail: Option<String>,
+}
+
+/// What failing over one store now would lose: three numbers, never one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExposureView {
+    pub store: String,
+    pub measured_lag_seconds: Option<f64>,
+    pub sample_age_seconds: Option<f64>,
+    /// `null`: unbounded.
+    pub loss_bound_seconds: Option<f64>,
+    pub basis: String,
+    pub fresh: bool,
+}
+
+impl ApplicationView {
+    pub fn new(application: &Application, assessment: Option<&Assessment>, history: Option<&History>) -> Self {
+        let signals =
+            assessment.into_iter().flat_map(|a| a.signals.iter().map(|(name, s)| signal(name.as_str(), s, a.at)));
+        let exposure =
+            assessment.into_iter().flat_map(|a| a.exposure.iter().map(|(store, e)| exposure(store.as_str(), e)));
+        Self {
+            name: application.name.to_string(),
+            regions: application.regions.iter().map(ToString::to_string).collect(),
+            rto_objective_seconds: to_seconds(application.objectives.rto),
+            rpo_objective_seconds: to_seconds(application.objectives.rpo),
+            active_region: assessment.and_then(|a| a.active_region.as_ref()).map(ToString::to_string),
+            health: assessment.map_or(Health::Unknown, |a| a.health),
+            verdict: assessment.map(|a| a.verdict),
+            recommended_target: assessment.and_then(|a| a.recommended_target.as_ref()).map(ToString::to_string),
+            assessed_at: assessment.map(|a| a.at),
+            active_run: history.and_then(|h| h.active.as_ref()).map(ToString::to_string),
+            signals: signals.collect(),
+            exposure: exposure.collect(),
+        }
+    }
+}
+
+fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
+    let mut view = SignalView {
+        name: name.to_owned(),
+        state: String::new(),
+        reading: None,
+        lag_seconds: None,
+        age_seconds: None,
+        detail: None,
+    };
+    let sample = match state {
+        SignalState::Fresh { sample } => {
+            "fresh".clone_into(&mut view.state);
+            sample
+        }
+        SignalState::Stale { sample, .. } => {
+            "stale".clone_into(&mut view.state);
+            sample
+        }
+        SignalState::Missing { why } => {
+            "missing".clone_into(&mut view.state);
+            view.detail = Some(why.clone());
+            return view;
+        }
+    };
+    view.age_seconds = std::time::Duration::try_from(now.duration_since(sample.measured_at)).ok().map(to_seconds);
+    match &sample.reading {
+        Reading::Healthy { detail } => {
+            view.reading = Some("healthy".to_owned());
+            view.detail = Some(detail.clone());
+        }
+        Reading::Unhealthy { detail } => {
+            view.reading = Some("unhealthy".to_owned());
+            view.detail = Some(detail.clone());
+        }
+        Reading::Lag { lag } => {
+            view.reading = Some("lag".to_owned());
+            view.lag_seconds = Some(to_seconds(*lag));
+        }
+        Reading::Missing { why } => view.detail = Some(why.clone()),
+    }
+    view
+}
+
+fn exposure(store: &str, e: &Exposure) -> ExposureView {
+    ExposureView {
+        store: store.to_owned(),
+        measured_lag_seconds: e.measured_lag.map(to_seconds),
+        sample_age_seconds: e.sample_age.map(to_seconds),
+        loss_bound_seconds: e.loss_bound.map(to_seconds),
+        basis: e.basis.clone(),
+        fresh: e.fresh,
+    }
+}
+
+/// What to do about an application, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionView {
+    pub application: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    #[schema(value_type = String, example = "recommend")]
+    pub verdict: Verdict,
+    #[schema(value_type = String, example = "down")]
+    pub health: Health,
+    pub active_region: Option<String>,
+    pub recommended_target: Option<String>,
+    /// Always at least one.
+    pub reasons: Vec<String>,
+    /// What would change the verdict.
+    pub would_change: Vec<String>,
+    /// The first evidence of the present trouble.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub evidence_since: Option<Timestamp>,
+    /// When a failover was first recommended, if it still is.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub recommended_at: Option<Timestamp>,
+    pub signals: Vec<SignalView>,
+    pub exposure: Vec<ExposureView>,
+}
+
+impl DecisionView {
+    pub fn new(assessment: &Assessment, history: Option<&History>) -> Self {
+        Self {
+            application: assessment.application.to_string(),
+            at: assessment.at,
+            verdict: assessment.verdict,
+            health: assessment.health,
+            active_region: assessment.active_region.as_ref().map(ToString::to_string),
+            recommended_target: assessment.recommended_target.as_ref().map(ToString::to_string),
+            reasons: assessment.reasons.clone(),
+            would_change: assessment.would_change.clone(),
+            evidence_since: assessment.evidence_since,
+            recommended_at: history.and_then(|h| h.recommended_at),
+            signals: assessment.signals.iter().map(|(name, s)| signal(name.as_str(), s, assessment.at)).collect(),
+            exposure: assessment.exposure.iter().map(|(store, e)| exposure(store.as_str(), e)).collect(),
+        }
+    }
+}
+
+/// Whether the daemon is able to act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReadyView {
+    pub ready: bool,
+    /// What is worth knowing although it is ready.
+    pub reasons: Vec<String>,
+}

@@ -1,0 +1,87 @@
+//! [`Probes`] over the world: the application's servers and DNS as somebody outside every Region sees them.
+//!
+//! Every name server of a zone answers alike, without a cache; a name that is asked of the system's resolver is too.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use async_trait::async_trait;
+
+use super::LiveWorld;
+use crate::{
+    ports::{
+        Probes,
+        probes::{DnsError, HttpAnswer, HttpQuestion},
+    },
+    sim::world::route53::record::RrType,
+};
+
+/// How long a probe that is answered takes.
+const ROUND_TRIP: Duration = Duration::from_millis(60);
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct SimProbes {
+    world: LiveWorld,
+}
+
+impl SimProbes {
+    pub fn new(world: LiveWorld) -> Self {
+        Self { world }
+    }
+}
+
+/// Host and path of `http://host[:port]/path`.
+fn parts(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    (!host.is_empty()).then_some((host, path))
+}
+
+#[async_trait]
+impl Probes for SimProbes {
+    async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
+        let Some((host, path)) = parts(&question.url) else {
+            return HttpAnswer::NotAsked { reason: format!("{} is no URL", question.url) };
+        };
+        if path != "/healthz" {
+            return HttpAnswer::NotAsked { reason: format!("only /healthz is simulated, not {path}") };
+        }
+        self.world.clock().sleep(ROUND_TRIP / 2).await;
+        let asked = self.world.now(|world| {
+            let resolved = host.parse::<Ipv4Addr>().ok().or_else(|| {
+                let answer = world.route53.answer(world.now, host, RrType::A)?;
+                answer.values.first()?.parse().ok()
+            })?;
+            Some((resolved, world.application_answer(resolved)))
+        });
+        let Some((address, answer)) = asked else {
+            return HttpAnswer::NotAsked { reason: format!("{host} does not resolve") };
+        };
+        match answer {
+            Some(answer) => {
+                self.world.clock().sleep(ROUND_TRIP / 2).await;
+                HttpAnswer::Status { status: answer.status, body: answer.body, address: Some(address.to_string()) }
+            }
+            None => {
+                self.world.clock().sleep(question.timeout.saturating_sub(ROUND_TRIP / 2)).await;
+                HttpAnswer::NoAnswer { reason: format!("no answer within {} s", question.timeout.as_secs_f64()) }
+            }
+        }
+    }
+
+    async fn dns(
+        &self,
+        server: &str,
+        name: &str,
+        record_type: &str,
+        _timeout: Duration,
+    ) -> Result<Vec<String>, DnsError> {
+        let refused =
+            |code: &str| DnsError::Refused { server: server.to_owned(), name: name.to_owned(), code: code.to_owned() };
+        let rtype: RrType = record_type.parse().map_err(|_| refused("NOTIMP"))?;
+        self.world.clock().sleep(ROUND_TRIP).await;
+        let answer = self.world.now(|world| world.route53.answer(world.now, name, rtype));
+        answer.map(|a| a.values).ok_or_else(|| refused("NXDOMAIN"))
+    }
+}

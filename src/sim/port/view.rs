@@ -1,0 +1,130 @@
+//! What the world holds, as the values of the cloud port. Written from AWS.md, not from the adapters.
+
+use crate::{
+    domain::{
+        cloud::{AlarmState, DbCluster, FailoverState, GlobalCluster, Member, ObserveError, RecordSet},
+        id::InvalidName,
+    },
+    sim::world::{
+        self, ApiFault, SimTime,
+        aurora::{Aurora, Membership},
+        cloudwatch,
+        route53::record::{self, Routing},
+    },
+};
+
+fn malformed(error: InvalidName) -> ObserveError {
+    ObserveError::Malformed { reason: error.to_string() }
+}
+
+/// How `DescribeGlobalClusters` shows it.
+pub(super) fn global_cluster(
+    aurora: &Aurora,
+    global: &world::aurora::GlobalCluster,
+) -> Result<GlobalCluster, ObserveError> {
+    let listed = global.members.iter().filter_map(|arn| aurora.cluster(arn)).filter(|c| c.is_listed());
+    let member = |c: &world::aurora::Cluster| {
+        Ok(Member {
+            arn: c.arn.parse().map_err(malformed)?,
+            is_writer: c.membership == Membership::Writer,
+            synchronization: Some(
+                if c.membership == Membership::PendingResync { "pending-resync" } else { "connected" }.to_owned(),
+            ),
+        })
+    };
+    let members = listed.map(member).collect::<Result<Vec<_>, ObserveError>>()?;
+    let failover = match &global.operation {
+        None => None,
+        Some(operation) => Some(FailoverState {
+            status: operation.state().to_owned(),
+            from: Some(operation.from.parse().map_err(malformed)?),
+            to: Some(operation.to.parse().map_err(malformed)?),
+            data_loss_allowed: operation.allows_data_loss(),
+        }),
+    };
+    Ok(GlobalCluster {
+        identifier: global.id.clone(),
+        status: global.status.as_str().to_owned(),
+        engine: global.engine.clone(),
+        engine_version: global.engine_version.clone(),
+        members,
+        failover,
+    })
+}
+
+/// How `DescribeDBClusters` shows it.
+pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, ObserveError> {
+    Ok(DbCluster {
+        arn: cluster.arn.parse().map_err(malformed)?,
+        status: cluster.status.to_owned(),
+        engine_version: cluster.engine_version.clone(),
+        instances: cluster.instances.len(),
+    })
+}
+
+/// `name` is given back as it was asked for: with or without the final dot.
+pub(super) fn record_set(name: &str, set: &record::RecordSet) -> RecordSet {
+    let (failover, weight) = match &set.routing {
+        Routing::Simple => (None, None),
+        Routing::Failover { role, .. } => (Some(role.as_str().to_owned()), None),
+        Routing::Weighted { weight, .. } => (None, Some(*weight)),
+    };
+    RecordSet {
+        name: name.to_owned(),
+        record_type: set.rtype.as_str().to_owned(),
+        ttl_seconds: Some(set.ttl_seconds),
+        values: set.values.clone(),
+        set_identifier: set.routing.set_identifier().map(str::to_owned),
+        failover,
+        weight,
+        health_check_id: set.health_check_id.clone(),
+    }
+}
+
+/// The record set that an UPSERT of `record` asks for.
+pub(super) fn world_record(record: &RecordSet) -> Result<record::RecordSet, String> {
+    let identifier =
+        || record.set_identifier.clone().ok_or_else(|| "a record with a policy needs an identifier".to_owned());
+    let routing = match (record.failover.as_deref(), record.weight) {
+        (None, None) => Routing::Simple,
+        (Some("PRIMARY"), None) => {
+            Routing::Failover { set_identifier: identifier()?, role: record::FailoverRole::Primary }
+        }
+        (Some("SECONDARY"), None) => {
+            Routing::Failover { set_identifier: identifier()?, role: record::FailoverRole::Secondary }
+        }
+        (None, Some(weight)) => Routing::Weighted { set_identifier: identifier()?, weight },
+        (failover, weight) => return Err(format!("failover {failover:?} with weight {weight:?}")),
+    };
+    let name = record.name.parse().map_err(|e: record::InvalidDnsName| e.to_string())?;
+    let rtype = record.record_type.parse().map_err(|e: record::UnknownRrType| e.to_string())?;
+    let ttl = record.ttl_seconds.ok_or("a record set without a TTL is an alias, which is not simulated")?;
+    let simple = record::RecordSet::simple(name, rtype, ttl, record.values.clone());
+    Ok(record::RecordSet { routing, health_check_id: record.health_check_id.clone(), ..simple })
+}
+
+pub(super) fn alarm_state(state: cloudwatch::AlarmState) -> AlarmState {
+    match state {
+        cloudwatch::AlarmState::Ok => AlarmState::Ok,
+        cloudwatch::AlarmState::Alarm => AlarmState::Alarm,
+        cloudwatch::AlarmState::InsufficientData => AlarmState::InsufficientData,
+    }
+}
+
+/// An API error that answers a read.
+pub(super) fn read_error(what: &str, fault: ApiFault) -> ObserveError {
+    let ApiFault { status, code, message } = fault;
+    match code {
+        "Throttling" | "ThrottlingException" => ObserveError::Throttled,
+        _ if status == 404 => ObserveError::NotFound { what: what.to_owned(), code: code.to_owned() },
+        _ if 500 <= status => ObserveError::Unreachable { reason: format!("{status} {code}: {message}") },
+        _ => ObserveError::Rejected { code: code.to_owned(), message },
+    }
+}
+
+pub(super) fn timestamp(at: SimTime) -> Result<jiff::Timestamp, ObserveError> {
+    i64::try_from(at.0)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .ok_or_else(|| ObserveError::Malformed { reason: format!("{at:?} is no time") })
+}

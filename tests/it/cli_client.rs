@@ -1,0 +1,146 @@
+//! The client verbs against a served API over a fake engine: their exit codes, as scripts see them.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Parser;
+use failoverd::{
+    cli::{Cli, Command, client},
+    domain::{id::StepId, journal::Event, plan::Purpose, run::RunResult},
+    engine::control::{Refusal, Started},
+    http::{
+        auth::{Role, Tokens},
+        server,
+    },
+};
+use tokio::net::TcpListener;
+
+use crate::http_api::{Fake, RUN, api, entry, finished, plan, run_id};
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const REFUSED: u8 = 3;
+const HELD: u8 = 4;
+
+async fn serve(fake: &Arc<Fake>, tokens: Tokens) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let url = format!("http://{}", listener.local_addr().expect("address"));
+    tokio::spawn(server::serve(listener, api(fake, tokens)));
+    url
+}
+
+async fn run(url: &str, args: &[&str]) -> ExitCode {
+    let all: Vec<&str> = ["failoverd", "--url", url].into_iter().chain(args.iter().copied()).collect();
+    let cli = Cli::try_parse_from(all).unwrap_or_else(|e| panic!("{e}"));
+    match cli.command {
+        Command::Client(command) => {
+            let done = client(&cli.options, command);
+            tokio::time::timeout(Duration::from_secs(20), done).await.expect("a verb ends")
+        }
+        other => panic!("{other:?} is no client verb"),
+    }
+}
+
+async fn check(fake: &Arc<Fake>, args: &[&str], code: u8) {
+    let url = serve(fake, Tokens::open()).await;
+    assert_eq!(run(&url, args).await, ExitCode::from(code), "{args:?}");
+}
+
+#[tokio::test]
+async fn verbs_that_look_are_done() {
+    let fake = Fake::new();
+    for args in [
+        &["status"][..],
+        &["status", "payments", "--json"],
+        &["runs", "--application", "payments", "--state", "running"],
+        &["runs", "--json"],
+        &["openapi"],
+        &["completions", "bash"],
+    ] {
+        check(&fake, args, DONE).await;
+    }
+    check(&fake, &["status", "other"], FAILED).await;
+    check(&fake, &["why", "payments"], FAILED).await;
+    check(&fake, &["runs", "--limit", "900"], USAGE).await;
+}
+
+#[tokio::test]
+async fn a_start_tells_apart_done_refused_held_and_misused() {
+    let fake = Fake::new();
+    let args = ["failover", "payments", "--mode", "failover", "--reason", "gone", "--accept-data-loss-seconds", "30"];
+    check(&fake, &args, DONE).await;
+    assert_eq!(fake.asked.lock().expect("lock")[0].accept_data_loss, Some(Duration::from_secs(30)));
+    *fake.answer.lock().expect("lock") = Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest() });
+    check(&fake, &["failback", "payments", "--reason", "back", "--dry-run"], DONE).await;
+    let cases = [
+        (Refusal::Gate { gate: "rpo", why: "lag".into(), satisfied_by: "consent".into() }, REFUSED),
+        (Refusal::Held("its journal is corrupt".into()), HELD),
+        (Refusal::AlreadyRunning { run: run_id(1), purpose: Purpose::Failover, escalate: "x".into() }, FAILED),
+        (Refusal::Stopping, FAILED),
+    ];
+    for (refusal, code) in cases {
+        fake.refuse(refusal);
+        check(&fake, &args, code).await;
+    }
+    check(&fake, &["failover", "payments", "--reason", ""], USAGE).await;
+    assert!(Cli::try_parse_from(["failoverd", "failover", "payments"]).is_err(), "a reason is needed");
+}
+
+#[tokio::test]
+async fn a_watch_ends_as_its_run_does() {
+    for (result, code) in [(RunResult::Succeeded, DONE), (RunResult::Failed, FAILED), (RunResult::Aborted, FAILED)] {
+        let fake = Fake::new();
+        let url = serve(&fake, Tokens::open()).await;
+        let watched = url.clone();
+        let watching = tokio::spawn(async move { run(&watched, &["watch", RUN]).await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let step: StepId = "consent".parse().expect("valid");
+        fake.append(1, vec![Event::StepStarted { run: run_id(1), step, attempt: 1 }]);
+        fake.append(2, vec![Event::RunFinished { run: run_id(1), result, reason: "so".into(), loss: None }]);
+        assert_eq!(watching.await.expect("joins"), ExitCode::from(code));
+        // Over already.
+        assert_eq!(run(&url, &["watch", RUN, "--json"]).await, ExitCode::from(code));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_ends_held_but_a_hold_in_the_past_is_history() {
+    let fake = Fake::new();
+    let held = || Event::RunHeld {
+        run: run_id(1),
+        step: None,
+        code: "gate-refused".into(),
+        reason: "lag".into(),
+        waits_for: "consent".into(),
+    };
+    fake.append(1, vec![held()]);
+    check(&fake, &["watch", RUN], HELD).await;
+    let subject = "ann".parse().expect("valid");
+    fake.append(2, vec![Event::RunResumed { run: run_id(1), subject, reason: "seen".into() }]);
+    fake.append(3, vec![finished(run_id(1))]);
+    check(&fake, &["watch", RUN], DONE).await;
+    check(&fake, &["watch", &run_id(8).to_string()], FAILED).await;
+}
+
+#[tokio::test]
+async fn people_act_from_the_command_line() {
+    let fake = Fake::new();
+    let digest = plan().digest();
+    let digest = digest.as_str();
+    check(&fake, &["approve", RUN, "consent", "--digest", digest, "--reason", "yes"], DONE).await;
+    check(&fake, &["pause", RUN, "--reason", "wait"], DONE).await;
+    check(&fake, &["resume", RUN, "--digest", digest, "--reason", "go"], DONE).await;
+    check(&fake, &["abort", RUN, "--reason", "stop", "--digest", &"0".repeat(64)], FAILED).await;
+    assert_eq!(fake.acted.lock().expect("lock").len(), 3);
+}
+
+#[tokio::test]
+async fn without_a_daemon_or_with_a_wrong_token_a_verb_fails() {
+    let fake = Fake::new();
+    let tokens = Tokens::new(vec![entry("bob", "good", &[Role::Viewer])]).expect("valid");
+    let url = serve(&fake, tokens).await;
+    assert_eq!(run(&url, &["status", "--token", "good"]).await, ExitCode::SUCCESS);
+    assert_eq!(run(&url, &["status", "--token", "bad"]).await, ExitCode::from(FAILED));
+    assert_eq!(run("http://127.0.0.1:1", &["status"]).await, ExitCode::from(FAILED));
+    assert_eq!(run("not a url", &["status"]).await, ExitCode::from(USAGE));
+}

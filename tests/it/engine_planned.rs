@@ -1,0 +1,111 @@
+//! Planned moves: nothing may be lost.
+
+use failoverd::{
+    domain::run::RunResult,
+    engine::control::{Refusal, Started, Wish},
+};
+
+use crate::support::{Live, Played, Scene, region};
+
+const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
+
+#[tokio::test(start_paused = true)]
+async fn a_planned_switchover_loses_nothing() {
+    let scene = Scene::payments(10, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    let run = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    live.pass(90).await;
+    let ledger = live.ledger();
+    assert_eq!(ledger.writes_lost, 0, "{ledger:?}");
+    assert!(ledger.served_again_at.is_some(), "{ledger:?}");
+    assert_eq!(live.accepted("SwitchoverGlobalCluster"), 1);
+    assert_eq!(live.flips(), 1);
+    assert_eq!(live.assessment().active_region, Some(region("us-west-2")));
+    assert!(live.run(&run).loss.as_ref().is_some_and(|l| l.at_most.is_some_and(|d| d.is_zero())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_is_a_switchover_where_all_is_well() {
+    let scene = Scene::payments(11, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.pass(30).await;
+    let run = live.begin(Wish::Auto).await;
+    assert_eq!(live.run(&run).request.purpose, failoverd::domain::plan::Purpose::Switchover);
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_never_starts_a_lossy_failover_by_itself() {
+    let scene = Scene::payments(12, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    live.pass(60).await;
+    let refused = live.ask(Live::request(Wish::Auto)).await;
+    assert!(matches!(refused, Err(Refusal::Gate { gate: "data-loss", .. })), "{refused:?}");
+    let mut dry = Live::request(Wish::Auto);
+    dry.dry_run = true;
+    assert!(matches!(live.ask(dry).await, Ok(Started::Planned { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_switchover_a_failback_brings_everything_home() {
+    let scene = Scene::payments(13, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    let away = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&away, 3_600).await, SUCCEEDED);
+    live.pass(360).await;
+    let home = live.begin(Wish::Failback).await;
+    assert_eq!(live.outcome(&home, 14 * 3_600).await, SUCCEEDED);
+    live.pass(90).await;
+    assert_eq!(live.ledger().writes_lost, 0);
+    assert_eq!(live.assessment().active_region, Some(region("us-east-1")));
+    assert_eq!(live.accepted("SwitchoverGlobalCluster"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failover_a_failback_waits_until_the_old_region_has_caught_up_and_loses_nothing_more() {
+    let scene = Scene::payments(14, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    let away = live.begin(Wish::Failover).await;
+    live.approve(&away).await;
+    assert_eq!(live.outcome(&away, 3_600).await, SUCCEEDED);
+    let lost = live.ledger().writes_lost;
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.pass(120).await;
+    let home = live.begin(Wish::Failback).await;
+    assert_eq!(live.outcome(&home, 14 * 3_600).await, SUCCEEDED);
+    live.pass(90).await;
+    assert_eq!(live.ledger().writes_lost, lost, "the failback lost something");
+    assert_eq!(live.assessment().active_region, Some(region("us-east-1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_supersedes_a_failback_that_waits() {
+    let scene = Scene::payments(15, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    let away = live.begin(Wish::Failover).await;
+    live.approve(&away).await;
+    assert_eq!(live.outcome(&away, 3_600).await, SUCCEEDED);
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.pass(60).await;
+    let home = live.begin(Wish::Failback).await;
+    live.until_running(&home, "caught-up.main").await;
+    live.pass(10).await;
+    match live.ask(Live::request(Wish::Failover)).await {
+        Ok(Started::Run { id, supersedes }) => {
+            assert_eq!(supersedes, Some(home.clone()));
+            let result = live.outcome(&home, 5).await;
+            assert_eq!(result, Played::Finished(RunResult::Superseded));
+            assert_eq!(live.run(&id).request.supersedes, Some(home));
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,222 @@
+//! An engine that answers as it was told, for tests of what stands in front of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use failoverd::{
+    domain::{
+        action::Action,
+        application::{Application, Objectives},
+        assessment::Assessment,
+        history::History,
+        id::{ApplicationName, Digest, RunId, Subject},
+        journal::{Event, Record, Request as RunRequest, SCHEMA_VERSION},
+        plan::{OnFailure, Plan, PlannedStep, Purpose, Retry},
+        run::RunResult,
+    },
+    engine::control::{Act, Control, Readiness, Refusal, StartRun, Started},
+    http::{
+        Api,
+        auth::{Role, TokenEntry, Tokens},
+    },
+};
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const RUN: &str = "payments-00000000000000000000000000000001";
+
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).expect("in range")
+}
+
+pub(crate) fn name() -> ApplicationName {
+    "payments".parse().expect("valid")
+}
+
+pub(crate) fn run_id(bits: u128) -> RunId {
+    RunId::new(&name(), bits)
+}
+
+fn step(id: &str, action: Action) -> PlannedStep {
+    PlannedStep {
+        id: id.parse().expect("valid"),
+        title: format!("Step {id}"),
+        needs: BTreeSet::new(),
+        when: None,
+        action,
+        timeout: Duration::from_secs(60),
+        retry: Retry { attempts: 1, backoff: Duration::ZERO },
+        on_failure: OnFailure::Hold,
+    }
+}
+
+pub(crate) fn plan() -> Plan {
+    Plan {
+        application: name(),
+        purpose: Purpose::Failover,
+        source: "us-east-1".parse().expect("valid"),
+        target: "us-west-2".parse().expect("valid"),
+        runbook: "region-failover".parse().expect("valid"),
+        runbook_digest: Digest::zero(),
+        config_digest: Digest::zero(),
+        accepted_loss: Some(Duration::from_secs(30)),
+        steps: vec![
+            step(
+                "consent",
+                Action::Approve {
+                    count: 1,
+                    expires_after: Duration::from_secs(900),
+                    reason: "may lose writes".to_owned(),
+                },
+            ),
+            step("settle", Action::Wait { duration: Duration::from_secs(1) }),
+        ],
+    }
+}
+
+pub(crate) fn started(run: RunId) -> Event {
+    Event::RunStarted {
+        run,
+        request: RunRequest {
+            purpose: Purpose::Failover,
+            subject: "ann".parse().expect("valid"),
+            reason: "us-east-1 is gone".to_owned(),
+            idempotency_key: None,
+            body_digest: Digest::zero(),
+            supersedes: None,
+        },
+        plan: Box::new(plan()),
+        evidence_since: Some(at(-60)),
+    }
+}
+
+pub(crate) fn finished(run: RunId) -> Event {
+    Event::RunFinished { run, result: RunResult::Succeeded, reason: "every step is done".to_owned(), loss: None }
+}
+
+/// An engine that answers as it was told, and remembers what it was asked.
+pub(crate) struct Fake {
+    pub(crate) answer: Mutex<Result<Started, Refusal>>,
+    pub(crate) asked: Mutex<Vec<StartRun>>,
+    pub(crate) acted: Mutex<Vec<(RunId, Act, Subject, String)>>,
+    pub(crate) act_answer: Mutex<Result<(), Refusal>>,
+    pub(crate) records: Mutex<Vec<Record>>,
+    pub(crate) history: Mutex<History>,
+    pub(crate) assessment: Mutex<Option<Arc<Assessment>>>,
+    pub(crate) ready: Mutex<bool>,
+    pub(crate) live: broadcast::Sender<Arc<Record>>,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Arc<Self> {
+        let fake = Arc::new(Self {
+            answer: Mutex::new(Ok(Started::Run { id: run_id(1), supersedes: None })),
+            asked: Mutex::default(),
+            acted: Mutex::default(),
+            act_answer: Mutex::new(Ok(())),
+            records: Mutex::default(),
+            history: Mutex::new(History::new(name())),
+            assessment: Mutex::default(),
+            ready: Mutex::new(true),
+            live: broadcast::channel(2).0,
+        });
+        fake.append(0, vec![started(run_id(1))]);
+        fake
+    }
+
+    /// As the engine does: durable first, then told.
+    pub(crate) fn append(&self, second: i64, events: Vec<Event>) {
+        let mut records = self.records.lock().expect("lock");
+        let mut history = self.history.lock().expect("lock");
+        for event in &events {
+            history.apply_event(at(second), event).expect("legal");
+        }
+        let record = Record {
+            journal: name(),
+            seq: records.len() as u64,
+            epoch: 1,
+            at: at(second),
+            schema_version: SCHEMA_VERSION,
+            events,
+            prev_hash: Digest::zero(),
+        };
+        records.push(record.clone());
+        let _ = self.live.send(Arc::new(record));
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        *self.answer.lock().expect("lock") = Err(refusal);
+    }
+}
+
+#[async_trait::async_trait]
+impl Control for Fake {
+    async fn start_run(&self, request: StartRun) -> Result<Started, Refusal> {
+        self.asked.lock().expect("lock").push(request);
+        self.answer.lock().expect("lock").clone()
+    }
+
+    async fn act(&self, run: &RunId, act: Act, who: &Subject, why: &str) -> Result<(), Refusal> {
+        let asked = (run.clone(), act, who.clone(), why.to_owned());
+        self.acted.lock().expect("lock").push(asked);
+        self.act_answer.lock().expect("lock").clone()
+    }
+
+    fn applications(&self) -> Vec<Arc<Application>> {
+        vec![Arc::new(Application {
+            name: name(),
+            regions: vec![plan().source, plan().target],
+            objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
+            stores: BTreeMap::new(),
+            traffic: BTreeMap::new(),
+            signals: vec![],
+            endpoints: BTreeMap::new(),
+            public_url: None,
+            runbooks: BTreeMap::new(),
+            topics: vec![],
+        })]
+    }
+
+    fn history(&self, application: &ApplicationName) -> Option<Arc<History>> {
+        (*application == name()).then(|| Arc::new(self.history.lock().expect("lock").clone()))
+    }
+
+    fn assessment(&self, _: &ApplicationName) -> Option<Arc<Assessment>> {
+        self.assessment.lock().expect("lock").clone()
+    }
+
+    fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {
+        (*application == name()).then(|| self.live.subscribe())
+    }
+
+    async fn records(&self, _: &RunId) -> Result<Vec<Record>, Refusal> {
+        Ok(self.records.lock().expect("lock").clone())
+    }
+
+    fn readiness(&self) -> Readiness {
+        let ready = *self.ready.lock().expect("lock");
+        Readiness { ready, reasons: if ready { vec![] } else { vec!["another replica leads".to_owned()] } }
+    }
+}
+
+pub(crate) fn api(fake: &Arc<Fake>, tokens: Tokens) -> Api {
+    Api::new(
+        Arc::clone(fake) as Arc<dyn Control>,
+        tokens,
+        Arc::new(|| "# metrics\n".to_owned()),
+        CancellationToken::new(),
+    )
+}
+
+pub(crate) fn entry(name: &str, token: &str, roles: &[Role]) -> TokenEntry {
+    use sha2::Digest as _;
+    TokenEntry {
+        name: name.parse().expect("valid"),
+        sha256: hex::encode(sha2::Sha256::digest(token)),
+        roles: roles.iter().copied().collect(),
+    }
+}

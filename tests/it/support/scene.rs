@@ -1,0 +1,382 @@
+//! The payments application in us-east-1 and us-west-2, and the production engine that watches over it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use failoverd::{
+    config,
+    domain::{
+        application::{Application, AuroraStore, ClusterEndpoint, Endpoint, Mechanism, Objectives, Topic, Traffic},
+        assessment::{Assessment, Verdict},
+        id::{ApplicationName, Digest, Region, RunId, StepId},
+        journal::Record,
+        plan::Purpose,
+        run::{Phase, RunResult, RunState, StepState},
+        signal::{Signal, SignalRole, SignalSource},
+    },
+    engine::{
+        Engine, Parts,
+        control::{Act, Control, Refusal, StartRun, Started, Wish},
+    },
+    ports::{Clock, Observer},
+    sim::{
+        port::{Faults, LiveWorld, SimClock, SimCloud, SimProbes},
+        world::{
+            SimTime, World,
+            clients::Ledger,
+            route53::fixture::{
+                CHECK_HTTP_USE1, CONTROL_USE1_ARN, CONTROL_USW2_ARN, PaymentsTraffic, RECORD_NAME, ZONE_ID,
+                cluster_regions,
+            },
+            scenario,
+        },
+    },
+};
+
+use super::MemoryJournal;
+
+/// When every world begins.
+const START: SimTime = SimTime(1_795_000_000_000);
+
+/// A Region by its name.
+pub fn region(name: &str) -> Region {
+    name.parse().expect("a Region")
+}
+
+pub fn payments() -> ApplicationName {
+    "payments".parse().expect("a name")
+}
+
+fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// A world, a journal and an application; engines come and go.
+pub struct Scene {
+    pub world: Arc<Mutex<World>>,
+    pub journal: MemoryJournal,
+    pub application: Application,
+    drawn: Arc<AtomicU64>,
+}
+
+impl Scene {
+    /// All is well, and has been for `warm_up` seconds.
+    pub fn payments(seed: u64, warm_up: u64) -> Self {
+        let mut world = scenario::payments(seed, START, &PaymentsTraffic::default());
+        world.advance_to(START.plus_ms(warm_up * 1_000));
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            journal: MemoryJournal::default(),
+            application: application(),
+            drawn: Arc::default(),
+        }
+    }
+
+    /// The us-east-1 health check of Route 53 is a trigger too.
+    pub fn with_health_check(mut self) -> Self {
+        self.application.signals.push(Signal {
+            name: "health-check-use1".parse().unwrap(),
+            role: SignalRole::Trigger,
+            source: SignalSource::HealthCheck { health_check_id: CHECK_HTTP_USE1.to_owned(), of: region("us-east-1") },
+            period: seconds(30),
+            freshness: seconds(300),
+            consecutive: 1,
+        });
+        self
+    }
+
+    /// Starts an engine in the present runtime, `outage` seconds after the world's present.
+    pub async fn start(&self, outage: u64) -> Live {
+        self.start_with(outage, self.journal.reopened(), Faults::default()).await
+    }
+
+    pub async fn start_with(&self, outage: u64, journal: MemoryJournal, faults: Faults) -> Live {
+        let at = self.world.lock().unwrap().now.plus_ms(outage * 1_000);
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
+        let world = LiveWorld::new(Arc::clone(&self.world), Arc::clone(&clock));
+        let drawn = Arc::clone(&self.drawn);
+        let parts = Parts {
+            applications: vec![self.application.clone()],
+            runbooks: config::shipped(),
+            config_digest: Digest::of(b"config"),
+            store: Arc::new(journal.clone()),
+            cloud: Arc::new(SimCloud::new(world.clone(), faults.clone())),
+            probes: Arc::new(SimProbes::new(world.clone())),
+            clock: Arc::clone(&clock),
+            observer: Arc::new(Nobody),
+            holder: "test".to_owned(),
+            draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
+        };
+        Live { engine: Engine::start(parts).await, clock, world, faults, journal }
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        let world = self.world.lock().unwrap();
+        world.clients.ledger(&world.aurora)
+    }
+}
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Observer for Nobody {
+    fn recorded(&self, _: &Record, _: f64) {}
+    fn assessed(&self, _: &Assessment) {}
+    fn called(&self, _: &str, _: &str, _: &str, _: &str, _: jiff::Timestamp) {}
+}
+
+fn probe(name: &str, address: &str, of: &str) -> Signal {
+    Signal {
+        name: name.parse().unwrap(),
+        role: SignalRole::Trigger,
+        source: SignalSource::HttpProbe {
+            url: format!("http://{address}:8080/healthz"),
+            of: region(of),
+            timeout: seconds(2),
+        },
+        period: seconds(5),
+        freshness: seconds(30),
+        consecutive: 3,
+    }
+}
+
+fn application() -> Application {
+    let (east, west) = (region("us-east-1"), region("us-west-2"));
+    let store = "main".parse().unwrap();
+    let arn = |text: &str| text.parse().unwrap();
+    let clusters = BTreeMap::from([
+        (east.clone(), arn("arn:aws:rds:us-east-1:123456789012:cluster:payments-use1")),
+        (west.clone(), arn("arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2")),
+    ]);
+    let endpoint = |address: &str| Endpoint {
+        health_url: format!("http://{address}:8080/healthz"),
+        last_write_pointer: Some("/last_write_at".to_owned()),
+    };
+    let topic = |region: &Region| Topic {
+        region: region.clone(),
+        arn: format!("arn:aws:sns:{region}:123456789012:payments-alerts"),
+    };
+    let lag = Signal {
+        name: "lag".parse().unwrap(),
+        role: SignalRole::Gate,
+        source: SignalSource::AuroraLag { store: "main".parse().unwrap() },
+        period: seconds(30),
+        freshness: seconds(300),
+        consecutive: 1,
+    };
+    let runbook = |name: &str| name.parse().unwrap();
+    Application {
+        name: payments(),
+        regions: vec![east.clone(), west.clone()],
+        objectives: Objectives { rto: seconds(600), rpo: seconds(300) },
+        stores: BTreeMap::from([(
+            store,
+            AuroraStore {
+                global_cluster: "payments".to_owned(),
+                clusters,
+                lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+            },
+        )]),
+        traffic: BTreeMap::from([("api".parse().unwrap(), traffic(&east, &west))]),
+        signals: vec![
+            lag,
+            probe("probe-use1", "127.0.11.1", "us-east-1"),
+            probe("probe-usw2", "127.0.12.1", "us-west-2"),
+        ],
+        endpoints: BTreeMap::from([(east.clone(), endpoint("127.0.11.1")), (west.clone(), endpoint("127.0.12.1"))]),
+        public_url: Some("http://api.payments.example.com:8080/healthz".to_owned()),
+        runbooks: BTreeMap::from([
+            (Purpose::Failover, runbook("region-failover")),
+            (Purpose::Switchover, runbook("region-switchover")),
+            (Purpose::Failback, runbook("failback")),
+        ]),
+        topics: vec![topic(&east), topic(&west)],
+    }
+}
+
+fn traffic(east: &Region, west: &Region) -> Traffic {
+    let endpoints = cluster_regions()
+        .into_iter()
+        .map(|region| ClusterEndpoint { url: format!("https://cluster.{region}.example.com/v1"), region });
+    Traffic {
+        record_name: RECORD_NAME.to_owned(),
+        record_type: "A".to_owned(),
+        hosted_zone_id: ZONE_ID.to_owned(),
+        servers: vec!["ns-1.example.com:53".to_owned(), "ns-2.example.com:53".to_owned()],
+        answers: BTreeMap::from([(east.clone(), "127.0.11.1".to_owned()), (west.clone(), "127.0.12.1".to_owned())]),
+        ttl: seconds(60),
+        mechanism: Mechanism::RoutingControls {
+            endpoints: endpoints.collect(),
+            controls: BTreeMap::from([
+                (east.clone(), CONTROL_USE1_ARN.to_owned()),
+                (west.clone(), CONTROL_USW2_ARN.to_owned()),
+            ]),
+        },
+    }
+}
+
+/// An engine at work.
+pub struct Live {
+    pub engine: Engine,
+    pub clock: Arc<dyn Clock>,
+    pub world: LiveWorld,
+    pub faults: Faults,
+    pub journal: MemoryJournal,
+}
+
+/// How a run stands, for assertions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Played {
+    Finished(RunResult),
+    Held(String),
+}
+
+impl Live {
+    /// Lets `s` seconds pass.
+    pub async fn pass(&self, s: u64) {
+        self.clock.sleep(seconds(s)).await;
+        self.world.now(|_| ());
+    }
+
+    /// Waits until `seen`, looking every half second.
+    pub async fn until(&self, what: &str, within: u64, seen: impl Fn(&Self) -> bool) {
+        let deadline = self.clock.boot() + seconds(within);
+        while !seen(self) {
+            assert!(self.clock.boot() < deadline, "not within {within} s: {what}; {}", self.describe());
+            self.clock.sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn describe(&self) -> String {
+        let history = self.engine.history(&payments());
+        let runs = history.iter().flat_map(|h| h.runs.values()).map(|r| {
+            let open: Vec<_> = r.steps.iter().filter(|(_, s)| !matches!(s, StepState::Done { .. })).collect();
+            format!("{} {:?} {open:?}", r.id, r.phase)
+        });
+        let assessment = self.engine.assessment(&payments());
+        format!("{:?}; {assessment:?}", runs.collect::<Vec<_>>())
+    }
+
+    pub fn assessment(&self) -> Arc<Assessment> {
+        self.engine.assessment(&payments()).expect("an assessment")
+    }
+
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.engine.assessment(&payments()).map(|a| a.verdict)
+    }
+
+    /// Waits until the engine knows who writes and how far behind the standby is.
+    pub async fn ready(&self) {
+        self.until("the engine knows the application", 60, |live| {
+            live.engine
+                .assessment(&payments())
+                .is_some_and(|a| a.active_region.is_some() && a.exposure.values().all(|e| e.loss_bound.is_some()))
+        })
+        .await;
+    }
+
+    pub fn request(wish: Wish) -> StartRun {
+        StartRun {
+            application: payments(),
+            wish,
+            target: None,
+            reason: "a test".to_owned(),
+            accept_data_loss: (wish == Wish::Failover).then(|| seconds(900)),
+            subject: "oncall".parse().unwrap(),
+            idempotency_key: None,
+            body_digest: Digest::of(b"body"),
+            dry_run: false,
+        }
+    }
+
+    pub async fn ask(&self, request: StartRun) -> Result<Started, Refusal> {
+        self.engine.start_run(request).await
+    }
+
+    /// Starts a run, which must be accepted.
+    pub async fn begin(&self, wish: Wish) -> RunId {
+        match self.ask(Self::request(wish)).await {
+            Ok(Started::Run { id, .. }) => id,
+            other => panic!("expected a run, got {other:?}"),
+        }
+    }
+
+    pub fn run(&self, id: &RunId) -> Arc<RunState> {
+        Arc::clone(&self.engine.history(&payments()).expect("a history").runs[id])
+    }
+
+    pub fn step(&self, id: &RunId, step: &str) -> StepState {
+        self.run(id).steps[&step.parse::<StepId>().unwrap()].clone()
+    }
+
+    pub async fn until_running(&self, id: &RunId, step: &str) {
+        let what = format!("`{step}` runs");
+        self.until(&what, 600, |live| live.step(id, step).is_in_flight()).await;
+    }
+
+    pub async fn answer(&self, id: &RunId, subject: &str, approved: bool) -> Result<(), Refusal> {
+        let digest = self.run(id).plan_digest.clone();
+        let act = Act::Approve { step: "approve".parse().unwrap(), approved, digest };
+        self.engine.act(id, act, &subject.parse().unwrap(), "looked at it").await
+    }
+
+    pub async fn engine_act(&self, id: &RunId, act: Act, subject: &str) -> Result<(), Refusal> {
+        self.engine.act(id, act, &subject.parse().unwrap(), "because").await
+    }
+
+    pub async fn act(&self, id: &RunId, act: Act) -> Result<(), Refusal> {
+        self.engine.act(id, act, &"oncall".parse().unwrap(), "because").await
+    }
+
+    /// Waits for the approval step and approves it as somebody else.
+    pub async fn approve(&self, id: &RunId) {
+        self.until_running(id, "approve").await;
+        self.answer(id, "second", true).await.expect("approved");
+    }
+
+    /// Waits until the run is finished or held with nothing in flight.
+    pub async fn outcome(&self, id: &RunId, within: u64) -> Played {
+        self.until("the run is finished or held", within, |live| {
+            let run = live.run(id);
+            let still = !run.steps.values().any(StepState::is_in_flight);
+            matches!(run.phase, Phase::Finished { .. }) || (matches!(run.phase, Phase::Held { .. }) && still)
+        })
+        .await;
+        match &self.run(id).phase {
+            Phase::Finished { result, .. } => Played::Finished(*result),
+            Phase::Held { code, .. } => Played::Held(code.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The accepted effects of an Aurora operation.
+    pub fn accepted(&self, operation: &str) -> usize {
+        self.world.now(|w| w.aurora.effects.iter().filter(|e| e.accepted && e.operation == operation).count())
+    }
+
+    /// The accepted changes of routing controls.
+    pub fn flips(&self) -> usize {
+        self.world.now(|w| w.arc.effects.iter().filter(|e| e.accepted).count())
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        self.world.now(|w| w.clients.ledger(&w.aurora))
+    }
+
+    pub fn lose(&self, name: &str) {
+        self.world.now(|w| w.lose_region(&region(name)));
+    }
+}
+
+/// Runs `play` as one process: in a runtime of its own, in virtual time, whose every task dies with it.
+pub fn incarnation<R>(play: impl Future<Output = R>) -> R {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(play)
+}
