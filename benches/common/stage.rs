@@ -5,7 +5,6 @@ use std::path::Path;
 use failoverd::{
     adapters::clock::SystemClock,
     ports::Clock as _,
-    shipped,
     sim::{
         wire::{self, Running},
         world::{
@@ -35,7 +34,12 @@ pub(crate) async fn aws(clock: wire::Clock) -> Running {
 
 /// The whole application as the demo has it, tokens taken out; `listen` is where the API goes.
 pub(crate) fn config(aws: &Running, directory: &Path, listen: &str) -> String {
-    shipped::write_runbooks(&directory.join("runbooks")).expect("runbooks are written");
+    let runbooks = directory.join("runbooks");
+    std::fs::create_dir_all(&runbooks).expect("a directory");
+    for file in ["region-failover.yaml", "region-switchover.yaml", "failback.yaml"] {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks").join(file);
+        std::fs::copy(shipped, runbooks.join(file)).expect("a runbook is copied");
+    }
     let endpoints = ["us-east-1", "us-west-2", "eu-west-1", "ap-northeast-1", "ap-southeast-2"]
         .map(|r| format!("{{ region = \"{r}\", url = \"{}\" }}", aws.aws_url))
         .join(", ");
