@@ -1,89 +1,102 @@
-//! Durable steps per second of the whole engine, beside raw SQLite commits in the same run.
+//! Durable steps per second of the whole engine with steps that do nothing, beside raw SQLite commits in the same run.
 //!
-//! Every step is an SNS notice to a cloud that answers at once: intent, call, answer, done, with the end of one step
-//! and the intent of the next in one commit. Durability: WAL, `synchronous=FULL`, a commit is an fsync; the number of
-//! commits is printed. `cargo bench --bench engine` (seconds of wall time; nothing is asserted).
+//! `cargo bench --bench engine [-- SECONDS [ROUNDS [DIRECTORY]]]`. Both sides run WAL with `synchronous=FULL`: a commit is an
+//! `fsync`. Two kinds of run of ten steps, through `Control::start_run`, compiled from YAML like any other:
+//!
+//! - looks: ten probes in a row, each waiting for the one before; a step's end and the next one's start are one
+//!   commit, so a run of ten steps is 13 records;
+//! - effects: ten notices; an intent is durable before its call leaves, so a step is at least two records.
+//!
+//! The world answers at once. Raw commits are measured before and after each case, since a disk has moods.
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+#[path = "common/instant.rs"]
+mod instant;
 
-use async_trait::async_trait;
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
 use failoverd::{
     adapters::{clock::SystemClock, store::SqliteStore},
     domain::{
-        action::Action,
-        application::{Application, ClusterArn, ClusterEndpoint, Objectives, Topic},
-        assessment::Assessment,
-        cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
-        },
-        id::{Digest, Region, RunId},
-        journal::{Event, Record, Request},
-        plan::{OnFailure, Plan, PlannedStep, Purpose, Retry},
+        application::{Application, Objectives, Topic},
+        id::{Digest, Region, RunbookName},
+        plan::Purpose,
+        runbook::Runbook,
     },
-    engine::{Engine, Parts, control::Control as _},
-    ports::{
-        Clock, Cloud, JournalStore, Observer, Probes,
-        probes::{DnsError, HttpAnswer, HttpQuestion},
-    },
+    engine::control::Control as _,
+    ports::{Clock as _, JournalStore},
 };
 
 const STEPS: usize = 10;
+const ROW_BYTES: usize = 200;
 
-/// Answers every mutation at once; nothing can be read.
-#[derive(Debug)]
-struct Instant;
+fn main() {
+    // `cargo bench` passes `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
+    let seconds: f64 = arguments.next().map_or(4.0, |a| a.parse().expect("seconds, as a number"));
+    let rounds: u32 = arguments.next().map_or(3, |a| a.parse().expect("rounds, as a number"));
+    let time = Duration::from_secs_f64(seconds);
+    // The build's own disk: /tmp may be memory, where an fsync costs nothing.
+    let parent = arguments.next().unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").to_owned());
+    let directory = tempfile::tempdir_in(&parent).expect("a directory");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
 
-fn unreachable() -> ObserveError {
-    ObserveError::Unreachable { reason: "a benchmark has nothing to read".to_owned() }
-}
-
-#[async_trait]
-impl Cloud for Instant {
-    async fn global_cluster(&self, _: &Region, _: &str) -> Result<GlobalCluster, ObserveError> {
-        Err(unreachable())
-    }
-    async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
-        Err(unreachable())
-    }
-    async fn metrics(
-        &self,
-        _: &Region,
-        _: &[MetricQuery],
-        _: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
-        Err(unreachable())
-    }
-    async fn alarms(&self, _: &Region, _: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
-        Err(unreachable())
-    }
-    async fn record_sets(&self, _: &str, _: &str, _: &str) -> Result<Vec<RecordSet>, ObserveError> {
-        Err(unreachable())
-    }
-    async fn routing_controls(&self, _: &[ClusterEndpoint], _: &[String]) -> Result<Vec<bool>, ObserveError> {
-        Err(unreachable())
-    }
-    async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
-        Err(unreachable())
-    }
-    async fn apply(&self, _: &Mutation) -> Outcome {
-        Outcome::Accepted { request_id: None, handle: Some("m".to_owned()) }
-    }
-}
-
-#[async_trait]
-impl Probes for Instant {
-    async fn http(&self, _: &HttpQuestion) -> HttpAnswer {
-        HttpAnswer::NotAsked { reason: "a benchmark has no network".to_owned() }
-    }
-    async fn dns(&self, server: &str, _: &str, _: &str, _: Duration) -> Result<Vec<String>, DnsError> {
-        Err(DnsError::Unreachable { server: server.to_owned(), reason: "a benchmark has no network".to_owned() })
+    let cases = [
+        ("looks, one run at a time", looks(), 1),
+        ("looks, 100 runs at once", looks(), 100),
+        ("effects, one run at a time", effects(), 1),
+        ("effects, 100 runs at once", effects(), 100),
+    ];
+    println!("durability: SQLite WAL, synchronous=FULL: every commit is an fsync, counted");
+    println!("in {parent}, {seconds} s each, raw commits of {ROW_BYTES} bytes before and after each");
+    println!("{:<28}{:>9}{:>9}{:>8}{:>9}{:>14}", "", "steps/s", "raw/s", "of raw", "fsyncs", "fsyncs a step");
+    let mut file = 0;
+    for _ in 0..rounds {
+        let mut before = raw(directory.path(), &mut file, time / 2);
+        for (name, text, applications) in &cases {
+            let path = directory.path().join(format!("engine-{file}.sqlite"));
+            let m = runtime.block_on(steps(&path, text, *applications, time));
+            let after = raw(directory.path(), &mut file, time / 2);
+            let base = f64::midpoint(before, after);
+            let rate = m.steps as f64 / m.seconds;
+            println!(
+                "{name:<28}{rate:>9.0}{base:>9.0}{:>8.2}{:>9}{:>14.2}",
+                rate / base,
+                m.commits,
+                m.commits as f64 / m.steps as f64
+            );
+            before = after;
+        }
     }
 }
 
-impl Observer for Instant {
-    fn recorded(&self, _: &Record, _: f64) {}
-    fn assessed(&self, _: &Assessment) {}
-    fn called(&self, _: &str, _: &str, _: &str, _: &str, _: jiff::Timestamp) {}
+struct Measured {
+    steps: usize,
+    commits: u64,
+    seconds: f64,
+}
+
+fn looks() -> String {
+    let step = |i: usize| {
+        let needs = if i == 0 { String::new() } else { format!("    needs: [look-{}]\n", i - 1) };
+        format!(
+            "  - id: look-{i}\n    action: probe.http\n{needs}    with: {{ url: \"http://127.0.0.1/\", consecutive: 1 }}\n"
+        )
+    };
+    let steps: String = (0..STEPS).map(step).collect();
+    format!("runbook: bench\npurpose: switchover\ndescription: ten looks in a row\nsteps:\n{steps}")
+}
+
+fn effects() -> String {
+    let step = |i: usize| format!("  - id: notice-{i}\n    action: notify\n    with: {{ message: \"notice {i}\" }}\n");
+    let steps: String = (0..STEPS).map(step).collect();
+    format!("runbook: bench\npurpose: switchover\ndescription: ten notices\nsteps:\n{steps}")
+}
+
+/// A runbook for switchovers from its text.
+fn runbook(text: &str) -> BTreeMap<RunbookName, (Runbook, Digest)> {
+    let (runbook, _) = Runbook::parse("bench.yaml", text).unwrap_or_else(|faults| panic!("{faults:?}"));
+    BTreeMap::from([(runbook.name.clone(), (runbook, Digest::of(text.as_bytes())))])
 }
 
 fn application(n: usize) -> Application {
@@ -97,130 +110,50 @@ fn application(n: usize) -> Application {
         signals: Vec::new(),
         endpoints: BTreeMap::new(),
         public_url: None,
-        runbooks: BTreeMap::new(),
-        topics: Vec::new(),
+        runbooks: BTreeMap::from([(Purpose::Switchover, "bench".parse().expect("a name"))]),
+        topics: vec![Topic { region: region("us-west-2"), arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned() }],
     }
 }
 
-fn plan(app: &Application) -> Plan {
-    let id = |i: usize| format!("notice-{i}").parse().expect("an id");
-    let step = |i: usize| PlannedStep {
-        id: id(i),
-        title: "a notice".to_owned(),
-        needs: (0 < i).then(|| id(i - 1)).into_iter().collect(),
-        when: None,
-        action: Action::Notify {
-            topics: vec![Topic {
-                region: app.regions[1].clone(),
-                arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned(),
-            }],
-            subject: "s".to_owned(),
-            message: "m".to_owned(),
-        },
-        timeout: Duration::from_secs(60),
-        retry: Retry { attempts: 1, backoff: Duration::ZERO },
-        on_failure: OnFailure::Hold,
-    };
-    Plan {
-        application: app.name.clone(),
-        purpose: Purpose::Switchover,
-        source: app.regions[0].clone(),
-        target: app.regions[1].clone(),
-        runbook: "bench".parse().expect("a name"),
-        runbook_digest: Digest::of(b"bench"),
-        config_digest: Digest::of(b"bench"),
-        accepted_loss: None,
-        steps: (0..STEPS).map(step).collect(),
+/// One transaction per row, as plain as SQLite gets: what the disk gives to one writer.
+fn raw(directory: &Path, file: &mut u32, time: Duration) -> f64 {
+    *file += 1;
+    let db = rusqlite::Connection::open(directory.join(format!("raw-{file}.sqlite"))).expect("opened");
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (n INTEGER PRIMARY KEY, v BLOB)")
+        .expect("prepared");
+    let mut insert = db.prepare("INSERT INTO t (v) VALUES (?1)").expect("prepared");
+    let began = SystemClock.boot();
+    let mut rows = 0_u32;
+    while SystemClock.boot() - began < time {
+        insert.execute([&[7_u8; ROW_BYTES][..]]).expect("committed");
+        rows += 1;
     }
+    f64::from(rows) / (SystemClock.boot() - began).as_secs_f64()
 }
 
-/// Starts one run of ten steps and waits until it is finished.
-async fn one_run(engine: &Engine, app: &Application, bits: u128) {
-    let request = Request {
-        purpose: Purpose::Switchover,
-        subject: "bench".parse().expect("a subject"),
-        reason: "bench".to_owned(),
-        idempotency_key: None,
-        body_digest: Digest::of(b""),
-        supersedes: None,
-    };
-    let id = RunId::new(&app.name, bits);
-    let mut live = engine.subscribe(&app.name).expect("worked on");
-    engine
-        .record_for_bench(
-            &app.name,
-            vec![Event::RunStarted { run: id.clone(), request, plan: Box::new(plan(app)), evidence_since: None }],
-        )
-        .await;
-    while let Ok(record) = live.recv().await {
-        if record.events.iter().any(|e| matches!(e, Event::RunFinished { run, .. } if *run == id)) {
-            return;
-        }
-    }
-}
-
-/// Raw commits of 200 bytes, one at a time: what the disk gives.
-fn raw(directory: &std::path::Path, commits: u32) -> f64 {
-    let db = rusqlite::Connection::open(directory.join("raw.sqlite")).expect("opens");
-    db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
-    db.pragma_update(None, "synchronous", "FULL").expect("FULL");
-    db.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, v BLOB)", []).expect("creates");
-    let clock = SystemClock;
-    let began = clock.boot();
-    for n in 0..commits {
-        db.execute("INSERT INTO t VALUES (?1, ?2)", rusqlite::params![n, [7u8; 200]]).expect("commits");
-    }
-    f64::from(commits) / (clock.boot() - began).as_secs_f64()
-}
-
-async fn engine_rate(directory: &std::path::Path, applications: usize, runs_each: u128) -> (f64, u64, usize) {
-    let store = Arc::new(SqliteStore::open(&directory.join(format!("engine-{applications}.sqlite"))).expect("opens"));
+/// Runs of `text`, one after the other, for each of `applications` at once.
+async fn steps(path: &Path, text: &str, applications: usize, time: Duration) -> Measured {
+    let store = Arc::new(SqliteStore::open(path).expect("opened"));
     let apps: Vec<Application> = (0..applications).map(application).collect();
-    let parts = Parts {
-        applications: apps.clone(),
-        runbooks: BTreeMap::new(),
-        config_digest: Digest::of(b"bench"),
-        store: Arc::clone(&store) as Arc<dyn JournalStore>,
-        cloud: Arc::new(Instant),
-        probes: Arc::new(Instant),
-        clock: Arc::new(SystemClock),
-        observer: Arc::new(Instant),
-        holder: "bench".to_owned(),
-        draw_id: Arc::new(|| 0),
-    };
-    let engine = Engine::start(parts).await;
+    let names: Vec<_> = apps.iter().map(|a| a.name.clone()).collect();
+    let engine = instant::engine(Arc::clone(&store) as Arc<dyn JournalStore>, apps, runbook(text)).await;
     let before = store.commits();
     let began = SystemClock.boot();
     let mut all = tokio::task::JoinSet::new();
-    for app in apps {
+    for name in names {
         let engine = engine.clone();
         all.spawn(async move {
-            for run in 0..runs_each {
-                one_run(&engine, &app, run).await;
+            let mut live = engine.subscribe(&name).expect("worked on");
+            let mut steps = 0;
+            while SystemClock.boot() - began < time {
+                steps += instant::run(&engine, &name, &mut live).await;
             }
+            steps
         });
     }
-    all.join_all().await;
-    let took = (SystemClock.boot() - began).as_secs_f64();
+    let steps = all.join_all().await.into_iter().sum();
+    let seconds = (SystemClock.boot() - began).as_secs_f64();
     let commits = store.commits() - before;
-    let steps = applications * STEPS * usize::try_from(runs_each).expect("small");
     engine.stop(Duration::from_secs(5)).await;
-    (steps as f64 / took, commits, steps)
-}
-
-fn main() {
-    let directory = tempfile::tempdir_in(std::env::current_dir().expect("a directory"))
-        .expect("a directory on the disk of the build");
-    let raw_rate = raw(directory.path(), 5_000);
-    println!("durability: SQLite WAL, synchronous=FULL, every commit an fsync, on {}", directory.path().display());
-    println!("raw SQLite, 200-byte rows, one at a time     {raw_rate:>9.0} commits/s   1.00 x");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    for (applications, runs, name) in [(1, 300, "engine, one run at a time"), (100, 20, "engine, 100 runs at once")] {
-        let (rate, commits, steps) = runtime.block_on(engine_rate(directory.path(), applications, runs));
-        let per_step = commits as f64 / steps as f64;
-        println!(
-            "{name:<44} {rate:>9.0} steps/s   {:>5.2} x   {commits} fsyncs, {per_step:.2} a step",
-            rate / raw_rate
-        );
-    }
+    Measured { steps, commits, seconds }
 }

@@ -118,20 +118,16 @@ pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail)
     if Digest::of(bytes) != *hash {
         return Err(Corruption::Hash { seq });
     }
-    #[derive(Deserialize)]
-    struct Header {
-        seq: u64,
-        schema_version: u32,
+    let record: Record = match serde_json::from_slice(bytes) {
+        Ok(record) => record,
+        Err(error) => return Err(unreadable(seq, bytes, &error)),
+    };
+    if record.seq != seq {
+        return Err(Corruption::Gap { expected: seq, found: record.seq });
     }
-    let unreadable = |e: serde_json::Error| Corruption::Unreadable { seq, reason: e.to_string() };
-    let header: Header = serde_json::from_slice(bytes).map_err(unreadable)?;
-    if header.seq != seq {
-        return Err(Corruption::Gap { expected: seq, found: header.seq });
+    if record.schema_version > SCHEMA_VERSION {
+        return Err(Corruption::NewerSchema { seq, found: record.schema_version });
     }
-    if header.schema_version > SCHEMA_VERSION {
-        return Err(Corruption::NewerSchema { seq, found: header.schema_version });
-    }
-    let record: Record = serde_json::from_slice(bytes).map_err(unreadable)?;
     if record.prev_hash != tail.hash {
         return Err(Corruption::Chain { seq });
     }
@@ -140,6 +136,22 @@ pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail)
     }
     let after = Tail { next_seq: seq + 1, hash: hash.clone(), epoch: record.epoch };
     Ok((record, after))
+}
+
+/// What to say of a record that this program cannot read: it may be of a newer one, and then it is not damaged.
+fn unreadable(seq: u64, bytes: &[u8], error: &serde_json::Error) -> Corruption {
+    #[derive(Deserialize)]
+    struct Header {
+        seq: u64,
+        schema_version: u32,
+    }
+    match serde_json::from_slice::<Header>(bytes) {
+        Ok(header) if header.seq != seq => Corruption::Gap { expected: seq, found: header.seq },
+        Ok(header) if header.schema_version > SCHEMA_VERSION => {
+            Corruption::NewerSchema { seq, found: header.schema_version }
+        }
+        Ok(_) | Err(_) => Corruption::Unreadable { seq, reason: error.to_string() },
+    }
 }
 
 /// Something that happened to an application.

@@ -137,10 +137,10 @@ impl Driver {
     ///
     /// # Errors
     /// [`Stop::Yield`] when the run is finished: there is nothing left to drive.
-    pub fn run_state(&self) -> Result<RunState, Stop> {
+    pub fn run_state(&self) -> Result<Arc<RunState>, Stop> {
         let history = self.context.scribe.history();
         match history.runs.get(&self.run) {
-            Some(run) if !run.is_finished() => Ok(RunState::clone(run)),
+            Some(run) if !run.is_finished() => Ok(Arc::clone(run)),
             _ => Err(Stop::Yield),
         }
     }
