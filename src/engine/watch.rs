@@ -15,10 +15,11 @@ use crate::{
     domain::{
         assessment::{Assessment, Verdict},
         cloud::{AlarmState, MetricQuery},
-        history::Standing,
+        history::{History, Standing},
         id::{Region, SignalName, StoreName},
         journal::Event,
         judge::{self, Known},
+        recovery,
         signal::{Reading, Sample, Signal, SignalSource, SignalWindow},
     },
     engine::context::Context,
@@ -119,10 +120,16 @@ impl Watcher {
 
     async fn judge(&self) {
         let now = self.context.clock.wall();
+        let history = self.context.scribe.history();
         let assessment = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             judge::assess(
-                &Known { application: &self.context.application, windows: &seen.windows, writers: &seen.writers },
+                &Known {
+                    application: &self.context.application,
+                    windows: &seen.windows,
+                    writers: &seen.writers,
+                    moved_to: moved_to(&history),
+                },
                 now,
             )
         };
@@ -143,6 +150,12 @@ impl Watcher {
         }
         self.newest.send_replace(Some(Arc::new(assessment)));
     }
+}
+
+/// Where the last run that succeeded has moved the application.
+fn moved_to(history: &History) -> Option<&Region> {
+    let succeeded = history.runs.values().filter(|run| recovery::succeeded(run));
+    succeeded.max_by_key(|run| run.started_at).map(|run| &run.plan.target)
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {
