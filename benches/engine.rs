@@ -119,8 +119,10 @@ fn application(n: usize) -> Application {
 fn raw(directory: &Path, file: &mut u32, time: Duration) -> f64 {
     *file += 1;
     let db = rusqlite::Connection::open(directory.join(format!("raw-{file}.sqlite"))).expect("opened");
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (n INTEGER PRIMARY KEY, v BLOB)")
-        .expect("prepared");
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (n INTEGER PRIMARY KEY, v BLOB)",
+    )
+    .expect("prepared");
     let mut insert = db.prepare("INSERT INTO t (v) VALUES (?1)").expect("prepared");
     let began = SystemClock.boot();
     let mut rows = 0_u32;

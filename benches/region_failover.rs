@@ -35,7 +35,9 @@ use failoverd::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
         assessment::{Assessment, Health},
-        cloud::{AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
+        cloud::{
+            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+        },
         id::{ApplicationName, Digest, Region, RunId},
         journal::{Event, Record},
         run::StepState,
@@ -113,7 +115,8 @@ async fn eager_aws() -> Running {
     let (jumped, seen) = (AtomicU64::new(0), Arc::clone(&requests));
     let clock = move || {
         let changes = seen.get().map_or(0, |log| {
-            let slow = |operation: &str| operation == "FailoverGlobalCluster" || operation.starts_with("UpdateRoutingControl");
+            let slow =
+                |operation: &str| operation == "FailoverGlobalCluster" || operation.starts_with("UpdateRoutingControl");
             log.effects().keys().filter(|(_, operation, _)| slow(operation)).count()
         });
         let jumps = jumped.fetch_max(changes as u64, Ordering::SeqCst).max(changes as u64);
@@ -231,16 +234,24 @@ async fn approve(engine: &Engine, application: &ApplicationName, run: &RunId) {
 async fn script(python: &Path) -> Measured {
     let aws = eager_aws().await;
     let mut command = Command::new(python);
-    command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/region_failover.py"))
-        .args([&aws.aws_url, &aws.dns_addr.to_string(), &aws.endpoints_port.to_string()]);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/region_failover.py")).args([
+        &aws.aws_url,
+        &aws.dns_addr.to_string(),
+        &aws.endpoints_port.to_string(),
+    ]);
     let output = tokio::task::spawn_blocking(move || command.output().expect("python starts")).await.expect("ended");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let number = |key: &str| said[key].as_f64().unwrap_or_else(|| panic!("no {key}"));
     aws.stop().await;
-    let count = |key: &str| said[key].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_else(|| panic!("no {key}"));
-    Measured { steps: count("steps"), calls: count("calls"), total: number("total_ms"), in_calls: number("in_calls_ms") }
+    let count =
+        |key: &str| said[key].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_else(|| panic!("no {key}"));
+    Measured {
+        steps: count("steps"),
+        calls: count("calls"),
+        total: number("total_ms"),
+        in_calls: number("in_calls_ms"),
+    }
 }
 
 /// The Python of the wire tests; `None`, said aloud, where it cannot be made.
@@ -297,7 +308,12 @@ impl<T: Cloud> Cloud for Timed<T> {
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
         self.spans.of(self.inner.db_cluster(arn)).await
     }
-    async fn metrics(&self, region: &Region, queries: &[MetricQuery], window: Duration) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    async fn metrics(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        window: Duration,
+    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
         self.spans.of(self.inner.metrics(region, queries, window)).await
     }
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
@@ -306,7 +322,11 @@ impl<T: Cloud> Cloud for Timed<T> {
     async fn record_sets(&self, zone: &str, name: &str, record_type: &str) -> Result<Vec<RecordSet>, ObserveError> {
         self.spans.of(self.inner.record_sets(zone, name, record_type)).await
     }
-    async fn routing_controls(&self, endpoints: &[ClusterEndpoint], arns: &[String]) -> Result<Vec<bool>, ObserveError> {
+    async fn routing_controls(
+        &self,
+        endpoints: &[ClusterEndpoint],
+        arns: &[String],
+    ) -> Result<Vec<bool>, ObserveError> {
         self.spans.of(self.inner.routing_controls(endpoints, arns)).await
     }
     async fn change_is_insync(&self, change: &str) -> Result<bool, ObserveError> {
@@ -322,7 +342,13 @@ impl<T: Probes> Probes for Timed<T> {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
         self.spans.of(self.inner.http(question)).await
     }
-    async fn dns(&self, server: &str, name: &str, record_type: &str, timeout: Duration) -> Result<Vec<String>, DnsError> {
+    async fn dns(
+        &self,
+        server: &str,
+        name: &str,
+        record_type: &str,
+        timeout: Duration,
+    ) -> Result<Vec<String>, DnsError> {
         self.spans.of(self.inner.dns(server, name, record_type, timeout)).await
     }
 }

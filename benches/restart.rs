@@ -101,7 +101,8 @@ fn write_config(aws: &Running, directory: &Path, listen: &str) {
     std::fs::write(directory.join("failoverd.toml"), kept).expect("the config is written");
     let mut runbook = "runbook: notices\npurpose: switchover\ndescription: notices only\nsteps:\n".to_owned();
     for i in 0..NOTICES {
-        writeln!(runbook, "  - id: notice-{i}\n    action: notify\n    with: {{ message: \"notice {i}\" }}").expect("text");
+        writeln!(runbook, "  - id: notice-{i}\n    action: notify\n    with: {{ message: \"notice {i}\" }}")
+            .expect("text");
     }
     std::fs::remove_dir_all(directory.join("runbooks")).expect("emptied");
     std::fs::create_dir(directory.join("runbooks")).expect("made");

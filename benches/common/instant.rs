@@ -15,7 +15,9 @@ use failoverd::{
     domain::{
         application::{Application, ClusterArn, ClusterEndpoint},
         assessment::Assessment,
-        cloud::{AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
+        cloud::{
+            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+        },
         id::{ApplicationName, Digest, Region, RunId, RunbookName},
         journal::{Event, Record},
         runbook::Runbook,
@@ -47,7 +49,12 @@ impl Cloud for Instant {
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
         nothing()
     }
-    async fn metrics(&self, _: &Region, _: &[MetricQuery], _: Duration) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    async fn metrics(
+        &self,
+        _: &Region,
+        _: &[MetricQuery],
+        _: Duration,
+    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
         nothing()
     }
     async fn alarms(&self, _: &Region, _: &[String]) -> Result<Vec<AlarmState>, ObserveError> {

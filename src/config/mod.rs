@@ -30,7 +30,7 @@ mod traffic;
 mod tree;
 
 pub use faults::Faults;
-pub use runbooks::shipped;
+pub use runbooks::{SHIPPED, shipped};
 
 /// The largest configuration file accepted.
 pub const BYTES_MAX: u64 = 1024 * 1024;

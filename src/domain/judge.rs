@@ -22,6 +22,8 @@ pub struct Known<'a> {
     pub windows: &'a BTreeMap<SignalName, SignalWindow>,
     /// Where each store's writer is, from the latest read that succeeded; absent where it is not known.
     pub writers: &'a BTreeMap<StoreName, Region>,
+    /// Where the last run that succeeded has moved the application; absent where none has.
+    pub moved_to: Option<&'a Region>,
 }
 
 /// One trigger's vote on the active Region.
@@ -43,7 +45,7 @@ pub fn assess(known: &Known<'_>, now: Timestamp) -> Assessment {
         .iter()
         .map(|s| (s.name.clone(), known.windows.get(&s.name).map_or_else(missing, |w| w.state(now, s.freshness))))
         .collect();
-    let active = active_region(app, known.writers);
+    let active = active_region(app, known.writers, known.moved_to);
     let exposure = exposures(known, now);
 
     let poll = poll(known, active.as_ref(), &states);
@@ -149,10 +151,15 @@ fn missing() -> SignalState {
     SignalState::Missing { why: "no reading yet".to_owned() }
 }
 
-/// The Region of the writers where all stores agree; for an application without stores, the preferred one.
-fn active_region(app: &Application, writers: &BTreeMap<StoreName, Region>) -> Option<Region> {
+/// The Region of the writers where all stores agree; for an application without stores, where it was
+/// moved last, else the preferred one.
+fn active_region(
+    app: &Application,
+    writers: &BTreeMap<StoreName, Region>,
+    moved_to: Option<&Region>,
+) -> Option<Region> {
     if app.stores.is_empty() {
-        return app.regions.first().cloned();
+        return moved_to.or(app.regions.first()).cloned();
     }
     let mut regions = app.stores.keys().map(|s| writers.get(s));
     let first = regions.next()??;

@@ -3,7 +3,7 @@
 //! Invariant: a driver holds no state that matters; killed at any point and started again, it goes on from the
 //! journal. It decides nothing that the plan has left open.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 

@@ -15,10 +15,11 @@ use crate::{
     domain::{
         assessment::{Assessment, Verdict},
         cloud::{AlarmState, MetricQuery},
-        history::Standing,
+        history::{History, Standing},
         id::{Region, SignalName, StoreName},
         journal::Event,
         judge::{self, Known},
+        recovery,
         signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow},
     },
     engine::context::Context,
@@ -122,10 +123,16 @@ impl Watcher {
 
     async fn judge(&self) {
         let now = self.context.clock.wall();
+        let history = self.context.scribe.history();
         let assessment = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             judge::assess(
-                &Known { application: &self.context.application, windows: &seen.windows, writers: &seen.writers },
+                &Known {
+                    application: &self.context.application,
+                    windows: &seen.windows,
+                    writers: &seen.writers,
+                    moved_to: moved_to(&history),
+                },
                 now,
             )
         };
@@ -162,6 +169,12 @@ fn warm_up(context: &Context) -> Duration {
     let triggers = context.application.signals.iter().filter(|s| s.role == SignalRole::Trigger);
     let believed = triggers.map(|s| s.period * s.consecutive).max().unwrap_or_default();
     (believed + ROLES_PERIOD).min(WARM_UP_MAX)
+}
+
+/// Where the last run that succeeded has moved the application.
+fn moved_to(history: &History) -> Option<&Region> {
+    let succeeded = history.runs.values().filter(|run| recovery::succeeded(run));
+    succeeded.max_by_key(|run| run.started_at).map(|run| &run.plan.target)
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {

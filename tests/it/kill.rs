@@ -19,7 +19,10 @@ use failoverd::{
     },
 };
 use futures_util::{StreamExt as _, stream};
-use rand_chacha::{ChaCha12Rng, rand_core::{Rng as _, SeedableRng as _}};
+use rand_chacha::{
+    ChaCha12Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
 
 use crate::support::{
     daemon::Started,
@@ -137,7 +140,8 @@ async fn kill_while_the_primary_region_is_lost() {
 
 /// Kills at each append that a run which nobody kills has.
 async fn at_every_append(kind: Move, side: &'static str, seeds: u64) {
-    let appends = undisturbed(Setting::seeded(seeds), kind).await.unwrap_or_else(|e| panic!("not even undisturbed: {e}"));
+    let appends =
+        undisturbed(Setting::seeded(seeds), kind).await.unwrap_or_else(|e| panic!("not even undisturbed: {e}"));
     let points: Vec<_> = (1..=appends).map(|n| Kill::Append { side, n }).collect();
     let fired = all(&points, |seed, kill| survive(Setting::seeded(seeds + 1 + seed), kind, kill, false)).await;
     println!("kill points: {fired} {side} the appends of a {kind:?} with {appends}");
@@ -240,11 +244,8 @@ async fn reached(stage: &Stage, call: Call, point: Point) -> Result<u64, String>
     if call.late && !comes_true(BARRIER_LIMIT, || !stage.effects().flips.is_empty()).await {
         return Err("traffic never moved".to_owned());
     }
-    let target = Target {
-        service: None,
-        operation: Some(call.operation.to_owned()),
-        region: call.region.map(str::to_owned),
-    };
+    let target =
+        Target { service: None, operation: Some(call.operation.to_owned()), region: call.region.map(str::to_owned) };
     let barriers = &stage.world.barriers;
     let id = barriers.set(target, point);
     let stands = barriers.wait_reached(BARRIER_LIMIT).await.iter().any(|b| b.id == id && b.reached);
@@ -311,7 +312,8 @@ async fn killed_before_the_promotion_was_sent_a_run_without_retries_waits_for_a_
     let [_, _, call, ..] = calls(Move::Failover)[..] else { unreachable!("there are six") };
     let kill = Kill::Call { call, point: Point::BeforeEffect, release: Release::Drop, after: Duration::ZERO };
     assert_eq!(die(&stage, &mut people, kill).await, Ok(true));
-    let records = live_to_the_end(&stage, &mut people, Move::Failover).await.unwrap_or_else(|e| panic!("{e}\n{}", stage.logs()));
+    let records =
+        live_to_the_end(&stage, &mut people, Move::Failover).await.unwrap_or_else(|e| panic!("{e}\n{}", stage.logs()));
     let held = |e: &Event| matches!(e, Event::RunHeld { code, .. } if code == "outcome-unknown");
     assert!(records.iter().flat_map(|r| &r.events).any(held), "{}", stage.logs());
 }

@@ -31,7 +31,8 @@ impl Move {
     }
 
     fn body(self) -> Value {
-        let mut body = json!({ "application": "payments", "target_region": "us-west-2", "reason": "a test kills the daemon" });
+        let mut body =
+            json!({ "application": "payments", "target_region": "us-west-2", "reason": "a test kills the daemon" });
         match self {
             Self::Failover => {
                 body["mode"] = json!("failover");
@@ -128,7 +129,8 @@ impl People {
     async fn approve(&self, daemon: &Daemon, view: &Value) {
         let waits = |s: &&Value| s["action"] == "approve" && s["state"] == "running";
         let Some(step) = view["steps"].as_array().and_then(|steps| steps.iter().find(waits)) else { return };
-        let body = json!({ "step": step["id"], "decision": "approve", "digest": view["plan_digest"], "reason": "agreed" });
+        let body =
+            json!({ "step": step["id"], "decision": "approve", "digest": view["plan_digest"], "reason": "agreed" });
         self.post(daemon, view, "approvals", "bob-kill-token", &body).await;
     }
 

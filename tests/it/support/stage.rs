@@ -14,7 +14,6 @@ use failoverd::{
     adapters::store::SqliteStore,
     domain::{id::Digest, journal::Record},
     engine::recover,
-    shipped,
     sim::{
         wire,
         world::{
@@ -102,7 +101,9 @@ impl Stage {
     /// Everything that the lives so far have logged, for a failure's message.
     pub(crate) fn logs(&self) -> String {
         let lives = 0..self.lives.load(Ordering::SeqCst);
-        lives.map(|life| format!("--- life {life}\n{}", std::fs::read_to_string(self.log(life)).unwrap_or_default())).collect()
+        lives
+            .map(|life| format!("--- life {life}\n{}", std::fs::read_to_string(self.log(life)).unwrap_or_default()))
+            .collect()
     }
 
     pub(crate) fn log(&self, life: u32) -> PathBuf {
@@ -171,13 +172,13 @@ impl Stage {
     fn write_runbooks(&self, setting: Setting) {
         let directory = self.directory().join("runbooks");
         std::fs::create_dir_all(&directory).expect("made");
-        for (name, text) in shipped::RUNBOOKS {
+        for (name, text) in failoverd::config::SHIPPED {
             let text = text
                 .replace("interval: 2s", "interval: 1s")
                 .replace("consecutive: 3", "consecutive: 1")
                 .replace("consecutive: 5", "consecutive: 2")
                 .replace("retry: { attempts: 3, backoff: 5s }", setting.retry);
-            std::fs::write(directory.join(name), text).expect("written");
+            std::fs::write(self.directory().join(name), text).expect("written");
         }
     }
 }
