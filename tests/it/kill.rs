@@ -85,22 +85,22 @@ fn around_calls(kind: Move) -> Vec<Kill> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_before_every_append_of_a_failover() {
-    at_every_append(Move::Failover, "before", 1_000).await;
+    println!("{}", at_every_append(Move::Failover, "before", 1_000).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_after_every_append_of_a_failover() {
-    at_every_append(Move::Failover, "after", 2_000).await;
+    println!("{}", at_every_append(Move::Failover, "after", 2_000).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_before_every_append_of_a_switchover() {
-    at_every_append(Move::Switchover, "before", 3_000).await;
+    println!("{}", at_every_append(Move::Switchover, "before", 3_000).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_after_every_append_of_a_switchover() {
-    at_every_append(Move::Switchover, "after", 4_000).await;
+    println!("{}", at_every_append(Move::Switchover, "after", 4_000).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,15 +138,15 @@ async fn kill_while_the_primary_region_is_lost() {
     assert_eq!(fired, points.len());
 }
 
-/// Kills at each append that a run which nobody kills has.
-async fn at_every_append(kind: Move, side: &'static str, seeds: u64) {
+/// Kills at each append that a run which nobody kills has; a line that sums it up.
+async fn at_every_append(kind: Move, side: &'static str, seeds: u64) -> String {
     let appends =
         undisturbed(Setting::seeded(seeds), kind).await.unwrap_or_else(|e| panic!("not even undisturbed: {e}"));
     let points: Vec<_> = (1..=appends).map(|n| Kill::Append { side, n }).collect();
     let fired = all(&points, |seed, kill| survive(Setting::seeded(seeds + 1 + seed), kind, kill, false)).await;
-    println!("kill points: {fired} {side} the appends of a {kind:?} with {appends}");
     // How often the verdict changes, and which looks come in one commit, is a matter of timing.
     assert!(appends <= fired + 3, "only {fired} of {appends} points were reached");
+    format!("kill points: {fired} {side} the appends of a {kind:?} with {appends}")
 }
 
 /// A run that nobody kills: how many appends it has.
