@@ -305,10 +305,9 @@ async fn kill_at_random_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_the_promotion_was_sent_a_run_without_retries_waits_for_a_person() {
+async fn killed_before_the_promotion_was_sent_a_run_without_retries_goes_on_by_itself() {
     let stage = Stage::build(Setting { retry: "retry: { attempts: 1 }", ..Setting::seeded(9_000) }).await;
     let mut people = People::who_want(Move::Failover);
-    people.resumes = true;
     let [_, _, call, ..] = calls(Move::Failover)[..] else { unreachable!("there are six") };
     let kill = Kill::Call { call, point: Point::BeforeEffect, release: Release::Drop, after: Duration::ZERO };
     assert_eq!(die(&stage, &mut people, kill).await, Ok(true));
