@@ -324,6 +324,18 @@ pub fn tail(run: &RunView) -> String {
     if let Some(waits) = &run.waits_for {
         out.push_str(&wrapped("  waits for ", waits));
     }
+    let clock = &run.clock;
+    if let Some(total) = clock.total_seconds {
+        let shares = [
+            ("detection", clock.detection_seconds),
+            ("decision", clock.decision_seconds),
+            ("execution", clock.execution_seconds),
+            ("propagation", clock.propagation_seconds),
+        ];
+        let shares: Vec<String> =
+            shares.iter().filter_map(|(name, s)| s.map(|s| format!("{name} {}", seconds(s)))).collect();
+        out.push_str(&wrapped("  rto       ", &format!("{} ({})", seconds(total), shares.join(", "))));
+    }
     if let Some(loss) = &run.loss {
         let at_least = loss.at_least_seconds.map_or("unknown".to_owned(), seconds);
         let at_most = loss.at_most_seconds.map_or("not bounded".to_owned(), seconds);

@@ -16,7 +16,7 @@ use crate::{
         id::Region,
         journal::Event,
         plan::PlannedStep,
-        run::{RunState, StepState},
+        run::{Phase, RunState, StepState},
     },
     engine::{
         aurora::{self, Proof},
@@ -297,6 +297,11 @@ async fn retry(
     code: &str,
     reason: &str,
 ) -> Result<bool, Stop> {
+    if matches!(run.phase, Phase::Aborting { .. }) {
+        // Nothing of it has happened and nothing will: the abort need not wait for it.
+        driver.fail(code, format!("given up by the abort: {reason}")).await?;
+        return Ok(false);
+    }
     if driver.context.stopping.is_cancelled() || !may_act(run) {
         return Err(Stop::Yield);
     }

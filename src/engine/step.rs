@@ -224,7 +224,8 @@ impl Driver {
 
     /// The same, after `before` (the answer that failed it).
     pub async fn fail_after(&self, before: Vec<Event>, code: &str, reason: String) -> Result<(), Stop> {
-        let attempt = self.run_state()?.attempts.get(&self.step.id).copied().unwrap_or(1);
+        let run = self.run_state()?;
+        let attempt = run.attempts.get(&self.step.id).copied().unwrap_or(1);
         tracing::warn!(run = %self.run, step = %self.step.id, application = %self.context.application.name, code, reason, "step failed");
         let mut events = before;
         events.push(Event::StepFailed {
@@ -234,7 +235,8 @@ impl Driver {
             code: code.to_owned(),
             reason: reason.clone(),
         });
-        if self.step.on_failure == OnFailure::Hold {
+        // A run that is being aborted waits for nobody.
+        if self.step.on_failure == OnFailure::Hold && !matches!(run.phase, Phase::Aborting { .. }) {
             events.push(Event::RunHeld {
                 run: self.run.clone(),
                 step: Some(self.step.id.clone()),

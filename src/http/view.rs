@@ -15,6 +15,7 @@ use crate::domain::{
     id::{Digest, RunId},
     journal::Record,
     plan::{Plan, PlannedStep, Purpose},
+    recovery,
     run::{LossReport, Phase, RunResult, RunState, StepState},
     seconds::to_seconds,
 };
@@ -150,6 +151,33 @@ pub struct ClockView {
     pub started_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
+    /// First evidence to recommendation; `null` until it has ended, or where its start is not known.
+    pub detection_seconds: Option<f64>,
+    /// Recommendation to the last consent.
+    pub decision_seconds: Option<f64>,
+    /// To the last change of traffic.
+    pub execution_seconds: Option<f64>,
+    /// To a sustained success through the public name.
+    pub propagation_seconds: Option<f64>,
+    /// The measured RTO, once the application is served again.
+    pub total_seconds: Option<f64>,
+}
+
+impl ClockView {
+    fn of(run: &RunState, finished_at: Option<Timestamp>) -> Self {
+        let rto = recovery::rto_clock(run);
+        Self {
+            evidence_since: run.evidence_since,
+            recommended_at: run.recommended_at,
+            started_at: run.started_at,
+            finished_at,
+            detection_seconds: rto.detection.map(to_seconds),
+            decision_seconds: rto.decision.map(to_seconds),
+            execution_seconds: rto.execution.map(to_seconds),
+            propagation_seconds: rto.propagation.map(to_seconds),
+            total_seconds: rto.total.map(to_seconds),
+        }
+    }
 }
 
 /// Where a step stands.
@@ -294,12 +322,7 @@ impl RunView {
             steps: run.plan.steps.iter().map(|s| step(run, s)).collect(),
             approvals: approvals.collect(),
             loss: run.loss.as_ref().map(LossView::from),
-            clock: ClockView {
-                evidence_since: run.evidence_since,
-                recommended_at: run.recommended_at,
-                started_at: run.started_at,
-                finished_at,
-            },
+            clock: ClockView::of(run, finished_at),
         }
     }
 }

@@ -8,7 +8,10 @@ use failoverd::{
         run::{Phase, RunResult},
     },
     engine::control::{Act, Refusal, Started, Wish},
-    sim::world::{Plane, Reach},
+    sim::{
+        port::Fault,
+        world::{Plane, Reach},
+    },
 };
 
 use crate::support::{Live, Played, Scene, region};
@@ -98,6 +101,19 @@ async fn an_abort_before_the_point_of_no_return_leaves_everything_as_it_was() {
     assert_eq!(live.outcome(&run, 60).await, Played::Finished(RunResult::Aborted));
     live.pass(600).await;
     assert_eq!((live.accepted(FAILOVER), live.flips()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_while_a_lost_call_is_settled_ends_once_nothing_of_it_is_seen() {
+    let scene = Scene::payments(28, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.faults.arm("rds:SwitchoverGlobalCluster", Fault::LoseBefore);
+    let run = live.begin(Wish::Switchover).await;
+    live.until("the lost call", 120, |live| live.run(&run).has_open_intents()).await;
+    live.act(&run, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&run, 300).await, Played::Finished(RunResult::Aborted));
+    assert_eq!((live.accepted("SwitchoverGlobalCluster"), live.flips()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,7 +35,7 @@ struct Binary {
 
 /// How a start went.
 pub(crate) enum Started {
-    Listening(Daemon),
+    Listening(Box<Daemon>),
     /// It ended before it listened.
     Ended(ExitStatus),
 }
@@ -43,7 +43,7 @@ pub(crate) enum Started {
 impl Started {
     pub(crate) fn listening(self) -> Result<Daemon, String> {
         match self {
-            Self::Listening(daemon) => Ok(daemon),
+            Self::Listening(daemon) => Ok(*daemon),
             Self::Ended(status) => Err(format!("ended before it listened: {status}")),
         }
     }
@@ -93,7 +93,7 @@ impl Daemon {
                 return Started::Ended(status);
             }
             if let Some(address) = address_in(&log) {
-                return Started::Listening(Self { url: format!("http://{address}"), child, log });
+                return Started::Listening(Box::new(Self { url: format!("http://{address}"), child, log }));
             }
             assert!(Instant::now() < deadline, "neither listening nor ended: {}", stage.logs());
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -59,14 +59,12 @@ pub(crate) struct People {
     http: Client,
     /// The run, once its id was answered.
     pub(crate) run: Option<String>,
-    /// Whether alice resumes a run that is held.
-    pub(crate) resumes: bool,
 }
 
 impl People {
     pub(crate) fn who_want(kind: Move) -> Self {
         let http = Client::builder().timeout(Duration::from_secs(5)).pool_max_idle_per_host(0).no_proxy().build();
-        Self { kind, http: http.expect("a client"), run: None, resumes: false }
+        Self { kind, http: http.expect("a client"), run: None }
     }
 
     /// Plays through one life of the daemon.
@@ -83,7 +81,6 @@ impl People {
             } else if let Some(view) = self.look(daemon).await {
                 match view["state"].as_str() {
                     Some("running") => self.approve(daemon, &view).await,
-                    Some("held") if self.resumes => self.resume(daemon, &view).await,
                     _ => return Ok(Played::Rested(view)),
                 }
                 last = view;
@@ -132,11 +129,6 @@ impl People {
         let body =
             json!({ "step": step["id"], "decision": "approve", "digest": view["plan_digest"], "reason": "agreed" });
         self.post(daemon, view, "approvals", "bob-kill-token", &body).await;
-    }
-
-    async fn resume(&self, daemon: &Daemon, view: &Value) {
-        let body = json!({ "reason": "looked at, try again", "digest": view["plan_digest"] });
-        self.post(daemon, view, "resume", "alice-kill-token", &body).await;
     }
 
     async fn post(&self, daemon: &Daemon, view: &Value, what: &str, token: &str, body: &Value) {
