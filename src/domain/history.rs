@@ -326,3 +326,6 @@ impl History {
 fn illegal(event: &'static str, from: &StepState) -> IllegalEvent {
     IllegalEvent { event, why: format!("the step is {from:?}") }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -250,3 +250,6 @@ fn target(app: &Application, active: Option<&Region>, states: &BTreeMap<SignalNa
     };
     app.regions.iter().find(|r| Some(*r) != active && !spoken_ill(r)).cloned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,3 +153,6 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
 pub fn succeeded(run: &RunState) -> bool {
     matches!(run.phase, Phase::Finished { result: RunResult::Succeeded, .. })
 }
+
+#[cfg(test)]
+mod tests;

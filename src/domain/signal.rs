@@ -209,3 +209,6 @@ impl SignalWindow {
         self.samples.back()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use super::*;
+use crate::domain::{
+    application::{AuroraStore, Objectives},
+    signal::{Sample, Signal},
+};
+
+const EAST: &str = "us-east-1";
+const WEST: &str = "us-west-2";
+const NOW: i64 = 1_000;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + second).expect("in range")
+}
+
+fn region(name: &str) -> Region {
+    name.parse().expect("a Region")
+}
+
+fn name(name: &str) -> SignalName {
+    name.parse().expect("a name")
+}
+
+/// Two probes of the east, believed after two readings, and one of the west.
+fn app(with_store: bool) -> Application {
+    let signal = |id: &str, source| Signal {
+        name: name(id),
+        role: SignalRole::Trigger,
+        source,
+        period: Duration::from_secs(10),
+        freshness: Duration::from_secs(60),
+        consecutive: 2,
+    };
+    let probe = |id, of| {
+        let (url, of) = ("https://pay.example".to_owned(), region(of));
+        signal(id, SignalSource::HttpProbe { url, of, timeout: Duration::from_secs(1) })
+    };
+    let mut signals = vec![probe("east-1", EAST), probe("east-2", EAST), probe("west", WEST)];
+    let mut stores = BTreeMap::new();
+    if with_store {
+        let store: StoreName = "main".parse().expect("a name");
+        signals.push(signal("lag", SignalSource::AuroraLag { store: store.clone() }));
+        let (global_cluster, lag_metric) = ("pay".to_owned(), "AuroraGlobalDBRPOLag".to_owned());
+        stores.insert(store, AuroraStore { global_cluster, clusters: BTreeMap::new(), lag_metric });
+    }
+    Application {
+        name: "payments".parse().expect("a name"),
+        regions: vec![region(EAST), region(WEST)],
+        objectives: Objectives { rto: Duration::from_secs(300), rpo: Duration::from_secs(5) },
+        stores,
+        traffic: BTreeMap::new(),
+        signals,
+        endpoints: BTreeMap::new(),
+        public_url: None,
+        runbooks: BTreeMap::new(),
+        topics: Vec::new(),
+    }
+}
+
+/// Readings of one signal, each with its age in seconds: `+` healthy, `-` unhealthy, `?` missing, a number of lag.
+fn window(readings: &[(&str, i64)]) -> SignalWindow {
+    let mut window = SignalWindow::new(2);
+    for (sign, age) in readings {
+        let reading = match *sign {
+            "+" => Reading::Healthy { detail: "200".to_owned() },
+            "-" => Reading::Unhealthy { detail: "503".to_owned() },
+            "?" => Reading::Missing { why: "no route".to_owned() },
+            lag => Reading::Lag { lag: Duration::from_secs(lag.parse().expect("seconds")) },
+        };
+        window.push(Sample { measured_at: at(NOW - age), taken_at: at(NOW - age), reading });
+    }
+    window
+}
+
+fn judged(app: &Application, windows: &[(&str, &[(&str, i64)])], writer: Option<&str>) -> Assessment {
+    let windows = windows.iter().map(|(signal, readings)| (name(signal), window(readings))).collect();
+    let writers = app.stores.keys().filter_map(|s| Some((s.clone(), region(writer?)))).collect();
+    let assessment = assess(&Known { application: app, windows: &windows, writers: &writers, moved_to: None }, at(NOW));
+    assert!(!assessment.reasons.is_empty(), "every verdict has reasons: {assessment:?}");
+    assert!(!assessment.would_change.is_empty(), "and says what would change it: {assessment:?}");
+    assessment
+}
+
+#[track_caller]
+fn check(windows: &[(&str, &[(&str, i64)])], health: Health, verdict: Verdict, reason: &str) {
+    let assessment = judged(&app(false), windows, None);
+    assert_eq!((assessment.health, assessment.verdict), (health, verdict), "{:?}", assessment.reasons);
+    assert!(assessment.reasons.iter().any(|r| r.contains(reason)), "{:?}", assessment.reasons);
+}
+
+const ILL: &[(&str, i64)] = &[("-", 20), ("-", 10)];
+const WELL: &[(&str, i64)] = &[("+", 20), ("+", 10)];
+
+#[test]
+fn the_rules_in_their_order() {
+    check(&[("east-1", WELL), ("east-2", WELL)], Health::Healthy, Verdict::Nothing, "2 trigger(s) say");
+    check(&[("east-1", ILL), ("east-2", ILL)], Health::Down, Verdict::Recommend, "east-1: unhealthy since");
+    check(&[("east-1", ILL), ("east-2", WELL)], Health::Impaired, Verdict::Notify, "1 other trigger(s)");
+}
+
+#[test]
+fn silence_is_not_health_and_no_reason_to_move() {
+    check(&[], Health::Unknown, Verdict::Notify, "silence is not health");
+    check(&[("east-1", &[("?", 10)]), ("east-2", &[("?", 10)])], Health::Unknown, Verdict::Notify, "no route");
+    let west_alone: (&str, &[_]) = ("west", WELL);
+    check(&[west_alone], Health::Unknown, Verdict::Notify, "silence is not health");
+}
+
+#[test]
+fn a_stale_signal_has_no_vote() {
+    let stale_ill: &[_] = &[("-", 100), ("-", 90)];
+    let stale_well: &[_] = &[("+", 100), ("+", 90)];
+    check(&[("east-1", stale_ill)], Health::Unknown, Verdict::Notify, "no vote from east-1: stale for 90 s");
+    check(&[("east-1", stale_well), ("east-2", ILL)], Health::Down, Verdict::Recommend, "no vote from east-1");
+    check(&[("east-1", stale_ill), ("east-2", WELL)], Health::Healthy, Verdict::Nothing, "no vote from east-1");
+}
+
+#[test]
+fn a_trigger_is_believed_only_after_so_many_readings_in_a_row() {
+    let once: &[_] = &[("+", 20), ("-", 10)];
+    check(&[("east-1", once), ("east-2", once)], Health::Degraded, Verdict::Nothing, "not yet often enough");
+    check(&[("east-1", once), ("east-2", WELL)], Health::Degraded, Verdict::Nothing, "not yet often enough");
+}
+
+#[test]
+fn the_target_is_a_region_of_which_nothing_speaks_ill() {
+    let down: [(&str, &[(&str, i64)]); 2] = [("east-1", ILL), ("east-2", ILL)];
+    assert_eq!(judged(&app(false), &down, None).recommended_target, Some(region(WEST)));
+    let both = [down[0], down[1], ("west", ILL)];
+    assert_eq!(judged(&app(false), &both, None).recommended_target, None);
+    let well: [(&str, &[(&str, i64)]); 2] = [("east-1", WELL), ("west", WELL)];
+    assert_eq!(judged(&app(false), &well, None).recommended_target, None, "nothing to recommend");
+}
+
+#[test]
+fn a_lag_that_is_unknown_stale_or_too_large_is_not_healthy() {
+    let app = app(true);
+    let well: [(&str, &[(&str, i64)]); 2] = [("east-1", WELL), ("east-2", WELL)];
+    let with_lag = |lag: &[(&str, i64)]| judged(&app, &[well[0], well[1], ("lag", lag)], Some(EAST));
+    assert_eq!(with_lag(&[("1", 10)]).health, Health::Healthy);
+    for (lag, reason) in [
+        (&[][..], "its lag is unknown (never measured)"),
+        (&[("1", 100)], "its lag is unknown (last measured 100 s ago)"),
+        (&[("9", 10)], "lag 9.0 s is over the RPO of 5.0 s"),
+    ] {
+        let assessment = with_lag(lag);
+        assert_eq!((assessment.health, assessment.verdict), (Health::Degraded, Verdict::Notify));
+        let said = assessment.reasons.join("; ").replace("9 s is", "9.0 s is").replace("5 s", "5.0 s");
+        assert!(said.contains(reason), "{said}");
+    }
+    let exposure = &with_lag(&[]).exposure[&"main".parse::<StoreName>().expect("a name")];
+    assert_eq!(exposure.loss_bound, None, "unbounded, not zero");
+}
+
+#[test]
+fn an_unknown_writer_is_told_and_recommends_nothing() {
+    let assessment = judged(&app(true), &[("east-1", ILL), ("east-2", ILL)], None);
+    assert_eq!((assessment.health, assessment.verdict), (Health::Unknown, Verdict::Notify));
+    assert_eq!((assessment.active_region, assessment.recommended_target), (None, None));
+    let west = judged(&app(true), &[("east-1", ILL), ("east-2", ILL), ("west", WELL)], Some(WEST));
+    assert_eq!(west.active_region, Some(region(WEST)));
+    assert_ne!(west.verdict, Verdict::Recommend, "the ill Region is not the active one");
+}

@@ -1,0 +1,93 @@
+use super::*;
+use crate::domain::{
+    history::tests::{at, done, fold, intent, run_id, started},
+    journal::Event,
+};
+
+const SEEN: (&str, &str) = ("last_seen_write", "2026-11-18T08:00:10Z");
+const UNANSWERED: (&str, &str) = ("first_unanswered", "2026-11-18T08:00:15Z");
+const SURVIVING: (&str, &str) = ("last_surviving_write", "2026-11-18T08:00:08Z");
+
+fn run(events: &[(i64, Event)]) -> RunState {
+    let history = fold(events).expect("legal");
+    RunState::clone(&history.runs[&run_id(1)])
+}
+
+fn failover(gate: &[(&str, &str)], verify: &[(&str, &str)]) -> RunState {
+    let purpose = Purpose::Failover;
+    let recommend =
+        Event::DecisionChanged { verdict: "recommend".to_owned(), health: "down".to_owned(), reasons: Vec::new() };
+    run(&[
+        (30, recommend),
+        (50, started(purpose, 1)),
+        (51, done("gate", gate)),
+        (90, done("approve", &[])),
+        (91, intent(purpose, "promote")),
+        (150, done("promote", &[])),
+        (160, done("verify", verify)),
+        (161, intent(purpose, "flip")),
+        (170, done("flip", &[])),
+        (230, done("probe", &[])),
+    ])
+}
+
+#[test]
+fn the_four_shares_of_a_failover_make_up_its_rto() {
+    let clock = rto_clock(&failover(&[], &[]));
+    let seconds = |d: Option<Duration>| d.map(|d| d.as_secs());
+    assert_eq!((clock.started_at, clock.stopped_at), (Some(at(0)), Some(at(230))));
+    let shares = [clock.detection, clock.decision, clock.execution, clock.propagation];
+    assert_eq!(shares.map(seconds), [Some(30), Some(60), Some(80), Some(60)]);
+    assert_eq!(clock.total, shares.into_iter().sum());
+}
+
+#[test]
+fn a_share_that_has_not_ended_is_not_known() {
+    let clock = rto_clock(&run(&[(50, started(Purpose::Failover, 1)), (51, done("gate", &[]))]));
+    assert_eq!((clock.execution, clock.propagation, clock.total, clock.stopped_at), (None, None, None, None));
+    assert_eq!(clock.detection, None, "nobody recommended it");
+}
+
+#[test]
+fn the_clock_of_a_planned_run_starts_at_its_first_effect() {
+    let purpose = Purpose::Switchover;
+    let events = [(50, started(purpose, 1)), (60, done("gate", &[])), (70, intent(purpose, "promote"))];
+    let clock = rto_clock(&run(&events));
+    assert_eq!(clock.started_at, Some(at(70)));
+    assert_eq!((clock.detection, clock.decision), (None, None));
+    let clock = rto_clock(&run(&events[..2]));
+    assert_eq!(clock.started_at, None, "nothing was touched yet");
+}
+
+#[test]
+fn the_loss_lies_between_the_last_write_seen_and_the_first_that_was_not_answered() {
+    let report = loss(&failover(&[SEEN, UNANSWERED], &[SURVIVING])).expect("promoted");
+    assert_eq!(report.at_least, Some(Duration::from_secs(2)));
+    assert_eq!(report.at_most, Some(Duration::from_secs(7)));
+}
+
+#[test]
+fn a_loss_that_was_not_measured_is_not_zero() {
+    let report = loss(&failover(&[SEEN, UNANSWERED], &[])).expect("promoted");
+    assert_eq!((report.at_least, report.at_most), (None, None));
+    assert!(report.basis.contains("not measured"));
+}
+
+#[test]
+fn a_writer_that_was_never_seen_to_stop_may_have_written_until_the_promotion() {
+    let gate = [("last_seen_write", at(20).to_string())];
+    let gate = gate.each_ref().map(|(k, v)| (*k, v.as_str()));
+    let surviving = at(10).to_string();
+    let report = loss(&failover(&gate, &[("last_surviving_write", &surviving)])).expect("promoted");
+    assert_eq!(report.at_least, Some(Duration::from_secs(10)));
+    assert_eq!(report.at_most, Some(Duration::from_secs(140)), "the promotion was done at 150");
+}
+
+#[test]
+fn a_switchover_loses_nothing_and_a_run_that_promoted_nothing_has_no_loss() {
+    let purpose = Purpose::Switchover;
+    let events = [(50, started(purpose, 1)), (70, intent(purpose, "promote")), (80, done("promote", &[]))];
+    assert_eq!(loss(&run(&events)).and_then(|l| l.at_most), Some(Duration::ZERO));
+    assert_eq!(loss(&run(&events[..2])), None, "not switched yet");
+    assert_eq!(loss(&run(&[(50, started(Purpose::Failover, 1))])), None);
+}

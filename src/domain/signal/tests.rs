@@ -1,0 +1,71 @@
+use super::*;
+
+const FRESHNESS: Duration = Duration::from_secs(60);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + second).expect("in range")
+}
+
+fn sample(second: i64, reading: Reading) -> Sample {
+    Sample { measured_at: at(second), taken_at: at(second), reading }
+}
+
+fn ill(second: i64) -> Sample {
+    sample(second, Reading::Unhealthy { detail: "503".to_owned() })
+}
+
+fn well(second: i64) -> Sample {
+    sample(second, Reading::Healthy { detail: "200".to_owned() })
+}
+
+fn window(samples: impl IntoIterator<Item = Sample>) -> SignalWindow {
+    let mut window = SignalWindow::new(3);
+    samples.into_iter().for_each(|s| window.push(s));
+    window
+}
+
+#[test]
+fn it_is_believed_only_after_so_many_in_a_row_and_dates_from_the_first() {
+    assert_eq!(window([]).unhealthy(), None);
+    assert_eq!(window([ill(0), ill(10)]).unhealthy(), Some((at(0), false)));
+    assert_eq!(window([ill(0), ill(10), ill(20)]).unhealthy(), Some((at(0), true)));
+    assert_eq!(window([ill(0), ill(10), well(20), ill(30)]).unhealthy(), Some((at(0), false)), "not in a row");
+}
+
+#[test]
+fn health_is_believed_only_after_so_many_in_a_row_too() {
+    let down = [ill(0), ill(10), ill(20)];
+    assert_eq!(window(down.clone().into_iter().chain([well(30), well(40)])).unhealthy(), Some((at(0), true)));
+    assert_eq!(window(down.into_iter().chain([well(30), well(40), well(50)])).unhealthy(), None);
+}
+
+#[test]
+fn the_same_datapoint_read_again_counts_once() {
+    assert_eq!(window([ill(0), ill(0), ill(0)]).unhealthy(), Some((at(0), false)));
+    assert_eq!(window([ill(10), ill(0), ill(5)]).unhealthy(), Some((at(10), false)), "nor does an older one");
+}
+
+#[test]
+fn silence_changes_no_belief_and_makes_nothing_fresh() {
+    let silent = |second| sample(second, Reading::Missing { why: "no route".to_owned() });
+    let window_of = window([ill(0), silent(10), silent(20), ill(30)]);
+    assert_eq!(window_of.unhealthy(), Some((at(0), false)));
+    let state = window([well(0), silent(90)]).state(at(100), FRESHNESS);
+    assert_eq!(state, SignalState::Stale { sample: well(0), age: Duration::from_secs(100) });
+    let never = window([silent(0)]).state(at(1), FRESHNESS);
+    assert_eq!(never, SignalState::Missing { why: "no route".to_owned() });
+}
+
+#[test]
+fn a_reading_is_fresh_up_to_its_freshness_and_no_longer() {
+    let window = window([well(0)]);
+    assert_eq!(window.state(at(60), FRESHNESS), SignalState::Fresh { sample: well(0) });
+    assert!(matches!(window.state(at(61), FRESHNESS), SignalState::Stale { .. }));
+}
+
+#[test]
+fn a_window_is_bounded() {
+    let window = window((0..200).map(ill));
+    assert_eq!(window.samples.len(), WINDOW_SAMPLES_MAX);
+    assert_eq!(window.unhealthy(), Some((at(0), true)), "and remembers since when");
+}
