@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 use failoverd::{
+    adapters::store::OpenError,
     app,
     cli::{self, Cli, Command, SimCommand, check, demo},
     config::Settings,
@@ -67,6 +68,9 @@ fn environment() -> BTreeMap<String, String> {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     explain(&format!("failoverd: {error:#}"));
+    if let Some(code) = error.chain().find_map(|e| e.downcast_ref::<OpenError>()).map(OpenError::code) {
+        explain(&format!("code: {code} (docs/errors/{code}.md)"));
+    }
     ExitCode::from(cli::EXIT_FAILED)
 }
 

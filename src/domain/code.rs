@@ -41,13 +41,10 @@ pub const STEPS: &[&str] = &[
     "gate-rpo",
     "gate-target",
     "call-rejected",
-    "call-not-sent",
+    "promotion-failed",
     "outcome-unknown",
     "writer-not-proven",
-    "probe-failed",
-    "dns-not-verified",
     "assert-failed",
-    "expression-failed",
     "approval-declined",
     "approval-expired",
 ];
@@ -74,10 +71,24 @@ pub const RUNBOOKS: &[&str] = &[
     "runbook-ungated",
 ];
 
+/// Reasons why the store cannot be opened.
+pub const STORE: &[&str] = &[
+    "store-not-local",
+    "store-locked",
+    "store-foreign",
+    "store-corrupted",
+    "store-newer-schema",
+    "store-pragma-refused",
+    "store-disk-full",
+    "store-read-only",
+    "store-unavailable",
+];
+
 /// Every code.
 pub const ALL: &[&str] = &{
-    let (mut all, mut n) = ([""; REFUSALS.len() + HTTP.len() + STEPS.len() + CONFIG.len() + RUNBOOKS.len()], 0);
-    let groups = [REFUSALS, HTTP, STEPS, CONFIG, RUNBOOKS];
+    let (mut all, mut n) =
+        ([""; REFUSALS.len() + HTTP.len() + STEPS.len() + CONFIG.len() + RUNBOOKS.len() + STORE.len()], 0);
+    let groups = [REFUSALS, HTTP, STEPS, CONFIG, RUNBOOKS, STORE];
     let mut g = 0;
     while g < groups.len() {
         let mut i = 0;

@@ -163,51 +163,81 @@ fn shape_faults((path, text): &Source) -> Vec<String> {
     faults
 }
 
-/// The codes that `src/domain/code.rs` declares: name of the constant → code, from `pub const NAME: … = "code";`.
-fn declared_codes(text: &str) -> BTreeMap<String, String> {
+/// The groups of codes that `src/domain/code.rs` declares, from `pub const GROUP: &[&str] = &["code", …];`, and the
+/// names that the initialiser of its `ALL` mentions.
+fn declared_codes(text: &str) -> (BTreeMap<String, Vec<String>>, BTreeSet<String>) {
     let tokens = scan::lex(text);
     let word = |at: usize, w: &str| matches!(tokens.get(at), Some((Token::Ident(i), _)) if i == w);
-    let mut codes = BTreeMap::new();
+    let (mut groups, mut all) = (BTreeMap::new(), BTreeSet::new());
     for at in (0..tokens.len()).filter(|at| word(*at, "pub") && word(at + 1, "const")) {
         let Some((Token::Ident(name), _)) = tokens.get(at + 2) else {
             continue;
         };
-        let rest = tokens[at..].iter().map(|(token, _)| token).take_while(|token| **token != Token::Sym(';'));
-        let first = rest.filter_map(|token| match token {
-            Token::Str(text) => Some(text),
-            _ => None,
-        });
-        if let Some(code) = first.into_iter().next() {
-            codes.insert(name.clone(), code.clone());
+        let rest = tokens[at + 3..].iter().map(|(token, _)| token);
+        if name == "ALL" {
+            all = rest.take_while(|t| **t != Token::Ident("while".to_owned())).filter_map(ident).collect();
+        } else {
+            groups.insert(name.clone(), rest.take_while(|t| **t != Token::Sym(';')).filter_map(literal).collect());
         }
     }
-    codes
+    (groups, all)
 }
 
-/// Codes without a page, pages without a code, codes that nothing uses.
-fn code_faults(code_rs: &str, others: &[Source], pages: &BTreeSet<String>) -> Vec<String> {
-    let codes = declared_codes(code_rs);
-    if codes.is_empty() {
-        return vec!["src/domain/code.rs: no `pub const NAME: … = \"code\";` found".to_owned()];
+fn ident(token: &Token) -> Option<String> {
+    if let Token::Ident(name) = token { Some(name.clone()) } else { None }
+}
+
+fn literal(token: &Token) -> Option<String> {
+    if let Token::Str(text) = token { Some(text.clone()) } else { None }
+}
+
+/// The lines of a file before its tests; none of a file of tests.
+fn before_tests((path, text): &Source) -> String {
+    if segments(path).contains(&"tests") {
+        return String::new();
     }
-    let used: BTreeSet<String> = others
-        .iter()
-        .flat_map(|(_, text)| scan::lex(text))
-        .filter_map(|(token, _)| match token {
-            Token::Ident(name) => Some(name),
-            _ => None,
-        })
-        .collect();
-    let known: BTreeSet<&String> = codes.values().collect();
+    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The codes that a file certainly emits: what it passes to `fail(…)` and names in `code: …`. AWS's own are in
+/// camel case, and the simulator's are no concern of ours.
+fn emitted((path, text): &Source) -> BTreeSet<String> {
+    let tokens = scan::lex(text);
+    let kebab = |code: &String| code.contains('-') && code.bytes().all(|b| b == b'-' || b.is_ascii_lowercase());
+    let emits = |w: &&[(Token, usize)]| {
+        let [(Token::Ident(name), _), (Token::Sym(sign), _), _] = w else { return false };
+        name == "fail" && *sign == '(' || name == "code" && *sign == ':'
+    };
+    let ours = tokens.windows(3).filter(|_| segments(path)[0] != "sim").filter(emits);
+    ours.filter_map(|w| literal(&w[2].0)).filter(kebab).collect()
+}
+
+/// Codes without a page, pages without a code, codes that nothing uses, codes used and not declared.
+fn code_faults(code_rs: &str, others: &[Source], pages: &BTreeSet<String>) -> Vec<String> {
+    let (groups, all) = declared_codes(code_rs);
+    let known: BTreeSet<&String> = groups.values().flatten().collect();
+    if known.is_empty() {
+        return vec!["src/domain/code.rs: no `pub const GROUP: &[&str] = &[\"code\", …];` found".to_owned()];
+    }
+    let others: Vec<Source> = others.iter().map(|source| (source.0.clone(), before_tests(source))).collect();
+    let lexed = others.iter().flat_map(|(_, text)| scan::lex(text));
+    let used: BTreeSet<String> = lexed.filter_map(|(token, _)| literal(&token)).collect();
+    let apart = groups.keys().filter(|group| !all.contains(*group));
     let pageless = known.iter().filter(|code| !pages.contains(**code));
     let orphans = pages.iter().filter(|page| !known.contains(page));
-    let unused = codes.iter().filter(|(name, _)| !used.contains(*name));
-    pageless
-        .map(|code| format!("code `{code}` has no page docs/errors/{code}.md"))
+    let unused = known.iter().filter(|code| !used.contains(**code));
+    let strange = others
+        .iter()
+        .flat_map(|source| emitted(source).into_iter().map(|code| (source.0.clone(), code)))
+        .filter(|(_, code)| !known.contains(code));
+    apart
+        .map(|group| format!("src/domain/code.rs: ALL leaves {group} out"))
+        .chain(pageless.map(|code| format!("code `{code}` has no page docs/errors/{code}.md")))
         .chain(
             orphans.map(|page| format!("docs/errors/{page}.md explains a code that src/domain/code.rs does not have")),
         )
-        .chain(unused.map(|(name, code)| format!("code `{code}`: nothing in src names {name}")))
+        .chain(unused.map(|code| format!("code `{code}`: nothing in src emits it")))
+        .chain(strange.map(|(path, code)| format!("src/{path}: code `{code}` is not in src/domain/code.rs")))
         .collect()
 }
 
@@ -378,13 +408,17 @@ fn long_and_purposeless_files_are_found() {
 
 #[test]
 fn codes_and_pages_that_do_not_match_are_found() {
-    let code_rs = "/// Why.\npub const GATE: Code = Code::new(\"gate-refused\", \"A gate refused\");\npub const OLD: &str = \"old\";";
-    let users = [("http/error.rs".to_owned(), "fn f() { code::GATE }".to_owned())];
-    let pages = BTreeSet::from(["gate-refused".to_owned(), "stray".to_owned()]);
+    let code_rs = "/// Why.\npub const GATES: &[&str] = &[\"gate-refused\", \"old\"];\npub const LOST: &[&str] = \
+                   &[\"lost\"];\npub const ALL: &[&str] = &{ let groups = [GATES]; let mut g = 0; while g < 1 {} };";
+    let engine = "fn f() { d.fail(\"made-up\", why); \"gate-refused\"; \"lost\" }\n#[cfg(test)]\nfn t() { \"old\" }";
+    let users = [("engine/step.rs".to_owned(), engine.to_owned())];
+    let pages = BTreeSet::from(["gate-refused", "lost", "stray"].map(str::to_owned));
     let faults = code_faults(code_rs, &users, &pages);
-    assert_eq!(faults.len(), 3, "{faults:#?}");
-    assert!(faults[0].contains("`old` has no page"));
-    assert!(faults[1].contains("stray.md"));
-    assert!(faults[2].contains("nothing in src names OLD"));
+    assert_eq!(faults.len(), 5, "{faults:#?}");
+    assert!(faults[0].contains("leaves LOST out"));
+    assert!(faults[1].contains("`old` has no page"));
+    assert!(faults[2].contains("stray.md"));
+    assert!(faults[3].contains("`old`: nothing in src emits it"));
+    assert!(faults[4].contains("`made-up` is not in"));
     assert_eq!(code_faults("", &users, &pages).len(), 1, "an empty list of codes is a fault, not a pass");
 }

@@ -49,7 +49,7 @@ impl Story {
         if wish == Wish::Failback {
             live_in_the_west(&scene);
         }
-        let before = scene.world.lock().unwrap().aurora.effects.len();
+        let before = scene.world.lock().expect("nobody panics while holding it").aurora.effects.len();
         Self { wish, scene, before, run: RefCell::new(None) }
     }
 
@@ -124,7 +124,7 @@ impl Story {
         let succeeded = matches!(state.phase, Phase::Finished { result: RunResult::Succeeded, .. });
         assert!(succeeded, "{what}: {:?}", state.phase);
         assert_eq!(history.runs.len(), 1, "{what}: one request, one run");
-        let world = self.scene.world.lock().unwrap();
+        let world = self.scene.world.lock().expect("nobody panics while holding it");
         let effects = &world.aurora.effects[self.before..];
         assert_eq!(effects.iter().filter(|e| e.accepted).count(), 1, "{what}: {effects:?}");
         let writer = world.aurora.writer_of("payments").expect("a writer").region.clone();
@@ -140,7 +140,7 @@ impl Story {
 
 /// The application as it is after a move: databases and traffic in us-west-2.
 fn live_in_the_west(scene: &Scene) {
-    let mut world = scene.world.lock().unwrap();
+    let mut world = scene.world.lock().expect("nobody panics while holding it");
     let target = "arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2";
     world
         .with_aurora(|aurora, ctx| aurora.switchover_global_cluster(&region("us-east-1"), "payments", target, ctx))

@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::{
-    application::{Endpoint, Objectives, Topic},
+    application::{Endpoint, Mechanism, Objectives, Topic, Traffic},
+    cloud::Mutation,
     id::ApplicationName,
 };
 
@@ -210,6 +211,6 @@ fn hosts_are_found_in_urls() {
         ("http://[::1]:80/", "[::1]"),
         ("http://a/b:9", "a"),
     ] {
-        assert_eq!(host_of(url), host, "{url}");
+        assert_eq!(act::host_of(url), host, "{url}");
     }
 }

@@ -48,7 +48,7 @@ impl MemoryJournal {
 
     /// The append that follows `after` more is where it happens.
     pub(crate) fn crash_after(&self, after: u64, point: CrashPoint) {
-        *self.crash.lock().unwrap() = Some((after, point));
+        *self.crash.lock().expect("nobody panics while holding it") = Some((after, point));
     }
 
     /// Completes when an append stands still.
@@ -58,19 +58,19 @@ impl MemoryJournal {
 
     /// How many records all journals have.
     pub(crate) fn len(&self) -> u64 {
-        self.journals.lock().unwrap().values().map(|j| j.len() as u64).sum()
+        self.journals.lock().expect("nobody panics while holding it").values().map(|j| j.len() as u64).sum()
     }
 
     /// What somebody else's disk would do to it: one byte of one record is another.
     pub(crate) fn flip_a_bit(&self, journal: &ApplicationName, seq: usize) {
-        let mut journals = self.journals.lock().unwrap();
+        let mut journals = self.journals.lock().expect("nobody panics while holding it");
         let bytes = &mut journals.get_mut(journal).expect("a journal")[seq].0;
         let at = bytes.len() / 2;
         bytes[at] ^= 1;
     }
 
     fn take_crash(&self) -> Option<CrashPoint> {
-        let mut crash = self.crash.lock().unwrap();
+        let mut crash = self.crash.lock().expect("nobody panics while holding it");
         match *crash {
             Some((0, point)) => {
                 *crash = None;
@@ -100,7 +100,7 @@ impl JournalStore for MemoryJournal {
             Some(CrashPoint::AfterDurable) | None => {}
         }
         {
-            let mut journals = self.journals.lock().unwrap();
+            let mut journals = self.journals.lock().expect("nobody panics while holding it");
             let records = journals.entry(sealed.record.journal.clone()).or_default();
             let follows = records.len() as u64 == sealed.record.seq
                 && records.last().map_or_else(Digest::zero, |(_, hash)| hash.clone()) == sealed.record.prev_hash;
@@ -121,12 +121,12 @@ impl JournalStore for MemoryJournal {
         from_seq: u64,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Digest)>, ReadError> {
-        let journals = self.journals.lock().unwrap();
-        let from = usize::try_from(from_seq).unwrap();
+        let journals = self.journals.lock().expect("nobody panics while holding it");
+        let from = usize::try_from(from_seq).expect("fits");
         Ok(journals.get(journal).into_iter().flatten().skip(from).take(limit).cloned().collect())
     }
 
     async fn journals(&self) -> Result<Vec<ApplicationName>, ReadError> {
-        Ok(self.journals.lock().unwrap().keys().cloned().collect())
+        Ok(self.journals.lock().expect("nobody panics while holding it").keys().cloned().collect())
     }
 }

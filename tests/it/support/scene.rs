@@ -81,7 +81,7 @@ impl Scene {
     /// The us-east-1 health check of Route 53 is a trigger too.
     pub(crate) fn with_health_check(mut self) -> Self {
         self.application.signals.push(Signal {
-            name: "health-check-use1".parse().unwrap(),
+            name: "health-check-use1".parse().expect("valid"),
             role: SignalRole::Trigger,
             source: SignalSource::HealthCheck { health_check_id: CHECK_HTTP_USE1.to_owned(), of: region("us-east-1") },
             period: seconds(30),
@@ -97,8 +97,8 @@ impl Scene {
     }
 
     pub(crate) async fn start_with(&self, outage: u64, journal: MemoryJournal, faults: Faults) -> Live {
-        let at = self.world.lock().unwrap().now.plus_ms(outage * 1_000);
-        let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap()).unwrap();
+        let at = self.world.lock().expect("nobody panics while holding it").now.plus_ms(outage * 1_000);
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).expect("fits")).expect("in range");
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
         let world = LiveWorld::new(Arc::clone(&self.world), Arc::clone(&clock));
         let drawn = Arc::clone(&self.drawn);
@@ -129,7 +129,7 @@ impl Observer for Nobody {
 
 fn probe(name: &str, address: &str, of: &str) -> Signal {
     Signal {
-        name: name.parse().unwrap(),
+        name: name.parse().expect("valid"),
         role: SignalRole::Trigger,
         source: SignalSource::HttpProbe {
             url: format!("http://{address}:8080/healthz"),
@@ -144,8 +144,8 @@ fn probe(name: &str, address: &str, of: &str) -> Signal {
 
 fn application() -> Application {
     let (east, west) = (region("us-east-1"), region("us-west-2"));
-    let store = "main".parse().unwrap();
-    let arn = |text: &str| text.parse().unwrap();
+    let store = "main".parse().expect("valid");
+    let arn = |text: &str| text.parse().expect("valid");
     let clusters = BTreeMap::from([
         (east.clone(), arn("arn:aws:rds:us-east-1:123456789012:cluster:payments-use1")),
         (west.clone(), arn("arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2")),
@@ -159,14 +159,14 @@ fn application() -> Application {
         arn: format!("arn:aws:sns:{region}:123456789012:payments-alerts"),
     };
     let lag = Signal {
-        name: "lag".parse().unwrap(),
+        name: "lag".parse().expect("valid"),
         role: SignalRole::Gate,
-        source: SignalSource::AuroraLag { store: "main".parse().unwrap() },
+        source: SignalSource::AuroraLag { store: "main".parse().expect("valid") },
         period: seconds(30),
         freshness: seconds(300),
         consecutive: 1,
     };
-    let runbook = |name: &str| name.parse().unwrap();
+    let runbook = |name: &str| name.parse().expect("valid");
     Application {
         name: payments(),
         regions: vec![east.clone(), west.clone()],
@@ -179,7 +179,7 @@ fn application() -> Application {
                 lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
             },
         )]),
-        traffic: BTreeMap::from([("api".parse().unwrap(), traffic(&east, &west))]),
+        traffic: BTreeMap::from([("api".parse().expect("valid"), traffic(&east, &west))]),
         signals: vec![
             lag,
             probe("probe-use1", "127.0.11.1", "us-east-1"),
@@ -283,7 +283,7 @@ impl Live {
             target: None,
             reason: "a test".to_owned(),
             accept_data_loss: (wish == Wish::Failover).then(|| seconds(900)),
-            subject: "oncall".parse().unwrap(),
+            subject: "oncall".parse().expect("valid"),
             idempotency_key: None,
             body_digest: Digest::of(b"body"),
             dry_run: false,
@@ -307,7 +307,7 @@ impl Live {
     }
 
     pub(crate) fn step(&self, id: &RunId, step: &str) -> StepState {
-        self.run(id).steps[&step.parse::<StepId>().unwrap()].clone()
+        self.run(id).steps[&step.parse::<StepId>().expect("valid")].clone()
     }
 
     pub(crate) async fn until_running(&self, id: &RunId, step: &str) {
@@ -317,16 +317,16 @@ impl Live {
 
     pub(crate) async fn answer(&self, id: &RunId, subject: &str, approved: bool) -> Result<(), Refusal> {
         let digest = self.run(id).plan_digest.clone();
-        let act = Act::Approve { step: "approve".parse().unwrap(), approved, digest };
-        self.engine.act(id, act, &subject.parse().unwrap(), "looked at it").await
+        let act = Act::Approve { step: "approve".parse().expect("valid"), approved, digest };
+        self.engine.act(id, act, &subject.parse().expect("valid"), "looked at it").await
     }
 
     pub(crate) async fn engine_act(&self, id: &RunId, act: Act, subject: &str) -> Result<(), Refusal> {
-        self.engine.act(id, act, &subject.parse().unwrap(), "because").await
+        self.engine.act(id, act, &subject.parse().expect("valid"), "because").await
     }
 
     pub(crate) async fn act(&self, id: &RunId, act: Act) -> Result<(), Refusal> {
-        self.engine.act(id, act, &"oncall".parse().unwrap(), "because").await
+        self.engine.act(id, act, &"oncall".parse().expect("valid"), "because").await
     }
 
     /// Waits for the approval step and approves it as somebody else.

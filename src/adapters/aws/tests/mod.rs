@@ -535,19 +535,25 @@ async fn a_refusal_by_arc_is_final_unless_an_earlier_call_is_in_doubt() {
 }
 
 #[tokio::test]
-async fn arc_endpoints_take_turns_and_states_are_read_from_one_that_answers() {
+async fn arc_endpoints_take_turns_but_the_last_stays_last_and_states_are_read_from_one_that_answers() {
     let on = json(200, "{\"RoutingControlArn\":\"a\",\"RoutingControlState\":\"On\"}");
     let off = json(200, "{\"RoutingControlArn\":\"b\",\"RoutingControlState\":\"Off\"}");
     let one = Server::start(vec![on.clone(), off.clone()]).await;
     let two = Server::start(vec![arc_error(500, "InternalServerException")]).await;
+    let left = Server::start(vec![on, off]).await;
     let (cloud, _) = cloud("http://unused.invalid");
-    let endpoints = [endpoint(&one.url), endpoint(&two.url)];
+    let endpoints = [endpoint(&one.url), endpoint(&two.url), endpoint(&left.url)];
     let arns = ["a".to_owned(), "b".to_owned()];
     assert_eq!(cloud.routing_controls(&endpoints, &arns).await, Ok(vec![true, false]));
     assert!(two.requests().is_empty());
     let again = cloud.routing_controls(&endpoints, &arns).await;
     assert_eq!(again, Ok(vec![false, false]), "the canned answers go on");
     assert_eq!(two.requests().len(), 1, "the second endpoint had its turn, once");
+    assert!(cloud.routing_controls(&endpoints, &arns).await.is_ok());
+    assert_eq!(two.requests().len(), 1, "then it is the first one's turn again");
+    assert!(left.requests().is_empty(), "the last is in the Region that is left, and is never the first to be asked");
+    let none_else = [endpoint(&two.url), endpoint(&left.url)];
+    assert_eq!(cloud.routing_controls(&none_else, &arns).await, Ok(vec![true, false]), "it is asked after the others");
     let none = cloud.routing_controls(&[], &arns).await;
     assert!(matches!(none, Err(ObserveError::Unreachable { .. })), "{none:?}");
 }

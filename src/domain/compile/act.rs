@@ -1,0 +1,183 @@
+//! One act of a runbook resolved into the action that is done: names become ARNs, Regions, URLs and text.
+//!
+//! Invariant: an action that cannot be resolved is a fault that names what is missing; nothing is defaulted.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        action::{Action, WriterProof},
+        application::{AuroraStore, Topic},
+        id::{Region, StoreName},
+        plan::Purpose,
+        runbook::{Act, ProbeAt, Step},
+    },
+    Compiler, Scope, cluster, lag_query, listed,
+};
+
+/// SNS takes a subject of fewer than 100 ASCII characters [SNS Publish].
+const SUBJECT_CHARS_MAX: usize = 99;
+
+impl Compiler<'_> {
+    pub(super) fn action(&self, step: &Step, scope: &Scope) -> Result<Action, String> {
+        match &step.act {
+            Act::AuroraSwitchover { store }
+            | Act::AuroraFailover { store }
+            | Act::AuroraWait { store, .. }
+            | Act::AuroraVerifyWriter { store }
+            | Act::GateTarget { store, .. }
+            | Act::GateRpo { store, .. } => self.store_action(&step.act, store.as_ref(), scope),
+            Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
+            Act::ProbeHttp { .. } => self.probe(&step.act),
+            Act::Notify { subject, message } => Ok(Action::Notify {
+                topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
+                subject: self.subject(subject.as_deref()),
+                message: self.fill(message),
+            }),
+            Act::Approve { count, expires_after, reason } => {
+                Ok(Action::Approve { count: *count, expires_after: *expires_after, reason: self.fill(reason) })
+            }
+            Act::Wait { duration } => Ok(Action::Wait { duration: *duration }),
+            Act::Assert { that, message } => Ok(Action::Assert { that: that.clone(), message: self.fill(message) }),
+        }
+    }
+
+    fn store_action(&self, act: &Act, named: Option<&StoreName>, scope: &Scope) -> Result<Action, String> {
+        let name = match scope {
+            Scope::Store(s) => Some(s),
+            Scope::Whole | Scope::Traffic(_) | Scope::Topic(_) => named,
+        };
+        let name = name.ok_or("names no store")?;
+        let db = self.application.stores.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.application.stores.keys().map(StoreName::as_str).collect();
+            format!("`{}` has no store `{name}`; stores: {}", self.application.name, listed(&known))
+        })?;
+        let (store, global_cluster) = (name.clone(), db.global_cluster.clone());
+        let (from, target) = (cluster(db, name, self.source)?, cluster(db, name, self.target)?);
+        let observe_in = self.observe_in(db);
+        match act {
+            Act::AuroraSwitchover { .. } => {
+                Ok(Action::AuroraSwitchover { store, global_cluster, from, target, observe_in })
+            }
+            Act::AuroraFailover { .. } => {
+                Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in })
+            }
+            Act::AuroraWait { synchronized, .. } => {
+                Ok(Action::AuroraWait { store, global_cluster, observe_in, synchronized: *synchronized })
+            }
+            Act::AuroraVerifyWriter { .. } => {
+                Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in })
+            }
+            Act::GateTarget { lossless, .. } => {
+                let lossless = lossless.unwrap_or(self.purpose != Purpose::Failover);
+                Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless })
+            }
+            Act::GateRpo { limit, .. } => Ok(Action::GateRpo {
+                store,
+                lag: lag_query(db, &target),
+                lag_region: target.region().clone(),
+                limit: limit.unwrap_or(self.application.objectives.rpo),
+            }),
+            Act::DnsFlip { .. }
+            | Act::DnsVerify { .. }
+            | Act::ProbeHttp { .. }
+            | Act::Notify { .. }
+            | Act::Approve { .. }
+            | Act::Wait { .. }
+            | Act::Assert { .. } => Err("is not about a store".to_owned()),
+        }
+    }
+
+    /// The target's Region first: on the worst day the source's does not answer.
+    fn observe_in(&self, db: &AuroraStore) -> Vec<Region> {
+        let mut regions = vec![self.target.clone()];
+        let others = self.application.regions.iter().filter(|r| *r != self.target && *r != self.source);
+        regions.extend(others.filter(|r| db.clusters.contains_key(r)).cloned());
+        regions.push(self.source.clone());
+        regions
+    }
+
+    pub(super) fn writer_proofs(&self) -> Result<Vec<WriterProof>, String> {
+        let stores = self.application.stores.iter();
+        stores
+            .map(|(name, db)| {
+                Ok(WriterProof {
+                    store: name.clone(),
+                    global_cluster: db.global_cluster.clone(),
+                    writer: cluster(db, name, self.target)?,
+                    observe_in: self.observe_in(db),
+                })
+            })
+            .collect()
+    }
+
+    fn probe(&self, act: &Act) -> Result<Action, String> {
+        let Act::ProbeHttp { at, expect_status, consecutive, interval, probe_timeout, after_ttl } = act else {
+            return Err("is not a probe".to_owned());
+        };
+        let app = self.application;
+        let url = match at {
+            ProbeAt::Url(url) => url.clone(),
+            ProbeAt::Target => self.health_url(self.target)?,
+            ProbeAt::Source => self.health_url(self.source)?,
+            ProbeAt::Public => app.public_url.clone().ok_or_else(|| format!("`{}` has no public_url", app.name))?,
+        };
+        let host = host_of(&url).trim_end_matches('.');
+        let entry = app.traffic.values().find(|t| t.record_name.trim_end_matches('.').eq_ignore_ascii_case(host));
+        let longest = || app.traffic.values().map(|t| t.ttl).max();
+        let not_before = if *after_ttl {
+            entry.map(|t| t.ttl).or_else(longest).ok_or("`after_ttl` needs a dns entry, whose TTL it waits for")?
+        } else {
+            Duration::ZERO
+        };
+        Ok(Action::ProbeHttp {
+            url,
+            expect_status: *expect_status,
+            consecutive: *consecutive,
+            interval: *interval,
+            probe_timeout: *probe_timeout,
+            resolve_with: entry.map(|t| t.servers.clone()).unwrap_or_default(),
+            not_before,
+        })
+    }
+
+    fn health_url(&self, region: &Region) -> Result<String, String> {
+        let endpoint = self.application.endpoints.get(region);
+        endpoint
+            .map(|e| e.health_url.clone())
+            .ok_or_else(|| format!("`{}` has no endpoint in {region}", self.application.name))
+    }
+
+    /// The target's Region first, the source's last.
+    pub(super) fn topics(&self) -> Vec<Topic> {
+        let mut topics = self.application.topics.clone();
+        topics.sort_by_key(|t| (t.region == *self.source, t.region != *self.target));
+        topics
+    }
+
+    fn fill(&self, text: &str) -> String {
+        text.replace("{application}", self.application.name.as_str())
+            .replace("{purpose}", self.purpose.as_str())
+            .replace("{source}", self.source.as_str())
+            .replace("{target}", self.target.as_str())
+            .trim()
+            .to_owned()
+    }
+
+    /// ASCII on one line, short enough for SNS.
+    fn subject(&self, given: Option<&str>) -> String {
+        let text = self.fill(given.unwrap_or("{application}: {purpose} {source} -> {target}"));
+        let ascii = text.replace('→', "->");
+        ascii.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SUBJECT_CHARS_MAX).collect()
+    }
+}
+
+/// The host of a URL that was checked before; IPv6 literals keep their brackets.
+pub(super) fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
