@@ -88,10 +88,7 @@ fn looks() -> String {
 }
 
 fn effects() -> String {
-    let step = |i: usize| {
-        let needs = if i == 0 { String::new() } else { format!("    needs: [notice-{}]\n", i - 1) };
-        format!("  - id: notice-{i}\n    action: notify\n{needs}    with: {{ message: \"notice {i}\" }}\n")
-    };
+    let step = |i: usize| format!("  - id: notice-{i}\n    action: notify\n    with: {{ message: \"notice {i}\" }}\n");
     let steps: String = (0..STEPS).map(step).collect();
     format!("runbook: bench\npurpose: switchover\ndescription: ten notices\nsteps:\n{steps}")
 }

@@ -61,7 +61,11 @@ fn main() {
     println!("binary size                {:>8.1} MB (with line tables)", size as f64 / 1e6);
     println!("exec to first assessment   {:>8.0} ms (best of {STARTS}, empty journal)", starts[0].0);
     println!("exec to the writer known   {:>8.0} ms (the same start)", starts[0].1);
-    println!("resident, watching         {:>8.1} MB (peak {:.1} MB, {threads} threads)", rss as f64 / 1e3, peak as f64 / 1e3);
+    println!(
+        "resident, watching         {:>8.1} MB (peak {:.1} MB, {threads} threads)",
+        rss as f64 / 1e3,
+        peak as f64 / 1e3
+    );
     println!("processor, watching        {cpu:>8.2} % of one core over {took:.0} s");
     println!("durability: SQLite WAL, synchronous=FULL (nothing is written while nothing changes)");
     runtime.block_on(aws.stop());

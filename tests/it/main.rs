@@ -1,7 +1,6 @@
 //! The one integration binary: its modules and nothing else.
 #![expect(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
     reason = "tests poll with a deadline in real time, read where the build put things, and stop at the first surprise"
 )]
 
