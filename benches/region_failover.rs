@@ -165,7 +165,7 @@ async fn daemon() -> Measured {
     if std::env::args().any(|a| a == "--steps") {
         for step in &run.plan.steps {
             if let StepState::Done { since, at, .. } = &run.steps[&step.id] {
-                println!("  {:<24}{:>10.1} ms", step.id, at.duration_since(*since).as_secs_f64() * 1e3);
+                println!("  {:<24}{:>10.1} ms", step.id.as_str(), at.duration_since(*since).as_secs_f64() * 1e3);
             }
         }
     }

@@ -96,10 +96,17 @@ fn write_config(aws: &Running, directory: &Path, listen: &str) {
     }
     let kept = kept
         .lines()
-        .map(|l| if l.starts_with("runbooks = ") { "runbooks = { switchover = \"notices\" }" } else { l })
+        .map(|l| {
+            if l.starts_with("runbooks = ") {
+                "runbooks = { failover = \"notices\", switchover = \"notices\" }"
+            } else {
+                l
+            }
+        })
         .fold(String::new(), |text, line| text + line + "\n");
     std::fs::write(directory.join("failoverd.toml"), kept).expect("the config is written");
-    let mut runbook = "runbook: notices\npurpose: switchover\ndescription: notices only\nsteps:\n".to_owned();
+    let mut runbook =
+        "runbook: notices\npurpose: [failover, switchover]\ndescription: notices only\nsteps:\n".to_owned();
     for i in 0..NOTICES {
         writeln!(runbook, "  - id: notice-{i}\n    action: notify\n    with: {{ message: \"notice {i}\" }}")
             .expect("text");

@@ -12,8 +12,11 @@ use std::{
 
 use failoverd::{adapters::clock::SystemClock, ports::Clock as _};
 
-/// The binary that `cargo bench` built beside the benchmark.
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_failoverd");
+/// The binary that is measured: the one that `cargo bench` built beside the benchmark, or that of `--binary=PATH`.
+pub(crate) fn binary() -> String {
+    let given = std::env::args().find_map(|a| a.strip_prefix("--binary=").map(str::to_owned));
+    given.unwrap_or_else(|| env!("CARGO_BIN_EXE_failoverd").to_owned())
+}
 
 /// How long anything here may take before it counts as broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +37,7 @@ impl Daemon {
     /// Executes `failoverd serve` against the AWS at `aws_url`. Returns at once.
     pub(crate) fn exec(config: &Path, address: SocketAddr, aws_url: &str) -> Self {
         let log = fs::File::options().create(true).append(true).open(config.with_extension("log")).expect("a log");
-        let child = Command::new(BINARY)
+        let child = Command::new(binary())
             .arg("serve")
             .arg("--config")
             .arg(config)

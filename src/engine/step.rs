@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +16,8 @@ use crate::{
         id::{RunId, StepId},
         journal::Event,
         plan::{OnFailure, PlannedStep},
-        run::{Phase, RunState, StepState},
+        recovery,
+        run::{Next, Phase, RunState, StepState},
         seconds::to_seconds,
     },
     engine::{
@@ -169,10 +171,13 @@ impl Driver {
         let done = Event::StepDone { run: self.run.clone(), step: self.step.id.clone(), evidence, outputs };
         self.context
             .scribe
-            .commit(|history, _| {
+            .commit(|history, at| {
                 let mut events = before;
                 events.push(done);
-                if !self.context.stopping.is_cancelled() {
+                if let Some(finished) = self.ending(history, at, &events) {
+                    tracing::info!(run = %self.run, application = %self.context.application.name, "the last step is done");
+                    events.push(finished);
+                } else if !self.context.stopping.is_cancelled() {
                     let openings = self.openings(history);
                     // Noted before the record is durable and read only after it: a mark without its intent is never taken.
                     for opening in &openings {
@@ -186,6 +191,15 @@ impl Driver {
             })
             .await
             .map_err(Stop::from)
+    }
+
+    /// The end of the run, where `events` leave nothing to do.
+    fn ending(&self, history: &History, at: Timestamp, events: &[Event]) -> Option<Event> {
+        // An event that is illegal now is found by the commit, which names it.
+        let after = history.check(at, events).ok()?;
+        let run = after.runs.get(&self.run)?;
+        let Next::Finish { result, reason } = run.next() else { return None };
+        Some(Event::RunFinished { run: self.run.clone(), result, reason, loss: recovery::loss(run) })
     }
 
     /// The first events of the steps that become ready with this one, where nothing must be looked at in between:

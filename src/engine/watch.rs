@@ -31,6 +31,8 @@ use crate::{
 
 /// How often the signals are judged.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a signal is asked for until it has been read once.
+const FIRST_READING_PERIOD: Duration = Duration::from_secs(5);
 /// How often the roles are read.
 const ROLES_PERIOD: Duration = Duration::from_secs(10);
 /// How often each Region's last write is asked for; bounds how exactly a loss is measured.
@@ -96,6 +98,7 @@ impl Watcher {
                 }
             }
             while let Some(Ok(done)) = reading.try_join_next() {
+                self.hasten(&done, now, &mut due);
                 busy.remove(&done);
             }
             self.judge().await;
@@ -103,10 +106,24 @@ impl Watcher {
             tokio::select! {
                 () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
                 Some(Ok(done)) = reading.join_next(), if !reading.is_empty() => {
+                    self.hasten(&done, now, &mut due);
                     busy.remove(&done);
                 }
                 () = self.context.stopping.cancelled() => return,
             }
+        }
+    }
+
+    /// A signal that has never been read is asked for again soon, not a whole period later: at the start the lag is
+    /// looked for before it is known which cluster is the secondary.
+    fn hasten(&self, done: &Task, now: Duration, due: &mut BTreeMap<Task, Duration>) {
+        let Task::Signal(index) = done else { return };
+        let name = &self.context.application.signals[*index].name;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.windows.get(name).is_some_and(|w| w.last().is_none())
+            && let Some(at) = due.get_mut(done)
+        {
+            *at = (*at).min(now + FIRST_READING_PERIOD);
         }
     }
 
