@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     id::{ApplicationName, Region, SignalName, StoreName},
     seconds,
-    signal::SignalState,
+    signal::{SignalState, age},
 };
 
 /// How an application is.
@@ -75,24 +75,30 @@ impl Exposure {
     /// The bound of DESIGN.md 6: last lag + (the last instant at which the old writer could have acknowledged a
     /// write − the sample's time). Without a verified fence that instant is `now`.
     pub fn from_lag(sample: Option<(Timestamp, Duration)>, now: Timestamp, freshness: Duration) -> Self {
-        match sample {
-            None => Self {
+        let dated = sample.map(|(at, lag)| (age(now, at), lag));
+        match dated {
+            None | Some((None, _)) => Self {
                 measured_lag: None,
                 sample_age: None,
                 loss_bound: None,
-                basis: "no lag sample at all: the loss is unbounded".to_owned(),
+                basis: match dated {
+                    None => "no lag sample at all: the loss is unbounded".to_owned(),
+                    Some(_) => {
+                        "the lag sample is dated ahead of the clock and counts for nothing: the loss is unbounded"
+                            .to_owned()
+                    }
+                },
                 fresh: false,
             },
-            Some((at, lag)) => {
-                let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
-                Self {
-                    measured_lag: Some(lag),
-                    sample_age: Some(age),
-                    loss_bound: Some(lag + age),
-                    basis: "last lag + time since it was measured (no fence is verified: the old writer may still acknowledge writes)".to_owned(),
-                    fresh: age <= freshness,
-                }
-            }
+            Some((Some(age), lag)) => Self {
+                measured_lag: Some(lag),
+                sample_age: Some(age),
+                loss_bound: Some(lag + age),
+                basis: "last lag + time since it was measured (no fence is verified: the old writer may still \
+                        acknowledge writes)"
+                    .to_owned(),
+                fresh: age <= freshness,
+            },
         }
     }
 }

@@ -119,6 +119,28 @@ pub enum SignalState {
     },
 }
 
+/// How far ahead of the clock a reading may be dated and still be believed: beyond it one of the two clocks is wrong,
+/// and such a reading is none (FAULTS.md 11).
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(30);
+
+/// How old something dated `at` is; `None` where it is dated further ahead than clocks may differ.
+pub fn age(now: Timestamp, at: Timestamp) -> Option<Duration> {
+    match Duration::try_from(now.duration_since(at)) {
+        Ok(age) => Some(age),
+        Err(_) => {
+            let ahead = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::MAX);
+            (ahead <= CLOCK_SKEW_MAX).then_some(Duration::ZERO)
+        }
+    }
+}
+
+/// A lag in milliseconds, as CloudWatch has it; `None` where it is no lag (negative, absurd, not a number).
+pub fn lag_from_ms(ms: f64) -> Option<Duration> {
+    /// Ten years.
+    const LAG_MS_MAX: f64 = 3.2e11;
+    (0.0..=LAG_MS_MAX).contains(&ms).then(|| Duration::from_secs_f64(ms / 1000.0))
+}
+
 /// How many samples a window keeps.
 pub const WINDOW_SAMPLES_MAX: usize = 64;
 
@@ -153,7 +175,15 @@ impl SignalWindow {
             self.last_missing = Some(why.clone());
             return;
         }
+        if age(sample.taken_at, sample.measured_at).is_none() {
+            self.last_missing = Some(format!("the reading is dated {}, ahead of the clock", sample.measured_at));
+            return;
+        }
         self.last_missing = None;
+        // A clock that was set back leaves readings from the future behind: they would seem fresh for ever.
+        while self.samples.back().is_some_and(|last| age(sample.taken_at, last.measured_at).is_none()) {
+            self.samples.pop_back();
+        }
         if self.samples.back().is_some_and(|last| sample.measured_at <= last.measured_at) {
             return;
         }
@@ -191,7 +221,9 @@ impl SignalWindow {
             let why = self.last_missing.clone().unwrap_or_else(|| "no reading yet".to_owned());
             return SignalState::Missing { why };
         };
-        let age = Duration::try_from(now.duration_since(sample.measured_at)).unwrap_or_default();
+        let Some(age) = age(now, sample.measured_at) else {
+            return SignalState::Missing { why: "the last reading is dated ahead of the clock".to_owned() };
+        };
         if age <= freshness {
             SignalState::Fresh { sample: sample.clone() }
         } else {

@@ -1,7 +1,7 @@
 //! What everything in the engine that acts for one application works with.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -26,6 +26,7 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     pub trail: Arc<WriteTrail>,
     pub unsent: Arc<Unsent>,
+    pub waits: Arc<Waits>,
     /// The daemon is stopping: no new intent, no new effect; a bounded call under way is finished (FAULTS.md 6).
     pub stopping: CancellationToken,
 }
@@ -43,5 +44,32 @@ impl Unsent {
     /// Whether the open intent of `step` is certainly unsent. True once.
     pub fn take(&self, run: &RunId, step: &StepId) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(run.clone(), step.clone()))
+    }
+}
+
+/// Why each step that looks or waits is not done yet, as of its last look: for people. Not journalled, since it changes
+/// with every look and nothing is decided by it.
+#[derive(Debug, Default)]
+pub struct Waits(Mutex<BTreeMap<(RunId, StepId), String>>);
+
+impl Waits {
+    /// Notes why `step` waits; logged when it changes.
+    pub fn note(&self, run: &RunId, step: &StepId, why: &str) {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = waits.entry((run.clone(), step.clone())).or_default();
+        if slot != why {
+            tracing::info!(%run, %step, why, "the step waits");
+            why.clone_into(slot);
+        }
+    }
+
+    pub fn forget(&self, run: &RunId, step: &StepId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(run.clone(), step.clone()));
+    }
+
+    /// Why each step of `run` waits.
+    pub fn of(&self, run: &RunId) -> BTreeMap<StepId, String> {
+        let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.iter().filter(|((of, _), _)| of == run).map(|((_, step), why)| (step.clone(), why.clone())).collect()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every request is answered at once (FAULTS.md L6): what needs a fresh look at AWS is accepted and done in the run.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
@@ -136,5 +136,7 @@ pub trait Control: Send + Sync {
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>>;
     /// The records of the journal that concern `run`, in order.
     async fn records(&self, run: &RunId) -> Result<Vec<Record>, Refusal>;
+    /// Why each step of `run` that is not done yet waits, as of its last look.
+    fn waits(&self, run: &RunId) -> BTreeMap<StepId, String>;
     fn readiness(&self) -> Readiness;
 }

@@ -11,12 +11,12 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, RunId, RunbookName, Subject},
+        id::{ApplicationName, Digest, RunId, RunbookName, StepId, Subject},
         journal::Record,
         runbook::Runbook,
     },
     engine::{
-        context::{Context, Unsent},
+        context::{Context, Unsent, Waits},
         control::{Act, Control, Readiness, Refusal, StartRun, Started},
         executor, recover,
         requests::{self, Asked},
@@ -152,6 +152,7 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
                 clock: Arc::clone(&parts.clock),
                 trail: Arc::new(WriteTrail::default()),
                 unsent: Arc::new(Unsent::default()),
+                waits: Arc::new(Waits::default()),
                 stopping: stopping.clone(),
             },
             newest: watch::Sender::new(None),
@@ -215,6 +216,10 @@ impl Control for Engine {
             recover::records(&*self.parts.store, &application).await.map_err(|e| Refusal::Held(e.to_string()))?;
         let concerns = |record: &Record| record.events.iter().any(|e| e.run() == Some(run));
         Ok(records.into_iter().filter(concerns).collect())
+    }
+
+    fn waits(&self, run: &RunId) -> BTreeMap<StepId, String> {
+        self.seat(&run.application()).map(|(context, _)| context.waits.of(run)).unwrap_or_default()
     }
 
     fn readiness(&self) -> Readiness {

@@ -123,7 +123,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
                 driver.fail(guard_code(&driver.step.action), format!("cannot be told in time: {why}")).await?;
                 return Ok(false);
             }
-            Answer::Unknown { .. } => pause(driver).await?,
+            Answer::Unknown { why } => pause(driver, &why).await?,
         }
     };
     let Some(mutation) = driver.step.action.mutations().into_iter().next() else {
@@ -250,7 +250,7 @@ async fn settle(
         driver.fail(code, format!("not done in time: {why}")).await?;
         return Ok(false);
     }
-    pause(driver).await?;
+    pause(driver, &why).await?;
     Ok(false)
 }
 
@@ -328,8 +328,8 @@ async fn retry(
             driver.fail(guard_code(&driver.step.action), why).await?;
             Ok(false)
         }
-        Answer::Unknown { .. } => {
-            pause(driver).await?;
+        Answer::Unknown { why } => {
+            pause(driver, &why).await?;
             Ok(false)
         }
     }
@@ -348,7 +348,8 @@ fn is_passing(code: &str) -> bool {
     )
 }
 
-async fn pause(driver: &Driver) -> Result<(), Stop> {
+async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {
+    driver.context.waits.note(&driver.run, &driver.step.id, why);
     tokio::select! {
         () = driver.context.clock.sleep(aurora::POLL) => Ok(()),
         () = driver.context.stopping.cancelled() => Err(Stop::Yield),

@@ -16,7 +16,7 @@ use crate::{
         id::{Region, StoreName},
         run::{RunState, StepState},
         seconds::to_seconds,
-        signal::SignalSource,
+        signal::{self, SignalSource},
     },
     engine::{
         aurora::{self, Proof},
@@ -155,8 +155,8 @@ pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region,
             return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") };
         }
     };
-    // A negative lag is no lag (FAULTS.md 43).
-    let lag = sample.filter(|p| 0.0 <= p.value).map(|p| (p.at, Duration::from_secs_f64(p.value / 1000.0)));
+    // A negative or absurd lag is no lag (FAULTS.md 43).
+    let lag = sample.and_then(|p| Some((p.at, signal::lag_from_ms(p.value)?)));
     judge_bound(lag, context.clock.wall(), limit)
 }
 
@@ -177,12 +177,10 @@ pub async fn lag_at_rest(
     let freshness =
         context.application.signals.iter().find(|s| is_lag(&s.source)).map_or(LAG_FRESHNESS, |s| s.freshness);
     let Some(point) = point else { return Answer::Unknown { why: format!("CloudWatch has no lag in {region}") } };
-    let age = Duration::try_from(context.clock.wall().duration_since(point.at)).unwrap_or_default();
-    if point.value < 0.0 || freshness < age {
-        let why = format!("the lag is not known: {} ms, measured {} s ago", point.value, to_seconds(age));
-        return Answer::Unknown { why };
-    }
-    let lag = Duration::from_secs_f64(point.value / 1000.0);
+    let age = signal::age(context.clock.wall(), point.at);
+    let (Some(age), Some(lag)) = (age.filter(|a| *a <= freshness), signal::lag_from_ms(point.value)) else {
+        return Answer::Unknown { why: format!("the lag is not known: {} ms, measured at {}", point.value, point.at) };
+    };
     let numbers = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
     if lag <= limit { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
 }
@@ -315,5 +313,13 @@ mod tests {
         assert!(matches!(judge_bound(lag, at(110), Duration::from_secs(11)), Answer::Holds { .. }));
         assert!(matches!(judge_bound(lag, at(111), Duration::from_secs(11)), Answer::Fails { .. }));
         assert!(matches!(judge_bound(None, at(111), Duration::from_secs(86_400)), Answer::Fails { .. }));
+    }
+
+    #[test]
+    fn a_sample_from_the_future_bounds_nothing() {
+        let ahead = Some((at(200), Duration::from_millis(100)));
+        assert!(matches!(judge_bound(ahead, at(111), Duration::from_secs(86_400)), Answer::Fails { .. }));
+        let within_skew = Some((at(130), Duration::from_millis(100)));
+        assert!(matches!(judge_bound(within_skew, at(111), Duration::from_secs(1)), Answer::Holds { .. }));
     }
 }

@@ -59,6 +59,8 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         let digest = plan.digest();
         return Ok(Started::Planned { plan: Box::new(plan), digest });
     }
+    // What is at work already is told before what this request would need.
+    supersede(&context.scribe.history(), purpose)?;
     consent(app, assessment, purpose, request.accept_data_loss)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
     let id = asked.id;

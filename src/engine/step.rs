@@ -59,6 +59,12 @@ pub struct Driver {
 impl Driver {
     /// Drives the step until it is done, skipped or failed, or until something stops it.
     pub async fn drive(&self) -> Result<(), Stop> {
+        let driven = self.drive_from_journal().await;
+        self.context.waits.forget(&self.run, &self.step.id);
+        driven
+    }
+
+    async fn drive_from_journal(&self) -> Result<(), Stop> {
         let run = self.run_state()?;
         if matches!(run.steps[&self.step.id], StepState::Pending) && !self.wanted(&run).await? {
             return Ok(());
@@ -112,6 +118,7 @@ impl Driver {
                 Look::Refused { code, why } => return self.fail(code, why).await,
                 Look::NotYet { why, pause } => (why, pause),
             };
+            self.context.waits.note(&self.run, &self.step.id, &why);
             let left = deadline.saturating_sub(self.context.clock.boot());
             if left.is_zero() {
                 return self

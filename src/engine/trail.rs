@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    domain::{application::Endpoint, id::Region},
+    domain::{application::Endpoint, id::Region, signal},
     ports::{
         Clock, Probes,
         probes::{HttpAnswer, HttpQuestion},
@@ -63,10 +63,15 @@ impl WriteTrail {
             record_type: "A".to_owned(),
         };
         let write = match probes.http(&question).await {
-            HttpAnswer::Status { body, .. } => serde_json::from_str::<serde_json::Value>(&body)
-                .ok()
-                .and_then(|body| body.pointer(pointer)?.as_str()?.parse::<Timestamp>().ok()),
-            HttpAnswer::NoAnswer { .. } => None,
+            HttpAnswer::Status { status: 200..=299, body, .. } => {
+                let write = serde_json::from_str::<serde_json::Value>(&body)
+                    .ok()
+                    .and_then(|body| body.pointer(pointer)?.as_str()?.parse::<Timestamp>().ok())
+                    .filter(|at| signal::age(clock.wall(), *at).is_some());
+                // An answer without a (believable) watermark says nothing of the database, neither way.
+                Some(write?)
+            }
+            HttpAnswer::Status { .. } | HttpAnswer::NoAnswer { .. } => None,
             // The question could not be put: that says nothing of the endpoint.
             HttpAnswer::NotAsked { .. } => return None,
         };

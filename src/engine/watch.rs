@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 
 use crate::{
     domain::{
@@ -20,9 +23,9 @@ use crate::{
         journal::Event,
         judge::{self, Known},
         recovery,
-        signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow},
+        signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow, lag_from_ms},
     },
-    engine::context::Context,
+    engine::{context::Context, guards},
     ports::{
         Observer,
         probes::{HttpAnswer, HttpQuestion},
@@ -97,7 +100,8 @@ impl Watcher {
                     });
                 }
             }
-            while let Some(Ok(done)) = reading.try_join_next() {
+            while let Some(read) = reading.try_join_next() {
+                let done = ended(read);
                 self.hasten(&done, now, &mut due);
                 busy.remove(&done);
             }
@@ -105,7 +109,8 @@ impl Watcher {
             let next = due.values().min().copied().unwrap_or(now + TICK).saturating_sub(now);
             tokio::select! {
                 () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
-                Some(Ok(done)) = reading.join_next(), if !reading.is_empty() => {
+                Some(read) = reading.join_next(), if !reading.is_empty() => {
+                    let done = ended(read);
                     self.hasten(&done, now, &mut due);
                     busy.remove(&done);
                 }
@@ -192,6 +197,15 @@ fn warm_up(context: &Context) -> Duration {
 fn moved_to(history: &History) -> Option<&Region> {
     let succeeded = history.runs.values().filter(|run| recovery::succeeded(run));
     succeeded.max_by_key(|run| run.started_at).map(|run| &run.plan.target)
+}
+
+/// A reading that panicked takes the watcher with it, and so the process: a signal that is silently never read again
+/// would be worse (FAULTS.md 9).
+fn ended(read: Result<Task, JoinError>) -> Task {
+    match read {
+        Ok(task) => task,
+        Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),
+    }
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {
@@ -325,13 +339,11 @@ async fn lag(context: &Context, seen: &Mutex<Seen>, name: &StoreName) -> Result<
         let Some(query) = lag_query(store, region) else {
             continue;
         };
-        let points = context.cloud.metrics(region, &[query], METRIC_WINDOW).await.map_err(|e| e.to_string())?;
+        let points = context.cloud.metrics(region, &[query], guards::LAG_WINDOW).await.map_err(|e| e.to_string())?;
         let point =
             points.into_iter().next().flatten().ok_or_else(|| format!("CloudWatch has no datapoint in {region}"))?;
-        if point.value < 0.0 {
-            return Err(format!("CloudWatch says a negative lag ({}) in {region}", point.value));
-        }
-        let lag = Duration::from_secs_f64(point.value / 1000.0);
+        let lag = lag_from_ms(point.value)
+            .ok_or_else(|| format!("CloudWatch says {} ms in {region}, which is no lag", point.value))?;
         worst = Some(worst.map_or((point.at, lag), |(at, l)| (at.min(point.at), l.max(lag))));
     }
     let (at, lag) = worst.ok_or("there is no secondary")?;

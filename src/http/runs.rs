@@ -256,7 +256,13 @@ fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Result<(), Probl
 }
 
 fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
-    with_run(api, &id, RunView::new).map(Json)
+    let mut view = with_run(api, &id, RunView::new)?;
+    for (step, why) in api.control.waits(&id) {
+        if let Some(step) = view.steps.iter_mut().find(|s| s.id == step.as_str() && s.detail.is_none()) {
+            step.detail = Some(why);
+        }
+    }
+    Ok(Json(view))
 }
 
 /// Looks at one run, if there is such a run.

@@ -16,12 +16,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Api, auth::InvalidTokens, router};
 
 /// How long the head of a request may take, and how long a connection may stay idle between requests.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client may leave an answer unread.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most connections at once; event streams take at most [`super::STREAMS_MAX`] of them.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -94,6 +98,10 @@ async fn accept(
 }
 
 async fn connection(stream: TcpStream, router: Router, stopping: CancellationToken) {
+    // A client that asks and does not read would hold its connection for ever.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_STALL_TIMEOUT));
+    let stream = Box::pin(stream);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)

@@ -69,3 +69,29 @@ fn a_window_is_bounded() {
     assert_eq!(window.samples.len(), WINDOW_SAMPLES_MAX);
     assert_eq!(window.unhealthy(), Some((at(0), true)), "and remembers since when");
 }
+
+#[test]
+fn a_reading_from_the_future_is_none_and_one_left_by_a_clock_set_back_is_dropped() {
+    let mut window = SignalWindow::new(1);
+    let sample = |measured: i64, taken: i64| Sample {
+        measured_at: Timestamp::from_second(measured).expect("in range"),
+        taken_at: Timestamp::from_second(taken).expect("in range"),
+        reading: Reading::Healthy { detail: "ok".to_owned() },
+    };
+    window.push(sample(1_000 + 3_600, 1_000));
+    assert!(window.last().is_none(), "dated an hour ahead");
+    // The clock was an hour ahead when this was taken, and is set back after it.
+    window.push(sample(4_600, 4_600));
+    window.push(sample(1_010, 1_010));
+    assert_eq!(window.last().map(|s| s.measured_at.as_second()), Some(1_010));
+    let now = Timestamp::from_second(1_012).expect("in range");
+    assert!(matches!(window.state(now, Duration::from_secs(5)), SignalState::Fresh { .. }));
+}
+
+#[test]
+fn an_absurd_lag_is_no_lag() {
+    for ms in [-1.0, f64::NAN, f64::INFINITY, 1e30] {
+        assert_eq!(lag_from_ms(ms), None, "{ms}");
+    }
+    assert_eq!(lag_from_ms(250.0), Some(Duration::from_millis(250)));
+}

@@ -197,6 +197,13 @@ impl Control for Fake {
         Ok(self.records.lock().expect("lock").clone())
     }
 
+    fn waits(
+        &self,
+        _: &failoverd::domain::id::RunId,
+    ) -> std::collections::BTreeMap<failoverd::domain::id::StepId, String> {
+        std::collections::BTreeMap::new()
+    }
+
     fn readiness(&self) -> Readiness {
         let ready = *self.ready.lock().expect("lock");
         Readiness { ready, reasons: if ready { vec![] } else { vec!["another replica leads".to_owned()] } }
