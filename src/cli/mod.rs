@@ -172,7 +172,7 @@ pub enum ClientCommand {
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Watch a run until it ends or waits for a person
+    /// Watch a run until it ends, is held or is paused; shows how to approve where it waits for that
     Watch {
         run: String,
         /// Keep watching while it is held

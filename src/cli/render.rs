@@ -349,6 +349,13 @@ pub fn tail(run: &RunView) -> String {
             plain(&run.plan_digest)
         ));
     }
+    out.push_str(&approvals(run));
+    out
+}
+
+/// How a second person approves each step that waits for one.
+pub fn approvals(run: &RunView) -> String {
+    let mut out = String::new();
     let waiting = run.steps.iter().filter(|s| s.action == "approve" && s.state == StepStateName::Running);
     for s in waiting.filter(|_| !run.state.is_final()) {
         out.push_str(&format!(

@@ -65,7 +65,7 @@ pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Res
     timeline.close();
     Ok(match timeline.view.state {
         RunStateName::Succeeded => EXIT_DONE,
-        RunStateName::Held => EXIT_HELD,
+        RunStateName::Held | RunStateName::Paused => EXIT_HELD,
         _ => EXIT_FAILED,
     })
 }
@@ -119,11 +119,20 @@ impl Timeline {
                 let record: RecordView =
                     serde_json::from_str(&event.data).map_err(|e| Failure::Answer(e.to_string()))?;
                 self.seen = Some(record.seq);
-                let has_held = record.events.iter().any(|e| e["event"] == "run_held");
+                let has = |kinds: &[&str]| record.events.iter().any(|e| kinds.iter().any(|k| e["event"] == *k));
+                let stopped = has(&["run_held", "run_paused"]);
+                let approval = |step: &Value| {
+                    self.view.steps.iter().any(|s| s.action == "approve" && Some(s.id.as_str()) == step.as_str())
+                };
+                let asks = record.events.iter().any(|e| e["event"] == "step_started" && approval(&e["step"]));
                 self.record(&record);
                 self.refresh(api, path).await?;
+                if asks && !self.json {
+                    print(&render::approvals(&self.view));
+                }
                 // A hold in the past, since resumed, is history.
-                if has_held && !through_holds && self.view.state == RunStateName::Held {
+                let stands = matches!(self.view.state, RunStateName::Held | RunStateName::Paused);
+                if stopped && !through_holds && stands {
                     self.close();
                     return Ok(Ended::Held);
                 }

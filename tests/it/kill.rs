@@ -215,9 +215,16 @@ async fn die(stage: &Stage, people: &mut People, kill: Kill) -> Result<bool, Str
         }
         Kill::Call { call, point, release, after } => {
             let mut daemon = stage.start(None).await.listening()?;
+            let barrier = reached(stage, call, point);
+            tokio::pin!(barrier);
             let barrier = tokio::select! {
-                played = people.play(&mut daemon) => return Err(format!("the call never came to its barrier: {played:?}")),
-                barrier = reached(stage, call, point) => barrier?,
+                biased;
+                barrier = &mut barrier => barrier?,
+                // The run's last call may be answered, and the run over, before its barrier is seen.
+                played = people.play(&mut daemon) => match tokio::time::timeout(Duration::from_secs(5), barrier).await {
+                    Ok(barrier) => barrier?,
+                    Err(_) => return Err(format!("the call never came to its barrier: {played:?}")),
+                },
             };
             daemon.kill().await;
             let barriers = stage.world.barriers.clone();

@@ -120,13 +120,16 @@ fn objectives(stage: &Stage, run: &RunState) -> Table {
     }
     let rto = objectives.map(|o| o.rto);
     let rpo = objectives.map(|o| o.rpo);
-    table.add_row(["RTO".to_owned(), seconds(clock.total), seconds(rto)]);
+    let missed = |over: bool| if over { " MISSED" } else { "" };
+    let rto_missed = missed(clock.total.zip(rto).is_some_and(|(took, promised)| promised < took));
+    table.add_row(["RTO".to_owned(), format!("{}{rto_missed}", seconds(clock.total)), seconds(rto)]);
     if let Some(loss) = &run.loss {
         let range = match (loss.at_least, loss.at_most) {
             (Some(a), Some(b)) if a == b => seconds(Some(a)),
             (a, b) => format!("{} to {}", seconds(a), seconds(b)),
         };
-        table.add_row(["RPO (measured loss)".to_owned(), range, seconds(rpo)]);
+        let rpo_missed = missed(loss.at_least.zip(rpo).is_some_and(|(lost, promised)| promised < lost));
+        table.add_row(["RPO (measured loss)".to_owned(), format!("{range}{rpo_missed}"), seconds(rpo)]);
     }
     table
 }
