@@ -356,7 +356,9 @@ pub fn tail(run: &RunView) -> String {
 /// How a second person approves each step that waits for one.
 pub fn approvals(run: &RunView) -> String {
     let mut out = String::new();
-    let waiting = run.steps.iter().filter(|s| s.action == "approve" && s.state == StepStateName::Running);
+    let asked = |id: &str| !run.waits_for.as_deref().is_some_and(|w| w.contains(&format!("`{id}`: approved")));
+    let waiting =
+        run.steps.iter().filter(|s| s.action == "approve" && s.state == StepStateName::Running && asked(&s.id));
     for s in waiting.filter(|_| !run.state.is_final()) {
         out.push_str(&format!(
             "  failoverd approve {} {} \\\n    --digest {} \\\n    --reason …\n",

@@ -342,6 +342,9 @@ fn waits_for(run: &RunState) -> Option<String> {
                 .map(|s| match &s.action {
                     Action::Approve { count, .. } => {
                         let given = run.approvers(&s.id).len();
+                        if usize::try_from(*count).is_ok_and(|wanted| wanted <= given) {
+                            return format!("`{}`: approved, it goes on", s.id);
+                        }
                         format!("approval of `{}`: {given} of {count} so far", s.id)
                     }
                     _ => format!("`{}`: {}", s.id, s.title),
