@@ -63,7 +63,7 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
                 return Answer::fails("nobody has accepted a loss: ask again with accept_data_loss_seconds");
             };
             match roles(context, global_cluster, from, target, observe_in).await {
-                Answer::Holds { mut evidence } => match bound_of_plan(context, run, store).await {
+                Answer::Holds { mut evidence } => match lag_gate(run, store) {
                     Some((query, region)) => match loss_bound(context, &query, &region, accepted).await {
                         Answer::Holds { evidence: more } => {
                             evidence.extend(more);
@@ -100,11 +100,7 @@ fn consent_missing(run: &RunState) -> Option<String> {
 }
 
 /// The lag query of the plan's `gate.rpo` of `store`.
-async fn bound_of_plan(
-    _context: &Context,
-    run: &RunState,
-    store: &crate::domain::id::StoreName,
-) -> Option<(MetricQuery, Region)> {
+fn lag_gate(run: &RunState, store: &StoreName) -> Option<(MetricQuery, Region)> {
     run.plan.steps.iter().find_map(|s| match &s.action {
         Action::GateRpo { store: of, lag, lag_region, .. } if of == store => Some((lag.clone(), lag_region.clone())),
         _ => None,

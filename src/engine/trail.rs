@@ -63,14 +63,13 @@ impl WriteTrail {
             record_type: "A".to_owned(),
         };
         let write = match probes.http(&question).await {
-            HttpAnswer::Status { status: 200..=299, body, .. } => {
-                let write = serde_json::from_str::<serde_json::Value>(&body)
+            // An answer without a (believable) watermark says nothing of the database, neither way.
+            HttpAnswer::Status { status: 200..=299, body, .. } => Some(
+                serde_json::from_str::<serde_json::Value>(&body)
                     .ok()
                     .and_then(|body| body.pointer(pointer)?.as_str()?.parse::<Timestamp>().ok())
-                    .filter(|at| signal::age(clock.wall(), *at).is_some());
-                // An answer without a (believable) watermark says nothing of the database, neither way.
-                Some(write?)
-            }
+                    .filter(|at| signal::age(clock.wall(), *at).is_some())?,
+            ),
             HttpAnswer::Status { .. } | HttpAnswer::NoAnswer { .. } => None,
             // The question could not be put: that says nothing of the endpoint.
             HttpAnswer::NotAsked { .. } => return None,

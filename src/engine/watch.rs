@@ -18,6 +18,7 @@ use crate::{
     domain::{
         assessment::{Assessment, Verdict},
         cloud::{AlarmState, MetricQuery},
+        compile,
         history::{History, Standing},
         id::{Region, SignalName, StoreName},
         journal::Event,
@@ -317,28 +318,14 @@ async fn sample(context: &Context, seen: &Mutex<Seen>, signal: &Signal) -> Sampl
     Sample { measured_at, taken_at: context.clock.wall(), reading }
 }
 
-/// The query for a store's lag as the roles are now: in the Region of a secondary, by its cluster id [AUG].
-pub fn lag_query(store: &crate::domain::application::AuroraStore, secondary: &Region) -> Option<MetricQuery> {
-    let arn = store.clusters.get(secondary)?;
-    Some(MetricQuery {
-        namespace: "AWS/RDS".to_owned(),
-        metric: store.lag_metric.clone(),
-        dimensions: BTreeMap::from([("DBClusterIdentifier".to_owned(), arn.identifier().to_owned())]),
-        statistic: "Maximum".to_owned(),
-        period: Duration::from_secs(60),
-    })
-}
-
 /// The worst lag over the secondaries.
 async fn lag(context: &Context, seen: &Mutex<Seen>, name: &StoreName) -> Result<(jiff::Timestamp, Reading), String> {
     let store = context.application.stores.get(name).ok_or_else(|| format!("no store {name}"))?;
     let writer = seen.lock().unwrap_or_else(PoisonError::into_inner).writers.get(name).cloned();
     let writer = writer.ok_or("it is not known which cluster is the secondary")?;
     let mut worst: Option<(jiff::Timestamp, Duration)> = None;
-    for region in store.clusters.keys().filter(|r| **r != writer) {
-        let Some(query) = lag_query(store, region) else {
-            continue;
-        };
+    for (region, secondary) in store.clusters.iter().filter(|(r, _)| **r != writer) {
+        let query = compile::lag_query(store, secondary);
         let points = context.cloud.metrics(region, &[query], guards::LAG_WINDOW).await.map_err(|e| e.to_string())?;
         let point =
             points.into_iter().next().flatten().ok_or_else(|| format!("CloudWatch has no datapoint in {region}"))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use failoverd::{
     domain::{
         id::Digest,
-        run::{Phase, RunResult},
+        run::{Phase, RunResult, StepState},
     },
     engine::control::{Act, Refusal, Started, Wish},
     sim::{
@@ -110,10 +110,18 @@ async fn an_abort_while_a_lost_call_is_settled_ends_once_nothing_of_it_is_seen()
     live.ready().await;
     live.faults.arm("rds:SwitchoverGlobalCluster", Fault::LoseBefore);
     let run = live.begin(Wish::Switchover).await;
-    live.until("the lost call", 120, |live| live.run(&run).has_open_intents()).await;
+    let lost = |live: &Live| {
+        let steps = live.run(&run).steps.clone();
+        steps.iter().any(|(id, s)| id.as_str() == "switch.main" && matches!(s, StepState::Answered { .. }))
+    };
+    live.until("the lost call", 120, lost).await;
     live.act(&run, Act::Abort).await.expect("aborted");
     assert_eq!(live.outcome(&run, 300).await, Played::Finished(RunResult::Aborted));
     assert_eq!((live.accepted("SwitchoverGlobalCluster"), live.flips()), (0, 0));
+    let step = live.run(&run).steps.values().find(|s| matches!(s, StepState::Failed { .. })).cloned();
+    let given_up =
+        matches!(&step, Some(StepState::Failed { reason, .. }) if reason.starts_with("given up by the abort"));
+    assert!(given_up, "{step:?} of {:?}", live.run(&run).steps);
 }
 
 #[tokio::test(start_paused = true)]
