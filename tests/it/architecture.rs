@@ -29,8 +29,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("sim/world", &["domain/id"]),
     ("sim/faults", &["sim/world", "domain/id"]),
     ("sim/oracle", &["sim/world", "domain/id"]),
-    ("sim/scenario", &["sim/world", "sim/faults", "domain/id"]),
-    ("sim/port", &["sim/world", "ports", "domain"]),
+    ("sim/scenario", &["sim/world", "sim/faults", "domain"]),
+    ("sim/rehearse", &["sim/*", "engine", "ports", "domain", "config"]), // The production engine, whole.
+    ("sim/port", &["sim/world", "sim/faults", "ports", "domain"]),
     ("sim/wire", &["sim/world", "domain/id"]),
     ("app", &["**"]),
     ("cli", &["**"]),

@@ -1,0 +1,85 @@
+//! The production engine, the operator's config and runbooks, and one disaster in virtual time.
+//!
+//! Invariant: a seed, a scenario and a setup give one history, byte for byte; every task of a process dies with it.
+
+pub mod stage;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    domain::{
+        application::Application,
+        id::{Digest, RunbookName},
+        runbook::Runbook,
+    },
+    sim::{oracle::Violation, world::SimTime},
+};
+
+/// What is rehearsed.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub application: Application,
+    pub runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
+    pub config_digest: Digest,
+}
+
+/// How one rehearsal ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rehearsed {
+    pub scenario: String,
+    pub seed: u64,
+    pub ending: Ending,
+    /// From the clients' first failure to the end of their last, where they are served at the end.
+    pub out_of_service_seconds: Option<f64>,
+    /// Acknowledged writes that the present writer does not have, and over what time.
+    pub writes_lost: u64,
+    pub loss_seconds: f64,
+    /// The loss that the run reported, as [at least, at most], where it did.
+    pub loss_reported_seconds: Option<(Option<f64>, Option<f64>)>,
+    pub violations: Vec<Violation>,
+    /// How often each property was checked in earnest.
+    pub checked: BTreeMap<&'static str, u64>,
+    /// How often each fault (by number of FAULTS.md) was met by a call, an append, a metric: not merely planned.
+    pub faults_met: BTreeMap<u8, u64>,
+    /// Branches of the step protocol and outcomes that were seen, with how often (`sometimes`).
+    pub sometimes: BTreeMap<&'static str, u64>,
+    /// SHA-256 over everything that happened: two runs of one seed have the same.
+    pub history: String,
+    pub world_seconds: f64,
+    pub events: u64,
+    /// The timeline, where it was asked for.
+    pub trace: Vec<TraceLine>,
+    pub processes: u32,
+    pub unmet: BTreeSet<String>,
+}
+
+/// How it stands at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// No run was started.
+    NoRun,
+    Succeeded,
+    Aborted,
+    Failed,
+    Superseded,
+    /// Waits for a person: the code and whom.
+    Held {
+        code: String,
+        waits_for: String,
+    },
+    /// Still moving at the end: itself a violation of L3 where the faults had healed.
+    Unfinished,
+    /// The journal was refused at a start (FAULTS.md 14).
+    Refused {
+        reason: String,
+    },
+}
+
+/// One line of a readable timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceLine {
+    pub at: SimTime,
+    /// `world`, `fault`, `journal`, `call`, `people`, `process`, `oracle`.
+    pub who: &'static str,
+    pub text: String,
+}

@@ -1,0 +1,1 @@
+//! The world that an operator's configuration describes: its databases, records, health checks, alarms, topics.
