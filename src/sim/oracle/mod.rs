@@ -36,6 +36,8 @@ pub struct Call {
     pub operation: String,
     /// The whole call as JSON.
     pub arguments: Value,
+    /// How many records of the journal were durable when it left: what is before a call is not read off clocks.
+    pub durable: usize,
     /// Whether the world was changed by it, where that is known yet.
     pub arrived: Option<bool>,
 }
@@ -45,6 +47,8 @@ pub struct Call {
 pub struct Stored {
     pub bytes: Vec<u8>,
     pub hash: String,
+    /// When it became durable, in the world's time (the record's own `at` is the daemon's clock, which may be wrong).
+    pub at: SimTime,
 }
 
 /// Everything that is looked at.
@@ -52,6 +56,8 @@ pub struct Seen<'a> {
     pub world: &'a World,
     pub journal: &'a [Stored],
     pub calls: &'a [Call],
+    /// Sequence numbers of the records that a fault has damaged on the disk (FAULTS.md 14).
+    pub damaged: &'a [u64],
 }
 
 /// A property that did not hold.
