@@ -126,7 +126,7 @@ fn a_step_that_is_done_and_acts_again_is_found() {
     stage.act("promote");
     stage.holds(&["S10"]);
     stage.intend("promote");
-    assert!(stage.oracle.violations().iter().any(|v| v.property == "S15" && v.text.contains("intends a call again")));
+    stage.finds("S15", "intends a call again");
 }
 
 #[test]

@@ -142,13 +142,9 @@ fn writes_that_vanish_in_a_planned_move_are_found() {
     let mut stage = Stage::switchover();
     stage.finish(true);
     stage.holds(&["history"]);
-    // The console detaches nothing and restores nothing, but a failover that nobody recorded loses writes.
-    let mut stage = Stage::new();
-    stage.world.aurora.set_lag(&cluster(USW2), LagSetting::Fixed(20_000));
-    stage.pass(60);
-    stage.start("failover", USE1, USW2, Some(60.0));
-    stage.approve("bob", true);
+    let mut stage = Stage::approved_failover();
     stage.act("promote");
+    // As if the writes had gone without a failover.
     stage.oracle.truth.promotions.clear();
     stage.finish(true);
     stage.violates("history", "no promotion left them behind");

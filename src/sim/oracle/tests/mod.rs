@@ -330,6 +330,13 @@ impl Stage {
         }
     }
 
+    /// `property` is violated, among others, and the text says so.
+    #[track_caller]
+    fn finds(&self, property: &str, says: &str) {
+        let found = self.oracle.violations();
+        assert!(found.iter().any(|v| v.property == property && v.text.contains(says)), "{found:#?}");
+    }
+
     /// `property` and nothing else is violated, and the text says so.
     #[track_caller]
     fn violates(&self, property: &str, says: &str) {
