@@ -92,6 +92,11 @@ impl StepState {
         matches!(self, Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. })
     }
 
+    /// Whether the step has neither ended nor been passed over.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Pending) || self.is_in_flight()
+    }
+
     /// Whether an effect may be on its way.
     pub fn has_open_intent(&self) -> bool {
         matches!(
@@ -269,6 +274,11 @@ impl RunState {
                     && s.needs.iter().all(|id| id == done || self.is_resolved(id))
             })
             .collect()
+    }
+
+    /// The steps that are ready now, in the plan's order.
+    pub fn ready(&self) -> Vec<&PlannedStep> {
+        self.plan.steps.iter().filter(|s| self.is_ready(s)).collect()
     }
 
     /// Whether an irreversible effect has been intended: from there on the run is completed or held, never aborted.

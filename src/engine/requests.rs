@@ -23,6 +23,7 @@ use crate::{
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
         scribe::CommitError,
+        step::openings,
     },
 };
 
@@ -64,7 +65,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     consent(app, assessment, purpose, request.accept_data_loss)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
     let id = asked.id;
-    let committed = context.scribe.commit(|history, _| {
+    let committed = context.scribe.commit(|history, at| {
         // Judged again under the lock: two requests at once end in one run.
         if let Some(again) = repeated(history, &request)? {
             return Ok((Vec::new(), Started::Again { id: again }));
@@ -88,6 +89,12 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
             supersedes: superseded.clone(),
         };
         events.push(Event::RunStarted { run: id.clone(), request: recorded, plan: Box::new(plan), evidence_since });
+        // The first looks begin in the same commit. Effects do not: an intent is journalled when it is about to be sent,
+        // since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
+        if let Some(run) = history.check(at, &events).ok().as_ref().and_then(History::active_run) {
+            let looks = run.ready().into_iter().filter(|step| step.action.mutations().is_empty()).collect();
+            events.extend(openings(context, run, looks));
+        }
         Ok((events, Started::Run { id, supersedes: superseded }))
     });
     Ok(committed.await?)

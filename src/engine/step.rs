@@ -185,14 +185,7 @@ impl Driver {
                     tracing::info!(run = %self.run, application = %self.context.application.name, "the last step is done");
                     events.push(finished);
                 } else if !self.context.stopping.is_cancelled() {
-                    let openings = self.openings(history);
-                    // Noted before the record is durable and read only after it: a mark without its intent is never taken.
-                    for opening in &openings {
-                        if let Event::Intent { run, step, .. } = opening {
-                            self.context.unsent.note(run, step);
-                        }
-                    }
-                    events.extend(openings);
+                    events.extend(self.openings(history));
                 }
                 Ok::<_, ()>((events, ()))
             })
@@ -202,6 +195,12 @@ impl Driver {
 
     /// The end of the run, where `events` leave nothing to do.
     fn ending(&self, history: &History, at: Timestamp, events: &[Event]) -> Option<Event> {
+        let run = history.runs.get(&self.run)?;
+        // Seen without a copy of the state, since every step asks.
+        let is_last = run.steps.iter().all(|(id, state)| *id == self.step.id || !state.is_unsettled());
+        if !is_last && !matches!(run.phase, Phase::Aborting { .. }) {
+            return None;
+        }
         // An event that is illegal now is found by the commit, which names it.
         let after = history.check(at, events).ok()?;
         let run = after.runs.get(&self.run)?;
@@ -223,19 +222,7 @@ impl Driver {
         let Some(run) = history.runs.get(&self.run).filter(|_| !is_gate) else {
             return Vec::new();
         };
-        run.ready_after(&self.step.id)
-            .into_iter()
-            .filter(|next| next.when.is_none())
-            .filter_map(|next| match &next.action {
-                Action::Notify { .. } => effect::first_intent(run, next),
-                action if action.mutations().is_empty() => Some(Event::StepStarted {
-                    run: run.id.clone(),
-                    step: next.id.clone(),
-                    attempt: run.next_attempt(&next.id),
-                }),
-                _ => None,
-            })
-            .collect()
+        openings(&self.context, run, run.ready_after(&self.step.id))
     }
 
     /// Failed for good; the run is held with it where the plan says so.
@@ -268,6 +255,31 @@ impl Driver {
         }
         self.record(events).await
     }
+}
+
+/// The first events of those steps of `ready` that may begin in the commit that makes them ready: no `when` to evaluate,
+/// no guard to look at in between.
+pub fn openings(context: &Context, run: &RunState, ready: Vec<&PlannedStep>) -> Vec<Event> {
+    let openings: Vec<Event> = ready
+        .into_iter()
+        .filter(|next| next.when.is_none())
+        .filter_map(|next| match &next.action {
+            Action::Notify { .. } => effect::first_intent(run, next),
+            action if action.mutations().is_empty() => Some(Event::StepStarted {
+                run: run.id.clone(),
+                step: next.id.clone(),
+                attempt: run.next_attempt(&next.id),
+            }),
+            _ => None,
+        })
+        .collect();
+    // Noted before the record is durable and read only after it: a mark without its intent is never taken.
+    for opening in &openings {
+        if let Event::Intent { run, step, .. } = opening {
+            context.unsent.note(run, step);
+        }
+    }
+    openings
 }
 
 /// How long ago, by wall time, the step began: what survives a restart.
