@@ -40,6 +40,8 @@ pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, obser
     let mut answered_at = clock.boot();
     while views.len() < 2 {
         tokio::select! {
+            biased;
+            // An answer that comes with the end of the grace counts.
             answer = asked.next() => match answer {
                 Some((region, Ok(view))) => {
                     views.push((region, view));

@@ -312,8 +312,9 @@ async fn retry(
     }
     let backoff = driver.step.retry.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(6)).min(BACKOFF_MAX);
     tokio::select! {
-        () = driver.context.clock.sleep(backoff) => {}
+        biased;
         () = driver.context.stopping.cancelled() => return Err(Stop::Yield),
+        () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
     match guards::check(&driver.context, &run, &driver.step.action).await {
@@ -351,8 +352,9 @@ fn is_passing(code: &str) -> bool {
 async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {
     driver.context.waits.note(&driver.run, &driver.step.id, why);
     tokio::select! {
-        () = driver.context.clock.sleep(aurora::POLL) => Ok(()),
+        biased;
         () = driver.context.stopping.cancelled() => Err(Stop::Yield),
+        () = driver.context.clock.sleep(aurora::POLL) => Ok(()),
     }
 }
 

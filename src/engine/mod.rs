@@ -18,6 +18,7 @@ pub mod effect;
 pub mod executor;
 pub mod guards;
 pub mod look;
+pub mod newest;
 pub mod recover;
 pub mod requests;
 pub mod scribe;

@@ -107,7 +107,7 @@ impl Driver {
         let mut memory = Memory::default();
         let mut changes = self.context.scribe.changes();
         loop {
-            changes.mark_unchanged();
+            let _newest = changes.take();
             let run = self.run_state()?;
             let listens = look::listens(&run.steps[&self.step.id], &self.step.action);
             let looked = look::look(&self.context, &run, &self.step.id, &self.step.action, &mut memory).await;
@@ -127,11 +127,12 @@ impl Driver {
             }
             let mut ending = self.context.scribe.changes();
             tokio::select! {
-                () = self.context.clock.sleep(pause.min(left)) => {}
-                _ = changes.changed(), if listens => {}
-                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
-                _ = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
+                biased;
                 () = self.context.stopping.cancelled() => return Err(Stop::Yield),
+                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
+                () = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
+                () = changes.changed(), if listens => {}
+                () = self.context.clock.sleep(pause.min(left)) => {}
             }
         }
     }
