@@ -47,6 +47,9 @@ pub const STEPS: &[&str] = &[
     "assert-failed",
     "approval-declined",
     "approval-expired",
+    "access-denied",
+    "credentials-refused",
+    "read-rejected",
 ];
 
 /// Faults of the configuration. The last ones are warnings.

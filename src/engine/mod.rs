@@ -13,12 +13,14 @@
 pub mod aurora;
 pub mod context;
 pub mod control;
+pub mod denial;
 pub mod desk;
 pub mod effect;
 pub mod executor;
 pub mod guards;
 pub mod look;
 pub mod newest;
+pub mod observe;
 pub mod recover;
 pub mod requests;
 pub mod scribe;
