@@ -100,6 +100,11 @@ impl StepState {
         )
     }
 
+    /// When a step that is under way began.
+    pub fn under_way_since(&self) -> Option<Timestamp> {
+        self.since().filter(|_| self.is_in_flight())
+    }
+
     pub(super) fn attempt(&self) -> u32 {
         match self {
             Self::Running { attempt, .. }

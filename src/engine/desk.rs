@@ -16,6 +16,7 @@ use crate::{
         runbook::Runbook,
     },
     engine::{
+        ages::Ages,
         context::{Context, Unsent, Waits},
         control::{Act, Control, Readiness, Refusal, StartRun, Started},
         executor,
@@ -139,6 +140,7 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
             return Seat::Held { application, reason: error.to_string() };
         }
     };
+    let ages = Ages::taken_over(&history, parts.clock.wall(), parts.clock.boot());
     let desk = Desk {
         store: Arc::clone(&parts.store),
         clock: Arc::clone(&parts.clock),
@@ -156,6 +158,7 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
                 trail: Arc::new(WriteTrail::default()),
                 unsent: Arc::new(Unsent::default()),
                 waits: Arc::new(Waits::default()),
+                ages: Arc::new(ages),
                 stopping: stopping.clone(),
             },
             newest: Newest::new(None),

@@ -10,6 +10,7 @@
 //!
 //! It deliberately knows no HTTP, no AWS SDK and no file: see `ports`.
 
+pub mod ages;
 pub mod aurora;
 pub mod context;
 pub mod control;

@@ -61,6 +61,9 @@ impl Driver {
     pub async fn drive(&self) -> Result<(), Stop> {
         let driven = self.drive_from_journal().await;
         self.context.waits.forget(&self.run, &self.step.id);
+        if !self.run_state().is_ok_and(|run| run.steps[&self.step.id].is_in_flight()) {
+            self.context.ages.forget(&self.run, &self.step.id);
+        }
         driven
     }
 
@@ -271,15 +274,10 @@ impl Driver {
     }
 }
 
-/// How long ago, by wall time, the step began: what survives a restart.
+/// How long ago the step began; nothing where it is not under way.
 pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
-    let since = match &run.steps[step] {
-        StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } => {
-            Some(*since)
-        }
-        StepState::Pending | StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => None,
-    };
-    since.and_then(|s| Duration::try_from(context.clock.wall().duration_since(s)).ok()).unwrap_or_default()
+    let began = run.steps[step].under_way_since();
+    began.map_or(Duration::ZERO, |began| context.ages.of(&run.id, step, began, context.clock.boot()))
 }
 
 /// What expressions see.
