@@ -41,6 +41,7 @@ pub const STEPS: &[&str] = &[
     "gate-rpo",
     "gate-target",
     "call-rejected",
+    "call-not-sent",
     "promotion-failed",
     "outcome-unknown",
     "writer-not-proven",

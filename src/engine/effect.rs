@@ -209,7 +209,7 @@ async fn settle(
             return proceed(driver, run, attempt, call + 1, mutation).await;
         }
         Outcome::NotSent { reason } => {
-            return retry(driver, run, attempt, call, "call-rejected", reason).await;
+            return retry(driver, run, attempt, call, "call-not-sent", reason).await;
         }
         // Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
         Outcome::Rejected { code, .. } if code.starts_with("InvalidGlobalClusterState") => {}
@@ -299,7 +299,7 @@ async fn nothing_happened(
             driver.fail("call-rejected", format!("{code}: {message}; seen: {what}")).await?;
             Ok(false)
         }
-        Outcome::NotSent { reason } => retry(driver, run, attempt, call, "call-rejected", reason).await,
+        Outcome::NotSent { reason } => retry(driver, run, attempt, call, "call-not-sent", reason).await,
     }
 }
 

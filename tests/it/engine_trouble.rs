@@ -151,6 +151,22 @@ async fn an_rds_endpoint_that_is_away_for_two_minutes_after_the_call_is_waited_f
     assert_eq!(live.accepted(FAILOVER), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_left_is_not_said_to_be_rejected() {
+    let scene = Scene::payments(59, 240);
+    let live = disaster(&scene).await;
+    for _ in 0..5 {
+        live.faults.arm("rds:FailoverGlobalCluster", Fault::Refuse);
+    }
+    let run = live.begin(Wish::Failover).await;
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 600).await, Played::Held("call-not-sent".to_owned()));
+    assert_eq!(live.accepted(FAILOVER), 0);
+    live.act(&run, Act::Resume).await.expect("resumed");
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    assert_eq!(live.accepted(FAILOVER), 1);
+}
+
 fn held_because(live: &Live, run: &RunId) -> String {
     match &live.run(run).phase {
         Phase::Held { reason, .. } => reason.clone(),
