@@ -16,6 +16,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         context::Context,
+        denial::Denial,
         guards::{self, Answer},
         step,
     },
@@ -49,10 +50,16 @@ fn not_yet(why: impl Into<String>) -> Look {
     Look::NotYet { why: why.into(), pause: aurora::POLL }
 }
 
+fn denied(denial: Denial) -> Look {
+    Look::Refused { code: denial.code, why: denial.why }
+}
+
 /// What a looking step remembers between looks; lost on a restart, which only makes it look longer.
 #[derive(Debug, Default)]
 pub struct Memory {
     successes: u32,
+    /// Since when, in boot time, the Region that is waited for has not answered.
+    silent_since: Option<Duration>,
 }
 
 /// Looks once.
@@ -75,7 +82,17 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             gate(guards::loss_bound(context, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
-            wait_settled(context, global_cluster, observe_in, synchronized.then_some(&run.plan.target)).await
+            let awaited = synchronized.then_some(&run.plan.target);
+            let looked = wait_settled(context, global_cluster, observe_in, awaited).await;
+            match (looked, awaited) {
+                (Look::NotYet { why, pause }, Some(region)) => {
+                    match silence(context, global_cluster, region, memory).await {
+                        Some(lost) => lost,
+                        None => Look::NotYet { why, pause },
+                    }
+                }
+                (looked, _) => looked,
+            }
         }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
             match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
@@ -84,6 +101,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 }
                 Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
                 Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
+                Proof::Denied(denial) => denied(denial),
             }
         }
         Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
@@ -117,6 +135,7 @@ fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) ->
         Answer::Holds { evidence } => Look::Satisfied { evidence, outputs },
         Answer::Fails { why } => Look::Refused { code, why },
         Answer::Unknown { why } => not_yet(why),
+        Answer::Denied(denial) => denied(denial),
     }
 }
 
@@ -169,7 +188,28 @@ async fn wait_settled(
             }
         }
         Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
+        Proof::Denied(denial) => denied(denial),
     }
+}
+
+/// A Region that is waited for and has not answered for long is not catching up: a person is told now, not when the
+/// step's hours are over.
+async fn silence(context: &Context, identifier: &str, region: &Region, memory: &mut Memory) -> Option<Look> {
+    /// Control planes are away for minutes without their Region being lost.
+    const SILENCE_MAX: Duration = Duration::from_secs(600);
+    let Err(error) = context.cloud.global_cluster(region, identifier).await else {
+        memory.silent_since = None;
+        return None;
+    };
+    if let Some(denial) = Denial::of("rds:DescribeGlobalClusters", Some(region), &error) {
+        return Some(denied(denial));
+    }
+    let now = context.clock.boot();
+    let silent = now.saturating_sub(*memory.silent_since.get_or_insert(now));
+    (SILENCE_MAX <= silent).then(|| Look::Refused {
+        code: "gate-target",
+        why: format!("{region} has not answered for {:.0} s, so it is not catching up: {error}", silent.as_secs_f64()),
+    })
 }
 
 async fn dns_verify(context: &Context, name: &str, record_type: &str, servers: &[String], expected: &str) -> Look {

@@ -3,8 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-
 use crate::{
     domain::{
         action::Action,
@@ -12,18 +10,19 @@ use crate::{
         assessment::{Assessment, Health},
         compile,
         history::History,
-        id::{Region, RunId, StepId, Subject},
+        id::{Region, RunId, SignalName, StepId, Subject},
         journal::{Event, Request},
         plan::{Plan, Purpose},
         run::{Phase, RunResult, RunState, StepState},
         seconds::to_seconds,
+        signal::{Reading, Signal, SignalRole, SignalState},
     },
     engine::{
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
         scribe::CommitError,
-        step::openings,
+        step::{self, openings},
     },
 };
 
@@ -63,6 +62,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     // What is at work already is told before what this request would need.
     supersede(&context.scribe.history(), purpose)?;
     consent(app, assessment, purpose, request.accept_data_loss)?;
+    alive(app, assessment, purpose, &target)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
     let id = asked.id;
     let committed = context.scribe.commit(|history, at| {
@@ -233,6 +233,35 @@ fn consent(
     }
 }
 
+/// A failback to a Region that is still lost would wait for hours: it is refused where the signals at hand say so.
+fn alive(app: &Application, assessment: Option<&Assessment>, purpose: Purpose, target: &Region) -> Result<(), Refusal> {
+    let of_target = |s: &&Signal| s.source.of() == Some(target) && s.role != SignalRole::Informational;
+    let names: Vec<&SignalName> = app.signals.iter().filter(of_target).map(|s| &s.name).collect();
+    if purpose != Purpose::Failback || names.is_empty() {
+        return Ok(());
+    }
+    let said = |name: &SignalName| match assessment.and_then(|a| a.signals.get(name)) {
+        Some(SignalState::Fresh { sample }) => match &sample.reading {
+            Reading::Healthy { .. } => None,
+            Reading::Unhealthy { detail } => Some(format!("{name}: {detail}")),
+            Reading::Lag { .. } => Some(format!("{name}: a lag, which says nothing of it")),
+            Reading::Missing { why } => Some(format!("{name}: missing ({why})")),
+        },
+        Some(SignalState::Stale { age, .. }) => Some(format!("{name}: stale for {:.0} s", age.as_secs_f64())),
+        Some(SignalState::Missing { why }) => Some(format!("{name}: missing ({why})")),
+        None => Some(format!("{name}: not read yet")),
+    };
+    let Some(said) = names.iter().map(|name| said(name)).collect::<Option<Vec<_>>>() else {
+        return Ok(());
+    };
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(Refusal::Gate {
+        gate: "target-alive",
+        why: format!("nothing says that {target} is back: {}", said.join("; ")),
+        satisfied_by: format!("a fresh healthy reading of one of: {names}"),
+    })
+}
+
 fn plan(
     app: &Application,
     asked: &Asked,
@@ -279,12 +308,12 @@ fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refus
 
 /// What a person does to a run.
 pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {
-    let committed = context.scribe.commit(|history, now| {
+    let committed = context.scribe.commit(|history, _| {
         let run = history.runs.get(id).ok_or_else(|| Refusal::UnknownRun(id.clone()))?;
         let (run_id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         let event = match act {
             Act::Approve { step, approved, digest } => {
-                approvable(run, &step, &subject, now)?;
+                approvable(context, run, &step, &subject)?;
                 if digest != run.plan_digest {
                     return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
                 }
@@ -323,18 +352,18 @@ fn wrong_phase(run: &RunState) -> Refusal {
 }
 
 /// Whether `subject` may approve `step` of `run` now: asked for, not expired, and by somebody who has no part in it yet.
-fn approvable(run: &RunState, step: &StepId, subject: &Subject, now: Timestamp) -> Result<(), Refusal> {
+fn approvable(context: &Context, run: &RunState, step: &StepId, subject: &Subject) -> Result<(), Refusal> {
     let planned = run.plan.step(step).ok_or_else(|| Refusal::UnknownStep(step.clone()))?;
     let Action::Approve { expires_after, .. } = &planned.action else {
         return Err(Refusal::UnknownStep(step.clone()));
     };
-    let StepState::Running { since, .. } = &run.steps[step] else {
+    let StepState::Running { .. } = &run.steps[step] else {
         return Err(Refusal::WrongPhase(format!("`{step}` does not wait for an approval now")));
     };
     if run.is_finished() {
         return Err(wrong_phase(run));
     }
-    if *expires_after <= Duration::try_from(now.duration_since(*since)).unwrap_or_default() {
+    if *expires_after <= step::elapsed(context, run, step) {
         return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
     }
     let has_part = *subject == run.request.subject || run.approvers(step).contains(&subject);
