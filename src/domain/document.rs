@@ -348,7 +348,8 @@ impl<'a> Fields<'a> {
             if !self.asked.contains(&entry.key.as_str()) {
                 let valid = self.asked.join(", ");
                 let valid = if valid.is_empty() { "none".to_owned() } else { valid };
-                let problem = format!("unknown key `{}`; valid keys: {valid}", clip(&entry.key));
+                let meant = did_you_mean(&entry.key, self.asked.iter().copied());
+                let problem = format!("unknown key `{}`; valid keys: {valid}{meant}", clip(&entry.key));
                 found.error_at(entry.key_place, &join(&self.key, &entry.key), problem, "");
             }
         }
@@ -358,6 +359,40 @@ impl<'a> Fields<'a> {
 /// A text from outside, short enough to show.
 pub fn clip(s: &str) -> String {
     s.chars().take(60).collect()
+}
+
+/// `; did you mean …?` where one of `of` is near enough to `given`, else nothing.
+pub fn did_you_mean<'a>(given: &str, of: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(given, of).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
+/// The one of `of` that was probably meant by `given`: at most one slip in three characters away.
+pub fn nearest<'a>(given: &str, of: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let given = clip(given);
+    let slips = |word: &str| slips(&folded(&given), &folded(word));
+    let ranked = of.into_iter().map(|word| (slips(word), word));
+    let (slips, word) = ranked.min_by_key(|(slips, _)| *slips)?;
+    (slips <= given.chars().count() / 3).then_some(word)
+}
+
+/// Case and the kind of dash are no slip.
+fn folded(word: &str) -> Vec<char> {
+    word.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// How many characters must be added, taken away or changed (Levenshtein).
+fn slips(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// A duration as people write it: `1m 30s`.
