@@ -380,19 +380,23 @@ fn folded(word: &str) -> Vec<char> {
     word.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// How many characters must be added, taken away or changed (Levenshtein).
+/// How many characters must be added, taken away, changed or swapped with their neighbour (Damerau).
 fn slips(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
+            };
+            if 1 < i && 1 < j && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                rows[i][j] = rows[i][j].min(rows[i - 2][j - 2] + 1);
+            }
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 /// A duration as people write it: `1m 30s`.
@@ -402,4 +406,24 @@ pub fn friendly(d: Duration) -> String {
 
 fn join(key: &str, more: &str) -> String {
     if key.is_empty() { more.to_owned() } else { format!("{key}.{more}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn what_was_probably_meant_is_offered_and_nothing_else() {
+        let words = ["timeout", "on_failure", "late", "stale", "at"];
+        let offered = |given| nearest(given, words);
+        assert_eq!(offered("timeuot"), Some("timeout"));
+        assert_eq!(offered("On-Failure"), Some("on_failure"));
+        assert_eq!(offered("stael"), Some("stale"));
+        assert_eq!(offered("laet"), Some("late"));
+        assert_eq!(offered("colour"), None);
+        assert_eq!(offered("a"), None, "one slip in one letter is another word");
+        assert_eq!(nearest("at", []), None);
+        let long = "x".repeat(100_000);
+        assert_eq!(offered(long.as_str()), None);
+    }
 }

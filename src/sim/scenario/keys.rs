@@ -5,7 +5,13 @@
 
 use std::time::Duration;
 
-use super::form::{Form, Key, Shape, Whose, Word, may, need, word};
+use super::{
+    form::{Form, Key, Shape, Whose, may, need},
+    words::{
+        ACTS, CALL_FAULTS, ENDS, LAG_METRICS, LAGS, METRIC_FAULTS, OPERATIONS, PLANES, PROMOTIONS, REACHES, WHENS,
+        WISHES,
+    },
+};
 
 /// The longest rehearsal: a failback waits for hours until a database is rebuilt, and no disaster needs a week.
 const LASTS_MAX: Duration = Duration::from_hours(7 * 24);
@@ -17,8 +23,8 @@ const EXPECT_MAX: usize = 20;
 /// FAULTS.md section 1 ends here.
 const FAULT_MAX: u32 = 100;
 
-const SPAN: Shape = Shape::Duration { least: Duration::ZERO, most: LASTS_MAX };
-const SOME_TIME: Shape = Shape::Duration { least: Duration::from_secs(1), most: LASTS_MAX };
+pub(super) const SPAN: Shape = Shape::Duration { least: Duration::ZERO, most: LASTS_MAX };
+pub(super) const SOME_TIME: Shape = Shape::Duration { least: Duration::from_secs(1), most: LASTS_MAX };
 /// What the API takes at most is decided there; here a day, as in a plan.
 const LOSS: Shape = Shape::Duration { least: Duration::ZERO, most: Duration::from_hours(24) };
 const OURS: Shape = Shape::Region(Whose::Application);
@@ -200,26 +206,6 @@ static PLANE: Form = Form {
     one_of: &[],
 };
 
-pub(super) const PLANES: &[Word] = &[
-    word("rds", "the Region's API of Amazon RDS"),
-    word("route53-control", "the Route 53 API, which lives in us-east-1"),
-    word("cloudwatch", "CloudWatch of the Region"),
-    word("sns", "SNS of the Region"),
-    word("health-checkers", "the Route 53 health checkers of the Region"),
-    word("arc-cluster", "the Region's endpoint of the routing-control cluster"),
-    word("application", "the application's servers"),
-    word("database", "the database's storage and instances"),
-    word("network", "everything that crosses the Region's border"),
-];
-
-pub(super) const REACHES: &[Word] = &[
-    word("up", "answers normally"),
-    word("hangs", "accepts the connection and never answers"),
-    word("unavailable", "answers 503"),
-    word("throttles", "answers with the service's throttling error"),
-    word("denies-access", "refuses the credentials"),
-];
-
 static CALLS: Form = Form {
     what: "a fault of calls",
     keys: &[
@@ -236,67 +222,6 @@ static CALLS: Form = Form {
     one_of: &[],
 };
 
-/// Every call that the daemon makes.
-pub(super) const OPERATIONS: &[&str] = &[
-    "rds:DescribeGlobalClusters",
-    "rds:DescribeDBClusters",
-    "rds:SwitchoverGlobalCluster",
-    "rds:FailoverGlobalCluster",
-    "cloudwatch:GetMetricData",
-    "cloudwatch:DescribeAlarms",
-    "cloudwatch:PutMetricData",
-    "route53:ListResourceRecordSets",
-    "route53:GetChange",
-    "route53:ChangeResourceRecordSets",
-    "route53-recovery-cluster:GetRoutingControlState",
-    "route53-recovery-cluster:UpdateRoutingControlStates",
-    "sns:Publish",
-];
-
-const BY: &[Key] = &[need("by", SOME_TIME, "by: 30s", "how long")];
-const REJECTED: &[Key] = &[need("code", Shape::Words(AWS_CODES), "code: AccessDenied", "AWS's error code")];
-const FIXED: &[Key] = &[need("value", SPAN, "value: 30s", "how long the lag is")];
-const AFTER: &[Key] = &[need("after", SPAN, "after: 20s", "how long after it was recommended")];
-const WISHED: &[Key] = &[need("wish", Shape::Words(WISHES), "wish: failover", "what is asked for")];
-const HELD_CODE: &[Key] = &[may("code", Shape::Code, "code: gate-rpo", "why (docs/errors); any reason otherwise")];
-
-pub(super) const CALL_FAULTS: &[Word] = &[
-    word("lose-before", "nothing arrives, and the caller gets no answer (2, 32)"),
-    word("lose-after", "it has its effect, and the answer is lost (3, 33)"),
-    Word { word: "late", says: "it has its effect only so long after the caller gave up (33)", more: BY },
-    word("duplicate", "it arrives twice (34)"),
-    word("hang", "nothing arrives, and the caller waits for its timeout (33)"),
-    word("refuse", "certainly not sent"),
-    word("server-error", "500, without effect (32)"),
-    word("server-error-after", "500, with its effect (32)"),
-    word("throttle", "refused as too many (31)"),
-    Word { word: "reject", says: "400 with a code, without effect (45, 51)", more: REJECTED },
-    word("stale", "a read answers what it answered before the last mutation (35)"),
-    word("unknown-status", "a read answers with a status that no list knows (37)"),
-    word("garbage", "a read answers with something that cannot be understood (57)"),
-];
-
-/// The error codes that the calls of [`OPERATIONS`] document, and those that any call may meet.
-pub(super) const AWS_CODES: &[Word] = &[
-    word("AccessDenied", "the role may not do that"),
-    word("ExpiredToken", "the credentials have expired"),
-    word("InvalidGlobalClusterStateFault", "an operation is in progress, maybe our own (45)"),
-    word("InvalidDBClusterStateFault", "the cluster is in another state"),
-    word("GlobalClusterNotFoundFault", "there is no such global cluster"),
-    word("DBClusterNotFoundFault", "there is no such cluster"),
-    word("InvalidParameterValue", "a value is refused"),
-    word("ValidationException", "a value is refused"),
-    word("ConflictException", "a safety rule refuses it"),
-    word("ResourceNotFoundException", "there is no such thing"),
-    word("PriorRequestNotComplete", "Route 53 is still at an earlier change"),
-    word("NoSuchHostedZone", "there is no such zone"),
-    word("InvalidChangeBatch", "a change of the batch is refused"),
-    word("NotFound", "there is no such topic"),
-];
-
-pub(super) const PROMOTIONS: &[Word] =
-    &[word("fails", "it ends, and the old writer is as it was"), word("sticks", "it never ends")];
-
 static LAG: Form = Form {
     what: "a lag",
     keys: &[
@@ -305,12 +230,6 @@ static LAG: Form = Form {
     ],
     one_of: &[],
 };
-
-pub(super) const LAGS: &[Word] = &[
-    word("wanders", "as ever, some tenths of a second"),
-    Word { word: "fixed", says: "exactly as long as said", more: FIXED },
-    word("stands-still", "nothing is replicated any more, though everything is up"),
-];
 
 static LAG_METRIC: Form = Form {
     what: "a metric of lag",
@@ -321,13 +240,6 @@ static LAG_METRIC: Form = Form {
     one_of: &[],
 };
 
-pub(super) const LAG_METRICS: &[Word] = &[
-    word("honest", "the lag; nothing while the writer cannot be reached"),
-    word("grows-when-cut", "the lag, growing also while the writer cannot be reached"),
-    word("shows-zero", "0, whatever happens"),
-    word("missing", "nothing"),
-];
-
 static METRICS: Form = Form {
     what: "a fault of metrics",
     keys: &[
@@ -337,13 +249,6 @@ static METRICS: Form = Form {
     ],
     one_of: &[],
 };
-
-pub(super) const METRIC_FAULTS: &[Word] = &[
-    word("withhold", "they vanish"),
-    Word { word: "delay", says: "they become visible so much later", more: BY },
-    word("freeze", "the last value is published again and again, with fresh times"),
-    word("not-a-number", "each value is not a number"),
-];
 
 const RESTARTED: Key = need("restart_after", SPAN, "restart_after: 30s", "how long until the daemon starts again");
 /// Appends and calls of one rehearsal are far fewer.
@@ -440,16 +345,6 @@ static ASK: Form = Form {
     ],
 };
 
-pub(super) const WISHES: &[Word] = &[
-    word("auto", "a switchover where one is proved possible, else a proposal to fail over"),
-    word("failover", "a forced move, which may lose data"),
-    word("switchover", "a planned, lossless move"),
-    word("failback", "a planned, lossless move home"),
-];
-
-pub(super) const WHENS: &[Word] =
-    &[Word { word: "recommended", says: "as soon as the daemon recommends to fail over", more: AFTER }];
-
 static APPROVER: Form = Form {
     what: "an approver",
     keys: &[],
@@ -471,13 +366,6 @@ static ACT: Form = Form {
     keys: &[need("at", SPAN, "at: 5m", "when"), need("does", Shape::Words(ACTS), "does: pause", "what")],
     one_of: &[],
 };
-
-pub(super) const ACTS: &[Word] = &[
-    word("pause", "asks the run to stand still"),
-    word("resume", "lets a paused or held run go on"),
-    word("abort", "asks the run to end (71)"),
-    Word { word: "ask-again", says: "asks for a second run of the application (69)", more: WISHED },
-];
 
 pub(super) static EXPECTATION: Form = Form {
     what: "an expectation",
@@ -521,10 +409,3 @@ static SERVED: Form = Form {
 
 static RUN: Form =
     Form { what: "a run's end", keys: &[need("ends", Shape::Words(ENDS), "ends: succeeded", "how")], one_of: &[] };
-
-pub(super) const ENDS: &[Word] = &[
-    word("succeeded", "every step is done"),
-    word("aborted", "somebody ended it, or declined"),
-    word("failed", "it could not be done"),
-    Word { word: "held", says: "it waits for a person", more: HELD_CODE },
-];

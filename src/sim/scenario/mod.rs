@@ -17,6 +17,7 @@ mod keys;
 mod read;
 mod schema;
 mod shipped;
+mod words;
 mod write;
 
 pub use schema::schema;
