@@ -14,6 +14,7 @@ use super::{
     journal::{Event, Record, Request, Tail},
     plan::{Plan, PlannedStep},
     run::{Approval, Phase, RunState, StepState},
+    sabotage::{Guard, is_off},
 };
 
 /// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
@@ -156,7 +157,7 @@ impl History {
         match event {
             Event::ApprovalRecorded { run, step, subject, approved, digest, reason } => {
                 let state = self.run(run, "approval_recorded")?;
-                if *digest != state.plan_digest {
+                if *digest != state.plan_digest && !is_off(Guard::OtherDigest) {
                     let why = "it approves another plan".to_owned();
                     return Err(IllegalEvent { event: "approval_recorded", why });
                 }
@@ -194,7 +195,9 @@ impl History {
         plan: &Plan,
         evidence_since: Option<Timestamp>,
     ) -> Result<(), IllegalEvent> {
-        if let Some(active) = &self.active {
+        if let Some(active) = &self.active
+            && !is_off(Guard::TwoRuns)
+        {
             return Err(IllegalEvent { event: "run_started", why: format!("{active} is not finished") });
         }
         if self.runs.contains_key(id) {
@@ -229,7 +232,8 @@ impl History {
         mutation: &Mutation,
     ) -> Result<(), IllegalEvent> {
         let state = self.run(run, "intent")?;
-        if matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. } | Phase::Paused { .. }) {
+        let paused = matches!(state.phase, Phase::Paused { .. }) && !is_off(Guard::PauseIgnored);
+        if paused || matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. }) {
             return Err(IllegalEvent { event: "intent", why: "the run is held, paused or being aborted".to_owned() });
         }
         self.step(run, step, "intent", |planned, s| {
@@ -296,7 +300,7 @@ impl History {
     fn run(&mut self, id: &RunId, event: &'static str) -> Result<&mut RunState, IllegalEvent> {
         match self.runs.get_mut(id) {
             None => Err(IllegalEvent { event, why: format!("{id} was never started") }),
-            Some(state) if state.is_finished() => Err(IllegalEvent { event, why: format!("{id} is finished") }),
+            Some(state) if state.is_finished() && !is_off(Guard::AfterTheEnd) => Err(IllegalEvent { event, why: format!("{id} is finished") }),
             Some(state) => Ok(Arc::make_mut(state)),
         }
     }

@@ -8,7 +8,12 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, future::OptionFuture, stream::FuturesUnordered};
 
 use crate::{
-    domain::{application::ClusterArn, cloud::GlobalCluster, id::Region},
+    domain::{
+        application::ClusterArn,
+        cloud::GlobalCluster,
+        id::Region,
+        sabotage::{Guard, is_off},
+    },
     ports::{Clock, Cloud},
 };
 
@@ -32,13 +37,14 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Reads from every Region of `observe_in` at once, until two have answered; the second reading of a single survivor
 /// comes one grace later.
 pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, observe_in: &[Region]) -> Proof {
+    let endpoints = observe_in.iter().take(if is_off(Guard::OneEndpoint) { 1 } else { usize::MAX });
     let mut asked: FuturesUnordered<_> =
-        observe_in.iter().map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) }).collect();
+        endpoints.map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) }).collect();
     let mut views: Vec<(Region, GlobalCluster)> = Vec::new();
     let mut silent = Vec::new();
     let mut grace = OptionFuture::from(None);
     let mut answered_at = clock.boot();
-    while views.len() < 2 {
+    while views.len() < if is_off(Guard::OneReading) { 1 } else { 2 } {
         tokio::select! {
             answer = asked.next() => match answer {
                 Some((region, Ok(view))) => {
@@ -52,7 +58,9 @@ pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, obser
             Some(()) = &mut grace => break,
         }
     }
-    if let [(region, _)] = &views[..] {
+    if let [(region, _)] = &views[..]
+        && !is_off(Guard::OneReading)
+    {
         let region = region.clone();
         clock.sleep(GRACE.saturating_sub(clock.boot().saturating_sub(answered_at))).await;
         match cloud.global_cluster(&region, identifier).await {
@@ -65,7 +73,10 @@ pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, obser
 
 fn judge(views: &[(Region, GlobalCluster)], silent: &[String]) -> Proof {
     match views {
-        [(r1, first), (r2, second), ..] if same(first, second) => {
+        [(r1, first)] if is_off(Guard::OneReading) => {
+            Proof::Agreed { view: Box::new(first.clone()), evidence: format!("read from {r1}: {}", describe(first)) }
+        }
+        [(r1, first), (r2, second), ..] if same(first, second) || is_off(Guard::Contradiction) => {
             let from = if r1 == r2 { format!("{r1}, twice") } else { format!("{r1} and {r2}") };
             let evidence = format!("read from {from}: {}", describe(first));
             Proof::Agreed { view: Box::new(first.clone()), evidence }

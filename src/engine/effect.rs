@@ -17,6 +17,7 @@ use crate::{
         journal::Event,
         plan::PlannedStep,
         run::{Phase, RunState, StepState},
+        sabotage::{Guard, is_off},
     },
     engine::{
         aurora::{self, Proof},
@@ -75,7 +76,8 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
         match &run.steps[&driver.step.id] {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
             StepState::Sending { attempt, call, mutation, .. } => {
-                if fresh || driver.context.unsent.take(&driver.run, &driver.step.id) {
+                let unsent = fresh || driver.context.unsent.take(&driver.run, &driver.step.id);
+                if unsent || is_off(Guard::OpenIntent) {
                     fresh = false;
                     send(driver, &run, *attempt, *call, mutation).await?;
                 } else {
@@ -83,6 +85,12 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
                     driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
                 }
+            }
+            StepState::Answered { outcome, .. } if is_done_unseen(outcome) => {
+                driver.finish(vec!["it was answered".to_owned()], BTreeMap::new()).await?;
+            }
+            StepState::Answered { attempt, call, outcome: Outcome::Unknown { reason }, .. } if is_repeated_blindly(driver) => {
+                fresh = retry(driver, &run, *attempt, *call, "outcome-unknown", reason).await?;
             }
             StepState::Answered { attempt, call, outcome, .. } => {
                 fresh = settle(driver, &run, *attempt, *call, outcome, &mut before_since).await?;
@@ -92,6 +100,21 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
             }
         }
     }
+}
+
+/// Whether the answer alone ends a step: never, while every guard is on.
+fn is_done_unseen(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Accepted { .. } => is_off(Guard::AnswerIsDone),
+        Outcome::Rejected { .. } => is_off(Guard::RejectedIsDone),
+        Outcome::NotSent { .. } | Outcome::Unknown { .. } => false,
+    }
+}
+
+/// Whether a call without an answer is sent again without a look: never, while every guard is on.
+fn is_repeated_blindly(driver: &Driver) -> bool {
+    let is_notice = matches!(driver.step.action, Action::Notify { .. });
+    is_off(if is_notice { Guard::NoticeAgain } else { Guard::BlindRetry })
 }
 
 fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {
@@ -133,6 +156,9 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     if driver.context.stopping.is_cancelled() {
         return Err(Stop::Yield);
     }
+    if is_off(Guard::CallBeforeIntent) {
+        driver.context.cloud.apply(&mutation).await;
+    }
     driver.record(vec![intent(run, &driver.step, run.next_attempt(&driver.step.id), 0, mutation, evidence)]).await?;
     Ok(true)
 }
@@ -162,7 +188,10 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         );
         return driver.fail_after(vec![refused], guard_code(&driver.step.action), why).await;
     }
-    let outcome = driver.context.cloud.apply(mutation).await;
+    let outcome = match driver.context.cloud.apply(mutation).await {
+        Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },
+        outcome => outcome,
+    };
     tracing::info!(run = %driver.run, step = %driver.step.id, application = %driver.context.application.name, operation = mutation.operation(), ?outcome, "call ended");
     let last_call = call as usize + 1 == driver.step.action.mutations().len();
     match (&outcome, &driver.step.action) {
@@ -201,7 +230,8 @@ async fn settle(
             return retry(driver, run, attempt, call, "call-rejected", reason).await;
         }
         // Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
-        Outcome::Rejected { code, .. } if code.starts_with("InvalidGlobalClusterState") => {}
+        Outcome::Rejected { code, .. }
+            if code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess) => {}
         Outcome::Rejected { code, message, .. } => {
             let reason = format!("{code}: {message}");
             if is_passing(code) {
@@ -234,7 +264,7 @@ async fn settle(
             let since = *before_since.get_or_insert(now);
             let repeatable = matches!(outcome, Outcome::Unknown { .. })
                 && calls.get(call as usize).is_some_and(Mutation::is_idempotent);
-            if repeatable || SETTLE <= now.saturating_sub(since) {
+            if repeatable || SETTLE <= now.saturating_sub(since) || is_off(Guard::Hasty) {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
             }
@@ -337,7 +367,7 @@ async fn retry(
 
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
 fn is_passing(code: &str) -> bool {
-    matches!(
+    !is_off(Guard::ThrottledIsFinal) && matches!(
         code,
         "Throttling"
             | "ThrottlingException"
@@ -399,7 +429,7 @@ async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>
         Mutation::RoutingControls { endpoints, states } => {
             let arns: Vec<String> = states.keys().cloned().collect();
             match cloud.routing_controls(endpoints, &arns).await {
-                Ok(seen) if seen.iter().zip(states.values()).all(|(a, b)| a == b) => {
+                Ok(seen) if seen.iter().zip(states.values()).all(|(a, b)| a == b) || is_off(Guard::ControlsUnread) => {
                     done(format!("{} routing control(s) read back as set", arns.len()))
                 }
                 Ok(_) => Seen::Before { what: "the routing controls are not as set".to_owned() },
@@ -409,8 +439,8 @@ async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>
         Mutation::UpsertRecords { hosted_zone_id, records, .. } => {
             if let Some(change) = handle {
                 match cloud.change_is_insync(change).await {
-                    Ok(true) => return done(format!("change {change} is INSYNC")),
-                    Ok(false) => {
+                    Ok(insync) if insync || is_off(Guard::Pending) => return done(format!("change {change} is INSYNC")),
+                    Ok(_) => {
                         return Seen::Moving { what: format!("change {change} is PENDING") };
                     }
                     // Stranded by Route 53's own recovery: to be sent again [R53DG].

@@ -16,6 +16,7 @@ use crate::{
         journal::{Event, Request},
         plan::{Plan, Purpose},
         run::{Phase, RunResult, RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
     },
     engine::{
@@ -140,7 +141,7 @@ fn direction(
             }
         }
     };
-    if target == source {
+    if target == source && !is_off(Guard::TargetIsWriter) {
         return Err(Refusal::BadTarget {
             target: target.to_string(),
             why: "it is the active Region (the writer) already".to_owned(),
@@ -202,7 +203,7 @@ fn consent(
     purpose: Purpose,
     accepted: Option<Duration>,
 ) -> Result<(), Refusal> {
-    if purpose != Purpose::Failover || app.stores.is_empty() {
+    if purpose != Purpose::Failover || app.stores.is_empty() || is_off(Guard::UnacceptedLoss) {
         return Ok(());
     }
     let bound = assessment.and_then(worst_bound);
@@ -215,7 +216,7 @@ fn consent(
         (Some(_), None) => {
             refuse("the loss is unbounded: there is no lag sample".to_owned(), "a lag sample".to_owned())
         }
-        (Some(accepted), Some(bound)) if accepted < bound => refuse(
+        (Some(accepted), Some(bound)) if accepted < bound && !is_off(Guard::LossBound) => refuse(
             format!("the loss bound is {} s already, {} s were accepted", to_seconds(bound), to_seconds(accepted)),
             format!(
                 "accept_data_loss_seconds of more than {}, with room for the time until the promotion",
@@ -250,7 +251,7 @@ fn plan(
 
 /// The emergency wins: a failover supersedes a failback or a held run whose effects are settled (DESIGN.md 6).
 fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refusal> {
-    let Some(active) = history.active_run() else {
+    let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
     let yields = active.request.purpose == Purpose::Failback || matches!(active.phase, Phase::Held { .. });
@@ -278,7 +279,7 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
         let event = match act {
             Act::Approve { step, approved, digest } => {
                 approvable(run, &step, &subject, now)?;
-                if digest != run.plan_digest {
+                if digest != run.plan_digest && !is_off(Guard::OtherDigest) {
                     return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
                 }
                 Event::ApprovalRecorded { run: run_id, step, subject, approved, digest, reason }
@@ -295,7 +296,9 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
                 }
             },
             Act::Pause if matches!(run.phase, Phase::Running) => Event::RunPaused { run: run_id, subject, reason },
-            Act::Resume if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) => {
+            Act::Resume
+                if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) || is_off(Guard::AfterTheEnd) =>
+            {
                 Event::RunResumed { run: run_id, subject, reason }
             }
             Act::Pause | Act::Resume => return Err(wrong_phase(run)),
@@ -327,9 +330,11 @@ fn approvable(run: &RunState, step: &StepId, subject: &Subject, now: Timestamp) 
     if run.is_finished() {
         return Err(wrong_phase(run));
     }
-    if *expires_after <= Duration::try_from(now.duration_since(*since)).unwrap_or_default() {
+    let waited = Duration::try_from(now.duration_since(*since)).unwrap_or_default();
+    if *expires_after <= waited && !is_off(Guard::ExpiredApproval) {
         return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
     }
-    let has_part = *subject == run.request.subject || run.approvers(step).contains(&subject);
+    let asked = *subject == run.request.subject && !is_off(Guard::OwnApproval);
+    let has_part = asked || run.approvers(step).contains(&subject);
     if has_part { Err(Refusal::SelfApproval(subject.clone())) } else { Ok(()) }
 }

@@ -16,6 +16,7 @@ mod http_api;
 mod independent_emulator;
 mod kill;
 mod store_conformance;
+mod sabotage;
 mod support;
 mod traffic_mechanisms;
 mod wire_face;
