@@ -86,6 +86,7 @@ impl History {
     /// Takes one event in.
     pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {
+            _ if is_off(Guard::AfterTheEnd) && self.is_over(event) => Ok(()),
             Event::EpochStarted { .. } => Ok(()),
             Event::DecisionChanged { verdict, .. } => {
                 self.decide(at, verdict);
@@ -107,6 +108,11 @@ impl History {
             | Event::AbortRequested { .. }
             | Event::RunFinished { .. } => self.apply_to_run(at, event),
         }
+    }
+
+    /// Whether `event` is about a run that is finished.
+    fn is_over(&self, event: &Event) -> bool {
+        event.run().and_then(|id| self.runs.get(id)).is_some_and(|run| run.is_finished())
     }
 
     fn decide(&mut self, at: Timestamp, verdict: &str) {
@@ -300,7 +306,7 @@ impl History {
     fn run(&mut self, id: &RunId, event: &'static str) -> Result<&mut RunState, IllegalEvent> {
         match self.runs.get_mut(id) {
             None => Err(IllegalEvent { event, why: format!("{id} was never started") }),
-            Some(state) if state.is_finished() && !is_off(Guard::AfterTheEnd) => Err(IllegalEvent { event, why: format!("{id} is finished") }),
+            Some(state) if state.is_finished() => Err(IllegalEvent { event, why: format!("{id} is finished") }),
             Some(state) => Ok(Arc::make_mut(state)),
         }
     }

@@ -93,12 +93,17 @@ impl StepState {
         matches!(self, Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. })
     }
 
-    /// Whether an effect may be on its way.
-    pub fn has_open_intent(&self) -> bool {
+    /// Whether a call may be on its way.
+    fn has_open_intent(&self) -> bool {
         matches!(
             self,
             Self::Sending { .. } | Self::Answered { outcome: Outcome::Accepted { .. } | Outcome::Unknown { .. }, .. }
         )
+    }
+
+    /// When a step that is under way began.
+    pub fn under_way_since(&self) -> Option<Timestamp> {
+        self.since().filter(|_| self.is_in_flight())
     }
 
     pub(super) fn attempt(&self) -> u32 {
@@ -206,13 +211,10 @@ impl RunState {
                 none if none.is_empty() => Next::Wait,
                 some => Next::Drive(some),
             },
-            Phase::Aborting { reason, .. } => {
-                let open: Vec<_> = in_flight().into_iter().filter(|id| self.steps[id].has_open_intent()).collect();
-                match open {
-                    none if none.is_empty() => Next::Finish { result: RunResult::Aborted, reason: reason.clone() },
-                    open => Next::Drive(open),
-                }
-            }
+            Phase::Aborting { reason, .. } => match self.open_effects() {
+                none if none.is_empty() => Next::Finish { result: RunResult::Aborted, reason: reason.clone() },
+                open => Next::Drive(open),
+            },
             Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
                 let drive: Vec<StepId> = self
                     .plan
@@ -299,9 +301,14 @@ impl RunState {
         matches!(self.phase, Phase::Finished { .. })
     }
 
-    /// Whether an effect of this run may still be on its way.
+    /// Whether an effect of this run on its application may still be on its way. A notice is none: nobody waits for it.
     pub fn has_open_intents(&self) -> bool {
-        self.steps.values().any(StepState::has_open_intent)
+        !self.open_effects().is_empty()
+    }
+
+    fn open_effects(&self) -> Vec<StepId> {
+        let effects = self.plan.steps.iter().filter(|s| s.action.effect() != EffectClass::Read);
+        effects.map(|s| &s.id).filter(|id| self.steps[*id].has_open_intent()).cloned().collect()
     }
 
     /// The distinct people who approved `step`.

@@ -62,6 +62,7 @@ guards! {
     UnknownStatus, "unknown-status", "37", "takes a status that it does not know for available";
     OperationInProgress, "operation-in-progress", "S11, 36", "starts an operation while another is in progress";
     ControlsUnread, "controls-unread", "S10", "does not read routing controls back";
+    DenialWaits, "denial-waits", "51", "waits for a reading that AWS refuses to give";
     Pending, "pending", "S10, 48", "takes a change that is PENDING for INSYNC";
     AnyDnsAnswer, "any-dns-answer", "S10, 48", "takes whatever the authoritative servers answer";
 
@@ -88,6 +89,7 @@ guards! {
     NoWayBack, "no-way-back", "71", "aborts past the point of no return";
     AfterTheEnd, "after-the-end", "S15", "lets events follow the end of a run";
     NoDeadline, "no-deadline", "L3, 36", "lets a step wait for ever";
+    WallTime, "wall-time", "11", "measures a step's time on the wall clock";
     HoldIgnored, "hold-ignored", "39", "goes on after a failed step";
     PauseIgnored, "pause-ignored", "71", "goes on while it is paused";
 

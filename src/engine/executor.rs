@@ -28,7 +28,7 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
     let mut driven_at: BTreeMap<(RunId, StepId), u64> = BTreeMap::new();
     let mut changes = context.scribe.changes();
     loop {
-        let history = changes.borrow_and_update().clone();
+        let history = changes.take();
         if let Some(run) = history.active_run()
             && !context.stopping.is_cancelled()
         {
@@ -59,11 +59,9 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
             return;
         }
         tokio::select! {
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
+            biased;
+            () = context.stopping.cancelled(), if !context.stopping.is_cancelled() => {}
+            // Before the changes, which the loop reads in any case: a step that ended may be driven again by them.
             Some(ended) = driven.join_next(), if !driven.is_empty() => match ended {
                 Ok((key, Ok(()))) => {
                     under_way.remove(&key);
@@ -76,7 +74,7 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                 // A panic in the engine: half-alive is worse than dead (FAULTS.md 9).
                 Err(panicked) => fatal.raise(format!("a step's driver panicked: {panicked}")),
             },
-            () = context.stopping.cancelled(), if !context.stopping.is_cancelled() => {}
+            () = changes.changed() => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         action::{Action, WriterProof},
         application::ClusterArn,
         assessment::Exposure,
-        cloud::{DbCluster, GlobalCluster, MetricQuery},
+        cloud::{DbCluster, GlobalCluster, MetricQuery, ObserveError},
         id::{Region, StoreName},
         run::{RunState, StepState},
         sabotage::{Guard, is_off},
@@ -22,6 +22,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         context::Context,
+        denial::Denial,
     },
 };
 
@@ -45,9 +46,19 @@ pub enum Answer {
     Unknown {
         why: String,
     },
+    /// It cannot be told, because AWS refuses the reading.
+    Denied(Denial),
 }
 
 impl Answer {
+    /// What a reading that failed leaves of a question.
+    fn unread(operation: &str, region: &Region, error: &ObserveError, what: &str) -> Self {
+        match Denial::of(operation, Some(region), error) {
+            Some(denial) => Self::Denied(denial),
+            None => Self::Unknown { why: format!("{what}: {error}") },
+        }
+    }
+
     fn fails(why: impl Into<String>) -> Self {
         Self::Fails { why: why.into() }
     }
@@ -122,6 +133,7 @@ async fn roles(
             Some(why) => Answer::Fails { why },
         },
         Proof::Contradicted { why } | Proof::Unknown { why } => Answer::Unknown { why },
+        Proof::Denied(denial) => Answer::Denied(denial),
     }
 }
 
@@ -148,9 +160,7 @@ fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> 
 pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region, limit: Duration) -> Answer {
     let sample = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
         Ok(points) => points.into_iter().next().flatten(),
-        Err(error) => {
-            return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") };
-        }
+        Err(error) => return unread_lag(region, &error),
     };
     // A negative or absurd lag is no lag (FAULTS.md 43).
     let lag = sample.and_then(|p| Some((p.at, signal::lag_from_ms(p.value)?)));
@@ -168,7 +178,7 @@ pub async fn lag_at_rest(
 ) -> Answer {
     let point = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
         Ok(points) => points.into_iter().next().flatten(),
-        Err(error) => return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") },
+        Err(error) => return unread_lag(region, &error),
     };
     let is_lag = |s: &SignalSource| matches!(s, SignalSource::AuroraLag { store: of } if of == store);
     let freshness =
@@ -180,6 +190,10 @@ pub async fn lag_at_rest(
     };
     let numbers = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
     if lag <= limit { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
+}
+
+fn unread_lag(region: &Region, error: &ObserveError) -> Answer {
+    Answer::unread("cloudwatch:GetMetricData", region, error, &format!("the lag cannot be read in {region}"))
 }
 
 fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Duration) -> Answer {
@@ -214,6 +228,7 @@ pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
                 ));
             }
             Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
+            Proof::Denied(denial) => return Answer::Denied(denial),
         }
     }
     Answer::Holds { evidence: all }
@@ -232,15 +247,14 @@ pub async fn target(
     let (view, mut evidence) = match proof {
         Proof::Agreed { view, evidence } => (view, vec![evidence]),
         Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
+        Proof::Denied(denial) => return Answer::Denied(denial),
     };
     if let Some(why) = roles_fault(&view, from, target) {
         return Answer::Fails { why };
     }
     let cluster = match context.cloud.db_cluster(target).await {
         Ok(cluster) => cluster,
-        Err(error) => {
-            return Answer::Unknown { why: format!("{target}: {error}") };
-        }
+        Err(error) => return unread_cluster(target, &error),
     };
     if let Some(why) = target_fault(&view, &cluster) {
         return Answer::Fails { why };
@@ -262,9 +276,7 @@ pub async fn target(
                         member.arn, c.status
                     ));
                 }
-                Err(error) => {
-                    return Answer::Unknown { why: format!("{}: {error}", member.arn) };
-                }
+                Err(error) => return unread_cluster(&member.arn, &error),
             }
         }
         if let Some(m) = view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"))
@@ -277,6 +289,10 @@ pub async fn target(
         }
     }
     Answer::Holds { evidence }
+}
+
+fn unread_cluster(arn: &ClusterArn, error: &ObserveError) -> Answer {
+    Answer::unread("rds:DescribeDBClusters", arn.region(), error, arn.as_str())
 }
 
 /// Headless, not available, or of another major.minor version than the global cluster (AWS.md 1.2).

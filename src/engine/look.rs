@@ -17,6 +17,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         context::Context,
+        denial::Denial,
         guards::{self, Answer},
         step,
     },
@@ -48,6 +49,10 @@ fn satisfied(evidence: Vec<String>) -> Look {
 
 fn not_yet(why: impl Into<String>) -> Look {
     Look::NotYet { why: why.into(), pause: aurora::POLL }
+}
+
+fn denied(denial: Denial) -> Look {
+    Look::Refused { code: denial.code, why: denial.why }
 }
 
 /// What a looking step remembers between looks; lost on a restart, which only makes it look longer.
@@ -85,6 +90,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 }
                 Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
                 Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
+                Proof::Denied(denial) => denied(denial),
             }
         }
         Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
@@ -118,6 +124,7 @@ fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) ->
         Answer::Holds { evidence } => Look::Satisfied { evidence, outputs },
         Answer::Fails { why } => Look::Refused { code, why },
         Answer::Unknown { why } => not_yet(why),
+        Answer::Denied(denial) => denied(denial),
     }
 }
 
@@ -170,6 +177,7 @@ async fn wait_settled(
             }
         }
         Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
+        Proof::Denied(denial) => denied(denial),
     }
 }
 

@@ -3,8 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-
 use crate::{
     domain::{
         action::Action,
@@ -24,6 +22,7 @@ use crate::{
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
         scribe::CommitError,
+        step,
     },
 };
 
@@ -273,12 +272,12 @@ fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refus
 
 /// What a person does to a run.
 pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {
-    let committed = context.scribe.commit(|history, now| {
+    let committed = context.scribe.commit(|history, _| {
         let run = history.runs.get(id).ok_or_else(|| Refusal::UnknownRun(id.clone()))?;
         let (run_id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         let event = match act {
             Act::Approve { step, approved, digest } => {
-                approvable(run, &step, &subject, now)?;
+                approvable(context, run, &step, &subject)?;
                 if digest != run.plan_digest && !is_off(Guard::OtherDigest) {
                     return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
                 }
@@ -319,19 +318,18 @@ fn wrong_phase(run: &RunState) -> Refusal {
 }
 
 /// Whether `subject` may approve `step` of `run` now: asked for, not expired, and by somebody who has no part in it yet.
-fn approvable(run: &RunState, step: &StepId, subject: &Subject, now: Timestamp) -> Result<(), Refusal> {
+fn approvable(context: &Context, run: &RunState, step: &StepId, subject: &Subject) -> Result<(), Refusal> {
     let planned = run.plan.step(step).ok_or_else(|| Refusal::UnknownStep(step.clone()))?;
     let Action::Approve { expires_after, .. } = &planned.action else {
         return Err(Refusal::UnknownStep(step.clone()));
     };
-    let StepState::Running { since, .. } = &run.steps[step] else {
+    let StepState::Running { .. } = &run.steps[step] else {
         return Err(Refusal::WrongPhase(format!("`{step}` does not wait for an approval now")));
     };
     if run.is_finished() {
         return Err(wrong_phase(run));
     }
-    let waited = Duration::try_from(now.duration_since(*since)).unwrap_or_default();
-    if *expires_after <= waited && !is_off(Guard::ExpiredApproval) {
+    if *expires_after <= step::elapsed(context, run, step) && !is_off(Guard::ExpiredApproval) {
         return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
     }
     let asked = *subject == run.request.subject && !is_off(Guard::OwnApproval);

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         journal::{self, Event, Record, RecordTooLarge, Tail},
         sabotage::{Guard, is_off},
     },
+    engine::newest::{Changes, Newest},
     ports::{Clock, JournalStore, Observer, journal::AppendError},
 };
 use jiff::Timestamp;
@@ -68,7 +69,7 @@ pub struct Scribe {
     application: ApplicationName,
     epoch: u64,
     current: Mutex<Arc<History>>,
-    snapshot: watch::Sender<Arc<History>>,
+    snapshot: Newest<Arc<History>>,
     live: broadcast::Sender<Arc<Record>>,
     store: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
@@ -96,7 +97,7 @@ impl Scribe {
         let scribe = Self {
             application: history.application.clone(),
             epoch: if is_off(Guard::OldEpoch) { history.tail.epoch.max(1) } else { history.tail.epoch + 1 },
-            snapshot: watch::Sender::new(Arc::clone(&history)),
+            snapshot: Newest::new(Arc::clone(&history)),
             current: Mutex::new(history),
             live: broadcast::Sender::new(LIVE_RECORDS_MAX),
             store: desk.store,
@@ -110,12 +111,12 @@ impl Scribe {
 
     /// The newest durable state.
     pub fn history(&self) -> Arc<History> {
-        self.snapshot.borrow().clone()
+        self.snapshot.get()
     }
 
     /// Changes whenever a record becomes durable.
-    pub fn changes(&self) -> watch::Receiver<Arc<History>> {
-        self.snapshot.subscribe()
+    pub fn changes(&self) -> Changes<Arc<History>> {
+        self.snapshot.changes()
     }
 
     pub fn live(&self) -> broadcast::Receiver<Arc<Record>> {
@@ -145,7 +146,7 @@ impl Scribe {
         let seconds = self.clock.boot().saturating_sub(began).as_secs_f64();
         after.tail = Tail { next_seq: sealed.record.seq + 1, hash: sealed.hash, epoch: self.epoch };
         *current = Arc::new(after);
-        self.snapshot.send_replace(Arc::clone(&current));
+        self.snapshot.set(Arc::clone(&current));
         drop(current);
         self.observer.recorded(&sealed.record, seconds);
         // Nobody watching is not an error.

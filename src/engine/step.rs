@@ -62,6 +62,9 @@ impl Driver {
     pub async fn drive(&self) -> Result<(), Stop> {
         let driven = self.drive_from_journal().await;
         self.context.waits.forget(&self.run, &self.step.id);
+        if !self.run_state().is_ok_and(|run| run.steps[&self.step.id].is_in_flight()) {
+            self.context.ages.forget(&self.run, &self.step.id);
+        }
         driven
     }
 
@@ -108,7 +111,7 @@ impl Driver {
         let mut memory = Memory::default();
         let mut changes = self.context.scribe.changes();
         loop {
-            changes.mark_unchanged();
+            let _newest = changes.take();
             let run = self.run_state()?;
             let listens = look::listens(&run.steps[&self.step.id], &self.step.action);
             let looked = look::look(&self.context, &run, &self.step.id, &self.step.action, &mut memory).await;
@@ -128,11 +131,12 @@ impl Driver {
             }
             let mut ending = self.context.scribe.changes();
             tokio::select! {
-                () = self.context.clock.sleep(pause.min(left)) => {}
-                _ = changes.changed(), if listens => {}
-                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
-                _ = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
+                biased;
                 () = self.context.stopping.cancelled() => return Err(Stop::Yield),
+                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
+                () = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
+                () = changes.changed(), if listens => {}
+                () = self.context.clock.sleep(pause.min(left)) => {}
             }
         }
     }
@@ -273,15 +277,14 @@ impl Driver {
     }
 }
 
-/// How long ago, by wall time, the step began: what survives a restart.
+/// How long ago the step began; nothing where it is not under way.
 pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
-    let since = match &run.steps[step] {
-        StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } => {
-            Some(*since)
-        }
-        StepState::Pending | StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => None,
-    };
-    since.and_then(|s| Duration::try_from(context.clock.wall().duration_since(s)).ok()).unwrap_or_default()
+    let began = run.steps[step].under_way_since();
+    let by_wall = began.filter(|_| is_off(Guard::WallTime)).map(|began| context.clock.wall().duration_since(began));
+    if let Some(by_wall) = by_wall {
+        return Duration::try_from(by_wall).unwrap_or_default();
+    }
+    began.map_or(Duration::ZERO, |began| context.ages.of(&run.id, step, began, context.clock.boot()))
 }
 
 /// What expressions see.

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    task::{JoinError, JoinSet},
-};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::{
     domain::{
@@ -27,7 +24,7 @@ use crate::{
         sabotage::{Guard, is_off},
         signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow, lag_from_ms},
     },
-    engine::{context::Context, guards},
+    engine::{context::Context, guards, newest::Newest},
     ports::{
         Observer,
         probes::{HttpAnswer, HttpQuestion},
@@ -60,7 +57,7 @@ pub struct Watcher {
     context: Context,
     observer: Arc<dyn Observer>,
     seen: Arc<Mutex<Seen>>,
-    newest: watch::Sender<Option<Arc<Assessment>>>,
+    newest: Newest<Option<Arc<Assessment>>>,
     /// In boot time; until then a restart has seen too little to take back what was decided before it.
     warm_at: Duration,
 }
@@ -75,7 +72,7 @@ enum Task {
 }
 
 impl Watcher {
-    pub fn new(context: Context, observer: Arc<dyn Observer>, newest: watch::Sender<Option<Arc<Assessment>>>) -> Self {
+    pub fn new(context: Context, observer: Arc<dyn Observer>, newest: Newest<Option<Arc<Assessment>>>) -> Self {
         let windows =
             context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
@@ -110,13 +107,15 @@ impl Watcher {
             self.judge().await;
             let next = due.values().min().copied().unwrap_or(now + TICK).saturating_sub(now);
             tokio::select! {
-                () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
+                biased;
+                () = self.context.stopping.cancelled() => return,
+                // Before the tick: what was read is judged by it. However much is read, the loop begins what is due.
                 Some(read) = reading.join_next(), if !reading.is_empty() => {
                     let done = ended(read);
                     self.hasten(&done, now, &mut due);
                     busy.remove(&done);
                 }
-                () = self.context.stopping.cancelled() => return,
+                () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
             }
         }
     }
@@ -182,7 +181,7 @@ impl Watcher {
                 tracing::error!(application = %assessment.application, %error, "decision not recorded");
             }
         }
-        self.newest.send_replace(Some(Arc::new(assessment)));
+        self.newest.set(Some(Arc::new(assessment)));
     }
 }
 

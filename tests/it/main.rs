@@ -7,6 +7,7 @@
 mod architecture;
 mod cli_client;
 mod emulator_failover;
+mod engine_clock;
 mod engine_crash;
 mod engine_failover;
 mod engine_people;

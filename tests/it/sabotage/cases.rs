@@ -260,21 +260,24 @@ impl Case {
                 let lossy = "route53-recovery-cluster:UpdateRoutingControlStates";
                 calls(lost(), (from, to + 8), lossy, CallFault::LoseBefore)
             }),
+            Guard::DenialWaits => ("AWS refuses to show the roles", "expect", |_| {
+                let mut denied = calls(planned(), (60, 1_000), ROLES, CallFault::Reject { code: "AccessDenied" });
+                denied.lasts = s(500);
+                held(denied, "access-denied")
+            }),
             Guard::Pending => ("records are changed", "S10", |_| planned()),
             Guard::AnyDnsAnswer => ("a Region is lost", "S10", |_| lost()),
 
             Guard::StaleLag => ("consent comes after the accepted loss has passed", "S6", |_| late_consent()),
-            Guard::MissingLag => ("the lag was never measured", "S6", |_| {
-                let mut unmeasured =
-                    with(lost(), 0, None, Trouble::LagMetric { region: west(), metric: LagMetric::Missing });
-                unmeasured.warm_up = Duration::ZERO;
+            Guard::MissingLag => ("no lag was measured for hours", "S6", |_| {
+                let missing = Trouble::LagMetric { region: west(), metric: LagMetric::Missing };
+                let mut unmeasured = with(ask(lost(), |ask| ask.when = When::At(s(11_000))), 0, None, missing);
+                unmeasured.lasts = s(12_000);
                 no_run(unmeasured)
             }),
             Guard::AbsurdLag => ("the lag is negative", "S6", |_| {
-                let mut negative =
-                    with(lost(), 0, None, Trouble::LagMetric { region: west(), metric: LagMetric::Negative });
-                negative.warm_up = Duration::ZERO;
-                no_run(negative)
+                let negative = Trouble::LagMetric { region: west(), metric: LagMetric::Negative };
+                held(with(lost(), 0, None, negative), "gate-rpo")
             }),
             Guard::FutureReading => ("the clock is set back an hour", "S6", |_| {
                 no_run(with(lost(), 62, None, Trouble::ClockJumps { seconds: -3_600 }))
@@ -318,6 +321,9 @@ impl Case {
             }),
             Guard::AfterTheEnd => ("somebody resumes a run that is over", "S15", |_| act(lost(), 1_700, PersonAct::Resume)),
             Guard::NoDeadline => ("a promotion sticks", "expect", |_| stuck()),
+            Guard::WallTime => ("the clock jumps ahead an hour", "expect", |seed| {
+                with(lost(), 90 + seed % 8 * 10, None, Trouble::ClockJumps { seconds: 3_600 })
+            }),
             Guard::HoldIgnored => ("the target has no instances", "expect", |_| headless()),
             Guard::PauseIgnored => ("the run is paused", "expect", |_| {
                 let slow = approver(lost(), Approver::Approves { after: s(60) });

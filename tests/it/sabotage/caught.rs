@@ -129,6 +129,7 @@ each_is_caught! {
     unknown_status UnknownStatus;
     operation_in_progress OperationInProgress;
     controls_unread ControlsUnread;
+    denial_waits DenialWaits;
     pending Pending;
     any_dns_answer AnyDnsAnswer;
     stale_lag StaleLag;
@@ -151,6 +152,7 @@ each_is_caught! {
     no_way_back NoWayBack;
     after_the_end AfterTheEnd;
     no_deadline NoDeadline;
+    wall_time WallTime;
     hold_ignored HoldIgnored;
     pause_ignored PauseIgnored;
     silence_votes SilenceVotes;
