@@ -313,8 +313,14 @@ impl RunState {
 
     /// The distinct people who approved `step`.
     pub fn approvers(&self, step: &StepId) -> Vec<&Subject> {
-        let mut subjects: Vec<&Subject> =
-            self.approvals.get(step).into_iter().flatten().filter(|a| a.approved || is_off(Guard::Declined)).map(|a| &a.subject).collect();
+        let mut subjects: Vec<&Subject> = self
+            .approvals
+            .get(step)
+            .into_iter()
+            .flatten()
+            .filter(|a| a.approved || is_off(Guard::Declined))
+            .map(|a| &a.subject)
+            .collect();
         subjects.sort();
         subjects.dedup();
         subjects

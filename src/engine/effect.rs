@@ -73,7 +73,9 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
             StepState::Answered { outcome, .. } if is_done_unseen(outcome) => {
                 driver.finish(vec!["it was answered".to_owned()], BTreeMap::new()).await?;
             }
-            StepState::Answered { attempt, call, outcome: Outcome::Unknown { reason }, .. } if is_repeated_blindly(driver) => {
+            StepState::Answered { attempt, call, outcome: Outcome::Unknown { reason }, .. }
+                if is_repeated_blindly(driver) =>
+            {
                 fresh = retry(driver, &run, *attempt, *call, "outcome-unknown", reason).await?;
             }
             StepState::Answered { attempt, call, outcome, .. } => {
@@ -156,6 +158,7 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
                 driver.finish(evidence, outputs).await?;
                 return Ok(true);
             }
+            Seen::Moving { .. } if is_off(Guard::OperationInProgress) => return Ok(false),
             Seen::Moving { what } if deadline <= driver.context.clock.boot() => {
                 driver.fail("step-timeout", format!("not done in time: {what}")).await?;
                 return Ok(true);
@@ -240,9 +243,7 @@ async fn settle(
         Outcome::NotSent { reason } => {
             return retry(driver, run, attempt, call, "call-not-sent", reason).await;
         }
-        // Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
-        Outcome::Rejected { code, .. }
-            if code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess) => {}
+        Outcome::Rejected { code, .. } if is_perhaps_our_own(code) => {}
         Outcome::Rejected { code, message, .. } => {
             let reason = format!("{code}: {message}");
             if is_passing(code) {
@@ -273,9 +274,7 @@ async fn settle(
         }
         Seen::Before { what } => {
             let since = *before_since.get_or_insert(now);
-            let repeatable = matches!(outcome, Outcome::Unknown { .. })
-                && calls.get(call as usize).is_some_and(Mutation::is_idempotent);
-            if repeatable || SETTLE <= now.saturating_sub(since) || is_off(Guard::Hasty) {
+            if is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= now.saturating_sub(since) {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
             }
@@ -385,17 +384,28 @@ async fn retry(
     }
 }
 
+/// Whether a call that was not answered, and did not happen, may be sent again at once.
+fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
+    matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
+}
+
+/// Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
+fn is_perhaps_our_own(code: &str) -> bool {
+    code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess)
+}
+
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
 fn is_passing(code: &str) -> bool {
-    !is_off(Guard::ThrottledIsFinal) && matches!(
-        code,
-        "Throttling"
-            | "ThrottlingException"
-            | "Throttled"
-            | "RequestLimitExceeded"
-            | "PriorRequestNotComplete"
-            | "EndpointTemporarilyUnavailableException"
-    )
+    !is_off(Guard::ThrottledIsFinal)
+        && matches!(
+            code,
+            "Throttling"
+                | "ThrottlingException"
+                | "Throttled"
+                | "RequestLimitExceeded"
+                | "PriorRequestNotComplete"
+                | "EndpointTemporarilyUnavailableException"
+        )
 }
 
 async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {

@@ -71,7 +71,8 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
             if let Some(why) = consent_missing(run) {
                 return Answer::fails(why);
             }
-            let Some(accepted) = run.plan.accepted_loss.or(is_off(Guard::UnacceptedLoss).then_some(Duration::MAX)) else {
+            let Some(accepted) = run.plan.accepted_loss.or(is_off(Guard::UnacceptedLoss).then_some(Duration::MAX))
+            else {
                 return Answer::fails("nobody has accepted a loss: ask again with accept_data_loss_seconds");
             };
             match roles(context, global_cluster, from, target, observe_in).await {
@@ -103,7 +104,11 @@ fn consent_missing(run: &RunState) -> Option<String> {
     let approved = run.plan.steps.iter().any(|s| match &s.action {
         Action::Approve { count, .. } => {
             matches!(run.steps[&s.id], StepState::Done { .. })
-                && run.approvers(&s.id).iter().filter(|who| ***who != run.request.subject || is_off(Guard::OwnApproval)).count()
+                && run
+                    .approvers(&s.id)
+                    .iter()
+                    .filter(|who| ***who != run.request.subject || is_off(Guard::OwnApproval))
+                    .count()
                     >= (*count).max(1) as usize
         }
         _ => false,
@@ -185,7 +190,9 @@ pub async fn lag_at_rest(
         context.application.signals.iter().find(|s| is_lag(&s.source)).map_or(LAG_FRESHNESS, |s| s.freshness);
     let Some(point) = point else { return Answer::Unknown { why: format!("CloudWatch has no lag in {region}") } };
     let age = signal::age(context.clock.wall(), point.at);
-    let (Some(age), Some(lag)) = (age.filter(|a| *a <= freshness || is_off(Guard::StaleLag)), signal::lag_from_ms(point.value)) else {
+    let (Some(age), Some(lag)) =
+        (age.filter(|a| *a <= freshness || is_off(Guard::StaleLag)), signal::lag_from_ms(point.value))
+    else {
         return Answer::Unknown { why: format!("the lag is not known: {} ms, measured at {}", point.value, point.at) };
     };
     let numbers = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
@@ -208,7 +215,11 @@ fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Durati
                 exposure.basis,
                 to_seconds(limit)
             );
-            if bound <= limit || is_off(Guard::LossBound) { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
+            if bound <= limit || is_off(Guard::LossBound) {
+                Answer::Holds { evidence: vec![numbers] }
+            } else {
+                Answer::fails(numbers)
+            }
         }
         _ => Answer::fails(exposure.basis),
     }

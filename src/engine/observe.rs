@@ -95,7 +95,9 @@ async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>
         Mutation::UpsertRecords { hosted_zone_id, records, .. } => {
             if let Some(change) = handle {
                 match cloud.change_is_insync(change).await {
-                    Ok(insync) if insync || is_off(Guard::Pending) => return done(format!("change {change} is INSYNC")),
+                    Ok(insync) if insync || is_off(Guard::Pending) => {
+                        return done(format!("change {change} is INSYNC"));
+                    }
                     Ok(_) => {
                         return Seen::Moving { what: format!("change {change} is PENDING") };
                     }

@@ -4,14 +4,13 @@
 use failoverd::domain::sabotage::Guard;
 
 mod cases;
-#[cfg(feature = "sabotage")]
-mod caught;
 
 use cases::Case;
 
 /// The table of docs/sabotage.md.
 fn table() -> String {
-    let mut text = "| guard | without it the program … | stands for | missed in | told by |\n|---|---|---|---|---|\n".to_owned();
+    let mut text =
+        "| guard | without it the program … | stands for | missed in | told by |\n|---|---|---|---|---|\n".to_owned();
     for guard in Guard::ALL {
         let Case { title, told_by, .. } = Case::of(*guard);
         text += &format!("| `{guard}` | {} | {} | {title} | {told_by} |\n", guard.without(), guard.stands_for());

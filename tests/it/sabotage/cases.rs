@@ -100,13 +100,15 @@ fn lost() -> Scenario {
 /// All is well; a switchover is asked for after a minute, and succeeds.
 fn planned() -> Scenario {
     let mut planned = calm();
-    planned.people.ask =
-        Some(Ask { wish: Wish::Switchover, when: When::At(s(60)), target: None, accept_data_loss: None, repeats: true });
-    planned.expect = vec![
-        Expectation::Run(RunEnd::Succeeded),
-        Expectation::WriterIn(west()),
-        Expectation::TrafficIn(west()),
-    ];
+    planned.people.ask = Some(Ask {
+        wish: Wish::Switchover,
+        when: When::At(s(60)),
+        target: None,
+        accept_data_loss: None,
+        repeats: true,
+    });
+    planned.expect =
+        vec![Expectation::Run(RunEnd::Succeeded), Expectation::WriterIn(west()), Expectation::TrafficIn(west())];
     planned
 }
 
@@ -237,9 +239,9 @@ impl Case {
                 let until = 105 + seed % 6 * 5;
                 calls(lost(), (60, until), PROMOTE, CallFault::Refuse)
             }),
-            Guard::NotOurSuccess => ("the promotion arrives twice", "expect", |_| {
-                calls(lost(), (60, 600), PROMOTE, CallFault::Duplicate)
-            }),
+            Guard::NotOurSuccess => {
+                ("the promotion arrives twice", "expect", |_| calls(lost(), (60, 600), PROMOTE, CallFault::Duplicate))
+            }
             Guard::ThrottledIsFinal => ("AWS throttles for a moment", "expect", |seed| {
                 let until = 105 + seed % 6 * 5;
                 calls(lost(), (60, until), PROMOTE, CallFault::Throttle)
@@ -286,10 +288,12 @@ impl Case {
             Guard::UnacceptedLoss => ("a failover is asked for without an accepted loss", "S6", |_| {
                 no_run(ask(lost(), |ask| ask.accept_data_loss = None))
             }),
-            Guard::OnePerson => ("nobody approves", "S6", |_| held(approver(lost(), Approver::Silent), "approval-expired")),
-            Guard::OwnApproval => ("the requester tries to approve", "S6", |_| {
-                approver(lost(), Approver::TriesOwnFirst { after: s(20) })
-            }),
+            Guard::OnePerson => {
+                ("nobody approves", "S6", |_| held(approver(lost(), Approver::Silent), "approval-expired"))
+            }
+            Guard::OwnApproval => {
+                ("the requester tries to approve", "S6", |_| approver(lost(), Approver::TriesOwnFirst { after: s(20) }))
+            }
             Guard::Declined => ("the approver declines", "S6", |_| {
                 held(approver(lost(), Approver::Declines { after: s(20) }), "approval-declined")
             }),
@@ -316,10 +320,12 @@ impl Case {
                 let slow = approver(lost(), Approver::Approves { after: s(60) });
                 act(slow, 110, PersonAct::AskAgain(Wish::Failover))
             }),
-            Guard::NoWayBack => ("somebody aborts in the middle", "expect", |seed| {
-                act(lost(), 110 + seed % 8 * 10, PersonAct::Abort)
-            }),
-            Guard::AfterTheEnd => ("somebody resumes a run that is over", "S15", |_| act(lost(), 1_700, PersonAct::Resume)),
+            Guard::NoWayBack => {
+                ("somebody aborts in the middle", "expect", |seed| act(lost(), 110 + seed % 8 * 10, PersonAct::Abort))
+            }
+            Guard::AfterTheEnd => {
+                ("somebody resumes a run that is over", "S15", |_| act(lost(), 1_700, PersonAct::Resume))
+            }
             Guard::NoDeadline => ("a promotion sticks", "expect", |_| stuck()),
             Guard::WallTime => ("the clock jumps ahead an hour", "expect", |seed| {
                 with(lost(), 90 + seed % 8 * 10, None, Trouble::ClockJumps { seconds: 3_600 })
