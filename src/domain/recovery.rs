@@ -125,7 +125,7 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
             first_unanswered: None,
             at_least: Some(Duration::ZERO),
             at_most: Some(Duration::ZERO),
-            basis: "a switchover waits until the target holds every write [AUG]".to_owned(),
+            basis: "a switchover waits until the target holds every write".to_owned(),
         });
     }
     promoted?;

@@ -59,6 +59,8 @@ fn denied(denial: Denial) -> Look {
 #[derive(Debug, Default)]
 pub struct Memory {
     successes: u32,
+    /// Since when, in boot time, the Region that is waited for has not answered.
+    silent_since: Option<Duration>,
 }
 
 /// Looks once.
@@ -81,7 +83,17 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             gate(guards::loss_bound(context, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
-            wait_settled(context, global_cluster, observe_in, synchronized.then_some(&run.plan.target)).await
+            let awaited = synchronized.then_some(&run.plan.target);
+            let looked = wait_settled(context, global_cluster, observe_in, awaited).await;
+            match (looked, awaited) {
+                (Look::NotYet { why, pause }, Some(region)) => {
+                    match silence(context, global_cluster, region, memory).await {
+                        Some(lost) => lost,
+                        None => Look::NotYet { why, pause },
+                    }
+                }
+                (looked, _) => looked,
+            }
         }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
             match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
@@ -179,6 +191,26 @@ async fn wait_settled(
         Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
         Proof::Denied(denial) => denied(denial),
     }
+}
+
+/// A Region that is waited for and has not answered for long is not catching up: a person is told now, not when the
+/// step's hours are over.
+async fn silence(context: &Context, identifier: &str, region: &Region, memory: &mut Memory) -> Option<Look> {
+    /// Control planes are away for minutes without their Region being lost.
+    const SILENCE_MAX: Duration = Duration::from_secs(600);
+    let Err(error) = context.cloud.global_cluster(region, identifier).await else {
+        memory.silent_since = None;
+        return None;
+    };
+    if let Some(denial) = Denial::of("rds:DescribeGlobalClusters", Some(region), &error) {
+        return Some(denied(denial));
+    }
+    let now = context.clock.boot();
+    let silent = now.saturating_sub(*memory.silent_since.get_or_insert(now));
+    (SILENCE_MAX <= silent).then(|| Look::Refused {
+        code: "gate-target",
+        why: format!("{region} has not answered for {:.0} s, so it is not catching up: {error}", silent.as_secs_f64()),
+    })
 }
 
 async fn dns_verify(context: &Context, name: &str, record_type: &str, servers: &[String], expected: &str) -> Look {

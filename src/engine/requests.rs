@@ -10,12 +10,13 @@ use crate::{
         assessment::{Assessment, Health},
         compile,
         history::History,
-        id::{Region, RunId, StepId, Subject},
+        id::{Region, RunId, SignalName, StepId, Subject},
         journal::{Event, Request},
         plan::{Plan, Purpose},
         run::{Phase, RunResult, RunState, StepState},
         sabotage::{Guard, is_off},
         seconds::to_seconds,
+        signal::{Reading, Signal, SignalRole, SignalState},
     },
     engine::{
         context::Context,
@@ -62,6 +63,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     // What is at work already is told before what this request would need.
     supersede(&context.scribe.history(), purpose)?;
     consent(app, assessment, purpose, request.accept_data_loss)?;
+    alive(app, assessment, purpose, &target)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
     let id = asked.id;
     let committed = context.scribe.commit(|history, _| {
@@ -224,6 +226,35 @@ fn consent(
         ),
         (Some(_), Some(_)) => Ok(()),
     }
+}
+
+/// A failback to a Region that is still lost would wait for hours: it is refused where the signals at hand say so.
+fn alive(app: &Application, assessment: Option<&Assessment>, purpose: Purpose, target: &Region) -> Result<(), Refusal> {
+    let of_target = |s: &&Signal| s.source.of() == Some(target) && s.role != SignalRole::Informational;
+    let names: Vec<&SignalName> = app.signals.iter().filter(of_target).map(|s| &s.name).collect();
+    if purpose != Purpose::Failback || names.is_empty() {
+        return Ok(());
+    }
+    let said = |name: &SignalName| match assessment.and_then(|a| a.signals.get(name)) {
+        Some(SignalState::Fresh { sample }) => match &sample.reading {
+            Reading::Healthy { .. } => None,
+            Reading::Unhealthy { detail } => Some(format!("{name}: {detail}")),
+            Reading::Lag { .. } => Some(format!("{name}: a lag, which says nothing of it")),
+            Reading::Missing { why } => Some(format!("{name}: missing ({why})")),
+        },
+        Some(SignalState::Stale { age, .. }) => Some(format!("{name}: stale for {:.0} s", age.as_secs_f64())),
+        Some(SignalState::Missing { why }) => Some(format!("{name}: missing ({why})")),
+        None => Some(format!("{name}: not read yet")),
+    };
+    let Some(said) = names.iter().map(|name| said(name)).collect::<Option<Vec<_>>>() else {
+        return Ok(());
+    };
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(Refusal::Gate {
+        gate: "target-alive",
+        why: format!("nothing says that {target} is back: {}", said.join("; ")),
+        satisfied_by: format!("a fresh healthy reading of one of: {names}"),
+    })
 }
 
 fn plan(

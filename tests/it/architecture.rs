@@ -194,6 +194,21 @@ fn chances(source: &Source) -> Vec<String> {
     strange.chain(drawn).map(|(line, why)| format!("src/{path}:{line}: {why}")).collect()
 }
 
+/// Text that a user may see and that names one of our sources: tags such as `[AUG]` belong in comments.
+fn tagged_texts(source: &Source) -> Vec<String> {
+    let is_tag = |inside: &str| {
+        (2..=6).contains(&inside.len())
+            && inside.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+            && inside.bytes().any(|b| b.is_ascii_uppercase())
+    };
+    let tagged = |text: &str| text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).any(|(t, _)| is_tag(t));
+    let texts = scan::lex(&before_tests(source)).into_iter().filter_map(|(token, line)| Some((literal(&token)?, line)));
+    texts
+        .filter(|(t, _)| tagged(t))
+        .map(|(t, line)| format!("src/{}:{line}: a source's tag in {t:?}", source.0))
+        .collect()
+}
+
 /// A file too long to have one name, or without a word on its purpose. Tests that stand in a file of their own
 /// are held to neither, as if they stood below their subject.
 fn shape_faults((path, text): &Source) -> Vec<String> {
@@ -336,6 +351,14 @@ fn pure_rooms_name_no_clock_no_runtime_no_sdk() {
 #[test]
 fn what_is_replayed_from_a_seed_draws_nothing() {
     none(sources().iter().flat_map(chances).collect());
+}
+
+#[test]
+fn no_text_names_a_source_by_its_tag() {
+    none(sources().iter().flat_map(tagged_texts).collect());
+    let found = |text: &str| tagged_texts(&("a.rs".to_owned(), text.to_owned())).len();
+    assert_eq!(found("// as in [AUG]\nfn f() { \"waits [AUG]\"; \"[R53DG] says\" }"), 2);
+    assert_eq!(found("/// [`X`] [INF]\nfn f() { \"a[0] [A-Z] [{x}] [] [[servers]]\"; x[AUG] }"), 0);
 }
 
 #[test]

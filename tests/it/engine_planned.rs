@@ -99,6 +99,38 @@ async fn away_from_home(scene: &Scene) -> Live {
     live
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_failback_to_a_region_that_is_still_lost_is_refused_until_something_says_that_it_is_back() {
+    let scene = Scene::payments(18, 240);
+    let live = away_from_home(&scene).await;
+    live.lose("us-east-1");
+    live.pass(60).await;
+    match live.ask(Live::request(Wish::Failback)).await {
+        Err(Refusal::Gate { gate: "target-alive", why, satisfied_by }) => {
+            assert!(why.contains("us-east-1") && why.contains("probe-use1"), "{why}");
+            assert!(satisfied_by.contains("probe-use1"), "{satisfied_by}");
+        }
+        other => panic!("{other:?}"),
+    }
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.pass(60).await;
+    live.begin(Wish::Failback).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failback_to_a_lost_region_of_which_no_signal_speaks_is_held_in_minutes_and_goes_on_when_it_is_back() {
+    let mut scene = Scene::payments(19, 240);
+    scene.application.signals.retain(|s| s.name.as_str() != "probe-use1");
+    let live = away_from_home(&scene).await;
+    live.lose("us-east-1");
+    let home = live.begin(Wish::Failback).await;
+    assert_eq!(live.outcome(&home, 900).await, Played::Held("gate-target".to_owned()));
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.pass(60).await;
+    live.act(&home, Act::Resume).await.expect("resumed");
+    assert_eq!(live.outcome(&home, 14 * 3_600).await, SUCCEEDED);
+}
+
 /// Nobody takes messages any more.
 fn hush(live: &Live) {
     live.world.now(|w| {
