@@ -15,6 +15,7 @@ use super::{
     plan::{Plan, PlannedStep},
     run::{Approval, Phase, RunState, StepState},
     runs::Runs,
+    sabotage::{Guard, is_off},
 };
 
 /// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
@@ -82,6 +83,7 @@ impl History {
     /// Takes one event in.
     pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {
+            _ if is_off(Guard::AfterTheEnd) && self.is_over(event) => Ok(()),
             Event::EpochStarted { .. } => Ok(()),
             Event::DecisionChanged { verdict, .. } => {
                 self.decide(at, verdict);
@@ -103,6 +105,11 @@ impl History {
             | Event::AbortRequested { .. }
             | Event::RunFinished { .. } => self.apply_to_run(at, event),
         }
+    }
+
+    /// Whether `event` is about a run that is finished.
+    fn is_over(&self, event: &Event) -> bool {
+        event.run().and_then(|id| self.runs.get(id)).is_some_and(|run| run.is_finished())
     }
 
     fn decide(&mut self, at: Timestamp, verdict: &str) {
@@ -153,7 +160,7 @@ impl History {
         match event {
             Event::ApprovalRecorded { run, step, subject, approved, digest, reason } => {
                 let state = self.run(run, "approval_recorded")?;
-                if *digest != state.plan_digest {
+                if *digest != state.plan_digest && !is_off(Guard::OtherDigest) {
                     let why = "it approves another plan".to_owned();
                     return Err(IllegalEvent { event: "approval_recorded", why });
                 }
@@ -191,7 +198,9 @@ impl History {
         plan: &Plan,
         evidence_since: Option<Timestamp>,
     ) -> Result<(), IllegalEvent> {
-        if let Some(active) = self.runs.active() {
+        if let Some(active) = self.runs.active()
+            && !is_off(Guard::TwoRuns)
+        {
             return Err(IllegalEvent { event: "run_started", why: format!("{} is not finished", active.id) });
         }
         if self.runs.contains_key(id) {
@@ -225,7 +234,8 @@ impl History {
         mutation: &Mutation,
     ) -> Result<(), IllegalEvent> {
         let state = self.run(run, "intent")?;
-        if matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. } | Phase::Paused { .. }) {
+        let paused = matches!(state.phase, Phase::Paused { .. }) && !is_off(Guard::PauseIgnored);
+        if paused || matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. }) {
             return Err(IllegalEvent { event: "intent", why: "the run is held, paused or being aborted".to_owned() });
         }
         self.step(run, step, "intent", |planned, s| {

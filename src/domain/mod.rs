@@ -20,6 +20,7 @@ pub mod recovery;
 pub mod run;
 pub mod runbook;
 pub mod runs;
+pub mod sabotage;
 pub mod seconds;
 pub mod signal;
 pub mod yaml;

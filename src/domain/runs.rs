@@ -51,8 +51,9 @@ impl Runs {
         self.active.as_mut().filter(|run| run.id == *id).map(Arc::make_mut)
     }
 
-    /// Makes `run` the active one. The caller has seen that there is none.
+    /// Makes `run` the active one. The caller has seen that there is none; one that is there all the same is kept.
     pub(super) fn begin(&mut self, run: RunState) {
+        self.retire();
         self.active = Some(Arc::new(run));
     }
 
