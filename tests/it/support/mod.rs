@@ -8,7 +8,7 @@ mod journal;
 pub(crate) mod ministack;
 mod oversight;
 pub(crate) mod people;
-mod scene;
+pub(crate) mod scene;
 pub(crate) mod stage;
 
 pub(crate) use journal::{CrashPoint, MemoryJournal};
