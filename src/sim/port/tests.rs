@@ -31,7 +31,6 @@ const START: SimTime = SimTime(1_795_000_000_000);
 const WARM_MS: u64 = 30_000;
 const USW2: &str = "arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2";
 const FAILOVER: &str = "rds:FailoverGlobalCluster";
-const CONTROLS: &str = "route53-recovery-cluster:UpdateRoutingControlStates";
 
 fn region(name: &str) -> Region {
     name.parse().expect("a Region")
