@@ -206,6 +206,18 @@ impl Clients {
         self.pinned = address;
     }
 
+    /// Lets the resolvers of all clients keep answers so many seconds whatever their TTL; `None` ends it.
+    pub fn ignore_ttl(&mut self, seconds: Option<u32>) {
+        for client in &mut self.clients {
+            client.resolver.ignore_ttl(seconds);
+        }
+    }
+
+    /// How often a client was sent to an address that its TTL no longer allowed.
+    pub fn overdue_answers(&self) -> u64 {
+        self.clients.iter().map(|client| client.resolver.overdue()).sum()
+    }
+
     /// Every acknowledged write, oldest first.
     pub fn acknowledged(&self) -> &[Acknowledged] {
         &self.acknowledged

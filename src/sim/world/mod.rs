@@ -16,6 +16,8 @@ pub mod scenario;
 pub mod sns;
 pub mod timings;
 
+use std::collections::BTreeMap;
+
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 
 use crate::domain::id::Region;
@@ -63,6 +65,9 @@ pub struct WorldEvent {
     pub text: String,
 }
 
+/// What is on its way into the world and arrives at a later time.
+type Arrival = Box<dyn FnOnce(&mut World) + Send>;
+
 /// The whole simulated AWS.
 ///
 /// Parts never call each other directly. `advance_to` repeatedly finds the earliest `next_due` of all parts,
@@ -80,6 +85,8 @@ pub struct World {
     pub endpoints: clients::Endpoints,
     pub clients: clients::Clients,
     pub log: Vec<WorldEvent>,
+    arrivals: BTreeMap<(SimTime, u64), Arrival>,
+    arrivals_scheduled: u64,
 }
 
 impl World {
@@ -97,6 +104,8 @@ impl World {
             endpoints: clients::Endpoints::default(),
             clients: clients::Clients::default(),
             log: Vec::new(),
+            arrivals: BTreeMap::new(),
+            arrivals_scheduled: 0,
         }
     }
 
@@ -109,6 +118,7 @@ impl World {
             self.route53.next_due(),
             self.sns.next_due(),
             self.clients.next_due(),
+            self.arrivals.keys().next().map(|(at, _)| *at),
         ]
         .into_iter()
         .flatten()
@@ -157,6 +167,19 @@ impl World {
         if is_due(self.clients.next_due()) {
             self.clients.run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints);
         }
+        while let Some(arrival) = self.arrivals.first_entry()
+            && arrival.key().0 <= now
+        {
+            let arrive = arrival.remove();
+            arrive(self);
+        }
+    }
+
+    /// Lets `arrive` happen at `at`: a call that is on its way for long. It comes whoever lets time pass until then,
+    /// also where its sender is long dead; of one instant, it comes after what the world does by itself.
+    pub fn later(&mut self, at: SimTime, arrive: impl FnOnce(&mut Self) + Send + 'static) {
+        self.arrivals_scheduled += 1;
+        self.arrivals.insert((at, self.arrivals_scheduled), Box::new(arrive));
     }
 
     /// Calls Aurora as it is now, as an API request or a fault injection does.
@@ -192,6 +215,24 @@ impl World {
         let text = format!("{plane:?} in {region}: {reach:?}");
         self.change_planes("plane.changed", &text, |planes| {
             planes.set(plane, region, reach);
+        });
+    }
+
+    /// Breaks planes of `region` until [`Self::lift`] with the same planes; what else breaks them stays.
+    pub fn press(&mut self, region: &Region, planes: &[(Plane, Reach)], event: (&'static str, &str)) {
+        self.change_planes(event.0, event.1, |all| {
+            for (plane, reach) in planes {
+                all.press(*plane, region, *reach);
+            }
+        });
+    }
+
+    /// Ends a [`Self::press`].
+    pub fn lift(&mut self, region: &Region, planes: &[(Plane, Reach)], event: (&'static str, &str)) {
+        self.change_planes(event.0, event.1, |all| {
+            for (plane, reach) in planes {
+                all.lift(*plane, region, *reach);
+            }
         });
     }
 
