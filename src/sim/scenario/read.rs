@@ -29,16 +29,9 @@ pub(super) fn document(root: &At<'_>, reading: &mut Reading<'_>) -> Option<Table
     (!reading.found.has_errors()).then_some(table)
 }
 
-/// What happens once and is over at once: `lasts` would mean nothing.
-const AT_ONCE: [&str; 7] = [
-    "kill_process",
-    "kill_at_append",
-    "kill_at_call",
-    "stop_process",
-    "pause_process",
-    "append_fails_after_commit",
-    "journal_rots",
-];
+/// What happens once and is over at once: `lasts` would mean nothing. (A kill at an append or a call that has not come
+/// by then does not come, and a clock that has jumped jumps back.)
+const AT_ONCE: [&str; 4] = ["kill_process", "stop_process", "pause_process", "journal_rots"];
 
 /// A happening that never happens, or that ends at another time than is written, would be a rehearsal of nothing.
 fn times(t: &Table, found: &mut Findings) {
@@ -220,6 +213,8 @@ fn metrics(t: &Table) -> Option<Trouble> {
             "grows-when-cut" => LagMetric::GrowsWhenCut,
             "shows-zero" => LagMetric::ShowsZero,
             "missing" => LagMetric::Missing,
+            "not-a-number" => LagMetric::NotANumber,
+            "negative" => LagMetric::Negative,
             _ => return None,
         };
         return Some(Trouble::LagMetric { region: t.region("region")?, metric });
