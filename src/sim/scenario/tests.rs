@@ -560,7 +560,7 @@ fn refused(schema: &Json, value: &Json, at: &str) -> Vec<String> {
             "required" => list(rule).iter().all(|k| value.get(k.as_str().unwrap()).is_some()),
             "additionalProperties" => {
                 let known = words["properties"].as_object().unwrap();
-                value.as_object().is_none_or(|v| v.keys().all(|k| known.contains_key(k)))
+                rule == &Json::Bool(true) || value.as_object().is_none_or(|v| v.keys().all(|k| known.contains_key(k)))
             }
             "properties" => {
                 for (key, rule) in rule.as_object().unwrap() {
