@@ -8,8 +8,10 @@
 
 pub mod arc;
 pub mod aurora;
+pub mod canaries;
 pub mod clients;
 pub mod cloudwatch;
+pub mod health_page;
 pub mod planes;
 pub mod route53;
 pub mod scenario;
@@ -83,6 +85,7 @@ pub struct World {
     pub sns: sns::Sns,
     /// The application's servers, one address per Region.
     pub endpoints: clients::Endpoints,
+    pub canaries: canaries::Canaries,
     pub clients: clients::Clients,
     pub log: Vec<WorldEvent>,
     arrivals: BTreeMap<(SimTime, u64), Arrival>,
@@ -102,6 +105,7 @@ impl World {
             arc: arc::Arc::default(),
             sns: sns::Sns::default(),
             endpoints: clients::Endpoints::default(),
+            canaries: canaries::Canaries::default(),
             clients: clients::Clients::default(),
             log: Vec::new(),
             arrivals: BTreeMap::new(),
@@ -114,6 +118,7 @@ impl World {
         [
             self.aurora.next_due(),
             self.arc.next_due(),
+            self.canaries.next_due(),
             self.cloudwatch.next_due(),
             self.route53.next_due(),
             self.sns.next_due(),
@@ -154,6 +159,9 @@ impl World {
         }
         if is_due(self.arc.next_due()) {
             self.arc.run_due(&mut ctx);
+        }
+        if is_due(self.canaries.next_due()) {
+            self.canaries.run_due(&mut ctx, &self.endpoints, &mut self.cloudwatch);
         }
         if is_due(self.cloudwatch.next_due()) {
             self.cloudwatch.run_due(&mut ctx);
