@@ -152,6 +152,18 @@ fn primary_and_standby_are_the_first_and_the_second_region() {
     ");
 }
 
+#[test]
+fn what_says_nothing_else_ends_when_everything_heals() {
+    let text = with(
+        "heals_at: 20m\nhappenings:\n  - { at: 1m, lose_region: primary }\n  - { at: 5m, lasts: 2h, lose_region: standby }\n  - { at: 5m, lasts: 2m, disk_full: true }\n  - { at: 5m, kill_process: { restart_after: 5s } }\n",
+    );
+    let lasts = |text: &str| -> Vec<Option<u64>> {
+        read(text).happenings.iter().map(|h| h.lasts.map(|d| d.as_secs() / 60)).collect()
+    };
+    assert_eq!(lasts(&text), [Some(19), Some(120), Some(2), None]);
+    assert_eq!(lasts(&text.replace("heals_at: 20m\n", "")), [None, Some(120), Some(2), None]);
+}
+
 // ---- What is refused
 
 #[test]
@@ -353,7 +365,6 @@ fn every_variant() -> Vec<Scenario> {
         description: "what: \"it\" is,\nin two lines".to_owned(),
         reproduces: Some("R18".to_owned()),
         active: Some(region("us-west-2")),
-        heals_at: Some(20 * minute),
         happenings,
         people,
         expect,
@@ -410,6 +421,7 @@ fn every_variant() -> Vec<Scenario> {
         all.push(scenario(Vec::new(), people, expect));
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
+    all.push(Scenario { heals_at: Some(20 * minute), ..base });
     all
 }
 
