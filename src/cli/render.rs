@@ -7,7 +7,8 @@ use jiff::{Timestamp, Unit};
 use super::api::Failure;
 use crate::http::{
     condition::{ApplicationView, DecisionView, ExposureView, SignalView},
-    view::{PlanView, RunView, RunsView, StartedView, StepStateName, StepView},
+    step::{StepStateName, StepView},
+    view::{PlanView, RunView, RunsView, StartedView},
 };
 
 /// The width that text is made for.
@@ -274,7 +275,7 @@ pub fn mark(state: StepStateName) -> &'static str {
         StepStateName::Pending => "·",
         StepStateName::Running | StepStateName::Sending | StepStateName::Answered => "▸",
         StepStateName::Done => "✓",
-        StepStateName::Skipped => "-",
+        StepStateName::Skipped | StepStateName::Abandoned | StepStateName::NotRun => "-",
         StepStateName::Failed => "✗",
     }
 }

@@ -16,7 +16,10 @@ use super::{
     enc, print,
     render::{self, between, cut, mark, plain, seconds},
 };
-use crate::http::view::{RecordView, RunStateName, RunView, StepStateName};
+use crate::http::{
+    step::StepStateName,
+    view::{RecordView, RunStateName, RunView},
+};
 
 /// How often a stream that broke is tried again before giving up, and the pause between.
 const RECONNECTS_MAX: u32 = 20;

@@ -322,7 +322,11 @@ fn source(
             let at = f.need(found, "store", "store = \"orders\"")?;
             let store: StoreName = at.parse(found)?;
             if !stores.contains(&store) {
-                found.error(&at.key, format!("there is no store `{store}`"), at.example);
+                // One with a fault of its own is there.
+                let application = at.key.split_once(".signals.").map_or("", |(application, _)| application);
+                if !found.has_errors_at(&format!("{application}.stores.{store}")) {
+                    found.error(&at.key, format!("there is no store `{store}`"), at.example);
+                }
                 return None;
             }
             Some(SignalSource::AuroraLag { store })

@@ -15,14 +15,27 @@ use crate::domain::{
 /// Where the control planes of Route 53 and of its health checks' metrics live [WP].
 const GLOBAL_REGION: &str = "us-east-1";
 
-pub(super) fn check(read: &Read, runbooks: &Catalogue, digest: &Digest, found: &mut Findings) {
-    if read.applications.is_empty() {
+/// What is faulty in itself is not held against anything else: only the cause is reported, not what follows from it.
+/// `unread` are the runbooks whose files have faults of their own.
+pub(super) fn check(
+    read: &Read,
+    runbooks: &Catalogue,
+    unread: &BTreeSet<String>,
+    digest: &Digest,
+    found: &mut Findings,
+) {
+    if read.applications.is_empty() && !found.has_errors_at("applications") {
         found.error("applications", "there is no application", "[[applications]]");
     }
     let mut names = BTreeSet::new();
     for (key, app) in &read.applications {
         if !names.insert(&app.name) {
             found.error(&format!("{key}.name"), format!("`{}` stands here twice", app.name), "");
+        }
+        let is_whole = !found.has_errors_at(key);
+        runbooks_exist(key, app, runbooks, unread, found);
+        if !is_whole {
+            continue;
         }
         runbooks_fit(key, app, runbooks, digest, found);
         signals(key, app, found);
@@ -62,14 +75,20 @@ pub fn plans(app: &Application, runbooks: &Catalogue, digest: &Digest) -> Vec<(P
     all
 }
 
-fn runbooks_fit(key: &str, app: &Application, runbooks: &Catalogue, digest: &Digest, found: &mut Findings) {
+fn runbooks_exist(key: &str, app: &Application, runbooks: &Catalogue, unread: &BTreeSet<String>, found: &mut Findings) {
+    if found.has_errors_at("runbooks") {
+        return;
+    }
     for (purpose, name) in &app.runbooks {
-        if !runbooks.contains_key(name) {
+        if !runbooks.contains_key(name) && !unread.contains(name.as_str()) {
             let known: Vec<&str> = runbooks.keys().map(|k| k.as_str()).collect();
             let problem = format!("there is no runbook `{name}`; runbooks: {}", known.join(", "));
             found.error(&format!("{key}.runbooks.{purpose}"), problem, "");
         }
     }
+}
+
+fn runbooks_fit(key: &str, app: &Application, runbooks: &Catalogue, digest: &Digest, found: &mut Findings) {
     // The same fault in each direction is one fault.
     let mut seen = BTreeSet::new();
     for (purpose, plan) in plans(app, runbooks, digest) {

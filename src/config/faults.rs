@@ -1,6 +1,10 @@
 //! Faults of configuration and runbooks, as people and as programs read them.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use serde::Serialize;
@@ -37,6 +41,12 @@ impl Faults {
 
     pub fn count(&self, severity: Severity) -> usize {
         self.faults.iter().filter(|f| f.severity == severity).count()
+    }
+
+    /// The files with an error, each by its name without folder and ending: which is a runbook's own.
+    pub(super) fn faulty_stems(&self) -> BTreeSet<String> {
+        let files = self.faults.iter().filter(|f| f.severity == Severity::Error).map(|f| Path::new(&f.file));
+        files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect()
     }
 
     /// The faults as JSON: `{"faults": [{severity, code, file, line, column, key, problem, example}]}`.

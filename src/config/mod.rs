@@ -159,7 +159,7 @@ impl Settings {
         let runbooks = runbooks::load(runbooks.as_deref(), &mut faults, &mut found);
         let digest = Digest::of_json(&(&text, &changed));
         if let Some(read) = &read {
-            cross::check(read, &runbooks, &digest, &mut found);
+            cross::check(read, &runbooks, &faults.faulty_stems(), &digest, &mut found);
         }
         faults.add(file, text, found.into_faults());
         match read {

@@ -115,6 +115,39 @@ fn what_does_not_fit_together_is_found() {
 }
 
 #[test]
+fn a_fault_of_an_application_is_shown_without_what_follows_from_it() {
+    for (right, wrong, key) in [
+        ("kind = \"aurora\"", "kind = \"aurora2\"", "applications[0].stores.orders.kind"),
+        ("record_type = \"A\"", "record_type = \"TXT\"", "applications[0].dns.api.record_type"),
+        ("ttl = \"60s\"", "ttl = \"60\"", "applications[0].dns.api.ttl"),
+        ("rpo = \"5m\"", "rpo = \"5\"", "applications[0].objectives.rpo"),
+    ] {
+        let text = default_text();
+        assert!(text.contains(right), "{right}");
+        let faults = load(&text.replacen(right, wrong, 1), &nothing()).expect_err("faulty");
+        let keys: Vec<&str> = faults.faults.iter().map(|f| f.key.as_str()).collect();
+        assert_eq!(keys, [key], "{}", lines(&faults));
+    }
+}
+
+#[test]
+fn a_runbook_with_a_fault_is_not_said_to_be_missing_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, books) = (dir.path().join("failoverd.toml"), dir.path().join("runbooks"));
+    let text = default_text().replace("# directory = \"../runbooks\"", "directory = \"runbooks\"");
+    std::fs::write(&path, text).expect("written");
+    let faults = Settings::load(&path, &nothing()).expect_err("no directory");
+    assert_eq!(faults.faults.len(), 1, "{}", lines(&faults));
+    std::fs::create_dir(&books).expect("made");
+    for (name, text) in SHIPPED {
+        std::fs::write(dir.path().join(name), text.replace("purpose: failback", "purpose: failforth"))
+            .expect("written");
+    }
+    let faults = Settings::load(&path, &nothing()).expect_err("faulty");
+    assert!(faults.faults.iter().all(|f| f.file.ends_with("failback.yaml")), "{faults}");
+}
+
+#[test]
 fn records_as_the_only_way_out_of_us_east_1_are_warned_of() {
     let text = default_text();
     let (before, rest) = text.split_once("[applications.dns.api.mechanism]").expect("a mechanism");

@@ -41,12 +41,16 @@ pub const STEPS: &[&str] = &[
     "gate-rpo",
     "gate-target",
     "call-rejected",
+    "call-not-sent",
     "promotion-failed",
     "outcome-unknown",
     "writer-not-proven",
     "assert-failed",
     "approval-declined",
     "approval-expired",
+    "access-denied",
+    "credentials-refused",
+    "read-rejected",
 ];
 
 /// Faults of the configuration. The last ones are warnings.

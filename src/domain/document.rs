@@ -174,6 +174,12 @@ impl Findings {
         self.faults.iter().any(|f| f.severity == Severity::Error)
     }
 
+    /// Whether anything found at `key` or below it is an error.
+    pub fn has_errors_at(&self, key: &str) -> bool {
+        let below = |at: &str| at.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self.faults.iter().any(|f| f.severity == Severity::Error && below(&f.key))
+    }
+
     /// What was found, in the order of the file.
     pub fn into_faults(mut self) -> Vec<Fault> {
         self.faults.sort_by_key(|f| f.place.offset);

@@ -12,6 +12,7 @@ use super::{
     id::{Digest, RunId, StepId, Subject},
     journal::Request,
     plan::{OnFailure, Plan, PlannedStep},
+    sabotage::{Guard, is_off},
     seconds,
 };
 
@@ -92,12 +93,22 @@ impl StepState {
         matches!(self, Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. })
     }
 
-    /// Whether an effect may be on its way.
-    pub fn has_open_intent(&self) -> bool {
+    /// Whether the step has neither ended nor been passed over.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Pending) || self.is_in_flight()
+    }
+
+    /// Whether a call may be on its way.
+    fn has_open_intent(&self) -> bool {
         matches!(
             self,
             Self::Sending { .. } | Self::Answered { outcome: Outcome::Accepted { .. } | Outcome::Unknown { .. }, .. }
         )
+    }
+
+    /// When a step that is under way began.
+    pub fn under_way_since(&self) -> Option<Timestamp> {
+        self.since().filter(|_| self.is_in_flight())
     }
 
     pub(super) fn attempt(&self) -> u32 {
@@ -201,18 +212,15 @@ impl RunState {
         };
         match &self.phase {
             Phase::Finished { .. } => Next::Wait,
-            Phase::Held { .. } | Phase::Paused { .. } => match in_flight() {
+            Phase::Held { .. } | Phase::Paused { .. } if !self.goes_on_though_paused() => match in_flight() {
                 none if none.is_empty() => Next::Wait,
                 some => Next::Drive(some),
             },
-            Phase::Aborting { reason, .. } => {
-                let open: Vec<_> = in_flight().into_iter().filter(|id| self.steps[id].has_open_intent()).collect();
-                match open {
-                    none if none.is_empty() => Next::Finish { result: RunResult::Aborted, reason: reason.clone() },
-                    open => Next::Drive(open),
-                }
-            }
-            Phase::Running => {
+            Phase::Aborting { reason, .. } => match self.open_effects() {
+                none if none.is_empty() => Next::Finish { result: RunResult::Aborted, reason: reason.clone() },
+                open => Next::Drive(open),
+            },
+            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
                 let drive: Vec<StepId> = self
                     .plan
                     .steps
@@ -223,6 +231,11 @@ impl RunState {
                 if drive.is_empty() { self.finish() } else { Next::Drive(drive) }
             }
         }
+    }
+
+    /// Never, while every guard is on.
+    fn goes_on_though_paused(&self) -> bool {
+        matches!(self.phase, Phase::Paused { .. }) && is_off(Guard::PauseIgnored)
     }
 
     fn finish(&self) -> Next {
@@ -242,13 +255,17 @@ impl RunState {
 
     /// Whether a step may begin: it is pending and everything that it needs is resolved.
     pub fn is_ready(&self, step: &PlannedStep) -> bool {
-        matches!(self.steps[&step.id], StepState::Pending) && step.needs.iter().all(|id| self.is_resolved(id))
+        let flips_first = is_off(Guard::FlipFirst) && step.action.kind() == "dns.flip";
+        matches!(self.steps[&step.id], StepState::Pending)
+            && step.needs.iter().all(|id| self.is_resolved(id) || flips_first)
     }
 
     fn is_resolved(&self, id: &StepId) -> bool {
         match &self.steps[id] {
             StepState::Done { .. } | StepState::Skipped { .. } => true,
-            StepState::Failed { .. } => self.plan.step(id).is_some_and(|s| s.on_failure == OnFailure::Continue),
+            StepState::Failed { .. } => {
+                self.plan.step(id).is_some_and(|s| s.on_failure == OnFailure::Continue || is_off(Guard::HoldIgnored))
+            }
             StepState::Pending | StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => {
                 false
             }
@@ -271,9 +288,14 @@ impl RunState {
             .collect()
     }
 
+    /// The steps that are ready now, in the plan's order.
+    pub fn ready(&self) -> Vec<&PlannedStep> {
+        self.plan.steps.iter().filter(|s| self.is_ready(s)).collect()
+    }
+
     /// Whether an irreversible effect has been intended: from there on the run is completed or held, never aborted.
     pub fn is_past_no_return(&self) -> bool {
-        self.plan.steps.iter().any(|s| {
+        self.plan.steps.iter().filter(|_| !is_off(Guard::NoWayBack)).any(|s| {
             s.action.effect() == EffectClass::Irreversible
                 && match &self.steps[&s.id] {
                     StepState::Sending { .. }
@@ -289,15 +311,26 @@ impl RunState {
         matches!(self.phase, Phase::Finished { .. })
     }
 
-    /// Whether an effect of this run may still be on its way.
+    /// Whether an effect of this run on its application may still be on its way. A notice is none: nobody waits for it.
     pub fn has_open_intents(&self) -> bool {
-        self.steps.values().any(StepState::has_open_intent)
+        !self.open_effects().is_empty()
+    }
+
+    fn open_effects(&self) -> Vec<StepId> {
+        let effects = self.plan.steps.iter().filter(|s| s.action.effect() != EffectClass::Read);
+        effects.map(|s| &s.id).filter(|id| self.steps[*id].has_open_intent()).cloned().collect()
     }
 
     /// The distinct people who approved `step`.
     pub fn approvers(&self, step: &StepId) -> Vec<&Subject> {
-        let mut subjects: Vec<&Subject> =
-            self.approvals.get(step).into_iter().flatten().filter(|a| a.approved).map(|a| &a.subject).collect();
+        let mut subjects: Vec<&Subject> = self
+            .approvals
+            .get(step)
+            .into_iter()
+            .flatten()
+            .filter(|a| a.approved || is_off(Guard::Declined))
+            .map(|a| &a.subject)
+            .collect();
         subjects.sort();
         subjects.dedup();
         subjects

@@ -12,7 +12,7 @@ use crate::{
         application::Application,
         id::{RunId, StepId},
     },
-    engine::{scribe::Scribe, trail::WriteTrail},
+    engine::{ages::Ages, scribe::Scribe, trail::WriteTrail},
     ports::{Clock, Cloud, Probes},
 };
 
@@ -27,6 +27,7 @@ pub struct Context {
     pub trail: Arc<WriteTrail>,
     pub unsent: Arc<Unsent>,
     pub waits: Arc<Waits>,
+    pub ages: Arc<Ages>,
     /// The daemon is stopping: no new intent, no new effect; a bounded call under way is finished (FAULTS.md 6).
     pub stopping: CancellationToken,
 }

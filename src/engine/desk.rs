@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -16,9 +16,12 @@ use crate::{
         runbook::Runbook,
     },
     engine::{
+        ages::Ages,
         context::{Context, Unsent, Waits},
         control::{Act, Control, Readiness, Refusal, StartRun, Started},
-        executor, recover,
+        executor,
+        newest::Newest,
+        recover,
         requests::{self, Asked},
         scribe::{Desk, Fatal, Scribe},
         trail::WriteTrail,
@@ -45,11 +48,11 @@ pub struct Parts {
 }
 
 /// The newest assessment, once there is one.
-type Newest = watch::Sender<Option<Arc<Assessment>>>;
+type NewestAssessment = Newest<Option<Arc<Assessment>>>;
 
 /// One application: worked on, or held because its journal cannot be trusted.
 enum Seat {
-    Working { context: Context, newest: watch::Sender<Option<Arc<Assessment>>> },
+    Working { context: Context, newest: NewestAssessment },
     Held { application: Arc<Application>, reason: String },
 }
 
@@ -105,6 +108,7 @@ impl Engine {
         self.stopping.cancel();
         self.tasks.close();
         tokio::select! {
+            biased;
             () = self.tasks.wait() => {}
             () = self.parts.clock.sleep(patience) => tracing::warn!("stopped before every call had ended; the journal has their intents"),
         }
@@ -115,7 +119,7 @@ impl Engine {
         self.fatal.wait().await
     }
 
-    fn seat(&self, application: &ApplicationName) -> Result<(&Context, &Newest), Refusal> {
+    fn seat(&self, application: &ApplicationName) -> Result<(&Context, &NewestAssessment), Refusal> {
         match self.seats.get(application) {
             None => Err(Refusal::UnknownApplication(application.clone())),
             Some(Seat::Held { reason, .. }) => Err(Refusal::Held(reason.clone())),
@@ -136,6 +140,7 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
             return Seat::Held { application, reason: error.to_string() };
         }
     };
+    let ages = Ages::taken_over(&history, parts.clock.wall(), parts.clock.boot());
     let desk = Desk {
         store: Arc::clone(&parts.store),
         clock: Arc::clone(&parts.clock),
@@ -153,9 +158,10 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
                 trail: Arc::new(WriteTrail::default()),
                 unsent: Arc::new(Unsent::default()),
                 waits: Arc::new(Waits::default()),
+                ages: Arc::new(ages),
                 stopping: stopping.clone(),
             },
-            newest: watch::Sender::new(None),
+            newest: Newest::new(None),
         },
         Err(error) => Seat::Held { application, reason: error.to_string() },
     }
@@ -167,7 +173,7 @@ impl Control for Engine {
         self.refuse_while_stopping()?;
         let (context, newest) = self.seat(&request.application)?;
         let asked = Asked {
-            assessment: newest.borrow().clone(),
+            assessment: newest.get(),
             parts: Arc::clone(&self.parts),
             id: RunId::new(&request.application, (self.parts.draw_id)()),
         };
@@ -199,7 +205,7 @@ impl Control for Engine {
     }
 
     fn assessment(&self, application: &ApplicationName) -> Option<Arc<Assessment>> {
-        self.seat(application).ok().and_then(|(_, newest)| newest.borrow().clone())
+        self.seat(application).ok().and_then(|(_, newest)| newest.get())
     }
 
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {
@@ -233,7 +239,7 @@ impl Control for Engine {
         for (name, seat) in self.seats.iter() {
             match seat {
                 Seat::Held { reason, .. } => reasons.push(format!("{name} is held: {reason}")),
-                Seat::Working { newest, .. } if newest.borrow().is_none() => {
+                Seat::Working { newest, .. } if newest.get().is_none() => {
                     reasons.push(format!("{name} is not assessed yet"))
                 }
                 Seat::Working { .. } => {}

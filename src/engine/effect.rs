@@ -6,21 +6,19 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::{Value, json};
-
 use crate::{
     domain::{
         action::Action,
-        application::ClusterArn,
-        cloud::{Mutation, ObserveError, Outcome},
-        id::Region,
+        cloud::{Mutation, Outcome},
         journal::Event,
         plan::PlannedStep,
         run::{Phase, RunState, StepState},
+        sabotage::{Guard, is_off},
     },
     engine::{
-        aurora::{self, Proof},
+        aurora,
         guards::{self, Answer},
+        observe::{Seen, observe},
         step::{Driver, Stop, may_act},
     },
 };
@@ -52,19 +50,6 @@ fn intent(
     Event::Intent { run: run.id.clone(), step: step.id.clone(), attempt, call, mutation, guards }
 }
 
-/// Whether an observation shows the effect.
-#[derive(Debug)]
-enum Seen {
-    /// The postcondition holds.
-    Done { evidence: Vec<String>, outputs: BTreeMap<String, Value> },
-    /// It is under way.
-    Moving { what: String },
-    /// The state from before stands, proven.
-    Before { what: String },
-    /// It cannot be told.
-    Unknown { why: String },
-}
-
 /// Drives a step with effects to its end.
 pub async fn drive(driver: &Driver) -> Result<(), Stop> {
     // An intent that this very process wrote for a call it has not sent yet. Any other open intent may have been sent.
@@ -75,7 +60,8 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
         match &run.steps[&driver.step.id] {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
             StepState::Sending { attempt, call, mutation, .. } => {
-                if fresh || driver.context.unsent.take(&driver.run, &driver.step.id) {
+                let unsent = fresh || driver.context.unsent.take(&driver.run, &driver.step.id);
+                if unsent || is_off(Guard::OpenIntent) {
                     fresh = false;
                     send(driver, &run, *attempt, *call, mutation).await?;
                 } else {
@@ -83,6 +69,14 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
                     driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
                 }
+            }
+            StepState::Answered { outcome, .. } if is_done_unseen(outcome) => {
+                driver.finish(vec!["it was answered".to_owned()], BTreeMap::new()).await?;
+            }
+            StepState::Answered { attempt, call, outcome: Outcome::Unknown { reason }, .. }
+                if is_repeated_blindly(driver) =>
+            {
+                fresh = retry(driver, &run, *attempt, *call, "outcome-unknown", reason).await?;
             }
             StepState::Answered { attempt, call, outcome, .. } => {
                 fresh = settle(driver, &run, *attempt, *call, outcome, &mut before_since).await?;
@@ -94,6 +88,21 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
     }
 }
 
+/// Whether the answer alone ends a step: never, while every guard is on.
+fn is_done_unseen(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Accepted { .. } => is_off(Guard::AnswerIsDone),
+        Outcome::Rejected { .. } => is_off(Guard::RejectedIsDone),
+        Outcome::NotSent { .. } | Outcome::Unknown { .. } => false,
+    }
+}
+
+/// Whether a call without an answer is sent again without a look: never, while every guard is on.
+fn is_repeated_blindly(driver: &Driver) -> bool {
+    let is_notice = matches!(driver.step.action, Action::Notify { .. });
+    is_off(if is_notice { Guard::NoticeAgain } else { Guard::BlindRetry })
+}
+
 fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {
     Event::Answered { run: driver.run.clone(), step: driver.step.id.clone(), attempt, call, outcome }
 }
@@ -103,15 +112,10 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     if driver.context.stopping.is_cancelled() || !may_act(run) {
         return Err(Stop::Yield);
     }
-    // Done already (an earlier attempt whose answer was lost for good): nothing is sent.
-    if run.attempts.contains_key(&driver.step.id)
-        && let Seen::Done { mut evidence, outputs } = observe(driver, 0, None).await
-    {
-        evidence.push("was so before this attempt: nothing was sent".to_owned());
-        driver.finish(evidence, outputs).await?;
+    let deadline = driver.deadline(run);
+    if run.attempts.contains_key(&driver.step.id) && earlier(driver, deadline).await? {
         return Ok(false);
     }
-    let deadline = driver.deadline(run);
     let evidence = loop {
         match guards::check(&driver.context, run, &driver.step.action).await {
             Answer::Holds { evidence } => break evidence,
@@ -123,7 +127,11 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
                 driver.fail(guard_code(&driver.step.action), format!("cannot be told in time: {why}")).await?;
                 return Ok(false);
             }
-            Answer::Unknown { why } => pause(driver, &why).await?,
+            Answer::Unknown { why } => pause_unsent(driver, &why).await?,
+            Answer::Denied(denial) => {
+                driver.fail(denial.code, denial.why).await?;
+                return Ok(false);
+            }
         }
     };
     let Some(mutation) = driver.step.action.mutations().into_iter().next() else {
@@ -133,8 +141,37 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     if driver.context.stopping.is_cancelled() {
         return Err(Stop::Yield);
     }
+    if is_off(Guard::CallBeforeIntent) {
+        driver.context.cloud.apply(&mutation).await;
+    }
     driver.record(vec![intent(run, &driver.step, run.next_attempt(&driver.step.id), 0, mutation, evidence)]).await?;
     Ok(true)
+}
+
+/// What became of an earlier attempt, whose step failed and was resumed: done after all (nothing is sent), or under
+/// way still (nothing is sent before it is over). Whether the step is over by it.
+async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
+    loop {
+        match observe(driver, 0, None).await {
+            Seen::Done { mut evidence, outputs } => {
+                evidence.push("was so before this attempt: nothing was sent".to_owned());
+                driver.finish(evidence, outputs).await?;
+                return Ok(true);
+            }
+            Seen::Moving { .. } if is_off(Guard::OperationInProgress) => return Ok(false),
+            Seen::Moving { what } if deadline <= driver.context.clock.boot() => {
+                driver.fail("step-timeout", format!("not done in time: {what}")).await?;
+                return Ok(true);
+            }
+            Seen::Moving { what } => pause_unsent(driver, &what).await?,
+            Seen::Denied(denial) => {
+                driver.fail(denial.code, denial.why).await?;
+                return Ok(true);
+            }
+            // The guards tell more, or wait.
+            Seen::Before { .. } | Seen::Unknown { .. } => return Ok(false),
+        }
+    }
 }
 
 fn guard_code(action: &Action) -> &'static str {
@@ -151,18 +188,24 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
-    if let Answer::Fails { why } | Answer::Unknown { why } =
-        guards::check(&driver.context, run, &driver.step.action).await
-    {
+    let refusal = match guards::check(&driver.context, run, &driver.step.action).await {
+        Answer::Holds { .. } => None,
+        Answer::Fails { why } | Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
+        Answer::Denied(denial) => Some((denial.code, denial.why)),
+    };
+    if let Some((code, why)) = refusal {
         let refused = answered(
             driver,
             attempt,
             call,
             Outcome::NotSent { reason: format!("a guard refused at the last moment: {why}") },
         );
-        return driver.fail_after(vec![refused], guard_code(&driver.step.action), why).await;
+        return driver.fail_after(vec![refused], code, why).await;
     }
-    let outcome = driver.context.cloud.apply(mutation).await;
+    let outcome = match driver.context.cloud.apply(mutation).await {
+        Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },
+        outcome => outcome,
+    };
     tracing::info!(run = %driver.run, step = %driver.step.id, application = %driver.context.application.name, operation = mutation.operation(), ?outcome, "call ended");
     let last_call = call as usize + 1 == driver.step.action.mutations().len();
     match (&outcome, &driver.step.action) {
@@ -198,10 +241,9 @@ async fn settle(
             return proceed(driver, run, attempt, call + 1, mutation).await;
         }
         Outcome::NotSent { reason } => {
-            return retry(driver, run, attempt, call, "call-rejected", reason).await;
+            return retry(driver, run, attempt, call, "call-not-sent", reason).await;
         }
-        // Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
-        Outcome::Rejected { code, .. } if code.starts_with("InvalidGlobalClusterState") => {}
+        Outcome::Rejected { code, .. } if is_perhaps_our_own(code) => {}
         Outcome::Rejected { code, message, .. } => {
             let reason = format!("{code}: {message}");
             if is_passing(code) {
@@ -232,9 +274,7 @@ async fn settle(
         }
         Seen::Before { what } => {
             let since = *before_since.get_or_insert(now);
-            let repeatable = matches!(outcome, Outcome::Unknown { .. })
-                && calls.get(call as usize).is_some_and(Mutation::is_idempotent);
-            if repeatable || SETTLE <= now.saturating_sub(since) {
+            if is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= now.saturating_sub(since) {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
             }
@@ -243,6 +283,10 @@ async fn settle(
         Seen::Unknown { why } => {
             *before_since = None;
             why
+        }
+        Seen::Denied(denial) => {
+            driver.fail(denial.code, denial.why).await?;
+            return Ok(false);
         }
     };
     if driver.deadline(run) <= driver.context.clock.boot() {
@@ -284,7 +328,7 @@ async fn nothing_happened(
             driver.fail("call-rejected", format!("{code}: {message}; seen: {what}")).await?;
             Ok(false)
         }
-        Outcome::NotSent { reason } => retry(driver, run, attempt, call, "call-rejected", reason).await,
+        Outcome::NotSent { reason } => retry(driver, run, attempt, call, "call-not-sent", reason).await,
     }
 }
 
@@ -312,8 +356,9 @@ async fn retry(
     }
     let backoff = driver.step.retry.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(6)).min(BACKOFF_MAX);
     tokio::select! {
-        () = driver.context.clock.sleep(backoff) => {}
+        biased;
         () = driver.context.stopping.cancelled() => return Err(Stop::Yield),
+        () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
     match guards::check(&driver.context, &run, &driver.step.action).await {
@@ -332,115 +377,48 @@ async fn retry(
             pause(driver, &why).await?;
             Ok(false)
         }
+        Answer::Denied(denial) => {
+            driver.fail(denial.code, denial.why).await?;
+            Ok(false)
+        }
     }
+}
+
+/// Whether a call that was not answered, and did not happen, may be sent again at once.
+fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
+    matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
+}
+
+/// Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
+fn is_perhaps_our_own(code: &str) -> bool {
+    code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess)
 }
 
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
 fn is_passing(code: &str) -> bool {
-    matches!(
-        code,
-        "Throttling"
-            | "ThrottlingException"
-            | "Throttled"
-            | "RequestLimitExceeded"
-            | "PriorRequestNotComplete"
-            | "EndpointTemporarilyUnavailableException"
-    )
+    !is_off(Guard::ThrottledIsFinal)
+        && matches!(
+            code,
+            "Throttling"
+                | "ThrottlingException"
+                | "Throttled"
+                | "RequestLimitExceeded"
+                | "PriorRequestNotComplete"
+                | "EndpointTemporarilyUnavailableException"
+        )
 }
 
 async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {
     driver.context.waits.note(&driver.run, &driver.step.id, why);
     tokio::select! {
-        () = driver.context.clock.sleep(aurora::POLL) => Ok(()),
+        biased;
         () = driver.context.stopping.cancelled() => Err(Stop::Yield),
+        () = driver.context.clock.sleep(aurora::POLL) => Ok(()),
     }
 }
 
-/// Whether the effect of call number `call` shows.
-async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome>) -> Seen {
-    match &driver.step.action {
-        Action::AuroraSwitchover { global_cluster, target, observe_in, .. }
-        | Action::AuroraFailover { global_cluster, target, observe_in, .. } => {
-            promotion(driver, global_cluster, target, observe_in).await
-        }
-        Action::DnsFlip { calls, .. } => match calls.get(call as usize) {
-            Some(mutation) => traffic(driver, mutation, outcome).await,
-            None => Seen::Unknown { why: "no such call".to_owned() },
-        },
-        _ => Seen::Unknown { why: "nothing can be observed of this action".to_owned() },
-    }
-}
-
-async fn promotion(driver: &Driver, global_cluster: &str, target: &ClusterArn, observe_in: &[Region]) -> Seen {
-    let context = &driver.context;
-    match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
-        Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-            let outputs = BTreeMap::from([("writer".to_owned(), json!(target.as_str()))]);
-            Seen::Done { evidence: vec![evidence], outputs }
-        }
-        Proof::Agreed { view, .. } if !view.is_settled() || aurora::moving_to(&view, target) => {
-            Seen::Moving { what: aurora::describe(&view) }
-        }
-        Proof::Agreed { view, .. } => Seen::Before { what: aurora::describe(&view) },
-        Proof::Contradicted { why } => Seen::Moving { what: why },
-        Proof::Unknown { why } => Seen::Unknown { why },
-    }
-}
-
-/// Whether a change of traffic shows in the mechanism itself (what clients see is verified by steps of their own).
-async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>) -> Seen {
-    let cloud = &driver.context.cloud;
-    let (accepted, handle) = match outcome {
-        Some(Outcome::Accepted { handle, .. }) => (true, handle.as_deref()),
-        Some(Outcome::Rejected { .. } | Outcome::NotSent { .. } | Outcome::Unknown { .. }) | None => (false, None),
-    };
-    let done = |evidence: String| Seen::Done { evidence: vec![evidence], outputs: BTreeMap::new() };
-    match mutation {
-        Mutation::RoutingControls { endpoints, states } => {
-            let arns: Vec<String> = states.keys().cloned().collect();
-            match cloud.routing_controls(endpoints, &arns).await {
-                Ok(seen) if seen.iter().zip(states.values()).all(|(a, b)| a == b) => {
-                    done(format!("{} routing control(s) read back as set", arns.len()))
-                }
-                Ok(_) => Seen::Before { what: "the routing controls are not as set".to_owned() },
-                Err(error) => Seen::Unknown { why: error.to_string() },
-            }
-        }
-        Mutation::UpsertRecords { hosted_zone_id, records, .. } => {
-            if let Some(change) = handle {
-                match cloud.change_is_insync(change).await {
-                    Ok(true) => return done(format!("change {change} is INSYNC")),
-                    Ok(false) => {
-                        return Seen::Moving { what: format!("change {change} is PENDING") };
-                    }
-                    // Stranded by Route 53's own recovery: to be sent again [R53DG].
-                    Err(ObserveError::NotFound { .. }) => {
-                        return Seen::Before { what: format!("change {change} is not known any more") };
-                    }
-                    Err(error) => {
-                        return Seen::Unknown { why: error.to_string() };
-                    }
-                }
-            }
-            for record in records {
-                match cloud.record_sets(hosted_zone_id, &record.name, &record.record_type).await {
-                    Ok(sets) if sets.iter().any(|s| s == record) => {}
-                    Ok(_) => {
-                        return Seen::Before { what: format!("{} is not as set", record.name) };
-                    }
-                    Err(error) => {
-                        return Seen::Unknown { why: error.to_string() };
-                    }
-                }
-            }
-            done("the records are listed as set (no change id: an answer was lost)".to_owned())
-        }
-        // A datapoint cannot be taken back or counted; that AWS took it is what there is. The effect on answers is
-        // verified at the authoritative servers by a step of its own.
-        Mutation::PutMetric { metric, .. } if accepted => done(format!("{metric} was put")),
-        Mutation::PutMetric { metric, .. } => Seen::Before { what: format!("{metric} is not known to have been put") },
-        Mutation::AuroraSwitchover { .. } | Mutation::AuroraFailover { .. } | Mutation::Publish { .. } => {
-            Seen::Unknown { why: "not a change of traffic".to_owned() }
-        }
-    }
+/// The same, while nothing of the step is on its way: an abort or a pause ends the wait.
+async fn pause_unsent(driver: &Driver, why: &str) -> Result<(), Stop> {
+    pause(driver, why).await?;
+    if may_act(&*driver.run_state()?) { Ok(()) } else { Err(Stop::Yield) }
 }

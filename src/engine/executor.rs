@@ -28,23 +28,25 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
     let mut driven_at: BTreeMap<(RunId, StepId), u64> = BTreeMap::new();
     let mut changes = context.scribe.changes();
     loop {
-        let history = changes.borrow_and_update().clone();
+        let history = changes.take();
         if let Some(run) = history.active_run()
             && !context.stopping.is_cancelled()
         {
             match run.next() {
                 Next::Drive(steps) => {
                     for id in steps {
-                        let key = (run.id.clone(), id.clone());
-                        let Some(step) = run.plan.step(&id).cloned() else {
+                        let key = (run.id.clone(), id);
+                        let tail = history.tail.next_seq;
+                        if driven_at.get(&key) == Some(&tail) || under_way.contains(&key) {
+                            continue;
+                        }
+                        let Some(step) = run.plan.step(&key.1).cloned() else {
                             continue;
                         };
-                        let tail = history.tail.next_seq;
-                        if driven_at.get(&key) != Some(&tail) && under_way.insert(key.clone()) {
-                            driven_at.insert(key.clone(), tail);
-                            let driver = Driver { context: context.clone(), run: run.id.clone(), step };
-                            driven.spawn(async move { (key, driver.drive().await) });
-                        }
+                        under_way.insert(key.clone());
+                        driven_at.insert(key.clone(), tail);
+                        let driver = Driver { context: context.clone(), run: run.id.clone(), step };
+                        driven.spawn(async move { (key, driver.drive().await) });
                     }
                 }
                 Next::Finish { result, reason } if under_way.iter().all(|(id, _)| *id != run.id) => {
@@ -59,11 +61,9 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
             return;
         }
         tokio::select! {
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
+            biased;
+            () = context.stopping.cancelled(), if !context.stopping.is_cancelled() => {}
+            // Before the changes, which the loop reads in any case: a step that ended may be driven again by them.
             Some(ended) = driven.join_next(), if !driven.is_empty() => match ended {
                 Ok((key, Ok(()))) => {
                     under_way.remove(&key);
@@ -76,7 +76,7 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                 // A panic in the engine: half-alive is worse than dead (FAULTS.md 9).
                 Err(panicked) => fatal.raise(format!("a step's driver panicked: {panicked}")),
             },
-            () = context.stopping.cancelled(), if !context.stopping.is_cancelled() => {}
+            () = changes.changed() => {}
         }
     }
 }

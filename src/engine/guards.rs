@@ -12,15 +12,17 @@ use crate::{
         action::{Action, WriterProof},
         application::ClusterArn,
         assessment::Exposure,
-        cloud::{DbCluster, GlobalCluster, MetricQuery},
+        cloud::{DbCluster, GlobalCluster, MetricQuery, ObserveError},
         id::{Region, StoreName},
         run::{RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
         signal::{self, SignalSource},
     },
     engine::{
         aurora::{self, Proof},
         context::Context,
+        denial::Denial,
     },
 };
 
@@ -44,9 +46,19 @@ pub enum Answer {
     Unknown {
         why: String,
     },
+    /// It cannot be told, because AWS refuses the reading.
+    Denied(Denial),
 }
 
 impl Answer {
+    /// What a reading that failed leaves of a question.
+    fn unread(operation: &str, region: &Region, error: &ObserveError, what: &str) -> Self {
+        match Denial::of(operation, Some(region), error) {
+            Some(denial) => Self::Denied(denial),
+            None => Self::Unknown { why: format!("{what}: {error}") },
+        }
+    }
+
     fn fails(why: impl Into<String>) -> Self {
         Self::Fails { why: why.into() }
     }
@@ -59,7 +71,8 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
             if let Some(why) = consent_missing(run) {
                 return Answer::fails(why);
             }
-            let Some(accepted) = run.plan.accepted_loss else {
+            let Some(accepted) = run.plan.accepted_loss.or(is_off(Guard::UnacceptedLoss).then_some(Duration::MAX))
+            else {
                 return Answer::fails("nobody has accepted a loss: ask again with accept_data_loss_seconds");
             };
             match roles(context, global_cluster, from, target, observe_in).await {
@@ -91,12 +104,16 @@ fn consent_missing(run: &RunState) -> Option<String> {
     let approved = run.plan.steps.iter().any(|s| match &s.action {
         Action::Approve { count, .. } => {
             matches!(run.steps[&s.id], StepState::Done { .. })
-                && run.approvers(&s.id).iter().filter(|who| ***who != run.request.subject).count()
+                && run
+                    .approvers(&s.id)
+                    .iter()
+                    .filter(|who| ***who != run.request.subject || is_off(Guard::OwnApproval))
+                    .count()
                     >= (*count).max(1) as usize
         }
         _ => false,
     });
-    (!approved).then(|| "a failover that may lose data needs a second person's approval: the runbook has no approve step that is done".to_owned())
+    (!approved && !is_off(Guard::OnePerson)).then(|| "a failover that may lose data needs a second person's approval: the runbook has no approve step that is done".to_owned())
 }
 
 /// The lag query of the plan's `gate.rpo` of `store`.
@@ -121,18 +138,19 @@ async fn roles(
             Some(why) => Answer::Fails { why },
         },
         Proof::Contradicted { why } | Proof::Unknown { why } => Answer::Unknown { why },
+        Proof::Denied(denial) => Answer::Denied(denial),
     }
 }
 
 fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> Option<String> {
-    if !view.is_settled() {
+    if !view.is_settled() && !is_off(Guard::OperationInProgress) {
         return Some(format!("an operation is in progress: {}", aurora::describe(view)));
     }
     match view.writer() {
         None => {
             return Some(format!("there is no single writer: {}", aurora::describe(view)));
         }
-        Some(w) if w.arn == *target => {
+        Some(w) if w.arn == *target && !is_off(Guard::TargetIsWriter) => {
             return Some(format!("{} is the writer already", target.identifier()));
         }
         Some(w) if w.arn != *from => {
@@ -147,9 +165,7 @@ fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> 
 pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region, limit: Duration) -> Answer {
     let sample = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
         Ok(points) => points.into_iter().next().flatten(),
-        Err(error) => {
-            return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") };
-        }
+        Err(error) => return unread_lag(region, &error),
     };
     // A negative or absurd lag is no lag (FAULTS.md 43).
     let lag = sample.and_then(|p| Some((p.at, signal::lag_from_ms(p.value)?)));
@@ -167,18 +183,24 @@ pub async fn lag_at_rest(
 ) -> Answer {
     let point = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
         Ok(points) => points.into_iter().next().flatten(),
-        Err(error) => return Answer::Unknown { why: format!("the lag cannot be read in {region}: {error}") },
+        Err(error) => return unread_lag(region, &error),
     };
     let is_lag = |s: &SignalSource| matches!(s, SignalSource::AuroraLag { store: of } if of == store);
     let freshness =
         context.application.signals.iter().find(|s| is_lag(&s.source)).map_or(LAG_FRESHNESS, |s| s.freshness);
     let Some(point) = point else { return Answer::Unknown { why: format!("CloudWatch has no lag in {region}") } };
     let age = signal::age(context.clock.wall(), point.at);
-    let (Some(age), Some(lag)) = (age.filter(|a| *a <= freshness), signal::lag_from_ms(point.value)) else {
+    let (Some(age), Some(lag)) =
+        (age.filter(|a| *a <= freshness || is_off(Guard::StaleLag)), signal::lag_from_ms(point.value))
+    else {
         return Answer::Unknown { why: format!("the lag is not known: {} ms, measured at {}", point.value, point.at) };
     };
     let numbers = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
     if lag <= limit { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
+}
+
+fn unread_lag(region: &Region, error: &ObserveError) -> Answer {
+    Answer::unread("cloudwatch:GetMetricData", region, error, &format!("the lag cannot be read in {region}"))
 }
 
 fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Duration) -> Answer {
@@ -193,7 +215,11 @@ fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Durati
                 exposure.basis,
                 to_seconds(limit)
             );
-            if bound <= limit { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
+            if bound <= limit || is_off(Guard::LossBound) {
+                Answer::Holds { evidence: vec![numbers] }
+            } else {
+                Answer::fails(numbers)
+            }
         }
         _ => Answer::fails(exposure.basis),
     }
@@ -202,7 +228,7 @@ fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Durati
 /// S5: every store's writer is proven to be in the Region that traffic moves to.
 pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
     let mut all = Vec::new();
-    for proof in proofs {
+    for proof in proofs.iter().filter(|_| !is_off(Guard::FlipFirst)) {
         match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
             Proof::Agreed { view, evidence } if view.is_settled_on(&proof.writer) => all.push(evidence),
             Proof::Agreed { view, .. } => {
@@ -213,6 +239,7 @@ pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
                 ));
             }
             Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
+            Proof::Denied(denial) => return Answer::Denied(denial),
         }
     }
     Answer::Holds { evidence: all }
@@ -231,15 +258,14 @@ pub async fn target(
     let (view, mut evidence) = match proof {
         Proof::Agreed { view, evidence } => (view, vec![evidence]),
         Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
+        Proof::Denied(denial) => return Answer::Denied(denial),
     };
     if let Some(why) = roles_fault(&view, from, target) {
         return Answer::Fails { why };
     }
     let cluster = match context.cloud.db_cluster(target).await {
         Ok(cluster) => cluster,
-        Err(error) => {
-            return Answer::Unknown { why: format!("{target}: {error}") };
-        }
+        Err(error) => return unread_cluster(target, &error),
     };
     if let Some(why) = target_fault(&view, &cluster) {
         return Answer::Fails { why };
@@ -261,9 +287,7 @@ pub async fn target(
                         member.arn, c.status
                     ));
                 }
-                Err(error) => {
-                    return Answer::Unknown { why: format!("{}: {error}", member.arn) };
-                }
+                Err(error) => return unread_cluster(&member.arn, &error),
             }
         }
         if let Some(m) = view.members.iter().find(|m| !m.is_writer && m.synchronization.as_deref() != Some("connected"))
@@ -278,16 +302,20 @@ pub async fn target(
     Answer::Holds { evidence }
 }
 
+fn unread_cluster(arn: &ClusterArn, error: &ObserveError) -> Answer {
+    Answer::unread("rds:DescribeDBClusters", arn.region(), error, arn.as_str())
+}
+
 /// Headless, not available, or of another major.minor version than the global cluster (AWS.md 1.2).
 fn target_fault(view: &GlobalCluster, target: &DbCluster) -> Option<String> {
     let minor = |v: &str| v.split('.').take(2).collect::<Vec<_>>().join(".");
-    if target.instances == 0 {
+    if target.instances == 0 && !is_off(Guard::HeadlessTarget) {
         return Some(format!("{} is headless: add a DB instance first", target.arn));
     }
     if target.status != "available" {
         return Some(format!("{} is {}, not available", target.arn, target.status));
     }
-    (minor(&target.engine_version) != minor(&view.engine_version)).then(|| {
+    (minor(&target.engine_version) != minor(&view.engine_version) && !is_off(Guard::OtherVersion)).then(|| {
         format!(
             "{} has engine version {}, the global cluster {}: a managed operation needs the same",
             target.arn, target.engine_version, view.engine_version

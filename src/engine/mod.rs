@@ -10,14 +10,18 @@
 //!
 //! It deliberately knows no HTTP, no AWS SDK and no file: see `ports`.
 
+pub mod ages;
 pub mod aurora;
 pub mod context;
 pub mod control;
+pub mod denial;
 pub mod desk;
 pub mod effect;
 pub mod executor;
 pub mod guards;
 pub mod look;
+pub mod newest;
+pub mod observe;
 pub mod recover;
 pub mod requests;
 pub mod scribe;

@@ -3,8 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-
 use crate::{
     domain::{
         action::Action,
@@ -12,17 +10,20 @@ use crate::{
         assessment::{Assessment, Health},
         compile,
         history::History,
-        id::{Region, RunId, StepId, Subject},
+        id::{Region, RunId, SignalName, StepId, Subject},
         journal::{Event, Request},
         plan::{Plan, Purpose},
         run::{Phase, RunResult, RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
+        signal::{Reading, Signal, SignalRole, SignalState},
     },
     engine::{
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
         scribe::CommitError,
+        step::{self, openings},
     },
 };
 
@@ -62,9 +63,10 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     // What is at work already is told before what this request would need.
     supersede(&context.scribe.history(), purpose)?;
     consent(app, assessment, purpose, request.accept_data_loss)?;
+    alive(app, assessment, purpose, &target)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
     let id = asked.id;
-    let committed = context.scribe.commit(|history, _| {
+    let committed = context.scribe.commit(|history, at| {
         // Judged again under the lock: two requests at once end in one run.
         if let Some(again) = repeated(history, &request)? {
             return Ok((Vec::new(), Started::Again { id: again }));
@@ -88,6 +90,12 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
             supersedes: superseded.clone(),
         };
         events.push(Event::RunStarted { run: id.clone(), request: recorded, plan: Box::new(plan), evidence_since });
+        // The first looks begin in the same commit. Effects do not: an intent is journalled when it is about to be sent,
+        // since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
+        if let Some(run) = history.check(at, &events).ok().as_ref().and_then(History::active_run) {
+            let looks = run.ready().into_iter().filter(|step| step.action.mutations().is_empty()).collect();
+            events.extend(openings(context, run, looks));
+        }
         Ok((events, Started::Run { id, supersedes: superseded }))
     });
     Ok(committed.await?)
@@ -140,7 +148,7 @@ fn direction(
             }
         }
     };
-    if target == source {
+    if target == source && !is_off(Guard::TargetIsWriter) {
         return Err(Refusal::BadTarget {
             target: target.to_string(),
             why: "it is the active Region (the writer) already".to_owned(),
@@ -202,7 +210,7 @@ fn consent(
     purpose: Purpose,
     accepted: Option<Duration>,
 ) -> Result<(), Refusal> {
-    if purpose != Purpose::Failover || app.stores.is_empty() {
+    if purpose != Purpose::Failover || app.stores.is_empty() || is_off(Guard::UnacceptedLoss) {
         return Ok(());
     }
     let bound = assessment.and_then(worst_bound);
@@ -215,7 +223,7 @@ fn consent(
         (Some(_), None) => {
             refuse("the loss is unbounded: there is no lag sample".to_owned(), "a lag sample".to_owned())
         }
-        (Some(accepted), Some(bound)) if accepted < bound => refuse(
+        (Some(accepted), Some(bound)) if accepted < bound && !is_off(Guard::LossBound) => refuse(
             format!("the loss bound is {} s already, {} s were accepted", to_seconds(bound), to_seconds(accepted)),
             format!(
                 "accept_data_loss_seconds of more than {}, with room for the time until the promotion",
@@ -224,6 +232,35 @@ fn consent(
         ),
         (Some(_), Some(_)) => Ok(()),
     }
+}
+
+/// A failback to a Region that is still lost would wait for hours: it is refused where the signals at hand say so.
+fn alive(app: &Application, assessment: Option<&Assessment>, purpose: Purpose, target: &Region) -> Result<(), Refusal> {
+    let of_target = |s: &&Signal| s.source.of() == Some(target) && s.role != SignalRole::Informational;
+    let names: Vec<&SignalName> = app.signals.iter().filter(of_target).map(|s| &s.name).collect();
+    if purpose != Purpose::Failback || names.is_empty() {
+        return Ok(());
+    }
+    let said = |name: &SignalName| match assessment.and_then(|a| a.signals.get(name)) {
+        Some(SignalState::Fresh { sample }) => match &sample.reading {
+            Reading::Healthy { .. } => None,
+            Reading::Unhealthy { detail } => Some(format!("{name}: {detail}")),
+            Reading::Lag { .. } => Some(format!("{name}: a lag, which says nothing of it")),
+            Reading::Missing { why } => Some(format!("{name}: missing ({why})")),
+        },
+        Some(SignalState::Stale { age, .. }) => Some(format!("{name}: stale for {:.0} s", age.as_secs_f64())),
+        Some(SignalState::Missing { why }) => Some(format!("{name}: missing ({why})")),
+        None => Some(format!("{name}: not read yet")),
+    };
+    let Some(said) = names.iter().map(|name| said(name)).collect::<Option<Vec<_>>>() else {
+        return Ok(());
+    };
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(Refusal::Gate {
+        gate: "target-alive",
+        why: format!("nothing says that {target} is back: {}", said.join("; ")),
+        satisfied_by: format!("a fresh healthy reading of one of: {names}"),
+    })
 }
 
 fn plan(
@@ -250,7 +287,7 @@ fn plan(
 
 /// The emergency wins: a failover supersedes a failback or a held run whose effects are settled (DESIGN.md 6).
 fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refusal> {
-    let Some(active) = history.active_run() else {
+    let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
     let yields = active.request.purpose == Purpose::Failback || matches!(active.phase, Phase::Held { .. });
@@ -272,13 +309,13 @@ fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refus
 
 /// What a person does to a run.
 pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {
-    let committed = context.scribe.commit(|history, now| {
+    let committed = context.scribe.commit(|history, _| {
         let run = history.runs.get(id).ok_or_else(|| Refusal::UnknownRun(id.clone()))?;
         let (run_id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         let event = match act {
             Act::Approve { step, approved, digest } => {
-                approvable(run, &step, &subject, now)?;
-                if digest != run.plan_digest {
+                approvable(context, run, &step, &subject)?;
+                if digest != run.plan_digest && !is_off(Guard::OtherDigest) {
                     return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
                 }
                 Event::ApprovalRecorded { run: run_id, step, subject, approved, digest, reason }
@@ -295,7 +332,9 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
                 }
             },
             Act::Pause if matches!(run.phase, Phase::Running) => Event::RunPaused { run: run_id, subject, reason },
-            Act::Resume if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) => {
+            Act::Resume
+                if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) || is_off(Guard::AfterTheEnd) =>
+            {
                 Event::RunResumed { run: run_id, subject, reason }
             }
             Act::Pause | Act::Resume => return Err(wrong_phase(run)),
@@ -316,20 +355,21 @@ fn wrong_phase(run: &RunState) -> Refusal {
 }
 
 /// Whether `subject` may approve `step` of `run` now: asked for, not expired, and by somebody who has no part in it yet.
-fn approvable(run: &RunState, step: &StepId, subject: &Subject, now: Timestamp) -> Result<(), Refusal> {
+fn approvable(context: &Context, run: &RunState, step: &StepId, subject: &Subject) -> Result<(), Refusal> {
     let planned = run.plan.step(step).ok_or_else(|| Refusal::UnknownStep(step.clone()))?;
     let Action::Approve { expires_after, .. } = &planned.action else {
         return Err(Refusal::UnknownStep(step.clone()));
     };
-    let StepState::Running { since, .. } = &run.steps[step] else {
+    let StepState::Running { .. } = &run.steps[step] else {
         return Err(Refusal::WrongPhase(format!("`{step}` does not wait for an approval now")));
     };
     if run.is_finished() {
         return Err(wrong_phase(run));
     }
-    if *expires_after <= Duration::try_from(now.duration_since(*since)).unwrap_or_default() {
+    if *expires_after <= step::elapsed(context, run, step) && !is_off(Guard::ExpiredApproval) {
         return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
     }
-    let has_part = *subject == run.request.subject || run.approvers(step).contains(&subject);
+    let asked = *subject == run.request.subject && !is_off(Guard::OwnApproval);
+    let has_part = asked || run.approvers(step).contains(&subject);
     if has_part { Err(Refusal::SelfApproval(subject.clone())) } else { Ok(()) }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,7 +14,9 @@ use crate::{
         history::{History, IllegalEvent},
         id::ApplicationName,
         journal::{self, Event, Record, RecordTooLarge, Tail},
+        sabotage::{Guard, is_off},
     },
+    engine::newest::{Changes, Newest},
     ports::{Clock, JournalStore, Observer, journal::AppendError},
 };
 use jiff::Timestamp;
@@ -67,7 +69,7 @@ pub struct Scribe {
     application: ApplicationName,
     epoch: u64,
     current: Mutex<Arc<History>>,
-    snapshot: watch::Sender<Arc<History>>,
+    snapshot: Newest<Arc<History>>,
     live: broadcast::Sender<Arc<Record>>,
     store: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
@@ -94,8 +96,8 @@ impl Scribe {
         let history = Arc::new(history);
         let scribe = Self {
             application: history.application.clone(),
-            epoch: history.tail.epoch + 1,
-            snapshot: watch::Sender::new(Arc::clone(&history)),
+            epoch: if is_off(Guard::OldEpoch) { history.tail.epoch.max(1) } else { history.tail.epoch + 1 },
+            snapshot: Newest::new(Arc::clone(&history)),
             current: Mutex::new(history),
             live: broadcast::Sender::new(LIVE_RECORDS_MAX),
             store: desk.store,
@@ -109,12 +111,12 @@ impl Scribe {
 
     /// The newest durable state.
     pub fn history(&self) -> Arc<History> {
-        self.snapshot.borrow().clone()
+        self.snapshot.get()
     }
 
     /// Changes whenever a record becomes durable.
-    pub fn changes(&self) -> watch::Receiver<Arc<History>> {
-        self.snapshot.subscribe()
+    pub fn changes(&self) -> Changes<Arc<History>> {
+        self.snapshot.changes()
     }
 
     pub fn live(&self) -> broadcast::Receiver<Arc<Record>> {
@@ -135,14 +137,16 @@ impl Scribe {
         let mut after = current.check(at, &events)?;
         let sealed = journal::seal(&self.application, &current.tail, self.epoch, at, events)?;
         let began = self.clock.boot();
-        if let Err(error) = self.store.append(&sealed).await {
+        if let Err(error) = self.store.append(&sealed).await
+            && !is_off(Guard::FailedAppend)
+        {
             self.fatal.raise(format!("journal of {}: {error}", self.application));
             return Err(error.into());
         }
         let seconds = self.clock.boot().saturating_sub(began).as_secs_f64();
         after.tail = Tail { next_seq: sealed.record.seq + 1, hash: sealed.hash, epoch: self.epoch };
         *current = Arc::new(after);
-        self.snapshot.send_replace(Arc::clone(&current));
+        self.snapshot.set(Arc::clone(&current));
         drop(current);
         self.observer.recorded(&sealed.record, seconds);
         // Nobody watching is not an error.

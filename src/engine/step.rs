@@ -18,6 +18,7 @@ use crate::{
         plan::{OnFailure, PlannedStep},
         recovery,
         run::{Next, Phase, RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
     },
     engine::{
@@ -61,6 +62,9 @@ impl Driver {
     pub async fn drive(&self) -> Result<(), Stop> {
         let driven = self.drive_from_journal().await;
         self.context.waits.forget(&self.run, &self.step.id);
+        if !self.run_state().is_ok_and(|run| run.steps[&self.step.id].is_in_flight()) {
+            self.context.ages.forget(&self.run, &self.step.id);
+        }
         driven
     }
 
@@ -107,7 +111,7 @@ impl Driver {
         let mut memory = Memory::default();
         let mut changes = self.context.scribe.changes();
         loop {
-            changes.mark_unchanged();
+            let _newest = changes.take();
             let run = self.run_state()?;
             let listens = look::listens(&run.steps[&self.step.id], &self.step.action);
             let looked = look::look(&self.context, &run, &self.step.id, &self.step.action, &mut memory).await;
@@ -127,18 +131,20 @@ impl Driver {
             }
             let mut ending = self.context.scribe.changes();
             tokio::select! {
-                () = self.context.clock.sleep(pause.min(left)) => {}
-                _ = changes.changed(), if listens => {}
-                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
-                _ = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
+                biased;
                 () = self.context.stopping.cancelled() => return Err(Stop::Yield),
+                // Whoever only looks or waits leaves nothing to settle: an abort does not wait for it.
+                () = ending.wait_for(|history| self.is_over(history)) => return Err(Stop::Yield),
+                () = changes.changed(), if listens => {}
+                () = self.context.clock.sleep(pause.min(left)) => {}
             }
         }
     }
 
     /// The instant (in boot time) at which the step is out of time. What a restart took counts.
     pub fn deadline(&self, run: &RunState) -> Duration {
-        let left = self.step.timeout.saturating_sub(elapsed(&self.context, run, &self.step.id));
+        let timeout = self.step.timeout * if is_off(Guard::NoDeadline) { 1_000 } else { 1 };
+        let left = timeout.saturating_sub(elapsed(&self.context, run, &self.step.id));
         self.context.clock.boot() + left
     }
 
@@ -185,14 +191,7 @@ impl Driver {
                     tracing::info!(run = %self.run, application = %self.context.application.name, "the last step is done");
                     events.push(finished);
                 } else if !self.context.stopping.is_cancelled() {
-                    let openings = self.openings(history);
-                    // Noted before the record is durable and read only after it: a mark without its intent is never taken.
-                    for opening in &openings {
-                        if let Event::Intent { run, step, .. } = opening {
-                            self.context.unsent.note(run, step);
-                        }
-                    }
-                    events.extend(openings);
+                    events.extend(self.openings(history));
                 }
                 Ok::<_, ()>((events, ()))
             })
@@ -202,6 +201,12 @@ impl Driver {
 
     /// The end of the run, where `events` leave nothing to do.
     fn ending(&self, history: &History, at: Timestamp, events: &[Event]) -> Option<Event> {
+        let run = history.runs.get(&self.run)?;
+        // Seen without a copy of the state, since every step asks.
+        let is_last = run.steps.iter().all(|(id, state)| *id == self.step.id || !state.is_unsettled());
+        if !is_last && !matches!(run.phase, Phase::Aborting { .. }) {
+            return None;
+        }
         // An event that is illegal now is found by the commit, which names it.
         let after = history.check(at, events).ok()?;
         let run = after.runs.get(&self.run)?;
@@ -223,19 +228,7 @@ impl Driver {
         let Some(run) = history.runs.get(&self.run).filter(|_| !is_gate) else {
             return Vec::new();
         };
-        run.ready_after(&self.step.id)
-            .into_iter()
-            .filter(|next| next.when.is_none())
-            .filter_map(|next| match &next.action {
-                Action::Notify { .. } => effect::first_intent(run, next),
-                action if action.mutations().is_empty() => Some(Event::StepStarted {
-                    run: run.id.clone(),
-                    step: next.id.clone(),
-                    attempt: run.next_attempt(&next.id),
-                }),
-                _ => None,
-            })
-            .collect()
+        openings(&self.context, run, run.ready_after(&self.step.id))
     }
 
     /// Failed for good; the run is held with it where the plan says so.
@@ -257,7 +250,8 @@ impl Driver {
             reason: reason.clone(),
         });
         // A run that is being aborted waits for nobody.
-        if self.step.on_failure == OnFailure::Hold && !matches!(run.phase, Phase::Aborting { .. }) {
+        let holds = self.step.on_failure == OnFailure::Hold && !is_off(Guard::HoldIgnored);
+        if holds && !matches!(run.phase, Phase::Aborting { .. }) {
             events.push(Event::RunHeld {
                 run: self.run.clone(),
                 step: Some(self.step.id.clone()),
@@ -270,15 +264,39 @@ impl Driver {
     }
 }
 
-/// How long ago, by wall time, the step began: what survives a restart.
-pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
-    let since = match &run.steps[step] {
-        StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } => {
-            Some(*since)
+/// The first events of those steps of `ready` that may begin in the commit that makes them ready: no `when` to evaluate,
+/// no guard to look at in between.
+pub fn openings(context: &Context, run: &RunState, ready: Vec<&PlannedStep>) -> Vec<Event> {
+    let openings: Vec<Event> = ready
+        .into_iter()
+        .filter(|next| next.when.is_none())
+        .filter_map(|next| match &next.action {
+            Action::Notify { .. } => effect::first_intent(run, next),
+            action if action.mutations().is_empty() => Some(Event::StepStarted {
+                run: run.id.clone(),
+                step: next.id.clone(),
+                attempt: run.next_attempt(&next.id),
+            }),
+            _ => None,
+        })
+        .collect();
+    // Noted before the record is durable and read only after it: a mark without its intent is never taken.
+    for opening in &openings {
+        if let Event::Intent { run, step, .. } = opening {
+            context.unsent.note(run, step);
         }
-        StepState::Pending | StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => None,
-    };
-    since.and_then(|s| Duration::try_from(context.clock.wall().duration_since(s)).ok()).unwrap_or_default()
+    }
+    openings
+}
+
+/// How long ago the step began; nothing where it is not under way.
+pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
+    let began = run.steps[step].under_way_since();
+    let by_wall = began.filter(|_| is_off(Guard::WallTime)).map(|began| context.clock.wall().duration_since(began));
+    if let Some(by_wall) = by_wall {
+        return Duration::try_from(by_wall).unwrap_or_default();
+    }
+    began.map_or(Duration::ZERO, |began| context.ages.of(&run.id, step, began, context.clock.boot()))
 }
 
 /// What expressions see.
@@ -309,5 +327,5 @@ pub fn facts(run: &RunState) -> Facts {
 
 /// Whether a run that moves may send: not held, paused or aborting.
 pub fn may_act(run: &RunState) -> bool {
-    matches!(run.phase, Phase::Running)
+    matches!(run.phase, Phase::Running) || (matches!(run.phase, Phase::Paused { .. }) && is_off(Guard::PauseIgnored))
 }

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    task::{JoinError, JoinSet},
-};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::{
     domain::{
@@ -24,9 +21,10 @@ use crate::{
         journal::Event,
         judge::{self, Known},
         recovery,
+        sabotage::{Guard, is_off},
         signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow, lag_from_ms},
     },
-    engine::{context::Context, guards},
+    engine::{context::Context, guards, newest::Newest},
     ports::{
         Observer,
         probes::{HttpAnswer, HttpQuestion},
@@ -59,7 +57,7 @@ pub struct Watcher {
     context: Context,
     observer: Arc<dyn Observer>,
     seen: Arc<Mutex<Seen>>,
-    newest: watch::Sender<Option<Arc<Assessment>>>,
+    newest: Newest<Option<Arc<Assessment>>>,
     /// In boot time; until then a restart has seen too little to take back what was decided before it.
     warm_at: Duration,
 }
@@ -74,7 +72,7 @@ enum Task {
 }
 
 impl Watcher {
-    pub fn new(context: Context, observer: Arc<dyn Observer>, newest: watch::Sender<Option<Arc<Assessment>>>) -> Self {
+    pub fn new(context: Context, observer: Arc<dyn Observer>, newest: Newest<Option<Arc<Assessment>>>) -> Self {
         let windows =
             context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
@@ -109,13 +107,15 @@ impl Watcher {
             self.judge().await;
             let next = due.values().min().copied().unwrap_or(now + TICK).saturating_sub(now);
             tokio::select! {
-                () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
+                biased;
+                () = self.context.stopping.cancelled() => return,
+                // Before the tick: what was read is judged by it. However much is read, the loop begins what is due.
                 Some(read) = reading.join_next(), if !reading.is_empty() => {
                     let done = ended(read);
                     self.hasten(&done, now, &mut due);
                     busy.remove(&done);
                 }
-                () = self.context.stopping.cancelled() => return,
+                () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
             }
         }
     }
@@ -181,7 +181,7 @@ impl Watcher {
                 tracing::error!(application = %assessment.application, %error, "decision not recorded");
             }
         }
-        self.newest.send_replace(Some(Arc::new(assessment)));
+        self.newest.set(Some(Arc::new(assessment)));
     }
 }
 
@@ -233,6 +233,7 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
                 let _noted_in_the_trail = context.trail.look(&*context.probes, &*context.clock, region, endpoint).await;
             }
         }
+        Task::Standing if is_off(Guard::Unrenewed) => {}
         Task::Standing => renew(context).await,
     }
 }
@@ -302,7 +303,7 @@ async fn sample(context: &Context, seen: &Mutex<Seen>, signal: &Signal) -> Sampl
                 record_type: "A".to_owned(),
             };
             match context.probes.http(&question).await {
-                HttpAnswer::Status { status: 200..=299, .. } => {
+                HttpAnswer::Status { status, .. } if (200..=299).contains(&status) || is_off(Guard::AnyAnswer) => {
                     (asked_at, Reading::Healthy { detail: format!("{url} answered") })
                 }
                 HttpAnswer::Status { status, .. } => {

@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod problem;
 pub mod runs;
 pub mod server;
+pub mod step;
 pub mod system;
 pub mod unbuilt;
 pub mod view;

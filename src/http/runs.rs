@@ -1,5 +1,7 @@
 //! Runs: asked for, listed, shown, approved, stopped and resumed.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::State,
@@ -257,7 +259,9 @@ fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Result<(), Probl
 
 fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
     let mut view = with_run(api, &id, RunView::new)?;
-    for (step, why) in api.control.waits(&id) {
+    // A finished run waits for nothing, even where its last looks are not forgotten yet.
+    let waits = if view.state.is_final() { BTreeMap::new() } else { api.control.waits(&id) };
+    for (step, why) in waits {
         if let Some(step) = view.steps.iter_mut().find(|s| s.id == step.as_str() && s.detail.is_none()) {
             step.detail = Some(why);
         }

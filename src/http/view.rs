@@ -2,19 +2,17 @@
 //!
 //! Invariant: what is not known is `null` or the word `unknown`; a view never fills a gap with a zero.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::step::StepView;
 use crate::domain::{
     action::Action,
-    cloud::Outcome,
     id::{Digest, RunId},
     journal::Record,
-    plan::{Plan, PlannedStep, Purpose},
+    plan::{Plan, Purpose},
     recovery,
     run::{LossReport, Phase, RunResult, RunState, StepState},
     seconds::to_seconds,
@@ -180,62 +178,6 @@ impl ClockView {
     }
 }
 
-/// Where a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StepStateName {
-    Pending,
-    /// Looking or waiting.
-    Running,
-    /// A call is recorded; whether it was sent is not known until it is answered or observed.
-    Sending,
-    /// The call was answered; that it is done was not observed yet.
-    Answered,
-    Done,
-    Skipped,
-    Failed,
-}
-
-impl StepStateName {
-    /// The state as it is on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Sending => "sending",
-            Self::Answered => "answered",
-            Self::Done => "done",
-            Self::Skipped => "skipped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// One step of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct StepView {
-    pub id: String,
-    pub title: String,
-    /// The action's name in runbooks.
-    pub action: String,
-    pub state: StepStateName,
-    /// Attempts so far, over resumes too.
-    pub attempt: u32,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub started_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub finished_at: Option<Timestamp>,
-    /// The steps that must be resolved before.
-    pub needs: Vec<String>,
-    pub timeout_seconds: f64,
-    /// What it does or why it ended so, in words.
-    pub detail: Option<String>,
-    /// What was observed.
-    pub evidence: Vec<String>,
-    #[schema(value_type = Object)]
-    pub outputs: BTreeMap<String, Value>,
-}
-
 /// One person's word on one step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ApprovalView {
@@ -319,7 +261,7 @@ impl RunView {
             supersedes: run.request.supersedes.as_ref().map(ToString::to_string),
             accepted_loss_seconds: run.plan.accepted_loss.map(to_seconds),
             waits_for: waits_for(run),
-            steps: run.plan.steps.iter().map(|s| step(run, s)).collect(),
+            steps: run.plan.steps.iter().map(|s| StepView::new(run, s)).collect(),
             approvals: approvals.collect(),
             loss: run.loss.as_ref().map(LossView::from),
             clock: ClockView::of(run, finished_at),
@@ -351,70 +293,6 @@ fn waits_for(run: &RunState) -> Option<String> {
                 })
                 .collect();
             (!waiting.is_empty()).then(|| waiting.join("; "))
-        }
-    }
-}
-
-fn step(run: &RunState, planned: &PlannedStep) -> StepView {
-    let mut view = StepView {
-        id: planned.id.to_string(),
-        title: planned.title.clone(),
-        action: planned.action.kind().to_owned(),
-        state: StepStateName::Pending,
-        attempt: run.attempts.get(&planned.id).copied().unwrap_or(0),
-        started_at: None,
-        finished_at: None,
-        needs: planned.needs.iter().map(ToString::to_string).collect(),
-        timeout_seconds: to_seconds(planned.timeout),
-        detail: None,
-        evidence: Vec::new(),
-        outputs: BTreeMap::new(),
-    };
-    match run.steps.get(&planned.id) {
-        None | Some(StepState::Pending) => {}
-        Some(StepState::Running { since, .. }) => {
-            view.state = StepStateName::Running;
-            view.started_at = Some(*since);
-        }
-        Some(StepState::Sending { since, mutation, .. }) => {
-            view.state = StepStateName::Sending;
-            view.started_at = Some(*since);
-            view.detail = Some(format!("sending {}", mutation.operation()));
-        }
-        Some(StepState::Answered { since, outcome, .. }) => {
-            view.state = StepStateName::Answered;
-            view.started_at = Some(*since);
-            view.detail = Some(outcome_in_words(outcome));
-        }
-        Some(StepState::Done { since, at, evidence, outputs }) => {
-            view.state = StepStateName::Done;
-            view.started_at = Some(*since);
-            view.finished_at = Some(*at);
-            view.evidence.clone_from(evidence);
-            view.outputs.clone_from(outputs);
-        }
-        Some(StepState::Skipped { at, reason }) => {
-            view.state = StepStateName::Skipped;
-            view.finished_at = Some(*at);
-            view.detail = Some(reason.clone());
-        }
-        Some(StepState::Failed { since, at, code, reason, .. }) => {
-            view.state = StepStateName::Failed;
-            view.started_at = Some(*since);
-            view.finished_at = Some(*at);
-            view.detail = Some(format!("{code}: {reason}"));
-        }
-    }
-    view
-}
-
-fn outcome_in_words(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Accepted { .. } => "AWS accepted the call; waiting until it is observed".to_owned(),
-        Outcome::Rejected { code, message, .. } => format!("AWS refused: {code}: {message}"),
-        Outcome::NotSent { reason } => format!("not sent: {reason}"),
-        Outcome::Unknown { reason } => {
-            format!("it is not known whether the call took effect ({reason}); looking")
         }
     }
 }

@@ -61,6 +61,27 @@ const IMPURE: &[&str] = &[
 /// the domain draws nothing.
 const PURE: &[(&str, &[&str])] = &[("domain", &["rand*"]), ("sim/world", &["rand::rng", "rand::random"])];
 
+/// Rooms of which the rehearsal needs that one seed is one history → what of other crates would draw, or keep a time
+/// of its own. Tokio's `watch` wakes those who wait for it in an order that it draws.
+const REPLAYED: &[(&str, &[&str])] = &[(
+    "engine",
+    &[
+        "tokio::time",
+        "tokio::sync::watch",
+        "tokio::sync::*",
+        "tokio::*",
+        "std::time::Instant",
+        "std::time::SystemTime",
+        "std::time::*",
+        "rand*",
+        "getrandom*",
+        "uuid*",
+    ],
+)];
+
+/// Types whose order of iteration is drawn anew by every process.
+const UNORDERED: &[&str] = &["HashMap", "HashSet"];
+
 /// Lines of a file before its tests.
 const LINES_MAX: usize = 500;
 
@@ -140,6 +161,51 @@ fn impurities((path, text): &Source) -> Vec<String> {
         .filter(|named| !named.ours && !named.in_test && !module.contains(&"tests"))
         .filter(|named| IMPURE.iter().chain(*more).any(|ban| is_banned(ban, named)))
         .map(|named| format!("src/{path}:{}: {own} is pure and may not name {}", named.line, named.segments.join("::")))
+        .collect()
+}
+
+/// What would make two histories of one seed: a `select!` that draws its branch, an order of iteration that differs
+/// from process to process, a clock or chance beside the ports.
+fn chances(source: &Source) -> Vec<String> {
+    let (path, text) = source;
+    let module = segments(path);
+    let own = room(&module);
+    let Some((_, banned)) = REPLAYED.iter().find(|(room, _)| *room == own) else {
+        return Vec::new();
+    };
+    let named = scan::paths(&module, text);
+    let outside = named.iter().filter(|n| !n.ours && !n.in_test && !module.contains(&"tests"));
+    let strange = outside
+        .filter(|n| banned.iter().any(|ban| is_banned(ban, n)))
+        .map(|n| (n.line, format!("{own} is replayed from a seed and may not name {}", n.segments.join("::"))));
+    let tokens = scan::lex(&before_tests(source));
+    let word = |at: usize| tokens.get(at).and_then(|(token, _)| ident(token)).unwrap_or_default();
+    let sign = |at: usize, c: char| matches!(tokens.get(at), Some((Token::Sym(s), _)) if *s == c);
+    let drawn = (0..tokens.len()).filter_map(|at| {
+        let is_biased = word(at + 3) == "biased" && sign(at + 4, ';');
+        if word(at) == "select" && sign(at + 1, '!') && !is_biased {
+            Some((tokens[at].1, "a `select!` without `biased;` draws its branch".to_owned()))
+        } else if UNORDERED.contains(&word(at).as_str()) {
+            Some((tokens[at].1, format!("a {} has another order in every process", word(at))))
+        } else {
+            None
+        }
+    });
+    strange.chain(drawn).map(|(line, why)| format!("src/{path}:{line}: {why}")).collect()
+}
+
+/// Text that a user may see and that names one of our sources: tags such as `[AUG]` belong in comments.
+fn tagged_texts(source: &Source) -> Vec<String> {
+    let is_tag = |inside: &str| {
+        (2..=6).contains(&inside.len())
+            && inside.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+            && inside.bytes().any(|b| b.is_ascii_uppercase())
+    };
+    let tagged = |text: &str| text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).any(|(t, _)| is_tag(t));
+    let texts = scan::lex(&before_tests(source)).into_iter().filter_map(|(token, line)| Some((literal(&token)?, line)));
+    texts
+        .filter(|(t, _)| tagged(t))
+        .map(|(t, line)| format!("src/{}:{line}: a source's tag in {t:?}", source.0))
         .collect()
 }
 
@@ -283,6 +349,19 @@ fn pure_rooms_name_no_clock_no_runtime_no_sdk() {
 }
 
 #[test]
+fn what_is_replayed_from_a_seed_draws_nothing() {
+    none(sources().iter().flat_map(chances).collect());
+}
+
+#[test]
+fn no_text_names_a_source_by_its_tag() {
+    none(sources().iter().flat_map(tagged_texts).collect());
+    let found = |text: &str| tagged_texts(&("a.rs".to_owned(), text.to_owned())).len();
+    assert_eq!(found("// as in [AUG]\nfn f() { \"waits [AUG]\"; \"[R53DG] says\" }"), 2);
+    assert_eq!(found("/// [`X`] [INF]\nfn f() { \"a[0] [A-Z] [{x}] [] [[servers]]\"; x[AUG] }"), 0);
+}
+
+#[test]
 fn every_file_has_a_purpose_and_a_size() {
     none(sources().iter().flat_map(shape_faults).collect());
 }
@@ -374,6 +453,30 @@ fn impure_names_are_found_in_pure_rooms_only() {
     check("domain/run.rs", "use std::time::*; use tokio;", &["std::time::*", "tokio"]);
     check("sim/world/mod.rs", "use rand_chacha::ChaCha12Rng; fn f() { rand::rng(); }", &["rand::rng"]);
     check("engine/run.rs", "use tokio::sync::watch; use std::time::Instant;", &[]);
+}
+
+#[test]
+fn chances_are_found_in_replayed_rooms_only() {
+    let found = |path: &str, text: &str| chances(&(path.to_owned(), text.to_owned()));
+    for (text, part) in [
+        ("fn f() {\n  tokio::select! { a = b() => {} }\n}", "run.rs:2: a `select!` without `biased;`"),
+        ("use futures_util::select; fn f() { select! { a = b => {} } }", "without `biased;`"),
+        ("use std::collections::HashMap;", "a HashMap"),
+        ("struct S(std::collections::HashSet<u8>);", "a HashSet"),
+        ("use tokio::{sync::Mutex, time::{self, Duration}};", "tokio::time"),
+        ("use tokio::sync::{Mutex, watch};", "tokio::sync::watch"),
+        ("fn f() { tokio::time::sleep(d); }", "tokio::time::sleep"),
+        ("use std::time::Instant;", "std::time::Instant"),
+        ("fn f() { rand::random() }", "rand::random"),
+    ] {
+        let faults = found("engine/run.rs", text);
+        assert!(!faults.is_empty() && faults.iter().all(|f| f.contains(part)), "{text}: {faults:#?}");
+        assert!(found("http/run.rs", text).is_empty(), "{text}");
+        assert!(found("engine/run.rs", &format!("#[cfg(test)]\nmod tests {{ {text} }}")).is_empty(), "{text}");
+    }
+    let clean = "use std::{collections::BTreeMap, time::Duration}; // a HashMap, tokio::time\n\
+                 fn f() { tokio::select! { biased; a = b() => {} } crate::engine::watch::g(); }";
+    assert_eq!(found("engine/run.rs", clean), Vec::<String>::new());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Planned moves: nothing may be lost.
 
 use failoverd::{
-    domain::run::RunResult,
-    engine::control::{Refusal, Started, Wish},
+    domain::run::{RunResult, StepState},
+    engine::control::{Act, Refusal, Started, Wish},
+    sim::world::{Plane, Reach},
 };
 
 use crate::support::{Live, Played, Scene, region};
@@ -85,9 +86,8 @@ async fn after_a_failover_a_failback_waits_until_the_old_region_has_caught_up_an
     assert_eq!(live.assessment().active_region, Some(region("us-east-1")));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_failover_supersedes_a_failback_that_waits() {
-    let scene = Scene::payments(15, 240);
+/// An engine that has failed over to us-west-2, and us-east-1 is back.
+async fn away_from_home(scene: &Scene) -> Live {
     let live = scene.start(0).await;
     live.ready().await;
     live.lose("us-east-1");
@@ -96,6 +96,79 @@ async fn a_failover_supersedes_a_failback_that_waits() {
     assert_eq!(live.outcome(&away, 3_600).await, SUCCEEDED);
     live.world.now(|w| w.restore_region(&region("us-east-1")));
     live.pass(60).await;
+    live
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failback_to_a_region_that_is_still_lost_is_refused_until_something_says_that_it_is_back() {
+    let scene = Scene::payments(18, 240);
+    let live = away_from_home(&scene).await;
+    live.lose("us-east-1");
+    live.pass(60).await;
+    match live.ask(Live::request(Wish::Failback)).await {
+        Err(Refusal::Gate { gate: "target-alive", why, satisfied_by }) => {
+            assert!(why.contains("us-east-1") && why.contains("probe-use1"), "{why}");
+            assert!(satisfied_by.contains("probe-use1"), "{satisfied_by}");
+        }
+        other => panic!("{other:?}"),
+    }
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.pass(60).await;
+    live.begin(Wish::Failback).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failback_to_a_lost_region_of_which_no_signal_speaks_is_held_in_minutes_and_goes_on_when_it_is_back() {
+    let mut scene = Scene::payments(19, 240);
+    scene.application.signals.retain(|s| s.name.as_str() != "probe-use1");
+    let live = away_from_home(&scene).await;
+    live.lose("us-east-1");
+    let home = live.begin(Wish::Failback).await;
+    assert_eq!(live.outcome(&home, 900).await, Played::Held("gate-target".to_owned()));
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.pass(60).await;
+    live.act(&home, Act::Resume).await.expect("resumed");
+    assert_eq!(live.outcome(&home, 14 * 3_600).await, SUCCEEDED);
+}
+
+/// Nobody takes messages any more.
+fn hush(live: &Live) {
+    live.world.now(|w| {
+        for name in ["us-east-1", "us-west-2"] {
+            w.set_plane(Plane::Sns, &region(name), Reach::Hangs);
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_does_not_wait_for_a_notice_of_the_failback_that_it_supersedes() {
+    let scene = Scene::payments(16, 240);
+    let live = away_from_home(&scene).await;
+    hush(&live);
+    let home = live.begin(Wish::Failback).await;
+    live.pass(1).await;
+    assert!(matches!(live.step(&home, "announce"), StepState::Sending { .. }), "{:?}", live.run(&home).steps);
+    match live.ask(Live::request(Wish::Failover)).await {
+        Ok(Started::Run { supersedes, .. }) => assert_eq!(supersedes, Some(home)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_does_not_wait_for_the_topics_that_were_not_told_yet() {
+    let scene = Scene::payments(17, 240);
+    let live = away_from_home(&scene).await;
+    hush(&live);
+    let home = live.begin(Wish::Failback).await;
+    live.pass(1).await;
+    live.act(&home, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&home, 60).await, Played::Finished(RunResult::Aborted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_supersedes_a_failback_that_waits() {
+    let scene = Scene::payments(15, 240);
+    let live = away_from_home(&scene).await;
     let home = live.begin(Wish::Failback).await;
     live.until_running(&home, "caught-up.main").await;
     live.pass(10).await;

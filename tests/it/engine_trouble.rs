@@ -1,7 +1,11 @@
 //! AWS answers late, wrongly or not at all; the store fails.
 
 use failoverd::{
-    domain::{assessment::Verdict, id::Region, run::RunResult},
+    domain::{
+        assessment::Verdict,
+        id::{Region, RunId},
+        run::{Phase, RunResult},
+    },
     engine::control::{Act, Control, Wish},
     sim::{
         port::{Fault, Faults},
@@ -145,6 +149,118 @@ async fn an_rds_endpoint_that_is_away_for_two_minutes_after_the_call_is_waited_f
     live.world.now(|w| w.set_plane(Plane::Rds, &west, Reach::Up));
     assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
     assert_eq!(live.accepted(FAILOVER), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_left_is_not_said_to_be_rejected() {
+    let scene = Scene::payments(59, 240);
+    let live = disaster(&scene).await;
+    for _ in 0..5 {
+        live.faults.arm("rds:FailoverGlobalCluster", Fault::Refuse);
+    }
+    let run = live.begin(Wish::Failover).await;
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 600).await, Played::Held("call-not-sent".to_owned()));
+    assert_eq!(live.accepted(FAILOVER), 0);
+    live.act(&run, Act::Resume).await.expect("resumed");
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    assert_eq!(live.accepted(FAILOVER), 1);
+}
+
+fn held_because(live: &Live, run: &RunId) -> String {
+    match &live.run(run).phase {
+        Phase::Held { reason, .. } => reason.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_aws_denies_holds_the_run_at_once_and_it_goes_on_when_allowed() {
+    let scene = Scene::payments(54, 240);
+    let live = disaster(&scene).await;
+    let west = region("us-west-2");
+    live.world.now(|w| w.set_plane(Plane::Rds, &west, Reach::DeniesAccess));
+    let run = live.begin(Wish::Failover).await;
+    assert_eq!(live.outcome(&run, 30).await, Played::Held("access-denied".to_owned()));
+    let why = held_because(&live, &run);
+    assert!(why.contains("rds:DescribeGlobalClusters in us-west-2"), "{why}");
+    assert!(why.contains("lacks the permission rds:DescribeGlobalClusters"), "{why}");
+    live.world.now(|w| w.set_plane(Plane::Rds, &west, Reach::Up));
+    live.act(&run, Act::Resume).await.expect("resumed");
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_while_the_promotion_is_observed_holds_and_sends_nothing_again() {
+    // Resumed while the promotion is at work, or long after it.
+    for wait in [0, 1_800] {
+        let scene = Scene::payments(55, 240);
+        let live = disaster(&scene).await;
+        let west = region("us-west-2");
+        let run = live.begin(Wish::Failover).await;
+        live.approve(&run).await;
+        live.until("the call", 60, |live| live.accepted(FAILOVER) == 1).await;
+        live.world.now(|w| w.set_plane(Plane::Rds, &west, Reach::DeniesAccess));
+        assert_eq!(live.outcome(&run, 30).await, Played::Held("access-denied".to_owned()));
+        live.pass(wait).await;
+        live.world.now(|w| w.set_plane(Plane::Rds, &west, Reach::Up));
+        live.act(&run, Act::Resume).await.expect("resumed");
+        assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED, "after {wait} s");
+        let sent = live.world.now(|w| w.aurora.effects.iter().filter(|e| e.operation == FAILOVER).count());
+        assert_eq!((sent, live.flips()), (1, 1), "after {wait} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lag_that_may_not_be_read_holds_the_run_at_once() {
+    let scene = Scene::payments(56, 240);
+    let live = disaster(&scene).await;
+    let run = live.begin(Wish::Failover).await;
+    live.until_running(&run, "approve").await;
+    live.world.now(|w| w.set_plane(Plane::CloudWatch, &region("us-west-2"), Reach::DeniesAccess));
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 30).await, Played::Held("access-denied".to_owned()));
+    let why = held_because(&live, &run);
+    assert!(why.contains("cloudwatch:GetMetricData in us-west-2"), "{why}");
+    assert_eq!(live.accepted(FAILOVER), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_expire_hold_the_run_with_a_sentence_of_their_own() {
+    let scene = Scene::payments(57, 240);
+    let live = disaster(&scene).await;
+    for _ in 0..4 {
+        let west = region("us-west-2");
+        live.faults.arm_in("rds:DescribeGlobalClusters", Some(&west), Fault::Reject("ExpiredToken"));
+    }
+    let run = live.begin(Wish::Failover).await;
+    assert_eq!(live.outcome(&run, 30).await, Played::Held("credentials-refused".to_owned()));
+    let why = held_because(&live, &run);
+    assert!(why.contains("have expired") && why.contains("ExpiredToken"), "{why}");
+    live.pass(60).await;
+    live.act(&run, Act::Resume).await.expect("resumed");
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_throttles_or_is_away_is_waited_for_whatever_the_lost_region_refuses() {
+    for reach in [Reach::Throttles, Reach::Unavailable, Reach::Hangs] {
+        let scene = Scene::payments(58, 240);
+        let live = disaster(&scene).await;
+        live.world.now(|w| {
+            w.set_plane(Plane::Network, &region("us-east-1"), Reach::Up);
+            w.set_plane(Plane::Rds, &region("us-east-1"), Reach::DeniesAccess);
+            w.set_plane(Plane::Rds, &region("us-west-2"), reach);
+        });
+        let run = live.begin(Wish::Failover).await;
+        live.pass(120).await;
+        assert_eq!(live.run(&run).phase, Phase::Running, "{reach:?}");
+        live.world.now(|w| w.set_plane(Plane::Rds, &region("us-west-2"), Reach::Up));
+        live.approve(&run).await;
+        assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED, "{reach:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

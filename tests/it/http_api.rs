@@ -17,6 +17,7 @@ use failoverd::{
         id::{Digest, StepId, Subject},
         journal::Event,
         plan::Purpose,
+        run::RunResult,
         signal::SignalState,
     },
     engine::control::{Act, Refusal, Started},
@@ -307,6 +308,24 @@ async fn a_run_shows_where_it_stands_and_what_it_waits_for() {
     let run = get(&router, &format!("/runs/{RUN}")).await.json();
     assert_eq!((&run["state"], &run["held_code"]), (&json!("held"), &json!("approval-expired")));
     assert_eq!(run["waits_for"], "a resume");
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_has_no_step_at_work() {
+    let fake = Fake::new();
+    let (run, step) = (run_id(1), "consent".parse().expect("valid"));
+    fake.append(1, vec![Event::StepStarted { run: run.clone(), step, attempt: 1 }]);
+    let reason = "not today".to_owned();
+    fake.append(2, vec![Event::AbortRequested { run: run.clone(), subject: "ann".parse().expect("valid"), reason }]);
+    let router = open(&fake);
+    let steps = get(&router, &format!("/runs/{RUN}")).await.json()["steps"].clone();
+    assert_eq!((&steps[0]["state"], &steps[1]["state"]), (&json!("running"), &json!("pending")));
+    let (result, reason) = (RunResult::Aborted, "not today".to_owned());
+    fake.append(3, vec![Event::RunFinished { run, result, reason, loss: None }]);
+    let steps = get(&router, &format!("/runs/{RUN}")).await.json()["steps"].clone();
+    assert_eq!((&steps[0]["state"], &steps[1]["state"]), (&json!("abandoned"), &json!("not_run")));
+    assert_eq!(steps[0]["detail"], "the run ended before this step did");
+    assert_eq!((&steps[0]["finished_at"], &steps[1]["finished_at"]), (&json!(at(3).to_string()), &Value::Null));
 }
 
 #[tokio::test]

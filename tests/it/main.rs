@@ -7,6 +7,7 @@
 mod architecture;
 mod cli_client;
 mod emulator_failover;
+mod engine_clock;
 mod engine_crash;
 mod engine_failover;
 mod engine_people;
@@ -15,6 +16,7 @@ mod engine_trouble;
 mod http_api;
 mod independent_emulator;
 mod kill;
+mod sabotage;
 mod store_conformance;
 mod support;
 mod traffic_mechanisms;

@@ -220,6 +220,8 @@ fn metrics(t: &Table) -> Option<Trouble> {
             "grows-when-cut" => LagMetric::GrowsWhenCut,
             "shows-zero" => LagMetric::ShowsZero,
             "missing" => LagMetric::Missing,
+            "not-a-number" => LagMetric::NotANumber,
+            "negative" => LagMetric::Negative,
             _ => return None,
         };
         return Some(Trouble::LagMetric { region: t.region("region")?, metric });

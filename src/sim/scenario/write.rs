@@ -85,6 +85,8 @@ fn trouble(t: &Trouble) -> String {
                 LagMetric::GrowsWhenCut => "grows-when-cut",
                 LagMetric::ShowsZero => "shows-zero",
                 LagMetric::Missing => "missing",
+                LagMetric::NotANumber => "not-a-number",
+                LagMetric::Negative => "negative",
             };
             format!("lag_metric: {{ region: {region}, metric: {metric} }}")
         }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -102,6 +102,7 @@ impl Scene {
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
         let world = LiveWorld::new(Arc::clone(&self.world), Arc::clone(&clock));
         let drawn = Arc::clone(&self.drawn);
+        let wall = Wall { steady: Arc::clone(&clock), ahead: Arc::default() };
         let parts = Parts {
             applications: vec![self.application.clone()],
             runbooks: config::shipped(),
@@ -109,12 +110,42 @@ impl Scene {
             store: Arc::new(journal),
             cloud: Arc::new(SimCloud::new(world.clone(), faults.clone())),
             probes: Arc::new(SimProbes::new(world.clone())),
-            clock: Arc::clone(&clock),
+            clock: Arc::new(wall.clone()),
             observer: Arc::new(Nobody),
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Live { engine: Engine::start(parts).await, clock, world, faults }
+        Live { engine: Engine::start(parts).await, clock, wall, world, faults }
+    }
+}
+
+/// The engine's clock: the world's, but for a wall time that jumps when it is told to.
+#[derive(Debug, Clone)]
+pub(crate) struct Wall {
+    steady: Arc<dyn Clock>,
+    ahead: Arc<AtomicI64>,
+}
+
+impl Wall {
+    /// Sets wall time so many seconds ahead of the world's, or behind it.
+    pub(crate) fn set_ahead(&self, seconds: i64) {
+        self.ahead.store(seconds, Ordering::Relaxed);
+    }
+}
+
+#[async_trait::async_trait]
+impl Clock for Wall {
+    fn boot(&self) -> Duration {
+        self.steady.boot()
+    }
+
+    fn wall(&self) -> jiff::Timestamp {
+        let ahead = jiff::SignedDuration::from_secs(self.ahead.load(Ordering::Relaxed));
+        self.steady.wall().checked_add(ahead).expect("in range")
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.steady.sleep(duration).await;
     }
 }
 
@@ -142,7 +173,7 @@ fn probe(name: &str, address: &str, of: &str) -> Signal {
     }
 }
 
-fn application() -> Application {
+pub(crate) fn application() -> Application {
     let (east, west) = (region("us-east-1"), region("us-west-2"));
     let store = "main".parse().expect("valid");
     let arn = |text: &str| text.parse().expect("valid");
@@ -220,7 +251,9 @@ fn traffic(east: &Region, west: &Region) -> Traffic {
 /// An engine at work.
 pub(crate) struct Live {
     pub(crate) engine: Engine,
+    /// The world's clock, which never jumps.
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wall: Wall,
     pub(crate) world: LiveWorld,
     pub(crate) faults: Faults,
 }

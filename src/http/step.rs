@@ -1,0 +1,171 @@
+//! One step of a run, as the API shows it.
+//!
+//! Invariant: what is shown of a finished run is finished too: a step that it left behind is not shown as at work.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::domain::{
+    cloud::Outcome,
+    plan::PlannedStep,
+    run::{Phase, RunState, StepState},
+    seconds::to_seconds,
+};
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStateName {
+    Pending,
+    /// Looking or waiting.
+    Running,
+    /// A call is recorded; whether it was sent is not known until it is answered or observed.
+    Sending,
+    /// The call was answered; that it is done was not observed yet.
+    Answered,
+    Done,
+    Skipped,
+    Failed,
+    /// The run ended before this step, which had begun, was over.
+    Abandoned,
+    /// The run ended before this step was begun.
+    NotRun,
+}
+
+impl StepStateName {
+    /// The state as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Sending => "sending",
+            Self::Answered => "answered",
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+            Self::NotRun => "not_run",
+        }
+    }
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepView {
+    pub id: String,
+    pub title: String,
+    /// The action's name in runbooks.
+    pub action: String,
+    pub state: StepStateName,
+    /// Attempts so far, over resumes too.
+    pub attempt: u32,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// The steps that must be resolved before.
+    pub needs: Vec<String>,
+    pub timeout_seconds: f64,
+    /// What it does or why it ended so, in words.
+    pub detail: Option<String>,
+    /// What was observed.
+    pub evidence: Vec<String>,
+    #[schema(value_type = Object)]
+    pub outputs: BTreeMap<String, Value>,
+}
+
+impl StepView {
+    pub fn new(run: &RunState, planned: &PlannedStep) -> Self {
+        let mut view = as_journalled(run, planned);
+        if let Phase::Finished { at, .. } = &run.phase {
+            view.left_behind(*at);
+        }
+        view
+    }
+
+    /// The run is finished since `at`: nothing more is done in this step.
+    fn left_behind(&mut self, at: Timestamp) {
+        match self.state {
+            StepStateName::Pending => self.state = StepStateName::NotRun,
+            StepStateName::Running | StepStateName::Sending | StepStateName::Answered => {
+                let before = self.detail.take().map_or_else(String::new, |detail| format!("; before: {detail}"));
+                self.detail = Some(format!("the run ended before this step did{before}"));
+                self.state = StepStateName::Abandoned;
+                self.finished_at = Some(at);
+            }
+            StepStateName::Done
+            | StepStateName::Skipped
+            | StepStateName::Failed
+            | StepStateName::Abandoned
+            | StepStateName::NotRun => {}
+        }
+    }
+}
+
+fn as_journalled(run: &RunState, planned: &PlannedStep) -> StepView {
+    let mut view = StepView {
+        id: planned.id.to_string(),
+        title: planned.title.clone(),
+        action: planned.action.kind().to_owned(),
+        state: StepStateName::Pending,
+        attempt: run.attempts.get(&planned.id).copied().unwrap_or(0),
+        started_at: None,
+        finished_at: None,
+        needs: planned.needs.iter().map(ToString::to_string).collect(),
+        timeout_seconds: to_seconds(planned.timeout),
+        detail: None,
+        evidence: Vec::new(),
+        outputs: BTreeMap::new(),
+    };
+    match run.steps.get(&planned.id) {
+        None | Some(StepState::Pending) => {}
+        Some(StepState::Running { since, .. }) => {
+            view.state = StepStateName::Running;
+            view.started_at = Some(*since);
+        }
+        Some(StepState::Sending { since, mutation, .. }) => {
+            view.state = StepStateName::Sending;
+            view.started_at = Some(*since);
+            view.detail = Some(format!("sending {}", mutation.operation()));
+        }
+        Some(StepState::Answered { since, outcome, .. }) => {
+            view.state = StepStateName::Answered;
+            view.started_at = Some(*since);
+            view.detail = Some(outcome_in_words(outcome));
+        }
+        Some(StepState::Done { since, at, evidence, outputs }) => {
+            view.state = StepStateName::Done;
+            view.started_at = Some(*since);
+            view.finished_at = Some(*at);
+            view.evidence.clone_from(evidence);
+            view.outputs.clone_from(outputs);
+        }
+        Some(StepState::Skipped { at, reason }) => {
+            view.state = StepStateName::Skipped;
+            view.finished_at = Some(*at);
+            view.detail = Some(reason.clone());
+        }
+        Some(StepState::Failed { since, at, code, reason, .. }) => {
+            view.state = StepStateName::Failed;
+            view.started_at = Some(*since);
+            view.finished_at = Some(*at);
+            view.detail = Some(format!("{code}: {reason}"));
+        }
+    }
+    view
+}
+
+fn outcome_in_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Accepted { .. } => "AWS accepted the call; waiting until it is observed".to_owned(),
+        Outcome::Rejected { code, message, .. } => format!("AWS refused: {code}: {message}"),
+        Outcome::NotSent { reason } => format!("not sent: {reason}"),
+        Outcome::Unknown { reason } => {
+            format!("it is not known whether the call took effect ({reason}); looking")
+        }
+    }
+}
