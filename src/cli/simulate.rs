@@ -23,7 +23,7 @@ use clap::{Args, ValueEnum};
 use self::{
     crew::Task,
     disasters::Disaster,
-    report::{ApplicationReport, Report, Totals},
+    report::{ApplicationReport, Coverage, Report, Totals},
     tally::{Promised, Tally, Told},
 };
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, check, print};
@@ -131,6 +131,7 @@ pub fn run(args: &SimulateArgs, json: bool, env: &BTreeMap<String, String>) -> a
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
+    crew::keep_panics();
     if args.trace {
         return rehearsals.trace();
     }
@@ -159,7 +160,8 @@ fn setups(args: &SimulateArgs, settings: &Settings) -> Result<Vec<Setup>, Refusa
     let applications: Vec<&Application> = settings.applications.iter().filter(wanted).collect();
     if applications.is_empty() {
         let known: Vec<&str> = settings.applications.iter().map(|a| a.name.as_str()).collect();
-        return Err(Refusal(format!("failoverd: no such application; there are: {}\n", known.join(", "))));
+        let why = format!("no such application; there are: {}", known.join(", "));
+        return Err(Refusal(super::render::wrapped("failoverd: ", &why)));
     }
     let mut text = String::new();
     for application in &applications {
@@ -197,10 +199,10 @@ impl Rehearsals {
         let rehearsals = setups.len() * disasters.len();
         if args.trace && rehearsals != 1 {
             let why = format!(
-                "failoverd: --trace shows one disaster, and these are {rehearsals}: give one --scenario or \
-                 --scenario-file, and --application where the configuration has several\n"
+                "--trace shows one disaster, and these are {rehearsals}: give one --scenario or --scenario-file, and \
+                 --application where the configuration has several"
             );
-            return Err(Refusal(why));
+            return Err(Refusal(super::render::wrapped("failoverd: ", &why)));
         }
         // Whether a scenario fits an application's Regions does not depend on the seed.
         let mut text = String::new();
@@ -252,13 +254,9 @@ impl Rehearsals {
     }
 
     fn run(&self, args: &SimulateArgs, json: bool) -> anyhow::Result<ExitCode> {
-        let (report, tallies) = self.rehearse()?;
+        let report = self.rehearse()?;
         if let Some(path) = &args.coverage {
-            let (mut faults, mut checked) = (BTreeMap::new(), BTreeMap::new());
-            for tally in &tallies {
-                tally.covered(&mut faults, &mut checked);
-            }
-            write(path, &coverage::page(&report, &faults, &checked))?;
+            write(path, &coverage::page(&report))?;
         }
         let form = args.report.unwrap_or(if json { Form::Json } else { Form::Text });
         let shown = match form {
@@ -276,8 +274,8 @@ impl Rehearsals {
         Ok(ExitCode::from(if report.passed { EXIT_DONE } else { EXIT_FAILED }))
     }
 
-    /// All of them, and what came of it per setup and disaster.
-    fn rehearse(&self) -> anyhow::Result<(Report, Vec<Tally>)> {
+    /// All of them, and what came of it.
+    fn rehearse(&self) -> anyhow::Result<Report> {
         let pairs = self.setups.len() * self.disasters.len();
         let seeds = usize::try_from(self.seeds)?;
         let count = pairs.checked_mul(seeds).context("too many rehearsals")?;
@@ -297,7 +295,7 @@ impl Rehearsals {
             tallies[pair].add(seed, &told, promised[of(pair).0]);
         });
         let elapsed = SystemClock.boot().saturating_sub(began).as_secs_f64();
-        Ok((self.report(&tallies, &promised, elapsed), tallies))
+        Ok(self.report(&tallies, &promised, elapsed))
     }
 
     fn report(&self, tallies: &[Tally], promised: &[Promised], elapsed_seconds: f64) -> Report {
@@ -307,7 +305,7 @@ impl Rehearsals {
             let scenario = |(tally, disaster): (&Tally, &Disaster)| {
                 let seeds = (self.first_seed, self.seeds);
                 let replay = |seed| self.replay(&setup.application, disaster, seed);
-                tally.clone().report(disaster.name(), disaster.description(), seeds, replay)
+                tally.clone().report(disaster.name(), disaster.description(), &disaster.covers(), seeds, replay)
             };
             ApplicationReport {
                 application: setup.application.name.to_string(),
@@ -318,6 +316,10 @@ impl Rehearsals {
             }
         };
         let applications: Vec<_> = self.setups.iter().enumerate().map(application).collect();
+        let mut coverage = Coverage::default();
+        for tally in tallies {
+            tally.covered(&mut coverage);
+        }
         let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
         let (rehearsals, failing_seeds) = (sum(Tally::runs), sum(Tally::failing_seeds));
         #[expect(clippy::cast_precision_loss, reason = "figures to be read")]
@@ -329,6 +331,7 @@ impl Rehearsals {
             passed: failing_seeds == 0,
             config: self.config.clone(),
             applications,
+            coverage,
             totals: Totals {
                 rehearsals,
                 violations: sum(Tally::violations),

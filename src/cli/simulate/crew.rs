@@ -3,6 +3,7 @@
 //! Invariant: which thread rehearses what, and in which order they finish, is seen nowhere in the outcome.
 
 use std::{
+    cell::RefCell,
     io::{IsTerminal as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -34,16 +35,22 @@ pub(super) struct Task<'a> {
     pub(super) seed: u64,
 }
 
+thread_local! {
+    /// What the last panic of this thread said, and where.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics of rehearsals are told with their seeds, not as they happen: one may have thousands of a kind.
+pub(super) fn keep_panics() {
+    std::panic::set_hook(Box::new(|info| PANIC.set(Some(info.to_string()))));
+}
+
 /// Rehearses one.
 pub(super) fn rehearse(task: &Task<'_>, trace: bool) -> Told {
     let rehearsed = catch_unwind(AssertUnwindSafe(|| run::rehearse(task.setup, &task.scenario, task.seed, trace)));
     match rehearsed {
         Ok(rehearsed) => Told::Rehearsed(Box::new(rehearsed)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Told::Panicked { why: text.unwrap_or_else(|| "for no reason that it told".to_owned()) }
-        }
+        Err(_) => Told::Panicked { why: PANIC.take().unwrap_or_else(|| "it is not known why".to_owned()) },
     }
 }
 

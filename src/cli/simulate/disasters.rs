@@ -1,6 +1,9 @@
 //! Which disasters are rehearsed: those that ship, those of files, and the swarm, which is another for each seed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::quoted;
 use crate::{
@@ -36,6 +39,15 @@ impl Disaster {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => &written.description,
             Self::Swarm => swarm::DESCRIPTION,
+        }
+    }
+
+    /// Numbers of the faults that it is about.
+    pub(super) fn covers(&self) -> BTreeSet<u8> {
+        match self {
+            Self::Shipped(written) | Self::OfFile(written, _) => written.covers.clone(),
+            // Another for each seed.
+            Self::Swarm => BTreeSet::new(),
         }
     }
 

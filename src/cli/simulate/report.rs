@@ -20,6 +20,7 @@ pub struct Report {
     /// The configuration's file; null for the application that ships.
     pub config: Option<String>,
     pub applications: Vec<ApplicationReport>,
+    pub coverage: Coverage,
     pub totals: Totals,
 }
 
@@ -49,6 +50,8 @@ pub struct ScenarioReport {
     pub loss: Loss,
     /// Most frequent first.
     pub held: Vec<Held>,
+    /// Faults that the scenario is about and that none of these runs met.
+    pub not_met: Vec<u8>,
     /// Expectations of the scenario (objectives among them) that were not met; those that differ in figures are one.
     pub unmet: Vec<Unmet>,
     /// Properties that did not hold, over all seeds.
@@ -140,6 +143,17 @@ pub struct Fault {
     pub endings: BTreeMap<&'static str, u64>,
 }
 
+/// What rehearsals have met, checked and seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Coverage {
+    /// By number.
+    pub faults_met: BTreeMap<u8, Fault>,
+    /// How often each property was checked in earnest.
+    pub properties_checked: BTreeMap<&'static str, u64>,
+    /// Branches of the step protocol, and outcomes.
+    pub branches_seen: BTreeMap<&'static str, u64>,
+}
+
 /// Over everything.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Totals {
@@ -193,6 +207,11 @@ fn scenario_text(application: &ApplicationReport, scenario: &ScenarioReport) -> 
     if !scenario.held.is_empty() {
         out.push_str(&wrapped("  held          ", &held(&scenario.held)));
     }
+    if !scenario.not_met.is_empty() {
+        let numbers: Vec<String> = scenario.not_met.iter().map(u8::to_string).collect();
+        let what = format!("fault {}, which the scenario is about", numbers.join(", "));
+        out.push_str(&wrapped("  never met     ", &what));
+    }
     for unmet in &scenario.unmet {
         let what = format!("{}: in {}", unmet.expectation, counted(unmet.runs, "run"));
         out.push_str(&wrapped("  NOT AS EXPECTED  ", &what));
@@ -216,7 +235,7 @@ fn served(served: &Served, runs: u64, rto_seconds: f64) -> String {
     if let Some(spread) = &served.out_of_service_seconds {
         let _ = write!(
             text,
-            "; after p50 {}, p95 {}, max {}",
+            "; out of service p50 {}, p95 {}, max {}",
             seconds(spread.p50),
             seconds(spread.p95),
             seconds(spread.max)

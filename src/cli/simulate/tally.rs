@@ -3,9 +3,9 @@
 //! Invariant: the order in which rehearsals come makes no difference, since threads finish as they like. What could
 //! grow with the number of seeds is bounded: of failing seeds the lowest are kept, all are counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::report::{Failure, Fault, Held, Loss, ScenarioReport, Served, Spread, Unmet};
+use super::report::{Coverage, Failure, Held, Loss, ScenarioReport, Served, Spread, Unmet};
 use crate::sim::rehearse::{Ending, Rehearsed};
 
 /// Failing seeds of a scenario that are told; one is enough to begin with.
@@ -42,8 +42,7 @@ pub(super) struct Tally {
     unmet: BTreeMap<String, (u64, u64, String)>,
     pub(super) world_ms: u64,
     pub(super) events: u64,
-    checked: BTreeMap<&'static str, u64>,
-    faults: BTreeMap<u8, Fault>,
+    coverage: Coverage,
 }
 
 /// The objectives that rehearsals are held against, in seconds.
@@ -150,11 +149,10 @@ impl Tally {
     }
 
     fn cover(&mut self, run: &Rehearsed) {
-        for (property, times) in &run.checked {
-            *self.checked.entry(*property).or_default() += times;
-        }
+        add(&mut self.coverage.properties_checked, &run.checked);
+        add(&mut self.coverage.branches_seen, &run.sometimes);
         for (number, times) in run.faults_met.iter().filter(|(_, times)| 0 < **times) {
-            let fault = self.faults.entry(*number).or_default();
+            let fault = self.coverage.faults_met.entry(*number).or_default();
             fault.times += times;
             fault.runs += 1;
             fault.served_at_end += u64::from(run.served_at_end);
@@ -163,20 +161,17 @@ impl Tally {
         }
     }
 
-    /// Adds what was met and checked to what other scenarios met and checked.
-    pub(super) fn covered(&self, faults: &mut BTreeMap<u8, Fault>, checked: &mut BTreeMap<&'static str, u64>) {
-        for (property, times) in &self.checked {
-            *checked.entry(*property).or_default() += times;
-        }
-        for (number, own) in &self.faults {
-            let all = faults.entry(*number).or_default();
-            all.times += own.times;
-            all.runs += own.runs;
-            all.served_at_end += own.served_at_end;
-            all.violations += own.violations;
-            for (ending, runs) in &own.endings {
-                *all.endings.entry(*ending).or_default() += runs;
-            }
+    /// Adds what was met, checked and seen to what other scenarios met, checked and saw.
+    pub(super) fn covered(&self, all: &mut Coverage) {
+        add(&mut all.properties_checked, &self.coverage.properties_checked);
+        add(&mut all.branches_seen, &self.coverage.branches_seen);
+        for (number, own) in &self.coverage.faults_met {
+            let fault = all.faults_met.entry(*number).or_default();
+            fault.times += own.times;
+            fault.runs += own.runs;
+            fault.served_at_end += own.served_at_end;
+            fault.violations += own.violations;
+            add(&mut fault.endings, &own.endings);
         }
     }
 
@@ -197,6 +192,7 @@ impl Tally {
         mut self,
         scenario: &str,
         description: &str,
+        covers: &BTreeSet<u8>,
         (first_seed, seeds): (u64, u64),
         replay: impl Fn(u64) -> String,
     ) -> ScenarioReport {
@@ -222,6 +218,7 @@ impl Tally {
             },
             loss: self.loss,
             held,
+            not_met: covers.iter().filter(|n| !self.coverage.faults_met.contains_key(n)).copied().collect(),
             unmet: unmet.collect(),
             violations: self.violations,
             failing_seeds: self.failing_seeds,
@@ -231,6 +228,12 @@ impl Tally {
                 .map(|(seed, failures)| super::report::FailingSeed { seed, replay: replay(seed), failures })
                 .collect(),
         }
+    }
+}
+
+fn add(all: &mut BTreeMap<&'static str, u64>, own: &BTreeMap<&'static str, u64>) {
+    for (what, times) in own {
+        *all.entry(*what).or_default() += times;
     }
 }
 

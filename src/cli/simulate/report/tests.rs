@@ -28,7 +28,7 @@ pub(crate) fn rehearsed(seed: u64) -> Rehearsed {
         violations: Vec::new(),
         checked: [("S5", 3)].into(),
         faults_met: [(58, 2)].into(),
-        sometimes: BTreeMap::new(),
+        sometimes: [("a run was started", 1)].into(),
         history: "0".repeat(64),
         world_seconds: 1_800.0,
         events: 1_000,
@@ -62,7 +62,9 @@ pub(crate) fn tally() -> Tally {
 
 pub(crate) fn a_report() -> Report {
     let replay = |seed| format!("failoverd simulate --scenario region-lost --seed {seed} --trace");
-    let scenario = tally().report("region-lost", "us-east-1 is lost", (1, 6), replay);
+    let scenario = tally().report("region-lost", "us-east-1 is lost", &[58, 60].into(), (1, 6), replay);
+    let mut coverage = Coverage::default();
+    tally().covered(&mut coverage);
     let application = ApplicationReport {
         application: "payments".to_owned(),
         rto_seconds: RTO,
@@ -77,6 +79,7 @@ pub(crate) fn a_report() -> Report {
         passed: false,
         config: None,
         applications: vec![application],
+        coverage,
         totals: Totals {
             rehearsals: 6,
             violations: 2,
@@ -113,7 +116,7 @@ fn the_order_of_rehearsals_makes_no_difference() {
             let run = if seed % 2 == 0 { violating(*seed) } else { rehearsed(*seed) };
             tally.add(*seed, &Told::Rehearsed(Box::new(run)), promised);
         }
-        tally.report("x", "", (1, 200), |seed| seed.to_string())
+        tally.report("x", "", &BTreeSet::new(), (1, 200), |seed| seed.to_string())
     };
     let up: Vec<u64> = (1..=200).collect();
     let down: Vec<u64> = (1..=200).rev().collect();
