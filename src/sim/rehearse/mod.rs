@@ -2,8 +2,13 @@
 //!
 //! Invariant: a seed, a scenario and a setup give one history, byte for byte; every task of a process dies with it.
 
+mod court;
+mod director;
+pub mod run;
 pub mod stage;
+pub mod store;
 pub mod swarm;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
