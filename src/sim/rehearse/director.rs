@@ -59,6 +59,8 @@ struct State {
     begun: BTreeSet<usize>,
     ended: BTreeSet<usize>,
     windows: BTreeMap<usize, WindowId>,
+    /// Numbers of mutations that are to stand still, by happening.
+    freezes: BTreeMap<usize, u64>,
     acted: BTreeSet<usize>,
     recommended_since: Option<SimTime>,
     run: Option<RunId>,
@@ -142,8 +144,10 @@ impl<'a> Director<'a> {
         }
         loop {
             for index in self.due() {
-                if let Some(death) = self.happen(index, Some(live)) {
-                    return self.die(live, death).await;
+                match self.happen(index, Some(live)) {
+                    Some(ProcessFault::Pause { lasts }) => self.pause(live, lasts).await,
+                    Some(death) => return self.die(live, death).await,
+                    None => {}
                 }
             }
             self.people(live).await;
@@ -166,17 +170,19 @@ impl<'a> Director<'a> {
             | ProcessFault::KillAtCall { restart_after, .. } => {
                 Death::Dies { why: "SIGKILL".to_owned(), restart_after }
             }
-            ProcessFault::Pause { lasts } => {
-                // The tokio clock goes on while no task is polled: what a stopped process sees when it continues.
-                tokio::time::advance(lasts).await;
-                live.world.now(|_| ());
-                self.scene.tell("process", "SIGCONT".to_owned());
-                Death::Over
-            }
+            ProcessFault::Pause { .. } => unreachable!("whoever is paused lives"),
         }
     }
 
-    /// All is well: the daemon learns the application, and moves it where the scenario has it at the start.
+    /// SIGSTOP and, after `lasts`, SIGCONT: no task is polled while the clock goes on.
+    async fn pause(&self, live: &Live, lasts: Duration) {
+        self.scene.meet(&[10]);
+        tokio::time::advance(lasts).await;
+        live.world.now(|_| ());
+        self.scene.tell("process", "SIGCONT".to_owned());
+    }
+
+    /// All is well: the daemon learns the application.
     async fn prelude(&self, live: &Live) {
         let name = self.scene.application();
         let deadline = live.clock.boot() + PATIENCE;
@@ -188,29 +194,8 @@ impl<'a> Director<'a> {
         while !known() && live.clock.boot() < deadline {
             live.clock.sleep(LOOK).await;
         }
-        let scenario = self.scene.scenario;
-        let home = self.scene.setup.application.regions.first();
-        if let Some(active) = scenario.active.as_ref().filter(|a| Some(*a) != home) {
-            self.move_to(live, active).await;
-        }
-        live.clock.sleep(scenario.warm_up).await;
+        live.clock.sleep(self.scene.scenario.warm_up).await;
         live.world.now(|_| ());
-    }
-
-    async fn move_to(&self, live: &Live, region: &crate::domain::id::Region) {
-        let mut request = self.request(Wish::Switchover, "prelude");
-        request.target = Some(region.clone());
-        let Ok(Started::Run { id, .. }) = live.engine.start_run(request).await else { return };
-        loop {
-            let Some(run) = self.run(live, &id) else { return };
-            if run.is_finished() {
-                return;
-            }
-            if let Some(step) = waiting_approval(&run) {
-                self.answer(live, &run, step, "second", true).await;
-            }
-            live.clock.sleep(LOOK).await;
-        }
     }
 
     fn run(&self, live: &Live, id: &RunId) -> Option<std::sync::Arc<RunState>> {
@@ -252,34 +237,32 @@ impl<'a> Director<'a> {
     fn begin(&self, index: usize, what: &Trouble, live: Option<&Live>) -> Option<ProcessFault> {
         let scene = self.scene;
         match what {
-            Trouble::Calls { operation, region, fault, chance } => {
-                let window = scene.faults.open(operation, region.as_ref(), fault.clone(), *chance);
-                self.state.borrow_mut().windows.insert(index, window);
-            }
-            Trouble::CredentialsExpire => {
-                let window = scene.faults.open("*", None, faults::CallFault::Reject { code: "ExpiredToken" }, 1.0);
-                self.state.borrow_mut().windows.insert(index, window);
+            Trouble::Calls { .. } | Trouble::CredentialsExpire => {
+                if let Some(window) = scene.faults.begin(what) {
+                    self.state.borrow_mut().windows.insert(index, window);
+                }
             }
             Trouble::Store(StoreFault::Full) => scene.store.set_full(true),
             Trouble::Store(StoreFault::FailsAfterCommit) => scene.store.fail_after_next_commit(),
             Trouble::Store(StoreFault::Rots { record }) => {
-                let record = usize::try_from(*record).unwrap_or(usize::MAX);
-                if scene.store.rot(scene.application(), record) {
-                    scene.court(|court| court.rotted());
+                let index = usize::try_from(*record).unwrap_or(usize::MAX);
+                if scene.store.rot(scene.application(), index) {
+                    scene.court(|court| court.rotted(*record));
                 }
             }
             Trouble::ClockJumps { seconds } => {
                 if let Some(live) = live {
                     live.clock.jump(*seconds);
+                    scene.meet(&[11]);
                 }
             }
-            Trouble::Process(fault) => return self.begin_process(fault, live.is_some()),
+            Trouble::Process(fault) => return self.begin_process(index, fault, live.is_some()),
             world => scene.world(|w| faults::apply(w, world)),
         }
         None
     }
 
-    fn begin_process(&self, fault: &ProcessFault, lives: bool) -> Option<ProcessFault> {
+    fn begin_process(&self, index: usize, fault: &ProcessFault, lives: bool) -> Option<ProcessFault> {
         let scene = self.scene;
         match fault {
             ProcessFault::KillAtAppend { append, durable, restart_after } => {
@@ -290,12 +273,20 @@ impl<'a> Director<'a> {
             }
             ProcessFault::KillAtCall { call, effect, restart_after } => {
                 let moment = if *effect { Moment::After } else { Moment::Before };
-                scene.faults.freeze_mutation(scene.faults.mutations() + call, moment);
+                let number = scene.faults.mutations() + call;
+                scene.faults.freeze_mutation(number, moment);
+                self.state.borrow_mut().freezes.insert(index, number);
                 self.restart_after.set(*restart_after);
                 None
             }
             // A process that is dead already does not die again.
-            now => lives.then(|| now.clone()),
+            now => {
+                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[7] };
+                if lives && !matches!(now, ProcessFault::Pause { .. }) {
+                    scene.meet(numbers);
+                }
+                lives.then(|| now.clone())
+            }
         }
     }
 
@@ -306,6 +297,12 @@ impl<'a> Director<'a> {
         }
         match what {
             Trouble::Store(StoreFault::Full) => scene.store.set_full(false),
+            Trouble::Process(ProcessFault::KillAtAppend { .. }) => scene.store.disarm(),
+            Trouble::Process(ProcessFault::KillAtCall { .. }) => {
+                if let Some(number) = self.state.borrow_mut().freezes.remove(&index) {
+                    scene.faults.unfreeze_mutation(number);
+                }
+            }
             Trouble::Calls { .. }
             | Trouble::CredentialsExpire
             | Trouble::Store(_)

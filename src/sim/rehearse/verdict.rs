@@ -3,7 +3,7 @@
 //! Invariant: read from the journal's bytes and the world, after the last process is gone; nothing of the engine's
 //! memory is used.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::Ipv4Addr};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -15,6 +15,7 @@ use super::{
     run::Scene,
 };
 use crate::sim::{
+    faults,
     oracle::{Stored, Violation},
     scenario::{Expectation, RunEnd},
     world::{SimTime, World, clients::Ledger, route53::record::RrType},
@@ -43,15 +44,17 @@ pub(super) fn rehearsed(
         scenario: scene.scenario.name.clone(),
         seed: scene.seed,
         ending,
+        begins,
         out_of_service_seconds,
+        served_at_end: world.clients.failing_since().is_none(),
         writes_lost: ledger.writes_lost,
         loss_seconds: ledger.loss_window_seconds,
         loss_reported_seconds: loss_reported(&events),
         violations,
         checked: court.checked().clone(),
-        faults_met: met(scene),
+        faults_met: met(scene, world),
         sometimes: sometimes(&events, court, processes),
-        history: fingerprint(world, &records, &ledger),
+        history: fingerprint(world, court, &records, &ledger),
         world_seconds: world.now.since_ms(begins) as f64 / 1e3,
         events: court.events() + world.log.len() as u64,
         trace: Vec::new(),
@@ -62,10 +65,10 @@ pub(super) fn rehearsed(
         .scenario
         .expect
         .iter()
-        .filter_map(|expected| unmet(expected, scene, world, &ledger, &result, &events, over))
+        .filter_map(|expected| unmet(expected, scene, world, &ledger, &result, &events, over, court))
         .collect();
     if scene.tracing {
-        result.trace = trace(scene, world, &events, &result);
+        result.trace = trace(scene, world, court, &events, &result);
     }
     result
 }
@@ -138,13 +141,10 @@ fn loss_reported(events: &[Told]) -> Option<(Option<f64>, Option<f64>)> {
     Some((loss["at_least_seconds"].as_f64(), loss["at_most_seconds"].as_f64()))
 }
 
-fn met(scene: &Scene<'_>) -> BTreeMap<u8, u64> {
+fn met(scene: &Scene<'_>, world: &World) -> BTreeMap<u8, u64> {
     let mut met = scene.faults.met();
-    for (number, times) in scene.store.met() {
+    for (number, times) in scene.store.met().into_iter().chain(faults::met_in_world(world)) {
         *met.entry(number).or_default() += times;
-    }
-    for (number, times) in scene.met.borrow().iter() {
-        *met.entry(*number).or_default() += times;
     }
     met
 }
@@ -213,7 +213,7 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
 }
 
 /// SHA-256 over everything that happened.
-fn fingerprint(world: &World, records: &[Stored], ledger: &Ledger) -> String {
+fn fingerprint(world: &World, court: &Court, records: &[Stored], ledger: &Ledger) -> String {
     let mut text = String::new();
     for stored in records {
         text.push_str(&stored.hash);
@@ -222,7 +222,7 @@ fn fingerprint(world: &World, records: &[Stored], ledger: &Ledger) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{} {} {}", event.at.0, event.kind, event.text);
     }
-    for call in &world.calls {
+    for call in court.calls() {
         let _ = writeln!(text, "{} {} {}", call.at.0, call.operation, call.arguments);
     }
     let _ = writeln!(text, "{ledger:?} {:?}", world.now);
@@ -238,6 +238,7 @@ fn unmet(
     result: &Rehearsed,
     events: &[Told],
     over: Over,
+    court: &Court,
 ) -> Option<String> {
     match expected {
         Expectation::Served { within } => {
@@ -267,7 +268,7 @@ fn unmet(
             let found: Vec<String> = answer.map(|a| a.values).unwrap_or_default();
             let wanted = traffic.answers.get(region).map(String::as_str);
             let right = found.iter().any(|value| Some(value.as_str()) == wanted)
-                || scene.addresses().get(region).is_some_and(|address: &Ipv4Addr| found.contains(&address.to_string()));
+                || court.address(region).is_some_and(|address| found.contains(&address.to_string()));
             (!right).then(|| format!("{} should answer with {region}, and answers {found:?}", traffic.record_name))
         }),
         Expectation::LossAtMost(most) => (most.as_secs_f64() < ledger.loss_window_seconds).then(|| {
@@ -302,7 +303,7 @@ fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {
 }
 
 /// The timeline of everybody, in order of time.
-fn trace(scene: &Scene<'_>, world: &World, events: &[Told], result: &Rehearsed) -> Vec<TraceLine> {
+fn trace(scene: &Scene<'_>, world: &World, court: &Court, events: &[Told], result: &Rehearsed) -> Vec<TraceLine> {
     let mut lines = scene.trace.borrow().clone();
     let begins = scene.begins.get();
     lines.extend(events.iter().filter(|t| begins <= t.at).map(|told| TraceLine {
@@ -312,7 +313,7 @@ fn trace(scene: &Scene<'_>, world: &World, events: &[Told], result: &Rehearsed) 
     }));
     let said = world.log.iter().filter(|e| begins <= e.at);
     lines.extend(said.map(|e| TraceLine { at: e.at, who: "world", text: e.text.clone() }));
-    let calls = world.calls.iter().filter(|c| begins <= c.at);
+    let calls = court.calls().iter().filter(|c| begins <= c.at);
     lines.extend(calls.map(|c| TraceLine { at: c.at, who: "call", text: c.operation.clone() }));
     let broken = result.violations.iter().map(|v| (v.at, format!("{}: {}", v.property, v.text)));
     lines.extend(broken.map(|(at, text)| TraceLine { at, who: "oracle", text }));
