@@ -129,32 +129,39 @@ impl Settings {
     /// Every fault of the file, the environment and the runbooks at once.
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
         let file = path.display().to_string();
-        let mut faults = Faults::default();
-        let text = match read_text(path, BYTES_MAX) {
-            Ok(text) => text,
+        match read_text(path, BYTES_MAX) {
+            Ok(text) => Self::parse(&file, &text, path.parent().unwrap_or(Path::new("")), env),
             Err(why) => {
+                let mut faults = Faults::default();
                 let mut found = Findings::new(&file, "config-unreadable");
                 found.error("", why, "failoverd serve --config config/default.toml");
                 faults.add(&file, "", found.into_faults());
-                return Err(faults);
+                Err(faults)
             }
-        };
-        let mut found = Findings::new(&file, "config-invalid");
-        let Some(mut node) = tree::parse(&text, &mut found) else {
-            faults.add(&file, &text, found.into_faults());
+        }
+    }
+
+    /// The same of a `text` that is at hand; faults call it `file`, and its runbooks are relative to `directory`.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn parse(file: &str, text: &str, directory: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let mut found = Findings::new(file, "config-invalid");
+        let Some(mut node) = tree::parse(text, &mut found) else {
+            faults.add(file, text, found.into_faults());
             return Err(faults);
         };
         let changed = environment::apply(&mut node, env, &mut found);
         let root = At::root(&node, &mut found);
         let read = sections::read(&root, &mut found);
-        let directory = read.as_ref().and_then(|r| r.runbooks.clone());
-        let directory = directory.map(|d| path.parent().unwrap_or(Path::new("")).join(d));
-        let runbooks = runbooks::load(directory.as_deref(), &mut faults, &mut found);
+        let runbooks = read.as_ref().and_then(|r| r.runbooks.as_deref()).map(|d| directory.join(d));
+        let runbooks = runbooks::load(runbooks.as_deref(), &mut faults, &mut found);
         let digest = Digest::of_json(&(&text, &changed));
         if let Some(read) = &read {
             cross::check(read, &runbooks, &faults.faulty_stems(), &digest, &mut found);
         }
-        faults.add(&file, &text, found.into_faults());
+        faults.add(file, text, found.into_faults());
         match read {
             Some(read) if !faults.has_errors() => Ok(Self {
                 server: read.server,

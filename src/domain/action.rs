@@ -11,6 +11,7 @@ use super::{
     application::{ClusterArn, Topic},
     cloud::{MetricQuery, Mutation},
     id::{Region, StoreName, TrafficName},
+    sabotage::{Guard, is_off},
     seconds,
 };
 
@@ -178,8 +179,8 @@ impl Action {
                 global_cluster: global_cluster.clone(),
                 target: target.clone(),
             }],
-            Self::AuroraFailover { global_cluster, target, .. } => vec![Mutation::AuroraFailover {
-                region: target.region().clone(),
+            Self::AuroraFailover { global_cluster, from, target, .. } => vec![Mutation::AuroraFailover {
+                region: if is_off(Guard::HomeOfTheDead) { from } else { target }.region().clone(),
                 global_cluster: global_cluster.clone(),
                 target: target.clone(),
             }],

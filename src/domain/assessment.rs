@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     id::{ApplicationName, Region, SignalName, StoreName},
+    sabotage::{Guard, is_off},
     seconds,
     signal::{SignalState, age},
 };
@@ -75,6 +76,7 @@ impl Exposure {
     /// The bound of DESIGN.md 6: last lag + (the last instant at which the old writer could have acknowledged a
     /// write − the sample's time). Without a verified fence that instant is `now`.
     pub fn from_lag(sample: Option<(Timestamp, Duration)>, now: Timestamp, freshness: Duration) -> Self {
+        let sample = sample.or(is_off(Guard::MissingLag).then_some((now, Duration::ZERO)));
         let dated = sample.map(|(at, lag)| (age(now, at), lag));
         match dated {
             None | Some((None, _)) => Self {
@@ -93,11 +95,11 @@ impl Exposure {
             Some((Some(age), lag)) => Self {
                 measured_lag: Some(lag),
                 sample_age: Some(age),
-                loss_bound: Some(lag + age),
+                loss_bound: Some(if is_off(Guard::StaleLag) { lag } else { lag + age }),
                 basis: "last lag + time since it was measured (no fence is verified: the old writer may still \
                         acknowledge writes)"
                     .to_owned(),
-                fresh: age <= freshness,
+                fresh: age <= freshness || is_off(Guard::StaleLag),
             },
         }
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     application::{ClusterArn, ClusterEndpoint},
     id::Region,
+    sabotage::{Guard, is_off},
 };
 
 /// An Aurora global cluster as one Region's RDS endpoint described it.
@@ -56,7 +57,7 @@ impl GlobalCluster {
 
     /// Whether no operation is pending or in progress.
     pub fn is_settled(&self) -> bool {
-        self.failover.is_none() && self.status == "available"
+        self.failover.is_none() && (self.status == "available" || is_off(Guard::UnknownStatus))
     }
 
     /// Whether `target` is the proven writer: settled, and the only one that says so (AWS.md 1.1).

@@ -75,6 +75,9 @@ pub const RUNBOOKS: &[&str] = &[
     "runbook-ungated",
 ];
 
+/// Faults of the files that describe a disaster to rehearse.
+pub const SCENARIOS: &[&str] = &["scenario-invalid", "scenario-unknown-region"];
+
 /// Reasons why the store cannot be opened.
 pub const STORE: &[&str] = &[
     "store-not-local",
@@ -90,9 +93,10 @@ pub const STORE: &[&str] = &[
 
 /// Every code.
 pub const ALL: &[&str] = &{
-    let (mut all, mut n) =
-        ([""; REFUSALS.len() + HTTP.len() + STEPS.len() + CONFIG.len() + RUNBOOKS.len() + STORE.len()], 0);
-    let groups = [REFUSALS, HTTP, STEPS, CONFIG, RUNBOOKS, STORE];
+    const COUNT: usize =
+        REFUSALS.len() + HTTP.len() + STEPS.len() + CONFIG.len() + RUNBOOKS.len() + SCENARIOS.len() + STORE.len();
+    let (mut all, mut n) = ([""; COUNT], 0);
+    let groups = [REFUSALS, HTTP, STEPS, CONFIG, RUNBOOKS, SCENARIOS, STORE];
     let mut g = 0;
     while g < groups.len() {
         let mut i = 0;

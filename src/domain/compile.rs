@@ -17,6 +17,7 @@ use super::{
     id::{Digest, Region, StepId, StoreName, TrafficName},
     plan::{OnFailure, Plan, PlannedStep, Purpose},
     runbook::{Act, Runbook, Spread, Step, closure},
+    sabotage::{Guard, is_off},
 };
 
 mod act;
@@ -93,7 +94,7 @@ impl<'a> Compiler<'a> {
         if !self.runbook.purposes.contains(&purpose) {
             self.fault(format!("runbook `{runbook}` is not for a {purpose}"));
         }
-        if self.source == self.target {
+        if self.source == self.target && !is_off(Guard::TargetIsWriter) {
             self.fault(format!("source and target are both {}", self.target));
         }
         for region in [self.source, self.target] {

@@ -354,7 +354,8 @@ impl<'a> Fields<'a> {
             if !self.asked.contains(&entry.key.as_str()) {
                 let valid = self.asked.join(", ");
                 let valid = if valid.is_empty() { "none".to_owned() } else { valid };
-                let problem = format!("unknown key `{}`; valid keys: {valid}", clip(&entry.key));
+                let meant = did_you_mean(&entry.key, self.asked.iter().copied());
+                let problem = format!("unknown key `{}`; valid keys: {valid}{meant}", clip(&entry.key));
                 found.error_at(entry.key_place, &join(&self.key, &entry.key), problem, "");
             }
         }
@@ -366,6 +367,44 @@ pub fn clip(s: &str) -> String {
     s.chars().take(60).collect()
 }
 
+/// `; did you mean …?` where one of `of` is near enough to `given`, else nothing.
+pub fn did_you_mean<'a>(given: &str, of: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(given, of).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
+/// The one of `of` that was probably meant by `given`: at most one slip in three characters away.
+pub fn nearest<'a>(given: &str, of: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let given = clip(given);
+    let slips = |word: &str| slips(&folded(&given), &folded(word));
+    let ranked = of.into_iter().map(|word| (slips(word), word));
+    let (slips, word) = ranked.min_by_key(|(slips, _)| *slips)?;
+    (slips <= given.chars().count() / 3).then_some(word)
+}
+
+/// Case and the kind of dash are no slip.
+fn folded(word: &str) -> Vec<char> {
+    word.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// How many characters must be added, taken away, changed or swapped with their neighbour (Damerau).
+fn slips(a: &[char], b: &[char]) -> usize {
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
+            };
+            if 1 < i && 1 < j && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                rows[i][j] = rows[i][j].min(rows[i - 2][j - 2] + 1);
+            }
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
 /// A duration as people write it: `1m 30s`.
 pub fn friendly(d: Duration) -> String {
     jiff::SignedDuration::try_from(d).map_or_else(|_| format!("{d:?}"), |d| format!("{d:#}"))
@@ -373,4 +412,24 @@ pub fn friendly(d: Duration) -> String {
 
 fn join(key: &str, more: &str) -> String {
     if key.is_empty() { more.to_owned() } else { format!("{key}.{more}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn what_was_probably_meant_is_offered_and_nothing_else() {
+        let words = ["timeout", "on_failure", "late", "stale", "at"];
+        let offered = |given| nearest(given, words);
+        assert_eq!(offered("timeuot"), Some("timeout"));
+        assert_eq!(offered("On-Failure"), Some("on_failure"));
+        assert_eq!(offered("stael"), Some("stale"));
+        assert_eq!(offered("laet"), Some("late"));
+        assert_eq!(offered("colour"), None);
+        assert_eq!(offered("a"), None, "one slip in one letter is another word");
+        assert_eq!(nearest("at", []), None);
+        let long = "x".repeat(100_000);
+        assert_eq!(offered(long.as_str()), None);
+    }
 }

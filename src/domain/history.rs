@@ -14,6 +14,8 @@ use super::{
     journal::{Event, Record, Request, Tail},
     plan::{Plan, PlannedStep},
     run::{Approval, Phase, RunState, StepState},
+    runs::Runs,
+    sabotage::{Guard, is_off},
 };
 
 /// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
@@ -28,10 +30,7 @@ pub struct Standing {
 pub struct History {
     pub application: ApplicationName,
     pub tail: Tail,
-    /// Shared, so that a snapshot costs no copy of what is finished.
-    pub runs: BTreeMap<RunId, Arc<RunState>>,
-    /// The run that is not finished; at most one (FAULTS.md S1).
-    pub active: Option<RunId>,
+    pub runs: Runs,
     pub verdict: Option<(Timestamp, String)>,
     /// When a failover was last first recommended, until the verdict changes again.
     pub recommended_at: Option<Timestamp>,
@@ -52,8 +51,7 @@ impl History {
         Self {
             application,
             tail: Tail::empty(),
-            runs: BTreeMap::new(),
-            active: None,
+            runs: Runs::default(),
             verdict: None,
             recommended_at: None,
             standing: BTreeMap::new(),
@@ -79,12 +77,13 @@ impl History {
     }
 
     pub fn active_run(&self) -> Option<&RunState> {
-        self.active.as_ref().and_then(|id| self.runs.get(id)).map(Arc::as_ref)
+        self.runs.active().map(Arc::as_ref)
     }
 
     /// Takes one event in.
     pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {
+            _ if is_off(Guard::AfterTheEnd) && self.is_over(event) => Ok(()),
             Event::EpochStarted { .. } => Ok(()),
             Event::DecisionChanged { verdict, .. } => {
                 self.decide(at, verdict);
@@ -106,6 +105,11 @@ impl History {
             | Event::AbortRequested { .. }
             | Event::RunFinished { .. } => self.apply_to_run(at, event),
         }
+    }
+
+    /// Whether `event` is about a run that is finished.
+    fn is_over(&self, event: &Event) -> bool {
+        event.run().and_then(|id| self.runs.get(id)).is_some_and(|run| run.is_finished())
     }
 
     fn decide(&mut self, at: Timestamp, verdict: &str) {
@@ -156,7 +160,7 @@ impl History {
         match event {
             Event::ApprovalRecorded { run, step, subject, approved, digest, reason } => {
                 let state = self.run(run, "approval_recorded")?;
-                if *digest != state.plan_digest {
+                if *digest != state.plan_digest && !is_off(Guard::OtherDigest) {
                     let why = "it approves another plan".to_owned();
                     return Err(IllegalEvent { event: "approval_recorded", why });
                 }
@@ -177,7 +181,7 @@ impl History {
                 let state = self.run(run, "run_finished")?;
                 state.phase = Phase::Finished { result: *result, reason: reason.clone(), at };
                 state.loss.clone_from(loss);
-                self.active = None;
+                self.runs.retire();
             }
             other => {
                 return Err(IllegalEvent { event: "run event", why: format!("{other:?} is none") });
@@ -194,8 +198,10 @@ impl History {
         plan: &Plan,
         evidence_since: Option<Timestamp>,
     ) -> Result<(), IllegalEvent> {
-        if let Some(active) = &self.active {
-            return Err(IllegalEvent { event: "run_started", why: format!("{active} is not finished") });
+        if let Some(active) = self.runs.active()
+            && !is_off(Guard::TwoRuns)
+        {
+            return Err(IllegalEvent { event: "run_started", why: format!("{} is not finished", active.id) });
         }
         if self.runs.contains_key(id) {
             return Err(IllegalEvent { event: "run_started", why: format!("{id} exists") });
@@ -214,8 +220,7 @@ impl History {
             phase: Phase::Running,
             loss: None,
         };
-        self.runs.insert(id.clone(), Arc::new(state));
-        self.active = Some(id.clone());
+        self.runs.begin(state);
         Ok(())
     }
 
@@ -229,7 +234,8 @@ impl History {
         mutation: &Mutation,
     ) -> Result<(), IllegalEvent> {
         let state = self.run(run, "intent")?;
-        if matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. } | Phase::Paused { .. }) {
+        let paused = matches!(state.phase, Phase::Paused { .. }) && !is_off(Guard::PauseIgnored);
+        if paused || matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. }) {
             return Err(IllegalEvent { event: "intent", why: "the run is held, paused or being aborted".to_owned() });
         }
         self.step(run, step, "intent", |planned, s| {
@@ -294,10 +300,11 @@ impl History {
     }
 
     fn run(&mut self, id: &RunId, event: &'static str) -> Result<&mut RunState, IllegalEvent> {
-        match self.runs.get_mut(id) {
+        let is_finished = self.runs.contains_key(id);
+        match self.runs.active_mut(id) {
+            Some(state) => Ok(state),
+            None if is_finished => Err(IllegalEvent { event, why: format!("{id} is finished") }),
             None => Err(IllegalEvent { event, why: format!("{id} was never started") }),
-            Some(state) if state.is_finished() => Err(IllegalEvent { event, why: format!("{id} is finished") }),
-            Some(state) => Ok(Arc::make_mut(state)),
         }
     }
 

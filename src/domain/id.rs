@@ -1,11 +1,14 @@
 //! Names and identifiers, parsed once at the edge into types that cannot be wrong.
 //!
 //! Every name that a person or a file supplies has the form `^[a-z0-9-]{1,64}$` (FAULTS.md 91): it is
-//! looked up, never used as a path. Nothing here generates randomness: a [`RunId`] takes its bits as an argument.
+//! looked up, never used as a path. Names are shared text: a clone copies nothing. Nothing here generates randomness: a [`RunId`] takes its bits as an argument.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
 
 /// The longest name accepted anywhere; keeps labels, keys and file names bounded.
 pub const NAME_CHARS_MAX: usize = 64;
@@ -24,12 +27,26 @@ fn is_plain(s: &str) -> bool {
         && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// Reads a name from whatever string the format has at hand.
+struct Parsed<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = InvalidName>> Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, s: &str) -> Result<T, E> {
+        s.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $ty:ident, $kind:literal, $expected:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $ty(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $ty(Arc<str>);
 
         impl $ty {
             pub fn as_str(&self) -> &str {
@@ -42,7 +59,7 @@ macro_rules! name {
             fn from_str(s: &str) -> Result<Self, InvalidName> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(s) {
-                    Ok(Self(s.to_owned()))
+                    Ok(Self(s.into()))
                 } else {
                     let given = s.chars().take(80).collect();
                     Err(InvalidName { kind: $kind, given, expected: $expected })
@@ -59,13 +76,26 @@ macro_rules! name {
 
         impl From<$ty> for String {
             fn from(v: $ty) -> String {
-                v.0
+                v.0.as_ref().to_owned()
             }
         }
 
         impl fmt::Display for $ty {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+
+        // By hand, so that reading and writing a journal copies no name twice.
+        impl Serialize for $ty {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $ty {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Parsed(PhantomData))
             }
         }
     };
@@ -103,12 +133,12 @@ name!(/** One execution of a runbook. Carries its application: `payments-0190…
 impl RunId {
     /// Builds the id of a run of `application` from 128 bits that the caller drew.
     pub fn new(application: &ApplicationName, bits: u128) -> Self {
-        Self(format!("{application}-{bits:032x}"))
+        Self(format!("{application}-{bits:032x}").into())
     }
 
     /// The application that this run moves.
     pub fn application(&self) -> ApplicationName {
-        ApplicationName(self.0[..self.0.len() - 33].to_owned())
+        ApplicationName(self.0[..self.0.len() - 33].into())
     }
 }
 
@@ -116,7 +146,7 @@ impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
-        Self(hex::encode(sha2::Sha256::digest(bytes)))
+        Self(hex::encode(sha2::Sha256::digest(bytes)).into())
     }
 
     /// The digest of a value's canonical JSON. Every digested type has a fixed field order and no map but
@@ -130,7 +160,7 @@ impl Digest {
 
     /// The digest before the first record of a journal.
     pub fn zero() -> Self {
-        Self("0".repeat(64))
+        Self("0".repeat(64).into())
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     id::{ApplicationName, Digest, RunId, StepId, Subject},
     plan::{Plan, Purpose},
     run::{LossReport, RunResult},
+    sabotage::{Guard, is_off},
 };
 
 /// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
@@ -115,7 +116,7 @@ pub struct RecordTooLarge {
 /// Checks that stored bytes are the record that follows `tail`, and returns it with the tail after it.
 pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail), Corruption> {
     let seq = tail.next_seq;
-    if Digest::of(bytes) != *hash {
+    if Digest::of(bytes) != *hash && !is_off(Guard::RottenJournal) {
         return Err(Corruption::Hash { seq });
     }
     let record: Record = match serde_json::from_slice(bytes) {
@@ -128,7 +129,7 @@ pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail)
     if record.schema_version > SCHEMA_VERSION {
         return Err(Corruption::NewerSchema { seq, found: record.schema_version });
     }
-    if record.prev_hash != tail.hash {
+    if record.prev_hash != tail.hash && !is_off(Guard::RottenJournal) {
         return Err(Corruption::Chain { seq });
     }
     if record.epoch < tail.epoch {

@@ -11,6 +11,7 @@ use super::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
     id::{Region, SignalName, StoreName},
+    sabotage::{Guard, is_off},
     seconds::to_seconds,
     signal::{Reading, SignalRole, SignalSource, SignalState, SignalWindow},
 };
@@ -113,6 +114,7 @@ fn poll(known: &Known<'_>, active: Option<&Region>, states: &BTreeMap<SignalName
                     poll.would_change.push(wanted);
                 }
             }
+            Vote::None if is_off(Guard::SilenceVotes) => poll.ill += 1,
             Vote::None => poll.silent.push(format!("{}: {}", signal.name, describe(state))),
         }
     }
@@ -131,7 +133,7 @@ fn verdict(
     match (healthy, ill, suspected) {
         _ if !active_known => (Health::Unknown, Verdict::Notify, why("it is not known which Region is active")),
         (0, 0, 0) => (Health::Unknown, Verdict::Notify, why("no trigger has a fresh reading: silence is not health")),
-        (0, 1.., _) => (Health::Down, Verdict::Recommend, None),
+        (h, 1.., _) if h == 0 || is_off(Guard::OneVote) => (Health::Down, Verdict::Recommend, None),
         (_, 1.., _) => {
             (Health::Impaired, Verdict::Notify, Some(format!("{healthy} other trigger(s) say that it is served")))
         }

@@ -19,6 +19,8 @@ pub mod plan;
 pub mod recovery;
 pub mod run;
 pub mod runbook;
+pub mod runs;
+pub mod sabotage;
 pub mod seconds;
 pub mod signal;
 pub mod yaml;

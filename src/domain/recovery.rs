@@ -12,6 +12,7 @@ use super::{
     action::Action,
     plan::{PlannedStep, Purpose},
     run::{LossReport, Phase, RunResult, RunState, StepState},
+    sabotage::{Guard, is_off},
     seconds,
 };
 
@@ -143,8 +144,9 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
         last_surviving_write,
         last_seen_write,
         first_unanswered,
-        at_least: between(last_surviving_write, last_seen_write),
-        at_most: between(last_surviving_write, first_unanswered.or(promoted)),
+        at_least: between(last_surviving_write, last_seen_write).filter(|_| !is_off(Guard::RosyLoss)),
+        at_most: between(last_surviving_write, first_unanswered.or(promoted))
+            .map(|lost| if is_off(Guard::RosyLoss) { Duration::ZERO } else { lost }),
         basis: basis.to_owned(),
     })
 }

@@ -12,6 +12,7 @@ use super::{
     id::{Digest, RunId, StepId, Subject},
     journal::Request,
     plan::{OnFailure, Plan, PlannedStep},
+    sabotage::{Guard, is_off},
     seconds,
 };
 
@@ -90,6 +91,11 @@ impl StepState {
     /// Whether something was begun that must still be settled.
     pub fn is_in_flight(&self) -> bool {
         matches!(self, Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. })
+    }
+
+    /// Whether the step has neither ended nor been passed over.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Pending) || self.is_in_flight()
     }
 
     /// Whether a call may be on its way.
@@ -206,7 +212,7 @@ impl RunState {
         };
         match &self.phase {
             Phase::Finished { .. } => Next::Wait,
-            Phase::Held { .. } | Phase::Paused { .. } => match in_flight() {
+            Phase::Held { .. } | Phase::Paused { .. } if !self.goes_on_though_paused() => match in_flight() {
                 none if none.is_empty() => Next::Wait,
                 some => Next::Drive(some),
             },
@@ -214,7 +220,7 @@ impl RunState {
                 none if none.is_empty() => Next::Finish { result: RunResult::Aborted, reason: reason.clone() },
                 open => Next::Drive(open),
             },
-            Phase::Running => {
+            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
                 let drive: Vec<StepId> = self
                     .plan
                     .steps
@@ -225,6 +231,11 @@ impl RunState {
                 if drive.is_empty() { self.finish() } else { Next::Drive(drive) }
             }
         }
+    }
+
+    /// Never, while every guard is on.
+    fn goes_on_though_paused(&self) -> bool {
+        matches!(self.phase, Phase::Paused { .. }) && is_off(Guard::PauseIgnored)
     }
 
     fn finish(&self) -> Next {
@@ -244,13 +255,17 @@ impl RunState {
 
     /// Whether a step may begin: it is pending and everything that it needs is resolved.
     pub fn is_ready(&self, step: &PlannedStep) -> bool {
-        matches!(self.steps[&step.id], StepState::Pending) && step.needs.iter().all(|id| self.is_resolved(id))
+        let flips_first = is_off(Guard::FlipFirst) && step.action.kind() == "dns.flip";
+        matches!(self.steps[&step.id], StepState::Pending)
+            && step.needs.iter().all(|id| self.is_resolved(id) || flips_first)
     }
 
     fn is_resolved(&self, id: &StepId) -> bool {
         match &self.steps[id] {
             StepState::Done { .. } | StepState::Skipped { .. } => true,
-            StepState::Failed { .. } => self.plan.step(id).is_some_and(|s| s.on_failure == OnFailure::Continue),
+            StepState::Failed { .. } => {
+                self.plan.step(id).is_some_and(|s| s.on_failure == OnFailure::Continue || is_off(Guard::HoldIgnored))
+            }
             StepState::Pending | StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => {
                 false
             }
@@ -273,9 +288,14 @@ impl RunState {
             .collect()
     }
 
+    /// The steps that are ready now, in the plan's order.
+    pub fn ready(&self) -> Vec<&PlannedStep> {
+        self.plan.steps.iter().filter(|s| self.is_ready(s)).collect()
+    }
+
     /// Whether an irreversible effect has been intended: from there on the run is completed or held, never aborted.
     pub fn is_past_no_return(&self) -> bool {
-        self.plan.steps.iter().any(|s| {
+        self.plan.steps.iter().filter(|_| !is_off(Guard::NoWayBack)).any(|s| {
             s.action.effect() == EffectClass::Irreversible
                 && match &self.steps[&s.id] {
                     StepState::Sending { .. }
@@ -303,8 +323,14 @@ impl RunState {
 
     /// The distinct people who approved `step`.
     pub fn approvers(&self, step: &StepId) -> Vec<&Subject> {
-        let mut subjects: Vec<&Subject> =
-            self.approvals.get(step).into_iter().flatten().filter(|a| a.approved).map(|a| &a.subject).collect();
+        let mut subjects: Vec<&Subject> = self
+            .approvals
+            .get(step)
+            .into_iter()
+            .flatten()
+            .filter(|a| a.approved || is_off(Guard::Declined))
+            .map(|a| &a.subject)
+            .collect();
         subjects.sort();
         subjects.dedup();
         subjects

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     id::{Region, SignalName, StoreName},
+    sabotage::{Guard, is_off},
     seconds,
 };
 
@@ -129,7 +130,7 @@ pub fn age(now: Timestamp, at: Timestamp) -> Option<Duration> {
         Ok(age) => Some(age),
         Err(_) => {
             let ahead = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::MAX);
-            (ahead <= CLOCK_SKEW_MAX).then_some(Duration::ZERO)
+            (ahead <= CLOCK_SKEW_MAX || is_off(Guard::FutureReading)).then_some(Duration::ZERO)
         }
     }
 }
@@ -138,6 +139,7 @@ pub fn age(now: Timestamp, at: Timestamp) -> Option<Duration> {
 pub fn lag_from_ms(ms: f64) -> Option<Duration> {
     /// Ten years.
     const LAG_MS_MAX: f64 = 3.2e11;
+    let ms = if is_off(Guard::AbsurdLag) { ms.clamp(0.0, LAG_MS_MAX) } else { ms };
     (0.0..=LAG_MS_MAX).contains(&ms).then(|| Duration::from_secs_f64(ms / 1000.0))
 }
 
@@ -207,7 +209,7 @@ impl SignalWindow {
                 self.unhealthy_since = Some(last.measured_at);
             }
         }
-        if run >= self.consecutive as usize {
+        if run >= self.consecutive as usize || is_off(Guard::FirstReading) {
             self.believed_unhealthy = now_unhealthy;
             if !now_unhealthy {
                 self.unhealthy_since = None;

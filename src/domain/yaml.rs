@@ -9,14 +9,14 @@ use super::document::{Entry, Findings, Node, Place, Value, clip};
 
 /// The largest document accepted.
 pub const BYTES_MAX: usize = 64 * 1024;
-/// The deepest nesting accepted; a runbook needs four.
+/// The deepest nesting accepted; a runbook needs four, a scenario five.
 pub const DEPTH_MAX: usize = 16;
 
 /// Reads one document. `None`: what stopped the reading is among the findings.
 pub fn parse(text: &str, found: &mut Findings) -> Option<Node> {
     if text.len() > BYTES_MAX {
         let problem = format!("is {} bytes long; the limit is {BYTES_MAX}", text.len());
-        found.error("", problem, "split it into several runbooks");
+        found.error("", problem, "split it into several files");
         return None;
     }
     let mut tree = Tree::default();
@@ -39,7 +39,7 @@ pub fn parse(text: &str, found: &mut Findings) -> Option<Node> {
         }
     }
     if tree.root.is_none() {
-        found.error("", "is empty", "runbook: region-failover");
+        found.error("", "is empty", "");
     }
     tree.root
 }
@@ -70,7 +70,7 @@ impl Tree {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err("a second document: one file holds one runbook".to_owned());
+                    return Err("a second document: one file holds one".to_owned());
                 }
                 Ok(())
             }

@@ -12,6 +12,7 @@ use crate::{
         application::ClusterArn,
         cloud::{GlobalCluster, ObserveError},
         id::Region,
+        sabotage::{Guard, is_off},
     },
     engine::denial::Denial,
     ports::{Clock, Cloud},
@@ -39,13 +40,14 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Reads from every Region of `observe_in` at once, until two have answered; the second reading of a single survivor
 /// comes one grace later. The first Region is the one that must live: what the others refuse is only silence.
 pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, observe_in: &[Region]) -> Proof {
+    let endpoints = observe_in.iter().take(if is_off(Guard::OneEndpoint) { 1 } else { usize::MAX });
     let mut asked: FuturesUnordered<_> =
-        observe_in.iter().map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) }).collect();
+        endpoints.map(|r| async move { (r.clone(), cloud.global_cluster(r, identifier).await) }).collect();
     let mut views: Vec<(Region, GlobalCluster)> = Vec::new();
     let mut silent = Vec::new();
     let mut grace = OptionFuture::from(None);
     let mut answered_at = clock.boot();
-    while views.len() < 2 {
+    while views.len() < if is_off(Guard::OneReading) { 1 } else { 2 } {
         tokio::select! {
             biased;
             // An answer that comes with the end of the grace counts.
@@ -61,7 +63,9 @@ pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, obser
             Some(()) = &mut grace => break,
         }
     }
-    if let [(region, _)] = &views[..] {
+    if let [(region, _)] = &views[..]
+        && !is_off(Guard::OneReading)
+    {
         let region = region.clone();
         clock.sleep(GRACE.saturating_sub(clock.boot().saturating_sub(answered_at))).await;
         match cloud.global_cluster(&region, identifier).await {
@@ -74,7 +78,10 @@ pub async fn prove(cloud: &dyn Cloud, clock: &dyn Clock, identifier: &str, obser
 
 fn judge(views: &[(Region, GlobalCluster)], silent: &[(Region, ObserveError)], needed: Option<&Region>) -> Proof {
     match views {
-        [(r1, first), (r2, second), ..] if same(first, second) => {
+        [(r1, first)] if is_off(Guard::OneReading) => {
+            Proof::Agreed { view: Box::new(first.clone()), evidence: format!("read from {r1}: {}", describe(first)) }
+        }
+        [(r1, first), (r2, second), ..] if same(first, second) || is_off(Guard::Contradiction) => {
             let from = if r1 == r2 { format!("{r1}, twice") } else { format!("{r1} and {r2}") };
             let evidence = format!("read from {from}: {}", describe(first));
             Proof::Agreed { view: Box::new(first.clone()), evidence }

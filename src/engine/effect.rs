@@ -13,6 +13,7 @@ use crate::{
         journal::Event,
         plan::PlannedStep,
         run::{Phase, RunState, StepState},
+        sabotage::{Guard, is_off},
     },
     engine::{
         aurora,
@@ -59,7 +60,8 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
         match &run.steps[&driver.step.id] {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
             StepState::Sending { attempt, call, mutation, .. } => {
-                if fresh || driver.context.unsent.take(&driver.run, &driver.step.id) {
+                let unsent = fresh || driver.context.unsent.take(&driver.run, &driver.step.id);
+                if unsent || is_off(Guard::OpenIntent) {
                     fresh = false;
                     send(driver, &run, *attempt, *call, mutation).await?;
                 } else {
@@ -67,6 +69,14 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
                     driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
                 }
+            }
+            StepState::Answered { outcome, .. } if is_done_unseen(outcome) => {
+                driver.finish(vec!["it was answered".to_owned()], BTreeMap::new()).await?;
+            }
+            StepState::Answered { attempt, call, outcome: Outcome::Unknown { reason }, .. }
+                if is_repeated_blindly(driver) =>
+            {
+                fresh = retry(driver, &run, *attempt, *call, "outcome-unknown", reason).await?;
             }
             StepState::Answered { attempt, call, outcome, .. } => {
                 fresh = settle(driver, &run, *attempt, *call, outcome, &mut before_since).await?;
@@ -76,6 +86,21 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
             }
         }
     }
+}
+
+/// Whether the answer alone ends a step: never, while every guard is on.
+fn is_done_unseen(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Accepted { .. } => is_off(Guard::AnswerIsDone),
+        Outcome::Rejected { .. } => is_off(Guard::RejectedIsDone),
+        Outcome::NotSent { .. } | Outcome::Unknown { .. } => false,
+    }
+}
+
+/// Whether a call without an answer is sent again without a look: never, while every guard is on.
+fn is_repeated_blindly(driver: &Driver) -> bool {
+    let is_notice = matches!(driver.step.action, Action::Notify { .. });
+    is_off(if is_notice { Guard::NoticeAgain } else { Guard::BlindRetry })
 }
 
 fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {
@@ -116,6 +141,9 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     if driver.context.stopping.is_cancelled() {
         return Err(Stop::Yield);
     }
+    if is_off(Guard::CallBeforeIntent) {
+        driver.context.cloud.apply(&mutation).await;
+    }
     driver.record(vec![intent(run, &driver.step, run.next_attempt(&driver.step.id), 0, mutation, evidence)]).await?;
     Ok(true)
 }
@@ -130,6 +158,7 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
                 driver.finish(evidence, outputs).await?;
                 return Ok(true);
             }
+            Seen::Moving { .. } if is_off(Guard::OperationInProgress) => return Ok(false),
             Seen::Moving { what } if deadline <= driver.context.clock.boot() => {
                 driver.fail("step-timeout", format!("not done in time: {what}")).await?;
                 return Ok(true);
@@ -173,7 +202,10 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         );
         return driver.fail_after(vec![refused], code, why).await;
     }
-    let outcome = driver.context.cloud.apply(mutation).await;
+    let outcome = match driver.context.cloud.apply(mutation).await {
+        Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },
+        outcome => outcome,
+    };
     tracing::info!(run = %driver.run, step = %driver.step.id, application = %driver.context.application.name, operation = mutation.operation(), ?outcome, "call ended");
     let last_call = call as usize + 1 == driver.step.action.mutations().len();
     match (&outcome, &driver.step.action) {
@@ -211,8 +243,7 @@ async fn settle(
         Outcome::NotSent { reason } => {
             return retry(driver, run, attempt, call, "call-not-sent", reason).await;
         }
-        // Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
-        Outcome::Rejected { code, .. } if code.starts_with("InvalidGlobalClusterState") => {}
+        Outcome::Rejected { code, .. } if is_perhaps_our_own(code) => {}
         Outcome::Rejected { code, message, .. } => {
             let reason = format!("{code}: {message}");
             if is_passing(code) {
@@ -243,9 +274,7 @@ async fn settle(
         }
         Seen::Before { what } => {
             let since = *before_since.get_or_insert(now);
-            let repeatable = matches!(outcome, Outcome::Unknown { .. })
-                && calls.get(call as usize).is_some_and(Mutation::is_idempotent);
-            if repeatable || SETTLE <= now.saturating_sub(since) {
+            if is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= now.saturating_sub(since) {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
             }
@@ -355,17 +384,28 @@ async fn retry(
     }
 }
 
+/// Whether a call that was not answered, and did not happen, may be sent again at once.
+fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
+    matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
+}
+
+/// Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
+fn is_perhaps_our_own(code: &str) -> bool {
+    code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess)
+}
+
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
 fn is_passing(code: &str) -> bool {
-    matches!(
-        code,
-        "Throttling"
-            | "ThrottlingException"
-            | "Throttled"
-            | "RequestLimitExceeded"
-            | "PriorRequestNotComplete"
-            | "EndpointTemporarilyUnavailableException"
-    )
+    !is_off(Guard::ThrottledIsFinal)
+        && matches!(
+            code,
+            "Throttling"
+                | "ThrottlingException"
+                | "Throttled"
+                | "RequestLimitExceeded"
+                | "PriorRequestNotComplete"
+                | "EndpointTemporarilyUnavailableException"
+        )
 }
 
 async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {

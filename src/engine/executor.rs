@@ -35,16 +35,18 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
             match run.next() {
                 Next::Drive(steps) => {
                     for id in steps {
-                        let key = (run.id.clone(), id.clone());
-                        let Some(step) = run.plan.step(&id).cloned() else {
+                        let key = (run.id.clone(), id);
+                        let tail = history.tail.next_seq;
+                        if driven_at.get(&key) == Some(&tail) || under_way.contains(&key) {
+                            continue;
+                        }
+                        let Some(step) = run.plan.step(&key.1).cloned() else {
                             continue;
                         };
-                        let tail = history.tail.next_seq;
-                        if driven_at.get(&key) != Some(&tail) && under_way.insert(key.clone()) {
-                            driven_at.insert(key.clone(), tail);
-                            let driver = Driver { context: context.clone(), run: run.id.clone(), step };
-                            driven.spawn(async move { (key, driver.drive().await) });
-                        }
+                        under_way.insert(key.clone());
+                        driven_at.insert(key.clone(), tail);
+                        let driver = Driver { context: context.clone(), run: run.id.clone(), step };
+                        driven.spawn(async move { (key, driver.drive().await) });
                     }
                 }
                 Next::Finish { result, reason } if under_way.iter().all(|(id, _)| *id != run.id) => {

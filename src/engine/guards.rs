@@ -15,6 +15,7 @@ use crate::{
         cloud::{DbCluster, GlobalCluster, MetricQuery, ObserveError},
         id::{Region, StoreName},
         run::{RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
         signal::{self, SignalSource},
     },
@@ -70,7 +71,8 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
             if let Some(why) = consent_missing(run) {
                 return Answer::fails(why);
             }
-            let Some(accepted) = run.plan.accepted_loss else {
+            let Some(accepted) = run.plan.accepted_loss.or(is_off(Guard::UnacceptedLoss).then_some(Duration::MAX))
+            else {
                 return Answer::fails("nobody has accepted a loss: ask again with accept_data_loss_seconds");
             };
             match roles(context, global_cluster, from, target, observe_in).await {
@@ -102,12 +104,16 @@ fn consent_missing(run: &RunState) -> Option<String> {
     let approved = run.plan.steps.iter().any(|s| match &s.action {
         Action::Approve { count, .. } => {
             matches!(run.steps[&s.id], StepState::Done { .. })
-                && run.approvers(&s.id).iter().filter(|who| ***who != run.request.subject).count()
+                && run
+                    .approvers(&s.id)
+                    .iter()
+                    .filter(|who| ***who != run.request.subject || is_off(Guard::OwnApproval))
+                    .count()
                     >= (*count).max(1) as usize
         }
         _ => false,
     });
-    (!approved).then(|| "a failover that may lose data needs a second person's approval: the runbook has no approve step that is done".to_owned())
+    (!approved && !is_off(Guard::OnePerson)).then(|| "a failover that may lose data needs a second person's approval: the runbook has no approve step that is done".to_owned())
 }
 
 /// The lag query of the plan's `gate.rpo` of `store`.
@@ -137,14 +143,14 @@ async fn roles(
 }
 
 fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> Option<String> {
-    if !view.is_settled() {
+    if !view.is_settled() && !is_off(Guard::OperationInProgress) {
         return Some(format!("an operation is in progress: {}", aurora::describe(view)));
     }
     match view.writer() {
         None => {
             return Some(format!("there is no single writer: {}", aurora::describe(view)));
         }
-        Some(w) if w.arn == *target => {
+        Some(w) if w.arn == *target && !is_off(Guard::TargetIsWriter) => {
             return Some(format!("{} is the writer already", target.identifier()));
         }
         Some(w) if w.arn != *from => {
@@ -184,7 +190,9 @@ pub async fn lag_at_rest(
         context.application.signals.iter().find(|s| is_lag(&s.source)).map_or(LAG_FRESHNESS, |s| s.freshness);
     let Some(point) = point else { return Answer::Unknown { why: format!("CloudWatch has no lag in {region}") } };
     let age = signal::age(context.clock.wall(), point.at);
-    let (Some(age), Some(lag)) = (age.filter(|a| *a <= freshness), signal::lag_from_ms(point.value)) else {
+    let (Some(age), Some(lag)) =
+        (age.filter(|a| *a <= freshness || is_off(Guard::StaleLag)), signal::lag_from_ms(point.value))
+    else {
         return Answer::Unknown { why: format!("the lag is not known: {} ms, measured at {}", point.value, point.at) };
     };
     let numbers = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
@@ -207,7 +215,11 @@ fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Durati
                 exposure.basis,
                 to_seconds(limit)
             );
-            if bound <= limit { Answer::Holds { evidence: vec![numbers] } } else { Answer::fails(numbers) }
+            if bound <= limit || is_off(Guard::LossBound) {
+                Answer::Holds { evidence: vec![numbers] }
+            } else {
+                Answer::fails(numbers)
+            }
         }
         _ => Answer::fails(exposure.basis),
     }
@@ -216,7 +228,7 @@ fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Durati
 /// S5: every store's writer is proven to be in the Region that traffic moves to.
 pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
     let mut all = Vec::new();
-    for proof in proofs {
+    for proof in proofs.iter().filter(|_| !is_off(Guard::FlipFirst)) {
         match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
             Proof::Agreed { view, evidence } if view.is_settled_on(&proof.writer) => all.push(evidence),
             Proof::Agreed { view, .. } => {
@@ -297,13 +309,13 @@ fn unread_cluster(arn: &ClusterArn, error: &ObserveError) -> Answer {
 /// Headless, not available, or of another major.minor version than the global cluster (AWS.md 1.2).
 fn target_fault(view: &GlobalCluster, target: &DbCluster) -> Option<String> {
     let minor = |v: &str| v.split('.').take(2).collect::<Vec<_>>().join(".");
-    if target.instances == 0 {
+    if target.instances == 0 && !is_off(Guard::HeadlessTarget) {
         return Some(format!("{} is headless: add a DB instance first", target.arn));
     }
     if target.status != "available" {
         return Some(format!("{} is {}, not available", target.arn, target.status));
     }
-    (minor(&target.engine_version) != minor(&view.engine_version)).then(|| {
+    (minor(&target.engine_version) != minor(&view.engine_version) && !is_off(Guard::OtherVersion)).then(|| {
         format!(
             "{} has engine version {}, the global cluster {}: a managed operation needs the same",
             target.arn, target.engine_version, view.engine_version

@@ -8,9 +8,10 @@ use crate::{
     domain::{
         action::Action,
         expression,
-        id::{Region, StepId},
+        id::{Region, StepId, Subject},
         plan::Purpose,
         run::{RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
     },
     engine::{
@@ -218,7 +219,9 @@ async fn dns_verify(context: &Context, name: &str, record_type: &str, servers: &
     let mut evidence = Vec::new();
     for server in servers {
         match context.probes.dns(server, name, record_type, DNS_TIMEOUT).await {
-            Ok(answers) if answers == [expected.to_owned()] => evidence.push(format!("{server} answers {expected}")),
+            Ok(answers) if answers == [expected.to_owned()] || is_off(Guard::AnyDnsAnswer) => {
+                evidence.push(format!("{server} answers {expected}"))
+            }
             Ok(answers) => return not_yet(format!("{server} answers {}", answers.join(", "))),
             Err(error) => return not_yet(error.to_string()),
         }
@@ -262,16 +265,17 @@ async fn probe(context: &Context, run: &RunState, id: &StepId, action: &Action, 
 
 fn approve(context: &Context, run: &RunState, id: &StepId, count: u32, expires_after: Duration) -> Look {
     let given = run.approvals.get(id).map_or(&[][..], Vec::as_slice);
-    if let Some(no) = given.iter().find(|a| !a.approved) {
+    if let Some(no) = given.iter().find(|a| !a.approved && !is_off(Guard::Declined)) {
         return Look::Refused { code: "approval-declined", why: format!("{} declined: {}", no.subject, no.reason) };
     }
-    let approvers: Vec<_> = run.approvers(id).into_iter().filter(|who| **who != run.request.subject).cloned().collect();
-    if approvers.len() >= count as usize {
+    let counts = |who: &&Subject| **who != run.request.subject || is_off(Guard::OwnApproval);
+    let approvers: Vec<_> = run.approvers(id).into_iter().filter(counts).cloned().collect();
+    if approvers.len() >= count as usize || is_off(Guard::OnePerson) {
         let names = approvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return satisfied(vec![format!("approved by {names}, plan {}", run.plan_digest)]);
     }
     let elapsed = step::elapsed(context, run, id);
-    if expires_after <= elapsed {
+    if expires_after <= elapsed && !is_off(Guard::ExpiredApproval) {
         return Look::Refused {
             code: "approval-expired",
             why: format!("nobody approved within {} s", to_seconds(expires_after)),

@@ -14,6 +14,7 @@ use crate::{
         journal::{Event, Request},
         plan::{Plan, Purpose},
         run::{Phase, RunResult, RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
         signal::{Reading, Signal, SignalRole, SignalState},
     },
@@ -22,7 +23,7 @@ use crate::{
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
         scribe::CommitError,
-        step,
+        step::{self, openings},
     },
 };
 
@@ -65,7 +66,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     alive(app, assessment, purpose, &target)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
     let id = asked.id;
-    let committed = context.scribe.commit(|history, _| {
+    let committed = context.scribe.commit(|history, at| {
         // Judged again under the lock: two requests at once end in one run.
         if let Some(again) = repeated(history, &request)? {
             return Ok((Vec::new(), Started::Again { id: again }));
@@ -89,6 +90,12 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
             supersedes: superseded.clone(),
         };
         events.push(Event::RunStarted { run: id.clone(), request: recorded, plan: Box::new(plan), evidence_since });
+        // The first looks begin in the same commit. Effects do not: an intent is journalled when it is about to be sent,
+        // since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
+        if let Some(run) = history.check(at, &events).ok().as_ref().and_then(History::active_run) {
+            let looks = run.ready().into_iter().filter(|step| step.action.mutations().is_empty()).collect();
+            events.extend(openings(context, run, looks));
+        }
         Ok((events, Started::Run { id, supersedes: superseded }))
     });
     Ok(committed.await?)
@@ -141,7 +148,7 @@ fn direction(
             }
         }
     };
-    if target == source {
+    if target == source && !is_off(Guard::TargetIsWriter) {
         return Err(Refusal::BadTarget {
             target: target.to_string(),
             why: "it is the active Region (the writer) already".to_owned(),
@@ -203,7 +210,7 @@ fn consent(
     purpose: Purpose,
     accepted: Option<Duration>,
 ) -> Result<(), Refusal> {
-    if purpose != Purpose::Failover || app.stores.is_empty() {
+    if purpose != Purpose::Failover || app.stores.is_empty() || is_off(Guard::UnacceptedLoss) {
         return Ok(());
     }
     let bound = assessment.and_then(worst_bound);
@@ -216,7 +223,7 @@ fn consent(
         (Some(_), None) => {
             refuse("the loss is unbounded: there is no lag sample".to_owned(), "a lag sample".to_owned())
         }
-        (Some(accepted), Some(bound)) if accepted < bound => refuse(
+        (Some(accepted), Some(bound)) if accepted < bound && !is_off(Guard::LossBound) => refuse(
             format!("the loss bound is {} s already, {} s were accepted", to_seconds(bound), to_seconds(accepted)),
             format!(
                 "accept_data_loss_seconds of more than {}, with room for the time until the promotion",
@@ -280,7 +287,7 @@ fn plan(
 
 /// The emergency wins: a failover supersedes a failback or a held run whose effects are settled (DESIGN.md 6).
 fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refusal> {
-    let Some(active) = history.active_run() else {
+    let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
     let yields = active.request.purpose == Purpose::Failback || matches!(active.phase, Phase::Held { .. });
@@ -308,7 +315,7 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
         let event = match act {
             Act::Approve { step, approved, digest } => {
                 approvable(context, run, &step, &subject)?;
-                if digest != run.plan_digest {
+                if digest != run.plan_digest && !is_off(Guard::OtherDigest) {
                     return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
                 }
                 Event::ApprovalRecorded { run: run_id, step, subject, approved, digest, reason }
@@ -325,7 +332,9 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
                 }
             },
             Act::Pause if matches!(run.phase, Phase::Running) => Event::RunPaused { run: run_id, subject, reason },
-            Act::Resume if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) => {
+            Act::Resume
+                if matches!(run.phase, Phase::Held { .. } | Phase::Paused { .. }) || is_off(Guard::AfterTheEnd) =>
+            {
                 Event::RunResumed { run: run_id, subject, reason }
             }
             Act::Pause | Act::Resume => return Err(wrong_phase(run)),
@@ -357,9 +366,10 @@ fn approvable(context: &Context, run: &RunState, step: &StepId, subject: &Subjec
     if run.is_finished() {
         return Err(wrong_phase(run));
     }
-    if *expires_after <= step::elapsed(context, run, step) {
+    if *expires_after <= step::elapsed(context, run, step) && !is_off(Guard::ExpiredApproval) {
         return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
     }
-    let has_part = *subject == run.request.subject || run.approvers(step).contains(&subject);
+    let asked = *subject == run.request.subject && !is_off(Guard::OwnApproval);
+    let has_part = asked || run.approvers(step).contains(&subject);
     if has_part { Err(Refusal::SelfApproval(subject.clone())) } else { Ok(()) }
 }

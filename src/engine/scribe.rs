@@ -14,6 +14,7 @@ use crate::{
         history::{History, IllegalEvent},
         id::ApplicationName,
         journal::{self, Event, Record, RecordTooLarge, Tail},
+        sabotage::{Guard, is_off},
     },
     engine::newest::{Changes, Newest},
     ports::{Clock, JournalStore, Observer, journal::AppendError},
@@ -95,7 +96,7 @@ impl Scribe {
         let history = Arc::new(history);
         let scribe = Self {
             application: history.application.clone(),
-            epoch: history.tail.epoch + 1,
+            epoch: if is_off(Guard::OldEpoch) { history.tail.epoch.max(1) } else { history.tail.epoch + 1 },
             snapshot: Newest::new(Arc::clone(&history)),
             current: Mutex::new(history),
             live: broadcast::Sender::new(LIVE_RECORDS_MAX),
@@ -136,7 +137,9 @@ impl Scribe {
         let mut after = current.check(at, &events)?;
         let sealed = journal::seal(&self.application, &current.tail, self.epoch, at, events)?;
         let began = self.clock.boot();
-        if let Err(error) = self.store.append(&sealed).await {
+        if let Err(error) = self.store.append(&sealed).await
+            && !is_off(Guard::FailedAppend)
+        {
             self.fatal.raise(format!("journal of {}: {error}", self.application));
             return Err(error.into());
         }

@@ -18,6 +18,7 @@ use crate::{
         plan::{OnFailure, PlannedStep},
         recovery,
         run::{Next, Phase, RunState, StepState},
+        sabotage::{Guard, is_off},
         seconds::to_seconds,
     },
     engine::{
@@ -142,7 +143,8 @@ impl Driver {
 
     /// The instant (in boot time) at which the step is out of time. What a restart took counts.
     pub fn deadline(&self, run: &RunState) -> Duration {
-        let left = self.step.timeout.saturating_sub(elapsed(&self.context, run, &self.step.id));
+        let timeout = self.step.timeout * if is_off(Guard::NoDeadline) { 1_000 } else { 1 };
+        let left = timeout.saturating_sub(elapsed(&self.context, run, &self.step.id));
         self.context.clock.boot() + left
     }
 
@@ -189,14 +191,7 @@ impl Driver {
                     tracing::info!(run = %self.run, application = %self.context.application.name, "the last step is done");
                     events.push(finished);
                 } else if !self.context.stopping.is_cancelled() {
-                    let openings = self.openings(history);
-                    // Noted before the record is durable and read only after it: a mark without its intent is never taken.
-                    for opening in &openings {
-                        if let Event::Intent { run, step, .. } = opening {
-                            self.context.unsent.note(run, step);
-                        }
-                    }
-                    events.extend(openings);
+                    events.extend(self.openings(history));
                 }
                 Ok::<_, ()>((events, ()))
             })
@@ -206,6 +201,12 @@ impl Driver {
 
     /// The end of the run, where `events` leave nothing to do.
     fn ending(&self, history: &History, at: Timestamp, events: &[Event]) -> Option<Event> {
+        let run = history.runs.get(&self.run)?;
+        // Seen without a copy of the state, since every step asks.
+        let is_last = run.steps.iter().all(|(id, state)| *id == self.step.id || !state.is_unsettled());
+        if !is_last && !matches!(run.phase, Phase::Aborting { .. }) {
+            return None;
+        }
         // An event that is illegal now is found by the commit, which names it.
         let after = history.check(at, events).ok()?;
         let run = after.runs.get(&self.run)?;
@@ -227,19 +228,7 @@ impl Driver {
         let Some(run) = history.runs.get(&self.run).filter(|_| !is_gate) else {
             return Vec::new();
         };
-        run.ready_after(&self.step.id)
-            .into_iter()
-            .filter(|next| next.when.is_none())
-            .filter_map(|next| match &next.action {
-                Action::Notify { .. } => effect::first_intent(run, next),
-                action if action.mutations().is_empty() => Some(Event::StepStarted {
-                    run: run.id.clone(),
-                    step: next.id.clone(),
-                    attempt: run.next_attempt(&next.id),
-                }),
-                _ => None,
-            })
-            .collect()
+        openings(&self.context, run, run.ready_after(&self.step.id))
     }
 
     /// Failed for good; the run is held with it where the plan says so.
@@ -261,7 +250,8 @@ impl Driver {
             reason: reason.clone(),
         });
         // A run that is being aborted waits for nobody.
-        if self.step.on_failure == OnFailure::Hold && !matches!(run.phase, Phase::Aborting { .. }) {
+        let holds = self.step.on_failure == OnFailure::Hold && !is_off(Guard::HoldIgnored);
+        if holds && !matches!(run.phase, Phase::Aborting { .. }) {
             events.push(Event::RunHeld {
                 run: self.run.clone(),
                 step: Some(self.step.id.clone()),
@@ -274,9 +264,38 @@ impl Driver {
     }
 }
 
+/// The first events of those steps of `ready` that may begin in the commit that makes them ready: no `when` to evaluate,
+/// no guard to look at in between.
+pub fn openings(context: &Context, run: &RunState, ready: Vec<&PlannedStep>) -> Vec<Event> {
+    let openings: Vec<Event> = ready
+        .into_iter()
+        .filter(|next| next.when.is_none())
+        .filter_map(|next| match &next.action {
+            Action::Notify { .. } => effect::first_intent(run, next),
+            action if action.mutations().is_empty() => Some(Event::StepStarted {
+                run: run.id.clone(),
+                step: next.id.clone(),
+                attempt: run.next_attempt(&next.id),
+            }),
+            _ => None,
+        })
+        .collect();
+    // Noted before the record is durable and read only after it: a mark without its intent is never taken.
+    for opening in &openings {
+        if let Event::Intent { run, step, .. } = opening {
+            context.unsent.note(run, step);
+        }
+    }
+    openings
+}
+
 /// How long ago the step began; nothing where it is not under way.
 pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
     let began = run.steps[step].under_way_since();
+    let by_wall = began.filter(|_| is_off(Guard::WallTime)).map(|began| context.clock.wall().duration_since(began));
+    if let Some(by_wall) = by_wall {
+        return Duration::try_from(by_wall).unwrap_or_default();
+    }
     began.map_or(Duration::ZERO, |began| context.ages.of(&run.id, step, began, context.clock.boot()))
 }
 
@@ -308,5 +327,5 @@ pub fn facts(run: &RunState) -> Facts {
 
 /// Whether a run that moves may send: not held, paused or aborting.
 pub fn may_act(run: &RunState) -> bool {
-    matches!(run.phase, Phase::Running)
+    matches!(run.phase, Phase::Running) || (matches!(run.phase, Phase::Paused { .. }) && is_off(Guard::PauseIgnored))
 }

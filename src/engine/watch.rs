@@ -21,6 +21,7 @@ use crate::{
         journal::Event,
         judge::{self, Known},
         recovery,
+        sabotage::{Guard, is_off},
         signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow, lag_from_ms},
     },
     engine::{context::Context, guards, newest::Newest},
@@ -232,6 +233,7 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
                 let _noted_in_the_trail = context.trail.look(&*context.probes, &*context.clock, region, endpoint).await;
             }
         }
+        Task::Standing if is_off(Guard::Unrenewed) => {}
         Task::Standing => renew(context).await,
     }
 }
@@ -301,7 +303,7 @@ async fn sample(context: &Context, seen: &Mutex<Seen>, signal: &Signal) -> Sampl
                 record_type: "A".to_owned(),
             };
             match context.probes.http(&question).await {
-                HttpAnswer::Status { status: 200..=299, .. } => {
+                HttpAnswer::Status { status, .. } if (200..=299).contains(&status) || is_off(Guard::AnyAnswer) => {
                     (asked_at, Reading::Healthy { detail: format!("{url} answered") })
                 }
                 HttpAnswer::Status { status, .. } => {

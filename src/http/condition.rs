@@ -86,7 +86,7 @@ impl ApplicationView {
             verdict: assessment.map(|a| a.verdict),
             recommended_target: assessment.and_then(|a| a.recommended_target.as_ref()).map(ToString::to_string),
             assessed_at: assessment.map(|a| a.at),
-            active_run: history.and_then(|h| h.active.as_ref()).map(ToString::to_string),
+            active_run: history.and_then(|h| h.active_run()).map(|r| r.id.to_string()),
             signals: signals.collect(),
             exposure: exposure.collect(),
         }

@@ -16,6 +16,7 @@ mod engine_trouble;
 mod http_api;
 mod independent_emulator;
 mod kill;
+mod sabotage;
 mod store_conformance;
 mod support;
 mod traffic_mechanisms;

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     domain::{
-        id::Digest,
+        id::{ApplicationName, Digest},
         journal::{RECORD_BYTES_MAX, Sealed},
     },
     ports::journal::AppendError,
@@ -34,8 +34,13 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 
 type Answer = Result<(), AppendError>;
 
+/// What of a sealed record is stored and compared.
 struct Pending {
-    sealed: Sealed,
+    journal: ApplicationName,
+    seq: u64,
+    prev_hash: Digest,
+    bytes: Vec<u8>,
+    hash: Digest,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -72,7 +77,15 @@ impl Writer {
             return Err(failed("the record is too large or does not have its hash"));
         }
         let (answer, answered) = oneshot::channel();
-        let pending = Pending { sealed: sealed.clone(), answer };
+        let record = &sealed.record;
+        let pending = Pending {
+            journal: record.journal.clone(),
+            seq: record.seq,
+            prev_hash: record.prev_hash.clone(),
+            bytes: sealed.bytes.clone(),
+            hash: sealed.hash.clone(),
+            answer,
+        };
         let queue = self.queue.as_ref().ok_or_else(|| failed("the store is closed"))?;
         queue.send(pending).await.map_err(|_| failed("the writing thread has ended"))?;
         answered.await.map_err(|_| failed("the writing thread ended before it answered"))?
@@ -92,11 +105,11 @@ impl Drop for Writer {
 fn write(mut connection: Connection, mut waiting: mpsc::Receiver<Pending>, commits: &AtomicU64) {
     let mut poison: Option<String> = None;
     while let Some(first) = waiting.blocking_recv() {
-        let mut bytes = first.sealed.bytes.len();
+        let mut bytes = first.bytes.len();
         let mut group = vec![first];
         while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
             let Ok(next) = waiting.try_recv() else { break };
-            bytes += next.sealed.bytes.len();
+            bytes += next.bytes.len();
             group.push(next);
         }
         let answers = match &poison {
@@ -137,7 +150,7 @@ fn commit(connection: &mut Connection, group: &[Pending]) -> Result<Vec<Answer>,
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut answers = Vec::with_capacity(group.len());
     for pending in group {
-        answers.push(append(&transaction, &pending.sealed)?);
+        answers.push(append(&transaction, pending)?);
     }
     if answers.iter().any(Result::is_ok) {
         transaction.commit()?;
@@ -148,9 +161,8 @@ fn commit(connection: &mut Connection, group: &[Pending]) -> Result<Vec<Answer>,
 }
 
 /// Compare, then insert; both in the transaction that nobody else can be in.
-fn append(connection: &Connection, sealed: &Sealed) -> Result<Answer, rusqlite::Error> {
-    let record = &sealed.record;
-    let journal = record.journal.as_str();
+fn append(connection: &Connection, pending: &Pending) -> Result<Answer, rusqlite::Error> {
+    let journal = pending.journal.as_str();
     let tail: Option<(i64, String)> = connection
         .prepare_cached("SELECT seq, hash FROM records WHERE journal = ?1 ORDER BY seq DESC LIMIT 1")?
         .query_row([journal], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -159,12 +171,12 @@ fn append(connection: &Connection, sealed: &Sealed) -> Result<Answer, rusqlite::
         Some((seq, hash)) => (seq + 1, hash),
         None => (0, Digest::zero().into()),
     };
-    if i64::try_from(record.seq) != Ok(next) || record.prev_hash.as_str() != prev_hash {
-        return Ok(Err(AppendError::Conflict { journal: record.journal.clone(), seq: record.seq }));
+    if i64::try_from(pending.seq) != Ok(next) || pending.prev_hash.as_str() != prev_hash {
+        return Ok(Err(AppendError::Conflict { journal: pending.journal.clone(), seq: pending.seq }));
     }
     connection
         .prepare_cached("INSERT INTO records (journal, seq, bytes, hash) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![journal, next, sealed.bytes, sealed.hash.as_str()])?;
+        .execute(params![journal, next, pending.bytes, pending.hash.as_str()])?;
     Ok(Ok(()))
 }
 

@@ -253,7 +253,11 @@ fn anything(kind: u8, which: u8) -> Event {
 /// What must hold of every history.
 fn sound(history: &History) {
     let open: Vec<_> = history.runs.values().filter(|r| !r.is_finished()).map(|r| r.id.clone()).collect();
-    assert_eq!(open, history.active.iter().cloned().collect::<Vec<_>>(), "the active run is the one not finished");
+    assert_eq!(
+        open,
+        history.active_run().iter().map(|r| r.id.clone()).collect::<Vec<_>>(),
+        "the active run is the one not finished"
+    );
     for run in history.runs.values() {
         match run.next() {
             Next::Drive(ids) => {

@@ -2,8 +2,17 @@
 //!
 //! Invariant: a [`Happening`] names everything that it does; who carries it out (the world, the port, the process)
 //! draws at most from the generator that it was seeded with. The numbers are those of FAULTS.md section 1.
+//!
+//! What concerns the world is done here ([`apply`], [`heal`]); what concerns calls, the process, its store and its clock
+//! is deliberately left to those who have them in hand: the port and the rehearsal.
 
+mod act;
+mod ledger;
 pub mod swarm;
+mod words;
+
+pub use act::{apply, heal};
+pub use ledger::{met_in_world, of_metric, of_plane};
 
 use std::time::Duration;
 
@@ -26,6 +35,30 @@ pub struct Happening {
     pub what: Trouble,
 }
 
+impl Happening {
+    /// From when on nothing of it is left, since the rehearsal's start; `None` where it never heals. A process is
+    /// healed when it runs again, a late call when it has arrived.
+    pub fn heals_at(&self) -> Option<Duration> {
+        let after = match &self.what {
+            Trouble::Process(ProcessFault::Kill { restart_after } | ProcessFault::Stop { restart_after }) => {
+                return Some(self.at + *restart_after);
+            }
+            Trouble::Process(ProcessFault::Pause { lasts }) => return Some(self.at + *lasts),
+            Trouble::Store(StoreFault::FailsAfterCommit) => return Some(self.at + self.lasts.unwrap_or_default()),
+            Trouble::Store(StoreFault::Rots { .. }) => return None,
+            Trouble::Process(
+                ProcessFault::KillAtAppend { restart_after, .. } | ProcessFault::KillAtCall { restart_after, .. },
+            ) => *restart_after,
+            Trouble::Calls { fault: CallFault::Late { by }, .. } => *by + CALL_TIMEOUT_MAX,
+            _ => Duration::ZERO,
+        };
+        self.lasts.map(|lasts| self.at + lasts + after)
+    }
+}
+
+/// How long a caller waits for an answer at the most.
+const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trouble {
@@ -44,21 +77,22 @@ pub enum Trouble {
     },
     /// Calls that match meet `fault`, each with `chance` (0 to 1).
     Calls {
+        /// Exact (`rds:FailoverGlobalCluster`), a service (`rds:`), or all (`*`).
         operation: String,
         region: Option<Region>,
         fault: CallFault,
         chance: f64,
     },
-    /// The next promotion.
+    /// The next promotion; one that sticks comes loose when this ends.
     Promotion {
         fate: PromotionFate,
     },
     FencingTimesOut,
-    /// The Region's member has no instances (40).
+    /// The Region's members have no instances (40).
     Headless {
         region: Region,
     },
-    /// The Region's member runs another engine version (41).
+    /// The Region's members run another minor version of their engine (41).
     Mismatched {
         region: Region,
     },
@@ -83,7 +117,7 @@ pub enum Trouble {
     CredentialsExpire,
     Process(ProcessFault),
     Store(StoreFault),
-    /// The wall clock jumps by so many seconds; boot time does not (11).
+    /// The daemon's wall clock jumps by so many seconds, and back when this ends; boot time does not (11).
     ClockJumps {
         seconds: i64,
     },
@@ -92,34 +126,32 @@ pub enum Trouble {
 /// What befalls one call below the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallFault {
-    /// Nothing arrives; the caller gets no answer (2, 32).
+    /// Nothing arrives; the caller gets no answer (23).
     LoseBefore,
     /// The effect happens, the answer is lost (3, 33).
     LoseAfter,
-    /// The effect happens this long after the caller gave up.
-    Late {
-        by: Duration,
-    },
-    /// It arrives twice.
+    /// The effect of a mutation happens this long after the caller gave up (33), unless its signature has expired by
+    /// then (10). A read is not concerned.
+    Late { by: Duration },
+    /// A mutation arrives twice, as from a retry that nobody asked for (34). A read is not concerned.
     Duplicate,
-    /// The caller waits for its timeout; nothing arrives.
+    /// The caller waits for its timeout; nothing arrives (23).
     Hang,
     /// Certainly not sent.
     Refuse,
-    /// 500 without effect.
+    /// 500 without effect (32).
     ServerError,
     /// 500, with the effect (32).
     ServerErrorAfter,
+    /// (31)
     Throttle,
-    /// 400 with this code, without effect.
-    Reject {
-        code: &'static str,
-    },
+    /// 4xx with this code, without effect.
+    Reject { code: &'static str },
     /// A read answers what it answered before the last mutation (35).
     Stale,
     /// A read answers with a status that no list knows (37).
     UnknownStatus,
-    /// A read answers with something that cannot be understood (57).
+    /// The answer cannot be understood (57); what was asked for has happened.
     Garbage,
 }
 
@@ -128,9 +160,10 @@ pub enum CallFault {
 pub enum ProcessFault {
     /// SIGKILL now; started again after `restart_after`.
     Kill { restart_after: Duration },
-    /// SIGKILL around the append of this number, counted from the rehearsal's start.
+    /// SIGKILL around the append of this number, counted from 0 and from the rehearsal's start: before the record is
+    /// there, or after. One that has not come when the happening ends does not come.
     KillAtAppend { append: u64, durable: bool, restart_after: Duration },
-    /// SIGKILL around the mutation of this number: before it arrives, or after its effect.
+    /// SIGKILL around the mutation of this number (from 0): before it arrives, or after its effect. Ends as above.
     KillAtCall { call: u64, effect: bool, restart_after: Duration },
     /// SIGTERM, and a new start after `restart_after`.
     Stop { restart_after: Duration },

@@ -3,6 +3,17 @@
 //! Invariant: nothing here is shared with the engine: journals are read as JSON text, hashes are taken with the hash
 //! crate itself, and what is true is what the world says. A property that was never checked has count 0 and shows it.
 
+mod calls;
+mod clients;
+mod journal;
+mod liveness;
+mod loss;
+mod runs;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod truth;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -36,6 +47,8 @@ pub struct Call {
     pub operation: String,
     /// The whole call as JSON.
     pub arguments: Value,
+    /// How many records of the journal were durable when it left: what is before a call is not read off clocks.
+    pub durable: usize,
     /// Whether the world was changed by it, where that is known yet.
     pub arrived: Option<bool>,
 }
@@ -45,6 +58,8 @@ pub struct Call {
 pub struct Stored {
     pub bytes: Vec<u8>,
     pub hash: String,
+    /// When it became durable, in the world's time (the record's own `at` is the daemon's clock, which may be wrong).
+    pub at: SimTime,
 }
 
 /// Everything that is looked at.
@@ -52,6 +67,8 @@ pub struct Seen<'a> {
     pub world: &'a World,
     pub journal: &'a [Stored],
     pub calls: &'a [Call],
+    /// Sequence numbers of the records that a fault has damaged on the disk (FAULTS.md 14).
+    pub damaged: &'a [u64],
 }
 
 /// A property that did not hold.
@@ -64,35 +81,146 @@ pub struct Violation {
     pub text: String,
 }
 
+/// Every property of FAULTS.md section 2, `history` being its model oracle.
+pub const PROPERTIES: [&str; 28] = [
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S15", "S16", "S17",
+    "S18", "S19", "S20", "history", "L1", "L2", "L3", "L4", "L5", "L6", "L7",
+];
+
+/// How far behind the world a careful observer may be when its call leaves, in milliseconds: two readings in a row of
+/// up to 5 s each with 2 s between them, a last reading of the lag of up to 5 s, and an append.
+const SIGHT_MS: u64 = 20_000;
+
+/// Violations that are kept; the first says most.
+const VIOLATIONS_MAX: usize = 100;
+
+/// What was found so far.
+#[derive(Debug)]
+struct Findings {
+    violations: Vec<Violation>,
+    checked: BTreeMap<&'static str, u64>,
+    /// What the texts count from: the first look.
+    start: Option<SimTime>,
+}
+
+impl Findings {
+    fn new() -> Self {
+        Self { violations: Vec::new(), checked: PROPERTIES.map(|p| (p, 0)).into(), start: None }
+    }
+
+    /// A property's premise held and it was looked at.
+    fn checked(&mut self, property: &'static str) {
+        self.checked_times(property, 1);
+    }
+
+    fn checked_times(&mut self, property: &'static str, times: u64) {
+        *self.checked.entry(property).or_default() += times;
+    }
+
+    fn violated(&mut self, property: &'static str, at: SimTime, text: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation { property, at, text });
+        }
+    }
+
+    /// `at` for people: hours, minutes and seconds since the first look.
+    fn clock(&self, at: SimTime) -> String {
+        let seconds = at.since_ms(self.start.unwrap_or(at)) / 1_000;
+        format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Oracle {
     known: Known,
-    violations: Vec<Violation>,
-    checked: BTreeMap<&'static str, u64>,
+    findings: Findings,
+    truth: truth::Truth,
+    journal: journal::Journal,
+    runs: runs::Runs,
+    calls: calls::Calls,
+    clients: clients::Account,
 }
 
 impl Oracle {
     pub fn new(known: Known) -> Self {
-        Self { known, violations: Vec::new(), checked: BTreeMap::new() }
+        Self {
+            known,
+            findings: Findings::new(),
+            truth: truth::Truth::default(),
+            journal: journal::Journal::default(),
+            runs: runs::Runs::default(),
+            calls: calls::Calls::default(),
+            clients: clients::Account::default(),
+        }
     }
 
-    /// After every event.
+    /// After every event. What was seen before is not gone through again.
     pub fn look(&mut self, seen: &Seen<'_>) {
-        let _ = (&self.known, seen);
+        if self.findings.start.is_none() {
+            self.findings.start = Some(seen.world.now);
+            // What was done before the rehearsal is nobody's doing.
+            self.calls.begin(seen.world);
+        }
+        if !self.is_news(seen) {
+            return;
+        }
+        self.truth.look(seen.world, &self.known);
+        let records = self.journal.look(seen, &mut self.findings, &self.known);
+        for record in &records {
+            for news in self.runs.take(record, &mut self.findings) {
+                let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
+                match news {
+                    runs::News::Intended(index) => calls::intended(&mut bench, &self.runs, index),
+                    runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),
+                }
+            }
+        }
+        let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
+        self.calls.look(&mut bench, &mut self.runs, &self.journal);
+        self.clients.look(&mut bench);
+    }
+
+    fn is_news(&self, seen: &Seen<'_>) -> bool {
+        self.truth.is_news(seen.world)
+            || self.journal.is_news(seen)
+            || self.calls.is_news(seen)
+            || self.clients.is_news(seen.world)
     }
 
     /// At the end of the rehearsal; `healed` where the liveness phase was long enough to ask for an end.
     pub fn finish(&mut self, seen: &Seen<'_>, healed: bool) {
-        let _ = (seen, healed);
+        self.look(seen);
+        self.journal.finish(seen, &mut self.findings);
+        let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
+        self.clients.finish(&mut bench, &self.runs);
+        liveness::finish(&mut bench, &self.runs, healed);
     }
 
     pub fn violations(&self) -> &[Violation] {
-        &self.violations
+        &self.findings.violations
     }
 
     /// How often each property was checked in earnest (its premise held).
     pub fn checked(&self) -> &BTreeMap<&'static str, u64> {
-        &self.checked
+        &self.findings.checked
     }
+}
+
+/// What every check works with.
+struct Bench<'a> {
+    known: &'a Known,
+    truth: &'a truth::Truth,
+    findings: &'a mut Findings,
+    seen: &'a Seen<'a>,
+}
+
+/// The Region in an ARN.
+fn region_of(arn: &str) -> &str {
+    arn.split(':').nth(3).unwrap_or_default()
+}
+
+/// The text at `key`; empty where there is none.
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
 }

@@ -1,25 +1,45 @@
 //! A clock on tokio's time: virtual where the runtime's time is paused, as in tests, and scaled by nothing.
+//!
+//! Invariant: boot time never jumps. Wall time is a given start plus boot time plus whatever somebody set it ahead or
+//! back by; the world's time is not this clock's matter (see `LiveWorld`).
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::ports::Clock;
 
-/// Boot time is tokio's, from when the clock was made; wall time is a given start plus boot time.
+/// See the module. Clones are one clock.
 #[derive(Debug, Clone)]
 pub struct SimClock {
     origin: Instant,
     start: Timestamp,
+    jumped_seconds: Arc<AtomicI64>,
 }
 
 impl SimClock {
     /// A clock that shows `start` now. Must be called inside a tokio runtime.
     #[expect(clippy::disallowed_methods, reason = "this is a clock: tokio's time is what it shows")]
     pub fn starting_at(start: Timestamp) -> Self {
-        Self { origin: Instant::now(), start }
+        Self { origin: Instant::now(), start, jumped_seconds: Arc::default() }
+    }
+
+    /// Sets the wall clock ahead, or back where `seconds` is negative. Boot time and sleeps go on as if nothing were.
+    pub fn jump(&self, seconds: i64) {
+        self.jumped_seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// By how much the wall clock has been set ahead, all in all: a next process finds the clock so.
+    pub fn jumped_seconds(&self) -> i64 {
+        self.jumped_seconds.load(Ordering::Relaxed)
     }
 }
 
@@ -31,7 +51,9 @@ impl Clock for SimClock {
     }
 
     fn wall(&self) -> Timestamp {
-        self.start.saturating_add(self.boot()).unwrap_or(Timestamp::MAX)
+        let straight = self.start.saturating_add(self.boot()).unwrap_or(Timestamp::MAX);
+        let jumped = SignedDuration::from_secs(self.jumped_seconds());
+        straight.saturating_add(jumped).unwrap_or(straight)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is a clock: tokio's time is what it sleeps on")]

@@ -44,8 +44,8 @@ impl Probes for SimProbes {
         let Some((host, path)) = parts(&question.url) else {
             return HttpAnswer::NotAsked { reason: format!("{} is no URL", question.url) };
         };
-        if path != "/healthz" {
-            return HttpAnswer::NotAsked { reason: format!("only /healthz is simulated, not {path}") };
+        if !self.world.now(|world| world.endpoints.health_page.has(path)) {
+            return HttpAnswer::NotAsked { reason: format!("the simulated servers have no {path}") };
         }
         self.world.clock().sleep(ROUND_TRIP / 2).await;
         let asked = self.world.now(|world| {

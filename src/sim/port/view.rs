@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        cloud::{AlarmState, DbCluster, FailoverState, GlobalCluster, Member, ObserveError, RecordSet},
+        cloud::{AlarmState, Datapoint, DbCluster, FailoverState, GlobalCluster, Member, ObserveError, RecordSet},
         id::InvalidName,
     },
     sim::world::{
@@ -12,6 +12,43 @@ use crate::{
         route53::record::{self, Routing},
     },
 };
+
+/// A status that no list of AWS knows.
+const UNKNOWN_STATUS: &str = "reticulating-splines";
+
+/// What a read shows.
+pub(super) trait Shown: Clone + Send + Sync + 'static {
+    const HAS_STATUS: bool = false;
+
+    /// The same with a status that no list knows, where it has one.
+    fn with_unknown_status(self) -> Self {
+        self
+    }
+}
+
+impl Shown for GlobalCluster {
+    const HAS_STATUS: bool = true;
+
+    fn with_unknown_status(self) -> Self {
+        let unknown = || UNKNOWN_STATUS.to_owned();
+        let failover = self.failover.map(|failover| FailoverState { status: unknown(), ..failover });
+        Self { status: unknown(), failover, ..self }
+    }
+}
+
+impl Shown for DbCluster {
+    const HAS_STATUS: bool = true;
+
+    fn with_unknown_status(self) -> Self {
+        Self { status: UNKNOWN_STATUS.to_owned(), ..self }
+    }
+}
+
+impl Shown for Vec<Option<Datapoint>> {}
+impl Shown for Vec<AlarmState> {}
+impl Shown for Vec<RecordSet> {}
+impl Shown for Vec<bool> {}
+impl Shown for bool {}
 
 fn malformed(error: InvalidName) -> ObserveError {
     ObserveError::Malformed { reason: error.to_string() }

@@ -3,10 +3,24 @@
 //! Invariant: a scenario holds no randomness; the seed of a run is beside it. What a file says wrong is told with
 //! file, line and column, every fault at once.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::faults::Happening;
-use crate::domain::id::Region;
+use crate::domain::{
+    document::{At, Fault, Findings},
+    id::Region,
+    yaml,
+};
+
+mod form;
+mod keys;
+mod read;
+mod schema;
+mod shipped;
+mod words;
+mod write;
+
+pub use schema::schema;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +42,83 @@ pub struct Scenario {
     pub expect: Vec<Expectation>,
 }
 
+/// A scenario as its file has it: checked, but for the Regions that `primary` and `standby` mean.
+///
+/// A type of its own, so that nothing is rehearsed before an application has said which Regions are its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub name: String,
+    pub description: String,
+    pub reproduces: Option<String>,
+    /// Numbers of the faults of FAULTS.md section 1 that must be met in it.
+    pub covers: BTreeSet<u8>,
+    file: String,
+    text: String,
+}
+
+impl Scenario {
+    /// Reads a scenario from `text`; `file` is only named in faults.
+    ///
+    /// # Errors
+    /// Every fault that was found, in the order of the file.
+    ///
+    /// # Panics
+    /// Never: what is taken from the form is what the form demands.
+    pub fn parse(file: &str, text: &str) -> Result<Written, Vec<Fault>> {
+        let table = table(file, text, None)?;
+        let covers = table.counts("covers").filter_map(|n| u8::try_from(n).ok()).collect();
+        Ok(Written {
+            name: table.text("scenario").expect("the form demands it").to_owned(),
+            description: table.text("description").expect("the form demands it").to_owned(),
+            reproduces: table.text("reproduces").map(str::to_owned),
+            covers,
+            file: file.to_owned(),
+            text: text.to_owned(),
+        })
+    }
+
+    /// The scenarios that ship in the program: file name and text.
+    pub fn embedded() -> Vec<(&'static str, &'static str)> {
+        shipped::SHIPPED.to_vec()
+    }
+
+    /// The text of a file that reads back as this scenario.
+    pub fn to_yaml(&self) -> String {
+        write::scenario(self)
+    }
+}
+
+impl Written {
+    /// The scenario for an application of these Regions: `primary` is the first of them, `standby` the second.
+    ///
+    /// # Errors
+    /// Every Region that the application does not have, with its place in the file.
+    ///
+    /// # Panics
+    /// Never: a test reads every form that there is.
+    pub fn resolve(&self, regions: &[Region]) -> Result<Scenario, Vec<Fault>> {
+        let table = table(&self.file, &self.text, Some(regions))?;
+        Ok(read::scenario(&table).expect("what the forms let pass can be read"))
+    }
+
+    /// The file's name, and its text.
+    pub fn source(&self) -> (&str, &str) {
+        (&self.file, &self.text)
+    }
+}
+
+fn table(file: &str, text: &str, regions: Option<&[Region]>) -> Result<form::Table, Vec<Fault>> {
+    let mut found = Findings::new(file, "scenario-invalid");
+    let table = yaml::parse(text, &mut found).and_then(|node| {
+        let root = At::root(&node, &mut found);
+        read::document(&root, &mut form::Reading { found: &mut found, regions })
+    });
+    match table {
+        Some(table) if !found.has_errors() => Ok(table),
+        _ => Err(found.into_faults()),
+    }
+}
+
 /// What people do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct People {
@@ -37,6 +128,13 @@ pub struct People {
     pub resumes_after: Option<Duration>,
     /// Pause, abort and the like at given moments.
     pub acts: Vec<(Duration, PersonAct)>,
+}
+
+impl People {
+    /// Nobody asks for anything, and nobody approves.
+    pub fn nobody() -> Self {
+        Self { ask: None, approver: Approver::Silent, resumes_after: None, acts: Vec::new() }
+    }
 }
 
 /// The request for a run.
@@ -123,3 +221,6 @@ pub enum RunEnd {
         code: Option<String>,
     },
 }
+
+#[cfg(test)]
+mod tests;

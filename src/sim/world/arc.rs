@@ -151,6 +151,11 @@ impl Arc {
         Some((control.state == ControlState::On) == seen)
     }
 
+    /// What a control is set to, whichever endpoint answers; `None` for an unknown one. For oracles.
+    pub fn is_set_on(&self, arn: &str) -> Option<bool> {
+        self.controls.get(arn).map(|control| control.state == ControlState::On)
+    }
+
     /// Never: everything here happens within a call.
     pub fn next_due(&self) -> Option<SimTime> {
         None

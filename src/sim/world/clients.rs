@@ -12,6 +12,7 @@ use std::{
 use super::{
     Context, Plane, Planes, Reach, SimTime,
     aurora::Aurora,
+    health_page::HealthPage,
     rfc3339,
     route53::{Route53, resolver::Resolver},
 };
@@ -48,6 +49,7 @@ pub struct ApplicationAnswer {
 #[derive(Debug, Default)]
 pub struct Endpoints {
     by_address: BTreeMap<Ipv4Addr, Endpoint>,
+    pub health_page: HealthPage,
 }
 
 impl Endpoints {
@@ -78,7 +80,7 @@ impl Endpoints {
         }
     }
 
-    /// What the endpoint at `address` answers to `GET /healthz`, as its own database cluster sees the data;
+    /// What the endpoint at `address` answers on its health page, as its own database cluster sees the data;
     /// `None` where it does not answer.
     pub fn answer(&self, address: Ipv4Addr, aurora: &Aurora, planes: &Planes) -> Option<ApplicationAnswer> {
         let endpoint = self.at(address)?;
@@ -90,13 +92,14 @@ impl Endpoints {
         let cluster = aurora.cluster(&endpoint.db_cluster).filter(|cluster| cluster.is_up(planes));
         let last_write_at =
             cluster.and_then(|cluster| cluster.last_commit()).map(|commit| rfc3339(commit.acknowledged_at));
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "region": endpoint.region.as_str(),
             // Null where the database cannot be asked: unknown is not false.
             "writer": cluster.map(|cluster| cluster.takes_writes(planes)),
-            "last_write_at": last_write_at,
             "writes": cluster.map(|cluster| cluster.commits().len()),
         });
+        // Null where it is not known, as above.
+        self.health_page.show(&mut body, &serde_json::json!(last_write_at));
         Some(ApplicationAnswer { status, body: body.to_string() })
     }
 }
@@ -204,6 +207,18 @@ impl Clients {
     /// Sends every client outside to `address`, whatever DNS says; `None` asks DNS again.
     pub fn pin(&mut self, address: Option<Ipv4Addr>) {
         self.pinned = address;
+    }
+
+    /// Lets the resolvers of all clients keep answers so many seconds whatever their TTL; `None` ends it.
+    pub fn ignore_ttl(&mut self, seconds: Option<u32>) {
+        for client in &mut self.clients {
+            client.resolver.ignore_ttl(seconds);
+        }
+    }
+
+    /// How often a client was sent to an address that its TTL no longer allowed.
+    pub fn overdue_answers(&self) -> u64 {
+        self.clients.iter().map(|client| client.resolver.overdue()).sum()
     }
 
     /// Every acknowledged write, oldest first.

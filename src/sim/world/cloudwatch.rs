@@ -159,6 +159,8 @@ pub struct CloudWatch {
     pending: BTreeMap<(SimTime, u64), Pending>,
     sequence: u64,
     faults: BTreeMap<(Region, String, String), MetricFault>,
+    /// Of every metric of a namespace; one of a single metric comes first.
+    namespace_faults: BTreeMap<(Region, String), MetricFault>,
     frozen: BTreeMap<(Region, MetricKey), f64>,
     pub publication: Publication,
 }
@@ -202,6 +204,29 @@ impl CloudWatch {
         }
     }
 
+    /// Breaks the publication of every metric of `namespace` in a Region, or mends it with `None`.
+    pub fn set_namespace_fault(&mut self, region: &Region, namespace: &str, fault: Option<MetricFault>) {
+        let key = (region.clone(), namespace.to_owned());
+        match fault {
+            Some(fault) => {
+                self.namespace_faults.insert(key, fault);
+            }
+            None => {
+                self.namespace_faults.remove(&key);
+                self.frozen.retain(|(r, k), _| !(r == region && k.namespace == namespace));
+            }
+        }
+    }
+
+    /// What is wrong now with the publication of a metric.
+    pub fn fault_of(&self, region: &Region, namespace: &str, metric: &str) -> Option<MetricFault> {
+        if self.faults.is_empty() && self.namespace_faults.is_empty() {
+            return None; // As almost always; a datapoint need not draw keys together for it.
+        }
+        let single = self.faults.get(&(region.clone(), namespace.to_owned(), metric.to_owned()));
+        single.or_else(|| self.namespace_faults.get(&(region.clone(), namespace.to_owned()))).copied()
+    }
+
     fn accept(
         &mut self,
         region: &Region,
@@ -212,10 +237,9 @@ impl CloudWatch {
         ctx: &mut Context<'_>,
     ) {
         let mut visible = ctx.now.plus_ms(delay_ms);
-        let fault = (region.clone(), key.namespace.clone(), key.name.clone());
-        match self.faults.get(&fault) {
+        match self.fault_of(region, &key.namespace, &key.name) {
             Some(MetricFault::Withhold) => return,
-            Some(MetricFault::Delay(ms)) => visible = visible.plus_ms(*ms),
+            Some(MetricFault::Delay(ms)) => visible = visible.plus_ms(ms),
             Some(MetricFault::NotANumber) => point = Point::of(point.at, f64::NAN),
             Some(MetricFault::Freeze) => {
                 let value = self.frozen.entry((region.clone(), key.clone()));

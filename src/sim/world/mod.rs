@@ -8,13 +8,17 @@
 
 pub mod arc;
 pub mod aurora;
+pub mod canaries;
 pub mod clients;
 pub mod cloudwatch;
+pub mod health_page;
 pub mod planes;
 pub mod route53;
 pub mod scenario;
 pub mod sns;
 pub mod timings;
+
+use std::collections::BTreeMap;
 
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 
@@ -63,6 +67,9 @@ pub struct WorldEvent {
     pub text: String,
 }
 
+/// What is on its way into the world and arrives at a later time.
+type Arrival = Box<dyn FnOnce(&mut World) + Send>;
+
 /// The whole simulated AWS.
 ///
 /// Parts never call each other directly. `advance_to` repeatedly finds the earliest `next_due` of all parts,
@@ -78,8 +85,11 @@ pub struct World {
     pub sns: sns::Sns,
     /// The application's servers, one address per Region.
     pub endpoints: clients::Endpoints,
+    pub canaries: canaries::Canaries,
     pub clients: clients::Clients,
     pub log: Vec<WorldEvent>,
+    arrivals: BTreeMap<(SimTime, u64), Arrival>,
+    arrivals_scheduled: u64,
 }
 
 impl World {
@@ -95,8 +105,11 @@ impl World {
             arc: arc::Arc::default(),
             sns: sns::Sns::default(),
             endpoints: clients::Endpoints::default(),
+            canaries: canaries::Canaries::default(),
             clients: clients::Clients::default(),
             log: Vec::new(),
+            arrivals: BTreeMap::new(),
+            arrivals_scheduled: 0,
         }
     }
 
@@ -105,10 +118,12 @@ impl World {
         [
             self.aurora.next_due(),
             self.arc.next_due(),
+            self.canaries.next_due(),
             self.cloudwatch.next_due(),
             self.route53.next_due(),
             self.sns.next_due(),
             self.clients.next_due(),
+            self.arrivals.keys().next().map(|(at, _)| *at),
         ]
         .into_iter()
         .flatten()
@@ -145,6 +160,9 @@ impl World {
         if is_due(self.arc.next_due()) {
             self.arc.run_due(&mut ctx);
         }
+        if is_due(self.canaries.next_due()) {
+            self.canaries.run_due(&mut ctx, &self.endpoints, &mut self.cloudwatch);
+        }
         if is_due(self.cloudwatch.next_due()) {
             self.cloudwatch.run_due(&mut ctx);
         }
@@ -157,6 +175,19 @@ impl World {
         if is_due(self.clients.next_due()) {
             self.clients.run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints);
         }
+        while let Some(arrival) = self.arrivals.first_entry()
+            && arrival.key().0 <= now
+        {
+            let arrive = arrival.remove();
+            arrive(self);
+        }
+    }
+
+    /// Lets `arrive` happen at `at`: a call that is on its way for long. It comes whoever lets time pass until then,
+    /// also where its sender is long dead; of one instant, it comes after what the world does by itself.
+    pub fn later(&mut self, at: SimTime, arrive: impl FnOnce(&mut Self) + Send + 'static) {
+        self.arrivals_scheduled += 1;
+        self.arrivals.insert((at, self.arrivals_scheduled), Box::new(arrive));
     }
 
     /// Calls Aurora as it is now, as an API request or a fault injection does.
@@ -192,6 +223,24 @@ impl World {
         let text = format!("{plane:?} in {region}: {reach:?}");
         self.change_planes("plane.changed", &text, |planes| {
             planes.set(plane, region, reach);
+        });
+    }
+
+    /// Breaks planes of `region` until [`Self::lift`] with the same planes; what else breaks them stays.
+    pub fn press(&mut self, region: &Region, planes: &[(Plane, Reach)], event: (&'static str, &str)) {
+        self.change_planes(event.0, event.1, |all| {
+            for (plane, reach) in planes {
+                all.press(*plane, region, *reach);
+            }
+        });
+    }
+
+    /// Ends a [`Self::press`].
+    pub fn lift(&mut self, region: &Region, planes: &[(Plane, Reach)], event: (&'static str, &str)) {
+        self.change_planes(event.0, event.1, |all| {
+            for (plane, reach) in planes {
+                all.lift(*plane, region, *reach);
+            }
         });
     }
 

@@ -43,15 +43,31 @@ pub enum Reach {
     DeniesAccess,
 }
 
+impl Reach {
+    /// Which of two troubles of one plane shows: the one that lets the least through.
+    fn severity(self) -> u8 {
+        match self {
+            Self::Up => 0,
+            Self::Throttles => 1,
+            Self::DeniesAccess => 2,
+            Self::Unavailable => 3,
+            Self::Hangs => 4,
+        }
+    }
+}
+
 /// The state of every plane; what is not listed is up.
 #[derive(Debug, Clone, Default)]
 pub struct Planes {
     broken: BTreeMap<(Plane, Region), Reach>,
+    /// Troubles that overlap, each of which ends by itself. Never an empty list.
+    pressed: BTreeMap<(Plane, Region), Vec<Reach>>,
 }
 
 impl Planes {
-    /// Sets how `plane` of `region` behaves from now on.
+    /// Sets how `plane` of `region` behaves from now on, whatever broke it before.
     pub fn set(&mut self, plane: Plane, region: &Region, reach: Reach) {
+        self.pressed.remove(&(plane, region.clone()));
         if reach == Reach::Up {
             self.broken.remove(&(plane, region.clone()));
         } else {
@@ -59,18 +75,47 @@ impl Planes {
         }
     }
 
+    /// Breaks `plane` of `region` until [`Self::lift`] with the same `reach`. The worst of several shows.
+    pub fn press(&mut self, plane: Plane, region: &Region, reach: Reach) {
+        if reach != Reach::Up {
+            self.pressed.entry((plane, region.clone())).or_default().push(reach);
+        }
+    }
+
+    /// Ends one [`Self::press`]; nothing where it was overruled by [`Self::set`] meanwhile.
+    pub fn lift(&mut self, plane: Plane, region: &Region, reach: Reach) {
+        let key = (plane, region.clone());
+        let Some(pressed) = self.pressed.get_mut(&key) else {
+            return;
+        };
+        if let Some(index) = pressed.iter().position(|p| *p == reach) {
+            pressed.remove(index);
+        }
+        if pressed.is_empty() {
+            self.pressed.remove(&key);
+        }
+    }
+
+    fn of(&self, plane: Plane, region: &Region) -> Reach {
+        if self.broken.is_empty() && self.pressed.is_empty() {
+            return Reach::Up;
+        }
+        let key = (plane, region.clone());
+        let pressed = self.pressed.get(&key).into_iter().flatten();
+        pressed.chain(self.broken.get(&key)).copied().max_by_key(|reach| reach.severity()).unwrap_or_default()
+    }
+
     /// How `plane` of `region` behaves for a caller outside that Region: a Region whose network is gone hangs.
     pub fn reach(&self, plane: Plane, region: &Region) -> Reach {
-        let of = |plane| self.broken.get(&(plane, region.clone())).copied().unwrap_or_default();
-        match of(Plane::Network) {
-            Reach::Up => of(plane),
+        match self.of(Plane::Network, region) {
+            Reach::Up => self.of(plane, region),
             gone => gone,
         }
     }
 
     /// Whether `plane` of `region` works when seen from inside the Region (its network to outside aside).
     pub fn works_inside(&self, plane: Plane, region: &Region) -> bool {
-        !self.broken.contains_key(&(plane, region.clone()))
+        self.of(plane, region) == Reach::Up
     }
 
     /// Loses the Region whole: network, databases, applications, and every regional API in it.
@@ -87,7 +132,8 @@ impl Planes {
         }
     }
 
-    const ALL: [Plane; 9] = [
+    /// Every plane of a Region.
+    pub const ALL: [Plane; 9] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
@@ -98,4 +144,39 @@ impl Planes {
         Plane::Database,
         Plane::Network,
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn east() -> Region {
+        "us-east-1".parse().expect("a Region")
+    }
+
+    #[test]
+    fn of_troubles_that_overlap_the_worst_shows_and_each_ends_by_itself() {
+        let mut planes = Planes::default();
+        planes.press(Plane::Rds, &east(), Reach::Throttles);
+        planes.press(Plane::Rds, &east(), Reach::Hangs);
+        planes.press(Plane::Rds, &east(), Reach::Unavailable);
+        assert_eq!(planes.reach(Plane::Rds, &east()), Reach::Hangs);
+        planes.lift(Plane::Rds, &east(), Reach::Hangs);
+        assert_eq!(planes.reach(Plane::Rds, &east()), Reach::Unavailable);
+        planes.lift(Plane::Rds, &east(), Reach::Unavailable);
+        planes.lift(Plane::Rds, &east(), Reach::Unavailable);
+        assert_eq!(planes.reach(Plane::Rds, &east()), Reach::Throttles);
+        planes.lift(Plane::Rds, &east(), Reach::Throttles);
+        assert!(planes.works_inside(Plane::Rds, &east()));
+    }
+
+    #[test]
+    fn what_is_set_overrules_what_was_pressed() {
+        let mut planes = Planes::default();
+        planes.press(Plane::Network, &east(), Reach::Hangs);
+        planes.restore_region(&east());
+        assert_eq!(planes.reach(Plane::Sns, &east()), Reach::Up);
+        planes.lift(Plane::Network, &east(), Reach::Hangs);
+        assert_eq!(planes.reach(Plane::Sns, &east()), Reach::Up);
+    }
 }

@@ -88,6 +88,16 @@ impl Sns {
         Ok(arn)
     }
 
+    /// Adds the topic of that ARN, of whatever account. For fixtures.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for an ARN that [`Sns::topic`] would never find.
+    pub fn put_topic(&mut self, region: &Region, arn: &str, now: SimTime) -> Result<(), ApiFault> {
+        let topics = self.topics.entry(region.clone()).or_default();
+        topics.entry(arn.to_owned()).or_insert_with(|| Topic { arn: arn.to_owned(), created_at: now });
+        self.topic(region, arn).map(|_| ())
+    }
+
     /// The topic of that ARN, as SNS of `region` sees it.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ pub(crate) mod daemon;
 mod journal;
 pub(crate) mod ministack;
 pub(crate) mod people;
-mod scene;
+pub(crate) mod scene;
 pub(crate) mod stage;
 
 pub(crate) use journal::{CrashPoint, MemoryJournal};

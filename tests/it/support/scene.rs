@@ -173,7 +173,7 @@ fn probe(name: &str, address: &str, of: &str) -> Signal {
     }
 }
 
-fn application() -> Application {
+pub(crate) fn application() -> Application {
     let (east, west) = (region("us-east-1"), region("us-west-2"));
     let store = "main".parse().expect("valid");
     let arn = |text: &str| text.parse().expect("valid");

@@ -16,6 +16,7 @@ mod replication;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +53,8 @@ pub struct Knobs {
     pub next_promotion: Option<PromotionFate>,
     /// Fencing times out even where the old primary can be reached.
     pub fencing_times_out: bool,
+    /// The instances that were taken from headless clusters, by ARN.
+    parked: BTreeMap<String, Vec<Instance>>,
 }
 
 /// One mutating call, accepted or not: what the oracle counts.
@@ -192,6 +195,11 @@ impl Aurora {
         self.globals.get(id)
     }
 
+    /// Every global cluster.
+    pub fn globals(&self) -> impl Iterator<Item = &GlobalCluster> {
+        self.globals.values()
+    }
+
     /// The clusters of `region`.
     pub fn clusters<'a>(&'a self, region: &Region) -> impl Iterator<Item = &'a Cluster> {
         self.clusters.values().filter(move |cluster| cluster.region == *region)
@@ -220,6 +228,11 @@ impl Aurora {
     /// Events recorded in `region`, oldest first.
     pub fn events<'a>(&'a self, region: &Region) -> impl Iterator<Item = &'a Event> {
         self.events.iter().filter(move |event| event.region == *region)
+    }
+
+    /// Events of every Region, oldest first.
+    pub fn all_events(&self) -> &[Event] {
+        &self.events
     }
 
     /// Lets a stuck operation go on; false where none is stuck.

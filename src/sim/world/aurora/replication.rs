@@ -29,6 +29,10 @@ pub enum LagMetric {
     ShowsZero,
     /// No data points.
     Missing,
+    /// Not a number.
+    NotANumber,
+    /// A number that no lag can be.
+    Negative,
 }
 
 /// The replication state of a secondary.
@@ -62,6 +66,11 @@ impl Lag {
 }
 
 impl Cluster {
+    /// What its lag metric shows.
+    pub fn lag_metric(&self) -> LagMetric {
+        self.lag.metric
+    }
+
     /// How far this secondary is truly behind its writer, in milliseconds.
     pub fn true_lag_ms(&self, now: SimTime) -> u64 {
         now.since_ms(self.lag.caught_up_to)
@@ -147,9 +156,11 @@ impl Aurora {
             let linked = cluster.is_reachable(ctx.planes) && writer.is_some_and(|w| w.is_reachable(ctx.planes));
             let lag_ms = cluster.true_lag_ms(ctx.now);
             let value = match cluster.lag.metric {
-                LagMetric::Honest if linked => lag_ms,
-                LagMetric::GrowsWhenCut => lag_ms,
-                LagMetric::ShowsZero => 0,
+                LagMetric::Honest if linked => lag_ms as f64,
+                LagMetric::GrowsWhenCut => lag_ms as f64,
+                LagMetric::ShowsZero => 0.0,
+                LagMetric::NotANumber => f64::NAN,
+                LagMetric::Negative => -1.0,
                 LagMetric::Honest | LagMetric::Missing => continue,
             };
             for metric in ["AuroraGlobalDBRPOLag", "AuroraGlobalDBReplicationLag"] {
@@ -159,7 +170,7 @@ impl Aurora {
                     metric,
                     &[("DBClusterIdentifier", cluster.id.as_str())],
                     ctx.now,
-                    value as f64,
+                    value,
                     ctx,
                 );
             }

@@ -158,7 +158,7 @@ impl Route53 {
 }
 
 /// The Region of the control plane and of Route 53's metrics [WP].
-pub(super) fn home() -> Region {
+pub fn home() -> Region {
     health::region("us-east-1")
 }
 

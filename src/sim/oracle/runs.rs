@@ -1,0 +1,390 @@
+//! The runs that the journal tells of, read anew from its JSON: S1 (one active run), S12 (what was approved is what is
+//! executed), S14 (what is intended is what was planned), S15 (what is over stays over).
+//!
+//! It keeps what the other checks ask for (intents, approvals, who waits for whom) and judges nothing of the world.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Findings, journal::Record, region_of, text};
+use crate::sim::world::SimTime;
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    Moving,
+    Held { code: String, waits_for: String },
+    Paused { subject: String },
+    Aborting { since: SimTime },
+    Finished { result: String, at: SimTime },
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Looking, waiting, or with an effect under way.
+    Open {
+        since: SimTime,
+    },
+    Done,
+    Skipped,
+    Failed,
+}
+
+/// One word of one person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Approval {
+    pub step: String,
+    pub subject: String,
+    pub approved: bool,
+    /// The record that holds it.
+    pub record: usize,
+}
+
+/// One execution of a runbook.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub id: String,
+    pub purpose: String,
+    pub requester: String,
+    pub plan: Value,
+    pub digest: String,
+    pub started_at: SimTime,
+    /// When the journal last spoke of it, or a process took it up again.
+    pub moved_at: SimTime,
+    /// A step that is not here has not begun.
+    pub steps: BTreeMap<String, Step>,
+    pub approvals: Vec<Approval>,
+    pub resumes: u64,
+    pub phase: Phase,
+    pub loss: Value,
+    /// The largest error of the daemon's clock while the run went on, in milliseconds.
+    pub clock_error_ms: u64,
+}
+
+impl Run {
+    pub(super) fn planned(&self, step: &str) -> Option<&Value> {
+        self.plan["steps"].as_array()?.iter().find(|s| text(s, "id") == step)
+    }
+
+    pub(super) fn planned_steps(&self) -> &[Value] {
+        self.plan["steps"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The action of a planned step, such as `dns.flip`.
+    pub(super) fn action(&self, step: &str) -> Option<&Value> {
+        self.planned(step).map(|s| &s["action"])
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Finished { .. })
+    }
+}
+
+/// An effect that is about to be sent.
+#[derive(Debug)]
+pub(super) struct Intent {
+    pub run: String,
+    pub step: String,
+    pub attempt: u64,
+    pub mutation: Value,
+    pub epoch: u64,
+    /// The record that holds it.
+    pub record: usize,
+    pub at: SimTime,
+    pub clock_ahead_ms: i64,
+    /// The record that closed it: an answer, or the end of its step or run.
+    pub closed: Option<usize>,
+    /// Whether it may still have an effect: not refused, and its step has not come to an end since.
+    pub is_pending: bool,
+    /// When a call left for it.
+    pub sent: Option<SimTime>,
+}
+
+/// What other checks look into at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum News {
+    /// The intent at this index.
+    Intended(usize),
+    Done {
+        run: String,
+        step: String,
+    },
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    pub intents: Vec<Intent>,
+    /// In the order of their start.
+    runs: Vec<Run>,
+    standing: Vec<Standing>,
+}
+
+/// A standing effect: renewed from the record on that set it up, until another replaces it.
+#[derive(Debug)]
+struct Standing {
+    mutation: Value,
+    record: usize,
+    at: SimTime,
+}
+
+impl Runs {
+    pub(super) fn all(&self) -> &[Run] {
+        &self.runs
+    }
+
+    pub(super) fn run(&self, id: &str) -> Option<&Run> {
+        self.runs.iter().rev().find(|run| run.id == id)
+    }
+
+    pub(super) fn active(&self) -> Option<&Run> {
+        self.runs.iter().rev().find(|run| !run.is_finished())
+    }
+
+    /// Whether `mutation` is a standing effect that was set up before the record `before` and that nothing had
+    /// replaced by `at`.
+    pub(super) fn is_standing(&self, mutation: &Value, before: usize, at: SimTime) -> bool {
+        let metric = |m: &Value| ["region", "namespace", "metric", "dimensions"].map(|key| m[key].clone());
+        let key = metric(mutation);
+        let of_metric = self.standing.iter().filter(|s| s.record < before && s.at <= at && metric(&s.mutation) == key);
+        of_metric.last().is_some_and(|last| last.mutation == *mutation)
+    }
+
+    /// Takes one record in.
+    pub(super) fn take(&mut self, record: &Record, findings: &mut Findings) -> Vec<News> {
+        let ahead = record.clock_ahead_ms.unsigned_abs();
+        for run in self.runs.iter_mut().filter(|run| !run.is_finished()) {
+            run.clock_error_ms = run.clock_error_ms.max(ahead);
+            if record.events.iter().any(|e| text(e, "event") == "epoch_started" || text(e, "run") == run.id) {
+                run.moved_at = record.at;
+            }
+        }
+        record.events.iter().filter_map(|event| self.take_event(record, event, findings)).collect()
+    }
+
+    fn take_event(&mut self, record: &Record, event: &Value, findings: &mut Findings) -> Option<News> {
+        match text(event, "event") {
+            "epoch_started" | "decision_changed" => return None,
+            "run_started" => {
+                self.start(record, event, findings);
+                return None;
+            }
+            _ => {}
+        }
+        let id = text(event, "run");
+        let Some(position) = self.runs.iter().rposition(|run| run.id == id) else {
+            let text = format!("record {} speaks of {id}, a run that was never started", record.index);
+            findings.violated("S15", record.at, text);
+            return None;
+        };
+        if let Phase::Finished { result, .. } = &self.runs[position].phase {
+            let text = format!(
+                "record {} goes on with {id} ({}), which has {result} already: what is over stays over",
+                record.index,
+                text(event, "event")
+            );
+            findings.violated("S15", record.at, text);
+            return None;
+        }
+        self.take_run_event(position, record, event, findings)
+    }
+
+    fn take_run_event(
+        &mut self,
+        position: usize,
+        record: &Record,
+        event: &Value,
+        findings: &mut Findings,
+    ) -> Option<News> {
+        let run = &mut self.runs[position];
+        let (id, step) = (run.id.clone(), text(event, "step").to_owned());
+        match text(event, "event") {
+            "step_started" => open(run, &step, record.at),
+            "intent" => {
+                check_not_done(run, &step, record, findings);
+                open(run, &step, record.at);
+                check_planned(run, &step, event, record, findings);
+                self.intents.push(Intent {
+                    run: id,
+                    step,
+                    attempt: event["attempt"].as_u64().unwrap_or_default(),
+                    mutation: event["mutation"].clone(),
+                    epoch: record.epoch,
+                    record: record.index,
+                    at: record.at,
+                    clock_ahead_ms: record.clock_ahead_ms,
+                    closed: None,
+                    is_pending: true,
+                    sent: None,
+                });
+                return Some(News::Intended(self.intents.len() - 1));
+            }
+            "answered" => {
+                let outcome = text(&event["outcome"], "outcome");
+                let has_none = matches!(outcome, "rejected" | "not_sent");
+                self.close(record, has_none, |i| i.run == id && i.step == step);
+            }
+            "step_done" => {
+                run.steps.insert(step.clone(), Step::Done);
+                self.close(record, true, |i| i.run == id && i.step == step);
+                self.stand(position, &step, record);
+                return Some(News::Done { run: id, step });
+            }
+            "step_skipped" => drop(run.steps.insert(step, Step::Skipped)),
+            "step_failed" => {
+                run.steps.insert(step.clone(), Step::Failed);
+                self.close(record, true, |i| i.run == id && i.step == step);
+            }
+            "approval_recorded" => approve(run, &step, event, record, findings),
+            "run_held" => {
+                let (code, waits_for) = (text(event, "code").to_owned(), text(event, "waits_for").to_owned());
+                run.phase = Phase::Held { code, waits_for };
+            }
+            "run_paused" => run.phase = Phase::Paused { subject: text(event, "subject").to_owned() },
+            "run_resumed" => {
+                run.resumes += 1;
+                run.phase = Phase::Moving;
+                run.steps.retain(|_, step| *step != Step::Failed);
+            }
+            "abort_requested" => run.phase = Phase::Aborting { since: record.at },
+            "run_finished" => {
+                findings.checked("S15");
+                run.loss = event["loss"].clone();
+                run.phase = Phase::Finished { result: text(event, "result").to_owned(), at: record.at };
+                self.close(record, false, |i| i.run == id);
+            }
+            other => {
+                let text = format!("record {} holds `{other}`, which no list of events knows", record.index);
+                findings.violated("S15", record.at, text);
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, record: &Record, event: &Value, findings: &mut Findings) {
+        findings.checked("S1");
+        let id = text(event, "run").to_owned();
+        if let Some(active) = self.active() {
+            let text = format!(
+                "{id} was started at {} although {} was not over: two runs would work against each other",
+                findings.clock(record.at),
+                active.id
+            );
+            findings.violated("S1", record.at, text);
+        }
+        if self.run(&id).is_some() {
+            findings.violated("S15", record.at, format!("{id} was started twice: what is over stays over"));
+        }
+        let plan = event["plan"].clone();
+        // Field order is kept by the parser, so these are the bytes that the record holds.
+        let bytes = serde_json::to_vec(&plan).unwrap_or_default();
+        self.runs.push(Run {
+            id,
+            purpose: text(&event["request"], "purpose").to_owned(),
+            requester: text(&event["request"], "subject").to_owned(),
+            plan,
+            digest: hex::encode(Sha256::digest(&bytes)),
+            started_at: record.at,
+            moved_at: record.at,
+            steps: BTreeMap::new(),
+            approvals: Vec::new(),
+            resumes: 0,
+            phase: Phase::Moving,
+            loss: Value::Null,
+            clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
+        });
+    }
+
+    /// Closes the intents that match. An answer belongs to the newest intent of its step; older ones are closed.
+    fn close(&mut self, record: &Record, is_settled: bool, matches: impl Fn(&Intent) -> bool) {
+        for intent in self.intents.iter_mut().filter(|i| i.is_pending && matches(i)) {
+            intent.closed.get_or_insert(record.index);
+            intent.is_pending &= !is_settled;
+        }
+    }
+
+    fn stand(&mut self, position: usize, step: &str, record: &Record) {
+        let run = &self.runs[position];
+        let Some(action) = run.action(step).filter(|a| a["standing"] == json!(true)) else { return };
+        let calls = action["calls"].as_array().into_iter().flatten();
+        let of = |call: &Value| Standing { mutation: call.clone(), record: record.index, at: record.at };
+        self.standing.extend(calls.map(of));
+    }
+}
+
+fn open(run: &mut Run, step: &str, at: SimTime) {
+    let stands = run.steps.entry(step.to_owned()).or_insert(Step::Open { since: at });
+    if !matches!(stands, Step::Open { .. }) {
+        *stands = Step::Open { since: at };
+    }
+}
+
+fn check_not_done(run: &Run, step: &str, record: &Record, findings: &mut Findings) {
+    if matches!(run.steps.get(step), Some(Step::Done | Step::Skipped)) {
+        let text = format!("step {step} of {} is over and intends a call again: what is over stays over", run.id);
+        findings.violated("S15", record.at, text);
+    }
+}
+
+/// S14: the plan was fixed at the start; what is intended is one of its calls, to the last argument.
+fn check_planned(run: &Run, step: &str, event: &Value, record: &Record, findings: &mut Findings) {
+    findings.checked("S14");
+    let number = event["call"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let planned = run.action(step).map(planned_calls).unwrap_or_default();
+    if planned.get(number) != Some(&event["mutation"]) {
+        let text = format!(
+            "step {step} of {} intends {}, which is not call {number} of the plan that was fixed when it started",
+            run.id, event["mutation"]
+        );
+        findings.violated("S14", record.at, text);
+    }
+}
+
+/// The calls that an action of a plan stands for (DESIGN.md 7, AWS.md 1): a switchover is called in the Region of the
+/// present writer, a failover in the target's.
+fn planned_calls(action: &Value) -> Vec<Value> {
+    let aurora = |call: &str, region: &str| {
+        json!({
+            "call": call,
+            "region": region,
+            "global_cluster": action["global_cluster"],
+            "target": action["target"],
+        })
+    };
+    match text(action, "action") {
+        "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
+        "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
+        "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
+        "notify" => {
+            let topics = action["topics"].as_array().into_iter().flatten();
+            let publish = |topic: &Value| {
+                json!({
+                    "call": "publish",
+                    "region": topic["region"],
+                    "topic_arn": topic["arn"],
+                    "subject": action["subject"],
+                    "message": action["message"],
+                })
+            };
+            topics.map(publish).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn approve(run: &mut Run, step: &str, event: &Value, record: &Record, findings: &mut Findings) {
+    findings.checked("S12");
+    let subject = text(event, "subject").to_owned();
+    if text(event, "digest") != run.digest {
+        let text = format!(
+            "{subject} approved the digest {}, and {} executes a plan with the digest {}: nobody approved that",
+            event["digest"], run.id, run.digest
+        );
+        findings.violated("S12", record.at, text);
+    }
+    let approved = event["approved"].as_bool().unwrap_or_default();
+    run.approvals.push(Approval { step: step.to_owned(), subject, approved, record: record.index });
+}

@@ -1,0 +1,262 @@
+//! One disaster from start to end: processes that live and die, people who ask and approve, and the oracle that looks
+//! after every event.
+//!
+//! Invariant: whatever the seed does not fix has one order. Each process is a tokio runtime of its own in virtual
+//! time, whose every task dies with it; world, journal and oracle outlive them all.
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    Ending, Rehearsed, Setup, TraceLine,
+    court::Court,
+    director::{Director, Over},
+    stage,
+    store::MemoryStore,
+    verdict,
+};
+use crate::{
+    domain::{
+        assessment::Assessment,
+        id::ApplicationName,
+        journal::Record,
+    },
+    engine::{Engine, Parts, control::Control as _},
+    ports::{Clock, Observer},
+    sim::{
+        port::{Faults, LiveWorld, SimClock, SimCloud, SimProbes},
+        scenario::Scenario,
+        world::{SimTime, World},
+    },
+};
+
+/// When every world begins, in Unix milliseconds: an instant in November 2026, the same for every seed.
+const START: SimTime = SimTime(1_795_000_000_000);
+
+/// How long the world has lived when the daemon starts, so that metrics have a past.
+const PAST: Duration = Duration::from_secs(180);
+
+/// How often a process may die before the rehearsal is given up: L7, finite actions per finite faults.
+pub(super) const PROCESSES_MAX: u32 = 100;
+
+/// Everything that outlives a process.
+pub(super) struct Scene<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) scenario: &'a Scenario,
+    pub(super) seed: u64,
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) court: Arc<Mutex<Court>>,
+    pub(super) store: MemoryStore,
+    pub(super) faults: Faults,
+    /// The instant that the scenario's times count from.
+    pub(super) begins: Cell<SimTime>,
+    pub(super) tracing: bool,
+    pub(super) trace: RefCell<Vec<TraceLine>>,
+    drawn: Arc<AtomicU64>,
+}
+
+/// One process at work.
+pub(super) struct Live {
+    pub(super) engine: Engine,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) world: LiveWorld,
+}
+
+/// Why a process is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Death {
+    /// The rehearsal is over.
+    Over,
+    /// Started again after so long.
+    Dies { why: String, restart_after: Duration },
+}
+
+/// How long the platform takes to start a process again that ended by itself. [INF] an ECS service on Fargate.
+pub(super) const RESTART: Duration = Duration::from_secs(20);
+
+/// Rehearses `scenario` with the generator seeded by `seed`.
+///
+/// # Panics
+/// Where the setup cannot be staged; [`stage::world`] tells beforehand, with every reason.
+pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> Rehearsed {
+    let (mut world, known) = stage::world(&setup.application, seed, START)
+        .unwrap_or_else(|reasons| panic!("the setup cannot be staged: {reasons:?}"));
+    world.advance_to(START.plus_ms(ms(PAST)));
+    let store = MemoryStore::default();
+    let court = Court::new(known, store.clone(), setup.application.name.clone());
+    let scene = Scene {
+        setup,
+        scenario,
+        seed,
+        world: Arc::new(Mutex::new(world)),
+        court: Arc::new(Mutex::new(court)),
+        store,
+        faults: Faults::seeded(seed),
+        begins: Cell::new(START),
+        tracing: trace,
+        trace: RefCell::default(),
+        drawn: Arc::default(),
+    };
+    scene.play()
+}
+
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Scene<'_> {
+    fn play(self) -> Rehearsed {
+        let director = Director::new(&self);
+        let mut processes = 0;
+        let mut outage = Duration::ZERO;
+        let refused = loop {
+            processes += 1;
+            director.pass_without_process(outage);
+            match incarnation(self.live(&director)) {
+                Death::Over => break None,
+                Death::Dies { why, .. } if PROCESSES_MAX <= processes => break Some(why),
+                Death::Dies { why, restart_after } => {
+                    self.tell("process", format!("dies ({why}); started again after {} s", restart_after.as_secs()));
+                    outage = restart_after;
+                }
+            }
+        };
+        let over = director.over();
+        self.judge(over, processes, refused)
+    }
+
+    fn judge(self, over: Over, processes: u32, keeps_dying: Option<String>) -> Rehearsed {
+        let mut court = lock(&self.court);
+        let world = lock(&self.world);
+        court.finish(&world, over.healed);
+        verdict::rehearsed(&self, &world, &court, over, processes, keeps_dying)
+    }
+
+    /// One process, from its start to its death or to the end.
+    async fn live(&self, director: &Director<'_>) -> Death {
+        let store = self.store.reopened();
+        let life = async {
+            let live = self.start(store.clone()).await;
+            self.tell("process", "started".to_owned());
+            if let Some(death) = self.refused_at_start(&live) {
+                return death;
+            }
+            tokio::select! {
+                biased;
+                reason = live.engine.failed() => Death::Dies { why: reason, restart_after: RESTART },
+                death = director.direct(&live) => death,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after() },
+            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after() },
+            death = life => death,
+        }
+    }
+
+    /// Whether the journal was refused at the start: for good where it does not verify, for now where the disk is full.
+    fn refused_at_start(&self, live: &Live) -> Option<Death> {
+        let name = &self.setup.application.name;
+        if live.engine.history(name).is_some() {
+            return None;
+        }
+        let why = live.engine.readiness().reasons.join("; ");
+        if self.store.is_full() {
+            return Some(Death::Dies { why, restart_after: RESTART });
+        }
+        self.tell("process", format!("refuses the journal: {why}"));
+        Some(Death::Over)
+    }
+
+    async fn start(&self, store: MemoryStore) -> Live {
+        let now = lock(&self.world).now;
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(now.0).unwrap_or(i64::MAX))
+            .unwrap_or(jiff::Timestamp::MAX);
+        let clock = Arc::new(SimClock::starting_at(at));
+        let court = Arc::clone(&self.court);
+        let world = LiveWorld::watched(
+            Arc::clone(&self.world),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::new(move |world: &World| lock(&court).look(world)),
+        );
+        let drawn = Arc::clone(&self.drawn);
+        let parts = Parts {
+            applications: vec![self.setup.application.clone()],
+            runbooks: self.setup.runbooks.clone(),
+            config_digest: self.setup.config_digest.clone(),
+            store: Arc::new(store),
+            cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
+            probes: Arc::new(SimProbes::new(world.clone())),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            observer: Arc::new(Nobody),
+            holder: "rehearsal".to_owned(),
+            draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
+        };
+        Live { engine: Engine::start(parts).await, clock, world }
+    }
+
+    pub(super) fn world<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
+        act(&mut lock(&self.world))
+    }
+
+    pub(super) fn court<R>(&self, act: impl FnOnce(&mut Court) -> R) -> R {
+        act(&mut lock(&self.court))
+    }
+
+    /// A line of the timeline, where one is kept.
+    pub(super) fn tell(&self, who: &'static str, text: String) {
+        if self.tracing {
+            let at = lock(&self.world).now;
+            self.trace.borrow_mut().push(TraceLine { at, who, text });
+        }
+    }
+
+    pub(super) fn application(&self) -> &ApplicationName {
+        &self.setup.application.name
+    }
+}
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Observer for Nobody {
+    fn recorded(&self, _: &Record, _: f64) {}
+    fn assessed(&self, _: &Assessment) {}
+    fn called(&self, _: &str, _: &str, _: &str, _: &str, _: jiff::Timestamp) {}
+}
+
+/// Runs `play` as one process: in a runtime of its own, in virtual time, whose every task dies with it.
+fn incarnation<R>(play: impl Future<Output = R>) -> R {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap_or_else(|e| panic!("a runtime of one thread needs nothing: {e}")).block_on(play)
+}
+
+/// How the rehearsal ended, by the journal alone.
+pub(super) fn ending(history: Option<&crate::domain::history::History>) -> Ending {
+    use crate::domain::run::{Phase, RunResult};
+    let Some(run) = history.and_then(|h| h.active_run().or_else(|| h.runs.values().last().map(AsRef::as_ref))) else {
+        return Ending::NoRun;
+    };
+    match &run.phase {
+        Phase::Finished { result: RunResult::Succeeded, .. } => Ending::Succeeded,
+        Phase::Finished { result: RunResult::Aborted, .. } => Ending::Aborted,
+        Phase::Finished { result: RunResult::Failed, .. } => Ending::Failed,
+        Phase::Finished { result: RunResult::Superseded, .. } => Ending::Superseded,
+        Phase::Held { code, waits_for, .. } => Ending::Held { code: code.clone(), waits_for: waits_for.clone() },
+        Phase::Paused { subject, .. } => {
+            Ending::Held { code: "paused".to_owned(), waits_for: format!("{subject}, who paused it") }
+        }
+        Phase::Running | Phase::Aborting { .. } => Ending::Unfinished,
+    }
+}

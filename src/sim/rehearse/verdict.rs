@@ -1,0 +1,344 @@
+//! What a rehearsal amounts to: how it ended, what it cost, which branches it went through, and its fingerprint.
+//!
+//! Invariant: read from the journal's bytes and the world, after the last process is gone; nothing of the engine's
+//! memory is used.
+
+use std::{collections::BTreeMap, fmt::Write as _, net::Ipv4Addr};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Ending, Rehearsed, TraceLine,
+    court::Court,
+    director::Over,
+    run::Scene,
+};
+use crate::sim::{
+    oracle::{Stored, Violation},
+    scenario::{Expectation, RunEnd},
+    world::{SimTime, World, clients::Ledger, route53::record::RrType},
+};
+
+pub(super) fn rehearsed(
+    scene: &Scene<'_>,
+    world: &World,
+    court: &Court,
+    over: Over,
+    processes: u32,
+    keeps_dying: Option<String>,
+) -> Rehearsed {
+    let records = scene.store.stored(scene.application(), 0);
+    let events = events(&records);
+    let ledger = world.clients.ledger(&world.aurora);
+    let ending = ending(&events, scene, &records);
+    let begins = scene.begins.get();
+    let mut violations = court.violations().to_vec();
+    if let Some(why) = keeps_dying {
+        let text = format!("the daemon died {processes} times and never came to rest; the last time: {why}");
+        violations.push(Violation { property: "L7", at: world.now, text });
+    }
+    let out_of_service_seconds = out_of_service(&ledger, world.now);
+    let mut result = Rehearsed {
+        scenario: scene.scenario.name.clone(),
+        seed: scene.seed,
+        ending,
+        out_of_service_seconds,
+        writes_lost: ledger.writes_lost,
+        loss_seconds: ledger.loss_window_seconds,
+        loss_reported_seconds: loss_reported(&events),
+        violations,
+        checked: court.checked().clone(),
+        faults_met: met(scene),
+        sometimes: sometimes(&events, court, processes),
+        history: fingerprint(world, &records, &ledger),
+        world_seconds: world.now.since_ms(begins) as f64 / 1e3,
+        events: court.events() + world.log.len() as u64,
+        trace: Vec::new(),
+        processes,
+        unmet: Default::default(),
+    };
+    result.unmet = scene
+        .scenario
+        .expect
+        .iter()
+        .filter_map(|expected| unmet(expected, scene, world, &ledger, &result, &events, over))
+        .collect();
+    if scene.tracing {
+        result.trace = trace(scene, world, &events, &result);
+    }
+    result
+}
+
+/// One event of the journal.
+struct Told {
+    at: SimTime,
+    kind: String,
+    event: Value,
+}
+
+fn events(records: &[Stored]) -> Vec<Told> {
+    let mut all = Vec::new();
+    for stored in records {
+        // A record that rotted cannot be read; the oracle has its own word on that.
+        let Ok(record) = serde_json::from_slice::<Value>(&stored.bytes) else { continue };
+        let at = record["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        let at = SimTime(at.and_then(|at| u64::try_from(at.as_millisecond()).ok()).unwrap_or_default());
+        for event in record["events"].as_array().into_iter().flatten() {
+            let kind = event["event"].as_str().unwrap_or_default().to_owned();
+            all.push(Told { at, kind, event: event.clone() });
+        }
+    }
+    all
+}
+
+/// How the run that people asked for stands, by the journal.
+fn ending(events: &[Told], scene: &Scene<'_>, records: &[Stored]) -> Ending {
+    let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let mut ending = Ending::NoRun;
+    // The move that put the application where the scenario starts is not the rehearsal's.
+    for told in events.iter().filter(|t| scene.begins.get() <= t.at) {
+        ending = match told.kind.as_str() {
+            "run_started" | "run_resumed" | "abort_requested" => Ending::Unfinished,
+            "run_held" => {
+                Ending::Held { code: text(&told.event, "code"), waits_for: text(&told.event, "waits_for") }
+            }
+            "run_paused" => Ending::Held {
+                code: "paused".to_owned(),
+                waits_for: format!("{}, who paused it", text(&told.event, "subject")),
+            },
+            "run_finished" => match told.event["result"].as_str() {
+                Some("succeeded") => Ending::Succeeded,
+                Some("aborted") => Ending::Aborted,
+                Some("superseded") => Ending::Superseded,
+                _ => Ending::Failed,
+            },
+            _ => continue,
+        };
+    }
+    match (&ending, first_unreadable(records)) {
+        (_, Some(record)) => Ending::Refused { reason: format!("record {record} does not have its hash") },
+        _ => ending,
+    }
+}
+
+fn first_unreadable(records: &[Stored]) -> Option<usize> {
+    records.iter().position(|stored| hex::encode(Sha256::digest(&stored.bytes)) != stored.hash)
+}
+
+fn out_of_service(ledger: &Ledger, now: SimTime) -> Option<f64> {
+    let first = ledger.first_failure_at?;
+    let end = ledger.served_again_at.unwrap_or(now);
+    Some(end.since_ms(first) as f64 / 1e3)
+}
+
+fn loss_reported(events: &[Told]) -> Option<(Option<f64>, Option<f64>)> {
+    let finished = events.iter().rev().find(|t| t.kind == "run_finished")?;
+    let loss = finished.event["loss"].as_object()?;
+    Some((loss["at_least_seconds"].as_f64(), loss["at_most_seconds"].as_f64()))
+}
+
+fn met(scene: &Scene<'_>) -> BTreeMap<u8, u64> {
+    let mut met = scene.faults.met();
+    for (number, times) in scene.store.met() {
+        *met.entry(number).or_default() += times;
+    }
+    for (number, times) in scene.met.borrow().iter() {
+        *met.entry(*number).or_default() += times;
+    }
+    met
+}
+
+/// The branches of the step protocol that this rehearsal went through.
+fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'static str, u64> {
+    let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut count = |what| *seen.entry(what).or_default() += 1;
+    let mut open: BTreeMap<String, bool> = BTreeMap::new();
+    for told in events {
+        let step = || format!("{}/{}", told.event["run"], told.event["step"]);
+        match told.kind.as_str() {
+            "epoch_started" => {
+                if open.values().any(|open| *open) {
+                    count("a process found an open intent");
+                }
+            }
+            "intent" => {
+                if told.event["attempt"].as_u64().is_some_and(|n| 1 < n) {
+                    count("an intent was repeated");
+                }
+                open.insert(step(), true);
+                count("an intent was journalled");
+            }
+            "answered" => {
+                open.insert(step(), false);
+                match told.event["outcome"]["outcome"].as_str() {
+                    Some("accepted") => count("a call was accepted"),
+                    Some("rejected") => count("a call was rejected"),
+                    Some("not_sent") => count("a call was not sent"),
+                    Some("unknown") => count("the outcome of a call was unknown"),
+                    _ => count("an answer of another kind"),
+                }
+            }
+            "step_done" => {
+                open.remove(&step());
+                count("a step was done");
+            }
+            "step_failed" => {
+                open.remove(&step());
+                count("a step failed");
+            }
+            "step_skipped" => count("a step was skipped"),
+            "run_held" => count("a run was held"),
+            "run_paused" => count("a run was paused"),
+            "run_resumed" => count("a run was resumed"),
+            "abort_requested" => count("an abort was asked for"),
+            "approval_recorded" if told.event["approved"] == Value::Bool(false) => count("an approval was declined"),
+            "approval_recorded" => count("an approval was given"),
+            "run_finished" => match told.event["result"].as_str() {
+                Some("succeeded") => count("a run succeeded"),
+                Some("aborted") => count("a run was aborted"),
+                Some("superseded") => count("a run was superseded"),
+                _ => count("a run failed"),
+            },
+            _ => {}
+        }
+    }
+    if 1 < processes {
+        *seen.entry("a process was started again").or_default() += u64::from(processes - 1);
+    }
+    for (code, times) in court.refusals() {
+        *seen.entry(code).or_default() += times;
+    }
+    seen
+}
+
+/// SHA-256 over everything that happened.
+fn fingerprint(world: &World, records: &[Stored], ledger: &Ledger) -> String {
+    let mut text = String::new();
+    for stored in records {
+        text.push_str(&stored.hash);
+    }
+    for event in &world.log {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} {} {}", event.at.0, event.kind, event.text);
+    }
+    for call in &world.calls {
+        let _ = writeln!(text, "{} {} {}", call.at.0, call.operation, call.arguments);
+    }
+    let _ = writeln!(text, "{ledger:?} {:?}", world.now);
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// What was expected and is not so, as a sentence.
+fn unmet(
+    expected: &Expectation,
+    scene: &Scene<'_>,
+    world: &World,
+    ledger: &Ledger,
+    result: &Rehearsed,
+    events: &[Told],
+    over: Over,
+) -> Option<String> {
+    match expected {
+        Expectation::Served { within } => {
+            let within = within.unwrap_or(scene.setup.application.objectives.rto).as_secs_f64();
+            match result.out_of_service_seconds {
+                None => None,
+                Some(_) if ledger.served_again_at.is_none() => {
+                    Some("clients should be served again, and are not".to_owned())
+                }
+                Some(seconds) if within < seconds => {
+                    Some(format!("clients should be served again within {within} s; it took {seconds:.0} s"))
+                }
+                Some(_) => None,
+            }
+        }
+        Expectation::WriterIn(region) => {
+            let wrong = |id: &String| {
+                let writer = world.aurora.writer_of(id).map(|w| w.region.to_string());
+                (writer.as_deref() != Some(region.as_str())).then(|| {
+                    format!("the writer of {id} should be in {region}, and is in {}", writer.unwrap_or("none".to_owned()))
+                })
+            };
+            scene.setup.application.stores.values().find_map(|store| wrong(&store.global_cluster))
+        }
+        Expectation::TrafficIn(region) => scene.setup.application.traffic.values().find_map(|traffic| {
+            let answer = world.route53.answer(world.now, &traffic.record_name, RrType::A);
+            let found: Vec<String> = answer.map(|a| a.values).unwrap_or_default();
+            let wanted = traffic.answers.get(region).map(String::as_str);
+            let right = found.iter().any(|value| Some(value.as_str()) == wanted)
+                || scene.addresses().get(region).is_some_and(|address: &Ipv4Addr| found.contains(&address.to_string()));
+            (!right).then(|| format!("{} should answer with {region}, and answers {found:?}", traffic.record_name))
+        }),
+        Expectation::LossAtMost(most) => (most.as_secs_f64() < ledger.loss_window_seconds).then(|| {
+            format!(
+                "at most {} s of writes should be lost; {} writes over {:.1} s were",
+                most.as_secs_f64(),
+                ledger.writes_lost,
+                ledger.loss_window_seconds
+            )
+        }),
+        Expectation::NoRun => (result.ending != Ending::NoRun).then(|| {
+            let started = events.iter().filter(|t| t.kind == "run_started").count();
+            format!("no run should be started; there were {started}")
+        }),
+        Expectation::Run(end) => unmet_end(end, &result.ending),
+        Expectation::Recommended(wanted) => (over.recommended != *wanted).then(|| {
+            let not = if *wanted { "should have been recommended, and never was" } else { "was recommended" };
+            format!("a failover {not}")
+        }),
+    }
+}
+
+fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {
+    let met = match (expected, ending) {
+        (RunEnd::Succeeded, Ending::Succeeded) | (RunEnd::Aborted, Ending::Aborted) | (RunEnd::Failed, Ending::Failed) => {
+            true
+        }
+        (RunEnd::Held { code }, Ending::Held { code: found, .. }) => code.as_ref().is_none_or(|code| code == found),
+        _ => false,
+    };
+    (!met).then(|| format!("the run should be {expected:?}, and is {ending:?}"))
+}
+
+/// The timeline of everybody, in order of time.
+fn trace(scene: &Scene<'_>, world: &World, events: &[Told], result: &Rehearsed) -> Vec<TraceLine> {
+    let mut lines = scene.trace.borrow().clone();
+    let begins = scene.begins.get();
+    lines.extend(events.iter().filter(|t| begins <= t.at).map(|told| TraceLine {
+        at: told.at,
+        who: "journal",
+        text: sentence(&told.kind, &told.event),
+    }));
+    let said = world.log.iter().filter(|e| begins <= e.at);
+    lines.extend(said.map(|e| TraceLine { at: e.at, who: "world", text: e.text.clone() }));
+    let calls = world.calls.iter().filter(|c| begins <= c.at);
+    lines.extend(calls.map(|c| TraceLine { at: c.at, who: "call", text: c.operation.clone() }));
+    let broken = result.violations.iter().map(|v| (v.at, format!("{}: {}", v.property, v.text)));
+    lines.extend(broken.map(|(at, text)| TraceLine { at, who: "oracle", text }));
+    lines.sort_by_key(|line| line.at);
+    lines
+}
+
+/// An event of the journal for people.
+fn sentence(kind: &str, event: &Value) -> String {
+    let text = |key: &str| event[key].as_str().unwrap_or_default();
+    let words = kind.replace('_', " ");
+    let mut said = match event["step"].as_str() {
+        Some(step) => format!("{words} `{step}`"),
+        None => words,
+    };
+    for key in ["verdict", "result", "code", "reason", "waits_for"] {
+        if !text(key).is_empty() {
+            let _ = write!(said, "; {}", text(key));
+        }
+    }
+    if let Some(outcome) = event["outcome"]["outcome"].as_str() {
+        let _ = write!(said, ": {outcome}");
+    }
+    let evidence: Vec<&str> = event["evidence"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !evidence.is_empty() {
+        let _ = write!(said, ": {}", evidence.join("; "));
+    }
+    said
+}

@@ -1,0 +1,254 @@
+//! A [`Scenario`] as the text of a file that reads back as the same: so that a seed's own mixture can be kept and edited.
+//!
+//! Invariant: every variant of every fault, act and expectation has its words here; a new one does not compile without.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::{Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish};
+use crate::{
+    domain::document::friendly,
+    sim::{
+        faults::{CallFault, Happening, ProcessFault, StoreFault, Trouble},
+        world::{
+            Plane, Reach,
+            aurora::{LagMetric, LagSetting, PromotionFate},
+            cloudwatch::MetricFault,
+        },
+    },
+};
+
+/// The file's text.
+pub(super) fn scenario(s: &Scenario) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{text}");
+    };
+    line(format!("scenario: {}", s.name));
+    line(format!("description: {}", quoted(&s.description)));
+    s.reproduces.iter().for_each(|r| line(format!("reproduces: {r}")));
+    line(format!("warm_up: {}", friendly(s.warm_up)));
+    s.active.iter().for_each(|r| line(format!("active: {r}")));
+    if !s.happenings.is_empty() {
+        line("happenings:".to_owned());
+    }
+    s.happenings.iter().for_each(|h| line(format!("  - {}", happening(h))));
+    people(&s.people).into_iter().for_each(&mut line);
+    s.heals_at.iter().for_each(|at| line(format!("heals_at: {}", friendly(*at))));
+    line(format!("lasts: {}", friendly(s.lasts)));
+    if !s.expect.is_empty() {
+        line("expect:".to_owned());
+    }
+    s.expect.iter().for_each(|e| line(format!("  - {{ {} }}", expectation(e))));
+    out
+}
+
+/// JSON's strings are YAML's too.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn happening(h: &Happening) -> String {
+    let lasts = h.lasts.map(|d| format!("lasts: {}, ", friendly(d))).unwrap_or_default();
+    format!("{{ at: {}, {lasts}{} }}", friendly(h.at), trouble(&h.what))
+}
+
+fn trouble(t: &Trouble) -> String {
+    match t {
+        Trouble::LoseRegion { region } => format!("lose_region: {region}"),
+        Trouble::PartitionRegion { region } => format!("partition_region: {region}"),
+        Trouble::Plane { plane: p, region, reach: r } => {
+            format!("plane: {{ plane: {}, region: {region}, reach: {} }}", plane(*p), reach(*r))
+        }
+        Trouble::Calls { operation, region, fault, chance } => {
+            let operation = if operation.is_empty() { "any" } else { operation };
+            let region = region.as_ref().map(|r| format!("region: {r}, ")).unwrap_or_default();
+            let fault = call_fault(fault);
+            format!("calls: {{ operation: {}, {region}fault: {fault}, chance: {chance} }}", quoted(operation))
+        }
+        Trouble::Promotion { fate: PromotionFate::Fails } => "promotion: fails".to_owned(),
+        Trouble::Promotion { fate: PromotionFate::Sticks } => "promotion: sticks".to_owned(),
+        Trouble::FencingTimesOut => "fencing_times_out: true".to_owned(),
+        Trouble::Headless { region } => format!("headless: {region}"),
+        Trouble::Mismatched { region } => format!("mismatched: {region}"),
+        Trouble::Lag { region, setting } => {
+            let setting = match setting {
+                LagSetting::Wanders => "wanders".to_owned(),
+                LagSetting::Fixed(ms) => format!("fixed, value: {}", friendly(Duration::from_millis(*ms))),
+                LagSetting::StandsStill => "stands-still".to_owned(),
+            };
+            format!("lag: {{ region: {region}, setting: {setting} }}")
+        }
+        Trouble::LagMetric { region, metric } => {
+            let metric = match metric {
+                LagMetric::Honest => "honest",
+                LagMetric::GrowsWhenCut => "grows-when-cut",
+                LagMetric::ShowsZero => "shows-zero",
+                LagMetric::Missing => "missing",
+                LagMetric::NotANumber => "not-a-number",
+                LagMetric::Negative => "negative",
+            };
+            format!("lag_metric: {{ region: {region}, metric: {metric} }}")
+        }
+        Trouble::Metrics { region, namespace, fault } => {
+            let fault = match fault {
+                MetricFault::Withhold => "withhold".to_owned(),
+                MetricFault::Delay(ms) => format!("delay, by: {}", friendly(Duration::from_millis(*ms))),
+                MetricFault::Freeze => "freeze".to_owned(),
+                MetricFault::NotANumber => "not-a-number".to_owned(),
+            };
+            format!("metrics: {{ region: {region}, namespace: {}, fault: {fault} }}", quoted(namespace))
+        }
+        Trouble::ResolversIgnoreTtl { seconds } => {
+            format!("resolvers_ignore_ttl: {}", friendly(Duration::from_secs((*seconds).into())))
+        }
+        Trouble::CredentialsExpire => "credentials_expire: true".to_owned(),
+        Trouble::Process(fault) => process(fault),
+        Trouble::Store(fault) => store(fault),
+        Trouble::ClockJumps { seconds } => format!("clock_jumps: {seconds}s"),
+    }
+}
+
+fn plane(plane: Plane) -> &'static str {
+    match plane {
+        Plane::Rds => "rds",
+        Plane::Route53Control => "route53-control",
+        Plane::CloudWatch => "cloudwatch",
+        Plane::Sns => "sns",
+        Plane::HealthCheckers => "health-checkers",
+        Plane::ArcCluster => "arc-cluster",
+        Plane::Application => "application",
+        Plane::Database => "database",
+        Plane::Network => "network",
+    }
+}
+
+fn reach(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Up => "up",
+        Reach::Hangs => "hangs",
+        Reach::Unavailable => "unavailable",
+        Reach::Throttles => "throttles",
+        Reach::DeniesAccess => "denies-access",
+    }
+}
+
+fn call_fault(fault: &CallFault) -> String {
+    let word = match fault {
+        CallFault::LoseBefore => "lose-before",
+        CallFault::LoseAfter => "lose-after",
+        CallFault::Late { by } => return format!("late, by: {}", friendly(*by)),
+        CallFault::Duplicate => "duplicate",
+        CallFault::Hang => "hang",
+        CallFault::Refuse => "refuse",
+        CallFault::ServerError => "server-error",
+        CallFault::ServerErrorAfter => "server-error-after",
+        CallFault::Throttle => "throttle",
+        CallFault::Reject { code } => return format!("reject, code: {code}"),
+        CallFault::Stale => "stale",
+        CallFault::UnknownStatus => "unknown-status",
+        CallFault::Garbage => "garbage",
+    };
+    word.to_owned()
+}
+
+fn process(fault: &ProcessFault) -> String {
+    match fault {
+        ProcessFault::Kill { restart_after } => {
+            format!("kill_process: {{ restart_after: {} }}", friendly(*restart_after))
+        }
+        ProcessFault::KillAtAppend { append, durable, restart_after } => {
+            let restart = friendly(*restart_after);
+            format!("kill_at_append: {{ append: {append}, durable: {durable}, restart_after: {restart} }}")
+        }
+        ProcessFault::KillAtCall { call, effect, restart_after } => {
+            let restart = friendly(*restart_after);
+            format!("kill_at_call: {{ call: {call}, effect: {effect}, restart_after: {restart} }}")
+        }
+        ProcessFault::Stop { restart_after } => {
+            format!("stop_process: {{ restart_after: {} }}", friendly(*restart_after))
+        }
+        ProcessFault::Pause { lasts } => format!("pause_process: {{ lasts: {} }}", friendly(*lasts)),
+    }
+}
+
+fn store(fault: &StoreFault) -> String {
+    match fault {
+        StoreFault::Full => "disk_full: true".to_owned(),
+        StoreFault::FailsAfterCommit => "append_fails_after_commit: true".to_owned(),
+        StoreFault::Rots { record } => format!("journal_rots: {{ record: {record} }}"),
+    }
+}
+
+fn people(p: &People) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(p.ask.as_ref().map(|a| format!("  ask: {{ {} }}", ask(a))));
+    let approver = match p.approver {
+        Approver::Approves { after } => format!("approves: {}", friendly(after)),
+        Approver::Declines { after } => format!("declines: {}", friendly(after)),
+        Approver::Silent => "silent: true".to_owned(),
+        Approver::TriesOwnFirst { after } => format!("tries_own_first: {}", friendly(after)),
+    };
+    lines.push(format!("  approver: {{ {approver} }}"));
+    lines.extend(p.resumes_after.map(|d| format!("  resumes_after: {}", friendly(d))));
+    if !p.acts.is_empty() {
+        lines.push("  acts:".to_owned());
+    }
+    for (at, act) in &p.acts {
+        let act = match act {
+            PersonAct::Pause => "pause".to_owned(),
+            PersonAct::Resume => "resume".to_owned(),
+            PersonAct::Abort => "abort".to_owned(),
+            PersonAct::AskAgain(w) => format!("ask-again, wish: {}", wish(*w)),
+        };
+        lines.push(format!("    - {{ at: {}, does: {act} }}", friendly(*at)));
+    }
+    lines.insert(0, "people:".to_owned());
+    lines
+}
+
+fn ask(a: &Ask) -> String {
+    let mut text = format!("wish: {}", wish(a.wish));
+    // Writing to a string cannot fail.
+    let _ = match a.when {
+        When::At(at) => write!(text, ", at: {}", friendly(at)),
+        When::Recommended { after } => write!(text, ", when: recommended, after: {}", friendly(after)),
+    };
+    let target = a.target.as_ref().map(|t| format!(", target: {t}"));
+    let loss = a.accept_data_loss.map(|d| format!(", accept_data_loss: {}", friendly(d)));
+    let repeats = a.repeats.then(|| ", repeats: true".to_owned());
+    text.extend([target, loss, repeats].into_iter().flatten());
+    text
+}
+
+fn wish(wish: Wish) -> &'static str {
+    match wish {
+        Wish::Auto => "auto",
+        Wish::Failover => "failover",
+        Wish::Switchover => "switchover",
+        Wish::Failback => "failback",
+    }
+}
+
+fn expectation(e: &Expectation) -> String {
+    match e {
+        Expectation::Served { within } => {
+            format!("served: {{ within: {} }}", within.map_or_else(|| "rto".to_owned(), friendly))
+        }
+        Expectation::WriterIn(region) => format!("writer_in: {region}"),
+        Expectation::TrafficIn(region) => format!("traffic_in: {region}"),
+        Expectation::LossAtMost(most) => format!("loss_at_most: {}", friendly(*most)),
+        Expectation::NoRun => "no_run: true".to_owned(),
+        Expectation::Run(end) => {
+            let end = match end {
+                RunEnd::Succeeded => "succeeded".to_owned(),
+                RunEnd::Aborted => "aborted".to_owned(),
+                RunEnd::Failed => "failed".to_owned(),
+                RunEnd::Held { code: None } => "held".to_owned(),
+                RunEnd::Held { code: Some(code) } => format!("held, code: {code}"),
+            };
+            format!("run: {{ ends: {end} }}")
+        }
+        Expectation::Recommended(recommended) => format!("recommended: {recommended}"),
+    }
+}

@@ -1,0 +1,86 @@
+//! What befalls the clusters of one Region, and how it is taken back: headless, mismatched, lagging, stuck.
+//!
+//! Invariant: taking back restores what was there before; what was never broken is not touched.
+
+use super::{Aurora, Context, LagMetric, LagSetting};
+use crate::domain::id::Region;
+
+impl Aurora {
+    fn arns_in(&self, region: &Region) -> Vec<String> {
+        self.clusters(region).map(|c| c.arn.clone()).collect()
+    }
+
+    /// Takes every instance of the clusters in `region` away, or gives them back.
+    pub fn set_headless(&mut self, region: &Region, headless: bool) {
+        for arn in self.arns_in(region) {
+            let Some(cluster) = self.clusters.get_mut(&arn) else {
+                continue;
+            };
+            if headless {
+                let taken = std::mem::take(&mut cluster.instances);
+                self.knobs.parked.entry(arn).or_default().extend(taken);
+            } else if let Some(parked) = self.knobs.parked.remove(&arn) {
+                cluster.instances.extend(parked);
+            }
+        }
+    }
+
+    /// Lets the clusters in `region` run another minor version than their global cluster, or the same again.
+    pub fn set_mismatched(&mut self, region: &Region, mismatched: bool) {
+        for arn in self.arns_in(region) {
+            let Some(cluster) = self.clusters.get_mut(&arn) else {
+                continue;
+            };
+            let proper = cluster.global.as_ref().and_then(|g| self.globals.get(g)).map(|g| g.engine_version.clone());
+            let Some(proper) = proper else {
+                continue;
+            };
+            cluster.engine_version = if mismatched { another_minor(&proper) } else { proper };
+        }
+    }
+
+    /// Sets how the lag of every cluster in `region` behaves.
+    pub fn set_lag_in(&mut self, region: &Region, setting: LagSetting) {
+        for arn in self.arns_in(region) {
+            self.set_lag(&arn, setting);
+        }
+    }
+
+    /// Sets what the lag metric of every cluster in `region` shows.
+    pub fn set_lag_metric_in(&mut self, region: &Region, metric: LagMetric) {
+        for arn in self.arns_in(region) {
+            self.set_lag_metric(&arn, metric);
+        }
+    }
+
+    /// Lets every stuck operation go on.
+    pub fn release_all_stuck(&mut self, ctx: &mut Context<'_>) {
+        let ids: Vec<String> = self.globals.keys().cloned().collect();
+        for id in ids {
+            self.release_stuck(&id, ctx);
+        }
+    }
+}
+
+/// `14.10` for `14.9`: what Aurora refuses as a target [AUG].
+fn another_minor(version: &str) -> String {
+    let mut parts: Vec<String> = version.split('.').map(str::to_owned).collect();
+    match parts.get_mut(1).and_then(|minor| minor.parse::<u64>().ok().map(|n| (minor, n))) {
+        Some((minor, n)) => *minor = (n + 1).to_string(),
+        None => parts.insert(1, "1".to_owned()),
+    }
+    parts.join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_minor_version_is_another_for_aurora_too() {
+        assert_eq!(another_minor("14.9"), "14.10");
+        assert_eq!(another_minor("14.9.2"), "14.10.2");
+        assert_eq!(another_minor("16"), "16.1");
+        assert_eq!(another_minor("8.0.mysql_aurora.3.04.0"), "8.1.mysql_aurora.3.04.0");
+    }
+}

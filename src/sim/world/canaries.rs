@@ -1,0 +1,76 @@
+//! Canaries: from one Region, each asks the application's servers in another once a minute and publishes what it
+//! found where it stands, as CloudWatch Synthetics does. They are what alarms on an application's health watch.
+//!
+//! Invariant: a canary tells what it saw; one that stands in a lost Region tells nobody.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    Context, Plane, Reach, SimTime,
+    clients::{EndpointStatus, Endpoints},
+    cloudwatch::CloudWatch,
+};
+use crate::domain::id::Region;
+
+/// Of its metric.
+pub const NAMESPACE: &str = "CloudWatchSynthetics";
+/// 100 where the servers answered well, else 0.
+pub const METRIC: &str = "SuccessPercent";
+/// The dimension that tells canaries apart.
+pub const DIMENSION: &str = "CanaryName";
+/// Milliseconds between two looks.
+const EVERY_MS: u64 = 60_000;
+
+/// One canary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canary {
+    pub name: String,
+    /// Where it stands and publishes.
+    pub from: Region,
+    /// The servers that it asks.
+    pub address: Ipv4Addr,
+}
+
+/// All canaries of the account.
+#[derive(Debug, Default)]
+pub struct Canaries {
+    canaries: Vec<Canary>,
+    due: Option<SimTime>,
+}
+
+impl Canaries {
+    /// Adds one, which looks within the next minute.
+    pub fn add(&mut self, canary: Canary, now: SimTime) {
+        self.canaries.push(canary);
+        self.due.get_or_insert(now.plus_ms(EVERY_MS));
+    }
+
+    /// When they look next.
+    pub fn next_due(&self) -> Option<SimTime> {
+        self.due
+    }
+
+    /// Every canary looks and publishes.
+    pub fn run_due(&mut self, ctx: &mut Context<'_>, endpoints: &Endpoints, cloudwatch: &mut CloudWatch) {
+        self.due = Some(ctx.now.plus_ms(EVERY_MS));
+        for canary in &self.canaries {
+            let value = if canary.sees(ctx, endpoints) { 100.0 } else { 0.0 };
+            let dimensions = [(DIMENSION, canary.name.as_str())];
+            cloudwatch.record(&canary.from, NAMESPACE, METRIC, &dimensions, ctx.now, value, ctx);
+        }
+    }
+}
+
+impl Canary {
+    fn sees(&self, ctx: &Context<'_>, endpoints: &Endpoints) -> bool {
+        let planes = ctx.planes;
+        match endpoints.at(self.address) {
+            None => false,
+            Some(endpoint) if endpoint.region == self.from => planes.works_inside(Plane::Application, &self.from),
+            Some(_) => {
+                planes.reach(Plane::Network, &self.from) == Reach::Up
+                    && endpoints.endpoint_status(self.address, planes) == EndpointStatus::Healthy
+            }
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! For each guard the disaster in which it is missed.
+//!
+//! Each is a rehearsal that ends well with every guard on: its expectations are those of a sound program. Where the
+//! right moment depends on what a world draws, the seed chooses it, and a seed whose rehearsal does not end well with
+//! every guard on proves nothing and is passed over.
+
+use std::time::Duration;
+
+use failoverd::{
+    domain::{id::Region, sabotage::Guard},
+    sim::{
+        faults::{CallFault, Happening, ProcessFault, StoreFault, Trouble},
+        scenario::{Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish},
+        world::{
+            Plane, Reach,
+            aurora::{LagMetric, LagSetting, PromotionFate},
+            cloudwatch::MetricFault,
+        },
+    },
+};
+
+/// What an application is like in a rehearsal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Traffic by routing controls; probes are its triggers.
+    Controls,
+    /// Traffic by a metric that is put every minute.
+    HealthSignal,
+    /// Traffic by changing records.
+    Records,
+    /// The health check of Route 53 is a trigger beside the probe.
+    TwoTriggers,
+    /// The health check of Route 53 is the only trigger.
+    HealthCheckOnly,
+}
+
+/// The disaster in which a guard is missed.
+pub(super) struct Case {
+    pub(super) title: &'static str,
+    /// The property that tells, or `expect`.
+    pub(super) told_by: &'static str,
+    pub(super) kind: Kind,
+    /// By seed.
+    pub(super) scenario: fn(u64) -> Scenario,
+}
+
+pub(super) fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn east() -> Region {
+    "us-east-1".parse().expect("a Region")
+}
+
+fn west() -> Region {
+    "us-west-2".parse().expect("a Region")
+}
+
+/// All is well, and nobody asks for anything.
+fn calm() -> Scenario {
+    Scenario {
+        name: "sabotage".to_owned(),
+        description: String::new(),
+        reproduces: None,
+        warm_up: s(300),
+        active: None,
+        happenings: Vec::new(),
+        people: People {
+            ask: None,
+            approver: Approver::Approves { after: s(20) },
+            resumes_after: None,
+            acts: Vec::new(),
+        },
+        heals_at: None,
+        lasts: s(1_800),
+        expect: Vec::new(),
+    }
+}
+
+/// us-east-1 is lost after a minute. Somebody asks for the failover that is recommended, somebody else approves it,
+/// and it succeeds.
+fn lost() -> Scenario {
+    let mut lost = with(calm(), 60, None, Trouble::LoseRegion { region: east() });
+    lost.people.ask = Some(Ask {
+        wish: Wish::Failover,
+        when: When::Recommended { after: s(5) },
+        target: None,
+        accept_data_loss: Some(s(900)),
+        repeats: true,
+    });
+    lost.expect = vec![
+        Expectation::Run(RunEnd::Succeeded),
+        Expectation::WriterIn(west()),
+        Expectation::TrafficIn(west()),
+        Expectation::Served { within: Some(s(1_500)) },
+    ];
+    lost
+}
+
+/// All is well; a switchover is asked for after a minute, and succeeds.
+fn planned() -> Scenario {
+    let mut planned = calm();
+    planned.people.ask = Some(Ask {
+        wish: Wish::Switchover,
+        when: When::At(s(60)),
+        target: None,
+        accept_data_loss: None,
+        repeats: true,
+    });
+    planned.expect =
+        vec![Expectation::Run(RunEnd::Succeeded), Expectation::WriterIn(west()), Expectation::TrafficIn(west())];
+    planned
+}
+
+fn with(mut scenario: Scenario, at: u64, lasts: Option<u64>, what: Trouble) -> Scenario {
+    scenario.happenings.push(Happening { at: s(at), lasts: lasts.map(s), what });
+    scenario
+}
+
+fn calls(scenario: Scenario, (from, to): (u64, u64), operation: &str, fault: CallFault) -> Scenario {
+    calls_in(scenario, (from, to), operation, None, fault)
+}
+
+fn calls_in(
+    scenario: Scenario,
+    (from, to): (u64, u64),
+    operation: &str,
+    region: Option<Region>,
+    fault: CallFault,
+) -> Scenario {
+    let what = Trouble::Calls { operation: operation.to_owned(), region, fault, chance: 1.0 };
+    with(scenario, from, Some(to - from), what)
+}
+
+fn expecting(mut scenario: Scenario, expect: Vec<Expectation>) -> Scenario {
+    scenario.expect = expect;
+    scenario
+}
+
+fn held(scenario: Scenario, code: &str) -> Scenario {
+    expecting(scenario, vec![Expectation::Run(RunEnd::Held { code: Some(code.to_owned()) })])
+}
+
+fn no_run(scenario: Scenario) -> Scenario {
+    expecting(scenario, vec![Expectation::NoRun])
+}
+
+fn approver(mut scenario: Scenario, approver: Approver) -> Scenario {
+    scenario.people.approver = approver;
+    scenario
+}
+
+fn act(mut scenario: Scenario, at: u64, act: PersonAct) -> Scenario {
+    scenario.people.acts.push((s(at), act));
+    scenario
+}
+
+fn ask(mut scenario: Scenario, change: impl FnOnce(&mut Ask)) -> Scenario {
+    change(scenario.people.ask.as_mut().expect("somebody asks"));
+    scenario
+}
+
+const PROMOTE: &str = "rds:FailoverGlobalCluster";
+const ROLES: &str = "rds:DescribeGlobalClusters";
+
+/// One region's view of the roles is old while and after they change; which one, the seed says.
+fn one_sees_the_past(seed: u64) -> Scenario {
+    let region = if seed % 2 == 0 { east() } else { west() };
+    calls_in(planned(), (60, 360), ROLES, Some(region), CallFault::Stale)
+}
+
+/// The loss is accepted up to 330 s, and consent comes later than that.
+fn late_consent() -> Scenario {
+    let late = ask(lost(), |ask| ask.accept_data_loss = Some(s(330)));
+    held(approver(late, Approver::Approves { after: s(420) }), "gate-rpo")
+}
+
+fn headless() -> Scenario {
+    held(with(lost(), 30, None, Trouble::Headless { region: west() }), "gate-target")
+}
+
+fn stuck() -> Scenario {
+    held(with(lost(), 30, None, Trouble::Promotion { fate: PromotionFate::Sticks }), "step-timeout")
+}
+
+/// The process dies around its call of some number.
+fn killed_at_a_call(seed: u64) -> Scenario {
+    let kill = ProcessFault::KillAtCall { call: seed % 4, effect: true, restart_after: s(5) };
+    with(lost(), 0, None, Trouble::Process(kill))
+}
+
+fn rotten(seed: u64) -> Scenario {
+    let rotten = with(planned(), 20, None, Trouble::Store(StoreFault::Rots { record: seed % 2 }));
+    let kill = ProcessFault::Kill { restart_after: s(5) };
+    no_run(with(rotten, 30, None, Trouble::Process(kill)))
+}
+
+impl Case {
+    /// The case of `guard`.
+    pub(super) fn of(guard: Guard) -> Self {
+        let (title, told_by, scenario) = Self::missed(guard);
+        let kind = match guard {
+            Guard::Pending => Kind::Records,
+            Guard::Unrenewed => Kind::HealthSignal,
+            Guard::OneVote => Kind::TwoTriggers,
+            Guard::SilenceVotes => Kind::HealthCheckOnly,
+            _ => Kind::Controls,
+        };
+        Self { title, told_by, kind, scenario }
+    }
+
+    fn missed(guard: Guard) -> (&'static str, &'static str, fn(u64) -> Scenario) {
+        match guard {
+            Guard::RottenJournal => ("a bit of the journal rots, and the process starts again", "S16", rotten),
+            Guard::OldEpoch => ("the process is killed", "S2", |_| {
+                with(lost(), 40, None, Trouble::Process(ProcessFault::Kill { restart_after: s(5) }))
+            }),
+            Guard::FailedAppend => ("the disk is full for a while", "S3", |seed| {
+                let full = with(lost(), 80 + seed % 8 * 5, Some(20), Trouble::Store(StoreFault::Full));
+                expecting(full, Vec::new())
+            }),
+            Guard::CallBeforeIntent => ("a Region is lost", "S3", |_| lost()),
+            Guard::OpenIntent => ("the process is killed after the effect of a call", "S10", killed_at_a_call),
+            Guard::BlindRetry => ("the answer to the promotion is lost", "expect", |_| {
+                calls(lost(), (60, 600), PROMOTE, CallFault::LoseAfter)
+            }),
+            Guard::NoticeAgain => ("the answers of SNS are lost", "S10", |_| {
+                calls(lost(), (60, 600), "sns:Publish", CallFault::LoseAfter)
+            }),
+            Guard::Hasty => ("the roles are read from the past for half a minute", "expect", |seed| {
+                let until = 110 + seed % 6 * 5;
+                calls(lost(), (until - 30, until), ROLES, CallFault::Stale)
+            }),
+            Guard::RejectedIsDone => ("the promotion is refused", "S10", |_| {
+                held(calls(lost(), (60, 600), PROMOTE, CallFault::Reject { code: "AccessDenied" }), "call-rejected")
+            }),
+            Guard::AnswerIsDone => ("a Region is lost", "S10", |_| lost()),
+            Guard::NotSentIsSent => ("AWS cannot be connected to for a moment", "expect", |seed| {
+                let until = 105 + seed % 6 * 5;
+                calls(lost(), (60, until), PROMOTE, CallFault::Refuse)
+            }),
+            Guard::NotOurSuccess => {
+                ("the promotion arrives twice", "expect", |_| calls(lost(), (60, 600), PROMOTE, CallFault::Duplicate))
+            }
+            Guard::ThrottledIsFinal => ("AWS throttles for a moment", "expect", |seed| {
+                let until = 105 + seed % 6 * 5;
+                calls(lost(), (60, until), PROMOTE, CallFault::Throttle)
+            }),
+            Guard::HomeOfTheDead => ("a Region is lost", "expect", |_| lost()),
+
+            Guard::OneReading => ("one Region's view of the roles is old", "expect", one_sees_the_past),
+            Guard::OneEndpoint => ("one Region's view of the roles is old", "expect", one_sees_the_past),
+            Guard::Contradiction => ("one Region's view of the roles is old", "expect", one_sees_the_past),
+            Guard::UnknownStatus => ("the global cluster has a status that no list knows", "expect", |_| {
+                held(calls(planned(), (0, 1_800), ROLES, CallFault::UnknownStatus), "gate-target")
+            }),
+            Guard::OperationInProgress => ("a promotion sticks, and its run is resumed", "S11", |_| {
+                held(act(stuck(), 1_200, PersonAct::Resume), "gate-target")
+            }),
+            Guard::ControlsUnread => ("a change of the routing controls is lost", "S10", |seed| {
+                let (from, to) = (150 + seed % 10 * 10, 152 + seed % 10 * 10);
+                let lossy = "route53-recovery-cluster:UpdateRoutingControlStates";
+                calls(lost(), (from, to + 8), lossy, CallFault::LoseBefore)
+            }),
+            Guard::DenialWaits => ("AWS refuses to show the roles", "expect", |_| {
+                let mut denied = calls(planned(), (60, 1_000), ROLES, CallFault::Reject { code: "AccessDenied" });
+                denied.lasts = s(500);
+                held(denied, "access-denied")
+            }),
+            Guard::Pending => ("records are changed", "S10", |_| planned()),
+            Guard::AnyDnsAnswer => ("a Region is lost", "S10", |_| lost()),
+
+            Guard::StaleLag => ("consent comes after the accepted loss has passed", "S6", |_| late_consent()),
+            Guard::MissingLag => ("no lag was measured for hours", "S6", |_| {
+                let missing = Trouble::LagMetric { region: west(), metric: LagMetric::Missing };
+                let mut unmeasured = with(ask(lost(), |ask| ask.when = When::At(s(11_000))), 0, None, missing);
+                unmeasured.lasts = s(12_000);
+                no_run(unmeasured)
+            }),
+            Guard::AbsurdLag => ("the lag is negative", "S6", |_| {
+                let negative = Trouble::LagMetric { region: west(), metric: LagMetric::Negative };
+                held(with(lost(), 0, None, negative), "gate-rpo")
+            }),
+            Guard::FutureReading => ("the clock is set back an hour", "S6", |_| {
+                no_run(with(lost(), 62, None, Trouble::ClockJumps { seconds: -3_600 }))
+            }),
+            Guard::LossBound => ("consent comes after the accepted loss has passed", "S6", |_| late_consent()),
+            Guard::UnacceptedLoss => ("a failover is asked for without an accepted loss", "S6", |_| {
+                no_run(ask(lost(), |ask| ask.accept_data_loss = None))
+            }),
+            Guard::OnePerson => {
+                ("nobody approves", "S6", |_| held(approver(lost(), Approver::Silent), "approval-expired"))
+            }
+            Guard::OwnApproval => {
+                ("the requester tries to approve", "S6", |_| approver(lost(), Approver::TriesOwnFirst { after: s(20) }))
+            }
+            Guard::Declined => ("the approver declines", "S6", |_| {
+                held(approver(lost(), Approver::Declines { after: s(20) }), "approval-declined")
+            }),
+            Guard::ExpiredApproval => ("the approver comes too late", "expect", |_| {
+                held(approver(lost(), Approver::Approves { after: s(930) }), "approval-expired")
+            }),
+            Guard::OtherDigest => ("the approver has another plan before them", "S12", |_| lost()),
+            Guard::RosyLoss => ("the standby is 20 s behind", "history", |_| {
+                with(lost(), 0, None, Trouble::Lag { region: west(), setting: LagSetting::Fixed(20_000) })
+            }),
+
+            Guard::FlipFirst => ("a Region is lost", "S5", |_| lost()),
+            Guard::TargetIsWriter => ("the target is the writer", "S9", |_| {
+                let to_itself = |ask: &mut Ask| (ask.target, ask.when) = (Some(east()), When::At(s(90)));
+                let mut here = ask(lost(), to_itself);
+                here.happenings.clear();
+                no_run(here)
+            }),
+            Guard::HeadlessTarget => ("the target has no instances", "S9", |_| headless()),
+            Guard::OtherVersion => ("the target runs another version", "S9", |_| {
+                held(with(lost(), 30, None, Trouble::Mismatched { region: west() }), "gate-target")
+            }),
+            Guard::TwoRuns => ("somebody asks again", "S1", |_| {
+                let slow = approver(lost(), Approver::Approves { after: s(60) });
+                act(slow, 110, PersonAct::AskAgain(Wish::Failover))
+            }),
+            Guard::NoWayBack => {
+                ("somebody aborts in the middle", "expect", |seed| act(lost(), 110 + seed % 8 * 10, PersonAct::Abort))
+            }
+            Guard::AfterTheEnd => {
+                ("somebody resumes a run that is over", "S15", |_| act(lost(), 1_700, PersonAct::Resume))
+            }
+            Guard::NoDeadline => ("a promotion sticks", "expect", |_| stuck()),
+            Guard::WallTime => ("the clock jumps ahead an hour", "expect", |seed| {
+                with(lost(), 90 + seed % 8 * 10, None, Trouble::ClockJumps { seconds: 3_600 })
+            }),
+            Guard::HoldIgnored => ("the target has no instances", "expect", |_| headless()),
+            Guard::PauseIgnored => ("the run is paused", "expect", |_| {
+                let slow = approver(lost(), Approver::Approves { after: s(60) });
+                expecting(act(slow, 120, PersonAct::Pause), vec![Expectation::WriterIn(east())])
+            }),
+
+            Guard::SilenceVotes => ("CloudWatch in us-east-1 is down, and nothing else", "expect", |_| {
+                let down = Trouble::Plane { plane: Plane::CloudWatch, region: east(), reach: Reach::Hangs };
+                expecting(with(calm(), 60, None, down), vec![Expectation::Recommended(false)])
+            }),
+            Guard::FirstReading => ("the application fails for some seconds", "expect", |_| {
+                let down = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Unavailable };
+                expecting(with(calm(), 60, Some(7), down), vec![Expectation::Recommended(false)])
+            }),
+            Guard::OneVote => ("the probe fails, and the health check does not", "expect", |_| {
+                let namespace = "AWS/Route53".to_owned();
+                let frozen = Trouble::Metrics { region: east(), namespace, fault: MetricFault::Freeze };
+                let down = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Hangs };
+                let split = with(with(calm(), 30, None, frozen), 120, None, down);
+                expecting(split, vec![Expectation::Recommended(false)])
+            }),
+            Guard::AnyAnswer => ("the application answers with errors", "expect", |_| {
+                let errors = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Unavailable };
+                expecting(with(calm(), 60, None, errors), vec![Expectation::Recommended(true)])
+            }),
+            Guard::Unrenewed => ("a switchover by a metric", "expect", |_| planned()),
+        }
+    }
+}
