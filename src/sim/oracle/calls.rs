@@ -70,6 +70,11 @@ impl Calls {
             || self.traffic.is_news(seen.world)
     }
 
+    /// Whether something is looked at for as long as it lasts, whatever else is new.
+    pub(super) fn watches(&self, runs: &Runs) -> bool {
+        self.traffic.watches(runs)
+    }
+
     pub(super) fn look(&mut self, bench: &mut Bench<'_>, runs: &mut Runs, journal: &Journal) {
         let calls = bench.seen.calls;
         for call in &calls[self.seen.min(calls.len())..] {

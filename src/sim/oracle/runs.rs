@@ -151,8 +151,9 @@ impl Runs {
     pub(super) fn is_standing(&self, mutation: &Value, before: usize, at: SimTime) -> bool {
         let metric = |m: &Value| ["region", "namespace", "metric", "dimensions"].map(|key| m[key].clone());
         let key = metric(mutation);
-        let of_metric = self.standing.iter().filter(|s| s.record < before && s.at <= at && metric(&s.mutation) == key);
-        of_metric.last().is_some_and(|last| last.mutation == *mutation)
+        let mut of_metric =
+            self.standing.iter().filter(|s| s.record < before && s.at <= at && metric(&s.mutation) == key);
+        of_metric.next_back().is_some_and(|last| last.mutation == *mutation)
     }
 
     /// Takes one record in.

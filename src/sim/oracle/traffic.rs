@@ -73,15 +73,27 @@ impl Traffic {
         self.watch_answers(bench, runs);
     }
 
+    /// Whether somebody verifies an answer that was not given yet.
+    pub(super) fn watches(&self, runs: &Runs) -> bool {
+        self.unseen(runs).next().is_some()
+    }
+
     /// What the name servers answer while somebody verifies it.
     fn watch_answers(&mut self, bench: &Bench<'_>, runs: &Runs) {
-        let Some(run) = runs.active() else { return };
-        for (step, _) in run.steps.iter().filter(|(_, step)| matches!(step, Step::Open { .. })) {
-            let verifies = |action: &&Value| text(action, "action") == "dns.verify";
-            if run.action(step).filter(verifies).is_some_and(|action| is_answered(bench.seen.world, action)) {
-                self.shown.insert((run.id.clone(), step.clone()));
-            }
-        }
+        let shown = self.unseen(runs).filter(|(_, action)| is_answered(bench.seen.world, action));
+        let shown: Vec<_> = shown.map(|(step, _)| step).collect();
+        self.shown.extend(shown);
+    }
+
+    /// Steps at work that verify an answer and cannot have seen it yet: (run, step), and what they do.
+    fn unseen<'a>(&'a self, runs: &'a Runs) -> impl Iterator<Item = ((String, String), &'a Value)> {
+        let steps = runs.active().into_iter().flat_map(|run| run.steps.iter().map(move |(id, step)| (run, id, step)));
+        let open = steps.filter(|(_, _, step)| matches!(step, Step::Open { .. }));
+        let verify = open.filter_map(|(run, id, _)| {
+            let action = run.action(id).filter(|action| text(action, "action") == "dns.verify")?;
+            Some(((run.id.clone(), id.clone()), action))
+        });
+        verify.filter(|(step, _)| !self.shown.contains(step))
     }
 
     /// S10 of an answer that was verified: the name servers gave it at some time while they were asked.
