@@ -117,7 +117,7 @@ expect:
         reproduces: Some("R8".to_owned()),
         warm_up: 4 * minute,
         active: Some(region("us-west-2")),
-        happenings: vec![east, Happening { at: 2 * minute, lasts: None, what: calls }],
+        happenings: vec![east, Happening { at: 2 * minute, lasts: Some(18 * minute), what: calls }],
         people,
         heals_at: Some(20 * minute),
         lasts: 45 * minute,
