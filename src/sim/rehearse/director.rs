@@ -187,9 +187,9 @@ impl<'a> Director<'a> {
         let name = self.scene.application();
         let deadline = live.clock.boot() + PATIENCE;
         let known = || {
-            live.engine.assessment(name).is_some_and(|a| {
-                a.active_region.is_some() && a.exposure.values().all(|e| e.loss_bound.is_some())
-            })
+            live.engine
+                .assessment(name)
+                .is_some_and(|a| a.active_region.is_some() && a.exposure.values().all(|e| e.loss_bound.is_some()))
         };
         while !known() && live.clock.boot() < deadline {
             live.clock.sleep(LOOK).await;
@@ -395,7 +395,8 @@ impl<'a> Director<'a> {
         };
         let waited = Duration::from_millis(now.since_ms(since));
         let key = (run.id.clone(), step.clone());
-        let answered = self.state.borrow().answered.contains(&key) && !run.approvals.get(step).is_none_or(Vec::is_empty);
+        let answered =
+            self.state.borrow().answered.contains(&key) && !run.approvals.get(step).is_none_or(Vec::is_empty);
         if answered {
             return;
         }
@@ -409,9 +410,10 @@ impl<'a> Director<'a> {
                 }
                 self.answer(live, run, step, "second", true).await
             }
-            Approver::Approves { .. } | Approver::Declines { .. } | Approver::TriesOwnFirst { .. } | Approver::Silent => {
-                false
-            }
+            Approver::Approves { .. }
+            | Approver::Declines { .. }
+            | Approver::TriesOwnFirst { .. }
+            | Approver::Silent => false,
         };
         if approved {
             self.state.borrow_mut().answered.insert(key);
@@ -494,9 +496,11 @@ impl<'a> Director<'a> {
             return true;
         }
         let mut state = self.state.borrow_mut();
-        let happened = scenario.happenings.iter().enumerate().all(|(index, h)| {
-            state.begun.contains(&index) && (h.lasts.is_none() || state.ended.contains(&index))
-        });
+        let happened = scenario
+            .happenings
+            .iter()
+            .enumerate()
+            .all(|(index, h)| state.begun.contains(&index) && (h.lasts.is_none() || state.ended.contains(&index)));
         let acted = state.acted.len() == scenario.people.acts.len();
         let terminal = state
             .run

@@ -22,11 +22,7 @@ use super::{
     verdict,
 };
 use crate::{
-    domain::{
-        assessment::Assessment,
-        id::ApplicationName,
-        journal::Record,
-    },
+    domain::{assessment::Assessment, id::ApplicationName, journal::Record},
     engine::{Engine, Parts, control::Control as _},
     ports::{Clock, Observer},
     sim::{
