@@ -31,7 +31,6 @@ const START: SimTime = SimTime(1_795_000_000_000);
 const WARM_MS: u64 = 30_000;
 const USW2: &str = "arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2";
 const FAILOVER: &str = "rds:FailoverGlobalCluster";
-const CONTROLS: &str = "route53-recovery-cluster:UpdateRoutingControlStates";
 
 fn region(name: &str) -> Region {
     name.parse().expect("a Region")
@@ -252,7 +251,8 @@ async fn every_fault_of_a_read_shows_what_it_says() {
         assert_eq!(scene.read().await.as_deref(), Ok("available"));
         scene.cloud.apply(&fail_over()).await;
         scene.pass(20).await;
-        // Another service's mutation does not make this one's answers any younger.
+        assert_eq!(scene.read().await.as_deref(), Ok("failing-over"));
+        // Another service's mutation does not make this one's older answers any younger.
         scene.cloud.apply(&put_metric()).await;
         let window = scene.faults.open("rds:", Some(&west()), fault.clone(), 1.0);
         assert_eq!(scene.read().await, shown.map(str::to_owned), "{fault:?}");
