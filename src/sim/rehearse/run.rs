@@ -22,11 +22,7 @@ use super::{
     verdict,
 };
 use crate::{
-    domain::{
-        assessment::Assessment,
-        id::ApplicationName,
-        journal::Record,
-    },
+    domain::{assessment::Assessment, id::ApplicationName, journal::Record},
     engine::{Engine, Parts, control::Control as _},
     ports::{Clock, Observer},
     sim::{
@@ -56,6 +52,8 @@ pub(super) struct Scene<'a> {
     pub(super) faults: Faults,
     /// The instant that the scenario's times count from.
     pub(super) begins: Cell<SimTime>,
+    /// By how much the machine's wall clock is ahead of the world's.
+    skew_seconds: Cell<i64>,
     pub(super) tracing: bool,
     pub(super) trace: RefCell<Vec<TraceLine>>,
     drawn: Arc<AtomicU64>,
@@ -101,6 +99,7 @@ pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> R
         store,
         faults: Faults::seeded(seed).telling(Arc::new(move |sent| lock(&told).leaves(sent))),
         begins: Cell::new(START),
+        skew_seconds: Cell::new(0),
         tracing: trace,
         trace: RefCell::default(),
         drawn: Arc::default(),
@@ -164,8 +163,8 @@ impl Scene<'_> {
         };
         tokio::select! {
             biased;
-            () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after() },
-            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after() },
+            () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after_append() },
+            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after_call() },
             death = life => death,
         }
     }
@@ -189,6 +188,7 @@ impl Scene<'_> {
         let now = lock(&self.world).now;
         let at = jiff::Timestamp::from_millisecond(i64::try_from(now.0).unwrap_or(i64::MAX));
         let clock = Arc::new(SimClock::starting_at(at.unwrap_or(jiff::Timestamp::MAX)));
+        clock.jump(self.skew_seconds.get());
         let court = Arc::clone(&self.court);
         let world = LiveWorld::starting_at(Arc::clone(&self.world), Arc::clone(&clock) as Arc<dyn Clock>, now)
             .watched_by(Arc::new(move |world: &World| lock(&court).look(world)));
@@ -225,6 +225,14 @@ impl Scene<'_> {
         if self.tracing {
             let at = lock(&self.world).now;
             self.trace.borrow_mut().push(TraceLine { at, who, text });
+        }
+    }
+
+    /// Somebody sets the machine's wall clock ahead, or back where `seconds` is negative.
+    pub(super) fn jump(&self, live: Option<&Live>, seconds: i64) {
+        self.skew_seconds.set(self.skew_seconds.get() + seconds);
+        if let Some(live) = live {
+            live.clock.jump(seconds);
         }
     }
 

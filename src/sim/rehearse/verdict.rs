@@ -8,12 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    Ending, Rehearsed, TraceLine,
-    court::Court,
-    director::Over,
-    run::Scene,
-};
+use super::{Ending, Rehearsed, TraceLine, court::Court, director::Over, run::Scene};
 use crate::sim::{
     faults,
     oracle::{Stored, Violation},
@@ -103,9 +98,7 @@ fn ending(events: &[Told], scene: &Scene<'_>, records: &[Stored]) -> Ending {
     for told in events.iter().filter(|t| scene.begins.get() <= t.at) {
         ending = match told.kind.as_str() {
             "run_started" | "run_resumed" | "abort_requested" => Ending::Unfinished,
-            "run_held" => {
-                Ending::Held { code: text(&told.event, "code"), waits_for: text(&told.event, "waits_for") }
-            }
+            "run_held" => Ending::Held { code: text(&told.event, "code"), waits_for: text(&told.event, "waits_for") },
             "run_paused" => Ending::Held {
                 code: "paused".to_owned(),
                 waits_for: format!("{}, who paused it", text(&told.event, "subject")),
@@ -258,7 +251,10 @@ fn unmet(
             let wrong = |id: &String| {
                 let writer = world.aurora.writer_of(id).map(|w| w.region.to_string());
                 (writer.as_deref() != Some(region.as_str())).then(|| {
-                    format!("the writer of {id} should be in {region}, and is in {}", writer.unwrap_or("none".to_owned()))
+                    format!(
+                        "the writer of {id} should be in {region}, and is in {}",
+                        writer.unwrap_or("none".to_owned())
+                    )
                 })
             };
             scene.setup.application.stores.values().find_map(|store| wrong(&store.global_cluster))
@@ -293,9 +289,9 @@ fn unmet(
 
 fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {
     let met = match (expected, ending) {
-        (RunEnd::Succeeded, Ending::Succeeded) | (RunEnd::Aborted, Ending::Aborted) | (RunEnd::Failed, Ending::Failed) => {
-            true
-        }
+        (RunEnd::Succeeded, Ending::Succeeded)
+        | (RunEnd::Aborted, Ending::Aborted)
+        | (RunEnd::Failed, Ending::Failed) => true,
         (RunEnd::Held { code }, Ending::Held { code: found, .. }) => code.as_ref().is_none_or(|code| code == found),
         _ => false,
     };
