@@ -45,6 +45,10 @@ async fn dispatch(cli: Cli) -> ExitCode {
             cli::print(&if json { serde_json::json!(report).to_string() + "\n" } else { report.to_string() });
             return ExitCode::from(if report.ok { cli::EXIT_DONE } else { cli::EXIT_USAGE });
         }
+        Command::Simulate(args) => {
+            logs("off", false);
+            cli::simulate::run(&args, json, &environment())
+        }
         Command::Sim { command: SimCommand::Serve { args } } => {
             logs("warn", false);
             cli::sim::serve(args).await

@@ -1,14 +1,15 @@
 //! The command line: parse, call, print.
 //!
 //! The client verbs speak HTTP only, as any other client would; what runs in this process (`serve`, `demo`, `check`,
-//! `sim serve`) is parsed here and done by the composition root. Exit codes: 0 done, 1 failed, 2 usage, 3 refused by
-//! a gate, 4 held for a person.
+//! `simulate`, `sim serve`) is parsed here and done by the composition root. Exit codes: 0 done, 1 failed, 2 usage,
+//! 3 refused by a gate, 4 held for a person.
 
 pub mod api;
 pub mod check;
 pub mod demo;
 pub mod render;
 pub mod sim;
+pub mod simulate;
 pub mod watch;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -75,6 +76,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Rehearse disasters: your configuration and runbooks against seeded faults, in simulated Regions
+    Simulate(simulate::SimulateArgs),
     /// The simulated AWS
     Sim {
         #[command(subcommand)]

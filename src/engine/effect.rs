@@ -17,6 +17,7 @@ use crate::{
     },
     engine::{
         aurora,
+        denial::Denial,
         guards::{self, Answer},
         observe::{Seen, observe},
         step::{Driver, Stop, may_act},
@@ -128,10 +129,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
                 return Ok(false);
             }
             Answer::Unknown { why } => pause_unsent(driver, &why).await?,
-            Answer::Denied(denial) => {
-                driver.fail(denial.code, denial.why).await?;
-                return Ok(false);
-            }
+            Answer::Denied(denial) => return denied(driver, denial).await,
         }
     };
     let Some(mutation) = driver.step.action.mutations().into_iter().next() else {
@@ -146,6 +144,12 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     }
     driver.record(vec![intent(run, &driver.step, run.next_attempt(&driver.step.id), 0, mutation, evidence)]).await?;
     Ok(true)
+}
+
+/// AWS refuses a reading that the step needs: the step has failed.
+async fn denied(driver: &Driver, denial: Denial) -> Result<bool, Stop> {
+    driver.fail(denial.code, denial.why).await?;
+    Ok(false)
 }
 
 /// What became of an earlier attempt, whose step failed and was resumed: done after all (nothing is sent), or under
@@ -284,10 +288,7 @@ async fn settle(
             *before_since = None;
             why
         }
-        Seen::Denied(denial) => {
-            driver.fail(denial.code, denial.why).await?;
-            return Ok(false);
-        }
+        Seen::Denied(denial) => return denied(driver, denial).await,
     };
     if driver.deadline(run) <= driver.context.clock.boot() {
         let code = if matches!(outcome, Outcome::Unknown { .. }) { "outcome-unknown" } else { "step-timeout" };
@@ -377,10 +378,7 @@ async fn retry(
             pause(driver, &why).await?;
             Ok(false)
         }
-        Answer::Denied(denial) => {
-            driver.fail(denial.code, denial.why).await?;
-            Ok(false)
-        }
+        Answer::Denied(denial) => denied(driver, denial).await,
     }
 }
 

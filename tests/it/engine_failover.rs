@@ -9,10 +9,13 @@ use failoverd::{
         run::RunResult,
     },
     engine::control::{Control, Wish},
-    sim::world::{Plane, Reach},
+    sim::{
+        port::Fault,
+        world::{Plane, Reach},
+    },
 };
 
-use crate::support::{Played, Scene, payments, region};
+use crate::support::{Played, Scene, incarnation, payments, region};
 
 const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
 
@@ -117,4 +120,30 @@ async fn with_a_silent_health_check_a_dead_primary_is_still_recommended_for_fail
     live.ready().await;
     live.lose("us-east-1");
     live.until("a recommendation", 420, |live| live.verdict() == Some(Verdict::Recommend)).await;
+}
+
+/// A whole disaster in a runtime of its own: its journal, as text.
+fn history_of(seed: u64) -> Vec<String> {
+    incarnation(async {
+        let scene = Scene::payments(seed, 240);
+        let live = scene.start(0).await;
+        live.ready().await;
+        live.lose("us-east-1");
+        live.faults.arm("rds:FailoverGlobalCluster", Fault::LoseAfter);
+        live.faults.arm("route53-recovery-cluster:UpdateRoutingControlStates", Fault::LoseBefore);
+        let run = live.begin(Wish::Failover).await;
+        live.approve(&run).await;
+        assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+        let records = live.engine.records(&run).await.expect("readable");
+        records.iter().map(|r| serde_json::to_string(r).expect("records serialise")).collect()
+    })
+}
+
+#[test]
+fn one_seed_is_one_history_to_the_byte() {
+    let first = history_of(90);
+    assert!(first.len() > 20, "{} records", first.len());
+    for _ in 0..4 {
+        assert_eq!(history_of(90), first);
+    }
 }

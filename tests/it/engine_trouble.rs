@@ -255,7 +255,7 @@ async fn a_target_that_throttles_or_is_away_is_waited_for_whatever_the_lost_regi
             w.set_plane(Plane::Rds, &region("us-west-2"), reach);
         });
         let run = live.begin(Wish::Failover).await;
-        live.pass(120).await;
+        live.pass(60).await;
         assert_eq!(live.run(&run).phase, Phase::Running, "{reach:?}");
         live.world.now(|w| w.set_plane(Plane::Rds, &region("us-west-2"), Reach::Up));
         live.approve(&run).await;

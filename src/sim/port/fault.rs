@@ -154,10 +154,20 @@ struct State {
     met: BTreeMap<u8, u64>,
 }
 
+/// Who is told of a mutation at the moment at which it leaves.
+pub type Departure = Arc<dyn Fn(&Sent) + Send + Sync>;
+
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Faults {
     state: Arc<Mutex<State>>,
+    departure: Option<Departure>,
+}
+
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Faults").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl Default for Faults {
@@ -188,7 +198,12 @@ impl Faults {
             reads: BTreeMap::new(),
             met: BTreeMap::new(),
         };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { state: Arc::new(Mutex::new(state)), departure: None }
+    }
+
+    /// The same, telling `departure` of every mutation that leaves, before anything of it can arrive.
+    pub fn telling(self, departure: Departure) -> Self {
+        Self { departure: Some(departure), ..self }
     }
 
     /// The next call of `operation` (as in [`crate::domain::cloud::Mutation::operation`], or
@@ -349,8 +364,12 @@ impl Faults {
 
     /// A mutation leaves. Its place in the log.
     pub(super) fn log(&self, at: SimTime, mutation: &Mutation) -> usize {
+        let sent = Sent::new(at, mutation);
+        if let Some(departure) = &self.departure {
+            departure(&sent);
+        }
         let mut state = self.lock();
-        state.sent.push(Sent::new(at, mutation));
+        state.sent.push(sent);
         state.sent.len() - 1
     }
 

@@ -21,7 +21,7 @@ use std::{
 
 pub use clock::SimClock;
 pub use cloud::SimCloud;
-pub use fault::{Fault, Faults, Moment, WindowId};
+pub use fault::{Departure, Fault, Faults, Moment, WindowId};
 pub use log::Sent;
 pub use probes::SimProbes;
 
@@ -41,7 +41,11 @@ pub struct LiveWorld {
     /// The world's time when the clock's boot time was `since`.
     base: SimTime,
     since: Duration,
+    witness: Option<Witness>,
 }
+
+/// Who looks at the world after everything that is done to it.
+pub type Witness = Arc<dyn Fn(&World) + Send + Sync>;
 
 impl std::fmt::Debug for LiveWorld {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -64,14 +68,23 @@ impl LiveWorld {
     /// The world's time is `at` now, whatever the clock's wall time is.
     pub fn starting_at(world: Arc<Mutex<World>>, clock: Arc<dyn Clock>, at: SimTime) -> Self {
         let since = clock.boot();
-        Self { world, clock, base: at, since }
+        Self { world, clock, base: at, since, witness: None }
+    }
+
+    /// The same, looked at by `witness` after every event. It may not come back to this world: it is held meanwhile.
+    pub fn watched_by(self, witness: Witness) -> Self {
+        Self { witness: Some(witness), ..self }
     }
 
     /// Does something to the world as it is now. The world's time never turns back, also where it is ahead already.
     pub fn now<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
         let mut world = self.lock();
         world.advance_to(self.time());
-        act(&mut world)
+        let done = act(&mut world);
+        if let Some(witness) = &self.witness {
+            witness(&world);
+        }
+        done
     }
 
     /// The world's time now.

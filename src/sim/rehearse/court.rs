@@ -2,13 +2,14 @@
 //!
 //! Invariant: it is called after every event with the world as it then is, and changes nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use super::store::MemoryStore;
 use crate::{
-    domain::id::ApplicationName,
+    domain::id::{ApplicationName, Region},
     sim::{
-        oracle::{Known, Oracle, Seen, Violation},
+        oracle::{Call, Known, Oracle, Seen, Violation},
+        port::Sent,
         world::World,
     },
 };
@@ -19,6 +20,10 @@ pub(super) struct Court {
     oracle: Oracle,
     store: MemoryStore,
     application: ApplicationName,
+    addresses: BTreeMap<Region, Ipv4Addr>,
+    calls: Vec<Call>,
+    /// Sequence numbers of records that a fault has damaged.
+    damaged: Vec<u64>,
     events: u64,
     /// Refusals that people met, by code.
     refusals: BTreeMap<&'static str, u64>,
@@ -26,33 +31,63 @@ pub(super) struct Court {
 
 impl Court {
     pub(super) fn new(known: Known, store: MemoryStore, application: ApplicationName) -> Self {
-        Self { oracle: Oracle::new(known), store, application, events: 0, refusals: BTreeMap::new() }
+        Self {
+            addresses: known.addresses.clone(),
+            oracle: Oracle::new(known),
+            store,
+            application,
+            calls: Vec::new(),
+            damaged: Vec::new(),
+            events: 0,
+            refusals: BTreeMap::new(),
+        }
     }
 
     /// After an event.
     pub(super) fn look(&mut self, world: &World) {
         self.events += 1;
-        let oracle = &mut self.oracle;
-        self.store.with(&self.application, |journal| oracle.look(&Seen { world, journal, calls: &world.calls }));
+        let (oracle, calls, damaged) = (&mut self.oracle, &self.calls, &self.damaged);
+        self.store.with(&self.application, |journal| oracle.look(&Seen { world, journal, calls, damaged }));
+    }
+
+    /// A mutation leaves the process.
+    pub(super) fn leaves(&mut self, sent: &Sent) {
+        self.events += 1;
+        self.calls.push(Call {
+            at: sent.at,
+            operation: sent.operation.clone(),
+            arguments: sent.arguments.clone(),
+            durable: self.store.with(&self.application, <[_]>::len),
+            arrived: None,
+        });
+    }
+
+    pub(super) fn calls(&self) -> &[Call] {
+        &self.calls
     }
 
     /// At the end.
     pub(super) fn finish(&mut self, world: &World, healed: bool) {
         self.look(world);
-        let oracle = &mut self.oracle;
+        let (oracle, calls, damaged) = (&mut self.oracle, &self.calls, &self.damaged);
         self.store.with(&self.application, |journal| {
-            oracle.finish(&Seen { world, journal, calls: &world.calls }, healed);
+            oracle.finish(&Seen { world, journal, calls, damaged }, healed);
         });
     }
 
     /// A record of the past was changed from outside: the oracle must not take that for the engine's doing.
-    pub(super) fn rotted(&mut self) {
-        self.oracle.expect_rot();
+    pub(super) fn rotted(&mut self, record: u64) {
+        self.damaged.push(record);
     }
 
     /// A person was refused with this code.
     pub(super) fn saw(&mut self, code: &'static str) {
         *self.refusals.entry(code).or_default() += 1;
+    }
+
+    /// Where a Region answers.
+    pub(super) fn address(&self, region: &Region) -> Option<Ipv4Addr> {
+        self.addresses.get(region).copied()
     }
 
     pub(super) fn events(&self) -> u64 {

@@ -59,6 +59,10 @@ struct State {
     begun: BTreeSet<usize>,
     ended: BTreeSet<usize>,
     windows: BTreeMap<usize, WindowId>,
+    /// Numbers of appends and of mutations around which the process is to die, by happening, with how long it then
+    /// stays dead.
+    appends: BTreeMap<usize, (u64, Duration)>,
+    freezes: BTreeMap<usize, (u64, Duration)>,
     acted: BTreeSet<usize>,
     recommended_since: Option<SimTime>,
     run: Option<RunId>,
@@ -77,7 +81,6 @@ pub(super) struct Director<'a> {
     scene: &'a Scene<'a>,
     state: RefCell<State>,
     begun: Cell<bool>,
-    restart_after: Cell<Duration>,
 }
 
 fn subject(name: &str) -> Subject {
@@ -86,17 +89,19 @@ fn subject(name: &str) -> Subject {
 
 impl<'a> Director<'a> {
     pub(super) fn new(scene: &'a Scene<'a>) -> Self {
-        Self {
-            scene,
-            state: RefCell::default(),
-            begun: Cell::new(false),
-            restart_after: Cell::new(super::run::RESTART),
-        }
+        Self { scene, state: RefCell::default(), begun: Cell::new(false) }
     }
 
-    /// How long after an armed death the process is started again.
-    pub(super) fn restart_after(&self) -> Duration {
-        self.restart_after.get()
+    /// How long a process stays dead that died around its newest append.
+    pub(super) fn restart_after_append(&self) -> Duration {
+        let last = self.scene.store.appends().saturating_sub(1);
+        dead_for(&self.state.borrow().appends, last)
+    }
+
+    /// How long a process stays dead that died around its newest mutation.
+    pub(super) fn restart_after_call(&self) -> Duration {
+        let last = self.scene.faults.mutations().saturating_sub(1);
+        dead_for(&self.state.borrow().freezes, last)
     }
 
     pub(super) fn over(&self) -> Over {
@@ -142,8 +147,10 @@ impl<'a> Director<'a> {
         }
         loop {
             for index in self.due() {
-                if let Some(death) = self.happen(index, Some(live)) {
-                    return self.die(live, death).await;
+                match self.happen(index, Some(live)) {
+                    Some(ProcessFault::Pause { lasts }) => self.pause(live, lasts).await,
+                    Some(death) => return self.die(live, death).await,
+                    None => {}
                 }
             }
             self.people(live).await;
@@ -166,51 +173,32 @@ impl<'a> Director<'a> {
             | ProcessFault::KillAtCall { restart_after, .. } => {
                 Death::Dies { why: "SIGKILL".to_owned(), restart_after }
             }
-            ProcessFault::Pause { lasts } => {
-                // The tokio clock goes on while no task is polled: what a stopped process sees when it continues.
-                tokio::time::advance(lasts).await;
-                live.world.now(|_| ());
-                self.scene.tell("process", "SIGCONT".to_owned());
-                Death::Over
-            }
+            ProcessFault::Pause { .. } => unreachable!("whoever is paused lives"),
         }
     }
 
-    /// All is well: the daemon learns the application, and moves it where the scenario has it at the start.
+    /// SIGSTOP and, after `lasts`, SIGCONT: no task is polled while the clock goes on.
+    async fn pause(&self, live: &Live, lasts: Duration) {
+        self.scene.meet(&[10]);
+        tokio::time::advance(lasts).await;
+        live.world.now(|_| ());
+        self.scene.tell("process", "SIGCONT".to_owned());
+    }
+
+    /// All is well: the daemon learns the application.
     async fn prelude(&self, live: &Live) {
         let name = self.scene.application();
         let deadline = live.clock.boot() + PATIENCE;
         let known = || {
-            live.engine.assessment(name).is_some_and(|a| {
-                a.active_region.is_some() && a.exposure.values().all(|e| e.loss_bound.is_some())
-            })
+            live.engine
+                .assessment(name)
+                .is_some_and(|a| a.active_region.is_some() && a.exposure.values().all(|e| e.loss_bound.is_some()))
         };
         while !known() && live.clock.boot() < deadline {
             live.clock.sleep(LOOK).await;
         }
-        let scenario = self.scene.scenario;
-        let home = self.scene.setup.application.regions.first();
-        if let Some(active) = scenario.active.as_ref().filter(|a| Some(*a) != home) {
-            self.move_to(live, active).await;
-        }
-        live.clock.sleep(scenario.warm_up).await;
+        live.clock.sleep(self.scene.scenario.warm_up).await;
         live.world.now(|_| ());
-    }
-
-    async fn move_to(&self, live: &Live, region: &crate::domain::id::Region) {
-        let mut request = self.request(Wish::Switchover, "prelude");
-        request.target = Some(region.clone());
-        let Ok(Started::Run { id, .. }) = live.engine.start_run(request).await else { return };
-        loop {
-            let Some(run) = self.run(live, &id) else { return };
-            if run.is_finished() {
-                return;
-            }
-            if let Some(step) = waiting_approval(&run) {
-                self.answer(live, &run, step, "second", true).await;
-            }
-            live.clock.sleep(LOOK).await;
-        }
     }
 
     fn run(&self, live: &Live, id: &RunId) -> Option<std::sync::Arc<RunState>> {
@@ -244,7 +232,7 @@ impl<'a> Director<'a> {
         if happening.lasts.is_some_and(|lasts| happening.at + lasts <= self.elapsed()) {
             self.state.borrow_mut().ended.insert(index);
             self.scene.tell("fault", format!("over: {}", happening.what.describe()));
-            self.end(index, &happening.what);
+            self.end(index, &happening.what, live);
         }
         None
     }
@@ -252,65 +240,76 @@ impl<'a> Director<'a> {
     fn begin(&self, index: usize, what: &Trouble, live: Option<&Live>) -> Option<ProcessFault> {
         let scene = self.scene;
         match what {
-            Trouble::Calls { operation, region, fault, chance } => {
-                let window = scene.faults.open(operation, region.as_ref(), fault.clone(), *chance);
-                self.state.borrow_mut().windows.insert(index, window);
-            }
-            Trouble::CredentialsExpire => {
-                let window = scene.faults.open("*", None, faults::CallFault::Reject { code: "ExpiredToken" }, 1.0);
-                self.state.borrow_mut().windows.insert(index, window);
+            Trouble::Calls { .. } | Trouble::CredentialsExpire => {
+                if let Some(window) = scene.faults.begin(what) {
+                    self.state.borrow_mut().windows.insert(index, window);
+                }
             }
             Trouble::Store(StoreFault::Full) => scene.store.set_full(true),
             Trouble::Store(StoreFault::FailsAfterCommit) => scene.store.fail_after_next_commit(),
             Trouble::Store(StoreFault::Rots { record }) => {
-                let record = usize::try_from(*record).unwrap_or(usize::MAX);
-                if scene.store.rot(scene.application(), record) {
-                    scene.court(|court| court.rotted());
+                let index = usize::try_from(*record).unwrap_or(usize::MAX);
+                if scene.store.rot(scene.application(), index) {
+                    scene.court(|court| court.rotted(*record));
                 }
             }
             Trouble::ClockJumps { seconds } => {
-                if let Some(live) = live {
-                    live.clock.jump(*seconds);
-                }
+                scene.meet(&[11]);
+                scene.jump(live, *seconds);
             }
-            Trouble::Process(fault) => return self.begin_process(fault, live.is_some()),
+            Trouble::Process(fault) => return self.begin_process(index, fault, live.is_some()),
             world => scene.world(|w| faults::apply(w, world)),
         }
         None
     }
 
-    fn begin_process(&self, fault: &ProcessFault, lives: bool) -> Option<ProcessFault> {
+    fn begin_process(&self, index: usize, fault: &ProcessFault, lives: bool) -> Option<ProcessFault> {
         let scene = self.scene;
         match fault {
             ProcessFault::KillAtAppend { append, durable, restart_after } => {
                 let around = if *durable { Around::DieAfter } else { Around::DieBefore };
-                scene.store.arm(scene.store.appends() + append, around);
-                self.restart_after.set(*restart_after);
+                let number = scene.store.appends() + append;
+                scene.store.arm(number, around);
+                self.state.borrow_mut().appends.insert(index, (number, *restart_after));
                 None
             }
             ProcessFault::KillAtCall { call, effect, restart_after } => {
                 let moment = if *effect { Moment::After } else { Moment::Before };
-                scene.faults.freeze_mutation(scene.faults.mutations() + call, moment);
-                self.restart_after.set(*restart_after);
+                let number = scene.faults.mutations() + call;
+                scene.faults.freeze_mutation(number, moment);
+                self.state.borrow_mut().freezes.insert(index, (number, *restart_after));
                 None
             }
             // A process that is dead already does not die again.
-            now => lives.then(|| now.clone()),
+            now => {
+                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[7] };
+                if lives && !matches!(now, ProcessFault::Pause { .. }) {
+                    scene.meet(numbers);
+                }
+                lives.then(|| now.clone())
+            }
         }
     }
 
-    fn end(&self, index: usize, what: &Trouble) {
+    fn end(&self, index: usize, what: &Trouble, live: Option<&Live>) {
         let scene = self.scene;
         if let Some(window) = self.state.borrow_mut().windows.remove(&index) {
             scene.faults.close(window);
         }
         match what {
             Trouble::Store(StoreFault::Full) => scene.store.set_full(false),
-            Trouble::Calls { .. }
-            | Trouble::CredentialsExpire
-            | Trouble::Store(_)
-            | Trouble::Process(_)
-            | Trouble::ClockJumps { .. } => {}
+            Trouble::Process(ProcessFault::KillAtAppend { .. }) => {
+                if let Some((number, _)) = self.state.borrow_mut().appends.remove(&index) {
+                    scene.store.disarm(number);
+                }
+            }
+            Trouble::Process(ProcessFault::KillAtCall { .. }) => {
+                if let Some((number, _)) = self.state.borrow_mut().freezes.remove(&index) {
+                    scene.faults.unfreeze_mutation(number);
+                }
+            }
+            Trouble::ClockJumps { seconds } => scene.jump(live, -*seconds),
+            Trouble::Calls { .. } | Trouble::CredentialsExpire | Trouble::Store(_) | Trouble::Process(_) => {}
             world => scene.world(|w| faults::heal(w, world)),
         }
     }
@@ -398,7 +397,8 @@ impl<'a> Director<'a> {
         };
         let waited = Duration::from_millis(now.since_ms(since));
         let key = (run.id.clone(), step.clone());
-        let answered = self.state.borrow().answered.contains(&key) && !run.approvals.get(step).is_none_or(Vec::is_empty);
+        let answered =
+            self.state.borrow().answered.contains(&key) && !run.approvals.get(step).is_none_or(Vec::is_empty);
         if answered {
             return;
         }
@@ -412,9 +412,10 @@ impl<'a> Director<'a> {
                 }
                 self.answer(live, run, step, "second", true).await
             }
-            Approver::Approves { .. } | Approver::Declines { .. } | Approver::TriesOwnFirst { .. } | Approver::Silent => {
-                false
-            }
+            Approver::Approves { .. }
+            | Approver::Declines { .. }
+            | Approver::TriesOwnFirst { .. }
+            | Approver::Silent => false,
         };
         if approved {
             self.state.borrow_mut().answered.insert(key);
@@ -497,9 +498,11 @@ impl<'a> Director<'a> {
             return true;
         }
         let mut state = self.state.borrow_mut();
-        let happened = scenario.happenings.iter().enumerate().all(|(index, h)| {
-            state.begun.contains(&index) && (h.lasts.is_none() || state.ended.contains(&index))
-        });
+        let happened = scenario
+            .happenings
+            .iter()
+            .enumerate()
+            .all(|(index, h)| state.begun.contains(&index) && (h.lasts.is_none() || state.ended.contains(&index)));
         let acted = state.acted.len() == scenario.people.acts.len();
         let terminal = state
             .run
@@ -514,6 +517,11 @@ impl<'a> Director<'a> {
         let since = *state.settled_since.get_or_insert(now);
         ms(AFTERMATH) <= now.since_ms(since)
     }
+}
+
+/// How long a process stays dead whose death was armed for this number.
+fn dead_for(armed: &BTreeMap<usize, (u64, Duration)>, number: u64) -> Duration {
+    armed.values().find(|(n, _)| *n == number).map_or(super::run::RESTART, |(_, dead)| *dead)
 }
 
 fn wish(wish: scenario::Wish) -> Wish {

@@ -2,7 +2,13 @@
 //!
 //! Invariant: a seed, a scenario and a setup give one history, byte for byte; every task of a process dies with it.
 
+mod court;
+mod director;
+pub mod run;
 pub mod stage;
+pub mod store;
+pub mod swarm;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +35,13 @@ pub struct Rehearsed {
     pub scenario: String,
     pub seed: u64,
     pub ending: Ending,
-    /// From the clients' first failure to the end of their last, where they are served at the end.
+    /// The instant that the scenario's times count from.
+    pub begins: SimTime,
+    /// From the clients' first failure to the end of their last, or of the rehearsal where it lasts; `None` where
+    /// none ever failed.
     pub out_of_service_seconds: Option<f64>,
+    /// Whether no client is failing at the end.
+    pub served_at_end: bool,
     /// Acknowledged writes that the present writer does not have, and over what time.
     pub writes_lost: u64,
     pub loss_seconds: f64,

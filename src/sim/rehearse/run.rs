@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Ending, Rehearsed, Setup, TraceLine,
+    Rehearsed, Setup, TraceLine,
     court::Court,
     director::{Director, Over},
     stage,
@@ -22,11 +22,7 @@ use super::{
     verdict,
 };
 use crate::{
-    domain::{
-        assessment::Assessment,
-        id::ApplicationName,
-        journal::Record,
-    },
+    domain::{assessment::Assessment, id::ApplicationName, journal::Record},
     engine::{Engine, Parts, control::Control as _},
     ports::{Clock, Observer},
     sim::{
@@ -56,6 +52,8 @@ pub(super) struct Scene<'a> {
     pub(super) faults: Faults,
     /// The instant that the scenario's times count from.
     pub(super) begins: Cell<SimTime>,
+    /// By how much the machine's wall clock is ahead of the world's.
+    skew_seconds: Cell<i64>,
     pub(super) tracing: bool,
     pub(super) trace: RefCell<Vec<TraceLine>>,
     drawn: Arc<AtomicU64>,
@@ -85,20 +83,23 @@ pub(super) const RESTART: Duration = Duration::from_secs(20);
 /// # Panics
 /// Where the setup cannot be staged; [`stage::world`] tells beforehand, with every reason.
 pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> Rehearsed {
-    let (mut world, known) = stage::world(&setup.application, seed, START)
+    let choices = stage::Choices { active: scenario.active.clone(), ..stage::Choices::default() };
+    let (mut world, known) = stage::world_with(&setup.application, seed, START, &choices)
         .unwrap_or_else(|reasons| panic!("the setup cannot be staged: {reasons:?}"));
     world.advance_to(START.plus_ms(ms(PAST)));
     let store = MemoryStore::default();
-    let court = Court::new(known, store.clone(), setup.application.name.clone());
+    let court = Arc::new(Mutex::new(Court::new(known, store.clone(), setup.application.name.clone())));
+    let told = Arc::clone(&court);
     let scene = Scene {
         setup,
         scenario,
         seed,
         world: Arc::new(Mutex::new(world)),
-        court: Arc::new(Mutex::new(court)),
+        court,
         store,
-        faults: Faults::seeded(seed),
+        faults: Faults::seeded(seed).telling(Arc::new(move |sent| lock(&told).leaves(sent))),
         begins: Cell::new(START),
+        skew_seconds: Cell::new(0),
         tracing: trace,
         trace: RefCell::default(),
         drawn: Arc::default(),
@@ -144,9 +145,12 @@ impl Scene<'_> {
 
     /// One process, from its start to its death or to the end.
     async fn live(&self, director: &Director<'_>) -> Death {
-        let store = self.store.reopened();
+        let (clock, world) = self.clock();
+        let time = world.clone();
+        let store = self.store.reopened(Arc::new(move || time.time()));
+        self.faults.thaw();
         let life = async {
-            let live = self.start(store.clone()).await;
+            let live = Live { engine: self.start(&clock, &world, store.clone()).await, clock, world };
             self.tell("process", "started".to_owned());
             if let Some(death) = self.refused_at_start(&live) {
                 return death;
@@ -159,8 +163,8 @@ impl Scene<'_> {
         };
         tokio::select! {
             biased;
-            () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after() },
-            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after() },
+            () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after_append() },
+            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after_call() },
             death = life => death,
         }
     }
@@ -179,17 +183,19 @@ impl Scene<'_> {
         Some(Death::Over)
     }
 
-    async fn start(&self, store: MemoryStore) -> Live {
+    /// The clock of a new process, set right, and the world as it sees it.
+    fn clock(&self) -> (Arc<SimClock>, LiveWorld) {
         let now = lock(&self.world).now;
-        let at = jiff::Timestamp::from_millisecond(i64::try_from(now.0).unwrap_or(i64::MAX))
-            .unwrap_or(jiff::Timestamp::MAX);
-        let clock = Arc::new(SimClock::starting_at(at));
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(now.0).unwrap_or(i64::MAX));
+        let clock = Arc::new(SimClock::starting_at(at.unwrap_or(jiff::Timestamp::MAX)));
+        clock.jump(self.skew_seconds.get());
         let court = Arc::clone(&self.court);
-        let world = LiveWorld::watched(
-            Arc::clone(&self.world),
-            Arc::clone(&clock) as Arc<dyn Clock>,
-            Arc::new(move |world: &World| lock(&court).look(world)),
-        );
+        let world = LiveWorld::starting_at(Arc::clone(&self.world), Arc::clone(&clock) as Arc<dyn Clock>, now)
+            .watched_by(Arc::new(move |world: &World| lock(&court).look(world)));
+        (clock, world)
+    }
+
+    async fn start(&self, clock: &Arc<SimClock>, world: &LiveWorld, store: MemoryStore) -> Engine {
         let drawn = Arc::clone(&self.drawn);
         let parts = Parts {
             applications: vec![self.setup.application.clone()],
@@ -198,12 +204,12 @@ impl Scene<'_> {
             store: Arc::new(store),
             cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
             probes: Arc::new(SimProbes::new(world.clone())),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::clone(clock) as Arc<dyn Clock>,
             observer: Arc::new(Nobody),
             holder: "rehearsal".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Live { engine: Engine::start(parts).await, clock, world }
+        Engine::start(parts).await
     }
 
     pub(super) fn world<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
@@ -220,6 +226,19 @@ impl Scene<'_> {
             let at = lock(&self.world).now;
             self.trace.borrow_mut().push(TraceLine { at, who, text });
         }
+    }
+
+    /// Somebody sets the machine's wall clock ahead, or back where `seconds` is negative.
+    pub(super) fn jump(&self, live: Option<&Live>, seconds: i64) {
+        self.skew_seconds.set(self.skew_seconds.get() + seconds);
+        if let Some(live) = live {
+            live.clock.jump(seconds);
+        }
+    }
+
+    /// Faults, by number, that were met where the port does not see it.
+    pub(super) fn meet(&self, numbers: &[u8]) {
+        self.faults.meet(numbers);
     }
 
     pub(super) fn application(&self) -> &ApplicationName {
@@ -240,23 +259,4 @@ impl Observer for Nobody {
 fn incarnation<R>(play: impl Future<Output = R>) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap_or_else(|e| panic!("a runtime of one thread needs nothing: {e}")).block_on(play)
-}
-
-/// How the rehearsal ended, by the journal alone.
-pub(super) fn ending(history: Option<&crate::domain::history::History>) -> Ending {
-    use crate::domain::run::{Phase, RunResult};
-    let Some(run) = history.and_then(|h| h.active_run().or_else(|| h.runs.values().last().map(AsRef::as_ref))) else {
-        return Ending::NoRun;
-    };
-    match &run.phase {
-        Phase::Finished { result: RunResult::Succeeded, .. } => Ending::Succeeded,
-        Phase::Finished { result: RunResult::Aborted, .. } => Ending::Aborted,
-        Phase::Finished { result: RunResult::Failed, .. } => Ending::Failed,
-        Phase::Finished { result: RunResult::Superseded, .. } => Ending::Superseded,
-        Phase::Held { code, waits_for, .. } => Ending::Held { code: code.clone(), waits_for: waits_for.clone() },
-        Phase::Paused { subject, .. } => {
-            Ending::Held { code: "paused".to_owned(), waits_for: format!("{subject}, who paused it") }
-        }
-        Phase::Running | Phase::Aborting { .. } => Ending::Unfinished,
-    }
 }

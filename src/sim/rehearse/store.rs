@@ -20,7 +20,7 @@ use crate::{
         JournalStore,
         journal::{AppendError, ReadError},
     },
-    sim::oracle::Stored,
+    sim::{oracle::Stored, world::SimTime},
 };
 
 /// What happens around one append.
@@ -46,16 +46,39 @@ struct State {
 }
 
 /// See the module. Clones share the records; [`MemoryStore::reopened`] is what the next process opens.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     died: CancellationToken,
+    /// The world's time.
+    time: Arc<dyn Fn() -> SimTime + Send + Sync>,
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { state: Arc::default(), died: CancellationToken::new(), time: Arc::new(SimTime::default) }
+    }
 }
 
 impl MemoryStore {
-    /// The same records, as a new process opens them.
-    pub fn reopened(&self) -> Self {
-        Self { state: Arc::clone(&self.state), died: CancellationToken::new() }
+    /// The same records, as a new process opens them; `time` is the world's.
+    pub fn reopened(&self, time: Arc<dyn Fn() -> SimTime + Send + Sync>) -> Self {
+        Self { state: Arc::clone(&self.state), died: CancellationToken::new(), time }
+    }
+
+    /// Takes a [`MemoryStore::arm`] back; nothing where it has come already.
+    pub fn disarm(&self, append: u64) {
+        self.lock().around.remove(&append);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.lock().full
     }
 
     /// What happens around the append of this number, counted from 0 over all journals and processes.
@@ -163,13 +186,14 @@ impl JournalStore for MemoryStore {
             Fate::Met(Around::DieAfter | Around::FailAfterCommit) | Fate::Stored => {}
         }
         {
+            let at = (self.time)();
             let mut state = self.lock();
             let records = state.journals.entry(sealed.record.journal.clone()).or_default();
             let tail = records.last().map_or_else(|| Digest::zero().to_string(), |last| last.hash.clone());
             if records.len() as u64 != sealed.record.seq || tail != sealed.record.prev_hash.as_str() {
                 return Err(AppendError::Conflict { journal: sealed.record.journal.clone(), seq: sealed.record.seq });
             }
-            records.push(Stored { bytes: sealed.bytes.clone(), hash: sealed.hash.to_string() });
+            records.push(Stored { bytes: sealed.bytes.clone(), hash: sealed.hash.to_string(), at });
         }
         match fate {
             Fate::Met(Around::DieAfter) => self.stand_still().await,

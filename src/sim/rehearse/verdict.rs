@@ -3,18 +3,14 @@
 //! Invariant: read from the journal's bytes and the world, after the last process is gone; nothing of the engine's
 //! memory is used.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::Ipv4Addr};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    Ending, Rehearsed, TraceLine,
-    court::Court,
-    director::Over,
-    run::Scene,
-};
+use super::{Ending, Rehearsed, TraceLine, court::Court, director::Over, run::Scene};
 use crate::sim::{
+    faults,
     oracle::{Stored, Violation},
     scenario::{Expectation, RunEnd},
     world::{SimTime, World, clients::Ledger, route53::record::RrType},
@@ -43,15 +39,17 @@ pub(super) fn rehearsed(
         scenario: scene.scenario.name.clone(),
         seed: scene.seed,
         ending,
+        begins,
         out_of_service_seconds,
+        served_at_end: world.clients.failing_since().is_none(),
         writes_lost: ledger.writes_lost,
         loss_seconds: ledger.loss_window_seconds,
         loss_reported_seconds: loss_reported(&events),
         violations,
         checked: court.checked().clone(),
-        faults_met: met(scene),
+        faults_met: met(scene, world),
         sometimes: sometimes(&events, court, processes),
-        history: fingerprint(world, &records, &ledger),
+        history: fingerprint(world, court, &records, &ledger),
         world_seconds: world.now.since_ms(begins) as f64 / 1e3,
         events: court.events() + world.log.len() as u64,
         trace: Vec::new(),
@@ -62,10 +60,10 @@ pub(super) fn rehearsed(
         .scenario
         .expect
         .iter()
-        .filter_map(|expected| unmet(expected, scene, world, &ledger, &result, &events, over))
+        .filter_map(|expected| unmet(expected, scene, world, &ledger, &result, &events, over, court))
         .collect();
     if scene.tracing {
-        result.trace = trace(scene, world, &events, &result);
+        result.trace = trace(scene, world, court, &events, &result);
     }
     result
 }
@@ -100,9 +98,7 @@ fn ending(events: &[Told], scene: &Scene<'_>, records: &[Stored]) -> Ending {
     for told in events.iter().filter(|t| scene.begins.get() <= t.at) {
         ending = match told.kind.as_str() {
             "run_started" | "run_resumed" | "abort_requested" => Ending::Unfinished,
-            "run_held" => {
-                Ending::Held { code: text(&told.event, "code"), waits_for: text(&told.event, "waits_for") }
-            }
+            "run_held" => Ending::Held { code: text(&told.event, "code"), waits_for: text(&told.event, "waits_for") },
             "run_paused" => Ending::Held {
                 code: "paused".to_owned(),
                 waits_for: format!("{}, who paused it", text(&told.event, "subject")),
@@ -138,13 +134,10 @@ fn loss_reported(events: &[Told]) -> Option<(Option<f64>, Option<f64>)> {
     Some((loss["at_least_seconds"].as_f64(), loss["at_most_seconds"].as_f64()))
 }
 
-fn met(scene: &Scene<'_>) -> BTreeMap<u8, u64> {
+fn met(scene: &Scene<'_>, world: &World) -> BTreeMap<u8, u64> {
     let mut met = scene.faults.met();
-    for (number, times) in scene.store.met() {
+    for (number, times) in scene.store.met().into_iter().chain(faults::met_in_world(world)) {
         *met.entry(number).or_default() += times;
-    }
-    for (number, times) in scene.met.borrow().iter() {
-        *met.entry(*number).or_default() += times;
     }
     met
 }
@@ -213,7 +206,7 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
 }
 
 /// SHA-256 over everything that happened.
-fn fingerprint(world: &World, records: &[Stored], ledger: &Ledger) -> String {
+fn fingerprint(world: &World, court: &Court, records: &[Stored], ledger: &Ledger) -> String {
     let mut text = String::new();
     for stored in records {
         text.push_str(&stored.hash);
@@ -222,7 +215,7 @@ fn fingerprint(world: &World, records: &[Stored], ledger: &Ledger) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{} {} {}", event.at.0, event.kind, event.text);
     }
-    for call in &world.calls {
+    for call in court.calls() {
         let _ = writeln!(text, "{} {} {}", call.at.0, call.operation, call.arguments);
     }
     let _ = writeln!(text, "{ledger:?} {:?}", world.now);
@@ -238,6 +231,7 @@ fn unmet(
     result: &Rehearsed,
     events: &[Told],
     over: Over,
+    court: &Court,
 ) -> Option<String> {
     match expected {
         Expectation::Served { within } => {
@@ -257,7 +251,10 @@ fn unmet(
             let wrong = |id: &String| {
                 let writer = world.aurora.writer_of(id).map(|w| w.region.to_string());
                 (writer.as_deref() != Some(region.as_str())).then(|| {
-                    format!("the writer of {id} should be in {region}, and is in {}", writer.unwrap_or("none".to_owned()))
+                    format!(
+                        "the writer of {id} should be in {region}, and is in {}",
+                        writer.unwrap_or("none".to_owned())
+                    )
                 })
             };
             scene.setup.application.stores.values().find_map(|store| wrong(&store.global_cluster))
@@ -267,7 +264,7 @@ fn unmet(
             let found: Vec<String> = answer.map(|a| a.values).unwrap_or_default();
             let wanted = traffic.answers.get(region).map(String::as_str);
             let right = found.iter().any(|value| Some(value.as_str()) == wanted)
-                || scene.addresses().get(region).is_some_and(|address: &Ipv4Addr| found.contains(&address.to_string()));
+                || court.address(region).is_some_and(|address| found.contains(&address.to_string()));
             (!right).then(|| format!("{} should answer with {region}, and answers {found:?}", traffic.record_name))
         }),
         Expectation::LossAtMost(most) => (most.as_secs_f64() < ledger.loss_window_seconds).then(|| {
@@ -292,9 +289,9 @@ fn unmet(
 
 fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {
     let met = match (expected, ending) {
-        (RunEnd::Succeeded, Ending::Succeeded) | (RunEnd::Aborted, Ending::Aborted) | (RunEnd::Failed, Ending::Failed) => {
-            true
-        }
+        (RunEnd::Succeeded, Ending::Succeeded)
+        | (RunEnd::Aborted, Ending::Aborted)
+        | (RunEnd::Failed, Ending::Failed) => true,
         (RunEnd::Held { code }, Ending::Held { code: found, .. }) => code.as_ref().is_none_or(|code| code == found),
         _ => false,
     };
@@ -302,7 +299,7 @@ fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {
 }
 
 /// The timeline of everybody, in order of time.
-fn trace(scene: &Scene<'_>, world: &World, events: &[Told], result: &Rehearsed) -> Vec<TraceLine> {
+fn trace(scene: &Scene<'_>, world: &World, court: &Court, events: &[Told], result: &Rehearsed) -> Vec<TraceLine> {
     let mut lines = scene.trace.borrow().clone();
     let begins = scene.begins.get();
     lines.extend(events.iter().filter(|t| begins <= t.at).map(|told| TraceLine {
@@ -312,7 +309,7 @@ fn trace(scene: &Scene<'_>, world: &World, events: &[Told], result: &Rehearsed) 
     }));
     let said = world.log.iter().filter(|e| begins <= e.at);
     lines.extend(said.map(|e| TraceLine { at: e.at, who: "world", text: e.text.clone() }));
-    let calls = world.calls.iter().filter(|c| begins <= c.at);
+    let calls = court.calls().iter().filter(|c| begins <= c.at);
     lines.extend(calls.map(|c| TraceLine { at: c.at, who: "call", text: c.operation.clone() }));
     let broken = result.violations.iter().map(|v| (v.at, format!("{}: {}", v.property, v.text)));
     lines.extend(broken.map(|(at, text)| TraceLine { at, who: "oracle", text }));

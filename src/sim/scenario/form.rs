@@ -409,13 +409,13 @@ fn one_word(words: &'static [Word], at: &At<'_>, found: &mut Findings) -> Option
     refuse(at, format!("`{clipped}` is none of {}{meant}", all.join(", ")), found)
 }
 
-/// What no operation begins with would never happen, and nobody would notice.
+/// A name that no call has would be a fault that never happens, and nobody would notice.
 fn operation(known: &[&str], at: &At<'_>, found: &mut Findings) -> Option<Got> {
     let text = at.text(found)?;
     if text == "any" {
-        return Some(Got::Text(String::new()));
+        return Some(Got::Text("*".to_owned()));
     }
-    if text.contains(':') && known.iter().any(|k| k.starts_with(text)) {
+    if known.iter().any(|k| *k == text || text.ends_with(':') && k.starts_with(text)) {
         return Some(Got::Text(text.to_owned()));
     }
     let meant = did_you_mean(text, known.iter().copied());

@@ -29,16 +29,9 @@ pub(super) fn document(root: &At<'_>, reading: &mut Reading<'_>) -> Option<Table
     (!reading.found.has_errors()).then_some(table)
 }
 
-/// What happens once and is over at once: `lasts` would mean nothing.
-const AT_ONCE: [&str; 7] = [
-    "kill_process",
-    "kill_at_append",
-    "kill_at_call",
-    "stop_process",
-    "pause_process",
-    "append_fails_after_commit",
-    "journal_rots",
-];
+/// What happens once and is over at once: `lasts` would mean nothing. (A kill at an append or a call that has not come
+/// by then does not come, and a clock that has jumped jumps back.)
+const AT_ONCE: [&str; 4] = ["kill_process", "stop_process", "pause_process", "journal_rots"];
 
 /// A happening that never happens, or that ends at another time than is written, would be a rehearsal of nothing.
 fn times(t: &Table, found: &mut Findings) {
@@ -103,22 +96,26 @@ fn requests(t: &Table, found: &mut Findings) {
 
 /// The scenario of `t`, whose Regions are known. `None` would be a form that lets pass what cannot be read.
 pub(super) fn scenario(t: &Table) -> Option<Scenario> {
+    let heals_at = t.duration("heals_at");
     Some(Scenario {
         name: t.text("scenario")?.to_owned(),
         description: t.text("description")?.to_owned(),
         reproduces: t.text("reproduces").map(str::to_owned),
         warm_up: t.duration("warm_up")?,
         active: t.region("active"),
-        happenings: t.tables("happenings").map(happening).collect::<Option<_>>()?,
+        happenings: t.tables("happenings").map(|t| happening(t, heals_at)).collect::<Option<_>>()?,
         people: t.table("people").map_or(Some(People::nobody()), people)?,
-        heals_at: t.duration("heals_at"),
+        heals_at,
         lasts: t.duration("lasts")?,
         expect: t.tables("expect").map(expectation).collect::<Option<_>>()?,
     })
 }
 
-fn happening(t: &Table) -> Option<Happening> {
-    Some(Happening { at: t.duration("at")?, lasts: t.duration("lasts"), what: trouble(t)? })
+/// What says nothing else ends when everything heals.
+fn happening(t: &Table, heals_at: Option<Duration>) -> Option<Happening> {
+    let at = t.duration("at")?;
+    let until_all_heals = || heals_at.filter(|_| !AT_ONCE.iter().any(|k| t.has(k))).map(|h| h.saturating_sub(at));
+    Some(Happening { at, lasts: t.duration("lasts").or_else(until_all_heals), what: trouble(t)? })
 }
 
 fn trouble(t: &Table) -> Option<Trouble> {

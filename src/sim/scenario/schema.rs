@@ -99,7 +99,7 @@ fn shape(shape: &Shape) -> Value {
     }
 }
 
-/// `any`, the services, the operations. Shorter beginnings are read too, but nobody needs to be offered them.
+/// `any`, the services, the operations.
 fn operations(known: &[&'static str]) -> Vec<&'static str> {
     let mut all = vec!["any"];
     for operation in known {

@@ -58,11 +58,11 @@ pub(super) const HELD_CODE: &[Key] =
     &[may("code", Shape::Code, "code: gate-rpo", "why (docs/errors); any reason otherwise")];
 
 pub(super) const CALL_FAULTS: &[Word] = &[
-    word("lose-before", "nothing arrives, and the caller gets no answer (2, 32)"),
+    word("lose-before", "nothing arrives, and the caller gets no answer (23)"),
     word("lose-after", "it has its effect, and the answer is lost (3, 33)"),
     Word { word: "late", says: "it has its effect only so long after the caller gave up (33)", more: BY },
     word("duplicate", "it arrives twice (34)"),
-    word("hang", "nothing arrives, and the caller waits for its timeout (33)"),
+    word("hang", "nothing arrives, and the caller waits for its timeout (23)"),
     word("refuse", "certainly not sent"),
     word("server-error", "500, without effect (32)"),
     word("server-error-after", "500, with its effect (32)"),
@@ -70,7 +70,7 @@ pub(super) const CALL_FAULTS: &[Word] = &[
     Word { word: "reject", says: "400 with a code, without effect (45, 51)", more: REJECTED },
     word("stale", "a read answers what it answered before the last mutation (35)"),
     word("unknown-status", "a read answers with a status that no list knows (37)"),
-    word("garbage", "a read answers with something that cannot be understood (57)"),
+    word("garbage", "it has its effect, and the answer cannot be understood (57)"),
 ];
 
 /// The error codes that the calls of [`OPERATIONS`] document, and those that any call may meet.
@@ -105,6 +105,8 @@ pub(super) const LAG_METRICS: &[Word] = &[
     word("grows-when-cut", "the lag, growing also while the writer cannot be reached"),
     word("shows-zero", "0, whatever happens"),
     word("missing", "nothing"),
+    word("not-a-number", "NaN"),
+    word("negative", "less than 0"),
 ];
 
 pub(super) const METRIC_FAULTS: &[Word] = &[

@@ -61,7 +61,7 @@ fn trouble(t: &Trouble) -> String {
             format!("plane: {{ plane: {}, region: {region}, reach: {} }}", plane(*p), reach(*r))
         }
         Trouble::Calls { operation, region, fault, chance } => {
-            let operation = if operation.is_empty() { "any" } else { operation };
+            let operation = if operation == "*" { "any" } else { operation };
             let region = region.as_ref().map(|r| format!("region: {r}, ")).unwrap_or_default();
             let fault = call_fault(fault);
             format!("calls: {{ operation: {}, {region}fault: {fault}, chance: {chance} }}", quoted(operation))

@@ -165,7 +165,7 @@ const ROLES: &str = "rds:DescribeGlobalClusters";
 
 /// One region's view of the roles is old while and after they change; which one, the seed says.
 fn one_sees_the_past(seed: u64) -> Scenario {
-    let region = if seed % 2 == 0 { east() } else { west() };
+    let region = if seed.is_multiple_of(2) { east() } else { west() };
     calls_in(planned(), (60, 360), ROLES, Some(region), CallFault::Stale)
 }
 
@@ -195,10 +195,154 @@ fn rotten(seed: u64) -> Scenario {
     no_run(with(rotten, 30, None, Trouble::Process(kill)))
 }
 
+/// A guard, the disaster in which it is missed, the property that tells (or `expect`), and the disaster by seed.
+type Row = (Guard, &'static str, &'static str, fn(u64) -> Scenario);
+
+const CASES: &[Row] = &[
+    (Guard::RottenJournal, "a bit of the journal rots, and the process starts again", "S16", rotten),
+    (Guard::OldEpoch, "the process is killed", "S2", |_| {
+        with(lost(), 40, None, Trouble::Process(ProcessFault::Kill { restart_after: s(5) }))
+    }),
+    (Guard::FailedAppend, "the disk is full for a while", "S3", |seed| {
+        let full = with(lost(), 80 + seed % 8 * 5, Some(20), Trouble::Store(StoreFault::Full));
+        expecting(full, Vec::new())
+    }),
+    (Guard::CallBeforeIntent, "a Region is lost", "S3", |_| lost()),
+    (Guard::OpenIntent, "the process is killed after the effect of a call", "S10", killed_at_a_call),
+    (Guard::BlindRetry, "the answer to the promotion is lost", "expect", |_| {
+        calls(lost(), (60, 600), PROMOTE, CallFault::LoseAfter)
+    }),
+    (Guard::NoticeAgain, "the answers of SNS are lost", "S10", |_| {
+        calls(lost(), (60, 600), "sns:Publish", CallFault::LoseAfter)
+    }),
+    (Guard::Hasty, "the roles are read from the past for half a minute", "expect", |seed| {
+        let until = 110 + seed % 6 * 5;
+        calls(lost(), (until - 30, until), ROLES, CallFault::Stale)
+    }),
+    (Guard::RejectedIsDone, "the promotion is refused", "S10", |_| {
+        held(calls(lost(), (60, 600), PROMOTE, CallFault::Reject { code: "AccessDenied" }), "call-rejected")
+    }),
+    (Guard::AnswerIsDone, "a Region is lost", "S10", |_| lost()),
+    (Guard::NotSentIsSent, "AWS cannot be connected to for a moment", "expect", |seed| {
+        let until = 105 + seed % 6 * 5;
+        calls(lost(), (60, until), PROMOTE, CallFault::Refuse)
+    }),
+    (Guard::NotOurSuccess, "the promotion arrives twice", "expect", |_| {
+        calls(lost(), (60, 600), PROMOTE, CallFault::Duplicate)
+    }),
+    (Guard::ThrottledIsFinal, "AWS throttles for a moment", "expect", |seed| {
+        let until = 105 + seed % 6 * 5;
+        calls(lost(), (60, until), PROMOTE, CallFault::Throttle)
+    }),
+    (Guard::HomeOfTheDead, "a Region is lost", "expect", |_| lost()),
+    (Guard::OneReading, "one Region's view of the roles is old", "expect", one_sees_the_past),
+    (Guard::OneEndpoint, "one Region's view of the roles is old", "expect", one_sees_the_past),
+    (Guard::Contradiction, "one Region's view of the roles is old", "expect", one_sees_the_past),
+    (Guard::UnknownStatus, "the global cluster has a status that no list knows", "expect", |_| {
+        held(calls(planned(), (0, 1_800), ROLES, CallFault::UnknownStatus), "gate-target")
+    }),
+    (Guard::OperationInProgress, "a promotion sticks, and its run is resumed", "S11", |_| {
+        held(act(stuck(), 1_200, PersonAct::Resume), "gate-target")
+    }),
+    (Guard::ControlsUnread, "a change of the routing controls is lost", "S10", |seed| {
+        let (from, to) = (150 + seed % 10 * 10, 152 + seed % 10 * 10);
+        let lossy = "route53-recovery-cluster:UpdateRoutingControlStates";
+        calls(lost(), (from, to + 8), lossy, CallFault::LoseBefore)
+    }),
+    (Guard::DenialWaits, "AWS refuses to show the roles", "expect", |_| {
+        let mut denied = calls(planned(), (60, 1_000), ROLES, CallFault::Reject { code: "AccessDenied" });
+        denied.lasts = s(500);
+        held(denied, "access-denied")
+    }),
+    (Guard::Pending, "records are changed", "S10", |_| planned()),
+    (Guard::AnyDnsAnswer, "a Region is lost", "S10", |_| lost()),
+    (Guard::StaleLag, "consent comes after the accepted loss has passed", "S6", |_| late_consent()),
+    (Guard::MissingLag, "no lag was measured for hours", "S6", |_| {
+        let missing = Trouble::LagMetric { region: west(), metric: LagMetric::Missing };
+        let mut unmeasured = with(ask(lost(), |ask| ask.when = When::At(s(11_000))), 0, None, missing);
+        unmeasured.lasts = s(12_000);
+        no_run(unmeasured)
+    }),
+    (Guard::AbsurdLag, "the lag is negative", "S6", |_| {
+        let negative = Trouble::LagMetric { region: west(), metric: LagMetric::Negative };
+        held(with(lost(), 0, None, negative), "gate-rpo")
+    }),
+    (Guard::FutureReading, "the clock is set back an hour", "S6", |_| {
+        no_run(with(lost(), 62, None, Trouble::ClockJumps { seconds: -3_600 }))
+    }),
+    (Guard::LossBound, "consent comes after the accepted loss has passed", "S6", |_| late_consent()),
+    (Guard::UnacceptedLoss, "a failover is asked for without an accepted loss", "S6", |_| {
+        no_run(ask(lost(), |ask| ask.accept_data_loss = None))
+    }),
+    (Guard::OnePerson, "nobody approves", "S6", |_| held(approver(lost(), Approver::Silent), "approval-expired")),
+    (Guard::OwnApproval, "the requester tries to approve", "S6", |_| {
+        approver(lost(), Approver::TriesOwnFirst { after: s(20) })
+    }),
+    (Guard::Declined, "the approver declines", "S6", |_| {
+        held(approver(lost(), Approver::Declines { after: s(20) }), "approval-declined")
+    }),
+    (Guard::ExpiredApproval, "the approver comes too late", "expect", |_| {
+        held(approver(lost(), Approver::Approves { after: s(930) }), "approval-expired")
+    }),
+    (Guard::OtherDigest, "the approver has another plan before them", "S12", |_| lost()),
+    (Guard::RosyLoss, "the standby is 20 s behind", "history", |_| {
+        with(lost(), 0, None, Trouble::Lag { region: west(), setting: LagSetting::Fixed(20_000) })
+    }),
+    (Guard::FlipFirst, "a Region is lost", "S5", |_| lost()),
+    (Guard::TargetIsWriter, "the target is the writer", "S9", |_| {
+        let to_itself = |ask: &mut Ask| (ask.target, ask.when) = (Some(east()), When::At(s(90)));
+        let mut here = ask(lost(), to_itself);
+        here.happenings.clear();
+        no_run(here)
+    }),
+    (Guard::HeadlessTarget, "the target has no instances", "S9", |_| headless()),
+    (Guard::OtherVersion, "the target runs another version", "S9", |_| {
+        held(with(lost(), 30, None, Trouble::Mismatched { region: west() }), "gate-target")
+    }),
+    (Guard::TwoRuns, "somebody asks again", "S1", |_| {
+        let slow = approver(lost(), Approver::Approves { after: s(60) });
+        act(slow, 110, PersonAct::AskAgain(Wish::Failover))
+    }),
+    (Guard::NoWayBack, "somebody aborts in the middle", "expect", |seed| {
+        act(lost(), 110 + seed % 8 * 10, PersonAct::Abort)
+    }),
+    (Guard::AfterTheEnd, "somebody resumes a run that is over", "S15", |_| act(lost(), 1_700, PersonAct::Resume)),
+    (Guard::NoDeadline, "a promotion sticks", "expect", |_| stuck()),
+    (Guard::WallTime, "the clock jumps ahead an hour", "expect", |seed| {
+        with(lost(), 90 + seed % 8 * 10, None, Trouble::ClockJumps { seconds: 3_600 })
+    }),
+    (Guard::HoldIgnored, "the target has no instances", "expect", |_| headless()),
+    (Guard::PauseIgnored, "the run is paused", "expect", |_| {
+        let slow = approver(lost(), Approver::Approves { after: s(60) });
+        expecting(act(slow, 120, PersonAct::Pause), vec![Expectation::WriterIn(east())])
+    }),
+    (Guard::SilenceVotes, "CloudWatch in us-east-1 is down, and nothing else", "expect", |_| {
+        let down = Trouble::Plane { plane: Plane::CloudWatch, region: east(), reach: Reach::Hangs };
+        expecting(with(calm(), 60, None, down), vec![Expectation::Recommended(false)])
+    }),
+    (Guard::FirstReading, "the application fails for some seconds", "expect", |_| {
+        let down = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Unavailable };
+        expecting(with(calm(), 60, Some(7), down), vec![Expectation::Recommended(false)])
+    }),
+    (Guard::OneVote, "the probe fails, and the health check does not", "expect", |_| {
+        let namespace = "AWS/Route53".to_owned();
+        let frozen = Trouble::Metrics { region: east(), namespace, fault: MetricFault::Freeze };
+        let down = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Hangs };
+        let split = with(with(calm(), 30, None, frozen), 120, None, down);
+        expecting(split, vec![Expectation::Recommended(false)])
+    }),
+    (Guard::AnyAnswer, "the application answers with errors", "expect", |_| {
+        let errors = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Unavailable };
+        expecting(with(calm(), 60, None, errors), vec![Expectation::Recommended(true)])
+    }),
+    (Guard::Unrenewed, "a switchover by a metric", "expect", |_| planned()),
+];
+
 impl Case {
     /// The case of `guard`.
     pub(super) fn of(guard: Guard) -> Self {
-        let (title, told_by, scenario) = Self::missed(guard);
+        let row = CASES.iter().find(|(of, ..)| *of == guard);
+        let (_, title, told_by, scenario) = *row.unwrap_or_else(|| panic!("`{guard}` has no case"));
         let kind = match guard {
             Guard::Pending => Kind::Records,
             Guard::Unrenewed => Kind::HealthSignal,
@@ -207,155 +351,5 @@ impl Case {
             _ => Kind::Controls,
         };
         Self { title, told_by, kind, scenario }
-    }
-
-    fn missed(guard: Guard) -> (&'static str, &'static str, fn(u64) -> Scenario) {
-        match guard {
-            Guard::RottenJournal => ("a bit of the journal rots, and the process starts again", "S16", rotten),
-            Guard::OldEpoch => ("the process is killed", "S2", |_| {
-                with(lost(), 40, None, Trouble::Process(ProcessFault::Kill { restart_after: s(5) }))
-            }),
-            Guard::FailedAppend => ("the disk is full for a while", "S3", |seed| {
-                let full = with(lost(), 80 + seed % 8 * 5, Some(20), Trouble::Store(StoreFault::Full));
-                expecting(full, Vec::new())
-            }),
-            Guard::CallBeforeIntent => ("a Region is lost", "S3", |_| lost()),
-            Guard::OpenIntent => ("the process is killed after the effect of a call", "S10", killed_at_a_call),
-            Guard::BlindRetry => ("the answer to the promotion is lost", "expect", |_| {
-                calls(lost(), (60, 600), PROMOTE, CallFault::LoseAfter)
-            }),
-            Guard::NoticeAgain => ("the answers of SNS are lost", "S10", |_| {
-                calls(lost(), (60, 600), "sns:Publish", CallFault::LoseAfter)
-            }),
-            Guard::Hasty => ("the roles are read from the past for half a minute", "expect", |seed| {
-                let until = 110 + seed % 6 * 5;
-                calls(lost(), (until - 30, until), ROLES, CallFault::Stale)
-            }),
-            Guard::RejectedIsDone => ("the promotion is refused", "S10", |_| {
-                held(calls(lost(), (60, 600), PROMOTE, CallFault::Reject { code: "AccessDenied" }), "call-rejected")
-            }),
-            Guard::AnswerIsDone => ("a Region is lost", "S10", |_| lost()),
-            Guard::NotSentIsSent => ("AWS cannot be connected to for a moment", "expect", |seed| {
-                let until = 105 + seed % 6 * 5;
-                calls(lost(), (60, until), PROMOTE, CallFault::Refuse)
-            }),
-            Guard::NotOurSuccess => {
-                ("the promotion arrives twice", "expect", |_| calls(lost(), (60, 600), PROMOTE, CallFault::Duplicate))
-            }
-            Guard::ThrottledIsFinal => ("AWS throttles for a moment", "expect", |seed| {
-                let until = 105 + seed % 6 * 5;
-                calls(lost(), (60, until), PROMOTE, CallFault::Throttle)
-            }),
-            Guard::HomeOfTheDead => ("a Region is lost", "expect", |_| lost()),
-
-            Guard::OneReading => ("one Region's view of the roles is old", "expect", one_sees_the_past),
-            Guard::OneEndpoint => ("one Region's view of the roles is old", "expect", one_sees_the_past),
-            Guard::Contradiction => ("one Region's view of the roles is old", "expect", one_sees_the_past),
-            Guard::UnknownStatus => ("the global cluster has a status that no list knows", "expect", |_| {
-                held(calls(planned(), (0, 1_800), ROLES, CallFault::UnknownStatus), "gate-target")
-            }),
-            Guard::OperationInProgress => ("a promotion sticks, and its run is resumed", "S11", |_| {
-                held(act(stuck(), 1_200, PersonAct::Resume), "gate-target")
-            }),
-            Guard::ControlsUnread => ("a change of the routing controls is lost", "S10", |seed| {
-                let (from, to) = (150 + seed % 10 * 10, 152 + seed % 10 * 10);
-                let lossy = "route53-recovery-cluster:UpdateRoutingControlStates";
-                calls(lost(), (from, to + 8), lossy, CallFault::LoseBefore)
-            }),
-            Guard::DenialWaits => ("AWS refuses to show the roles", "expect", |_| {
-                let mut denied = calls(planned(), (60, 1_000), ROLES, CallFault::Reject { code: "AccessDenied" });
-                denied.lasts = s(500);
-                held(denied, "access-denied")
-            }),
-            Guard::Pending => ("records are changed", "S10", |_| planned()),
-            Guard::AnyDnsAnswer => ("a Region is lost", "S10", |_| lost()),
-
-            Guard::StaleLag => ("consent comes after the accepted loss has passed", "S6", |_| late_consent()),
-            Guard::MissingLag => ("no lag was measured for hours", "S6", |_| {
-                let missing = Trouble::LagMetric { region: west(), metric: LagMetric::Missing };
-                let mut unmeasured = with(ask(lost(), |ask| ask.when = When::At(s(11_000))), 0, None, missing);
-                unmeasured.lasts = s(12_000);
-                no_run(unmeasured)
-            }),
-            Guard::AbsurdLag => ("the lag is negative", "S6", |_| {
-                let negative = Trouble::LagMetric { region: west(), metric: LagMetric::Negative };
-                held(with(lost(), 0, None, negative), "gate-rpo")
-            }),
-            Guard::FutureReading => ("the clock is set back an hour", "S6", |_| {
-                no_run(with(lost(), 62, None, Trouble::ClockJumps { seconds: -3_600 }))
-            }),
-            Guard::LossBound => ("consent comes after the accepted loss has passed", "S6", |_| late_consent()),
-            Guard::UnacceptedLoss => ("a failover is asked for without an accepted loss", "S6", |_| {
-                no_run(ask(lost(), |ask| ask.accept_data_loss = None))
-            }),
-            Guard::OnePerson => {
-                ("nobody approves", "S6", |_| held(approver(lost(), Approver::Silent), "approval-expired"))
-            }
-            Guard::OwnApproval => {
-                ("the requester tries to approve", "S6", |_| approver(lost(), Approver::TriesOwnFirst { after: s(20) }))
-            }
-            Guard::Declined => ("the approver declines", "S6", |_| {
-                held(approver(lost(), Approver::Declines { after: s(20) }), "approval-declined")
-            }),
-            Guard::ExpiredApproval => ("the approver comes too late", "expect", |_| {
-                held(approver(lost(), Approver::Approves { after: s(930) }), "approval-expired")
-            }),
-            Guard::OtherDigest => ("the approver has another plan before them", "S12", |_| lost()),
-            Guard::RosyLoss => ("the standby is 20 s behind", "history", |_| {
-                with(lost(), 0, None, Trouble::Lag { region: west(), setting: LagSetting::Fixed(20_000) })
-            }),
-
-            Guard::FlipFirst => ("a Region is lost", "S5", |_| lost()),
-            Guard::TargetIsWriter => ("the target is the writer", "S9", |_| {
-                let to_itself = |ask: &mut Ask| (ask.target, ask.when) = (Some(east()), When::At(s(90)));
-                let mut here = ask(lost(), to_itself);
-                here.happenings.clear();
-                no_run(here)
-            }),
-            Guard::HeadlessTarget => ("the target has no instances", "S9", |_| headless()),
-            Guard::OtherVersion => ("the target runs another version", "S9", |_| {
-                held(with(lost(), 30, None, Trouble::Mismatched { region: west() }), "gate-target")
-            }),
-            Guard::TwoRuns => ("somebody asks again", "S1", |_| {
-                let slow = approver(lost(), Approver::Approves { after: s(60) });
-                act(slow, 110, PersonAct::AskAgain(Wish::Failover))
-            }),
-            Guard::NoWayBack => {
-                ("somebody aborts in the middle", "expect", |seed| act(lost(), 110 + seed % 8 * 10, PersonAct::Abort))
-            }
-            Guard::AfterTheEnd => {
-                ("somebody resumes a run that is over", "S15", |_| act(lost(), 1_700, PersonAct::Resume))
-            }
-            Guard::NoDeadline => ("a promotion sticks", "expect", |_| stuck()),
-            Guard::WallTime => ("the clock jumps ahead an hour", "expect", |seed| {
-                with(lost(), 90 + seed % 8 * 10, None, Trouble::ClockJumps { seconds: 3_600 })
-            }),
-            Guard::HoldIgnored => ("the target has no instances", "expect", |_| headless()),
-            Guard::PauseIgnored => ("the run is paused", "expect", |_| {
-                let slow = approver(lost(), Approver::Approves { after: s(60) });
-                expecting(act(slow, 120, PersonAct::Pause), vec![Expectation::WriterIn(east())])
-            }),
-
-            Guard::SilenceVotes => ("CloudWatch in us-east-1 is down, and nothing else", "expect", |_| {
-                let down = Trouble::Plane { plane: Plane::CloudWatch, region: east(), reach: Reach::Hangs };
-                expecting(with(calm(), 60, None, down), vec![Expectation::Recommended(false)])
-            }),
-            Guard::FirstReading => ("the application fails for some seconds", "expect", |_| {
-                let down = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Unavailable };
-                expecting(with(calm(), 60, Some(7), down), vec![Expectation::Recommended(false)])
-            }),
-            Guard::OneVote => ("the probe fails, and the health check does not", "expect", |_| {
-                let namespace = "AWS/Route53".to_owned();
-                let frozen = Trouble::Metrics { region: east(), namespace, fault: MetricFault::Freeze };
-                let down = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Hangs };
-                let split = with(with(calm(), 30, None, frozen), 120, None, down);
-                expecting(split, vec![Expectation::Recommended(false)])
-            }),
-            Guard::AnyAnswer => ("the application answers with errors", "expect", |_| {
-                let errors = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Unavailable };
-                expecting(with(calm(), 60, None, errors), vec![Expectation::Recommended(true)])
-            }),
-            Guard::Unrenewed => ("a switchover by a metric", "expect", |_| planned()),
-        }
     }
 }

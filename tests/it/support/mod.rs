@@ -6,9 +6,11 @@
 pub(crate) mod daemon;
 mod journal;
 pub(crate) mod ministack;
+mod oversight;
 pub(crate) mod people;
 pub(crate) mod scene;
 pub(crate) mod stage;
 
 pub(crate) use journal::{CrashPoint, MemoryJournal};
+pub(crate) use oversight::{Overseen, Oversight};
 pub(crate) use scene::{Live, Played, Scene, incarnation, payments, region};

@@ -39,7 +39,7 @@ use failoverd::{
     },
 };
 
-use super::MemoryJournal;
+use super::{MemoryJournal, Overseen, Oversight};
 
 /// When every world begins.
 const START: SimTime = SimTime(1_795_000_000_000);
@@ -62,6 +62,7 @@ pub(crate) struct Scene {
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) journal: MemoryJournal,
     pub(crate) application: Application,
+    oversight: Oversight,
     drawn: Arc<AtomicU64>,
 }
 
@@ -73,6 +74,7 @@ impl Scene {
         Self {
             world: Arc::new(Mutex::new(world)),
             journal: MemoryJournal::default(),
+            oversight: Oversight::new(&application()),
             application: application(),
             drawn: Arc::default(),
         }
@@ -102,20 +104,22 @@ impl Scene {
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
         let world = LiveWorld::new(Arc::clone(&self.world), Arc::clone(&clock));
         let drawn = Arc::clone(&self.drawn);
+        let cloud = SimCloud::new(world.clone(), faults.clone());
+        let overseen = Overseen { oversight: self.oversight.clone(), world: world.clone(), store: journal, cloud };
         let wall = Wall { steady: Arc::clone(&clock), ahead: Arc::default() };
         let parts = Parts {
             applications: vec![self.application.clone()],
             runbooks: config::shipped(),
             config_digest: Digest::of(b"config"),
-            store: Arc::new(journal),
-            cloud: Arc::new(SimCloud::new(world.clone(), faults.clone())),
+            store: Arc::new(overseen.clone()),
+            cloud: Arc::new(overseen.clone()),
             probes: Arc::new(SimProbes::new(world.clone())),
             clock: Arc::new(wall.clone()),
             observer: Arc::new(Nobody),
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Live { engine: Engine::start(parts).await, clock, wall, world, faults }
+        Live { engine: Engine::start(parts).await, clock, wall, world, faults, overseen }
     }
 }
 
@@ -256,6 +260,16 @@ pub(crate) struct Live {
     pub(crate) wall: Wall,
     pub(crate) world: LiveWorld,
     pub(crate) faults: Faults,
+    overseen: Overseen<SimCloud>,
+}
+
+impl Drop for Live {
+    /// Whatever a test asserts, no property may have been violated.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.overseen.finish();
+        }
+    }
 }
 
 /// How a run stands, for assertions.

@@ -263,7 +263,7 @@ fn the_application_may_live_in_the_standby_at_the_start() {
         let world = serves_five_minutes_without_a_failure(&application, &choices);
         let writer = world.aurora.writer_of("payments").expect("a writer");
         assert_eq!(writer.region, west());
-        assert!(0 < writer.commits().len());
+        assert!(!writer.commits().is_empty());
     }
 }
 

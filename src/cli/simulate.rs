@@ -1,0 +1,378 @@
+//! `failoverd simulate`: rehearses an operator's configuration and runbooks against thousands of disasters, and tells
+//! what broke. It asks AWS nothing: everything happens in simulated Regions, in virtual time.
+
+pub mod coverage;
+mod crew;
+mod disasters;
+pub mod junit;
+pub mod report;
+mod tally;
+pub mod trace;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use self::{
+    crew::Task,
+    disasters::Disaster,
+    report::{ApplicationReport, Coverage, Report, Totals},
+    tally::{Promised, Tally, Told},
+};
+use super::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, check, print};
+use crate::{
+    adapters::clock::SystemClock,
+    config::Settings,
+    domain::application::Application,
+    ports::Clock as _,
+    sim::{
+        rehearse::{Setup, stage},
+        scenario::Scenario,
+        world::SimTime,
+    },
+};
+
+/// The application that is rehearsed where no configuration is given: the demo's, and every runbook that ships.
+const PAYMENTS: &str = include_str!("simulate/payments.toml");
+/// Seeds per scenario where none are asked for.
+const SEEDS: u64 = 50;
+/// The same in a night.
+const SEEDS_NIGHTLY: u64 = 5_000;
+/// Seeds per scenario at most: a week's work.
+const SEEDS_MAX: u64 = 10_000_000;
+/// Threads at most.
+const JOBS_MAX: usize = 256;
+
+/// Options of `failoverd simulate`.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// The configuration to rehearse; without it, the payments application that ships
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only this application of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub application: Option<String>,
+    /// A scenario that ships, or `swarm`; without any, all of them
+    #[arg(long = "scenario", value_name = "NAME")]
+    pub scenarios: Vec<String>,
+    /// A scenario of your own
+    #[arg(long = "scenario-file", value_name = "FILE")]
+    pub scenario_files: Vec<PathBuf>,
+    /// So many seeds of each scenario [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
+    pub seeds: Option<u64>,
+    /// Only this seed
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "first_seed", "nightly"])]
+    pub seed: Option<u64>,
+    /// Count seeds from here
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..u64::MAX - SEEDS_MAX))]
+    pub first_seed: u64,
+    /// Show one disaster as a timeline; needs one scenario and --seed
+    #[arg(long, requires = "seed", conflicts_with_all = ["report", "out", "coverage"])]
+    pub trace: bool,
+    /// The report's form
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub report: Option<Form>,
+    /// Write the report here; the text then goes to the terminal as well
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write which faults were met and which properties checked, as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub coverage: Option<PathBuf>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = jobs)]
+    pub jobs: Option<usize>,
+    /// A night's work: 5,000 seeds of each scenario
+    #[arg(long, conflicts_with = "seeds")]
+    pub nightly: bool,
+}
+
+/// What a report may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    Text,
+    Json,
+    Junit,
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=JOBS_MAX).contains(&n) => Ok(n),
+        _ => Err(format!("expected a number from 1 to {JOBS_MAX}")),
+    }
+}
+
+/// Why nothing was rehearsed: text for people, already whole.
+struct Refusal(String);
+
+/// Rehearses, prints, and says by its exit code whether anything failed: 0 nothing, 1 a violation, an unmet
+/// expectation or a missed objective, 2 something that cannot be rehearsed.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn run(args: &SimulateArgs, json: bool, env: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
+    let prepared = settings(args, env).and_then(|settings| {
+        let setups = setups(args, &settings)?;
+        let disasters = disasters::chosen(&args.scenarios, &args.scenario_files).map_err(Refusal)?;
+        Rehearsals::plan(args, setups, disasters)
+    });
+    let rehearsals = match prepared {
+        Ok(rehearsals) => rehearsals,
+        Err(Refusal(text)) => {
+            // Nothing can be done about a standard error that is gone.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    crew::keep_panics();
+    if args.trace {
+        return rehearsals.trace();
+    }
+    rehearsals.run(args, json)
+}
+
+/// The settings of `--config`, or those that ship.
+fn settings(args: &SimulateArgs, env: &BTreeMap<String, String>) -> Result<Settings, Refusal> {
+    match &args.config {
+        // `check` says what is wrong, in its own words.
+        Some(path) => Settings::load(path, env).map_err(|_| Refusal(check::check(path, env).to_string())),
+        None => Ok(shipped()),
+    }
+}
+
+/// # Panics
+/// Never in a released program: a test reads it.
+fn shipped() -> Settings {
+    Settings::parse("payments.toml", PAYMENTS, Path::new(""), &BTreeMap::new())
+        .unwrap_or_else(|faults| unreachable!("the shipped configuration is valid: {faults}"))
+}
+
+/// One setup per application; all that cannot be simulated, at once.
+fn setups(args: &SimulateArgs, settings: &Settings) -> Result<Vec<Setup>, Refusal> {
+    let wanted = |a: &&Application| args.application.as_ref().is_none_or(|name| a.name.as_str() == name);
+    let applications: Vec<&Application> = settings.applications.iter().filter(wanted).collect();
+    if applications.is_empty() {
+        let known: Vec<&str> = settings.applications.iter().map(|a| a.name.as_str()).collect();
+        let why = format!("no such application; there are: {}", known.join(", "));
+        return Err(Refusal(super::render::wrapped("failoverd: ", &why)));
+    }
+    let mut text = String::new();
+    for application in &applications {
+        if let Err(faults) = stage::world(application, 0, SimTime(1_795_000_000_000)) {
+            for fault in faults {
+                text.push_str(&super::render::wrapped("cannot be rehearsed: ", &fault.to_string()));
+            }
+        }
+    }
+    if !text.is_empty() {
+        return Err(Refusal(text));
+    }
+    let setup = |application: &Application| Setup {
+        application: application.clone(),
+        runbooks: settings.runbooks.clone(),
+        config_digest: settings.digest.clone(),
+    };
+    Ok(applications.into_iter().map(setup).collect())
+}
+
+/// Everything that is to be rehearsed: each setup with each disaster and each seed.
+struct Rehearsals {
+    setups: Vec<Setup>,
+    disasters: Vec<Disaster>,
+    first_seed: u64,
+    seeds: u64,
+    jobs: usize,
+    /// The part of a replay command that is the same for all.
+    options: String,
+    config: Option<String>,
+}
+
+impl Rehearsals {
+    fn plan(args: &SimulateArgs, setups: Vec<Setup>, disasters: Vec<Disaster>) -> Result<Self, Refusal> {
+        let rehearsals = setups.len() * disasters.len();
+        if args.trace && rehearsals != 1 {
+            let why = format!(
+                "--trace shows one disaster, and these are {rehearsals}: give one --scenario or --scenario-file, and \
+                 --application where the configuration has several"
+            );
+            return Err(Refusal(super::render::wrapped("failoverd: ", &why)));
+        }
+        // Whether a scenario fits an application's Regions does not depend on the seed.
+        let mut text = String::new();
+        for (setup, disaster) in setups.iter().flat_map(|s| disasters.iter().map(move |d| (s, d))) {
+            if let Err(why) = disaster.scenario(&setup.application, 0) {
+                text.push_str(&why);
+            }
+        }
+        if !text.is_empty() {
+            return Err(Refusal(text));
+        }
+        let seeds = args.seeds.unwrap_or(if args.nightly { SEEDS_NIGHTLY } else { SEEDS });
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut options = String::new();
+        if let Some(config) = &args.config {
+            let _ = write!(options, " --config {}", quoted(&config.display().to_string()));
+        }
+        Ok(Self {
+            setups,
+            disasters,
+            first_seed: args.seed.unwrap_or(args.first_seed),
+            seeds: if args.seed.is_some() { 1 } else { seeds },
+            jobs: args.jobs.unwrap_or(cores).min(JOBS_MAX),
+            options,
+            config: args.config.as_ref().map(|path| path.display().to_string()),
+        })
+    }
+
+    fn scenario(&self, setup: usize, disaster: usize, seed: u64) -> Scenario {
+        let (setup, disaster) = (&self.setups[setup], &self.disasters[disaster]);
+        disaster.scenario(&setup.application, seed).unwrap_or_else(|why| unreachable!("it was tried: {why}"))
+    }
+
+    /// The one disaster that was asked for, as a timeline.
+    fn trace(&self) -> anyhow::Result<ExitCode> {
+        let seed = self.first_seed;
+        let task = Task { setup: &self.setups[0], scenario: self.scenario(0, 0, seed), seed };
+        // A thread of its own: a rehearsal is a runtime of its own, and this may be called inside one.
+        let told = std::thread::scope(|scope| scope.spawn(|| crew::rehearse(&task, true)).join());
+        match told {
+            Ok(Told::Rehearsed(run)) => {
+                print(&trace::text(self.setups[0].application.name.as_str(), &run));
+                let failed = !run.violations.is_empty() || !run.unmet.is_empty();
+                Ok(ExitCode::from(if failed { EXIT_FAILED } else { EXIT_DONE }))
+            }
+            Ok(Told::Panicked { why }) => anyhow::bail!("the program gave up: {why}"),
+            Err(_) => anyhow::bail!("the rehearsal's thread is gone"),
+        }
+    }
+
+    fn run(&self, args: &SimulateArgs, json: bool) -> anyhow::Result<ExitCode> {
+        let report = self.rehearse()?;
+        if let Some(path) = &args.coverage {
+            write(path, &coverage::page(&report))?;
+        }
+        let form = args.report.unwrap_or(if json { Form::Json } else { Form::Text });
+        let shown = match form {
+            Form::Text => report::text(&report),
+            Form::Json => serde_json::to_string_pretty(&report)? + "\n",
+            Form::Junit => junit::xml(&report),
+        };
+        match &args.out {
+            Some(path) => {
+                write(path, &shown)?;
+                print(&report::text(&report));
+            }
+            None => print(&shown),
+        }
+        Ok(ExitCode::from(if report.passed { EXIT_DONE } else { EXIT_FAILED }))
+    }
+
+    /// All of them, and what came of it.
+    fn rehearse(&self) -> anyhow::Result<Report> {
+        let pairs = self.setups.len() * self.disasters.len();
+        let seeds = usize::try_from(self.seeds)?;
+        let count = pairs.checked_mul(seeds).context("too many rehearsals")?;
+        // Seeds are the outer loop, so that the slowest scenario does not come last, on one thread.
+        let place = |index: usize| (index % pairs, self.first_seed + (index / pairs) as u64);
+        let of = |pair: usize| (pair / self.disasters.len(), pair % self.disasters.len());
+        let task = |index: usize| {
+            let (pair, seed) = place(index);
+            let (setup, disaster) = of(pair);
+            Task { setup: &self.setups[setup], scenario: self.scenario(setup, disaster, seed), seed }
+        };
+        let promised: Vec<Promised> = self.setups.iter().map(|s| promised(&s.application)).collect();
+        let mut tallies = vec![Tally::default(); pairs];
+        let began = SystemClock.boot();
+        crew::all(count, self.jobs, task, |index, told| {
+            let (pair, seed) = place(index);
+            tallies[pair].add(seed, &told, promised[of(pair).0]);
+        });
+        let elapsed = SystemClock.boot().saturating_sub(began).as_secs_f64();
+        Ok(self.report(&tallies, &promised, elapsed))
+    }
+
+    fn report(&self, tallies: &[Tally], promised: &[Promised], elapsed_seconds: f64) -> Report {
+        let disasters = self.disasters.len();
+        let application = |(index, setup): (usize, &Setup)| {
+            let own = tallies[index * disasters..].iter().zip(&self.disasters);
+            let scenario = |(tally, disaster): (&Tally, &Disaster)| {
+                let seeds = (self.first_seed, self.seeds);
+                let replay = |seed| self.replay(&setup.application, disaster, seed);
+                tally.clone().report(disaster.name(), disaster.description(), &disaster.covers(), seeds, replay)
+            };
+            ApplicationReport {
+                application: setup.application.name.to_string(),
+                rto_seconds: promised[index].rto_seconds,
+                rpo_seconds: promised[index].rpo_seconds,
+                remarks: stage::remarks(&setup.application),
+                scenarios: own.map(scenario).collect(),
+            }
+        };
+        let applications: Vec<_> = self.setups.iter().enumerate().map(application).collect();
+        let mut coverage = Coverage::default();
+        for tally in tallies {
+            tally.covered(&mut coverage);
+        }
+        let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
+        let (rehearsals, failing_seeds) = (sum(Tally::runs), sum(Tally::failing_seeds));
+        #[expect(clippy::cast_precision_loss, reason = "figures to be read")]
+        let (simulated_seconds, all) = (sum(|t| t.world_ms) as f64 / 1_000.0, rehearsals as f64);
+        // A clock that did not move cannot be divided by.
+        let per_second = |n: f64| if 0.0 < elapsed_seconds { n / elapsed_seconds } else { 0.0 };
+        Report {
+            schema_version: report::SCHEMA_VERSION,
+            passed: failing_seeds == 0,
+            config: self.config.clone(),
+            applications,
+            coverage,
+            totals: Totals {
+                rehearsals,
+                violations: sum(Tally::violations),
+                failing_seeds,
+                events: sum(|t| t.events),
+                simulated_seconds,
+                elapsed_seconds,
+                simulated_seconds_per_second: per_second(simulated_seconds),
+                disasters_per_minute: 60.0 * per_second(all),
+                jobs: self.jobs,
+            },
+        }
+    }
+
+    /// The command that shows one seed.
+    fn replay(&self, application: &Application, disaster: &Disaster, seed: u64) -> String {
+        let application = match self.setups.len() {
+            1 => String::new(),
+            _ => format!(" --application {}", application.name),
+        };
+        format!("failoverd simulate{}{application} {} --seed {seed} --trace", self.options, disaster.option())
+    }
+}
+
+fn promised(application: &Application) -> Promised {
+    let objectives = application.objectives;
+    Promised { rto_seconds: objectives.rto.as_secs_f64(), rpo_seconds: objectives.rpo.as_secs_f64() }
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests;

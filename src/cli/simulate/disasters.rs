@@ -1,0 +1,135 @@
+//! Which disasters are rehearsed: those that ship, those of files, and the swarm, which is another for each seed.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::quoted;
+use crate::{
+    config::Faults,
+    domain::{application::Application, document::Fault},
+    sim::{
+        rehearse::swarm,
+        scenario::{Scenario, Written},
+    },
+};
+
+/// The largest scenario file that is read.
+const BYTES_MAX: u64 = 256 * 1024;
+
+/// One disaster.
+#[derive(Debug, Clone)]
+pub(super) enum Disaster {
+    Shipped(Written),
+    /// With the path as it was given.
+    OfFile(Written, PathBuf),
+    Swarm,
+}
+
+impl Disaster {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Shipped(written) | Self::OfFile(written, _) => &written.name,
+            Self::Swarm => swarm::NAME,
+        }
+    }
+
+    pub(super) fn description(&self) -> &str {
+        match self {
+            Self::Shipped(written) | Self::OfFile(written, _) => &written.description,
+            Self::Swarm => swarm::DESCRIPTION,
+        }
+    }
+
+    /// Numbers of the faults that it is about.
+    pub(super) fn covers(&self) -> BTreeSet<u8> {
+        match self {
+            Self::Shipped(written) | Self::OfFile(written, _) => written.covers.clone(),
+            // Another for each seed.
+            Self::Swarm => BTreeSet::new(),
+        }
+    }
+
+    /// How it is asked for.
+    pub(super) fn option(&self) -> String {
+        match self {
+            Self::Shipped(_) | Self::Swarm => format!("--scenario {}", self.name()),
+            Self::OfFile(_, path) => format!("--scenario-file {}", quoted(&path.display().to_string())),
+        }
+    }
+
+    /// The scenario for `application`.
+    ///
+    /// # Errors
+    /// What does not fit, as text with its place in the file.
+    pub(super) fn scenario(&self, application: &Application, seed: u64) -> Result<Scenario, String> {
+        match self {
+            Self::Shipped(written) | Self::OfFile(written, _) => {
+                let (file, text) = written.source();
+                written.resolve(&application.regions).map_err(|faults| told(file, text, faults))
+            }
+            Self::Swarm => Ok(swarm::scenario(seed, &application.regions)),
+        }
+    }
+}
+
+/// The disasters that are meant by `names` and `files`; all that ship where neither is given.
+///
+/// # Errors
+/// Every name that is unknown and every file that cannot be read, as text.
+pub(super) fn chosen(names: &[String], files: &[PathBuf]) -> Result<Vec<Disaster>, String> {
+    let mut problems = String::new();
+    let shipped = shipped();
+    let mut disasters = Vec::new();
+    if names.is_empty() && files.is_empty() {
+        return Ok(shipped);
+    }
+    for name in names {
+        match shipped.iter().find(|d| d.name() == name) {
+            Some(disaster) => disasters.push(disaster.clone()),
+            None => {
+                let known: Vec<&str> = shipped.iter().map(Disaster::name).collect();
+                let why = format!("there is no scenario `{name}`; there are: {}", known.join(", "));
+                problems.push_str(&crate::cli::render::wrapped("failoverd: ", &why));
+            }
+        }
+    }
+    for path in files {
+        match of_file(path) {
+            Ok(written) => disasters.push(Disaster::OfFile(written, path.clone())),
+            Err(why) => problems.push_str(&why),
+        }
+    }
+    if problems.is_empty() { Ok(disasters) } else { Err(problems) }
+}
+
+/// # Panics
+/// Never in a released program: a test reads them.
+fn shipped() -> Vec<Disaster> {
+    let written = |(file, text)| {
+        let written = Scenario::parse(file, text).unwrap_or_else(|faults| unreachable!("{}", told(file, text, faults)));
+        Disaster::Shipped(written)
+    };
+    Scenario::embedded().into_iter().map(written).chain([Disaster::Swarm]).collect()
+}
+
+fn of_file(path: &Path) -> Result<Written, String> {
+    let file = path.display().to_string();
+    let text = read(path).map_err(|why| format!("failoverd: {file}: {why}\n"))?;
+    Scenario::parse(&file, &text).map_err(|faults| told(&file, &text, faults))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if BYTES_MAX < size {
+        return Err(format!("is {size} bytes long; the limit is {BYTES_MAX}"));
+    }
+    std::fs::read_to_string(path).map_err(|e| e.to_string())
+}
+
+fn told(file: &str, text: &str, found: Vec<Fault>) -> String {
+    let mut faults = Faults::default();
+    faults.add(file, text, found);
+    faults.to_string()
+}

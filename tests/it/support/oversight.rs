@@ -1,0 +1,178 @@
+//! The oracle over an engine under test: it looks after every append and around every call.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use failoverd::{
+    domain::{
+        application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
+        cloud::{
+            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+        },
+        id::{ApplicationName, Digest, Region},
+        journal::Sealed,
+    },
+    ports::{
+        Cloud, JournalStore,
+        journal::{AppendError, ReadError},
+    },
+    sim::{
+        oracle::{Call, Known, Oracle, Seen, Stored, Violation},
+        port::LiveWorld,
+    },
+};
+use futures_util::FutureExt as _;
+
+use super::MemoryJournal;
+
+#[derive(Debug)]
+struct State {
+    oracle: Oracle,
+    journal: Vec<Stored>,
+    calls: Vec<Call>,
+}
+
+/// What one scene's oracle has seen over all its engines; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Oversight {
+    state: Arc<Mutex<State>>,
+    application: ApplicationName,
+}
+
+impl Oversight {
+    pub(crate) fn new(application: &Application) -> Self {
+        let mut known = Known {
+            application: application.name.to_string(),
+            regions: application.regions.clone(),
+            rpo_ms: 0,
+            rto_ms: 0,
+            global_clusters: application.stores.values().map(|s| s.global_cluster.clone()).collect(),
+            record_name: None,
+            addresses: Default::default(),
+            controls: Default::default(),
+        };
+        for traffic in application.traffic.values() {
+            let address = |(region, answer): (&Region, &String)| Some((region.clone(), answer.parse().ok()?));
+            known.addresses = traffic.answers.iter().filter_map(address).collect();
+            if let Mechanism::RoutingControls { controls, .. } = &traffic.mechanism {
+                known.controls.clone_from(controls);
+            }
+        }
+        let state = State { oracle: Oracle::new(known), journal: Vec::new(), calls: Vec::new() };
+        Self { state: Arc::new(Mutex::new(state)), application: application.name.clone() }
+    }
+
+    fn look(&self, world: &LiveWorld, store: &MemoryJournal, call: Option<&Mutation>, finish: bool) -> Vec<Violation> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        world.now(|world| {
+            let read = store.read(&self.application, state.journal.len() as u64, 10_000).now_or_never();
+            let news = read.expect("a memory answers at once").expect("readable");
+            let stored = |(bytes, hash): (Vec<u8>, Digest)| Stored { bytes, hash: hash.to_string(), at: world.now };
+            state.journal.extend(news.into_iter().map(stored));
+            state.calls.extend(call.map(|mutation| Call {
+                at: world.now,
+                operation: mutation.operation().to_owned(),
+                arguments: serde_json::to_value(mutation).expect("JSON"),
+                durable: state.journal.len(),
+                arrived: None,
+            }));
+            let seen = Seen { world, journal: &state.journal, calls: &state.calls, damaged: &[] };
+            if finish { state.oracle.finish(&seen, false) } else { state.oracle.look(&seen) }
+        });
+        state.oracle.violations().to_vec()
+    }
+}
+
+/// A store and a cloud whose every word is overseen.
+#[derive(Debug, Clone)]
+pub(crate) struct Overseen<C> {
+    pub(crate) oversight: Oversight,
+    pub(crate) world: LiveWorld,
+    pub(crate) store: MemoryJournal,
+    pub(crate) cloud: C,
+}
+
+impl<C> Overseen<C> {
+    fn look(&self) {
+        self.oversight.look(&self.world, &self.store, None, false);
+    }
+
+    /// Panics where the oracle has found anything.
+    pub(crate) fn finish(&self) {
+        let found = self.oversight.look(&self.world, &self.store, None, true);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+#[async_trait]
+impl<C: std::fmt::Debug + Send + Sync> JournalStore for Overseen<C> {
+    async fn append(&self, sealed: &Sealed) -> Result<(), AppendError> {
+        let appended = self.store.append(sealed).await;
+        self.look();
+        appended
+    }
+
+    async fn read(
+        &self,
+        journal: &ApplicationName,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Digest)>, ReadError> {
+        self.store.read(journal, from_seq, limit).await
+    }
+
+    async fn journals(&self) -> Result<Vec<ApplicationName>, ReadError> {
+        self.store.journals().await
+    }
+}
+
+#[async_trait]
+impl<C: Cloud> Cloud for Overseen<C> {
+    async fn global_cluster(&self, region: &Region, identifier: &str) -> Result<GlobalCluster, ObserveError> {
+        self.cloud.global_cluster(region, identifier).await
+    }
+
+    async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
+        self.cloud.db_cluster(arn).await
+    }
+
+    async fn metrics(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        window: Duration,
+    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+        self.cloud.metrics(region, queries, window).await
+    }
+
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
+        self.cloud.alarms(region, names).await
+    }
+
+    async fn record_sets(&self, zone: &str, name: &str, record_type: &str) -> Result<Vec<RecordSet>, ObserveError> {
+        self.cloud.record_sets(zone, name, record_type).await
+    }
+
+    async fn routing_controls(
+        &self,
+        endpoints: &[ClusterEndpoint],
+        arns: &[String],
+    ) -> Result<Vec<bool>, ObserveError> {
+        self.cloud.routing_controls(endpoints, arns).await
+    }
+
+    async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
+        self.cloud.change_is_insync(change_id).await
+    }
+
+    async fn apply(&self, mutation: &Mutation) -> Outcome {
+        self.oversight.look(&self.world, &self.store, Some(mutation), false);
+        let outcome = self.cloud.apply(mutation).await;
+        self.look();
+        outcome
+    }
+}
