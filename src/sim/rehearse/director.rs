@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const AFTERMATH: Duration = Duration::from_secs(150);
 /// Liveness (FAULTS.md 2): how long after the faults have healed a run must be at an end or wait for a person. More
 /// than the longest step timeout of the shipped runbooks but for those that wait for people.
-const LIVENESS: Duration = Duration::from_secs(3_600);
+pub(super) const LIVENESS: Duration = Duration::from_secs(3_600);
 /// How long the daemon is given to know the application before the rehearsal begins.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Between two attempts of a person who was refused, and between two resumes.
@@ -142,6 +142,7 @@ impl<'a> Director<'a> {
         if !self.begun.get() {
             self.prelude(live).await;
             self.scene.begins.set(self.now());
+            self.scene.begun_with.set((self.scene.store.appends(), self.scene.faults.mutations()));
             self.begun.set(true);
             self.scene.tell("people", format!("the rehearsal begins: {}", self.scene.scenario.description));
         }
