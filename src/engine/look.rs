@@ -153,9 +153,14 @@ fn watermarks(context: &Context, run: &RunState) -> BTreeMap<String, Value> {
     outputs
 }
 
-/// The writer is proven; before any traffic, what it holds is the loss's other end.
+/// The writer is proven; before any traffic, what it holds is the loss's other end. The old one is looked at again: a
+/// Region that has come back since the gate may have acknowledged more.
 async fn verified(context: &Context, run: &RunState, evidence: String) -> Look {
-    let mut outputs = BTreeMap::new();
+    if let Some(endpoint) = context.application.endpoints.get(&run.plan.source) {
+        let source = &run.plan.source;
+        let _noted_in_the_trail = context.trail.look(&*context.probes, &*context.clock, source, endpoint).await;
+    }
+    let mut outputs = watermarks(context, run);
     if let Some(endpoint) = context.application.endpoints.get(&run.plan.target)
         && let Some(write) = context.trail.look(&*context.probes, &*context.clock, &run.plan.target, endpoint).await
     {

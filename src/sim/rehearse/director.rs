@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const AFTERMATH: Duration = Duration::from_secs(150);
 /// Liveness (FAULTS.md 2): how long after the faults have healed a run must be at an end or wait for a person. More
 /// than the longest step timeout of the shipped runbooks but for those that wait for people.
-const LIVENESS: Duration = Duration::from_secs(3_600);
+pub(super) const LIVENESS: Duration = Duration::from_secs(3_600);
 /// How long the daemon is given to know the application before the rehearsal begins.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Between two attempts of a person who was refused, and between two resumes.
@@ -59,8 +59,10 @@ struct State {
     begun: BTreeSet<usize>,
     ended: BTreeSet<usize>,
     windows: BTreeMap<usize, WindowId>,
-    /// Numbers of mutations that are to stand still, by happening.
-    freezes: BTreeMap<usize, u64>,
+    /// Numbers of appends and of mutations around which the process is to die, by happening, with how long it then
+    /// stays dead.
+    appends: BTreeMap<usize, (u64, Duration)>,
+    freezes: BTreeMap<usize, (u64, Duration)>,
     acted: BTreeSet<usize>,
     recommended_since: Option<SimTime>,
     run: Option<RunId>,
@@ -79,7 +81,6 @@ pub(super) struct Director<'a> {
     scene: &'a Scene<'a>,
     state: RefCell<State>,
     begun: Cell<bool>,
-    restart_after: Cell<Duration>,
 }
 
 fn subject(name: &str) -> Subject {
@@ -88,17 +89,19 @@ fn subject(name: &str) -> Subject {
 
 impl<'a> Director<'a> {
     pub(super) fn new(scene: &'a Scene<'a>) -> Self {
-        Self {
-            scene,
-            state: RefCell::default(),
-            begun: Cell::new(false),
-            restart_after: Cell::new(super::run::RESTART),
-        }
+        Self { scene, state: RefCell::default(), begun: Cell::new(false) }
     }
 
-    /// How long after an armed death the process is started again.
-    pub(super) fn restart_after(&self) -> Duration {
-        self.restart_after.get()
+    /// How long a process stays dead that died around its newest append.
+    pub(super) fn restart_after_append(&self) -> Duration {
+        let last = self.scene.store.appends().saturating_sub(1);
+        dead_for(&self.state.borrow().appends, last)
+    }
+
+    /// How long a process stays dead that died around its newest mutation.
+    pub(super) fn restart_after_call(&self) -> Duration {
+        let last = self.scene.faults.mutations().saturating_sub(1);
+        dead_for(&self.state.borrow().freezes, last)
     }
 
     pub(super) fn over(&self) -> Over {
@@ -139,6 +142,7 @@ impl<'a> Director<'a> {
         if !self.begun.get() {
             self.prelude(live).await;
             self.scene.begins.set(self.now());
+            self.scene.begun_with.set((self.scene.store.appends(), self.scene.faults.mutations()));
             self.begun.set(true);
             self.scene.tell("people", format!("the rehearsal begins: {}", self.scene.scenario.description));
         }
@@ -229,7 +233,7 @@ impl<'a> Director<'a> {
         if happening.lasts.is_some_and(|lasts| happening.at + lasts <= self.elapsed()) {
             self.state.borrow_mut().ended.insert(index);
             self.scene.tell("fault", format!("over: {}", happening.what.describe()));
-            self.end(index, &happening.what);
+            self.end(index, &happening.what, live);
         }
         None
     }
@@ -251,10 +255,8 @@ impl<'a> Director<'a> {
                 }
             }
             Trouble::ClockJumps { seconds } => {
-                if let Some(live) = live {
-                    live.clock.jump(*seconds);
-                    scene.meet(&[11]);
-                }
+                scene.meet(&[11]);
+                scene.jump(live, *seconds);
             }
             Trouble::Process(fault) => return self.begin_process(index, fault, live.is_some()),
             world => scene.world(|w| faults::apply(w, world)),
@@ -267,16 +269,16 @@ impl<'a> Director<'a> {
         match fault {
             ProcessFault::KillAtAppend { append, durable, restart_after } => {
                 let around = if *durable { Around::DieAfter } else { Around::DieBefore };
-                scene.store.arm(scene.store.appends() + append, around);
-                self.restart_after.set(*restart_after);
+                let number = scene.store.appends() + append;
+                scene.store.arm(number, around);
+                self.state.borrow_mut().appends.insert(index, (number, *restart_after));
                 None
             }
             ProcessFault::KillAtCall { call, effect, restart_after } => {
                 let moment = if *effect { Moment::After } else { Moment::Before };
                 let number = scene.faults.mutations() + call;
                 scene.faults.freeze_mutation(number, moment);
-                self.state.borrow_mut().freezes.insert(index, number);
-                self.restart_after.set(*restart_after);
+                self.state.borrow_mut().freezes.insert(index, (number, *restart_after));
                 None
             }
             // A process that is dead already does not die again.
@@ -290,24 +292,25 @@ impl<'a> Director<'a> {
         }
     }
 
-    fn end(&self, index: usize, what: &Trouble) {
+    fn end(&self, index: usize, what: &Trouble, live: Option<&Live>) {
         let scene = self.scene;
         if let Some(window) = self.state.borrow_mut().windows.remove(&index) {
             scene.faults.close(window);
         }
         match what {
             Trouble::Store(StoreFault::Full) => scene.store.set_full(false),
-            Trouble::Process(ProcessFault::KillAtAppend { .. }) => scene.store.disarm(),
+            Trouble::Process(ProcessFault::KillAtAppend { .. }) => {
+                if let Some((number, _)) = self.state.borrow_mut().appends.remove(&index) {
+                    scene.store.disarm(number);
+                }
+            }
             Trouble::Process(ProcessFault::KillAtCall { .. }) => {
-                if let Some(number) = self.state.borrow_mut().freezes.remove(&index) {
+                if let Some((number, _)) = self.state.borrow_mut().freezes.remove(&index) {
                     scene.faults.unfreeze_mutation(number);
                 }
             }
-            Trouble::Calls { .. }
-            | Trouble::CredentialsExpire
-            | Trouble::Store(_)
-            | Trouble::Process(_)
-            | Trouble::ClockJumps { .. } => {}
+            Trouble::ClockJumps { seconds } => scene.jump(live, -*seconds),
+            Trouble::Calls { .. } | Trouble::CredentialsExpire | Trouble::Store(_) | Trouble::Process(_) => {}
             world => scene.world(|w| faults::heal(w, world)),
         }
     }
@@ -515,6 +518,11 @@ impl<'a> Director<'a> {
         let since = *state.settled_since.get_or_insert(now);
         ms(AFTERMATH) <= now.since_ms(since)
     }
+}
+
+/// How long a process stays dead whose death was armed for this number.
+fn dead_for(armed: &BTreeMap<usize, (u64, Duration)>, number: u64) -> Duration {
+    armed.values().find(|(n, _)| *n == number).map_or(super::run::RESTART, |(_, dead)| *dead)
 }
 
 fn wish(wish: scenario::Wish) -> Wish {

@@ -4,6 +4,8 @@
 
 mod court;
 mod director;
+pub mod matrix;
+mod measure;
 pub mod run;
 pub mod stage;
 pub mod store;

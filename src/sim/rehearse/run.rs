@@ -52,6 +52,10 @@ pub(super) struct Scene<'a> {
     pub(super) faults: Faults,
     /// The instant that the scenario's times count from.
     pub(super) begins: Cell<SimTime>,
+    /// How many appends and mutations there were by then: what is armed by number counts from here.
+    pub(super) begun_with: Cell<(u64, u64)>,
+    /// By how much the machine's wall clock is ahead of the world's.
+    skew_seconds: Cell<i64>,
     pub(super) tracing: bool,
     pub(super) trace: RefCell<Vec<TraceLine>>,
     drawn: Arc<AtomicU64>,
@@ -81,6 +85,11 @@ pub(super) const RESTART: Duration = Duration::from_secs(20);
 /// # Panics
 /// Where the setup cannot be staged; [`stage::world`] tells beforehand, with every reason.
 pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> Rehearsed {
+    scene(setup, scenario, seed, trace).play()
+}
+
+/// Everything as it is before the first process.
+pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, trace: bool) -> Scene<'a> {
     let choices = stage::Choices { active: scenario.active.clone(), ..stage::Choices::default() };
     let (mut world, known) = stage::world_with(&setup.application, seed, START, &choices)
         .unwrap_or_else(|reasons| panic!("the setup cannot be staged: {reasons:?}"));
@@ -88,7 +97,7 @@ pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> R
     let store = MemoryStore::default();
     let court = Arc::new(Mutex::new(Court::new(known, store.clone(), setup.application.name.clone())));
     let told = Arc::clone(&court);
-    let scene = Scene {
+    Scene {
         setup,
         scenario,
         seed,
@@ -97,11 +106,12 @@ pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> R
         store,
         faults: Faults::seeded(seed).telling(Arc::new(move |sent| lock(&told).leaves(sent))),
         begins: Cell::new(START),
+        begun_with: Cell::new((0, 0)),
+        skew_seconds: Cell::new(0),
         tracing: trace,
         trace: RefCell::default(),
         drawn: Arc::default(),
-    };
-    scene.play()
+    }
 }
 
 pub(super) fn ms(duration: Duration) -> u64 {
@@ -113,8 +123,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Scene<'_> {
-    fn play(self) -> Rehearsed {
-        let director = Director::new(&self);
+    pub(super) fn play(&self) -> Rehearsed {
+        let director = Director::new(self);
         let mut processes = 0;
         let mut outage = Duration::ZERO;
         let refused = loop {
@@ -133,11 +143,11 @@ impl Scene<'_> {
         self.judge(over, processes, refused)
     }
 
-    fn judge(self, over: Over, processes: u32, keeps_dying: Option<String>) -> Rehearsed {
+    fn judge(&self, over: Over, processes: u32, keeps_dying: Option<String>) -> Rehearsed {
         let mut court = lock(&self.court);
         let world = lock(&self.world);
         court.finish(&world, over.healed);
-        verdict::rehearsed(&self, &world, &court, over, processes, keeps_dying)
+        verdict::rehearsed(self, &world, &court, over, processes, keeps_dying)
     }
 
     /// One process, from its start to its death or to the end.
@@ -160,8 +170,8 @@ impl Scene<'_> {
         };
         tokio::select! {
             biased;
-            () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after() },
-            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after() },
+            () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after_append() },
+            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after_call() },
             death = life => death,
         }
     }
@@ -185,6 +195,7 @@ impl Scene<'_> {
         let now = lock(&self.world).now;
         let at = jiff::Timestamp::from_millisecond(i64::try_from(now.0).unwrap_or(i64::MAX));
         let clock = Arc::new(SimClock::starting_at(at.unwrap_or(jiff::Timestamp::MAX)));
+        clock.jump(self.skew_seconds.get());
         let court = Arc::clone(&self.court);
         let world = LiveWorld::starting_at(Arc::clone(&self.world), Arc::clone(&clock) as Arc<dyn Clock>, now)
             .watched_by(Arc::new(move |world: &World| lock(&court).look(world)));
@@ -221,6 +232,14 @@ impl Scene<'_> {
         if self.tracing {
             let at = lock(&self.world).now;
             self.trace.borrow_mut().push(TraceLine { at, who, text });
+        }
+    }
+
+    /// Somebody sets the machine's wall clock ahead, or back where `seconds` is negative.
+    pub(super) fn jump(&self, live: Option<&Live>, seconds: i64) {
+        self.skew_seconds.set(self.skew_seconds.get() + seconds);
+        if let Some(live) = live {
+            live.clock.jump(seconds);
         }
     }
 

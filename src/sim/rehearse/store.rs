@@ -72,9 +72,9 @@ impl MemoryStore {
         Self { state: Arc::clone(&self.state), died: CancellationToken::new(), time }
     }
 
-    /// Takes every [`MemoryStore::arm`] back that has not come.
-    pub fn disarm(&self) {
-        self.lock().around.clear();
+    /// Takes a [`MemoryStore::arm`] back; nothing where it has come already.
+    pub fn disarm(&self, append: u64) {
+        self.lock().around.remove(&append);
     }
 
     pub fn is_full(&self) -> bool {
