@@ -125,6 +125,7 @@ impl Director<'_> {
                 if !self.state.borrow().tried_own {
                     self.state.borrow_mut().tried_own = true;
                     self.answer(live, run, step, "oncall", true).await;
+                    self.approve_another_plan(live, run, step).await;
                 }
                 self.answer(live, run, step, "second", true).await
             }
@@ -135,6 +136,15 @@ impl Director<'_> {
         };
         if approved {
             self.state.borrow_mut().answered.insert(key);
+        }
+    }
+
+    /// Somebody approves what an old page showed them, which must be refused (FAULTS.md 72).
+    async fn approve_another_plan(&self, live: &Live, run: &RunState, step: &StepId) {
+        let act = Act::Approve { step: step.clone(), approved: true, digest: Digest::of(b"another plan") };
+        if let Err(refusal) = live.engine.act(&run.id, act, &subject("third"), "looked at it").await {
+            self.scene.tell("people", format!("third may not answer `{step}`: {refusal}"));
+            self.scene.court(|court| court.saw(refusal.code()));
         }
     }
 
