@@ -272,7 +272,7 @@ impl<'a> Director<'a> {
             }
             // A process that is dead already does not die again.
             now => {
-                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[7] };
+                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[4, 7] };
                 if lives && !matches!(now, ProcessFault::Pause { .. }) {
                     scene.meet(numbers);
                 }
