@@ -300,6 +300,19 @@ mod tests {
     }
 
     #[test]
+    fn a_lag_that_shows_zero_is_met_only_where_it_hides_something() {
+        let mut world = world(10);
+        let met = |world: &World| of_metric(world, &west(), "AWS/RDS", "AuroraGlobalDBRPOLag", Some("payments-usw2"));
+        apply(&mut world, &Trouble::LagMetric { region: west(), metric: LagMetric::ShowsZero });
+        assert!(met(&world).is_empty());
+        apply(&mut world, &Trouble::Lag { region: west(), setting: LagSetting::StandsStill });
+        run(&mut world, 90);
+        assert_eq!(met(&world), [44]);
+        let other = of_metric(&world, &west(), "AWS/RDS", "CPUUtilization", Some("payments-usw2"));
+        assert!(other.is_empty());
+    }
+
+    #[test]
     fn metrics_of_a_namespace_are_withheld_and_come_again() {
         let mut world = world(8);
         let withheld =

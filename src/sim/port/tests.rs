@@ -18,6 +18,7 @@ use crate::{
         faults::{CallFault, Trouble},
         world::{
             Plane, Reach, SimTime, World,
+            aurora::PromotionFate,
             route53::fixture::{
                 CONTROL_USE1_ARN, CONTROL_USW2_ARN, PaymentsTraffic, RECORD_NAME, ZONE_ID, cluster_regions,
             },
@@ -303,6 +304,28 @@ async fn planes_that_are_met_are_counted_by_their_numbers() {
     assert!(scene.cloud.record_sets(ZONE_ID, RECORD_NAME, "A").await.is_err());
     let expected = [(31, 1), (32, 1), (47, 1), (51, 1), (52, 1), (53, 1), (58, 1)];
     assert_eq!(scene.faults.met(), BTreeMap::from(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_read_finds_wrong_with_a_cluster_is_counted() {
+    let scene = scene();
+    let arn = USW2.parse().expect("an ARN");
+    assert!(scene.cloud.db_cluster(&arn).await.is_ok());
+    assert!(scene.faults.met().is_empty());
+    scene.world.now(|w| {
+        w.aurora.set_headless(&west(), true);
+        w.aurora.set_mismatched(&west(), true);
+    });
+    assert_eq!(scene.cloud.db_cluster(&arn).await.expect("an answer").instances, 0);
+    scene.world.now(|w| {
+        w.aurora.set_headless(&west(), false);
+        w.aurora.set_mismatched(&west(), false);
+        w.aurora.knobs.next_promotion = Some(PromotionFate::Sticks);
+    });
+    scene.cloud.apply(&fail_over()).await;
+    scene.pass(600).await;
+    assert_eq!(scene.read().await.as_deref(), Ok("failing-over"));
+    assert_eq!(scene.faults.met(), BTreeMap::from([(36, 1), (40, 1), (41, 1)]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,9 @@
 
 mod court;
 mod director;
+pub mod matrix;
+mod measure;
+mod people;
 pub mod run;
 pub mod stage;
 pub mod store;

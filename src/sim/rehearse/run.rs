@@ -52,6 +52,8 @@ pub(super) struct Scene<'a> {
     pub(super) faults: Faults,
     /// The instant that the scenario's times count from.
     pub(super) begins: Cell<SimTime>,
+    /// How many appends and mutations there were by then: what is armed by number counts from here.
+    pub(super) begun_with: Cell<(u64, u64)>,
     /// By how much the machine's wall clock is ahead of the world's.
     skew_seconds: Cell<i64>,
     pub(super) tracing: bool,
@@ -78,11 +80,18 @@ pub(super) enum Death {
 /// How long the platform takes to start a process again that ended by itself. [INF] an ECS service on Fargate.
 pub(super) const RESTART: Duration = Duration::from_secs(20);
 
+const AROUND_A_CALL: &str = "SIGKILL around a call";
+
 /// Rehearses `scenario` with the generator seeded by `seed`.
 ///
 /// # Panics
 /// Where the setup cannot be staged; [`stage::world`] tells beforehand, with every reason.
 pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> Rehearsed {
+    scene(setup, scenario, seed, trace).play()
+}
+
+/// Everything as it is before the first process.
+pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, trace: bool) -> Scene<'a> {
     let choices = stage::Choices { active: scenario.active.clone(), ..stage::Choices::default() };
     let (mut world, known) = stage::world_with(&setup.application, seed, START, &choices)
         .unwrap_or_else(|reasons| panic!("the setup cannot be staged: {reasons:?}"));
@@ -90,7 +99,7 @@ pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> R
     let store = MemoryStore::default();
     let court = Arc::new(Mutex::new(Court::new(known, store.clone(), setup.application.name.clone())));
     let told = Arc::clone(&court);
-    let scene = Scene {
+    Scene {
         setup,
         scenario,
         seed,
@@ -99,12 +108,12 @@ pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> R
         store,
         faults: Faults::seeded(seed).telling(Arc::new(move |sent| lock(&told).leaves(sent))),
         begins: Cell::new(START),
+        begun_with: Cell::new((0, 0)),
         skew_seconds: Cell::new(0),
         tracing: trace,
         trace: RefCell::default(),
         drawn: Arc::default(),
-    };
-    scene.play()
+    }
 }
 
 pub(super) fn ms(duration: Duration) -> u64 {
@@ -116,8 +125,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Scene<'_> {
-    fn play(self) -> Rehearsed {
-        let director = Director::new(&self);
+    pub(super) fn play(&self) -> Rehearsed {
+        let director = Director::new(self);
         let mut processes = 0;
         let mut outage = Duration::ZERO;
         let refused = loop {
@@ -127,6 +136,10 @@ impl Scene<'_> {
                 Death::Over => break None,
                 Death::Dies { why, .. } if PROCESSES_MAX <= processes => break Some(why),
                 Death::Dies { why, restart_after } => {
+                    if why == AROUND_A_CALL {
+                        // Whether before the effect or after it is the arming's; both leave an intent open.
+                        self.meet(&[2, 3]);
+                    }
                     self.tell("process", format!("dies ({why}); started again after {} s", restart_after.as_secs()));
                     outage = restart_after;
                 }
@@ -136,11 +149,11 @@ impl Scene<'_> {
         self.judge(over, processes, refused)
     }
 
-    fn judge(self, over: Over, processes: u32, keeps_dying: Option<String>) -> Rehearsed {
+    fn judge(&self, over: Over, processes: u32, keeps_dying: Option<String>) -> Rehearsed {
         let mut court = lock(&self.court);
         let world = lock(&self.world);
         court.finish(&world, over.healed);
-        verdict::rehearsed(&self, &world, &court, over, processes, keeps_dying)
+        verdict::rehearsed(self, &world, &court, over, processes, keeps_dying)
     }
 
     /// One process, from its start to its death or to the end.
@@ -164,7 +177,7 @@ impl Scene<'_> {
         tokio::select! {
             biased;
             () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after_append() },
-            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after_call() },
+            () = self.faults.frozen() => Death::Dies { why: AROUND_A_CALL.to_owned(), restart_after: director.restart_after_call() },
             death = life => death,
         }
     }

@@ -1,0 +1,233 @@
+//! Exhaustive matrices: the undisturbed move of each runbook, disturbed once at every place that it has.
+//!
+//! Invariant: the cells are made from the undisturbed rehearsal of the same seed (how many appends, how many calls,
+//! when each step began), each cell is an ordinary scenario, and the same seed has the same cells under the same
+//! numbers. Nothing is sampled here.
+//!
+//! Pairs of disturbances are not here (the swarm mixes them), nor is the undo of a step that failed: there is none yet
+//! (issue 5). A step whose reads nothing can cut off (the zone's name servers always answer) has no such cell.
+
+mod crash;
+mod moves;
+mod step;
+mod twice;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Ending, Rehearsed, Setup,
+    measure::{Measured, measure},
+};
+use crate::{
+    domain::{
+        id::{Region, RunbookName},
+        plan::{Plan, Purpose},
+    },
+    sim::{
+        faults::{Happening, Trouble},
+        scenario::{Expectation, RunEnd, Scenario},
+        world::{Plane, Planes, Reach, route53},
+    },
+};
+
+pub use moves::without_stores;
+use moves::Move;
+
+/// What is varied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Matrix {
+    Crash,
+    Step,
+    Region,
+    UsEast1,
+    Twice,
+}
+
+impl Matrix {
+    pub const ALL: [Self; 5] = [Self::Crash, Self::Step, Self::Region, Self::UsEast1, Self::Twice];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Step => "step",
+            Self::Region => "region",
+            Self::UsEast1 => "us-east-1",
+            Self::Twice => "twice",
+        }
+    }
+
+    /// What its cells are, in one sentence.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Crash => {
+                "SIGKILL before and after every append and every call, and a start 5 s or 10 min later: it ends as the \
+                 undisturbed move does."
+            }
+            Self::Step => {
+                "Each step fails in turn (calls rejected, unanswered, without a view) for 5 min, and is then resumed: \
+                 the move ends, or says for whom it waits."
+            }
+            Self::Region => {
+                "A Region is lost for good as each step begins, the one that is left or the one that is moved to: a \
+                 failover out of the lost one succeeds; all else ends, or says for whom it waits."
+            }
+            Self::UsEast1 => {
+                "us-east-1 is a black hole for good as each step begins, whole and each plane alone: a failover out of \
+                 it succeeds; all else ends, or says for whom it waits."
+            }
+            Self::Twice => "Every call arrives twice: the effect is that of once.",
+        }
+    }
+
+    fn base(self, purpose: Purpose) -> Base {
+        match (self, purpose) {
+            // With the Region gone there is nothing left of it to lose.
+            (Self::Region | Self::UsEast1, Purpose::Failover) => Base::ServersDown,
+            (_, Purpose::Failover) => Base::RegionLost,
+            (_, Purpose::Switchover | Purpose::Failback) => Base::Calm,
+        }
+    }
+}
+
+/// Why the undisturbed move is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Base {
+    /// The primary Region is lost whole.
+    RegionLost,
+    /// The primary's servers stand still; its database, network and APIs work.
+    ServersDown,
+    Calm,
+}
+
+/// The cells of one matrix for one runbook.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub matrix: Matrix,
+    pub purpose: Purpose,
+    pub runbook: RunbookName,
+    pub cells: Vec<Cell>,
+}
+
+/// One disturbance.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// Which, in one sentence.
+    pub what: String,
+    pub scenario: Scenario,
+    promise: Promise,
+}
+
+/// What must come of it, beside the scenario's own expectations and the oracle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// The scenario expects it all.
+    AsExpected,
+    /// The run succeeded, or waits: for somebody whom it names, or for what a step is still given time to see.
+    SucceedsOrWaits,
+}
+
+impl Cell {
+    /// Adds what was promised and is not so.
+    pub fn judge(&self, rehearsed: &mut Rehearsed) {
+        let kept = match (self.promise, &rehearsed.ending) {
+            (Promise::AsExpected, _) | (_, Ending::Succeeded) => true,
+            (_, Ending::Held { waits_for, .. }) => !waits_for.trim().is_empty(),
+            // L3 was asked whether it moves, and has its own word where it does not.
+            (_, Ending::Unfinished) => rehearsed.checked.contains_key("L3"),
+            _ => false,
+        };
+        if !kept {
+            let text = format!("the run should succeed or wait for somebody, and is {:?}", rehearsed.ending);
+            rehearsed.unmet.insert(text);
+        }
+    }
+}
+
+/// The tables of `matrix` for every runbook that the application names for a purpose; what the undisturbed moves
+/// consist of is kept in `known` for the next matrix of the same setup and seed.
+///
+/// # Errors
+/// Where an undisturbed move does not succeed: there is nothing to hold its cells against. One sentence.
+///
+/// # Panics
+/// As [`super::run::rehearse`].
+pub fn tables(setup: &Setup, matrix: Matrix, seed: u64, known: &mut Undisturbed) -> Result<Vec<Table>, String> {
+    let mut tables = Vec::new();
+    for (purpose, runbook) in &setup.application.runbooks {
+        let base = matrix.base(*purpose);
+        let undisturbed = known.of(setup, *purpose, base, seed)?;
+        let cells = match matrix {
+            Matrix::Crash => crash::cells(&undisturbed),
+            Matrix::Step => step::cells(&undisturbed, &setup.application),
+            Matrix::Region => region(&undisturbed),
+            Matrix::UsEast1 => us_east_1(&undisturbed),
+            Matrix::Twice => twice::cells(&undisturbed),
+        };
+        tables.push(Table { matrix, purpose: *purpose, runbook: runbook.clone(), cells });
+    }
+    Ok(tables)
+}
+
+/// The undisturbed moves of one setup under one seed, once measured.
+#[derive(Debug, Default)]
+pub struct Undisturbed {
+    moves: BTreeMap<(Purpose, Base), Result<Move, String>>,
+}
+
+impl Undisturbed {
+    fn of(&mut self, setup: &Setup, purpose: Purpose, base: Base, seed: u64) -> Result<Move, String> {
+        self.moves.entry((purpose, base)).or_insert_with(|| Move::measured(setup, purpose, base, seed)).clone()
+    }
+}
+
+/// The Region that is left, and the one that is moved to, each lost as each step begins.
+fn region(undisturbed: &Move) -> Vec<Cell> {
+    let Plan { source, target, .. } = &undisturbed.plan;
+    let sides = [("left", source), ("moved to", target)];
+    let cell = |step: &str, at: Duration, (side, region): (&str, &Region)| {
+        let what = format!("{region}, which is {side}, is lost as `{step}` begins");
+        lost(undisturbed, what, at, region, Trouble::LoseRegion { region: region.clone() })
+    };
+    let steps = undisturbed.measured.steps.iter();
+    steps.flat_map(|began| sides.map(|side| cell(began.step.as_str(), began.at, side))).collect()
+}
+
+/// Each plane of us-east-1 alone, and the whole Region, as each step begins.
+fn us_east_1(undisturbed: &Move) -> Vec<Cell> {
+    let home = route53::home();
+    let mut cells = Vec::new();
+    for began in &undisturbed.measured.steps {
+        let step = &began.step;
+        let whole = (format!("{home} is lost as `{step}` begins"), Trouble::LoseRegion { region: home.clone() });
+        let plane = |plane: Plane| {
+            let what = format!("{plane:?} in {home} hangs as `{step}` begins");
+            (what, Trouble::Plane { plane, region: home.clone(), reach: Reach::Hangs })
+        };
+        for (what, trouble) in [whole].into_iter().chain(Planes::ALL.map(plane)) {
+            cells.push(lost(undisturbed, what, began.at, &home, trouble));
+        }
+    }
+    cells
+}
+
+/// Something of `region` is gone for good from `at` on.
+fn lost(undisturbed: &Move, what: String, at: Duration, region: &Region, trouble: Trouble) -> Cell {
+    let at = just_before(at);
+    // What does not heal is what it is by then.
+    let settled = at + Duration::from_mins(5);
+    let mut scenario = undisturbed.disturbed(&what, vec![Happening { at, lasts: None, what: trouble }], settled);
+    let plan = &undisturbed.plan;
+    if plan.purpose == Purpose::Failover && plan.source == *region {
+        scenario.expect = undisturbed.same_end();
+        return Cell { what, scenario, promise: Promise::AsExpected };
+    }
+    Cell { what, scenario, promise: Promise::SucceedsOrWaits }
+}
+
+/// The last whole second before `at`: happenings begin at whole seconds.
+fn just_before(at: Duration) -> Duration {
+    Duration::from_secs(at.saturating_sub(Duration::from_millis(1)).as_secs())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Each step fails in turn, for a while.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{Cell, Happening, Plane, Promise, Reach, Trouble, just_before, moves::Move};
+use crate::{
+    domain::{
+        action::Action,
+        application::Application,
+        cloud::Mutation,
+        id::Region,
+        plan::{Plan, PlannedStep},
+    },
+    sim::{faults::CallFault, scenario::Approver},
+};
+
+/// How long a step's trouble lasts.
+const LASTS: Duration = Duration::from_mins(5);
+/// Longer than any approval that ships is waited for.
+const APPROVAL_OVER: Duration = Duration::from_mins(20);
+
+/// How the calls of a step fail.
+const FAILURES: [(&str, CallFault); 3] = [
+    ("are rejected", CallFault::Reject { code: "AccessDenied" }),
+    ("do not arrive and are not answered", CallFault::Hang),
+    ("have their effect and are not answered", CallFault::LoseAfter),
+];
+
+pub(super) fn cells(undisturbed: &Move, application: &Application) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for began in &undisturbed.measured.steps {
+        let Some(step) = undisturbed.plan.step(&began.step) else { continue };
+        let at = just_before(began.at);
+        for (how, fault) in FAILURES {
+            let troubles: Vec<Trouble> =
+                operations(&step.action).into_iter().map(|operation| calls(operation, &fault)).collect();
+            let what = format!("the calls of `{}` {how} for 5 min", step.id);
+            cells.extend(troubled(undisturbed, what, at, troubles));
+        }
+        let what = format!("nothing that `{}` looks at can be seen for 5 min", step.id);
+        cells.extend(troubled(undisturbed, what, at, reads(step, &undisturbed.plan, application)));
+        if let Action::Approve { .. } = step.action {
+            cells.extend(approvals(undisturbed, step, at));
+        }
+    }
+    cells
+}
+
+/// The scenario with all of `troubles` from `at` on; none where there are none.
+fn troubled(undisturbed: &Move, what: String, at: Duration, troubles: Vec<Trouble>) -> Option<Cell> {
+    if troubles.is_empty() {
+        return None;
+    }
+    let happenings = troubles.into_iter().map(|what| Happening { at, lasts: Some(LASTS), what }).collect();
+    let scenario = undisturbed.disturbed(&what, happenings, at + LASTS);
+    Some(Cell { what, scenario, promise: Promise::SucceedsOrWaits })
+}
+
+fn calls(operation: &str, fault: &CallFault) -> Trouble {
+    Trouble::Calls { operation: operation.to_owned(), region: None, fault: fault.clone(), chance: 1.0 }
+}
+
+/// What a step calls to change something.
+fn operations(action: &Action) -> BTreeSet<&'static str> {
+    action.mutations().iter().map(Mutation::operation).collect()
+}
+
+/// What makes it impossible to see what `step` looks at.
+fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trouble> {
+    let unseen = |operations: &[&str]| operations.iter().map(|o| calls(o, &CallFault::Hang)).collect::<Vec<_>>();
+    match &step.action {
+        Action::AuroraSwitchover { .. }
+        | Action::AuroraFailover { .. }
+        | Action::AuroraWait { .. }
+        | Action::AuroraVerifyWriter { .. }
+        | Action::GateTarget { .. } => unseen(&["rds:DescribeGlobalClusters", "rds:DescribeDBClusters"]),
+        Action::GateRpo { .. } => unseen(&["cloudwatch:GetMetricData"]),
+        Action::DnsFlip { calls, .. } => calls.iter().flat_map(|call| unseen(seen_by(call))).collect(),
+        Action::ProbeHttp { url, .. } => {
+            let own = application.endpoints.iter().find(|(_, endpoint)| endpoint.health_url == *url);
+            let region: &Region = own.map_or(&plan.target, |(region, _)| region);
+            vec![Trouble::Plane { plane: Plane::Application, region: region.clone(), reach: Reach::Hangs }]
+        }
+        // Nothing cuts a zone's name servers off; the others look at nothing outside.
+        Action::DnsVerify { .. }
+        | Action::Notify { .. }
+        | Action::Approve { .. }
+        | Action::Wait { .. }
+        | Action::Assert { .. } => Vec::new(),
+    }
+}
+
+/// The reads that tell whether a call has had its effect.
+fn seen_by(call: &Mutation) -> &'static [&'static str] {
+    match call {
+        Mutation::RoutingControls { .. } => &["route53-recovery-cluster:GetRoutingControlState"],
+        Mutation::UpsertRecords { .. } => &["route53:ListResourceRecordSets", "route53:GetChange"],
+        Mutation::PutMetric { .. } => &["cloudwatch:GetMetricData"],
+        Mutation::AuroraSwitchover { .. } | Mutation::AuroraFailover { .. } | Mutation::Publish { .. } => &[],
+    }
+}
+
+/// An approval fails when nobody gives it.
+fn approvals(undisturbed: &Move, step: &PlannedStep, at: Duration) -> Vec<Cell> {
+    let after = Duration::from_secs(15);
+    let people = [
+        (format!("`{}` is declined", step.id), Approver::Declines { after }),
+        (format!("nobody answers `{}`", step.id), Approver::Silent),
+    ];
+    let cell = |(what, approver): (String, Approver)| {
+        let mut scenario = undisturbed.disturbed(&what, Vec::new(), at + APPROVAL_OVER);
+        scenario.people.approver = approver;
+        Cell { what, scenario, promise: Promise::SucceedsOrWaits }
+    };
+    people.map(cell).into()
+}
