@@ -36,7 +36,7 @@ use crate::{
     ports::Clock as _,
     sim::{
         rehearse::{Rehearsed, Setup, stage},
-        scenario::Scenario,
+        scenario::{Expectation, Scenario},
         world::SimTime,
     },
 };
@@ -209,6 +209,8 @@ fn setups(args: &SimulateArgs, settings: &Settings) -> Result<Vec<Setup>, Refusa
 struct Rehearsals {
     setups: Vec<Setup>,
     disasters: Vec<Disaster>,
+    /// Whether each disaster's scenario promises the application's objectives.
+    promises: Vec<bool>,
     first_seed: u64,
     seeds: u64,
     jobs: usize,
@@ -229,9 +231,13 @@ impl Rehearsals {
         }
         // Whether a scenario fits an application's Regions does not depend on the seed.
         let mut text = String::new();
-        for (setup, disaster) in setups.iter().flat_map(|s| disasters.iter().map(move |d| (s, d))) {
-            if let Err(why) = disaster.scenario(&setup.application, 0) {
-                text.push_str(&why);
+        let mut promises = vec![false; disasters.len()];
+        for setup in &setups {
+            for (disaster, promises) in disasters.iter().zip(&mut promises) {
+                match disaster.scenario(&setup.application, 0) {
+                    Ok(scenario) => *promises = scenario.expect.contains(&Expectation::Served { within: None }),
+                    Err(why) => text.push_str(&why),
+                }
             }
         }
         if !text.is_empty() {
@@ -242,6 +248,7 @@ impl Rehearsals {
         Ok(Self {
             setups,
             disasters,
+            promises,
             first_seed: args.seed.unwrap_or(args.first_seed),
             seeds: if args.seed.is_some() { 1 } else { seeds },
             jobs,
@@ -284,7 +291,9 @@ impl Rehearsals {
         let began = SystemClock.boot();
         crew::all(count, self.jobs, task, |index, told| {
             let (pair, seed) = place(index);
-            tallies[pair].add(seed, &told, promised[of(pair).0]);
+            let (setup, disaster) = of(pair);
+            let in_scenario = self.promises[disaster];
+            tallies[pair].add(seed, &told, Promised { in_scenario, ..promised[setup] });
         });
         let elapsed = SystemClock.boot().saturating_sub(began).as_secs_f64();
         Ok(self.report(&tallies, &promised, elapsed))
@@ -409,7 +418,11 @@ fn whole(
 
 fn promised(application: &Application) -> Promised {
     let objectives = application.objectives;
-    Promised { rto_seconds: objectives.rto.as_secs_f64(), rpo_seconds: objectives.rpo.as_secs_f64() }
+    Promised {
+        rto_seconds: objectives.rto.as_secs_f64(),
+        rpo_seconds: objectives.rpo.as_secs_f64(),
+        in_scenario: false,
+    }
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -92,9 +92,9 @@ fn first_effect(run: &RunState) -> Option<Timestamp> {
         .min()
 }
 
-/// What `run` lost, from the watermarks that its steps journalled: `last_seen_write` and `first_unanswered` of the old
-/// writer (in the outputs of `gate.target`), `last_surviving_write` of the new one (of `aurora.verify_writer`, before
-/// any traffic).
+/// What `run` lost, from the watermarks that its steps journalled: `last_surviving_write` of the new writer (in the
+/// outputs of `aurora.verify_writer`, before any traffic), and `last_seen_write` and `first_unanswered` of the old one,
+/// as they were then: a Region that was silent at the gate may have come back and acknowledged more.
 pub fn loss(run: &RunState) -> Option<LossReport> {
     let output = |wanted: fn(&Action) -> bool, key: &str| -> Option<Timestamp> {
         run.plan.steps.iter().filter(|s| wanted(&s.action)).find_map(|s| match &run.steps[&s.id] {
@@ -130,13 +130,19 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
     }
     promoted?;
     let gate: fn(&Action) -> bool = |a| matches!(a, Action::GateTarget { .. });
-    let last_seen_write = output(gate, "last_seen_write");
-    let first_unanswered = output(gate, "first_unanswered");
-    let last_surviving_write = output(|a| matches!(a, Action::AuroraVerifyWriter { .. }), "last_surviving_write");
+    let verified: fn(&Action) -> bool = |a| matches!(a, Action::AuroraVerifyWriter { .. });
+    let last_seen_write = output(verified, "last_seen_write").max(output(gate, "last_seen_write"));
+    let first_unanswered = output(verified, "first_unanswered");
+    let last_surviving_write = output(verified, "last_surviving_write");
+    // It acknowledged after the promotion: no fence held it, and nothing tells when it will stop.
+    let is_open = first_unanswered.is_none() && promoted <= last_seen_write;
     let basis = match (last_surviving_write, first_unanswered) {
         (None, _) => "the new writer's last write is not known: the loss is not measured",
         (Some(_), Some(_)) => {
             "the new writer's last write, against the old writer's last seen write and its first unanswered probe"
+        }
+        (Some(_), None) if is_open => {
+            "the new writer's last write; the old writer still took writes after the promotion, so without an end"
         }
         (Some(_), None) => "the new writer's last write; the old writer was never seen to stop, so up to its promotion",
     };
@@ -146,6 +152,7 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
         first_unanswered,
         at_least: between(last_surviving_write, last_seen_write).filter(|_| !is_off(Guard::RosyLoss)),
         at_most: between(last_surviving_write, first_unanswered.or(promoted))
+            .filter(|_| !is_open)
             .map(|lost| if is_off(Guard::RosyLoss) { Duration::ZERO } else { lost }),
         basis: basis.to_owned(),
     })

@@ -46,7 +46,6 @@ guards! {
     CallBeforeIntent, "call-before-intent", "S3", "sends a call before its intent is durable";
     OpenIntent, "open-intent", "S10, 2", "takes an intent that a dead process left open for unsent, and sends it";
     BlindRetry, "blind-retry", "S10, 3, 33", "sends a call again whose outcome is unknown, without looking";
-    NoticeAgain, "notice-again", "S10", "sends a message again whose outcome is unknown";
     Hasty, "hasty", "35", "takes the first look after a call for the last word";
     RejectedIsDone, "rejected-is-done", "S10", "takes a refused call for done";
     AnswerIsDone, "answer-is-done", "S10", "takes an accepted call for done, without observing its postcondition";
@@ -63,8 +62,6 @@ guards! {
     OperationInProgress, "operation-in-progress", "S11, 36", "starts an operation while another is in progress";
     ControlsUnread, "controls-unread", "S10", "does not read routing controls back";
     DenialWaits, "denial-waits", "51", "waits for a reading that AWS refuses to give";
-    Pending, "pending", "S10, 48", "takes a change that is PENDING for INSYNC";
-    AnyDnsAnswer, "any-dns-answer", "S10, 48", "takes whatever the authoritative servers answer";
 
     // Loss and consent.
     StaleLag, "stale-lag", "S6, 43", "believes a lag sample whatever its age";

@@ -100,8 +100,7 @@ fn is_done_unseen(outcome: &Outcome) -> bool {
 
 /// Whether a call without an answer is sent again without a look: never, while every guard is on.
 fn is_repeated_blindly(driver: &Driver) -> bool {
-    let is_notice = matches!(driver.step.action, Action::Notify { .. });
-    is_off(if is_notice { Guard::NoticeAgain } else { Guard::BlindRetry })
+    is_off(Guard::BlindRetry) && !matches!(driver.step.action, Action::Notify { .. })
 }
 
 fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {

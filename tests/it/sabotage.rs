@@ -4,6 +4,8 @@
 use failoverd::domain::sabotage::Guard;
 
 mod cases;
+#[cfg(feature = "sabotage")]
+mod caught;
 
 use cases::Case;
 

@@ -53,7 +53,8 @@ pub struct ScenarioReport {
     pub loss: Loss,
     /// Most frequent first.
     pub held: Vec<Held>,
-    /// Faults that the scenario is about and that none of these runs met.
+    /// Numbers of the faults that the scenario is about and that none of these runs met. For those who work on the
+    /// scenarios: the text does not show it.
     pub not_met: Vec<u8>,
     /// Expectations of the scenario (objectives among them) that were not met; those that differ in figures are one.
     pub unmet: Vec<Unmet>,
@@ -216,11 +217,6 @@ fn scenario_text(application: &ApplicationReport, scenario: &ScenarioReport) -> 
     out.push_str(&wrapped("  data lost     ", &lost(&scenario.loss, application.rpo_seconds)));
     if !scenario.held.is_empty() {
         out.push_str(&wrapped("  held          ", &held(&scenario.held)));
-    }
-    if !scenario.not_met.is_empty() {
-        let numbers: Vec<String> = scenario.not_met.iter().map(u8::to_string).collect();
-        let what = format!("fault {}, which the scenario is about", numbers.join(", "));
-        out.push_str(&wrapped("  never met     ", &what));
     }
     for unmet in &scenario.unmet {
         let what = format!("{}: in {}", unmet.expectation, counted(unmet.runs, "run"));

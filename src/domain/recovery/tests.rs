@@ -61,7 +61,7 @@ fn the_clock_of_a_planned_run_starts_at_its_first_effect() {
 
 #[test]
 fn the_loss_lies_between_the_last_write_seen_and_the_first_that_was_not_answered() {
-    let report = loss(&failover(&[SEEN, UNANSWERED], &[SURVIVING])).expect("promoted");
+    let report = loss(&failover(&[SEEN, UNANSWERED], &[SURVIVING, SEEN, UNANSWERED])).expect("promoted");
     assert_eq!(report.at_least, Some(Duration::from_secs(2)));
     assert_eq!(report.at_most, Some(Duration::from_secs(7)));
 }
@@ -81,6 +81,16 @@ fn a_writer_that_was_never_seen_to_stop_may_have_written_until_the_promotion() {
     let report = loss(&failover(&gate, &[("last_surviving_write", &surviving)])).expect("promoted");
     assert_eq!(report.at_least, Some(Duration::from_secs(10)));
     assert_eq!(report.at_most, Some(Duration::from_secs(140)), "the promotion was done at 150");
+}
+
+/// Swarm seed 35: the old Region came back after the gate, and its fence timed out.
+#[test]
+fn an_old_writer_that_came_back_and_still_writes_leaves_the_loss_open() {
+    let (surviving, still) = (at(140).to_string(), at(159).to_string());
+    let verify = [("last_surviving_write", surviving.as_str()), ("last_seen_write", still.as_str())];
+    let report = loss(&failover(&[SEEN, UNANSWERED], &verify)).expect("promoted");
+    assert_eq!((report.at_least, report.at_most), (Some(Duration::from_secs(19)), None));
+    assert!(report.basis.contains("without an end"), "{}", report.basis);
 }
 
 #[test]

@@ -37,6 +37,15 @@ struct Sent {
     intent: Option<usize>,
 }
 
+/// A message to people, which nobody can observe and nobody should get twice.
+#[derive(Debug)]
+struct Notice {
+    arguments: Value,
+    intent: Option<usize>,
+    /// How often people had said to go on.
+    resumes: u64,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
@@ -45,6 +54,7 @@ pub(super) struct Calls {
     traffic: traffic::Traffic,
     sent: Vec<Sent>,
     effects: Vec<Effect>,
+    notices: Vec<Notice>,
 }
 
 impl Calls {
@@ -58,6 +68,11 @@ impl Calls {
         self.seen != seen.calls.len()
             || self.aurora_seen != seen.world.aurora.effects.len()
             || self.traffic.is_news(seen.world)
+    }
+
+    /// Whether something is looked at for as long as it lasts, whatever else is new.
+    pub(super) fn watches(&self, runs: &Runs) -> bool {
+        self.traffic.watches(runs)
     }
 
     pub(super) fn look(&mut self, bench: &mut Bench<'_>, runs: &mut Runs, journal: &Journal) {
@@ -108,8 +123,32 @@ impl Calls {
                 }
             }
             "routing_controls" | "upsert_records" | "put_metric" => traffic::check(bench, runs, call, intended),
+            "publish" => self.take_notice(bench, runs, call, intent),
             _ => {}
         }
+    }
+
+    /// S10 of a message: the same one again only where the first certainly did not arrive, or a person said so.
+    fn take_notice(&mut self, bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Option<usize>) {
+        bench.findings.checked("S10");
+        let of = |index: usize| (&runs.intents[index].run, &runs.intents[index].step);
+        let resumes = intent.and_then(|index| runs.run(of(index).0)).map_or(0, |run| run.resumes);
+        let same_step = |n: &Notice| n.intent.zip(intent).is_none_or(|(before, now)| of(before) == of(now));
+        let again = self.notices.iter().rev().find(|n| n.arguments == call.arguments && same_step(n));
+        let had_effect = |n: &&Notice| {
+            let outcome = n.intent.map_or("", |index| runs.intents[index].outcome.as_str());
+            resumes <= n.resumes && !matches!(outcome, "rejected" | "not_sent")
+        };
+        if again.is_some_and(|n| had_effect(&n)) {
+            let text = format!(
+                "the message \"{}\" was sent to {} again at {}, although the first may have arrived",
+                text(&call.arguments, "subject"),
+                text(&call.arguments, "topic_arn"),
+                bench.findings.clock(call.at)
+            );
+            bench.findings.violated("S10", call.at, text);
+        }
+        self.notices.push(Notice { arguments: call.arguments.clone(), intent, resumes });
     }
 
     /// S3, S4 and S10 of an operation that AWS has begun.
@@ -156,10 +195,13 @@ impl Calls {
     pub(super) fn done(&self, bench: &mut Bench<'_>, runs: &Runs, run: &str, step: &str, record: &Record) {
         let Some(action) = runs.run(run).and_then(|run| run.action(step)) else { return };
         let kind = text(action, "action");
-        if !matches!(kind, "aurora.failover" | "aurora.switchover" | "dns.flip") {
+        if !matches!(kind, "aurora.failover" | "aurora.switchover" | "dns.flip" | "dns.verify") {
             return;
         }
         bench.findings.checked("S10");
+        if kind == "dns.verify" {
+            return self.traffic.verified(bench, action, run, step, record);
+        }
         let mut intents = runs.intents.iter().filter(|i| i.run == run && i.step == step && i.record <= record.index);
         let Some(first) = intents.next() else {
             let text = format!("step {step} of {run} is done, and its call was never intended");
@@ -167,7 +209,7 @@ impl Calls {
             return;
         };
         if kind == "dns.flip" {
-            return self.traffic.done(bench, action, first, run, step, record);
+            return self.traffic.done(bench, runs, action, first, record);
         }
         let (global, target) = (text(action, "global_cluster"), text(action, "target"));
         let settled = |writer: Option<&str>, is_busy: bool| writer == Some(target) && !is_busy;
@@ -301,18 +343,17 @@ fn check_target(bench: &mut Bench<'_>, runs: &Runs, intent: &Intent) {
     }
 }
 
-/// S11: the way back is not taken while something is on its way.
+/// S11: nothing is begun while an operation is in progress, and the way back is not taken while a call to the other
+/// side is not settled.
 fn check_nothing_at_work(bench: &mut Bench<'_>, runs: &Runs, index: usize) {
+    bench.findings.checked("S11");
     let intent = &runs.intents[index];
     let global = text(&intent.mutation, "global_cluster");
     let of_global = |i: &&Intent| is_aurora(&i.mutation) && text(&i.mutation, "global_cluster") == global;
-    let Some(before) = runs.intents[..index].iter().rev().find(of_global) else { return };
-    if text(&before.mutation, "target") == text(&intent.mutation, "target") {
-        return;
-    }
-    bench.findings.checked("S11");
+    let before = runs.intents[..index].iter().rev().find(of_global);
+    let is_opposite = |before: &&Intent| text(&before.mutation, "target") != text(&intent.mutation, "target");
     let clock = bench.findings.clock(intent.at);
-    if before.is_pending {
+    if let Some(before) = before.filter(is_opposite).filter(|before| before.is_pending) {
         let text = format!(
             "at {clock} {} intended to move the writer to {} while the call to {} was not settled: both could happen",
             intent.run,
@@ -322,7 +363,8 @@ fn check_nothing_at_work(bench: &mut Bench<'_>, runs: &Runs, index: usize) {
         bench.findings.violated("S11", intent.at, text);
     } else if !bench.truth.ever(global, sight(intent.at), |_, is_busy| !is_busy) {
         let text = format!(
-            "at {clock} {} intended to move the writer to {} while an operation on {global} was in progress",
+            "at {clock} {} intended to move the writer to {} while an operation on {global} was in progress: nobody \
+             could tell which of the two had won",
             intent.run,
             region_of(text(&intent.mutation, "target"))
         );

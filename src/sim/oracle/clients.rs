@@ -43,12 +43,18 @@ impl Account {
         let acknowledged = world.clients.acknowledged();
         let news = &acknowledged[self.seen.min(acknowledged.len())..];
         self.seen = acknowledged.len();
+        // Until the role has moved there is nobody who could have been deposed.
+        if bench.truth.promotions.is_empty() {
+            return;
+        }
         if self.global.is_none() {
             self.global = global_of_clients(bench);
         }
-        let Some(global) = &self.global else { return };
+        let (Some(global), Some(first)) = (&self.global, news.first()) else { return };
+        let all_along = bench.truth.writer_all_along(global, first.at).and_then(|arn| world.aurora.cluster(arn));
         for write in news {
-            let writer = bench.truth.writer_at(global, write.at).and_then(|arn| world.aurora.cluster(arn));
+            let writer =
+                all_along.or_else(|| bench.truth.writer_at(global, write.at).and_then(|arn| world.aurora.cluster(arn)));
             // A write that leaves with the promotion's own instant is the old writer's.
             let Some(deposed) = bench.truth.promotions.iter().rposition(|p| p.at < write.at) else { continue };
             let promotion = &bench.truth.promotions[deposed];
@@ -87,7 +93,7 @@ impl Account {
     fn check_missing(&self, bench: &mut Bench<'_>) {
         let world = bench.seen.world;
         let acknowledged = world.clients.acknowledged();
-        let writer = self.global.as_ref().and_then(|global| world.aurora.writer_of(global));
+        let writer = global_of_clients(bench).and_then(|global| world.aurora.writer_of(&global));
         let Some(writer) = writer.filter(|_| !acknowledged.is_empty()) else { return };
         bench.findings.checked("history");
         let mut explained = bench.truth.left_behind();

@@ -71,7 +71,7 @@ fn consent_missing(run: &Run, intent: &Intent) -> Option<String> {
     let mut has_any = false;
     for step in run.planned_steps().iter().filter(|s| text(&s["action"], "action") == "approve") {
         let id = text(step, "id");
-        let wanted = step["action"]["count"].as_u64().unwrap_or(1).max(1) as usize;
+        let wanted = usize::try_from(step["action"]["count"].as_u64().unwrap_or(1).max(1)).unwrap_or(usize::MAX);
         let given = approvers(run, id, intent.record).len();
         has_any |= wanted <= given;
         let is_passed_over = matches!(run.steps.get(id), Some(Step::Skipped | Step::Failed));

@@ -162,9 +162,17 @@ impl Oracle {
             // What was done before the rehearsal is nobody's doing.
             self.calls.begin(seen.world);
         }
-        if !self.is_news(seen) {
-            return;
+        // Clients write all the time, and mostly nothing else is new.
+        if self.is_news(seen) {
+            self.look_at_news(seen);
         }
+        if self.clients.is_news(seen.world) {
+            let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
+            self.clients.look(&mut bench);
+        }
+    }
+
+    fn look_at_news(&mut self, seen: &Seen<'_>) {
         self.truth.look(seen.world, &self.known);
         let records = self.journal.look(seen, &mut self.findings, &self.known);
         for record in &records {
@@ -178,14 +186,13 @@ impl Oracle {
         }
         let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
         self.calls.look(&mut bench, &mut self.runs, &self.journal);
-        self.clients.look(&mut bench);
     }
 
     fn is_news(&self, seen: &Seen<'_>) -> bool {
         self.truth.is_news(seen.world)
             || self.journal.is_news(seen)
             || self.calls.is_news(seen)
-            || self.clients.is_news(seen.world)
+            || self.calls.watches(&self.runs)
     }
 
     /// At the end of the rehearsal; `healed` where the liveness phase was long enough to ask for an end.

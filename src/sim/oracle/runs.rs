@@ -99,6 +99,8 @@ pub(super) struct Intent {
     pub closed: Option<usize>,
     /// Whether it may still have an effect: not refused, and its step has not come to an end since.
     pub is_pending: bool,
+    /// How its call was answered: `accepted`, `rejected`, `not_sent`, `unknown`; empty where it was not.
+    pub outcome: String,
     /// When a call left for it.
     pub sent: Option<SimTime>,
 }
@@ -149,8 +151,9 @@ impl Runs {
     pub(super) fn is_standing(&self, mutation: &Value, before: usize, at: SimTime) -> bool {
         let metric = |m: &Value| ["region", "namespace", "metric", "dimensions"].map(|key| m[key].clone());
         let key = metric(mutation);
-        let of_metric = self.standing.iter().filter(|s| s.record < before && s.at <= at && metric(&s.mutation) == key);
-        of_metric.last().is_some_and(|last| last.mutation == *mutation)
+        let mut of_metric =
+            self.standing.iter().filter(|s| s.record < before && s.at <= at && metric(&s.mutation) == key);
+        of_metric.next_back().is_some_and(|last| last.mutation == *mutation)
     }
 
     /// Takes one record in.
@@ -218,12 +221,16 @@ impl Runs {
                     clock_ahead_ms: record.clock_ahead_ms,
                     closed: None,
                     is_pending: true,
+                    outcome: String::new(),
                     sent: None,
                 });
                 return Some(News::Intended(self.intents.len() - 1));
             }
             "answered" => {
                 let outcome = text(&event["outcome"], "outcome");
+                if let Some(last) = self.intents.iter_mut().rev().find(|i| i.run == id && i.step == step) {
+                    outcome.clone_into(&mut last.outcome);
+                }
                 let has_none = matches!(outcome, "rejected" | "not_sent");
                 self.close(record, has_none, |i| i.run == id && i.step == step);
             }

@@ -3,7 +3,10 @@
 //! A flip is a call of ours that was intended; a standing effect that is renewed turns nothing. Route 53 failing over
 //! on health by itself is an observation (DESIGN.md 6) and not judged.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use serde_json::{Value, json};
 
@@ -12,12 +15,12 @@ use super::{
     calls::sight,
     journal::Record,
     region_of,
-    runs::{Intent, Runs},
+    runs::{Intent, Runs, Step},
     text,
 };
 use crate::{
     domain::id::Region,
-    sim::world::{SimTime, World},
+    sim::world::{SimTime, World, route53::record::RrType},
 };
 
 /// Routing controls were changed.
@@ -33,6 +36,8 @@ struct Change {
 pub(super) struct Traffic {
     arc_seen: usize,
     changes: Vec<Change>,
+    /// Steps that verify an answer and have had the chance to see it, as (run, step).
+    shown: BTreeSet<(String, String)>,
 }
 
 impl Traffic {
@@ -65,20 +70,53 @@ impl Traffic {
             self.changes.push(Change { at: effect.at, states });
         }
         self.arc_seen = effects.len();
+        self.watch_answers(bench, runs);
+    }
+
+    /// Whether somebody verifies an answer that was not given yet.
+    pub(super) fn watches(&self, runs: &Runs) -> bool {
+        self.unseen(runs).next().is_some()
+    }
+
+    /// What the name servers answer while somebody verifies it.
+    fn watch_answers(&mut self, bench: &Bench<'_>, runs: &Runs) {
+        let shown = self.unseen(runs).filter(|(_, action)| is_answered(bench.seen.world, action));
+        let shown: Vec<_> = shown.map(|(step, _)| step).collect();
+        self.shown.extend(shown);
+    }
+
+    /// Steps at work that verify an answer and cannot have seen it yet: (run, step), and what they do.
+    fn unseen<'a>(&'a self, runs: &'a Runs) -> impl Iterator<Item = ((String, String), &'a Value)> {
+        let steps = runs.active().into_iter().flat_map(|run| run.steps.iter().map(move |(id, step)| (run, id, step)));
+        let open = steps.filter(|(_, _, step)| matches!(step, Step::Open { .. }));
+        let verify = open.filter_map(|(run, id, _)| {
+            let action = run.action(id).filter(|action| text(action, "action") == "dns.verify")?;
+            Some(((run.id.clone(), id.clone()), action))
+        });
+        verify.filter(|(step, _)| !self.shown.contains(step))
+    }
+
+    /// S10 of an answer that was verified: the name servers gave it at some time while they were asked.
+    pub(super) fn verified(&self, bench: &mut Bench<'_>, action: &Value, run: &str, step: &str, record: &Record) {
+        if self.shown.contains(&(run.to_owned(), step.to_owned())) || is_answered(bench.seen.world, action) {
+            return;
+        }
+        let text = format!(
+            "step {step} of {run} is done at {}, and no name server has answered {} since it began: nobody can have \
+             seen it",
+            bench.findings.clock(record.at),
+            text(action, "expected")
+        );
+        bench.findings.violated("S10", record.at, text);
     }
 
     /// S10 of a flip: the mechanism stood as it was asked to at some time since.
-    pub(super) fn done(
-        &self,
-        bench: &mut Bench<'_>,
-        action: &Value,
-        first: &Intent,
-        run: &str,
-        step: &str,
-        record: &Record,
-    ) {
+    pub(super) fn done(&self, bench: &mut Bench<'_>, runs: &Runs, action: &Value, first: &Intent, record: &Record) {
+        let (run, step) = (first.run.as_str(), first.step.as_str());
         let calls = action["calls"].as_array().map_or(&[][..], Vec::as_slice);
-        if calls.iter().all(|call| self.is_so(bench, call, first, record)) {
+        let last = runs.intents.iter().rev().find(|i| i.run == run && i.step == step);
+        let is_told = last.is_some_and(|last| last.outcome == "accepted");
+        if calls.iter().all(|call| self.is_so(bench, call, first, record, is_told)) {
             return;
         }
         let text = format!(
@@ -88,7 +126,7 @@ impl Traffic {
         bench.findings.violated("S10", record.at, text);
     }
 
-    fn is_so(&self, bench: &Bench<'_>, call: &Value, first: &Intent, record: &Record) -> bool {
+    fn is_so(&self, bench: &Bench<'_>, call: &Value, first: &Intent, record: &Record, is_told: bool) -> bool {
         let world = bench.seen.world;
         match text(call, "call") {
             "routing_controls" => {
@@ -101,7 +139,8 @@ impl Traffic {
                     || self.changes.iter().any(|c| was(c.at) && c.states == wanted)
                     || changed.into_iter().any(|e| was(e.at) && states_of(&e.detail) == wanted)
             }
-            "upsert_records" => records_are_listed(world, call),
+            // Without the answer nobody has the change's id, and the listing is all there is to see (FAULTS.md 48).
+            "upsert_records" => records_are(world, call, is_told),
             "put_metric" => {
                 let of_it = |c: &&Call| first.at <= c.at && c.at <= record.at && c.arguments == *call;
                 bench.seen.calls.iter().rev().filter(of_it).any(|c| c.arrived != Some(false))
@@ -123,13 +162,21 @@ fn states_in(mutation: &Value) -> BTreeMap<String, bool> {
     states.map(|(arn, on)| (arn.clone(), *on == json!(true))).collect()
 }
 
-/// Whether every record of the batch is what the control plane holds.
-fn records_are_listed(world: &World, call: &Value) -> bool {
+/// Whether the name servers would answer what a step expects.
+fn is_answered(world: &World, action: &Value) -> bool {
+    let Ok(rtype) = text(action, "record_type").parse::<RrType>() else { return false };
+    let answer = world.route53.answer(world.now, text(action, "record_name"), rtype);
+    answer.is_some_and(|answer| answer.values.iter().any(|value| value == text(action, "expected")))
+}
+
+/// Whether every record of the batch is what the name servers answer from, or at least what the control plane holds.
+fn records_are(world: &World, call: &Value, is_served: bool) -> bool {
     let zone = text(call, "hosted_zone_id");
     let Some(zone) = world.route53.zones().get(zone.trim_start_matches("/hostedzone/")) else { return false };
     call["records"].as_array().into_iter().flatten().all(|record| {
         let name = text(record, "name").trim_end_matches('.');
-        zone.live.values().any(|set| {
+        let sets = if is_served { &zone.served } else { &zone.live };
+        sets.values().any(|set| {
             set.name.as_str().trim_end_matches('.').eq_ignore_ascii_case(name)
                 && set.rtype.as_str() == text(record, "record_type")
                 && set.routing.set_identifier() == record["set_identifier"].as_str()

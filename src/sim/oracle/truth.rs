@@ -186,6 +186,13 @@ impl Truth {
             .any(|(era, _)| wanted(era.writer.as_deref(), era.is_busy))
     }
 
+    /// ARN of the present writer of `global`, where it has been that since `since` at least.
+    pub(super) fn writer_all_along(&self, global: &str, since: SimTime) -> Option<&str> {
+        let last = self.eras.get(global)?.last()?;
+        let arn = last.writer.as_deref()?;
+        self.writer_since(global, last.from, arn).filter(|from| *from <= since).map(|_| arn)
+    }
+
     /// ARN of the writer of `global` at `at`.
     pub(super) fn writer_at(&self, global: &str, at: SimTime) -> Option<&str> {
         let eras = self.eras.get(global)?;

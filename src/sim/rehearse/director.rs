@@ -15,17 +15,14 @@ use super::{
 };
 use crate::{
     domain::{
-        action::Action,
-        assessment::Verdict,
-        id::{Digest, RunId, StepId, Subject},
-        run::{Phase, RunState, StepState},
+        id::{RunId, StepId},
+        run::RunState,
     },
-    engine::control::{Act, Control as _, StartRun, Started, Wish},
+    engine::control::Control as _,
     ports::Clock as _,
     sim::{
         faults::{self, ProcessFault, StoreFault, Trouble},
         port::{Moment, WindowId},
-        scenario::{self, Approver, PersonAct, When},
         world::SimTime,
     },
 };
@@ -39,10 +36,6 @@ const AFTERMATH: Duration = Duration::from_secs(150);
 pub(super) const LIVENESS: Duration = Duration::from_secs(3_600);
 /// How long the daemon is given to know the application before the rehearsal begins.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Between two attempts of a person who was refused, and between two resumes.
-const AGAIN: Duration = Duration::from_secs(15);
-/// How often a person resumes a held run before they give it up.
-const RESUMES_MAX: u32 = 12;
 /// How long a SIGTERM waits for the process (ECS's default stop timeout is 30 s).
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -55,7 +48,7 @@ pub(super) struct Over {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     begun: BTreeSet<usize>,
     ended: BTreeSet<usize>,
     windows: BTreeMap<usize, WindowId>,
@@ -63,28 +56,24 @@ struct State {
     /// stays dead.
     appends: BTreeMap<usize, (u64, Duration)>,
     freezes: BTreeMap<usize, (u64, Duration)>,
-    acted: BTreeSet<usize>,
-    recommended_since: Option<SimTime>,
-    run: Option<RunId>,
-    asked_at: Option<SimTime>,
-    given_up: bool,
-    waiting: Option<(StepId, SimTime)>,
-    tried_own: bool,
-    answered: BTreeSet<(RunId, StepId)>,
-    resumed_at: Option<SimTime>,
-    resumes: u32,
+    pub(super) acted: BTreeSet<usize>,
+    pub(super) recommended_since: Option<SimTime>,
+    pub(super) run: Option<RunId>,
+    pub(super) asked_at: Option<SimTime>,
+    pub(super) given_up: bool,
+    pub(super) waiting: Option<(StepId, SimTime)>,
+    pub(super) tried_own: bool,
+    pub(super) answered: BTreeSet<(RunId, StepId)>,
+    pub(super) resumed_at: Option<SimTime>,
+    pub(super) resumes: u32,
     settled_since: Option<SimTime>,
 }
 
 /// See the module.
 pub(super) struct Director<'a> {
-    scene: &'a Scene<'a>,
-    state: RefCell<State>,
+    pub(super) scene: &'a Scene<'a>,
+    pub(super) state: RefCell<State>,
     begun: Cell<bool>,
-}
-
-fn subject(name: &str) -> Subject {
-    name.parse().unwrap_or_else(|e| unreachable!("a literal: {e}"))
 }
 
 impl<'a> Director<'a> {
@@ -111,12 +100,12 @@ impl<'a> Director<'a> {
         Over { healed, recommended: state.recommended_since.is_some() }
     }
 
-    fn now(&self) -> SimTime {
+    pub(super) fn now(&self) -> SimTime {
         self.scene.world(|world| world.now)
     }
 
     /// Since the rehearsal's start.
-    fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         Duration::from_millis(self.now().since_ms(self.scene.begins.get()))
     }
 
@@ -202,7 +191,7 @@ impl<'a> Director<'a> {
         live.world.now(|_| ());
     }
 
-    fn run(&self, live: &Live, id: &RunId) -> Option<std::sync::Arc<RunState>> {
+    pub(super) fn run(&self, live: &Live, id: &RunId) -> Option<std::sync::Arc<RunState>> {
         live.engine.history(self.scene.application())?.runs.get(id).cloned()
     }
 
@@ -283,7 +272,7 @@ impl<'a> Director<'a> {
             }
             // A process that is dead already does not die again.
             now => {
-                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[7] };
+                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[4, 7] };
                 if lives && !matches!(now, ProcessFault::Pause { .. }) {
                     scene.meet(numbers);
                 }
@@ -312,183 +301,6 @@ impl<'a> Director<'a> {
             Trouble::ClockJumps { seconds } => scene.jump(live, -*seconds),
             Trouble::Calls { .. } | Trouble::CredentialsExpire | Trouble::Store(_) | Trouble::Process(_) => {}
             world => scene.world(|w| faults::heal(w, world)),
-        }
-    }
-
-    /// What the people do at this look.
-    async fn people(&self, live: &Live) {
-        if self.state.borrow().recommended_since.is_none()
-            && live.engine.assessment(self.scene.application()).is_some_and(|a| a.verdict == Verdict::Recommend)
-        {
-            self.state.borrow_mut().recommended_since = Some(self.now());
-            self.scene.tell("people", "see that a failover is recommended".to_owned());
-        }
-        self.ask(live).await;
-        let id = self.state.borrow().run.clone();
-        if let Some(run) = id.and_then(|id| self.run(live, &id)) {
-            self.approve(live, &run).await;
-            self.resume(live, &run).await;
-        }
-        self.act(live).await;
-    }
-
-    async fn ask(&self, live: &Live) {
-        let Some(ask) = &self.scene.scenario.people.ask else { return };
-        let now = self.now();
-        {
-            let state = self.state.borrow();
-            let due = match ask.when {
-                When::At(at) => at <= self.elapsed(),
-                When::Recommended { after } => {
-                    state.recommended_since.is_some_and(|since| ms(after) <= now.since_ms(since))
-                }
-            };
-            let lately = state.asked_at.is_some_and(|at| now.since_ms(at) < ms(AGAIN));
-            if !due || state.run.is_some() || state.given_up || lately {
-                return;
-            }
-        }
-        self.state.borrow_mut().asked_at = Some(now);
-        let mut request = self.request(wish(ask.wish), "the-one");
-        request.target.clone_from(&ask.target);
-        request.accept_data_loss = ask.accept_data_loss;
-        match live.engine.start_run(request).await {
-            Ok(Started::Run { id, .. } | Started::Again { id }) => {
-                self.scene.tell("people", format!("asked for a {:?}: run {id}", ask.wish).to_lowercase());
-                self.state.borrow_mut().run = Some(id);
-            }
-            Ok(Started::Planned { .. }) => {}
-            Err(refusal) => {
-                self.scene.tell("people", format!("were refused: {refusal}"));
-                self.scene.court(|court| court.saw(refusal.code()));
-                self.state.borrow_mut().given_up = !ask.repeats;
-            }
-        }
-    }
-
-    fn request(&self, wish: Wish, key: &str) -> StartRun {
-        StartRun {
-            application: self.scene.application().clone(),
-            wish,
-            target: None,
-            reason: "a rehearsal".to_owned(),
-            accept_data_loss: None,
-            subject: subject("oncall"),
-            idempotency_key: Some(key.to_owned()),
-            body_digest: Digest::of(key.as_bytes()),
-            dry_run: false,
-        }
-    }
-
-    async fn approve(&self, live: &Live, run: &RunState) {
-        let Some(step) = waiting_approval(run) else {
-            self.state.borrow_mut().waiting = None;
-            return;
-        };
-        let now = self.now();
-        let since = {
-            let mut state = self.state.borrow_mut();
-            match &state.waiting {
-                Some((waiting, since)) if waiting == step => *since,
-                _ => {
-                    state.waiting = Some((step.clone(), now));
-                    now
-                }
-            }
-        };
-        let waited = Duration::from_millis(now.since_ms(since));
-        let key = (run.id.clone(), step.clone());
-        let answered =
-            self.state.borrow().answered.contains(&key) && !run.approvals.get(step).is_none_or(Vec::is_empty);
-        if answered {
-            return;
-        }
-        let approved = match self.scene.scenario.people.approver {
-            Approver::Approves { after } if after <= waited => self.answer(live, run, step, "second", true).await,
-            Approver::Declines { after } if after <= waited => self.answer(live, run, step, "second", false).await,
-            Approver::TriesOwnFirst { after } if after <= waited => {
-                if !self.state.borrow().tried_own {
-                    self.state.borrow_mut().tried_own = true;
-                    self.answer(live, run, step, "oncall", true).await;
-                }
-                self.answer(live, run, step, "second", true).await
-            }
-            Approver::Approves { .. }
-            | Approver::Declines { .. }
-            | Approver::TriesOwnFirst { .. }
-            | Approver::Silent => false,
-        };
-        if approved {
-            self.state.borrow_mut().answered.insert(key);
-        }
-    }
-
-    /// One person's word; whether it was taken.
-    async fn answer(&self, live: &Live, run: &RunState, step: &StepId, who: &str, approved: bool) -> bool {
-        let act = Act::Approve { step: step.clone(), approved, digest: run.plan_digest.clone() };
-        let taken = live.engine.act(&run.id, act, &subject(who), "looked at it").await;
-        let word = if approved { "approves" } else { "declines" };
-        match &taken {
-            Ok(()) => self.scene.tell("people", format!("{who} {word} `{step}`")),
-            Err(refusal) => {
-                self.scene.tell("people", format!("{who} may not answer `{step}`: {refusal}"));
-                self.scene.court(|court| court.saw(refusal.code()));
-            }
-        }
-        taken.is_ok()
-    }
-
-    async fn resume(&self, live: &Live, run: &RunState) {
-        let Some(after) = self.scene.scenario.people.resumes_after else { return };
-        let now = self.now();
-        let heals = self.scene.scenario.heals_at.unwrap_or_default();
-        let lately = self.state.borrow().resumed_at.is_some_and(|at| now.since_ms(at) < ms(AGAIN));
-        let held = match &run.phase {
-            Phase::Held { .. } => true,
-            Phase::Running | Phase::Paused { .. } | Phase::Aborting { .. } | Phase::Finished { .. } => false,
-        };
-        if !held || lately || self.elapsed() < heals + after || RESUMES_MAX <= self.state.borrow().resumes {
-            return;
-        }
-        {
-            let mut state = self.state.borrow_mut();
-            state.resumed_at = Some(now);
-            state.resumes += 1;
-        }
-        self.person(live, &run.id, Act::Resume).await;
-    }
-
-    async fn act(&self, live: &Live) {
-        let elapsed = self.elapsed();
-        for (index, (at, what)) in self.scene.scenario.people.acts.iter().enumerate() {
-            if elapsed < *at || !self.state.borrow_mut().acted.insert(index) {
-                continue;
-            }
-            let id = self.state.borrow().run.clone();
-            match (what, id) {
-                (PersonAct::AskAgain(again), _) => {
-                    let request = self.request(wish(*again), "another");
-                    if let Err(refusal) = live.engine.start_run(request).await {
-                        self.scene.tell("people", format!("were refused: {refusal}"));
-                        self.scene.court(|court| court.saw(refusal.code()));
-                    }
-                }
-                (PersonAct::Pause, Some(id)) => self.person(live, &id, Act::Pause).await,
-                (PersonAct::Resume, Some(id)) => self.person(live, &id, Act::Resume).await,
-                (PersonAct::Abort, Some(id)) => self.person(live, &id, Act::Abort).await,
-                (PersonAct::Pause | PersonAct::Resume | PersonAct::Abort, None) => {}
-            }
-        }
-    }
-
-    async fn person(&self, live: &Live, run: &RunId, act: Act) {
-        let what = format!("{act:?}").to_lowercase();
-        match live.engine.act(run, act, &subject("oncall"), "as rehearsed").await {
-            Ok(()) => self.scene.tell("people", format!("oncall: {what}")),
-            Err(refusal) => {
-                self.scene.tell("people", format!("oncall: {what} was refused: {refusal}"));
-                self.scene.court(|court| court.saw(refusal.code()));
-            }
         }
     }
 
@@ -523,19 +335,4 @@ impl<'a> Director<'a> {
 /// How long a process stays dead whose death was armed for this number.
 fn dead_for(armed: &BTreeMap<usize, (u64, Duration)>, number: u64) -> Duration {
     armed.values().find(|(n, _)| *n == number).map_or(super::run::RESTART, |(_, dead)| *dead)
-}
-
-fn wish(wish: scenario::Wish) -> Wish {
-    match wish {
-        scenario::Wish::Auto => Wish::Auto,
-        scenario::Wish::Failover => Wish::Failover,
-        scenario::Wish::Switchover => Wish::Switchover,
-        scenario::Wish::Failback => Wish::Failback,
-    }
-}
-
-/// The approval step that a person is asked for now.
-fn waiting_approval(run: &RunState) -> Option<&StepId> {
-    let waits = |id: &StepId| matches!(run.steps.get(id), Some(StepState::Running { .. }));
-    run.plan.steps.iter().find(|s| matches!(s.action, Action::Approve { .. }) && waits(&s.id)).map(|s| &s.id)
 }

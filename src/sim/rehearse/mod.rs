@@ -6,6 +6,7 @@ mod court;
 mod director;
 pub mod matrix;
 mod measure;
+mod people;
 pub mod run;
 pub mod stage;
 pub mod store;

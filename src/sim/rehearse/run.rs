@@ -80,6 +80,8 @@ pub(super) enum Death {
 /// How long the platform takes to start a process again that ended by itself. [INF] an ECS service on Fargate.
 pub(super) const RESTART: Duration = Duration::from_secs(20);
 
+const AROUND_A_CALL: &str = "SIGKILL around a call";
+
 /// Rehearses `scenario` with the generator seeded by `seed`.
 ///
 /// # Panics
@@ -134,6 +136,10 @@ impl Scene<'_> {
                 Death::Over => break None,
                 Death::Dies { why, .. } if PROCESSES_MAX <= processes => break Some(why),
                 Death::Dies { why, restart_after } => {
+                    if why == AROUND_A_CALL {
+                        // Whether before the effect or after it is the arming's; both leave an intent open.
+                        self.meet(&[2, 3]);
+                    }
                     self.tell("process", format!("dies ({why}); started again after {} s", restart_after.as_secs()));
                     outage = restart_after;
                 }
@@ -171,7 +177,7 @@ impl Scene<'_> {
         tokio::select! {
             biased;
             () = store.died() => Death::Dies { why: "SIGKILL around an append".to_owned(), restart_after: director.restart_after_append() },
-            () = self.faults.frozen() => Death::Dies { why: "SIGKILL around a call".to_owned(), restart_after: director.restart_after_call() },
+            () = self.faults.frozen() => Death::Dies { why: AROUND_A_CALL.to_owned(), restart_after: director.restart_after_call() },
             death = life => death,
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn rehearsed(
         loss_reported_seconds: loss_reported(&events),
         violations,
         checked: court.checked().clone(),
-        faults_met: met(scene, world),
+        faults_met: met(scene, world, court),
         sometimes: sometimes(&events, court, processes),
         history: fingerprint(world, court, &records, &ledger),
         world_seconds: world.now.since_ms(begins) as f64 / 1e3,
@@ -134,12 +134,27 @@ fn loss_reported(events: &[Told]) -> Option<(Option<f64>, Option<f64>)> {
     Some((loss["at_least_seconds"].as_f64(), loss["at_most_seconds"].as_f64()))
 }
 
-fn met(scene: &Scene<'_>, world: &World) -> BTreeMap<u8, u64> {
+fn met(scene: &Scene<'_>, world: &World, court: &Court) -> BTreeMap<u8, u64> {
     let mut met = scene.faults.met();
-    for (number, times) in scene.store.met().into_iter().chain(faults::met_in_world(world)) {
+    let refused = court.refusals().iter().filter_map(|(code, times)| Some((of_refusal(code)?, *times)));
+    for (number, times) in scene.store.met().into_iter().chain(faults::met_in_world(world)).chain(refused) {
         *met.entry(number).or_default() += times;
     }
     met
+}
+
+/// The fault of FAULTS.md that a person committed who was refused with this code.
+fn of_refusal(code: &str) -> Option<u8> {
+    Some(match code {
+        "gate-refused" => 59,
+        "idempotency-key-reused" => 68,
+        "already-running" => 69,
+        "bad-target" => 70,
+        "wrong-phase" => 71,
+        "stale-digest" => 72,
+        "self-approval" => 73,
+        _ => return None,
+    })
 }
 
 /// The branches of the step protocol that this rehearsal went through.
@@ -275,10 +290,11 @@ fn unmet(
                 ledger.loss_window_seconds
             )
         }),
-        Expectation::NoRun => (result.ending != Ending::NoRun).then(|| {
-            let started = events.iter().filter(|t| t.kind == "run_started").count();
-            format!("no run should be started; there were {started}")
-        }),
+        Expectation::NoRun => {
+            let begins = scene.begins.get();
+            let started = events.iter().filter(|t| begins <= t.at && t.kind == "run_started").count();
+            (0 < started).then(|| format!("no run should be started; there were {started}"))
+        }
         Expectation::Run(end) => unmet_end(end, &result.ending),
         Expectation::Recommended(wanted) => (over.recommended != *wanted).then(|| {
             let not = if *wanted { "should have been recommended, and never was" } else { "was recommended" };

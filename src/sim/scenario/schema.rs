@@ -77,7 +77,8 @@ fn shape(shape: &Shape) -> Value {
         Shape::Name => json!({ "type": "string", "pattern": "^[a-z0-9-]{1,64}$" }),
         Shape::Text => json!({ "type": "string", "minLength": 1 }),
         Shape::Incident => json!({ "type": "string", "pattern": "^R([1-9]|1[0-8])$" }),
-        Shape::Code => json!({ "enum": crate::domain::code::ALL }),
+        // Not the list: a code more would change the schema, and the reader knows them.
+        Shape::Code => json!({ "type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$" }),
         Shape::Duration { .. } => json!({ "type": "string", "pattern": DURATION }),
         Shape::Within { .. } => json!({ "anyOf": [{ "const": "rto" }, { "type": "string", "pattern": DURATION }] }),
         Shape::Jump { .. } => json!({ "type": "string", "pattern": JUMP }),

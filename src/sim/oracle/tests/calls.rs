@@ -218,6 +218,110 @@ fn a_flip_that_is_done_and_turned_nothing_is_found() {
 }
 
 #[test]
+fn an_answer_that_was_verified_and_never_given_is_found() {
+    let verified = |expected: &str| {
+        let mut stage = Stage::new();
+        stage.plan = plan("switchover", USE1, USW2, None);
+        stage.plan["steps"][3]["action"] = json!({
+            "action": "dns.verify", "traffic": "api", "record_name": "api.payments.example.com", "record_type": "A",
+            "servers": ["ns"], "expected": expected,
+        });
+        let request = json!({ "purpose": "switchover", "subject": "alice" });
+        stage.event("run_started", json!({ "request": request, "plan": stage.plan }));
+        stage.event("step_started", json!({ "step": "flip", "attempt": 1 }));
+        stage.pass(5);
+        stage.done("flip");
+        stage
+    };
+    verified("127.0.11.1").holds(&["S10"]);
+    verified("127.0.12.1").violates("S10", "no name server has answered 127.0.12.1");
+}
+
+#[test]
+fn a_change_that_is_pending_is_not_done_unless_its_answer_was_lost() {
+    let done = |outcome: &str, waits: u64| {
+        let mut stage = Stage::approved_failover();
+        stage.act("promote");
+        stage.over("superseded", json!({ "at_least_seconds": null, "at_most_seconds": null }));
+        let record = json!({
+            "name": "api.payments.example.com", "record_type": "A", "ttl_seconds": 60, "values": ["127.0.12.1"],
+            "set_identifier": "us-west-2",
+        });
+        let upsert = json!({ "call": "upsert_records", "hosted_zone_id": "Z0PAYMENTS", "records": [record] });
+        stage.plan["steps"][3]["action"]["calls"] = json!([upsert]);
+        stage.run = RUN.replace('1', "2");
+        let request = json!({ "purpose": "failover", "subject": "alice" });
+        stage.event("run_started", json!({ "request": request, "plan": stage.plan }));
+        stage.intend_call("flip", 1, upsert.clone());
+        let operation = "route53:ChangeResourceRecordSets".to_owned();
+        let (at, durable) = (stage.world.now, stage.journal.len());
+        stage.calls.push(Call { at, operation, arguments: upsert, durable, arrived: None });
+        let zone = stage.world.route53.zones()["Z0PAYMENTS"].clone();
+        let mut pending = zone.clone();
+        let key = |set: &crate::sim::world::route53::record::RecordSet| set.routing.set_identifier() == Some(USW2);
+        // As the control plane lists it, and the name servers do not know it yet.
+        pending.served.retain(|_, set| !key(set));
+        stage.world.route53.put_zone(pending);
+        let more = json!({ "step": "flip", "attempt": 1, "call": 0, "outcome": { "outcome": outcome } });
+        stage.event("answered", more);
+        if waits > 0 {
+            stage.world.route53.put_zone(zone);
+        }
+        stage.done("flip");
+        stage
+    };
+    done("accepted", 60).holds(&["S10"]);
+    done("unknown", 0).holds(&["S10"]);
+    done("accepted", 0).violates("S10", "traffic has not been turned");
+}
+
+#[test]
+fn a_message_that_is_sent_again_without_need_is_found() {
+    let sent_again = |outcome: &str, resumed: bool| {
+        let mut stage = Stage::new();
+        let publish = json!({
+            "call": "publish", "region": USW2, "topic_arn": "arn:aws:sns:us-west-2:1:t", "subject": "s", "message": "m",
+        });
+        stage.plan = plan("switchover", USE1, USW2, None);
+        stage.plan["steps"][0]["action"] = json!({
+            "action": "notify", "topics": [{ "region": USW2, "arn": "arn:aws:sns:us-west-2:1:t" }], "subject": "s",
+            "message": "m",
+        });
+        let request = json!({ "purpose": "switchover", "subject": "alice" });
+        stage.event("run_started", json!({ "request": request, "plan": stage.plan }));
+        for attempt in [1, 2] {
+            stage.intend_call("gate", attempt, publish.clone());
+            let operation = "sns:Publish".to_owned();
+            let (at, durable, arguments) = (stage.world.now, stage.journal.len(), publish.clone());
+            stage.calls.push(Call { at, operation, arguments, durable, arrived: None });
+            stage.look();
+            let more = json!({ "step": "gate", "attempt": attempt, "call": 0, "outcome": { "outcome": outcome } });
+            stage.event("answered", more);
+            if resumed {
+                stage.event("run_resumed", json!({ "subject": "alice", "reason": "" }));
+            }
+        }
+        stage
+    };
+    sent_again("rejected", false).holds(&["S10", "S3"]);
+    sent_again("unknown", true).holds(&["S10"]);
+    sent_again("unknown", false).violates("S10", "the first may have arrived");
+}
+
+#[test]
+fn the_same_call_again_while_an_operation_is_in_progress_is_found() {
+    let mut stage = Stage::new();
+    stage.world.aurora.knobs.next_promotion = Some(crate::sim::world::aurora::PromotionFate::Sticks);
+    stage.start("switchover", USE1, USW2, None);
+    stage.intend("promote");
+    stage.send("promote");
+    stage.pass(120);
+    stage.holds(&["S11"]);
+    stage.intend_call("promote", 2, stage.call("promote"));
+    stage.violates("S11", "nobody could tell");
+}
+
+#[test]
 fn a_step_that_moves_the_writer_twice_is_found() {
     let mut stage = Stage::switchover();
     stage.run = RUN.replace('1', "2");
