@@ -30,8 +30,8 @@ use crate::{
     },
 };
 
-pub use moves::without_stores;
 use moves::Move;
+pub use moves::without_stores;
 
 /// What is varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
