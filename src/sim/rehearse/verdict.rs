@@ -80,8 +80,8 @@ fn events(records: &[Stored]) -> Vec<Told> {
     for stored in records {
         // A record that rotted cannot be read; the oracle has its own word on that.
         let Ok(record) = serde_json::from_slice::<Value>(&stored.bytes) else { continue };
-        let at = record["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        let at = SimTime(at.and_then(|at| u64::try_from(at.as_millisecond()).ok()).unwrap_or_default());
+        // Not the record's own time: the daemon's clock may be wrong.
+        let at = stored.at;
         for event in record["events"].as_array().into_iter().flatten() {
             let kind = event["event"].as_str().unwrap_or_default().to_owned();
             all.push(Told { at, kind, event: event.clone() });
