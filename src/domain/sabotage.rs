@@ -64,7 +64,6 @@ guards! {
 
     // Loss and consent.
     StaleLag, "stale-lag", "S6, 43", "believes a lag sample whatever its age";
-    MissingLag, "missing-lag", "S6, 43", "takes a lag that was never measured for none";
     AbsurdLag, "absurd-lag", "S6, 43", "takes a negative lag for none";
     LossBound, "loss-bound", "S6, 59", "promotes whatever would be lost";
     UnacceptedLoss, "unaccepted-loss", "S6", "promotes although nobody has accepted a loss";

@@ -251,12 +251,6 @@ const CASES: &[Row] = &[
         held(denied, "access-denied")
     }),
     (Guard::StaleLag, "consent comes after the accepted loss has passed", "S6", |_| late_consent()),
-    (Guard::MissingLag, "no lag was measured for hours", "S6", |_| {
-        let missing = Trouble::LagMetric { region: west(), metric: LagMetric::Missing };
-        let mut unmeasured = with(ask(lost(), |ask| ask.when = When::At(s(11_000))), 0, None, missing);
-        unmeasured.lasts = s(12_000);
-        no_run(unmeasured)
-    }),
     (Guard::AbsurdLag, "the lag is negative", "expect", |_| {
         let negative = Trouble::LagMetric { region: west(), metric: LagMetric::Negative };
         held(with(lost(), 0, None, negative), "gate-rpo")

@@ -113,7 +113,6 @@ each_is_caught! {
     controls_unread ControlsUnread;
     denial_waits DenialWaits;
     stale_lag StaleLag;
-    missing_lag MissingLag;
     absurd_lag AbsurdLag;
     loss_bound LossBound;
     unaccepted_loss UnacceptedLoss;
