@@ -16,6 +16,7 @@ mod engine_trouble;
 mod http_api;
 mod independent_emulator;
 mod kill;
+mod rehearsal;
 mod sabotage;
 mod store_conformance;
 mod support;

@@ -187,8 +187,24 @@ impl<'a> Director<'a> {
         while !known() && live.clock.boot() < deadline {
             live.clock.sleep(LOOK).await;
         }
+        self.moved_there(live, deadline).await;
         live.clock.sleep(self.scene.scenario.warm_up).await;
         live.world.now(|_| ());
+    }
+
+    /// Where the scenario starts elsewhere than the daemon believes, people have it moved there first: an application
+    /// without stores is where its last run moved it.
+    async fn moved_there(&self, live: &Live, deadline: Duration) {
+        let name = self.scene.application();
+        let Some(wanted) = &self.scene.scenario.active else { return };
+        if live.engine.assessment(name).is_none_or(|a| a.active_region.as_ref() == Some(wanted)) {
+            return;
+        }
+        let id = self.move_first(live, wanted).await;
+        let moves = || id.as_ref().and_then(|id| self.run(live, id)).is_some_and(|run| !run.is_finished());
+        while moves() && live.clock.boot() < deadline {
+            live.clock.sleep(LOOK).await;
+        }
     }
 
     pub(super) fn run(&self, live: &Live, id: &RunId) -> Option<std::sync::Arc<RunState>> {
