@@ -23,7 +23,7 @@ use crate::{
 /// Between two attempts of a person who was refused, and between two resumes.
 const AGAIN: Duration = Duration::from_secs(15);
 /// How often a person resumes a held run before they give it up.
-const RESUMES_MAX: u32 = 12;
+pub(super) const RESUMES_MAX: u32 = 12;
 
 fn subject(name: &str) -> Subject {
     name.parse().unwrap_or_else(|e| unreachable!("a literal: {e}"))
