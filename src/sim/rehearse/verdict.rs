@@ -56,12 +56,8 @@ pub(super) fn rehearsed(
         processes,
         unmet: Default::default(),
     };
-    result.unmet = scene
-        .scenario
-        .expect
-        .iter()
-        .filter_map(|expected| unmet(expected, scene, world, &ledger, &result, &events, over, court))
-        .collect();
+    let seen = Seen { scene, world, court, ledger: &ledger, events: &events };
+    result.unmet = scene.scenario.expect.iter().filter_map(|expected| unmet(expected, &seen, &result, over)).collect();
     if scene.tracing {
         result.trace = trace(scene, world, court, &events, &result);
     }
@@ -165,11 +161,7 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
     for told in events {
         let step = || format!("{}/{}", told.event["run"], told.event["step"]);
         match told.kind.as_str() {
-            "epoch_started" => {
-                if open.values().any(|open| *open) {
-                    count("a process found an open intent");
-                }
-            }
+            "epoch_started" if open.values().any(|open| *open) => count("a process found an open intent"),
             "intent" => {
                 if told.event["attempt"].as_u64().is_some_and(|n| 1 < n) {
                     count("an intent was repeated");
@@ -237,17 +229,18 @@ fn fingerprint(world: &World, court: &Court, records: &[Stored], ledger: &Ledger
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
+/// What an expectation is held against.
+struct Seen<'a> {
+    scene: &'a Scene<'a>,
+    world: &'a World,
+    court: &'a Court,
+    ledger: &'a Ledger,
+    events: &'a [Told],
+}
+
 /// What was expected and is not so, as a sentence.
-fn unmet(
-    expected: &Expectation,
-    scene: &Scene<'_>,
-    world: &World,
-    ledger: &Ledger,
-    result: &Rehearsed,
-    events: &[Told],
-    over: Over,
-    court: &Court,
-) -> Option<String> {
+fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over) -> Option<String> {
+    let Seen { scene, world, court, ledger, events } = seen;
     match expected {
         Expectation::Served { within } => {
             let within = within.unwrap_or(scene.setup.application.objectives.rto).as_secs_f64();
