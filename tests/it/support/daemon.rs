@@ -124,6 +124,16 @@ impl Daemon {
         self.signal(Signal::TERM);
     }
 
+    /// SIGSTOP: it stands still until [`Daemon::go_on`], and does not know it.
+    pub(crate) fn stand_still(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits for its end; `None` where `limit` was not enough.
     pub(crate) async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         tokio::time::timeout(limit, self.child.wait()).await.ok().map(|status| status.expect("a child of ours"))
