@@ -25,7 +25,7 @@ use crate::{
     },
     sim::{
         faults::{Happening, Trouble},
-        scenario::{Expectation, RunEnd, Scenario},
+        scenario::{Expectation, PersonAct, RunEnd, Scenario},
         world::{Plane, Planes, Reach, route53},
     },
 };
@@ -115,6 +115,18 @@ pub struct Cell {
     pub what: String,
     pub scenario: Scenario,
     promise: Promise,
+    met: Met,
+}
+
+/// How it is known that a disturbance came: one that misses proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Met {
+    /// A process died.
+    Death,
+    /// One of these faults of FAULTS.md was met.
+    Fault(&'static [u8]),
+    /// What is lost is lost, whether or not anybody asks for it.
+    Always,
 }
 
 /// What must come of it, beside the scenario's own expectations and the oracle.
@@ -139,6 +151,14 @@ impl Cell {
         if !kept {
             let text = format!("the run should succeed or wait for somebody, and is {:?}", rehearsed.ending);
             rehearsed.unmet.insert(text);
+        }
+        let met = match self.met {
+            Met::Death => 1 < rehearsed.processes,
+            Met::Fault(numbers) => numbers.iter().any(|n| rehearsed.faults_met.contains_key(n)),
+            Met::Always => true,
+        };
+        if !met {
+            rehearsed.unmet.insert("the disturbance should come, and was met by nobody".to_owned());
         }
     }
 }
@@ -219,9 +239,12 @@ fn lost(undisturbed: &Move, what: String, at: Duration, region: &Region, trouble
     let plan = &undisturbed.plan;
     if plan.purpose == Purpose::Failover && plan.source == *region {
         scenario.expect = undisturbed.same_end();
-        return Cell { what, scenario, promise: Promise::AsExpected };
+        return Cell { what, scenario, promise: Promise::AsExpected, met: Met::Always };
     }
-    Cell { what, scenario, promise: Promise::SucceedsOrWaits }
+    // Tried once more, and then left as it is: resuming for ever would not bring it back.
+    scenario.people.resumes_after = None;
+    scenario.people.acts.push((settled, PersonAct::Resume));
+    Cell { what, scenario, promise: Promise::SucceedsOrWaits, met: Met::Always }
 }
 
 /// Early enough that a happening has begun by `at`: the director looks once a second.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cell, Happening, Promise, Trouble, moves::Move};
+use super::{Cell, Happening, Met, Promise, Trouble, moves::Move};
 use crate::sim::faults::ProcessFault;
 
 /// Soon, and long after timeouts of steps are over.
@@ -45,5 +45,5 @@ fn cell(undisturbed: &Move, what: String, fault: ProcessFault, back_at: Duration
     let happening = Happening { at: Duration::ZERO, lasts: None, what: Trouble::Process(fault) };
     let mut scenario = undisturbed.disturbed(&what, vec![happening], back_at + SETTLES);
     scenario.expect = undisturbed.same_end();
-    Cell { what, scenario, promise: Promise::AsExpected }
+    Cell { what, scenario, promise: Promise::AsExpected, met: Met::Death }
 }

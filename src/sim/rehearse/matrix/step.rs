@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Cell, Happening, Plane, Promise, Reach, Trouble, just_before, moves::Move};
+use super::{Cell, Happening, Met, Plane, Promise, Reach, Trouble, just_before, moves::Move};
 use crate::{
     domain::{
         action::Action,
@@ -35,10 +35,16 @@ pub(super) fn cells(undisturbed: &Move, application: &Application) -> Vec<Cell> 
             let troubles: Vec<Trouble> =
                 operations(&step.action).into_iter().map(|operation| calls(operation, &fault)).collect();
             let what = format!("the calls of `{}` {how} for 5 min", step.id);
-            cells.extend(troubled(undisturbed, what, at, troubles));
+            cells.extend(troubled(undisturbed, what, at, troubles, Met::Fault(fault.numbers())));
         }
         let what = format!("nothing that `{}` looks at can be seen for 5 min", step.id);
-        cells.extend(troubled(undisturbed, what, at, reads(step, &undisturbed.plan, application)));
+        let unseen = reads(step, &undisturbed.plan, application);
+        let met = if matches!(step.action, Action::ProbeHttp { .. }) {
+            Met::Always // Probes do not go through the port that counts.
+        } else {
+            Met::Fault(CallFault::Hang.numbers())
+        };
+        cells.extend(troubled(undisturbed, what, at, unseen, met));
         if let Action::Approve { .. } = step.action {
             cells.extend(approvals(undisturbed, step, at));
         }
@@ -47,13 +53,13 @@ pub(super) fn cells(undisturbed: &Move, application: &Application) -> Vec<Cell> 
 }
 
 /// The scenario with all of `troubles` from `at` on; none where there are none.
-fn troubled(undisturbed: &Move, what: String, at: Duration, troubles: Vec<Trouble>) -> Option<Cell> {
+fn troubled(undisturbed: &Move, what: String, at: Duration, troubles: Vec<Trouble>, met: Met) -> Option<Cell> {
     if troubles.is_empty() {
         return None;
     }
     let happenings = troubles.into_iter().map(|what| Happening { at, lasts: Some(LASTS), what }).collect();
     let scenario = undisturbed.disturbed(&what, happenings, at + LASTS);
-    Some(Cell { what, scenario, promise: Promise::SucceedsOrWaits })
+    Some(Cell { what, scenario, promise: Promise::SucceedsOrWaits, met })
 }
 
 fn calls(operation: &str, fault: &CallFault) -> Trouble {
@@ -110,7 +116,11 @@ fn approvals(undisturbed: &Move, step: &PlannedStep, at: Duration) -> Vec<Cell> 
     let cell = |(what, approver): (String, Approver)| {
         let mut scenario = undisturbed.disturbed(&what, Vec::new(), at + APPROVAL_OVER);
         scenario.people.approver = approver;
-        Cell { what, scenario, promise: Promise::SucceedsOrWaits }
+        if approver == Approver::Silent {
+            // Asked again for ever, it would wait for ever.
+            scenario.people.resumes_after = None;
+        }
+        Cell { what, scenario, promise: Promise::SucceedsOrWaits, met: Met::Always }
     };
     people.map(cell).into()
 }

@@ -44,7 +44,12 @@ fn ended(ending: Ending, asked_l3: bool) -> Rehearsed {
 fn whoever_waits_says_for_whom() {
     let held = |waits_for: &str| Ending::Held { code: "step-failed".to_owned(), waits_for: waits_for.to_owned() };
     let region: Region = "us-east-1".parse().expect("a Region");
-    let cell = Cell { what: String::new(), scenario: swarm::scenario(1, &[region]), promise: Promise::SucceedsOrWaits };
+    let cell = Cell {
+        what: String::new(),
+        scenario: swarm::scenario(1, &[region]),
+        promise: Promise::SucceedsOrWaits,
+        met: Met::Always,
+    };
     for (ending, asked_l3, kept) in [
         (Ending::Succeeded, true, true),
         (held("an operator"), true, true),
@@ -57,5 +62,20 @@ fn whoever_waits_says_for_whom() {
         let mut rehearsed = ended(ending.clone(), asked_l3);
         cell.judge(&mut rehearsed);
         assert_eq!(rehearsed.unmet.is_empty(), kept, "{ending:?}, L3 asked: {asked_l3}");
+    }
+}
+
+#[test]
+fn a_disturbance_that_misses_is_told() {
+    let region: Region = "us-east-1".parse().expect("a Region");
+    let scenario = swarm::scenario(1, &[region]);
+    for (met, wrong) in [(Met::Always, false), (Met::Death, true), (Met::Fault(&[34, 35]), true)] {
+        let cell = Cell { what: String::new(), scenario: scenario.clone(), promise: Promise::AsExpected, met };
+        let mut rehearsed = ended(Ending::Succeeded, true);
+        cell.judge(&mut rehearsed);
+        assert_eq!(!rehearsed.unmet.is_empty(), wrong, "{met:?}");
+        let mut met_indeed = Rehearsed { processes: 2, faults_met: [(35, 1)].into(), ..ended(Ending::Succeeded, true) };
+        cell.judge(&mut met_indeed);
+        assert!(met_indeed.unmet.is_empty(), "{met:?}");
     }
 }

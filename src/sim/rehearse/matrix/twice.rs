@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Cell, Expectation, Happening, Promise, Trouble, just_before, moves::Move};
+use super::{Cell, Expectation, Happening, Met, Promise, Trouble, just_before, moves::Move};
 use crate::sim::faults::CallFault;
 
 /// Until well after the call has left; two of the same operation in the same Region within it are one cell.
@@ -29,7 +29,12 @@ pub(super) fn cells(undisturbed: &Move) -> Vec<Cell> {
         scenario.expect = undisturbed.same_end();
         let lost = Duration::from_secs_f64(undisturbed.measured.rehearsed.loss_seconds);
         scenario.expect.push(Expectation::LossAtMost(lost));
-        cells.push(Cell { what, scenario, promise: Promise::AsExpected });
+        cells.push(Cell {
+            what,
+            scenario,
+            promise: Promise::AsExpected,
+            met: Met::Fault(CallFault::Duplicate.numbers()),
+        });
     }
     cells
 }
