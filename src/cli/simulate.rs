@@ -5,6 +5,7 @@ pub mod coverage;
 mod crew;
 mod disasters;
 pub mod junit;
+mod matrices;
 pub mod report;
 mod tally;
 pub mod trace;
@@ -18,11 +19,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use self::{
     crew::Task,
     disasters::Disaster,
+    matrices::Matrices,
     report::{ApplicationReport, Coverage, Report, Totals},
     tally::{Promised, Tally, Told},
 };
@@ -33,7 +35,7 @@ use crate::{
     domain::application::Application,
     ports::Clock as _,
     sim::{
-        rehearse::{Setup, stage},
+        rehearse::{Rehearsed, Setup, stage},
         scenario::{Expectation, Scenario},
         world::SimTime,
     },
@@ -52,6 +54,7 @@ const JOBS_MAX: usize = 256;
 
 /// Options of `failoverd simulate`.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("one").args(["seed", "cell"]).multiple(true)))]
 pub struct SimulateArgs {
     /// The configuration to rehearse; without it, the payments application that ships
     #[arg(long, value_name = "FILE")]
@@ -74,8 +77,14 @@ pub struct SimulateArgs {
     /// Count seeds from here
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..u64::MAX - SEEDS_MAX))]
     pub first_seed: u64,
-    /// Show one disaster as a timeline; needs one scenario and --seed
-    #[arg(long, requires = "seed", conflicts_with_all = ["report", "out", "coverage"])]
+    /// Disturb each runbook's undisturbed move at every place that it has, once each, instead of scenarios
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["scenarios", "scenario_files", "nightly"])]
+    pub matrix: Option<matrices::Choice>,
+    /// Only this cell of the matrix
+    #[arg(long, value_name = "N", requires = "matrix", conflicts_with_all = ["seeds", "first_seed"])]
+    pub cell: Option<u64>,
+    /// Show one disaster as a timeline; needs one scenario and --seed, or one --matrix and --cell
+    #[arg(long, requires = "one", conflicts_with_all = ["report", "out", "coverage"])]
     pub trace: bool,
     /// The report's form
     #[arg(long, value_enum, value_name = "FORM")]
@@ -120,22 +129,33 @@ struct Refusal(String);
 pub fn run(args: &SimulateArgs, json: bool, env: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     let prepared = settings(args, env).and_then(|settings| {
         let setups = setups(args, &settings)?;
+        crew::keep_panics();
+        if let Some(choice) = args.matrix {
+            return Ok(Work::Matrices(Matrices::plan(args, choice, setups)?));
+        }
         let disasters = disasters::chosen(&args.scenarios, &args.scenario_files).map_err(Refusal)?;
-        Rehearsals::plan(args, setups, disasters)
+        Ok(Work::Rehearsals(Rehearsals::plan(args, setups, disasters)?))
     });
-    let rehearsals = match prepared {
-        Ok(rehearsals) => rehearsals,
+    let work = match prepared {
+        Ok(work) => work,
         Err(Refusal(text)) => {
             // Nothing can be done about a standard error that is gone.
             let _ = std::io::stderr().write_all(text.as_bytes());
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    crew::keep_panics();
-    if args.trace {
-        return rehearsals.trace();
+    match work {
+        Work::Rehearsals(rehearsals) if args.trace => rehearsals.trace(),
+        Work::Rehearsals(rehearsals) => rehearsals.run(args, json),
+        Work::Matrices(matrices) if args.trace => matrices.trace(),
+        Work::Matrices(matrices) => matrices.run(args, json),
     }
-    rehearsals.run(args, json)
+}
+
+/// What was asked for.
+enum Work {
+    Rehearsals(Rehearsals),
+    Matrices(Matrices),
 }
 
 /// The settings of `--config`, or those that ship.
@@ -157,9 +177,12 @@ fn shipped() -> Settings {
 /// One setup per application; all that cannot be simulated, at once.
 fn setups(args: &SimulateArgs, settings: &Settings) -> Result<Vec<Setup>, Refusal> {
     let wanted = |a: &&Application| args.application.as_ref().is_none_or(|name| a.name.as_str() == name);
-    let applications: Vec<&Application> = settings.applications.iter().filter(wanted).collect();
+    // A configuration of one's own is rehearsed as it is.
+    let beside = if args.matrix.is_some() && args.config.is_none() { matrices::stateless(settings) } else { None };
+    let all = || settings.applications.iter().chain(beside.iter().map(|setup| &setup.application));
+    let applications: Vec<&Application> = all().filter(wanted).collect();
     if applications.is_empty() {
-        let known: Vec<&str> = settings.applications.iter().map(|a| a.name.as_str()).collect();
+        let known: Vec<&str> = all().map(|a| a.name.as_str()).collect();
         let why = format!("no such application; there are: {}", known.join(", "));
         return Err(Refusal(super::render::wrapped("failoverd: ", &why)));
     }
@@ -221,20 +244,16 @@ impl Rehearsals {
             return Err(Refusal(text));
         }
         let seeds = args.seeds.unwrap_or(if args.nightly { SEEDS_NIGHTLY } else { SEEDS });
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mut options = String::new();
-        if let Some(config) = &args.config {
-            let _ = write!(options, " --config {}", quoted(&config.display().to_string()));
-        }
+        let (jobs, options, config) = as_configured(args);
         Ok(Self {
             setups,
             disasters,
             promises,
             first_seed: args.seed.unwrap_or(args.first_seed),
             seeds: if args.seed.is_some() { 1 } else { seeds },
-            jobs: args.jobs.unwrap_or(cores).min(JOBS_MAX),
+            jobs,
             options,
-            config: args.config.as_ref().map(|path| path.display().to_string()),
+            config,
         })
     }
 
@@ -247,38 +266,11 @@ impl Rehearsals {
     fn trace(&self) -> anyhow::Result<ExitCode> {
         let seed = self.first_seed;
         let task = Task { setup: &self.setups[0], scenario: self.scenario(0, 0, seed), seed };
-        // A thread of its own: a rehearsal is a runtime of its own, and this may be called inside one.
-        let told = std::thread::scope(|scope| scope.spawn(|| crew::rehearse(&task, true)).join());
-        match told {
-            Ok(Told::Rehearsed(run)) => {
-                print(&trace::text(self.setups[0].application.name.as_str(), &run));
-                let failed = !run.violations.is_empty() || !run.unmet.is_empty();
-                Ok(ExitCode::from(if failed { EXIT_FAILED } else { EXIT_DONE }))
-            }
-            Ok(Told::Panicked { why }) => anyhow::bail!("the program gave up: {why}"),
-            Err(_) => anyhow::bail!("the rehearsal's thread is gone"),
-        }
+        told_trace(self.setups[0].application.name.as_str(), &task, |_| ())
     }
 
     fn run(&self, args: &SimulateArgs, json: bool) -> anyhow::Result<ExitCode> {
-        let report = self.rehearse()?;
-        if let Some(path) = &args.coverage {
-            write(path, &coverage::page(&report))?;
-        }
-        let form = args.report.unwrap_or(if json { Form::Json } else { Form::Text });
-        let shown = match form {
-            Form::Text => report::text(&report),
-            Form::Json => serde_json::to_string_pretty(&report)? + "\n",
-            Form::Junit => junit::xml(&report),
-        };
-        match &args.out {
-            Some(path) => {
-                write(path, &shown)?;
-                print(&report::text(&report));
-            }
-            None => print(&shown),
-        }
-        Ok(ExitCode::from(if report.passed { EXIT_DONE } else { EXIT_FAILED }))
+        finish(args, json, &self.rehearse()?)
     }
 
     /// All of them, and what came of it.
@@ -324,35 +316,8 @@ impl Rehearsals {
                 scenarios: own.map(scenario).collect(),
             }
         };
-        let applications: Vec<_> = self.setups.iter().enumerate().map(application).collect();
-        let mut coverage = Coverage::default();
-        for tally in tallies {
-            tally.covered(&mut coverage);
-        }
-        let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
-        let (rehearsals, failing_seeds) = (sum(Tally::runs), sum(Tally::failing_seeds));
-        #[expect(clippy::cast_precision_loss, reason = "figures to be read")]
-        let (simulated_seconds, all) = (sum(|t| t.world_ms) as f64 / 1_000.0, rehearsals as f64);
-        // A clock that did not move cannot be divided by.
-        let per_second = |n: f64| if 0.0 < elapsed_seconds { n / elapsed_seconds } else { 0.0 };
-        Report {
-            schema_version: report::SCHEMA_VERSION,
-            passed: failing_seeds == 0,
-            config: self.config.clone(),
-            applications,
-            coverage,
-            totals: Totals {
-                rehearsals,
-                violations: sum(Tally::violations),
-                failing_seeds,
-                events: sum(|t| t.events),
-                simulated_seconds,
-                elapsed_seconds,
-                simulated_seconds_per_second: per_second(simulated_seconds),
-                disasters_per_minute: 60.0 * per_second(all),
-                jobs: self.jobs,
-            },
-        }
+        let applications = self.setups.iter().enumerate().map(application).collect();
+        whole(applications, tallies, self.config.clone(), elapsed_seconds, self.jobs)
     }
 
     /// The command that shows one seed.
@@ -362,6 +327,92 @@ impl Rehearsals {
             _ => format!(" --application {}", application.name),
         };
         format!("failoverd simulate{}{application} {} --seed {seed} --trace", self.options, disaster.option())
+    }
+}
+
+/// Threads, the part of a replay command that is the same for all, and the configuration's file.
+fn as_configured(args: &SimulateArgs) -> (usize, String, Option<String>) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut options = String::new();
+    if let Some(config) = &args.config {
+        let _ = write!(options, " --config {}", quoted(&config.display().to_string()));
+    }
+    let config = args.config.as_ref().map(|path| path.display().to_string());
+    (args.jobs.unwrap_or(cores).min(JOBS_MAX), options, config)
+}
+
+/// One disaster as a timeline; `judge` adds what the scenario itself does not expect.
+fn told_trace(application: &str, task: &Task<'_>, judge: impl FnOnce(&mut Rehearsed)) -> anyhow::Result<ExitCode> {
+    // A thread of its own: a rehearsal is a runtime of its own, and this may be called inside one.
+    let told = std::thread::scope(|scope| scope.spawn(|| crew::rehearse(task, true)).join());
+    match told {
+        Ok(Told::Rehearsed(mut run)) => {
+            judge(&mut run);
+            print(&trace::text(application, &run));
+            let failed = !run.violations.is_empty() || !run.unmet.is_empty();
+            Ok(ExitCode::from(if failed { EXIT_FAILED } else { EXIT_DONE }))
+        }
+        Ok(Told::Panicked { why }) => anyhow::bail!("the program gave up: {why}"),
+        Err(_) => anyhow::bail!("the rehearsal's thread is gone"),
+    }
+}
+
+/// Shows the report as it was asked for.
+fn finish(args: &SimulateArgs, json: bool, report: &Report) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.coverage {
+        write(path, &coverage::page(report))?;
+    }
+    let form = args.report.unwrap_or(if json { Form::Json } else { Form::Text });
+    let shown = match form {
+        Form::Text => report::text(report),
+        Form::Json => serde_json::to_string_pretty(report)? + "\n",
+        Form::Junit => junit::xml(report),
+    };
+    match &args.out {
+        Some(path) => {
+            write(path, &shown)?;
+            print(&report::text(report));
+        }
+        None => print(&shown),
+    }
+    Ok(ExitCode::from(if report.passed { EXIT_DONE } else { EXIT_FAILED }))
+}
+
+/// The report of everything, with what `tallies` amount to.
+fn whole(
+    applications: Vec<ApplicationReport>,
+    tallies: &[Tally],
+    config: Option<String>,
+    elapsed_seconds: f64,
+    jobs: usize,
+) -> Report {
+    let mut coverage = Coverage::default();
+    for tally in tallies {
+        tally.covered(&mut coverage);
+    }
+    let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
+    let (rehearsals, failing_seeds) = (sum(Tally::runs), sum(Tally::failing_seeds));
+    #[expect(clippy::cast_precision_loss, reason = "figures to be read")]
+    let (simulated_seconds, all) = (sum(|t| t.world_ms) as f64 / 1_000.0, rehearsals as f64);
+    // A clock that did not move cannot be divided by.
+    let per_second = |n: f64| if 0.0 < elapsed_seconds { n / elapsed_seconds } else { 0.0 };
+    Report {
+        schema_version: report::SCHEMA_VERSION,
+        passed: failing_seeds == 0,
+        config,
+        applications,
+        coverage,
+        totals: Totals {
+            rehearsals,
+            violations: sum(Tally::violations),
+            failing_seeds,
+            events: sum(|t| t.events),
+            simulated_seconds,
+            elapsed_seconds,
+            simulated_seconds_per_second: per_second(simulated_seconds),
+            disasters_per_minute: 60.0 * per_second(all),
+            jobs,
+        },
     }
 }
 

@@ -92,10 +92,18 @@ fn first_effect(run: &RunState) -> Option<Timestamp> {
         .min()
 }
 
+/// What one Region showed of its database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Watermark {
+    pub last_seen_write: Option<Timestamp>,
+    /// When the first probe since the last answer had failed.
+    pub first_unanswered: Option<Timestamp>,
+}
+
 /// What `run` lost, from the watermarks that its steps journalled: `last_surviving_write` of the new writer (in the
-/// outputs of `aurora.verify_writer`, before any traffic), and `last_seen_write` and `first_unanswered` of the old one,
-/// as they were then: a Region that was silent at the gate may have come back and acknowledged more.
-pub fn loss(run: &RunState) -> Option<LossReport> {
+/// outputs of `aurora.verify_writer`, before any traffic), and what the old one showed then, and shows by `now`: a
+/// Region that was silent may have come back, and acknowledged more to those who had not heard of the move.
+pub fn loss(run: &RunState, now: Watermark) -> Option<LossReport> {
     let output = |wanted: fn(&Action) -> bool, key: &str| -> Option<Timestamp> {
         run.plan.steps.iter().filter(|s| wanted(&s.action)).find_map(|s| match &run.steps[&s.id] {
             StepState::Done { outputs, .. } => outputs.get(key)?.as_str()?.parse().ok(),
@@ -131,8 +139,14 @@ pub fn loss(run: &RunState) -> Option<LossReport> {
     promoted?;
     let gate: fn(&Action) -> bool = |a| matches!(a, Action::GateTarget { .. });
     let verified: fn(&Action) -> bool = |a| matches!(a, Action::AuroraVerifyWriter { .. });
-    let last_seen_write = output(verified, "last_seen_write").max(output(gate, "last_seen_write"));
-    let first_unanswered = output(verified, "first_unanswered");
+    let journalled = output(verified, "last_seen_write").max(output(gate, "last_seen_write"));
+    let last_seen_write = now.last_seen_write.max(journalled);
+    // It has acknowledged since the proof, so what was silence then is none any more.
+    let first_unanswered = if journalled < now.last_seen_write {
+        now.first_unanswered
+    } else {
+        output(verified, "first_unanswered").or(now.first_unanswered)
+    };
     let last_surviving_write = output(verified, "last_surviving_write");
     // It acknowledged after the promotion: no fence held it, and nothing tells when it will stop.
     let is_open = first_unanswered.is_none() && promoted <= last_seen_write;

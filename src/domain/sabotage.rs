@@ -59,21 +59,17 @@ guards! {
     OneEndpoint, "one-endpoint", "35", "reads the roles from one Region only";
     Contradiction, "contradiction", "35", "believes the first of two readings that contradict each other";
     UnknownStatus, "unknown-status", "37", "takes a status that it does not know for available";
-    OperationInProgress, "operation-in-progress", "S11, 36", "starts an operation while another is in progress";
     ControlsUnread, "controls-unread", "S10", "does not read routing controls back";
     DenialWaits, "denial-waits", "51", "waits for a reading that AWS refuses to give";
 
     // Loss and consent.
     StaleLag, "stale-lag", "S6, 43", "believes a lag sample whatever its age";
-    MissingLag, "missing-lag", "S6, 43", "takes a lag that was never measured for none";
     AbsurdLag, "absurd-lag", "S6, 43", "takes a negative lag for none";
-    FutureReading, "future-reading", "S6, 11", "believes a reading that is dated ahead of the clock";
     LossBound, "loss-bound", "S6, 59", "promotes whatever would be lost";
     UnacceptedLoss, "unaccepted-loss", "S6", "promotes although nobody has accepted a loss";
     OnePerson, "one-person", "S6", "does not wait for the second person";
     OwnApproval, "own-approval", "S6, 73", "lets people approve what they asked for";
     Declined, "declined", "S6", "takes a no for a yes";
-    ExpiredApproval, "expired-approval", "72", "lets people approve for ever";
     OtherDigest, "other-digest", "S12, 72", "takes an approval of another plan";
     RosyLoss, "rosy-loss", "history", "reports that nothing was lost";
 
@@ -95,7 +91,6 @@ guards! {
     FirstReading, "first-reading", "46", "believes the first unhealthy reading";
     OneVote, "one-vote", "S18, 46", "recommends a failover on one trigger's word against the others'";
     AnyAnswer, "any-answer", "46", "takes an error for health, as long as it is an answer";
-    Unrenewed, "unrenewed", "47", "does not renew a standing effect";
 }
 
 impl std::fmt::Display for Guard {

@@ -161,7 +161,6 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
                 driver.finish(evidence, outputs).await?;
                 return Ok(true);
             }
-            Seen::Moving { .. } if is_off(Guard::OperationInProgress) => return Ok(false),
             Seen::Moving { what } if deadline <= driver.context.clock.boot() => {
                 driver.fail("step-timeout", format!("not done in time: {what}")).await?;
                 return Ok(true);

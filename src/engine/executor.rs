@@ -86,7 +86,7 @@ async fn finish(context: &Context, run: &RunId, result: RunResult, reason: Strin
         .scribe
         .commit(|history, _| {
             let state = history.runs.get(run).filter(|r| matches!(r.next(), Next::Finish { .. })).ok_or(())?;
-            let loss = recovery::loss(state);
+            let loss = recovery::loss(state, context.trail.of(&state.plan.source));
             Ok::<_, ()>((vec![Event::RunFinished { run: run.clone(), result, reason, loss }], ()))
         })
         .await;

@@ -143,7 +143,7 @@ async fn roles(
 }
 
 fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> Option<String> {
-    if !view.is_settled() && !is_off(Guard::OperationInProgress) {
+    if !view.is_settled() {
         return Some(format!("an operation is in progress: {}", aurora::describe(view)));
     }
     match view.writer() {

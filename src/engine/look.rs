@@ -278,7 +278,7 @@ fn approve(context: &Context, run: &RunState, id: &StepId, count: u32, expires_a
         return satisfied(vec![format!("approved by {names}, plan {}", run.plan_digest)]);
     }
     let elapsed = step::elapsed(context, run, id);
-    if expires_after <= elapsed && !is_off(Guard::ExpiredApproval) {
+    if expires_after <= elapsed {
         return Look::Refused {
             code: "approval-expired",
             why: format!("nobody approved within {} s", to_seconds(expires_after)),

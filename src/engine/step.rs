@@ -211,7 +211,12 @@ impl Driver {
         let after = history.check(at, events).ok()?;
         let run = after.runs.get(&self.run)?;
         let Next::Finish { result, reason } = run.next() else { return None };
-        Some(Event::RunFinished { run: self.run.clone(), result, reason, loss: recovery::loss(run) })
+        Some(Event::RunFinished {
+            run: self.run.clone(),
+            result,
+            reason,
+            loss: recovery::loss(run, self.context.trail.of(&run.plan.source)),
+        })
     }
 
     /// The first events of the steps that become ready with this one, where nothing must be looked at in between:

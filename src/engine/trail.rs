@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    domain::{application::Endpoint, id::Region, signal},
+    domain::{application::Endpoint, id::Region, recovery::Watermark, signal},
     ports::{
         Clock, Probes,
         probes::{HttpAnswer, HttpQuestion},
@@ -17,14 +17,6 @@ use crate::{
 
 /// How long a watermark probe may take.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What one Region showed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Watermark {
-    pub last_seen_write: Option<Timestamp>,
-    /// When the first probe since the last answer had failed.
-    pub first_unanswered: Option<Timestamp>,
-}
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -233,7 +233,6 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
                 let _noted_in_the_trail = context.trail.look(&*context.probes, &*context.clock, region, endpoint).await;
             }
         }
-        Task::Standing if is_off(Guard::Unrenewed) => {}
         Task::Standing => renew(context).await,
     }
 }

@@ -19,6 +19,7 @@ mod independent_emulator;
 mod kill;
 mod pause;
 mod power_loss;
+mod rehearsal;
 mod sabotage;
 mod store_conformance;
 mod support;

@@ -37,22 +37,23 @@ fn suite(application: &ApplicationReport, scenario: &ScenarioReport) -> (String,
     if 0 < passed {
         counts.tests += 1;
         let last = scenario.first_seed.saturating_add(scenario.seeds.saturating_sub(1));
-        let case = format!("{passed} of the seeds {} to {last} pass", scenario.first_seed);
+        let case = format!("{passed} of the {}s {} to {last} pass", scenario.numbered(), scenario.first_seed);
         let _ = writeln!(cases, "    <testcase classname=\"{name}\" name=\"{}\"/>", escape(&case));
     }
     for failing in &scenario.failing {
         counts.tests += 1;
         counts.failures += 1;
-        cases.push_str(&case(&name, failing));
+        cases.push_str(&case(&name, scenario.numbered(), failing));
     }
     let untold = scenario.failing_seeds.saturating_sub(scenario.failing.len() as u64);
     if 0 < untold {
+        let numbered = scenario.numbered();
         counts.tests += 1;
         counts.failures += 1;
         let _ = writeln!(
             cases,
-            "    <testcase classname=\"{name}\" name=\"further seeds\">\n      \
-             <failure message=\"{untold} further seeds fail\"/>\n    </testcase>"
+            "    <testcase classname=\"{name}\" name=\"further {numbered}s\">\n      \
+             <failure message=\"{untold} further {numbered}s fail\"/>\n    </testcase>"
         );
     }
     let Counts { tests, failures } = counts;
@@ -62,8 +63,8 @@ fn suite(application: &ApplicationReport, scenario: &ScenarioReport) -> (String,
     (text, counts)
 }
 
-fn case(classname: &str, failing: &FailingSeed) -> String {
-    let mut out = format!("    <testcase classname=\"{classname}\" name=\"seed {}\">\n", failing.seed);
+fn case(classname: &str, numbered: &str, failing: &FailingSeed) -> String {
+    let mut out = format!("    <testcase classname=\"{classname}\" name=\"{numbered} {}\">\n", failing.seed);
     // Not every reader of JUnit shows more than one failure of a case.
     let (first, all) = (failing.failures.first(), &failing.failures);
     let line = |f: &super::report::Failure| match &f.property {

@@ -44,6 +44,9 @@ pub struct ScenarioReport {
     /// Seeds from `first_seed` on, one run each.
     pub seeds: u64,
     pub runs: u64,
+    /// Whether these are the cells of a matrix, and every number of a seed here is one of a cell.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cells: bool,
     /// How the runs of runbooks ended: in how many rehearsals.
     pub endings: BTreeMap<&'static str, u64>,
     pub served: Served,
@@ -60,6 +63,13 @@ pub struct ScenarioReport {
     pub failing_seeds: u64,
     /// The lowest failing seeds, each with all that was wrong.
     pub failing: Vec<FailingSeed>,
+}
+
+impl ScenarioReport {
+    /// What is counted: `seed` or `cell`.
+    pub fn numbered(&self) -> &'static str {
+        if self.cells { "cell" } else { "seed" }
+    }
 }
 
 /// Whether clients outside were served again.
@@ -197,7 +207,7 @@ pub fn text(report: &Report) -> String {
 }
 
 fn scenario_text(application: &ApplicationReport, scenario: &ScenarioReport) -> String {
-    let runs = counted(scenario.runs, "run");
+    let runs = counted(scenario.runs, if scenario.cells { "cell" } else { "run" });
     let room = crate::cli::render::WIDTH.saturating_sub(runs.chars().count() + 1);
     let mut out = cut(&format!("{:<room$} {runs}", scenario.scenario));
     out.push('\n');
@@ -270,20 +280,24 @@ fn violations(scenario: &ScenarioReport) -> String {
         for failure in &failing.failures {
             if let Some(property) = &failure.property {
                 shown += 1;
-                out.push_str(&wrapped(&format!("  VIOLATED {property}, seed {}: ", failing.seed), &failure.text));
+                out.push_str(&wrapped(
+                    &format!("  VIOLATED {property}, {} {}: ", scenario.numbered(), failing.seed),
+                    &failure.text,
+                ));
             }
         }
         out.push_str(&command(&failing.replay));
     }
     if shown < scenario.violations {
         let all = counted(scenario.violations, "violation");
-        let _ = writeln!(out, "  {all} in all; the lowest seeds are shown");
+        let _ = writeln!(out, "  {all} in all; the lowest {}s are shown", scenario.numbered());
     }
     out
 }
 
 fn totals_text(report: &Report) -> String {
     let totals = &report.totals;
+    let cells = report.applications.iter().flat_map(|a| &a.scenarios).any(|s| s.cells);
     let verdict = if report.passed { "passed" } else { "FAILED" };
     let line = format!(
         "{}, {} simulated in {}: {} simulated seconds per second, {} disasters per minute; {}, {}",
@@ -293,7 +307,7 @@ fn totals_text(report: &Report) -> String {
         grouped(totals.simulated_seconds_per_second),
         grouped(totals.disasters_per_minute),
         counted(totals.violations, "violation"),
-        counted(totals.failing_seeds, "failing seed"),
+        counted(totals.failing_seeds, if cells { "failing cell" } else { "failing seed" }),
     );
     wrapped(&format!("{verdict}: "), &line)
 }

@@ -221,6 +221,7 @@ impl Tally {
             first_seed,
             seeds,
             runs: self.runs,
+            cells: false,
             endings: self.endings,
             served: Served {
                 at_end: self.served,

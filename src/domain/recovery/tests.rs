@@ -61,14 +61,15 @@ fn the_clock_of_a_planned_run_starts_at_its_first_effect() {
 
 #[test]
 fn the_loss_lies_between_the_last_write_seen_and_the_first_that_was_not_answered() {
-    let report = loss(&failover(&[SEEN, UNANSWERED], &[SURVIVING, SEEN, UNANSWERED])).expect("promoted");
+    let report =
+        loss(&failover(&[SEEN, UNANSWERED], &[SURVIVING, SEEN, UNANSWERED]), Watermark::default()).expect("promoted");
     assert_eq!(report.at_least, Some(Duration::from_secs(2)));
     assert_eq!(report.at_most, Some(Duration::from_secs(7)));
 }
 
 #[test]
 fn a_loss_that_was_not_measured_is_not_zero() {
-    let report = loss(&failover(&[SEEN, UNANSWERED], &[])).expect("promoted");
+    let report = loss(&failover(&[SEEN, UNANSWERED], &[]), Watermark::default()).expect("promoted");
     assert_eq!((report.at_least, report.at_most), (None, None));
     assert!(report.basis.contains("not measured"));
 }
@@ -78,7 +79,8 @@ fn a_writer_that_was_never_seen_to_stop_may_have_written_until_the_promotion() {
     let gate = [("last_seen_write", at(20).to_string())];
     let gate = gate.each_ref().map(|(k, v)| (*k, v.as_str()));
     let surviving = at(10).to_string();
-    let report = loss(&failover(&gate, &[("last_surviving_write", &surviving)])).expect("promoted");
+    let report =
+        loss(&failover(&gate, &[("last_surviving_write", &surviving)]), Watermark::default()).expect("promoted");
     assert_eq!(report.at_least, Some(Duration::from_secs(10)));
     assert_eq!(report.at_most, Some(Duration::from_secs(140)), "the promotion was done at 150");
 }
@@ -88,16 +90,29 @@ fn a_writer_that_was_never_seen_to_stop_may_have_written_until_the_promotion() {
 fn an_old_writer_that_came_back_and_still_writes_leaves_the_loss_open() {
     let (surviving, still) = (at(140).to_string(), at(159).to_string());
     let verify = [("last_surviving_write", surviving.as_str()), ("last_seen_write", still.as_str())];
-    let report = loss(&failover(&[SEEN, UNANSWERED], &verify)).expect("promoted");
+    let report = loss(&failover(&[SEEN, UNANSWERED], &verify), Watermark::default()).expect("promoted");
     assert_eq!((report.at_least, report.at_most), (Some(Duration::from_secs(19)), None));
     assert!(report.basis.contains("without an end"), "{}", report.basis);
+}
+
+/// Swarm seed 145: it came back after the traffic had moved, while some clients still had its address.
+#[test]
+fn an_old_writer_that_came_back_after_the_proof_counts_until_the_end_of_the_run() {
+    let run = failover(&[SEEN, UNANSWERED], &[SURVIVING, SEEN, UNANSWERED]);
+    let silent = Watermark { last_seen_write: Some(at(10)), first_unanswered: Some(at(15)) };
+    assert_eq!(loss(&run, silent).and_then(|l| l.at_most), Some(Duration::from_secs(7)));
+    let wrote_again = Watermark { last_seen_write: Some(at(200)), first_unanswered: None };
+    let report = loss(&run, wrote_again).expect("promoted");
+    assert_eq!((report.at_least, report.at_most), (Some(Duration::from_secs(192)), None));
+    let and_fell_silent = Watermark { first_unanswered: Some(at(210)), ..wrote_again };
+    assert_eq!(loss(&run, and_fell_silent).and_then(|l| l.at_most), Some(Duration::from_secs(202)));
 }
 
 #[test]
 fn a_switchover_loses_nothing_and_a_run_that_promoted_nothing_has_no_loss() {
     let purpose = Purpose::Switchover;
     let events = [(50, started(purpose, 1)), (70, intent(purpose, "promote")), (80, done("promote", &[]))];
-    assert_eq!(loss(&run(&events)).and_then(|l| l.at_most), Some(Duration::ZERO));
-    assert_eq!(loss(&run(&events[..2])), None, "not switched yet");
-    assert_eq!(loss(&run(&[(50, started(Purpose::Failover, 1))])), None);
+    assert_eq!(loss(&run(&events), Watermark::default()).and_then(|l| l.at_most), Some(Duration::ZERO));
+    assert_eq!(loss(&run(&events[..2]), Watermark::default()), None, "not switched yet");
+    assert_eq!(loss(&run(&[(50, started(Purpose::Failover, 1))]), Watermark::default()), None);
 }

@@ -331,7 +331,11 @@ impl Faults {
         let index = state.mutations;
         state.mutations += 1;
         match state.freezes.remove(&index) {
-            Some(moment) => Some(Fate::StandsStill(moment)),
+            Some(moment) => {
+                let number = if moment == Moment::Before { 2 } else { 3 };
+                *state.met.entry(number).or_default() += 1;
+                Some(Fate::StandsStill(moment))
+            }
             None => Self::fate(&mut state, route, Kind::Mutation),
         }
     }

@@ -10,19 +10,21 @@ use std::{
 };
 
 use super::{
+    people::RESUMES_MAX,
     run::{Death, Live, Scene, ms},
     store::Around,
 };
 use crate::{
     domain::{
         id::{RunId, StepId},
-        run::RunState,
+        run::{Phase, RunState, StepState},
     },
     engine::control::Control as _,
     ports::Clock as _,
     sim::{
         faults::{self, ProcessFault, StoreFault, Trouble},
         port::{Moment, WindowId},
+        scenario::When,
         world::SimTime,
     },
 };
@@ -34,6 +36,8 @@ const AFTERMATH: Duration = Duration::from_secs(150);
 /// Liveness (FAULTS.md 2): how long after the faults have healed a run must be at an end or wait for a person. More
 /// than the longest step timeout of the shipped runbooks but for those that wait for people.
 pub(super) const LIVENESS: Duration = Duration::from_secs(3_600);
+/// How long after the healing something may still come of itself: longer than any signal's memory.
+const QUIET: Duration = Duration::from_secs(600);
 /// How long the daemon is given to know the application before the rehearsal begins.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a SIGTERM waits for the process (ECS's default stop timeout is 30 s).
@@ -187,8 +191,24 @@ impl<'a> Director<'a> {
         while !known() && live.clock.boot() < deadline {
             live.clock.sleep(LOOK).await;
         }
+        self.moved_there(live, deadline).await;
         live.clock.sleep(self.scene.scenario.warm_up).await;
         live.world.now(|_| ());
+    }
+
+    /// Where the scenario starts elsewhere than the daemon believes, people have it moved there first: an application
+    /// without stores is where its last run moved it.
+    async fn moved_there(&self, live: &Live, deadline: Duration) {
+        let name = self.scene.application();
+        let Some(wanted) = &self.scene.scenario.active else { return };
+        if live.engine.assessment(name).is_none_or(|a| a.active_region.as_ref() == Some(wanted)) {
+            return;
+        }
+        let id = self.move_first(live, wanted).await;
+        let moves = || id.as_ref().and_then(|id| self.run(live, id)).is_some_and(|run| !run.is_finished());
+        while moves() && live.clock.boot() < deadline {
+            live.clock.sleep(LOOK).await;
+        }
     }
 
     pub(super) fn run(&self, live: &Live, id: &RunId) -> Option<std::sync::Arc<RunState>> {
@@ -272,7 +292,7 @@ impl<'a> Director<'a> {
             }
             // A process that is dead already does not die again.
             now => {
-                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[7] };
+                let numbers: &[u8] = if matches!(now, ProcessFault::Stop { .. }) { &[6] } else { &[4, 7] };
                 if lives && !matches!(now, ProcessFault::Pause { .. }) {
                     scene.meet(numbers);
                 }
@@ -317,18 +337,46 @@ impl<'a> Director<'a> {
             .enumerate()
             .all(|(index, h)| state.begun.contains(&index) && (h.lasts.is_none() || state.ended.contains(&index)));
         let acted = state.acted.len() == scenario.people.acts.len();
-        let terminal = state
-            .run
-            .as_ref()
-            .and_then(|id| live.engine.history(self.scene.application())?.runs.get(id).map(|r| r.is_finished()))
-            .unwrap_or(false);
-        if !(happened && acted && terminal) {
+        let run = state.run.as_ref().and_then(|id| self.run(live, id));
+        let rests = match &run {
+            Some(run) => run.is_finished() || self.is_left_to_itself(&state, run),
+            None => self.is_asked_for_no_more(&state),
+        };
+        if !(happened && acted && rests) {
             state.settled_since = None;
             return false;
         }
         let now = self.scene.world(|world| world.now);
         let since = *state.settled_since.get_or_insert(now);
         ms(AFTERMATH) <= now.since_ms(since)
+    }
+}
+
+impl Director<'_> {
+    /// Whether the faults have healed, and nobody will move the run that a person has stopped or that waits for one.
+    fn is_left_to_itself(&self, state: &State, run: &RunState) -> bool {
+        let people = &self.scene.scenario.people;
+        let resumes = people.resumes_after.is_some() && state.resumes < RESUMES_MAX;
+        let stopped = match &run.phase {
+            Phase::Held { .. } => !resumes,
+            Phase::Paused { .. } => true,
+            Phase::Running | Phase::Aborting { .. } | Phase::Finished { .. } => false,
+        };
+        stopped && !run.steps.values().any(StepState::is_in_flight) && self.has_healed_for(QUIET)
+    }
+
+    /// Whether the faults have healed, and nobody will ask for a run any more.
+    fn is_asked_for_no_more(&self, state: &State) -> bool {
+        let waits = match self.scene.scenario.people.ask.as_ref().map(|ask| ask.when) {
+            None => false,
+            Some(When::At(_)) => !state.given_up,
+            Some(When::Recommended { .. }) => !state.given_up && state.recommended_since.is_some(),
+        };
+        !waits && self.has_healed_for(QUIET)
+    }
+
+    fn has_healed_for(&self, quiet: Duration) -> bool {
+        self.scene.scenario.heals_at.is_some_and(|heals| heals + quiet <= self.elapsed())
     }
 }
 

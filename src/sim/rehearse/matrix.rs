@@ -30,8 +30,8 @@ use crate::{
     },
 };
 
-pub use moves::without_stores;
 use moves::Move;
+pub use moves::without_stores;
 
 /// What is varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,9 +224,9 @@ fn lost(undisturbed: &Move, what: String, at: Duration, region: &Region, trouble
     Cell { what, scenario, promise: Promise::SucceedsOrWaits }
 }
 
-/// The last whole second before `at`: happenings begin at whole seconds.
+/// Early enough that a happening has begun by `at`: the director looks once a second.
 fn just_before(at: Duration) -> Duration {
-    Duration::from_secs(at.saturating_sub(Duration::from_millis(1)).as_secs())
+    at.saturating_sub(Duration::from_millis(1_100))
 }
 
 #[cfg(test)]

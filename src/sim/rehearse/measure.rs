@@ -62,7 +62,8 @@ pub(super) fn measure(setup: &Setup, scenario: &Scenario, seed: u64) -> Measured
     let (appended, called) = scene.begun_with.get();
     let appends = records.iter().skip(usize::try_from(appended).unwrap_or(usize::MAX));
     let appends = appends.map(|r| Noted { at: elapsed(&scene, r), what: told(&r.events), region: None }).collect();
-    let events = || records.iter().filter(|r| scene.begins.get() <= time(r)).flat_map(|r| r.events.iter().map(move |e| (r, e)));
+    let events =
+        || records.iter().filter(|r| scene.begins.get() <= time(r)).flat_map(|r| r.events.iter().map(move |e| (r, e)));
     let plan = events().find_map(|(_, event)| match event {
         Event::RunStarted { plan, .. } => Some((**plan).clone()),
         _ => None,

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         action::Action,
         assessment::Verdict,
-        id::{Digest, RunId, StepId, Subject},
+        id::{Digest, Region, RunId, StepId, Subject},
         run::{Phase, RunState, StepState},
     },
     engine::control::{Act, Control as _, StartRun, Started, Wish},
@@ -23,7 +23,7 @@ use crate::{
 /// Between two attempts of a person who was refused, and between two resumes.
 const AGAIN: Duration = Duration::from_secs(15);
 /// How often a person resumes a held run before they give it up.
-const RESUMES_MAX: u32 = 12;
+pub(super) const RESUMES_MAX: u32 = 12;
 
 fn subject(name: &str) -> Subject {
     name.parse().unwrap_or_else(|e| unreachable!("a literal: {e}"))
@@ -77,6 +77,19 @@ impl Director<'_> {
                 self.scene.tell("people", format!("were refused: {refusal}"));
                 self.scene.court(|court| court.saw(refusal.code()));
                 self.state.borrow_mut().given_up = !ask.repeats;
+            }
+        }
+    }
+
+    /// The move that comes before the rehearsal; `None` where it is refused.
+    pub(super) async fn move_first(&self, live: &Live, to: &Region) -> Option<RunId> {
+        let request = StartRun { target: Some(to.clone()), ..self.request(Wish::Switchover, "the-first") };
+        match live.engine.start_run(request).await {
+            Ok(Started::Run { id, .. } | Started::Again { id }) => Some(id),
+            Ok(Started::Planned { .. }) => None,
+            Err(refusal) => {
+                self.scene.tell("people", format!("were refused: {refusal}"));
+                None
             }
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn rehearsed(
         loss_reported_seconds: loss_reported(&events),
         violations,
         checked: court.checked().clone(),
-        faults_met: met(scene, world),
+        faults_met: met(scene, world, court),
         sometimes: sometimes(&events, court, processes),
         history: fingerprint(world, court, &records, &ledger),
         world_seconds: world.now.since_ms(begins) as f64 / 1e3,
@@ -56,12 +56,8 @@ pub(super) fn rehearsed(
         processes,
         unmet: Default::default(),
     };
-    result.unmet = scene
-        .scenario
-        .expect
-        .iter()
-        .filter_map(|expected| unmet(expected, scene, world, &ledger, &result, &events, over, court))
-        .collect();
+    let seen = Seen { scene, world, court, ledger: &ledger, events: &events };
+    result.unmet = scene.scenario.expect.iter().filter_map(|expected| unmet(expected, &seen, &result, over)).collect();
     if scene.tracing {
         result.trace = trace(scene, world, court, &events, &result);
     }
@@ -80,8 +76,8 @@ fn events(records: &[Stored]) -> Vec<Told> {
     for stored in records {
         // A record that rotted cannot be read; the oracle has its own word on that.
         let Ok(record) = serde_json::from_slice::<Value>(&stored.bytes) else { continue };
-        let at = record["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        let at = SimTime(at.and_then(|at| u64::try_from(at.as_millisecond()).ok()).unwrap_or_default());
+        // Not the record's own time: the daemon's clock may be wrong.
+        let at = stored.at;
         for event in record["events"].as_array().into_iter().flatten() {
             let kind = event["event"].as_str().unwrap_or_default().to_owned();
             all.push(Told { at, kind, event: event.clone() });
@@ -134,12 +130,27 @@ fn loss_reported(events: &[Told]) -> Option<(Option<f64>, Option<f64>)> {
     Some((loss["at_least_seconds"].as_f64(), loss["at_most_seconds"].as_f64()))
 }
 
-fn met(scene: &Scene<'_>, world: &World) -> BTreeMap<u8, u64> {
+fn met(scene: &Scene<'_>, world: &World, court: &Court) -> BTreeMap<u8, u64> {
     let mut met = scene.faults.met();
-    for (number, times) in scene.store.met().into_iter().chain(faults::met_in_world(world)) {
+    let refused = court.refusals().iter().filter_map(|(code, times)| Some((of_refusal(code)?, *times)));
+    for (number, times) in scene.store.met().into_iter().chain(faults::met_in_world(world)).chain(refused) {
         *met.entry(number).or_default() += times;
     }
     met
+}
+
+/// The fault of FAULTS.md that a person committed who was refused with this code.
+fn of_refusal(code: &str) -> Option<u8> {
+    Some(match code {
+        "gate-refused" => 59,
+        "idempotency-key-reused" => 68,
+        "already-running" => 69,
+        "bad-target" => 70,
+        "wrong-phase" => 71,
+        "stale-digest" => 72,
+        "self-approval" => 73,
+        _ => return None,
+    })
 }
 
 /// The branches of the step protocol that this rehearsal went through.
@@ -150,11 +161,7 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
     for told in events {
         let step = || format!("{}/{}", told.event["run"], told.event["step"]);
         match told.kind.as_str() {
-            "epoch_started" => {
-                if open.values().any(|open| *open) {
-                    count("a process found an open intent");
-                }
-            }
+            "epoch_started" if open.values().any(|open| *open) => count("a process found an open intent"),
             "intent" => {
                 if told.event["attempt"].as_u64().is_some_and(|n| 1 < n) {
                     count("an intent was repeated");
@@ -222,17 +229,18 @@ fn fingerprint(world: &World, court: &Court, records: &[Stored], ledger: &Ledger
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
+/// What an expectation is held against.
+struct Seen<'a> {
+    scene: &'a Scene<'a>,
+    world: &'a World,
+    court: &'a Court,
+    ledger: &'a Ledger,
+    events: &'a [Told],
+}
+
 /// What was expected and is not so, as a sentence.
-fn unmet(
-    expected: &Expectation,
-    scene: &Scene<'_>,
-    world: &World,
-    ledger: &Ledger,
-    result: &Rehearsed,
-    events: &[Told],
-    over: Over,
-    court: &Court,
-) -> Option<String> {
+fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over) -> Option<String> {
+    let Seen { scene, world, court, ledger, events } = seen;
     match expected {
         Expectation::Served { within } => {
             let within = within.unwrap_or(scene.setup.application.objectives.rto).as_secs_f64();
@@ -275,10 +283,11 @@ fn unmet(
                 ledger.loss_window_seconds
             )
         }),
-        Expectation::NoRun => (result.ending != Ending::NoRun).then(|| {
-            let started = events.iter().filter(|t| t.kind == "run_started").count();
-            format!("no run should be started; there were {started}")
-        }),
+        Expectation::NoRun => {
+            let begins = scene.begins.get();
+            let started = events.iter().filter(|t| begins <= t.at && t.kind == "run_started").count();
+            (0 < started).then(|| format!("no run should be started; there were {started}"))
+        }
         Expectation::Run(end) => unmet_end(end, &result.ending),
         Expectation::Recommended(wanted) => (over.recommended != *wanted).then(|| {
             let not = if *wanted { "should have been recommended, and never was" } else { "was recommended" };

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{super::director::LIVENESS, Base, Ending, Expectation, Happening, Measured, Plan, Plane, Purpose, Reach, RunEnd, Scenario, Setup, Trouble, measure};
+use super::{
+    super::director::LIVENESS, Base, Ending, Expectation, Happening, Measured, Plan, Plane, Purpose, Reach, RunEnd,
+    Scenario, Setup, Trouble, measure,
+};
 use crate::{
     domain::{
         application::Application,
@@ -77,11 +80,9 @@ fn scenario(application: &Application, purpose: Purpose, base: Base) -> Result<S
     let happens = |what| vec![Happening { at: BEGINS_AT, lasts: None, what }];
     let happenings = match base {
         Base::RegionLost => happens(Trouble::LoseRegion { region: primary.clone() }),
-        Base::ServersDown => happens(Trouble::Plane {
-            plane: Plane::Application,
-            region: primary.clone(),
-            reach: Reach::Hangs,
-        }),
+        Base::ServersDown => {
+            happens(Trouble::Plane { plane: Plane::Application, region: primary.clone(), reach: Reach::Hangs })
+        }
         Base::Calm => Vec::new(),
     };
     let (wish, when) = match purpose {

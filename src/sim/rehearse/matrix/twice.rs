@@ -6,7 +6,7 @@ use super::{Cell, Expectation, Happening, Promise, Trouble, just_before, moves::
 use crate::sim::faults::CallFault;
 
 /// Until well after the call has left; two of the same operation in the same Region within it are one cell.
-const WINDOW: Duration = Duration::from_secs(2);
+const WINDOW: Duration = Duration::from_millis(2_200);
 
 pub(super) fn cells(undisturbed: &Move) -> Vec<Cell> {
     let mut seen = BTreeSet::new();

@@ -1,0 +1,61 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::sim::{rehearse::swarm, world::SimTime};
+
+#[test]
+fn a_happening_begins_before_the_step_that_it_is_to_meet() {
+    for (at, expected) in [(126_300, 125_200), (500, 0), (0, 0)] {
+        assert_eq!(just_before(Duration::from_millis(at)), Duration::from_millis(expected));
+    }
+}
+
+#[test]
+fn every_matrix_has_a_name_of_its_own() {
+    let names: BTreeSet<_> = Matrix::ALL.iter().map(|m| m.name()).collect();
+    assert_eq!(names.len(), Matrix::ALL.len());
+}
+
+fn ended(ending: Ending, asked_l3: bool) -> Rehearsed {
+    Rehearsed {
+        scenario: "matrix".to_owned(),
+        seed: 1,
+        ending,
+        begins: SimTime(0),
+        out_of_service_seconds: None,
+        served_at_end: true,
+        writes_lost: 0,
+        loss_seconds: 0.0,
+        loss_reported_seconds: None,
+        violations: Vec::new(),
+        checked: if asked_l3 { [("L3", 1)].into() } else { BTreeMap::new() },
+        faults_met: BTreeMap::new(),
+        sometimes: BTreeMap::new(),
+        history: String::new(),
+        world_seconds: 0.0,
+        events: 0,
+        trace: Vec::new(),
+        processes: 1,
+        unmet: BTreeSet::new(),
+    }
+}
+
+#[test]
+fn whoever_waits_says_for_whom() {
+    let held = |waits_for: &str| Ending::Held { code: "step-failed".to_owned(), waits_for: waits_for.to_owned() };
+    let region: Region = "us-east-1".parse().expect("a Region");
+    let cell = Cell { what: String::new(), scenario: swarm::scenario(1, &[region]), promise: Promise::SucceedsOrWaits };
+    for (ending, asked_l3, kept) in [
+        (Ending::Succeeded, true, true),
+        (held("an operator"), true, true),
+        (held(" "), true, false),
+        (Ending::Unfinished, true, true),
+        (Ending::Unfinished, false, false),
+        (Ending::Failed, true, false),
+        (Ending::NoRun, true, false),
+    ] {
+        let mut rehearsed = ended(ending.clone(), asked_l3);
+        cell.judge(&mut rehearsed);
+        assert_eq!(rehearsed.unmet.is_empty(), kept, "{ending:?}, L3 asked: {asked_l3}");
+    }
+}

@@ -1,0 +1,141 @@
+//! A sample of the rehearsals, small enough for the development build: seeds of the swarm, scenarios that ship, cells
+//! of the matrix of crashes. The numbers that prove something come from the optimised build (docs/rehearsals.md).
+
+use failoverd::{
+    config,
+    domain::{application::Application, id::Digest, plan::Purpose},
+    sim::{
+        rehearse::{
+            Ending, Rehearsed, Setup,
+            matrix::{self, Matrix, Undisturbed},
+            run::rehearse,
+            swarm,
+        },
+        scenario::Scenario,
+    },
+};
+
+use crate::support::scene;
+
+/// The only seed of what is not about seeds.
+const SEED: u64 = 1;
+
+fn setup(application: Application) -> Setup {
+    Setup { application, runbooks: config::shipped(), config_digest: Digest::of(b"config") }
+}
+
+fn payments() -> Setup {
+    setup(scene::application())
+}
+
+fn shipped(name: &str) -> Scenario {
+    let (file, text) = Scenario::embedded()
+        .into_iter()
+        .find(|(file, _)| file.ends_with(&format!("/{name}.yaml")))
+        .unwrap_or_else(|| panic!("{name} ships"));
+    let written = Scenario::parse(file, text).unwrap_or_else(|faults| panic!("{file}: {faults:?}"));
+    written.resolve(&scene::application().regions).unwrap_or_else(|faults| panic!("{file}: {faults:?}"))
+}
+
+/// Nothing was wrong with it.
+fn sound(rehearsed: &Rehearsed, what: &str) {
+    assert!(
+        rehearsed.violations.is_empty() && rehearsed.unmet.is_empty(),
+        "{what}, seed {}: {:?} {:?}",
+        rehearsed.seed,
+        rehearsed.violations,
+        rehearsed.unmet
+    );
+}
+
+#[test]
+fn a_seed_of_the_swarm_breaks_nothing() {
+    let setup = payments();
+    for seed in 1..=6 {
+        let scenario = swarm::scenario(seed, &setup.application.regions);
+        sound(&rehearse(&setup, &scenario, seed, false), "swarm");
+    }
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let setup = payments();
+    let scenario = swarm::scenario(7, &setup.application.regions);
+    let history = |seed| rehearse(&setup, &scenario, seed, false).history;
+    assert_eq!(history(7), history(7));
+    assert_ne!(history(7), history(8), "the fingerprint does not see the seed");
+}
+
+#[test]
+fn a_trace_changes_nothing() {
+    let setup = payments();
+    let scenario = shipped("killed-mid-promotion");
+    let (silent, told) = (rehearse(&setup, &scenario, SEED, false), rehearse(&setup, &scenario, SEED, true));
+    assert_eq!(silent.history, told.history);
+    assert!(silent.trace.is_empty() && !told.trace.is_empty());
+}
+
+/// One scenario that ships, as it says that it ends.
+fn ends_as_it_says(name: &str) {
+    sound(&rehearse(&payments(), &shipped(name), SEED, false), name);
+}
+
+#[test]
+fn a_lost_region_is_left() {
+    ends_as_it_says("region-lost");
+}
+
+#[test]
+fn a_planned_switchover_loses_nothing() {
+    ends_as_it_says("planned-switchover");
+}
+
+#[test]
+fn a_failback_goes_home() {
+    ends_as_it_says("failback");
+}
+
+#[test]
+fn a_brief_partition_moves_nothing() {
+    ends_as_it_says("brief-partition");
+}
+
+#[test]
+fn an_answer_that_was_lost_is_settled_by_looking() {
+    ends_as_it_says("answer-lost-after-effect");
+}
+
+#[test]
+fn a_journal_that_rots_is_refused() {
+    ends_as_it_says("journal-rots");
+}
+
+#[test]
+fn every_ninth_crash_of_a_failover_ends_as_none() {
+    let setup = payments();
+    let tables = matrix::tables(&setup, Matrix::Crash, SEED, &mut Undisturbed::default()).expect("it succeeds");
+    let failover = tables.iter().find(|t| t.purpose == Purpose::Failover).expect("there is a runbook for it");
+    // Four cells for each append and each call; a failover has dozens of them.
+    assert!(100 < failover.cells.len(), "{}", failover.cells.len());
+    for (number, cell) in failover.cells.iter().enumerate().step_by(9) {
+        let mut rehearsed = rehearse(&setup, &cell.scenario, SEED, false);
+        cell.judge(&mut rehearsed);
+        sound(&rehearsed, &format!("cell {number}: {}", cell.what));
+        assert_eq!(rehearsed.ending, Ending::Succeeded, "cell {number}: {}", cell.what);
+        assert!(1 < rehearsed.processes, "cell {number}: {}: nobody died", cell.what);
+    }
+}
+
+#[test]
+fn what_has_no_store_is_moved_as_well() {
+    let name = "dns-flip".parse().expect("a name");
+    let setup = setup(matrix::without_stores(&scene::application(), &name));
+    let tables = matrix::tables(&setup, Matrix::Twice, SEED, &mut Undisturbed::default()).expect("it succeeds");
+    assert_eq!(tables.len(), 3, "a table for each purpose");
+    for cell in tables.iter().filter_map(|table| table.cells.last()) {
+        let mut rehearsed = rehearse(&setup, &cell.scenario, SEED, false);
+        cell.judge(&mut rehearsed);
+        sound(&rehearsed, &cell.what);
+        assert!(rehearsed.faults_met.contains_key(&34), "{}: nothing arrived twice", cell.what);
+    }
+}
