@@ -14,6 +14,9 @@ use crate::domain::document::{Fault, Severity};
 /// How wide a report is.
 const COLUMNS: usize = 80;
 
+/// How many faults are drawn in their texts: each reads its text anew, and nobody reads more.
+const DRAWN_MAX: usize = 100;
+
 /// Everything found, with the texts that it was found in.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Faults {
@@ -61,12 +64,15 @@ impl fmt::Display for Faults {
             .with_width(COLUMNS)
             .with_context_lines(1)
             .without_cause_chain();
-        for fault in &self.faults {
+        for fault in self.faults.iter().take(DRAWN_MAX) {
             let text = self.texts.get(&fault.file).filter(|_| fault.line > 0);
             let shown = Shown { fault, source: text.map(|t| NamedSource::new(&fault.file, t.clone())) };
             handler.render_report(f, &shown)?;
         }
-        Ok(())
+        match self.faults.len().saturating_sub(DRAWN_MAX) {
+            0 => Ok(()),
+            more => writeln!(f, "and {more} more, not shown here"),
+        }
     }
 }
 

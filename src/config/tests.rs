@@ -201,6 +201,19 @@ fn what_is_not_toml_is_shown_where_it_stands() {
 }
 
 #[test]
+fn of_very_many_faults_the_first_are_told_and_drawn_and_the_rest_counted() {
+    // One slip on a long line is thousands of syntax errors.
+    let faults = load(&format!("a{}", "b:c = ".repeat(2_000)), &nothing()).expect_err("not TOML");
+    assert_eq!(faults.faults.len(), 21, "{faults}");
+    assert!(faults.faults.iter().any(|f| f.problem.ends_with("more places")), "{faults}");
+    let unknown: String = (0..150).map(|n| format!("key-{n} = 1\n")).collect();
+    let faults = load(&unknown, &nothing()).expect_err("unknown keys");
+    assert!(faults.faults.len() >= 150);
+    let more = format!("and {} more, not shown here", faults.faults.len() - 100);
+    assert!(faults.to_string().contains(&more), "{faults}");
+}
+
+#[test]
 fn faults_are_drawn_within_eighty_columns_and_as_json() {
     let faults = load("[server]\nlisten = 80\n[[applications]]\nname = \"x\"\n", &nothing()).expect_err("faulty");
     let text = faults.to_string();

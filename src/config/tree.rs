@@ -7,12 +7,20 @@ use toml::{
 
 use crate::domain::document::{Entry, Findings, Node, Place, Value};
 
-/// Reads a document. `None`: its faults are among the findings, all of them.
+/// Syntax errors that are told of one document. After the first few, one mistake is what most of them come from.
+const ERRORS_MAX: usize = 20;
+
+/// Reads a document. `None`: its faults are among the findings, all of them but for syntax errors beyond
+/// [`ERRORS_MAX`], which are counted.
 pub(super) fn parse(text: &str, found: &mut Findings) -> Option<Node> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    for error in errors.iter().take(ERRORS_MAX) {
         let place = Place::of(text, error.span().unwrap_or(0..0));
         found.error_at(place, "", format!("is not TOML: {}", error.message()), "");
+    }
+    if errors.len() > ERRORS_MAX {
+        let problem = format!("is not TOML in {} more places", errors.len() - ERRORS_MAX);
+        found.error("", problem, "");
     }
     if !errors.is_empty() {
         return None;

@@ -74,7 +74,8 @@ fn text(bytes: &[u8]) -> String {
 
 /// Faults are of the file, stand in it, have a page, and can be shown.
 fn shown(file: &str, text: &str, faults: Vec<Fault>) {
-    let lines = text.split('\n').count();
+    // YAML ends lines with a carriage return too.
+    let lines = text.split(['\n', '\r']).count();
     for fault in faults.iter().filter(|f| f.file == file) {
         assert!(fault.line <= lines, "line {} of {lines}: {fault:?}", fault.line);
         assert!(code::ALL.contains(&fault.code), "`{}` has no page", fault.code);

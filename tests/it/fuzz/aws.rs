@@ -339,7 +339,7 @@ async fn answers_of_aws() {
     let recorded: BTreeMap<_, _> = files(&["tests/fuzz/aws"]).into_iter().collect();
     let bodies: Vec<_> = recorded.values().cloned().collect();
     let fuzz = Fuzz::of("aws", bodies.clone(), ANSWERS, 1_000);
-    let numbers = Arc::new(Mutex::new(fuzz.numbers().collect::<Vec<_>>().into_iter()));
+    let numbers = Arc::new(Mutex::new(fuzz.numbers()));
     let (recorded, bodies) = (Arc::new(recorded), Arc::new(bodies));
     let tally: Shared<BTreeMap<&'static str, u64>> = Arc::default();
     let lanes: Vec<_> = (0..LANES)

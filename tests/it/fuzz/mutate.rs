@@ -218,7 +218,7 @@ impl Fuzz {
     }
 
     /// The numbers of the iterations.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
         let (first, iterations, until) = (self.first, self.iterations, self.until);
         (first..).take_while(move |n| match until {
             Some(until) => Instant::now() < until,
