@@ -35,7 +35,7 @@ use crate::{
     domain::application::Application,
     ports::Clock as _,
     sim::{
-        rehearse::{Rehearsed, Setup, stage},
+        rehearse::{Rehearsed, Setup, stage, swarm},
         scenario::{Expectation, Scenario},
         world::SimTime,
     },
@@ -71,6 +71,9 @@ pub struct SimulateArgs {
     /// So many seeds of each scenario [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
     pub seeds: Option<u64>,
+    /// So many seeds of the swarm, where other scenarios have fewer [default: as --seeds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX), conflicts_with_all = ["seed", "nightly"])]
+    pub swarm_seeds: Option<u64>,
     /// Only this seed
     #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "first_seed", "nightly"])]
     pub seed: Option<u64>,
@@ -95,6 +98,9 @@ pub struct SimulateArgs {
     /// Write which faults were met and which properties checked, as Markdown
     #[arg(long, value_name = "FILE")]
     pub coverage: Option<PathBuf>,
+    /// Fail where a fault or a property that rehearsals answer for was never met; for CI
+    #[arg(long, conflicts_with_all = ["trace", "seed"])]
+    pub complete: bool,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<usize>,
@@ -213,6 +219,8 @@ struct Rehearsals {
     promises: Vec<bool>,
     first_seed: u64,
     seeds: u64,
+    /// Of the swarm.
+    swarm_seeds: u64,
     jobs: usize,
     /// The part of a replay command that is the same for all.
     options: String,
@@ -251,6 +259,7 @@ impl Rehearsals {
             promises,
             first_seed: args.seed.unwrap_or(args.first_seed),
             seeds: if args.seed.is_some() { 1 } else { seeds },
+            swarm_seeds: if args.seed.is_some() { 1 } else { args.swarm_seeds.unwrap_or(seeds) },
             jobs,
             options,
             config,
@@ -276,10 +285,20 @@ impl Rehearsals {
     /// All of them, and what came of it.
     fn rehearse(&self) -> anyhow::Result<Report> {
         let pairs = self.setups.len() * self.disasters.len();
-        let seeds = usize::try_from(self.seeds)?;
-        let count = pairs.checked_mul(seeds).context("too many rehearsals")?;
-        // Seeds are the outer loop, so that the slowest scenario does not come last, on one thread.
-        let place = |index: usize| (index % pairs, self.first_seed + (index / pairs) as u64);
+        // Seeds are the outer loop, so that the slowest scenario does not come last, on one thread; of the swarm, or of
+        // all else, there may be more than of the others.
+        let common = self.seeds.min(self.swarm_seeds);
+        let longer: Vec<usize> = (0..pairs).filter(|pair| common < self.seeds_of(*pair)).collect();
+        let count = usize::try_from(common)?
+            .checked_mul(pairs)
+            .zip(usize::try_from(self.seeds.max(self.swarm_seeds) - common)?.checked_mul(longer.len()))
+            .and_then(|(all, more)| all.checked_add(more))
+            .context("too many rehearsals")?;
+        let shared = usize::try_from(common)? * pairs;
+        let place = |index: usize| match index.checked_sub(shared) {
+            None => (index % pairs, self.first_seed + (index / pairs) as u64),
+            Some(more) => (longer[more % longer.len()], self.first_seed + common + (more / longer.len()) as u64),
+        };
         let of = |pair: usize| (pair / self.disasters.len(), pair % self.disasters.len());
         let task = |index: usize| {
             let (pair, seed) = place(index);
@@ -299,12 +318,20 @@ impl Rehearsals {
         Ok(self.report(&tallies, &promised, elapsed))
     }
 
+    fn seeds_of(&self, pair: usize) -> u64 {
+        self.seeds_for(&self.disasters[pair % self.disasters.len()])
+    }
+
+    fn seeds_for(&self, disaster: &Disaster) -> u64 {
+        if disaster.name() == swarm::NAME { self.swarm_seeds } else { self.seeds }
+    }
+
     fn report(&self, tallies: &[Tally], promised: &[Promised], elapsed_seconds: f64) -> Report {
         let disasters = self.disasters.len();
         let application = |(index, setup): (usize, &Setup)| {
             let own = tallies[index * disasters..].iter().zip(&self.disasters);
             let scenario = |(tally, disaster): (&Tally, &Disaster)| {
-                let seeds = (self.first_seed, self.seeds);
+                let seeds = (self.first_seed, self.seeds_for(disaster));
                 let replay = |seed| self.replay(&setup.application, disaster, seed);
                 tally.clone().report(disaster.name(), disaster.description(), &disaster.covers(), seeds, replay)
             };
@@ -375,7 +402,11 @@ fn finish(args: &SimulateArgs, json: bool, report: &Report) -> anyhow::Result<Ex
         }
         None => print(&shown),
     }
-    Ok(ExitCode::from(if report.passed { EXIT_DONE } else { EXIT_FAILED }))
+    let missing = if args.complete { coverage::missing(report) } else { Vec::new() };
+    if !missing.is_empty() {
+        print(&format!("NOT COMPLETE: {}\n", missing.join("; ")));
+    }
+    Ok(ExitCode::from(if report.passed && missing.is_empty() { EXIT_DONE } else { EXIT_FAILED }))
 }
 
 /// The report of everything, with what `tallies` amount to.

@@ -98,7 +98,13 @@ fn an_old_writer_that_came_back_and_still_writes_leaves_the_loss_open() {
 /// Swarm seed 145: it came back after the traffic had moved, while some clients still had its address.
 #[test]
 fn an_old_writer_that_came_back_after_the_proof_counts_until_the_end_of_the_run() {
-    let run = failover(&[SEEN, UNANSWERED], &[SURVIVING, SEEN, UNANSWERED]);
+    let (surviving, seen, unanswered) = (at(8).to_string(), at(10).to_string(), at(15).to_string());
+    let verify = [
+        ("last_surviving_write", surviving.as_str()),
+        ("last_seen_write", seen.as_str()),
+        ("first_unanswered", unanswered.as_str()),
+    ];
+    let run = failover(&[], &verify);
     let silent = Watermark { last_seen_write: Some(at(10)), first_unanswered: Some(at(15)) };
     assert_eq!(loss(&run, silent).and_then(|l| l.at_most), Some(Duration::from_secs(7)));
     let wrote_again = Watermark { last_seen_write: Some(at(200)), first_unanswered: None };
