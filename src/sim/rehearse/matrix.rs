@@ -81,8 +81,8 @@ impl Matrix {
 
     fn base(self, purpose: Purpose) -> Base {
         match (self, purpose) {
-            // With the Region gone there is nothing left of it to lose.
-            (Self::Region | Self::UsEast1, Purpose::Failover) => Base::ServersDown,
+            // With the Region gone there is nothing left of it to lose, and nothing arrives there, let alone twice.
+            (Self::Region | Self::UsEast1 | Self::Twice, Purpose::Failover) => Base::ServersDown,
             (_, Purpose::Failover) => Base::RegionLost,
             (_, Purpose::Switchover | Purpose::Failback) => Base::Calm,
         }
