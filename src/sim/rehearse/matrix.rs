@@ -247,9 +247,10 @@ fn lost(undisturbed: &Move, what: String, at: Duration, region: &Region, trouble
     Cell { what, scenario, promise: Promise::SucceedsOrWaits, met: Met::Always }
 }
 
-/// Early enough that a happening has begun by `at`: the director looks once a second.
+/// Early enough that a happening has begun by `at`: the director looks once a second, at a world that may not have
+/// been looked at for another.
 fn just_before(at: Duration) -> Duration {
-    at.saturating_sub(Duration::from_millis(1_100))
+    at.saturating_sub(Duration::from_millis(2_100))
 }
 
 #[cfg(test)]
