@@ -81,8 +81,8 @@ impl Matrix {
 
     fn base(self, purpose: Purpose) -> Base {
         match (self, purpose) {
-            // With the Region gone there is nothing left of it to lose.
-            (Self::Region | Self::UsEast1, Purpose::Failover) => Base::ServersDown,
+            // With the Region gone there is nothing left of it to lose, and nothing arrives there, let alone twice.
+            (Self::Region | Self::UsEast1 | Self::Twice, Purpose::Failover) => Base::ServersDown,
             (_, Purpose::Failover) => Base::RegionLost,
             (_, Purpose::Switchover | Purpose::Failback) => Base::Calm,
         }
@@ -247,9 +247,10 @@ fn lost(undisturbed: &Move, what: String, at: Duration, region: &Region, trouble
     Cell { what, scenario, promise: Promise::SucceedsOrWaits, met: Met::Always }
 }
 
-/// Early enough that a happening has begun by `at`: the director looks once a second.
+/// Early enough that a happening has begun by `at`: the director looks once a second, at a world that may not have
+/// been looked at for another.
 fn just_before(at: Duration) -> Duration {
-    at.saturating_sub(Duration::from_millis(1_100))
+    at.saturating_sub(Duration::from_millis(2_100))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{
         application::Application,
         cloud::Mutation,
         id::Region,
-        plan::{Plan, PlannedStep},
+        plan::{Plan, PlannedStep, Purpose},
     },
     sim::{faults::CallFault, scenario::Approver},
 };
@@ -32,8 +32,10 @@ pub(super) fn cells(undisturbed: &Move, application: &Application) -> Vec<Cell> 
         let Some(step) = undisturbed.plan.step(&began.step) else { continue };
         let at = just_before(began.at);
         for (how, fault) in FAILURES {
-            let troubles: Vec<Trouble> =
-                operations(&step.action).into_iter().map(|operation| calls(operation, &fault)).collect();
+            let troubles: Vec<Trouble> = operations(&step.action, &undisturbed.plan)
+                .into_iter()
+                .map(|operation| calls(operation, &fault))
+                .collect();
             let what = format!("the calls of `{}` {how} for 5 min", step.id);
             cells.extend(troubled(undisturbed, what, at, troubles, Met::Fault(fault.numbers())));
         }
@@ -66,9 +68,11 @@ fn calls(operation: &str, fault: &CallFault) -> Trouble {
     Trouble::Calls { operation: operation.to_owned(), region: None, fault: fault.clone(), chance: 1.0 }
 }
 
-/// What a step calls to change something.
-fn operations(action: &Action) -> BTreeSet<&'static str> {
-    action.mutations().iter().map(Mutation::operation).collect()
+/// What a step calls to change something. What is published in a lost Region fails without our help.
+fn operations(action: &Action, plan: &Plan) -> BTreeSet<&'static str> {
+    let lost = (plan.purpose == Purpose::Failover).then_some(&plan.source);
+    let fails = |call: &Mutation| matches!(call, Mutation::Publish { region, .. } if Some(region) == lost);
+    action.mutations().iter().filter(|call| !fails(call)).map(Mutation::operation).collect()
 }
 
 /// What makes it impossible to see what `step` looks at.
