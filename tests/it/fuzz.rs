@@ -124,7 +124,7 @@ fn runbooks() {
 
 #[test]
 fn configurations() {
-    let fuzz = Fuzz::of("config", seeds(&["config", "config/examples", "tests/fuzz/config"]), mutate::TOML, 500);
+    let fuzz = Fuzz::of("config", seeds(&["config", "config/examples", "tests/fuzz/config"]), mutate::TOML, 350);
     // A directory of its own: no mutated path leads to runbooks that happen to be there.
     let directory = tempfile::tempdir().expect("a directory");
     let (accepted, refused) = fuzz.run(|case| {
