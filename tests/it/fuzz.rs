@@ -118,12 +118,13 @@ fn runbooks() {
             }
         }
     });
+    println!("{accepted} accepted, {refused} refused");
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
 }
 
 #[test]
 fn configurations() {
-    let fuzz = Fuzz::of("config", seeds(&["config", "config/examples", "tests/fuzz/config"]), mutate::TOML, 500);
+    let fuzz = Fuzz::of("config", seeds(&["config", "config/examples", "tests/fuzz/config"]), mutate::TOML, 350);
     // A directory of its own: no mutated path leads to runbooks that happen to be there.
     let directory = tempfile::tempdir().expect("a directory");
     let (accepted, refused) = fuzz.run(|case| {
@@ -140,6 +141,7 @@ fn configurations() {
             }
         }
     });
+    println!("{accepted} accepted, {refused} refused");
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
 }
 
@@ -166,6 +168,7 @@ fn scenarios() {
             }
         }
     });
+    println!("{accepted} accepted, {refused} refused");
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
 }
 
@@ -203,6 +206,7 @@ fn journal_records() {
             }
         }
     });
+    println!("{accepted} accepted, {refused} refused");
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
 }
 
@@ -227,6 +231,7 @@ fn expressions() {
             _ => panic!("checked {checked:?}, evaluated {value:?}"),
         }
     });
+    println!("{accepted} accepted, {refused} refused");
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
 }
 
@@ -242,6 +247,7 @@ fn bodies_of_requests() {
         assert_eq!(fake.asked.lock().expect("lock").len(), usize::from(accepted), "asked of the engine, or refused");
         accepted
     });
+    println!("{accepted} accepted, {refused} refused");
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
 }
 

@@ -260,7 +260,6 @@ impl Fuzz {
             }
         }
         let _ = fs::remove_file(last);
-        println!("{}: {accepted} accepted, {refused} refused", self.name);
         (accepted, refused)
     }
 }

@@ -45,13 +45,15 @@ async fn record_the_seeds() {
         aws::Ask::ALL.into_iter().partition(|c| matches!(c, aws::Ask::Change | aws::Ask::Failover));
     for call in first {
         let told = recorded(&stage, call, None).await;
+        println!("{call:?}: {told:?}");
         if let (aws::Ask::UpsertRecords, aws::Told::Ended(Outcome::Accepted { handle, .. })) = (call, told) {
             change = handle;
         }
     }
     let other = Stage::build(Setting::seeded(30_002)).await;
     for call in last {
-        recorded(if call == aws::Ask::Change { &stage } else { &other }, call, change.as_deref()).await;
+        let told = recorded(if call == aws::Ask::Change { &stage } else { &other }, call, change.as_deref()).await;
+        println!("{call:?}: {told:?}");
     }
 }
 
@@ -83,7 +85,6 @@ async fn recorded(stage: &Stage, call: aws::Ask, change: Option<&str>) -> aws::T
         }
         _ => aws::ask(&cloud, call, &url).await,
     };
-    println!("{call:?}: {told:?}");
     let name = format!("tests/fuzz/aws/{}.http", call.name());
     fs::write(repository(&name), &*heard.lock().expect("lock")).expect("written");
     relay.abort();
