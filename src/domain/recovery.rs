@@ -139,24 +139,28 @@ pub fn loss(run: &RunState, now: Watermark) -> Option<LossReport> {
     promoted?;
     let gate: fn(&Action) -> bool = |a| matches!(a, Action::GateTarget { .. });
     let verified: fn(&Action) -> bool = |a| matches!(a, Action::AuroraVerifyWriter { .. });
-    let journalled = output(verified, "last_seen_write").max(output(gate, "last_seen_write"));
-    let last_seen_write = now.last_seen_write.max(journalled);
-    // It has acknowledged since the proof, so what was silence then is none any more.
-    let first_unanswered = if journalled < now.last_seen_write {
-        now.first_unanswered
-    } else {
-        output(verified, "first_unanswered").or(now.first_unanswered)
-    };
+    let last_seen_write = output(verified, "last_seen_write").max(output(gate, "last_seen_write"));
     let last_surviving_write = output(verified, "last_surviving_write");
-    // It acknowledged after the promotion: no fence held it, and nothing tells when it will stop.
-    let is_open = first_unanswered.is_none() && promoted <= last_seen_write;
+    // Until when it may have acknowledged, and whether that has no end yet.
+    let (first_unanswered, is_open) = match (output(verified, "first_unanswered"), now) {
+        // Silent all the time since.
+        (Some(silent), Watermark { first_unanswered: Some(since), .. }) if since == silent => (Some(silent), false),
+        // This process was started since, and has never had an answer.
+        (Some(_), Watermark { last_seen_write: None, first_unanswered: Some(since) }) => (Some(since), false),
+        // It has answered since, or has not been looked at. Newer writes that it shows may be its own, or the new
+        // writer's that have come to it.
+        (Some(_), _) => (None, true),
+        (None, Watermark { first_unanswered: Some(since), .. }) => (Some(since), false),
+        (None, _) => (None, promoted <= last_seen_write.max(now.last_seen_write)),
+    };
     let basis = match (last_surviving_write, first_unanswered) {
         (None, _) => "the new writer's last write is not known: the loss is not measured",
         (Some(_), Some(_)) => {
             "the new writer's last write, against the old writer's last seen write and its first unanswered probe"
         }
         (Some(_), None) if is_open => {
-            "the new writer's last write; the old writer still took writes after the promotion, so without an end"
+            "the new writer's last write; the old writer's Region answered after the promotion, and no fence is proven: \
+             what it acknowledged is not known"
         }
         (Some(_), None) => "the new writer's last write; the old writer was never seen to stop, so up to its promotion",
     };
