@@ -141,36 +141,33 @@ pub fn loss(run: &RunState, now: Watermark) -> Option<LossReport> {
     let verified: fn(&Action) -> bool = |a| matches!(a, Action::AuroraVerifyWriter { .. });
     let last_seen_write = output(verified, "last_seen_write").max(output(gate, "last_seen_write"));
     let last_surviving_write = output(verified, "last_surviving_write");
-    // Until when it may have acknowledged, and whether that has no end yet.
-    let (first_unanswered, is_open) = match (output(verified, "first_unanswered"), now) {
+    // Until when the old writer may have acknowledged; `None` where nothing tells that it has stopped.
+    let first_unanswered = match (output(verified, "first_unanswered"), now) {
         // Silent all the time since.
-        (Some(silent), Watermark { first_unanswered: Some(since), .. }) if since == silent => (Some(silent), false),
+        (Some(silent), Watermark { first_unanswered: Some(since), .. }) if since == silent => Some(silent),
         // This process was started since, and has never had an answer.
-        (Some(_), Watermark { last_seen_write: None, first_unanswered: Some(since) }) => (Some(since), false),
+        (Some(_), Watermark { last_seen_write: None, first_unanswered: Some(since) }) => Some(since),
         // It has answered since, or has not been looked at. Newer writes that it shows may be its own, or the new
-        // writer's that have come to it.
-        (Some(_), _) => (None, true),
-        (None, Watermark { first_unanswered: Some(since), .. }) => (Some(since), false),
-        (None, _) => (None, promoted <= last_seen_write.max(now.last_seen_write)),
+        // writer's that have come to it; without a proven fence nothing tells that it takes none.
+        (Some(_), _) => None,
+        (None, Watermark { first_unanswered, .. }) => first_unanswered,
     };
     let basis = match (last_surviving_write, first_unanswered) {
         (None, _) => "the new writer's last write is not known: the loss is not measured",
         (Some(_), Some(_)) => {
             "the new writer's last write, against the old writer's last seen write and its first unanswered probe"
         }
-        (Some(_), None) if is_open => {
+        (Some(_), None) => {
             "the new writer's last write; the old writer's Region answered after the promotion, and no fence is proven: \
              what it acknowledged is not known"
         }
-        (Some(_), None) => "the new writer's last write; the old writer was never seen to stop, so up to its promotion",
     };
     Some(LossReport {
         last_surviving_write,
         last_seen_write,
         first_unanswered,
         at_least: between(last_surviving_write, last_seen_write).filter(|_| !is_off(Guard::RosyLoss)),
-        at_most: between(last_surviving_write, first_unanswered.or(promoted))
-            .filter(|_| !is_open)
+        at_most: between(last_surviving_write, first_unanswered)
             .map(|lost| if is_off(Guard::RosyLoss) { Duration::ZERO } else { lost }),
         basis: basis.to_owned(),
     })

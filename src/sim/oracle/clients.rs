@@ -124,7 +124,9 @@ impl Account {
         let Some(index) = promotion_of(bench.truth.promotions.as_slice(), runs, run, finished) else { return };
         let promotion = &bench.truth.promotions[index];
         bench.findings.checked("history");
+        // A report tells of what was until it was made; that an old writer is left unfenced after it is told by its basis.
         let late = self.late.get(&index).map_or(&[][..], Vec::as_slice);
+        let late = &late[..late.partition_point(|write| write.acknowledged_at <= finished)];
         let [at_moving, in_all] = [&[][..], late].map(|late| {
             let last = late.last().or(promotion.lost.last());
             let since = promotion.survived.or(promotion.lost.first().copied());
