@@ -34,6 +34,8 @@ const STATELESS: &str = "dns-flip";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     Crash,
+    /// Every two crashes; a night's work, not in `all`
+    Pairs,
     Step,
     Region,
     #[value(name = "us-east-1")]
@@ -46,6 +48,7 @@ impl Choice {
     fn matrices(self) -> Vec<Matrix> {
         match self {
             Self::Crash => vec![Matrix::Crash],
+            Self::Pairs => vec![Matrix::Pairs],
             Self::Step => vec![Matrix::Step],
             Self::Region => vec![Matrix::Region],
             Self::UsEast1 => vec![Matrix::UsEast1],

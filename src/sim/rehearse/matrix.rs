@@ -37,6 +37,8 @@ pub use moves::without_stores;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Matrix {
     Crash,
+    /// A night's work; not in [`Matrix::ALL`].
+    Pairs,
     Step,
     Region,
     UsEast1,
@@ -49,6 +51,7 @@ impl Matrix {
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::Pairs => "pairs",
             Self::Step => "step",
             Self::Region => "region",
             Self::UsEast1 => "us-east-1",
@@ -62,6 +65,10 @@ impl Matrix {
             Self::Crash => {
                 "SIGKILL before and after every append and every call, and a start 5 s or 10 min later: it ends as the \
                  undisturbed move does."
+            }
+            Self::Pairs => {
+                "SIGKILL at every two of the places of `crash`, and a start 5 s later each: it ends as the undisturbed \
+                 move does."
             }
             Self::Step => {
                 "Each step fails in turn (calls rejected, unanswered, without a view) for 5 min, and is then resumed: \
@@ -178,6 +185,7 @@ pub fn tables(setup: &Setup, matrix: Matrix, seed: u64, known: &mut Undisturbed)
         let undisturbed = known.of(setup, *purpose, base, seed)?;
         let cells = match matrix {
             Matrix::Crash => crash::cells(&undisturbed),
+            Matrix::Pairs => crash::pairs(&undisturbed),
             Matrix::Step => step::cells(&undisturbed, &setup.application),
             Matrix::Region => region(&undisturbed),
             Matrix::UsEast1 => us_east_1(&undisturbed),
