@@ -128,8 +128,8 @@ fn a_deposed_writer_that_goes_on_makes_the_report_too_small_and_after_a_fence_it
         stage.approve("bob", true);
         stage.act("promote");
         stage.act("flip");
-        stage.over("succeeded", interval(0.0, 250.0));
         stage.pass(600);
+        stage.over("succeeded", interval(0.0, 250.0));
         stage.finish(true);
         stage
     };
