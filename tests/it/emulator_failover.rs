@@ -222,9 +222,7 @@ async fn come_home(stage: &Stage) {
         status.json()["exposure"][0]["fresh"] == true
     };
     stage.daemon.until("sure of the new lag", PATIENCE, lag_is_known).await;
-    let said = stage.daemon.alice(&["--json", "failback", "payments", "--reason", "us-east-1 is back"]).await;
-    assert_eq!(said.code, 0, "{said:?}");
-    let run = text(&said.json()["run"]);
+    let run = ask_home(stage).await;
     let watched = stage.watch(&run).await;
     assert_eq!(watched.code, 0, "{}\n{}\n{}", watched.out, watched.err, stage.daemon.state().await);
     assert_eq!(stage.writer().await, EAST);
@@ -232,6 +230,21 @@ async fn come_home(stage: &Stage) {
     assert_eq!(records[0], ("use1".to_owned(), 100, EAST_ADDRESS), "{records:?}");
     assert_eq!(stage.gateway.accepted("SwitchoverGlobalCluster").len(), 1);
     assert_eq!(stage.gateway.accepted("FailoverGlobalCluster").len(), 1, "still the one");
+}
+
+/// Asks for the failback until the probe of us-east-1 has found it answering again: until then the gate refuses, and
+/// a refusal starts nothing.
+async fn ask_home(stage: &Stage) -> String {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let said = stage.daemon.alice(&["--json", "failback", "payments", "--reason", "us-east-1 is back"]).await;
+        if said.code == 0 {
+            return text(&said.json()["run"]);
+        }
+        assert_eq!((said.code, &said.json()["gate"]), (3, &"target-alive".into()), "{said:?}");
+        assert!(tokio::time::Instant::now() < deadline, "{said:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
