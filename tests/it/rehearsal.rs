@@ -1,11 +1,15 @@
 //! A sample of the rehearsals, small enough for the development build: seeds of the swarm, scenarios that ship, cells
 //! of the matrix of crashes. The numbers that prove something come from the optimised build (docs/rehearsals.md).
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use failoverd::{
     config,
-    domain::{application::Application, id::Digest, plan::Purpose},
+    domain::{
+        application::{Application, Mechanism},
+        id::Digest,
+        plan::Purpose,
+    },
     sim::{
         rehearse::{
             Ending, Rehearsed, Setup,
@@ -105,6 +109,31 @@ fn a_planned_switchover_loses_nothing() {
 #[test]
 fn a_failback_goes_home() {
     ends_as_it_says("failback");
+}
+
+/// FAULTS.md 47. It is not met, as nothing asks Route 53's control plane for anything.
+#[test]
+fn without_the_control_plane_of_route_53_traffic_moves_by_data_planes() {
+    let rehearsed = rehearse(&payments(), &shipped("route53-control-plane-down"), SEED, false);
+    sound(&rehearsed, "route53-control-plane-down");
+    assert_eq!((&rehearsed.ending, rehearsed.faults_met.get(&47)), (&Ending::Succeeded, None));
+}
+
+/// FAULTS.md 48: the oracle (S10) holds a flip that is done against what the name servers had by then.
+#[test]
+fn a_change_of_records_is_done_when_the_name_servers_have_it_and_not_while_it_is_pending() {
+    let mut application = scene::application();
+    for traffic in application.traffic.values_mut() {
+        traffic.mechanism = Mechanism::Records { set_identifiers: BTreeMap::new() };
+    }
+    let rehearsed = rehearse(&setup(application), &shipped("planned-switchover"), SEED, true);
+    sound(&rehearsed, "planned-switchover by records");
+    let at = |what: &str| {
+        let line = rehearsed.trace.iter().position(|line| line.text.contains(what));
+        line.unwrap_or_else(|| panic!("never: {what}: {:#?}", rehearsed.trace))
+    };
+    let told = [at("route53:ChangeResourceRecordSets"), at("is INSYNC"), at("step done `flip.api`")];
+    assert!(told.is_sorted(), "{told:?}: {:#?}", rehearsed.trace);
 }
 
 #[test]

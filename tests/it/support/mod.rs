@@ -13,4 +13,4 @@ pub(crate) mod stage;
 
 pub(crate) use journal::{CrashPoint, MemoryJournal};
 pub(crate) use oversight::{Overseen, Oversight};
-pub(crate) use scene::{Live, Played, Scene, incarnation, payments, region};
+pub(crate) use scene::{Fall, Live, Played, Scene, disaster, incarnation, payments, region};

@@ -15,7 +15,7 @@ use failoverd::{
         application::{Application, AuroraStore, ClusterEndpoint, Endpoint, Mechanism, Objectives, Topic, Traffic},
         assessment::{Assessment, Verdict},
         id::{ApplicationName, Digest, Region, RunId, StepId},
-        journal::Record,
+        journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState, StepState},
         signal::{Signal, SignalRole, SignalSource},
@@ -107,6 +107,7 @@ impl Scene {
         let cloud = SimCloud::new(world.clone(), faults.clone());
         let overseen = Overseen { oversight: self.oversight.clone(), world: world.clone(), store: journal, cloud };
         let wall = Wall { steady: Arc::clone(&clock), ahead: Arc::default() };
+        let falls = Arc::default();
         let parts = Parts {
             applications: vec![self.application.clone()],
             runbooks: config::shipped(),
@@ -115,11 +116,11 @@ impl Scene {
             cloud: Arc::new(overseen.clone()),
             probes: Arc::new(SimProbes::new(world.clone())),
             clock: Arc::new(wall.clone()),
-            observer: Arc::new(Nobody),
+            observer: Arc::new(Onlooker(Arc::clone(&falls))),
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Live { engine: Engine::start(parts).await, clock, wall, world, faults, overseen }
+        Live { engine: Engine::start(parts).await, clock, wall, world, faults, overseen, falls }
     }
 }
 
@@ -153,12 +154,37 @@ impl Clock for Wall {
     }
 }
 
+/// Sees nothing; panics at what it is told to panic at.
 #[derive(Debug)]
-struct Nobody;
+struct Onlooker(Arc<Mutex<Option<Fall>>>);
 
-impl Observer for Nobody {
-    fn recorded(&self, _: &Record, _: f64) {}
-    fn assessed(&self, _: &Assessment) {}
+/// Which task of the engine panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fall {
+    /// The watcher, as it assesses.
+    Watcher,
+    /// The driver of a step, as it records an intent.
+    Driver,
+}
+
+impl Onlooker {
+    fn panics(&self, fall: Fall) {
+        let told = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        assert!(told != Some(fall), "told to panic");
+    }
+}
+
+impl Observer for Onlooker {
+    fn recorded(&self, record: &Record, _: f64) {
+        if record.events.iter().any(|e| matches!(e, Event::Intent { .. })) {
+            self.panics(Fall::Driver);
+        }
+    }
+
+    fn assessed(&self, _: &Assessment) {
+        self.panics(Fall::Watcher);
+    }
+
     fn called(&self, _: &str, _: &str, _: &str, _: &str, _: jiff::Timestamp) {}
 }
 
@@ -261,6 +287,7 @@ pub(crate) struct Live {
     pub(crate) world: LiveWorld,
     pub(crate) faults: Faults,
     overseen: Overseen<SimCloud>,
+    falls: Arc<Mutex<Option<Fall>>>,
 }
 
 impl Drop for Live {
@@ -279,7 +306,21 @@ pub(crate) enum Played {
     Held(String),
 }
 
+/// A Region that was lost five seconds ago, under the eyes of an engine that knew it well.
+pub(crate) async fn disaster(scene: &Scene) -> Live {
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    live.pass(5).await;
+    live
+}
+
 impl Live {
+    /// The next thing that `fall` does is to panic.
+    pub(crate) fn panic_in(&self, fall: Fall) {
+        *self.falls.lock().expect("nobody panics while holding it") = Some(fall);
+    }
+
     /// Lets `s` seconds pass.
     pub(crate) async fn pass(&self, s: u64) {
         self.clock.sleep(seconds(s)).await;
