@@ -14,7 +14,7 @@ use failoverd::{
     },
 };
 
-use crate::support::{CrashPoint, Fall, Live, Played, Scene, disaster, payments, region};
+use crate::support::{Fall, Live, Played, Scene, disaster, payments, region};
 
 const FAILOVER: &str = "FailoverGlobalCluster";
 const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
@@ -277,17 +277,19 @@ async fn a_target_that_throttles_or_is_away_is_waited_for_whatever_the_lost_regi
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_ends_the_engine_before_anything_else_is_sent() {
     let scene = Scene::payments(49, 240);
-    let journal = scene.journal.reopened();
+    let journal = scene.reopened();
     let live = scene.start_with(0, journal.clone(), Faults::default()).await;
     live.ready().await;
     live.lose("us-east-1");
     let run = live.begin(Wish::Failover).await;
     live.until_running(&run, "approve").await;
     live.pass(60).await;
-    journal.crash_after(1, CrashPoint::Fails);
     live.answer(&run, "second", true).await.expect("approved");
+    // What the approval lets go on does not fit any more; and then there is room again.
+    journal.set_full(true);
     let reason = live.engine.failed().await;
-    assert!(reason.contains("disk full"), "{reason}");
+    assert!(reason.contains("disk is full"), "{reason}");
+    journal.set_full(false);
     live.pass(300).await;
     assert_eq!(live.accepted(FAILOVER), 0);
     assert!(!live.engine.readiness().ready);
@@ -340,7 +342,7 @@ async fn a_journal_with_one_wrong_bit_holds_its_application() {
     let live = scene.start(0).await;
     live.ready().await;
     live.engine.stop(std::time::Duration::from_secs(10)).await;
-    scene.journal.flip_a_bit(&payments(), 1);
+    assert!(scene.journal.rot(&payments(), 1));
     let live = scene.start(5).await;
     live.pass(30).await;
     assert!(!live.engine.readiness().ready);

@@ -27,6 +27,7 @@ use failoverd::{
     ports::{Clock, Observer},
     sim::{
         port::{Faults, LiveWorld, SimClock, SimCloud, SimProbes},
+        rehearse::store::MemoryStore,
         world::{
             SimTime, World,
             clients::Ledger,
@@ -39,7 +40,7 @@ use failoverd::{
     },
 };
 
-use super::{MemoryJournal, Overseen, Oversight};
+use super::{Overseen, Oversight};
 
 /// When every world begins.
 const START: SimTime = SimTime(1_795_000_000_000);
@@ -60,7 +61,7 @@ fn seconds(s: u64) -> Duration {
 /// A world, a journal and an application; engines come and go.
 pub(crate) struct Scene {
     pub(crate) world: Arc<Mutex<World>>,
-    pub(crate) journal: MemoryJournal,
+    pub(crate) journal: MemoryStore,
     pub(crate) application: Application,
     oversight: Oversight,
     drawn: Arc<AtomicU64>,
@@ -73,7 +74,7 @@ impl Scene {
         world.advance_to(START.plus_ms(warm_up * 1_000));
         Self {
             world: Arc::new(Mutex::new(world)),
-            journal: MemoryJournal::default(),
+            journal: MemoryStore::default(),
             oversight: Oversight::new(&application()),
             application: application(),
             drawn: Arc::default(),
@@ -93,12 +94,18 @@ impl Scene {
         self
     }
 
-    /// Starts an engine in the present runtime, `outage` seconds after the world's present.
-    pub(crate) async fn start(&self, outage: u64) -> Live {
-        self.start_with(outage, self.journal.reopened(), Faults::default()).await
+    /// The journal as the next process opens it; a death that was armed and has not come is still to come.
+    pub(crate) fn reopened(&self) -> MemoryStore {
+        // The oracle of these tests dates records itself, when it sees them.
+        self.journal.reopened(Arc::new(SimTime::default))
     }
 
-    pub(crate) async fn start_with(&self, outage: u64, journal: MemoryJournal, faults: Faults) -> Live {
+    /// Starts an engine in the present runtime, `outage` seconds after the world's present.
+    pub(crate) async fn start(&self, outage: u64) -> Live {
+        self.start_with(outage, self.reopened(), Faults::default()).await
+    }
+
+    pub(crate) async fn start_with(&self, outage: u64, journal: MemoryStore, faults: Faults) -> Live {
         let at = self.world.lock().expect("nobody panics while holding it").now.plus_ms(outage * 1_000);
         let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).expect("fits")).expect("in range");
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
