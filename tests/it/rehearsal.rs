@@ -1,15 +1,11 @@
 //! A sample of the rehearsals, small enough for the development build: seeds of the swarm, scenarios that ship, cells
 //! of the matrix of crashes. The numbers that prove something come from the optimised build (docs/rehearsals.md).
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{ops::RangeInclusive, time::Duration};
 
 use failoverd::{
     config,
-    domain::{
-        application::{Application, Mechanism},
-        id::Digest,
-        plan::Purpose,
-    },
+    domain::{application::Application, id::Digest, plan::Purpose},
     sim::{
         rehearse::{
             Ending, Rehearsed, Setup,
@@ -32,15 +28,6 @@ fn setup(application: Application) -> Setup {
 
 fn payments() -> Setup {
     setup(scene::application())
-}
-
-/// Traffic moves by changing the records themselves.
-fn by_records() -> Application {
-    let mut application = scene::application();
-    for traffic in application.traffic.values_mut() {
-        traffic.mechanism = Mechanism::Records { set_identifiers: BTreeMap::new() };
-    }
-    application
 }
 
 fn shipped(name: &str) -> Scenario {
@@ -128,7 +115,7 @@ fn without_the_control_plane_of_route_53_traffic_moves_by_data_planes() {
     let rehearsed = rehearse(&payments(), &scenario, SEED, false);
     sound(&rehearsed, "route53-control-plane-down");
     assert_eq!((&rehearsed.ending, rehearsed.faults_met.get(&47)), (&Ending::Succeeded, None));
-    let by_records = rehearse(&setup(by_records()), &scenario, SEED, false);
+    let by_records = rehearse(&setup(scene::moved_by(scene::records())), &scenario, SEED, false);
     assert!(by_records.violations.is_empty() && by_records.faults_met.contains_key(&47), "{by_records:?}");
     assert_ne!(by_records.ending, Ending::Succeeded);
 }
@@ -136,7 +123,7 @@ fn without_the_control_plane_of_route_53_traffic_moves_by_data_planes() {
 /// FAULTS.md 48: the oracle (S10) holds a flip that is done against what the name servers had by then.
 #[test]
 fn a_change_of_records_is_done_when_the_name_servers_have_it_and_not_while_it_is_pending() {
-    let rehearsed = rehearse(&setup(by_records()), &shipped("planned-switchover"), SEED, true);
+    let rehearsed = rehearse(&setup(scene::moved_by(scene::records())), &shipped("planned-switchover"), SEED, true);
     sound(&rehearsed, "planned-switchover by records");
     let at = |what: &str| {
         let line = rehearsed.trace.iter().position(|line| line.text.contains(what));
@@ -144,6 +131,16 @@ fn a_change_of_records_is_done_when_the_name_servers_have_it_and_not_while_it_is
     };
     let told = [at("route53:ChangeResourceRecordSets"), at("is INSYNC"), at("step done `flip.api`")];
     assert!(told.is_sorted(), "{told:?}: {:#?}", rehearsed.trace);
+}
+
+/// DESIGN.md 5: a health signal is silent where nobody puts it again.
+#[test]
+fn a_signal_that_holds_traffic_away_is_put_again_to_the_end() {
+    let mut scenario = shipped("planned-switchover");
+    scenario.heals_at = Some(Duration::from_secs(900));
+    let rehearsed = rehearse(&setup(scene::moved_by(scene::health_signal())), &scenario, SEED, false);
+    sound(&rehearsed, "planned-switchover by a health signal");
+    assert_eq!((&rehearsed.ending, rehearsed.checked.get("standing")), (&Ending::Succeeded, Some(&1)));
 }
 
 #[test]

@@ -191,8 +191,8 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (100, "flooding, CSRF", Issue(7)),
 ];
 
-/// The properties of FAULTS.md, section 2, and the history checker.
-const PROPERTIES: [(&str, &str, Owner); 28] = [
+/// The properties of FAULTS.md, section 2, the history checker, and what stands.
+const PROPERTIES: [(&str, &str, Owner); 29] = [
     ("S1", "one active run per application", Rehearsals),
     ("S2", "journal gap-free, append-only, epochs never fall", Rehearsals),
     ("S3", "no call without its durable intent", Rehearsals),
@@ -225,6 +225,11 @@ const PROPERTIES: [(&str, &str, Owner); 28] = [
     ("L6", "a request is answered within 1 s", Issue(7)),
     ("L7", "finite actions for finite faults", Rehearsals),
     ("history", "no acknowledged write is lost beyond the recorded loss", Rehearsals),
+    (
+        "standing",
+        "a standing effect is put again for as long as it stands",
+        Tests("tests/it/rehearsal.rs", "a_signal_that_holds_traffic_away_is_put_again_to_the_end"),
+    ),
 ];
 
 /// Branches of the step protocol without which a run of the suite has not exercised it.

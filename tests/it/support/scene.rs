@@ -264,6 +264,32 @@ pub(crate) fn application() -> Application {
     }
 }
 
+/// The application, its traffic moved by another mechanism.
+pub(crate) fn moved_by(mechanism: Mechanism) -> Application {
+    let mut application = application();
+    for traffic in application.traffic.values_mut() {
+        traffic.mechanism = mechanism.clone();
+    }
+    application
+}
+
+/// By changing the one record itself.
+pub(crate) fn records() -> Mechanism {
+    Mechanism::Records { set_identifiers: BTreeMap::new() }
+}
+
+/// By a metric in the standby's Region, which a health check reads.
+pub(crate) fn health_signal() -> Mechanism {
+    Mechanism::HealthSignal {
+        region: region("us-west-2"),
+        namespace: "Failoverd".to_owned(),
+        metric: "PrimaryInService".to_owned(),
+        dimensions: BTreeMap::from([("Application".to_owned(), "payments".to_owned())]),
+        active_value: 1.0,
+        diverted_value: 0.0,
+    }
+}
+
 fn traffic(east: &Region, west: &Region) -> Traffic {
     let endpoints = cluster_regions()
         .into_iter()
