@@ -87,9 +87,9 @@ fn consent_missing(run: &Run, intent: &Intent) -> Option<String> {
 }
 
 /// The people other than the requester who approved in time and before the record, since anybody last said no. A clock
-/// that was set wrong may have moved the end of that time by as much, over a restart.
+/// that was set wrong may have moved the end of that time over a restart: by what it was off then, and at the beginning.
 fn approvers<'a>(run: &'a Run, step: &str, expires_seconds: Option<f64>, before: usize) -> BTreeSet<&'a str> {
-    let late_ms = (APPROVAL_LATE_MS + run.clock_error_ms) as f64;
+    let late_ms = (APPROVAL_LATE_MS + 2 * run.clock_error_ms) as f64;
     let in_time = |waited_ms: u64| expires_seconds.is_none_or(|s| waited_ms as f64 <= s * 1_000.0 + late_ms);
     let words: Vec<_> = run.approvals.iter().filter(|a| a.step == step && a.record < before).collect();
     let since = words.iter().rposition(|a| !a.approved).map_or(0, |no| no + 1);
