@@ -19,12 +19,15 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 pub(super) const EXAMPLE: &str = "endpoints = { us-east-1 = \"orders.cluster-abc.us-east-1.rds.amazonaws.com:5432\", \
                                   us-west-2 = \"orders.cluster-def.us-west-2.rds.amazonaws.com:5432\" }";
 
+const READERS: &str = "reader_endpoints = { us-west-2 = \"orders.cluster-ro-def.us-west-2.rds.amazonaws.com:5432\" }";
+
 pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Heartbeat> {
     let mut f = at.fields(found)?;
     let user = f.need(found, "user", "user = \"failoverd_heartbeat\"");
     let password = f.need(found, "password", "password = \"env:HEARTBEAT_PASSWORD\"");
     let database = f.need(found, "database", "database = \"orders\"");
     let endpoints = f.need(found, "endpoints", EXAMPLE);
+    let readers = f.get(found, "reader_endpoints", READERS);
     let tls = f.get(found, "tls", "tls = \"verify-full\"");
     let ca_file = f.get(found, "ca_file", "ca_file = \"/etc/ssl/rds-global-bundle.pem\"");
     let period = f.get(found, "period", "period = \"1s\"");
@@ -40,6 +43,8 @@ pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Opt
         }
         (at.key, endpoints)
     });
+    let readers = readers.map(|at| per_region(&at, regions, found, |at, _, found| at.parse::<Address>(found)));
+    let readers = readers.unwrap_or_default();
     let ca_file = match ca_file {
         Some(at) => Some((at.key.clone(), at.text(found)?.to_owned())),
         None => None,
@@ -54,12 +59,13 @@ pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Opt
     if !found.has_errors_at(&endpoints_key) {
         distinct(&endpoints_key, &endpoints, found);
     }
-    let tls = protection(&tls, ca_file, endpoints.values(), found);
+    let tls = protection(&tls, ca_file, endpoints.values().chain(readers.values()), found);
     Some(Heartbeat {
         user: user?,
         password: password?,
         database: database?,
         endpoints,
+        reader_endpoints: readers,
         tls: tls?,
         period: period?,
         timeout: timeout?,
@@ -148,6 +154,18 @@ endpoints = { us-east-1 = \"east.example.com:5432\", us-west-2 = \"west.example.
     }
 
     #[test]
+    fn a_secondary_is_looked_at_by_its_reader_endpoint_where_it_has_one() {
+        let (heartbeat, faults) =
+            check(&format!("{GOOD}reader_endpoints = {{ us-west-2 = \"reader.example.com:5432\" }}"));
+        let heartbeat = heartbeat.unwrap_or_else(|| panic!("{faults:?}"));
+        let host = |at: Option<crate::domain::heartbeat::DatabaseEndpoint>| at.expect("configured").address.host;
+        let [east, west] = ["us-east-1", "us-west-2"].map(|r| r.parse().expect("valid"));
+        assert_eq!(host(heartbeat.reader_endpoint(&west)), "reader.example.com");
+        assert_eq!(host(heartbeat.endpoint(&west)), "west.example.com");
+        assert_eq!(host(heartbeat.reader_endpoint(&east)), "east.example.com");
+    }
+
+    #[test]
     fn every_fault_is_reported_at_once_and_a_password_is_not_repeated() {
         let text = "\
 user = \"\"
@@ -185,7 +203,7 @@ port = 5432
         let is_key = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
         let lines = shown.lines().map_while(|line| line.strip_prefix("# ")).filter(is_key);
         let lines: Vec<&str> = lines.collect();
-        assert_eq!(lines.len(), 8, "{lines:#?}");
+        assert_eq!(lines.len(), 9, "{lines:#?}");
         let (heartbeat, faults) = check(&lines.join("\n"));
         assert!(heartbeat.is_some(), "{faults:?}");
         let whole = text.replace("# [applications.stores.orders.heartbeat]", "[applications.stores.orders.heartbeat]");

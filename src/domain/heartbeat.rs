@@ -33,8 +33,13 @@ pub struct Heartbeat {
     pub user: String,
     pub password: SecretRef,
     pub database: String,
-    /// Each Region's own database, by its cluster endpoint: never a name that follows the writer.
+    /// Each Region's own database, by the name under which it takes writes when it is the writer: never a name that
+    /// follows the writer from Region to Region.
     pub endpoints: BTreeMap<Region, Address>,
+    /// Where a Region is looked at while it is a secondary, if not at its endpoint: the cluster endpoint of an Aurora
+    /// secondary is inactive, its reader endpoint is not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reader_endpoints: BTreeMap<Region, Address>,
     pub tls: Tls,
     /// How often the writer is beaten; the resolution of the loss.
     #[serde(with = "seconds", rename = "period_seconds")]
@@ -45,17 +50,26 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// How to reach the database of `region`; `None` where none is configured.
+    /// How to reach the database of `region` as a writer; `None` where none is configured.
     pub fn endpoint(&self, region: &Region) -> Option<DatabaseEndpoint> {
-        Some(DatabaseEndpoint {
+        Some(self.at(region, self.endpoints.get(region)?))
+    }
+
+    /// How to reach the database of `region` as a secondary; `None` where none is configured.
+    pub fn reader_endpoint(&self, region: &Region) -> Option<DatabaseEndpoint> {
+        Some(self.at(region, self.reader_endpoints.get(region).or_else(|| self.endpoints.get(region))?))
+    }
+
+    fn at(&self, region: &Region, address: &Address) -> DatabaseEndpoint {
+        DatabaseEndpoint {
             region: region.clone(),
-            address: self.endpoints.get(region)?.clone(),
+            address: address.clone(),
             database: self.database.clone(),
             user: self.user.clone(),
             password: self.password.clone(),
             tls: self.tls.clone(),
             timeout: self.timeout,
-        })
+        }
     }
 }
 

@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
-        heartbeat::{Beat, BeatAnswer, Heartbeat, HeartbeatTrail, Held, Lag, Loss, Moment, Until, WritesFailing},
+        heartbeat::{
+            Beat, BeatAnswer, Heartbeat, HeartbeatTrail, Held, Lag, Loss, Moment, Shown, Until, WritesFailing,
+        },
         id::{BeaterId, Region, StoreName},
         signal::Sample,
     },
@@ -180,7 +182,7 @@ impl Pulse {
 
     /// Looks at `region` after each acknowledged beat until it is seen, and once a period where none is.
     async fn look_on(&self, region: &Region, acknowledged: &Notify) {
-        let Some(at) = self.heartbeat.endpoint(region) else { return };
+        let Some(at) = self.heartbeat.reader_endpoint(region) else { return };
         let mut was_answered = true;
         loop {
             tokio::select! {
@@ -196,27 +198,42 @@ impl Pulse {
                 let asked = self.now();
                 let shown = self.databases.last_beat(&at, &self.beater).await;
                 let answered = self.now();
-                let mut known = self.lock();
-                match &shown {
-                    Ok(shown) => known.trail.saw(region, shown, asked, answered),
-                    Err(error) => known.trail.missed(region, &error.to_string()),
-                }
                 if let (true, Err(error)) = (was_answered, &shown) {
                     tracing::warn!(store = %self.store, %region, %error, "the heartbeat cannot be looked for");
                 }
                 was_answered = shown.is_ok();
-                let is_done = !was_answered || known.trail.is_caught_up(region);
-                let overdue = match known.trail.lag(region, answered) {
-                    Lag::Measured(m) => m.at_least,
-                    Lag::Unknown { .. } => answered.boot.saturating_sub(begun),
-                };
-                drop(known);
-                if is_done {
-                    break;
-                }
+                let since_begun = answered.boot.saturating_sub(begun);
+                let Some(overdue) = self.note(region, shown, asked, answered, since_begun) else { break };
                 let spacing = (overdue / LOOK_SPACING_PART).clamp(LOOK_SPACING_MIN, LOOK_SPACING_MAX);
                 self.clock.sleep(spacing).await;
             }
+        }
+    }
+
+    /// Takes in what a look at `region` showed. How long a beat is overdue there, since `since_begun` where that is not
+    /// known; `None` where there is nothing more to look for now.
+    fn note(
+        &self,
+        region: &Region,
+        shown: Result<Shown, LookError>,
+        asked: Moment,
+        answered: Moment,
+        since_begun: Duration,
+    ) -> Option<Duration> {
+        let mut known = self.lock();
+        match shown {
+            Ok(shown) => known.trail.saw(region, &shown, asked, answered),
+            Err(error) => {
+                known.trail.missed(region, &error.to_string());
+                return None;
+            }
+        }
+        if known.trail.is_caught_up(region) {
+            return None;
+        }
+        match known.trail.lag(region, answered) {
+            Lag::Measured(measured) => Some(measured.at_least),
+            Lag::Unknown { .. } => Some(since_begun),
         }
     }
 

@@ -128,6 +128,8 @@ pub struct MeasuredLag {
     /// An instant at which the lag was certainly not more than `lag`: so `lag` and the age of this instant add up to
     /// what would be lost at most (DESIGN.md 6).
     pub measured_at: Timestamp,
+    /// When the last look was asked that `at_least`, `at_most` and `missing` are from.
+    pub looked_at: Timestamp,
     /// At the last look, the oldest acknowledged beat that was missing had been missing for so long; zero: none was.
     pub at_least: Duration,
     /// At the last look, the newest row was so old: everything acknowledged before it is there.
@@ -293,6 +295,7 @@ impl HeartbeatTrail {
         Lag::Measured(MeasuredLag {
             lag,
             measured_at: now.wall_at(arrival.sent + lag),
+            looked_at: now.wall_at(asked),
             at_least: overdue,
             at_most: looked.saturating_sub(arrival.sent),
             missing,

@@ -8,6 +8,7 @@ mod journal;
 pub(crate) mod ministack;
 mod oversight;
 pub(crate) mod people;
+pub(crate) mod postgres;
 pub(crate) mod scene;
 pub(crate) mod stage;
 
