@@ -178,46 +178,56 @@ fn ms_between(earlier: Timestamp, later: Timestamp) -> f64 {
     later.duration_since(earlier).as_secs_f64() * 1000.0
 }
 
-/// The worst difference of a stage, in milliseconds.
+/// The differences of a stage, in milliseconds.
 #[derive(Debug, Default)]
-struct Worst {
-    samples: usize,
-    difference: f64,
-}
+struct Differences(Vec<f64>);
 
-impl Worst {
+impl Differences {
     fn note(&mut self, ours: f64, theirs: f64) {
-        self.samples += 1;
-        self.difference = self.difference.max((ours - theirs).abs());
+        self.0.push((ours - theirs).abs());
+        self.0.sort_by(f64::total_cmp);
     }
 
+    fn share(&self, tenths: usize) -> f64 {
+        self.0[(self.0.len() - 1) * tenths / 10]
+    }
+
+    fn say(&self, stage: &str) {
+        let [half, most, all] = [5, 9, 10].map(|tenths| self.share(tenths));
+        say!(
+            "{stage}: {} samples, apart by {half:.1} ms (half of them), {most:.1} (nine in ten), {all:.1} (all)",
+            self.0.len()
+        );
+    }
+
+    /// Nine in ten: the machine that this runs on is shared, and a process that has to wait for its turn sees what
+    /// arrives only then.
     #[track_caller]
-    fn is_within(&self, stage: &str) {
-        say!("{stage}: {} samples, at most {:.1} ms apart", self.samples, self.difference);
-        assert!(5 <= self.samples, "{stage}: {} samples", self.samples);
-        assert!(self.difference <= ms(AGREEMENT), "{stage}: {:.1} ms apart", self.difference);
+    fn are_within(&self, limit: Duration, stage: &str) {
+        assert!(8 <= self.0.len(), "{stage}: {} samples", self.0.len());
+        self.say(stage);
+        assert!(self.share(9) <= ms(limit), "{stage}: {:.1} ms apart", self.share(9));
     }
 }
 
-/// The primary's own figure, `pg_stat_replication.replay_lag`, which it takes when the standby reports, and none while
-/// nothing is behind: at rest, the last that it told.
-async fn replay_lag(primary: &Client) -> Option<f64> {
-    millis(primary, "SELECT replay_lag FROM pg_stat_replication").await
-}
-
-/// At rest, and with replay held back by a fixed time: what arrives tells the lag.
+/// At rest, and with replay held back by a fixed time: what arrives tells the lag. The primary's own figure is
+/// `pg_stat_replication.replay_lag`, taken whenever the standby reports; it is that of the last transaction once that
+/// has been replayed, and none a while after.
 async fn compare_moving(pulse: &Pulse, primary: &Client, stage: &str) {
-    let mut worst = Worst::default();
+    let replayed = "SELECT replay_lag FROM pg_stat_replication WHERE pg_current_wal_lsn() <= replay_lsn";
+    let mut differences = Differences::default();
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(5) {
-        tokio::time::sleep(Duration::from_millis(170)).await;
-        let theirs = replay_lag(primary).await;
+    while begun.elapsed() < Duration::from_secs(6) {
+        tokio::time::sleep(Duration::from_millis(90)).await;
+        let before = measured(pulse);
+        let theirs = millis(primary, replayed).await;
         // Both figures are of the last beat; between its acknowledgement and its arrival they are of different ones.
-        if let (Some(ours), Some(theirs)) = (measured(pulse), theirs) {
-            worst.note(ms(ours.lag), theirs);
+        let settled = |m: &MeasuredLag| m.missing == 0 && measured(pulse).is_some_and(|after| after.newest == m.newest);
+        if let (Some(ours), Some(theirs)) = (before.filter(settled), theirs) {
+            differences.note(ms(ours.lag), theirs);
         }
     }
-    worst.is_within(stage);
+    differences.are_within(AGREEMENT, stage);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -241,7 +251,7 @@ async fn the_lag_agrees_with_the_servers_own_view_also_where_replication_stands(
     standby.batch_execute("SELECT pg_wal_replay_pause()").await.expect("paused");
     let missing = || measured(&running.pulse).filter(|m| 0 < m.missing && Duration::from_millis(200) < m.at_least);
     until("a beat that is missing", missing).await;
-    let (mut age, mut lag, mut now_lag) = (Worst::default(), Worst::default(), Worst::default());
+    let (mut age, mut lag, mut as_shown) = (Differences::default(), Differences::default(), Differences::default());
     let begun = Instant::now();
     let mut last = Duration::ZERO;
     while begun.elapsed() < Duration::from_secs(6) {
@@ -260,12 +270,13 @@ async fn the_lag_agrees_with_the_servers_own_view_also_where_replication_stands(
         let ours = measured(&running.pulse).expect("measured");
         if let Some(theirs) = theirs {
             lag.note(ms(ours.lag), theirs - ms_between(ours.looked_at, asked_at));
-            now_lag.note(ms(ours.lag), theirs);
+            as_shown.note(ms(ours.lag), theirs);
         }
     }
-    age.is_within("replay paused: age of the newest row, against now() - pg_last_xact_replay_timestamp()");
-    lag.is_within("replay paused: lag, against replay_lag, of the same instant");
-    say!("replay paused: lag as shown, against replay_lag at that moment: at most {:.1} ms apart", now_lag.difference);
+    age.are_within(AGREEMENT, "replay paused: age of the newest row, against now() - pg_last_xact_replay_timestamp()");
+    lag.are_within(AGREEMENT, "replay paused: lag, against replay_lag");
+    // A reading is up to a look old, and a look a tenth of a second after the one before.
+    as_shown.are_within(2 * AGREEMENT, "replay paused: lag as it is shown, against replay_lag as it is by then");
     assert!(Duration::from_secs(5) < last, "{last:?}");
     let is = running.pulse.ask(|trail, now| trail.replication(&west(), now));
     assert!(matches!(is, Replication::Standing { missing: 5.., .. }), "{is:?}");
@@ -478,7 +489,17 @@ async fn a_server_that_takes_no_writes_refuses_the_beat_and_one_that_hangs_leave
     assert!(in_west.in_recovery && in_west.newest == in_west.newest_of_any, "{in_west:?}");
     assert_eq!(in_west.newest.map(|row| row.number), Some(1));
 
-    // A writer that was made read-only: on the connection that is there, and on a new one.
+    // What the statement does to itself in recovery keeps a server from writing that otherwise would: one that would
+    // forward it to the writer (Aurora), too. Here on the writer, the condition turned round; and it ends with the text.
+    let guarded =
+        "SELECT pg_catalog.set_config('transaction_read_only', 'on', true) WHERE NOT pg_catalog.pg_is_in_recovery();";
+    let row = "INSERT INTO failoverd.heartbeat VALUES ('guard', 1, now())";
+    let error = admin.batch_execute(&format!("{guarded}{row}")).await.expect_err("read-only by its own word");
+    assert!(error.code().is_some_and(|c| c.code() == "25006"), "{error}");
+    admin.batch_execute(row).await.expect("the next text is a transaction of its own");
+    admin.batch_execute("DELETE FROM failoverd.heartbeat WHERE beater = 'guard'").await.expect("removed");
+
+    // A writer that was made read-only.
     admin.batch_execute("ALTER ROLE failoverd_heartbeat SET default_transaction_read_only = on").await.expect("set");
     let fresh = self::databases(&heartbeat, PASSWORD);
     let answer = fresh.beat(&at(&east()), &a_beat(3)).await;
@@ -540,7 +561,7 @@ async fn who_is_turned_away_is_told_why_without_the_password_and_the_table_stays
     );
     let error = databases.last_beat(&at, &me()).await.expect_err("turned away");
     let said = format!("{answer:?} {error} {error:?} {databases:?} {at:?}");
-    assert!(said.contains("env:HEARTBEAT_PASSWORD") && !said.contains(wrong) && !said.contains(PASSWORD), "{said}");
+    assert!(said.contains("HEARTBEAT_PASSWORD") && !said.contains(wrong) && !said.contains(PASSWORD), "{said}");
     let answer =
         PostgresHeartbeats::new(Arc::new(SystemClock), [&heartbeat], &BTreeMap::new()).beat(&at, &a_beat(1)).await;
     assert!(
@@ -642,9 +663,6 @@ async fn nobody_who_is_not_certified_as_the_server_gets_the_password() {
         );
     };
     assert_eq!(beat(Some(path("authority.pem"))).await, BeatAnswer::Acknowledged);
-    let question =
-        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND version = 'TLSv1.3'";
-    let _closed_by_now: i64 = admin.query_one(question, &[]).await.expect("asked").get(0);
     not_written(beat(Some(path("stranger.pem"))).await, "UnknownIssuer");
     // Whatever this system trusts, if anything, it is not that.
     not_written(beat(None).await, if system_trusts_anybody() { "UnknownIssuer" } else { "set ca_file" });
@@ -659,7 +677,7 @@ async fn nobody_who_is_not_certified_as_the_server_gets_the_password() {
     let begun = Instant::now();
     loop {
         let answer = beat(Some(path("stranger.pem"))).await;
-        if matches!(&answer, BeatAnswer::NotWritten { reason } if reason.contains("NotValidForName")) {
+        if matches!(&answer, BeatAnswer::NotWritten { reason } if reason.contains("not valid for name")) {
             break;
         }
         assert!(begun.elapsed() < WITHIN, "{answer:?}");
