@@ -11,6 +11,7 @@ use crate::domain::{
     document::{At, Fields, Findings, clip},
     id::{Region, RunbookName, StoreName},
     plan::Purpose,
+    policy::Policy,
     runbook::is_web_address,
     signal::{Signal, SignalRole, SignalSource},
 };
@@ -59,6 +60,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         public_url: public_url?,
         runbooks: runbooks?,
         topics,
+        policy: Policy::default(),
     })
 }
 

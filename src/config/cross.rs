@@ -112,7 +112,9 @@ fn signals(key: &str, app: &Application, found: &mut Findings) {
         let lives_in = match &signal.source {
             SignalSource::HealthCheck { .. } => GLOBAL_REGION,
             SignalSource::Alarm { region, .. } => region.as_str(),
-            SignalSource::AuroraLag { .. } | SignalSource::HttpProbe { .. } => continue,
+            SignalSource::AuroraLag { .. } | SignalSource::Heartbeat { .. } | SignalSource::HttpProbe { .. } => {
+                continue;
+            }
         };
         let of = signal.source.of().map(Region::as_str);
         if signal.role == SignalRole::Trigger && of == Some(lives_in) && primary == of {

@@ -10,6 +10,7 @@ use super::{
     heartbeat::Heartbeat,
     id::{ApplicationName, InvalidName, Region, RunbookName, StoreName, TrafficName},
     plan::Purpose,
+    policy::Policy,
     seconds,
     signal::Signal,
 };
@@ -30,6 +31,8 @@ pub struct Application {
     pub public_url: Option<String>,
     pub runbooks: BTreeMap<Purpose, RunbookName>,
     pub topics: Vec<Topic>,
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// What the business promised.

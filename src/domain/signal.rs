@@ -47,6 +47,9 @@ pub enum SignalRole {
 pub enum SignalSource {
     /// The store's lag, read in each secondary's Region, following the roles as they are now.
     AuroraLag { store: StoreName },
+    /// The store's lag by the heartbeat in the database itself: a row written to the writer and read from each
+    /// secondary.
+    Heartbeat { store: StoreName },
     /// A Route 53 health check through CloudWatch `HealthCheckStatus`, which lives in us-east-1 only [R53DG];
     /// `of` is the Region whose health it tells.
     HealthCheck { health_check_id: String, of: Region },
@@ -65,10 +68,41 @@ impl SignalSource {
     /// The Region whose health this signal tells; a lag belongs to no one Region.
     pub fn of(&self) -> Option<&Region> {
         match self {
-            Self::AuroraLag { .. } => None,
+            Self::AuroraLag { .. } | Self::Heartbeat { .. } => None,
             Self::HealthCheck { of, .. } | Self::Alarm { of, .. } | Self::HttpProbe { of, .. } => Some(of),
         }
     }
+
+    /// The store whose lag this signal tells.
+    pub fn store(&self) -> Option<&StoreName> {
+        match self {
+            Self::AuroraLag { store } | Self::Heartbeat { store } => Some(store),
+            Self::HealthCheck { .. } | Self::Alarm { .. } | Self::HttpProbe { .. } => None,
+        }
+    }
+
+    /// Who tells it, as far as acting alone is concerned: a Region is no witness of its own loss.
+    pub fn witness(&self) -> Option<WitnessOf> {
+        /// Where CloudWatch has what Route 53's checkers see [R53DG].
+        const HOME_OF_HEALTH_CHECKS: &str = "us-east-1";
+        match self {
+            Self::AuroraLag { .. } | Self::Heartbeat { .. } => None,
+            Self::HttpProbe { .. } => Some(WitnessOf::EveryVantage),
+            Self::HealthCheck { of, .. } => (of.as_str() != HOME_OF_HEALTH_CHECKS).then_some(WitnessOf::Route53),
+            Self::Alarm { region, of, .. } => (region != of).then(|| WitnessOf::CloudWatch(region.clone())),
+        }
+    }
+}
+
+/// Who sees what a signal tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WitnessOf {
+    /// Whoever probes: this daemon and each observer.
+    EveryVantage,
+    /// Route 53's own checkers, which stand in several Regions.
+    Route53,
+    /// CloudWatch of a Region that is not the one it tells of.
+    CloudWatch(Region),
 }
 
 /// One reading of one signal.
@@ -116,6 +150,12 @@ pub enum SignalState {
         age: Duration,
     },
     Missing {
+        why: String,
+    },
+    /// There is a fresh reading, and another source proves it wrong. Unknown, not the lesser of two evils.
+    Contradicted {
+        sample: Sample,
+        by: SignalName,
         why: String,
     },
 }

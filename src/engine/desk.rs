@@ -25,6 +25,7 @@ use crate::{
         requests::{self, Asked},
         scribe::{Desk, Fatal, Scribe},
         trail::WriteTrail,
+        vantages::Vantages,
         watch::Watcher,
     },
     ports::{Clock, Cloud, JournalStore, Observer, Probes},
@@ -41,6 +42,7 @@ pub struct Parts {
     pub probes: Arc<dyn Probes>,
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
+    pub vantages: Arc<Vantages>,
     /// Who this process is, for the journal.
     pub holder: String,
     /// 128 bits that no other run has had.
@@ -86,7 +88,10 @@ impl Engine {
             if let Seat::Working { context, newest } = seat {
                 engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
                 let observer = Arc::clone(&engine.parts.observer);
-                engine.spawn("watcher", Watcher::new(context.clone(), observer, newest.clone()).watch());
+                engine.spawn(
+                    "watcher",
+                    Watcher::new(context.clone(), observer, Arc::clone(&engine.parts), newest.clone()).watch(),
+                );
             }
         }
         engine
@@ -159,6 +164,7 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
                 unsent: Arc::new(Unsent::default()),
                 waits: Arc::new(Waits::default()),
                 ages: Arc::new(ages),
+                vantages: Arc::clone(&parts.vantages),
                 stopping: stopping.clone(),
             },
             newest: Newest::new(None),

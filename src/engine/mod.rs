@@ -28,6 +28,7 @@ pub mod requests;
 pub mod scribe;
 pub mod step;
 pub mod trail;
+pub mod vantages;
 pub mod watch;
 
 pub use desk::{Engine, Parts};

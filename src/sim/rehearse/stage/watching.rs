@@ -33,7 +33,9 @@ pub(super) fn build(stage: &mut Stage<'_>, servers: &Servers, faults: &mut Fault
             SignalSource::HealthCheck { health_check_id, of } => (None, health_check_id, of),
             SignalSource::Alarm { region, alarm_name, of } => (Some(region), alarm_name, of),
             // Lag is the clusters' own; a probe looks for itself.
-            SignalSource::AuroraLag { .. } | SignalSource::HttpProbe { .. } => continue,
+            SignalSource::AuroraLag { .. } | SignalSource::Heartbeat { .. } | SignalSource::HttpProbe { .. } => {
+                continue;
+            }
         };
         match tells.insert((home, id.as_str()), of) {
             None if home.is_none() => health_check(stage, servers, signal, id, of, faults),
