@@ -38,7 +38,9 @@ if ! works; then
     venv=target/venv-postgres
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/postgres/requirements.txt
-    dir=$("$venv/bin/python" -c 'import pathlib, pgserver; print(pathlib.Path(pgserver.__file__).parent / "pginstall" / "bin")')
+    find='import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("pgserver").origin).parent)'
+    dir=$("$venv/bin/python" -c "$find")/pginstall/bin
+    case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
     ln -s "$dir" "$bin"
   fi
 fi
