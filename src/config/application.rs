@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::traffic;
+use super::{heartbeat, traffic};
 use crate::domain::{
     application::{Application, AuroraStore, ClusterArn, Endpoint, Objectives, Topic},
     document::{At, Fields, Findings, clip},
@@ -171,6 +171,7 @@ fn store(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Aurora
     let global_cluster = f.need(found, "global_cluster", "global_cluster = \"payments\"");
     let clusters = f.need(found, "clusters", CLUSTERS);
     let lag_metric = f.get(found, "lag_metric", "lag_metric = \"AuroraGlobalDBRPOLag\"");
+    let heartbeat = f.get(found, "heartbeat", heartbeat::EXAMPLE);
     match kind.and_then(|at| at.text(found).map(|t| (at, t))) {
         Some((_, "aurora")) => {}
         Some((at, kind @ ("dynamodb" | "s3"))) => {
@@ -185,6 +186,10 @@ fn store(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Aurora
         None => {}
     }
     f.finish(found);
+    let heartbeat = match heartbeat {
+        Some(at) => heartbeat::read(&at, regions, found).map(Some),
+        None => Some(None),
+    };
     let lag_metric = match lag_metric {
         Some(at) => match at.text(found)? {
             known @ ("AuroraGlobalDBRPOLag" | "AuroraGlobalDBReplicationLag") => known.to_owned(),
@@ -205,7 +210,7 @@ fn store(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Aurora
         Some(arn)
     });
     complete(&clusters_at.key, "cluster", &clusters, regions, found, CLUSTERS);
-    Some(AuroraStore { global_cluster: global_cluster?, clusters, lag_metric })
+    Some(AuroraStore { global_cluster: global_cluster?, clusters, lag_metric, heartbeat: heartbeat? })
 }
 
 const CLUSTERS: &str = "clusters = { us-east-1 = \"arn:aws:rds:us-east-1:123456789012:cluster:payments-use1\" }";

@@ -24,6 +24,7 @@ mod application;
 pub mod cross;
 mod environment;
 pub mod faults;
+mod heartbeat;
 pub mod runbooks;
 mod sections;
 mod traffic;

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    heartbeat::Heartbeat,
     id::{ApplicationName, InvalidName, Region, RunbookName, StoreName, TrafficName},
     plan::Purpose,
     policy::Policy,
@@ -51,6 +52,9 @@ pub struct AuroraStore {
     pub clusters: BTreeMap<Region, ClusterArn>,
     /// `AuroraGlobalDBRPOLag`, or `AuroraGlobalDBReplicationLag` on older Aurora MySQL [AUG].
     pub lag_metric: String,
+    /// A row written to the writer each period and looked for in the other Regions; `None`: not configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// Where one Region's servers answer.

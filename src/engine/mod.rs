@@ -22,6 +22,7 @@ pub mod guards;
 pub mod look;
 pub mod newest;
 pub mod observe;
+pub mod pulse;
 pub mod recover;
 pub mod requests;
 pub mod scribe;

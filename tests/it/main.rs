@@ -14,6 +14,7 @@ mod engine_people;
 mod engine_planned;
 mod engine_trouble;
 mod fuzz;
+mod heartbeat;
 mod http_api;
 mod independent_emulator;
 mod kill;

@@ -1,4 +1,5 @@
-//! Looking at an application from here: HTTP by reqwest, names by real DNS messages.
+//! Looking at an application from here: HTTP by reqwest, names by real DNS messages, and (in [`postgres`], a port of
+//! its own) its databases.
 //!
 //! Invariant: every question ends within its timeout *on the given clock*, and every answer is from this moment:
 //! no connection, address or record is kept from an earlier question. Not here: what an answer means for the
@@ -6,6 +7,7 @@
 
 mod dns;
 mod http;
+pub mod postgres;
 
 use std::{sync::Arc, time::Duration};
 

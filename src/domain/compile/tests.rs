@@ -22,6 +22,7 @@ fn store(name: &str) -> (StoreName, AuroraStore) {
         global_cluster: format!("global-{name}"),
         clusters: both(arn(EAST), arn(WEST)),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+        heartbeat: None,
     };
     (name.parse().expect("a name"), store)
 }

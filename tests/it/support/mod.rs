@@ -7,6 +7,7 @@ pub(crate) mod daemon;
 pub(crate) mod ministack;
 mod oversight;
 pub(crate) mod people;
+pub(crate) mod postgres;
 pub(crate) mod scene;
 pub(crate) mod stage;
 

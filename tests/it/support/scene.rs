@@ -247,6 +247,7 @@ pub(crate) fn application() -> Application {
                 global_cluster: "payments".to_owned(),
                 clusters,
                 lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+                heartbeat: None,
             },
         )]),
         traffic: BTreeMap::from([("api".parse().expect("valid"), traffic(&east, &west))]),
