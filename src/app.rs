@@ -65,7 +65,7 @@ impl Daemon {
             config_digest: settings.digest,
             clock,
             observer,
-            vantages: Arc::new(Vantages::here()),
+            vantages: Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points)),
             holder: format!("{}:{}", hostname(), std::process::id()),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
         };
@@ -105,6 +105,7 @@ fn tokens(auth: &Auth) -> Result<Tokens, http::auth::InvalidTokens> {
         Role::Approver => http::auth::Role::Approver,
         Role::DrillRunner => http::auth::Role::DrillRunner,
         Role::Admin => http::auth::Role::Admin,
+        Role::Observer => http::auth::Role::Observer,
     };
     let entry = |token: &crate::config::Token| TokenEntry {
         name: token.name.clone(),

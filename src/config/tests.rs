@@ -226,7 +226,7 @@ fn faults_are_drawn_within_eighty_columns_and_as_json() {
 
 #[test]
 fn every_code_of_a_fault_is_a_known_code() {
-    for file in ["mod.rs", "application.rs", "cross.rs", "environment.rs", "sections.rs", "traffic.rs", "runbooks.rs"] {
+    for file in ["mod.rs", "application.rs", "cross.rs", "environment.rs", "sections.rs", "traffic.rs", "runbooks.rs", "vantage.rs"] {
         let text = std::fs::read_to_string(root("src/config").join(file)).expect("a source");
         for code in text.split('"').filter(|s| s.starts_with("config-") || s.starts_with("runbook-")) {
             assert!(crate::domain::code::ALL.contains(&code), "{file}: {code}");

@@ -11,7 +11,7 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, RunId, RunbookName, StepId, Subject},
+        id::{ApplicationName, Digest, RunId, RunbookName, StepId, Subject, VantageName},
         journal::Record,
         runbook::Runbook,
     },
@@ -21,7 +21,8 @@ use crate::{
         control::{Act, Control, Readiness, Refusal, StartRun, Started},
         executor,
         newest::Newest,
-        recover,
+        observations::{Assigned, Observations, Posted, Receipt},
+        reach, recover,
         requests::{self, Asked},
         scribe::{Desk, Fatal, Scribe},
         trail::WriteTrail,
@@ -63,6 +64,7 @@ enum Seat {
 pub struct Engine {
     seats: Arc<BTreeMap<ApplicationName, Seat>>,
     parts: Arc<Parts>,
+    observations: Arc<Observations>,
     stopping: CancellationToken,
     tasks: TaskTracker,
     fatal: Arc<Fatal>,
@@ -82,8 +84,22 @@ impl Engine {
             }
             seats.insert(application.name.clone(), seat);
         }
-        let engine =
-            Self { seats: Arc::new(seats), parts: Arc::new(parts), stopping, tasks: TaskTracker::new(), fatal };
+        let watched = parts.applications.iter().cloned().map(Arc::new).collect();
+        let observations = Observations::new(watched, Arc::clone(&parts.vantages), Arc::clone(&parts.clock));
+        let engine = Self {
+            seats: Arc::new(seats),
+            parts: Arc::new(parts),
+            observations: Arc::new(observations),
+            stopping,
+            tasks: TaskTracker::new(),
+            fatal,
+        };
+        let parts = &engine.parts;
+        let (vantages, clock, probes) =
+            (Arc::clone(&parts.vantages), Arc::clone(&parts.clock), Arc::clone(&parts.probes));
+        if !vantages.control_points().points.is_empty() {
+            engine.spawn("control points", reach::keep(vantages, clock, probes, engine.stopping.clone()));
+        }
         for seat in engine.seats.values() {
             if let Seat::Working { context, newest } = seat {
                 engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
@@ -252,6 +268,15 @@ impl Control for Engine {
             }
         }
         Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn assigned(&self, vantage: &VantageName) -> Assigned {
+        self.observations.assigned(vantage)
+    }
+
+    fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
+        self.refuse_while_stopping()?;
+        self.observations.hear(vantage, posted)
     }
 }
 

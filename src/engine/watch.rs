@@ -188,7 +188,7 @@ impl Watcher {
             history: &history,
             vantage: vantages.own(),
             elsewhere: &vantages.elsewhere(&application.name),
-            reach: vantages.reach(),
+            reach: vantages.reach_at(boot),
             plan: self.plan.as_ref(),
         };
         let assessment = judge::assess(&known, &mut self.memory, now, boot);
