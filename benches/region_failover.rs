@@ -36,7 +36,8 @@ use failoverd::{
         application::{ClusterArn, ClusterEndpoint},
         assessment::{Assessment, Health},
         cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
+            Outcome, RecordSet, Series,
         },
         id::{ApplicationName, Digest, Region, RunId},
         journal::{Event, Record},
@@ -313,11 +314,19 @@ impl<T: Cloud> Cloud for Timed<T> {
         region: &Region,
         queries: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
         self.spans.of(self.inner.metrics(region, queries, window)).await
     }
-    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         self.spans.of(self.inner.alarms(region, names)).await
+    }
+    async fn events(
+        &self,
+        region: &Region,
+        source: &EventSource,
+        window: Duration,
+    ) -> Result<Vec<CloudEvent>, ObserveError> {
+        self.spans.of(self.inner.events(region, source, window)).await
     }
     async fn record_sets(&self, zone: &str, name: &str, record_type: &str) -> Result<Vec<RecordSet>, ObserveError> {
         self.spans.of(self.inner.record_sets(zone, name, record_type)).await

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod judge;
 pub mod plan;
 pub mod recovery;
+pub mod replica;
 pub mod run;
 pub mod runbook;
 pub mod runs;

@@ -12,6 +12,7 @@
 
 pub mod ages;
 pub mod aurora;
+pub mod coalesce;
 pub mod context;
 pub mod control;
 pub mod denial;
@@ -20,10 +21,12 @@ pub mod effect;
 pub mod executor;
 pub mod guards;
 pub mod look;
+pub mod metrics;
 pub mod newest;
 pub mod observe;
 pub mod recover;
 pub mod requests;
+pub mod sample;
 pub mod scribe;
 pub mod step;
 pub mod trail;

@@ -1,0 +1,112 @@
+//! Where signals come from.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::threshold::{MissingMeans, Threshold};
+use crate::domain::{
+    cloud::MetricQuery,
+    id::{Region, StoreName},
+    replica::Backlog,
+    seconds,
+};
+
+/// Where a signal comes from. `of` is the Region whose health it tells, wherever it is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SignalSource {
+    /// The store's lag, read in each secondary's Region, following the roles as they are now.
+    AuroraLag { store: StoreName },
+    /// How far the other Regions are behind the active one, of a DynamoDB global table or of S3 replication.
+    ReplicaLag { store: StoreName },
+    /// How much waits to be replicated out of the active Region.
+    ReplicaBacklog { store: StoreName, backlog: Backlog, threshold: Threshold },
+    /// A CloudWatch metric in `region`, held against thresholds.
+    Metric { region: Region, query: MetricQuery, threshold: Threshold, missing: MissingMeans, of: Region },
+    /// A Route 53 health check through CloudWatch `HealthCheckStatus`, which lives in us-east-1 only [R53DG].
+    HealthCheck { health_check_id: String, of: Region },
+    /// A CloudWatch alarm in `region`.
+    Alarm { region: Region, alarm_name: String, of: Region },
+    /// An HTTP probe from here.
+    HttpProbe {
+        url: String,
+        of: Region,
+        #[serde(with = "seconds", rename = "timeout_seconds")]
+        timeout: Duration,
+    },
+    /// A TCP connection from here, made and closed.
+    TcpProbe {
+        /// `host:port`.
+        address: String,
+        of: Region,
+        #[serde(with = "seconds", rename = "timeout_seconds")]
+        timeout: Duration,
+    },
+    /// What RDS says has happened to the store's cluster in `of`, read there. Events of `categories` tell of ill
+    /// health; that there are none tells nothing.
+    RdsEvents {
+        store: StoreName,
+        of: Region,
+        categories: BTreeSet<String>,
+        /// How long an event counts.
+        #[serde(with = "seconds", rename = "window_seconds")]
+        window: Duration,
+    },
+}
+
+impl SignalSource {
+    /// The Region whose health this signal tells; a lag belongs to no one Region.
+    pub fn of(&self) -> Option<&Region> {
+        match self {
+            Self::AuroraLag { .. } | Self::ReplicaLag { .. } | Self::ReplicaBacklog { .. } => None,
+            Self::Metric { of, .. }
+            | Self::HealthCheck { of, .. }
+            | Self::Alarm { of, .. }
+            | Self::HttpProbe { of, .. }
+            | Self::TcpProbe { of, .. }
+            | Self::RdsEvents { of, .. } => Some(of),
+        }
+    }
+
+    /// The store whose lag (a [`super::Reading::Lag`]) this signal reads.
+    pub fn lag_of(&self) -> Option<&StoreName> {
+        match self {
+            Self::AuroraLag { store } | Self::ReplicaLag { store } => Some(store),
+            Self::ReplicaBacklog { .. }
+            | Self::Metric { .. }
+            | Self::HealthCheck { .. }
+            | Self::Alarm { .. }
+            | Self::HttpProbe { .. }
+            | Self::TcpProbe { .. }
+            | Self::RdsEvents { .. } => None,
+        }
+    }
+
+    /// Whether it is read from CloudWatch, and so in one call with others that are due at the same time.
+    pub fn is_from_cloudwatch(&self) -> bool {
+        match self {
+            Self::AuroraLag { .. }
+            | Self::ReplicaLag { .. }
+            | Self::ReplicaBacklog { .. }
+            | Self::Metric { .. }
+            | Self::HealthCheck { .. }
+            | Self::Alarm { .. } => true,
+            Self::HttpProbe { .. } | Self::TcpProbe { .. } | Self::RdsEvents { .. } => false,
+        }
+    }
+}
+
+/// The metric of a Route 53 health check.
+pub fn health_check_query(health_check_id: &str) -> MetricQuery {
+    MetricQuery {
+        namespace: "AWS/Route53".to_owned(),
+        metric: "HealthCheckStatus".to_owned(),
+        dimensions: BTreeMap::from([("HealthCheckId".to_owned(), health_check_id.to_owned())]),
+        statistic: "Minimum".to_owned(),
+        period: Duration::from_mins(1),
+    }
+}
