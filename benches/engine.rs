@@ -21,6 +21,7 @@ use failoverd::{
         application::{Application, Objectives, Topic},
         id::{Digest, Region, RunbookName},
         plan::Purpose,
+        policy::Policy,
         runbook::Runbook,
     },
     engine::control::Control as _,
@@ -113,6 +114,7 @@ fn application(n: usize) -> Application {
         public_url: None,
         runbooks: BTreeMap::from([(Purpose::Switchover, "bench".parse().expect("a name"))]),
         topics: vec![Topic { region: region("us-west-2"), arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned() }],
+        policy: Policy::default(),
     }
 }
 

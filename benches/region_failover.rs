@@ -46,6 +46,7 @@ use failoverd::{
     engine::{
         Engine, Parts,
         control::{Act, Control as _, StartRun, Started, Wish},
+        vantages::Vantages,
     },
     ports::{
         Clock as _, Cloud, Observer, Probes,
@@ -206,6 +207,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         probes: Arc::new(Timed { inner: probes, spans: Arc::clone(spans) }),
         clock,
         observer: Arc::new(Nobody),
+        vantages: Arc::new(Vantages::here()),
         holder: "bench".to_owned(),
         draw_id: Arc::new(|| 1),
     }

@@ -18,7 +18,7 @@ use crate::{
         store::SqliteStore,
     },
     config::{Auth, Aws, Role, Settings, Store},
-    engine::{Engine, Parts, control::Control as _},
+    engine::{Engine, Parts, control::Control as _, vantages::Vantages},
     http::{
         self, Api,
         auth::{TokenEntry, Tokens},
@@ -65,6 +65,7 @@ impl Daemon {
             config_digest: settings.digest,
             clock,
             observer,
+            vantages: Arc::new(Vantages::here()),
             holder: format!("{}:{}", hostname(), std::process::id()),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
         };

@@ -26,6 +26,7 @@ use failoverd::{
     engine::{
         Engine, Parts,
         control::{Control as _, StartRun, Started, Wish},
+        vantages::Vantages,
     },
     ports::{
         Clock as _, Cloud, JournalStore, Observer, Probes,
@@ -109,6 +110,7 @@ pub(crate) async fn engine(
         probes: Arc::new(Instant),
         clock: Arc::new(SystemClock),
         observer: Arc::new(Instant),
+        vantages: Arc::new(Vantages::here()),
         holder: "bench".to_owned(),
         draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
     })

@@ -15,6 +15,7 @@ use crate::domain::{
     document::{At, Findings, clip},
     id::{Region, RunbookName, StoreName},
     plan::Purpose,
+    policy::Policy,
     runbook::is_web_address,
     signal::Signal,
 };
@@ -70,6 +71,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         public_url: public_url?,
         runbooks: runbooks?,
         topics,
+        policy: Policy::default(),
     })
 }
 

@@ -114,6 +114,7 @@ fn signals(key: &str, app: &Application, found: &mut Findings) {
             SignalSource::Alarm { region, .. } | SignalSource::Metric { region, .. } => region.as_str(),
             SignalSource::RdsEvents { of, .. } => of.as_str(),
             SignalSource::AuroraLag { .. }
+            | SignalSource::Heartbeat { .. }
             | SignalSource::ReplicaLag { .. }
             | SignalSource::ReplicaBacklog { .. }
             | SignalSource::HttpProbe { .. }

@@ -53,6 +53,8 @@ impl Usual {
                 let consecutive = if 5 * MINUTE <= query.period { 1 } else { 3 };
                 Self { period: 30 * SECOND, freshness: query.period + 4 * MINUTE, consecutive }
             }
+            // A beat each second.
+            SignalSource::Heartbeat { .. } => Self { period: SECOND, freshness: 5 * SECOND, consecutive: 3 },
             SignalSource::AuroraLag { .. }
             | SignalSource::ReplicaLag { .. }
             | SignalSource::ReplicaBacklog { .. }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     id::{ApplicationName, InvalidName, Region, RunbookName, StoreName, TrafficName},
     plan::Purpose,
+    policy::Policy,
     replica::ReplicatedStore,
     seconds,
     signal::Signal,
@@ -33,6 +34,8 @@ pub struct Application {
     pub public_url: Option<String>,
     pub runbooks: BTreeMap<Purpose, RunbookName>,
     pub topics: Vec<Topic>,
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// What the business promised.

@@ -6,10 +6,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    id::{ApplicationName, Region, SignalName, StoreName},
+    budget::{RpoBudget, RtoBudget},
+    forecast::Forecast,
+    id::{ApplicationName, OverrideId, Region, SignalName, StoreName},
+    overrides::Ending,
+    rules::Finding,
     sabotage::{Guard, is_off},
     seconds,
     signal::{SignalState, age},
+    vantage::Witness,
 };
 
 /// How an application is.
@@ -27,7 +32,7 @@ pub enum Health {
     Unknown,
 }
 
-/// What to do about it. Starting alone is not in this version: a person decides.
+/// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -35,6 +40,19 @@ pub enum Verdict {
     Notify,
     /// Recommends a failover; the reasons say why.
     Recommend,
+    /// Every rule for acting alone holds: the failover is started.
+    Start,
+}
+
+impl Verdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Notify => "notify",
+            Self::Recommend => "recommend",
+            Self::Start => "start",
+        }
+    }
 }
 
 /// Everything known about an application at one moment.
@@ -55,6 +73,52 @@ pub struct Assessment {
     pub exposure: BTreeMap<StoreName, Exposure>,
     /// The first evidence of the present trouble: where the RTO clock starts.
     pub evidence_since: Option<Timestamp>,
+    /// Where each vantage stands on the active Region.
+    pub witnesses: Vec<Witness>,
+    /// What each rule for acting alone finds.
+    pub rules: Vec<Finding>,
+    /// In shadow mode: every rule holds, and nothing is started.
+    pub would_start: bool,
+    /// How long a failover to the recommended, armed or only other Region would take.
+    pub forecast: Option<Forecast>,
+    /// What is left of the RTO, while there is evidence of trouble.
+    pub rto: Option<RtoBudget>,
+    /// Each store's lag over the window.
+    pub rpo: BTreeMap<StoreName, RpoBudget>,
+    /// An arming that must end now, and why.
+    pub disarm: Option<(OverrideId, Ending, String)>,
+}
+
+impl Assessment {
+    /// Nothing is known of `application` yet.
+    pub fn unknown(application: ApplicationName, at: Timestamp) -> Self {
+        Self {
+            application,
+            at,
+            active_region: None,
+            health: Health::Unknown,
+            verdict: Verdict::Notify,
+            recommended_target: None,
+            reasons: vec!["nothing was looked at yet".to_owned()],
+            would_change: vec!["a first look".to_owned()],
+            signals: BTreeMap::new(),
+            exposure: BTreeMap::new(),
+            evidence_since: None,
+            witnesses: Vec::new(),
+            rules: Vec::new(),
+            would_start: false,
+            forecast: None,
+            rto: None,
+            rpo: BTreeMap::new(),
+            disarm: None,
+        }
+    }
+
+    /// The store whose loss bound is the worst, with it (`None`: unbounded); nothing where no store is replicated one way.
+    pub fn worst_exposure(&self) -> Option<(&StoreName, Option<Duration>)> {
+        let bound = |e: &Exposure| e.loss_bound.unwrap_or(Duration::MAX);
+        self.exposure.iter().max_by_key(|(_, e)| bound(e)).map(|(store, e)| (store, e.loss_bound))
+    }
 }
 
 /// What failing over one store now would lose: three numbers, never one (DESIGN.md 6).

@@ -12,6 +12,7 @@ use super::{
     cloud::Mutation,
     id::{ApplicationName, RunId, StepId, Subject, TrafficName},
     journal::{Event, Record, Request, Tail},
+    overrides::Overrides,
     plan::{Plan, PlannedStep},
     run::{Approval, Phase, RunState, StepState},
     runs::Runs,
@@ -35,6 +36,7 @@ pub struct History {
     /// When a failover was last first recommended, until the verdict changes again.
     pub recommended_at: Option<Timestamp>,
     pub standing: BTreeMap<TrafficName, Standing>,
+    pub overrides: Overrides,
 }
 
 /// An event that cannot follow what came before it. The application is held; nothing is guessed.
@@ -55,6 +57,7 @@ impl History {
             verdict: None,
             recommended_at: None,
             standing: BTreeMap::new(),
+            overrides: Overrides::default(),
         }
     }
 
@@ -89,6 +92,9 @@ impl History {
                 self.decide(at, verdict);
                 Ok(())
             }
+            Event::OverrideAsked { .. } | Event::OverrideConsented { .. } | Event::OverrideEnded { .. } => {
+                self.overrides.apply(at, event)
+            }
             Event::RunStarted { run, request, plan, evidence_since } => {
                 self.start_run(at, run, request, plan, *evidence_since)
             }
@@ -113,7 +119,7 @@ impl History {
     }
 
     fn decide(&mut self, at: Timestamp, verdict: &str) {
-        self.recommended_at = (verdict == "recommend").then(|| self.recommended_at.unwrap_or(at));
+        self.recommended_at = matches!(verdict, "recommend" | "start").then(|| self.recommended_at.unwrap_or(at));
         self.verdict = Some((at, verdict.to_owned()));
     }
 
@@ -205,6 +211,9 @@ impl History {
         }
         if self.runs.contains_key(id) {
             return Err(IllegalEvent { event: "run_started", why: format!("{id} exists") });
+        }
+        if let Some(armed) = &request.armed {
+            self.overrides.spend(at, armed, id, plan)?;
         }
         let state = RunState {
             id: id.clone(),

@@ -104,6 +104,7 @@ macro_rules! name {
 name!(/** What is protected: its Regions, stores, endpoints, objectives, runbooks. */ ApplicationName, "application name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** One body of replicated data of an application. */ StoreName, "store name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** Something that can be observed about an application. */ SignalName, "signal name", "1 to 64 of a-z, 0-9 and -", is_plain);
+name!(/** From where something is observed: this daemon, or an observer elsewhere. */ VantageName, "vantage name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** One way of moving an application's traffic (an entry of its `dns` list). */ TrafficName, "dns name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** A runbook, by the name in its file. */ RunbookName, "runbook name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** A step of a runbook; a step that the plan expands over several stores is `step.store`. */ StepId, "step id", "1 to 64 of a-z, 0-9, - and .", |s| {
@@ -129,6 +130,20 @@ name!(/** One execution of a runbook. Carries its application: `payments-0190…
         is_plain(application) && bits.starts_with('-') && bits[1..].bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
     }
 });
+
+name!(/** One override. Carries its application, as a run id does. */ OverrideId, "override id", "an application name, -, and 32 hexadecimal digits", |s| s.parse::<RunId>().is_ok());
+
+impl OverrideId {
+    /// Builds the id of an override for `application` from 128 bits that the caller drew.
+    pub fn new(application: &ApplicationName, bits: u128) -> Self {
+        Self(RunId::new(application, bits).0)
+    }
+
+    /// The application that this override is about.
+    pub fn application(&self) -> ApplicationName {
+        ApplicationName(self.0[..self.0.len() - 33].into())
+    }
+}
 
 impl RunId {
     /// Builds the id of a run of `application` from 128 bits that the caller drew.

@@ -11,14 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cloud::{Mutation, Outcome},
-    id::{ApplicationName, Digest, RunId, StepId, Subject},
+    id::{ApplicationName, Digest, OverrideId, RunId, SignalName, StepId, Subject},
+    overrides::{Ending, Override},
     plan::{Plan, Purpose},
+    rules::Finding,
     run::{LossReport, RunResult},
     sabotage::{Guard, is_off},
+    signal::SignalState,
 };
 
 /// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
-pub const SCHEMA_VERSION: u32 = 1;
+/// 2: overrides, and decisions with their rules and signals.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
 pub const RECORD_BYTES_MAX: usize = 350_000;
@@ -163,11 +167,37 @@ pub enum Event {
     EpochStarted {
         holder: String,
     },
-    /// The verdict on the application changed.
+    /// The verdict on the application changed, or whether it would start alone; with what made it.
     DecisionChanged {
         verdict: String,
         health: String,
         reasons: Vec<String>,
+        /// What each rule for acting alone found.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rules: Vec<Finding>,
+        /// What each signal said.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        signals: BTreeMap<SignalName, SignalState>,
+        /// In shadow mode: a failover would have been started now.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        would_start: bool,
+    },
+    /// A person asked for an override: the record's time is when.
+    OverrideAsked {
+        asked: Box<Override>,
+    },
+    /// A second person consents.
+    OverrideConsented {
+        id: OverrideId,
+        subject: Subject,
+        reason: String,
+    },
+    /// An override is over before its time; `subject` where a person ended it.
+    OverrideEnded {
+        id: OverrideId,
+        ending: Ending,
+        subject: Option<Subject>,
+        why: String,
     },
     RunStarted {
         run: RunId,
@@ -258,10 +288,26 @@ pub enum Event {
 }
 
 impl Event {
+    /// A verdict and its reasons, without what made it.
+    pub fn decision(verdict: &str, health: &str, reasons: Vec<String>) -> Self {
+        Self::DecisionChanged {
+            verdict: verdict.to_owned(),
+            health: health.to_owned(),
+            reasons,
+            rules: Vec::new(),
+            signals: BTreeMap::new(),
+            would_start: false,
+        }
+    }
+
     /// The run that this event is about, if it is about one.
     pub fn run(&self) -> Option<&RunId> {
         match self {
-            Self::EpochStarted { .. } | Self::DecisionChanged { .. } => None,
+            Self::EpochStarted { .. }
+            | Self::DecisionChanged { .. }
+            | Self::OverrideAsked { .. }
+            | Self::OverrideConsented { .. }
+            | Self::OverrideEnded { .. } => None,
             Self::RunStarted { run, .. }
             | Self::StepStarted { run, .. }
             | Self::Intent { run, .. }
@@ -289,4 +335,7 @@ pub struct Request {
     /// The digest of the request's body: the same key with another body is refused (FAULTS.md 68).
     pub body_digest: Digest,
     pub supersedes: Option<RunId>,
+    /// The arming by which it was started alone: its two people stand for the approvals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub armed: Option<OverrideId>,
 }

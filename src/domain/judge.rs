@@ -1,7 +1,7 @@
 //! From signals to an assessment: the rules, with their reasons.
 //!
 //! Invariants: silence alone never argues for moving; a stale or missing signal has no vote; every verdict has at
-//! least one reason. It does not start anything: a person decides (arming is not in this version).
+//! least one reason. It starts nothing: that is the engine's, on the verdict `start`.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,12 +9,43 @@ use jiff::Timestamp;
 
 use super::{
     application::Application,
-    assessment::{Assessment, Exposure, Health, Verdict},
-    id::{Region, SignalName, StoreName},
+    assessment::{Assessment, Health, Verdict},
+    budget::{Exposed, RpoBudget, RpoWindow, RtoBudget},
+    forecast::Forecast,
+    history::History,
+    id::{Region, SignalName, StoreName, VantageName},
+    overrides::OverrideKind,
+    plan::Plan,
+    policy::Mode,
+    recovery,
+    rules::{Finding, Rule},
     sabotage::{Guard, is_off},
     seconds::to_seconds,
-    signal::{Reading, SignalRole, SignalSource, SignalState, SignalWindow},
+    signal::{Reading, SignalState, SignalWindow},
+    vantage::Observer,
 };
+
+mod alone;
+mod exposure;
+mod poll;
+
+use alone::Found;
+use poll::Poll;
+
+/// Whether this daemon is the one that is cut off: asked before anything is believed of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// It reaches its own control points.
+    Sure {
+        says: String,
+    },
+    CutOff {
+        why: String,
+    },
+    Unknown {
+        why: String,
+    },
+}
 
 /// What is known when an application is judged.
 #[derive(Debug)]
@@ -23,49 +54,73 @@ pub struct Known<'a> {
     pub windows: &'a BTreeMap<SignalName, SignalWindow>,
     /// Where each store's writer is, from the latest read that succeeded; absent where it is not known.
     pub writers: &'a BTreeMap<StoreName, Region>,
-    /// Where the last run that succeeded has moved the application; absent where none has.
-    pub moved_to: Option<&'a Region>,
+    pub history: &'a History,
+    /// From where this daemon looks.
+    pub vantage: &'a VantageName,
+    pub elsewhere: &'a BTreeMap<VantageName, Observer>,
+    pub reach: Reach,
+    /// What a failover from the active Region would do now, where it can be told.
+    pub plan: Option<&'a Plan>,
 }
 
-/// One trigger's vote on the active Region.
-enum Vote {
-    Healthy,
-    /// Ill, believed (often enough in a row) or only suspected.
-    Ill {
-        since: Timestamp,
-        believed: bool,
-    },
-    None,
+/// What is remembered from one judgement to the next. A restart forgets it, which is never less safe.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Since when, in boot time, the evidence for acting alone stands without a break.
+    acting_since: Option<Duration>,
+    lag_unknown_since: Option<Duration>,
+    rpo: BTreeMap<StoreName, RpoWindow>,
+    /// The forecast, as of so many records and for this direction.
+    forecast: Option<(u64, Region, Region, Forecast)>,
 }
 
-/// Judges the application at `now`.
-pub fn assess(known: &Known<'_>, now: Timestamp) -> Assessment {
+/// Judges the application at `now`, which is `boot` on this machine.
+pub fn assess(known: &Known<'_>, memory: &mut Memory, now: Timestamp, boot: Duration) -> Assessment {
     let app = known.application;
-    let states: BTreeMap<SignalName, SignalState> = app
+    let mut states: BTreeMap<SignalName, SignalState> = app
         .signals
         .iter()
         .map(|s| (s.name.clone(), known.windows.get(&s.name).map_or_else(missing, |w| w.state(now, s.freshness))))
         .collect();
-    let active = active_region(app, known.writers, known.moved_to);
-    let exposure = exposures(known, now);
+    exposure::contradict(known, &mut states);
+    let active = active_region(app, known);
+    let exposure = exposure::all(known, &states, now);
 
-    let poll = poll(known, active.as_ref(), &states);
-    let lag_trouble = lag_reasons(app, &exposure);
+    let poll = poll::poll(known, active.as_ref(), &states, now);
+    let lag_trouble = exposure::troubles(app.objectives.rpo, &exposure);
     let Poll { mut reasons, mut would_change, evidence_since, .. } = poll;
     let (health, verdict, why) =
         verdict(active.is_some(), poll.healthy, poll.ill, poll.suspected, !lag_trouble.is_empty());
     reasons.extend(why);
     reasons.extend(lag_trouble);
     reasons.extend(poll.silent.iter().map(|s| format!("no vote from {s}")));
+
+    let witnesses = poll::witnesses(known, active.as_ref(), now);
+    let armed_to = known.history.overrides.armed(now).and_then(|o| match &o.kind {
+        OverrideKind::Arm { to, .. } => Some(to.clone()),
+        OverrideKind::KillSwitch | OverrideKind::Acknowledge { .. } | OverrideKind::Waive { .. } => None,
+    });
+    let preferred = target(app, active.as_ref(), &states);
+    let aim = armed_to.clone().or_else(|| preferred.clone());
+    let worst = exposure::worst_trusted(known, now);
+    let (ill, target) = (poll.ill, aim.as_ref());
+    let found = Found { active: active.as_ref(), target, health, ill, witnesses: &witnesses, worst };
+    let rules = alone::rules(known, &found, memory, now, boot);
+    let lag_is_known = exposure.values().all(|e| e.fresh);
+    let disarm = alone::disarm(known, &found, memory, lag_is_known, now, boot);
+    let all_hold = rules.iter().all(Finding::is_met);
+    let starts = all_hold && app.policy.mode == Mode::Automatic;
+    let verdict = if starts { Verdict::Start } else { verdict };
     if would_change.is_empty() {
-        would_change.push(match verdict {
-            Verdict::Recommend => "a trigger that reads healthy again".to_owned(),
-            Verdict::Nothing | Verdict::Notify => {
-                "every fresh trigger of the active Region unhealthy, often enough in a row".to_owned()
-            }
-        });
+        would_change = changes(verdict, app.policy.mode, &rules);
     }
-    let recommended_target = (verdict == Verdict::Recommend).then(|| target(app, active.as_ref(), &states)).flatten();
+    let forecast = forecast(known, memory);
+    let rto = evidence_since.map(|since| RtoBudget::of(app.objectives.rto, since, now, forecast.as_ref()));
+    let recommended_target = match verdict {
+        Verdict::Start => aim,
+        Verdict::Recommend => preferred,
+        Verdict::Nothing | Verdict::Notify => None,
+    };
     Assessment {
         application: app.name.clone(),
         at: now,
@@ -76,52 +131,70 @@ pub fn assess(known: &Known<'_>, now: Timestamp) -> Assessment {
         reasons,
         would_change,
         signals: states,
+        rpo: rpo(app, &exposure, memory, boot),
         exposure,
         evidence_since,
+        witnesses,
+        rules,
+        would_start: all_hold && app.policy.mode == Mode::Shadow,
+        forecast,
+        rto,
+        disarm,
     }
 }
 
-/// What the triggers of the active Region say.
-#[derive(Default)]
-struct Poll {
-    healthy: usize,
-    ill: usize,
-    suspected: usize,
-    silent: Vec<String>,
-    reasons: Vec<String>,
-    would_change: Vec<String>,
-    evidence_since: Option<Timestamp>,
-}
-
-fn poll(known: &Known<'_>, active: Option<&Region>, states: &BTreeMap<SignalName, SignalState>) -> Poll {
-    let mut poll = Poll::default();
-    let triggers = known.application.signals.iter().filter(|s| s.role == SignalRole::Trigger);
-    for signal in triggers.filter(|s| active.is_some() && s.source.of() == active) {
-        let state = &states[&signal.name];
-        match vote(known.windows.get(&signal.name), state) {
-            Vote::Healthy => poll.healthy += 1,
-            Vote::Ill { since, believed } => {
-                poll.evidence_since = Some(poll.evidence_since.map_or(since, |e| e.min(since)));
-                if believed {
-                    poll.ill += 1;
-                    poll.reasons.push(format!("{}: unhealthy since {since:.0} ({})", signal.name, describe(state)));
-                } else {
-                    poll.suspected += 1;
-                    let wanted = format!(
-                        "{}: {} unhealthy readings in a row (seen unhealthy once or more)",
-                        signal.name, signal.consecutive
-                    );
-                    poll.would_change.push(wanted);
-                }
-            }
-            Vote::None if is_off(Guard::SilenceVotes) => poll.ill += 1,
-            Vote::None => poll.silent.push(format!("{}: {}", signal.name, describe(state))),
+/// What would change the verdict, where no trigger is on the edge.
+fn changes(verdict: Verdict, mode: Mode, rules: &[Finding]) -> Vec<String> {
+    match verdict {
+        Verdict::Start => vec!["any rule that no longer holds".to_owned()],
+        Verdict::Recommend if mode == Mode::Automatic => rules
+            .iter()
+            .filter(|f| !f.is_met())
+            .filter_map(|f| f.satisfied_by.as_ref().map(|by| format!("to start alone: {by}")))
+            .chain(["a trigger that reads healthy again".to_owned()])
+            .collect(),
+        Verdict::Recommend => vec!["a trigger that reads healthy again".to_owned()],
+        Verdict::Nothing | Verdict::Notify => {
+            vec!["every fresh trigger of the active Region unhealthy, often enough in a row".to_owned()]
         }
     }
-    poll
 }
 
-/// The rules, in order. The counts are of triggers of the active Region with a fresh reading.
+/// Made anew only when a record was added or the direction is another one: it reads the runs of the past.
+fn forecast(known: &Known<'_>, memory: &mut Memory) -> Option<Forecast> {
+    let plan = known.plan?;
+    let seq = known.history.tail.next_seq;
+    let is_current =
+        |(at, from, to, _): &&(u64, Region, Region, Forecast)| *at == seq && *from == plan.source && *to == plan.target;
+    if let Some((.., forecast)) = memory.forecast.as_ref().filter(is_current) {
+        return Some(forecast.clone());
+    }
+    let forecast = Forecast::of(plan, known.history.runs.values().map(AsRef::as_ref));
+    memory.forecast = Some((seq, plan.source.clone(), plan.target.clone(), forecast.clone()));
+    Some(forecast)
+}
+
+fn rpo(
+    app: &Application,
+    exposure: &BTreeMap<StoreName, super::assessment::Exposure>,
+    memory: &mut Memory,
+    boot: Duration,
+) -> BTreeMap<StoreName, RpoBudget> {
+    let policy = &app.policy;
+    let budget = |(store, e): (&StoreName, &super::assessment::Exposure)| {
+        let found = match e.measured_lag.filter(|_| e.fresh) {
+            Some(lag) if lag <= app.objectives.rpo => Exposed::Within,
+            Some(_) => Exposed::Over,
+            None => Exposed::Unknown,
+        };
+        let window = memory.rpo.entry(store.clone()).or_insert_with(|| RpoWindow::new(policy.rpo_window));
+        window.look(boot, found);
+        (store.clone(), window.budget(policy.rpo_allowance))
+    };
+    exposure.iter().map(budget).collect()
+}
+
+/// The rules of health, in order. The counts are of triggers of the active Region with a fresh reading.
 fn verdict(
     active_known: bool,
     healthy: usize,
@@ -155,29 +228,19 @@ fn missing() -> SignalState {
 
 /// The Region of the writers where all stores agree; for an application without stores, where it was
 /// moved last, else the preferred one.
-fn active_region(
-    app: &Application,
-    writers: &BTreeMap<StoreName, Region>,
-    moved_to: Option<&Region>,
-) -> Option<Region> {
+fn active_region(app: &Application, known: &Known<'_>) -> Option<Region> {
     if app.stores.is_empty() {
-        return moved_to.or(app.regions.first()).cloned();
+        return moved_to(known.history).or(app.regions.first()).cloned();
     }
-    let mut regions = app.stores.keys().map(|s| writers.get(s));
+    let mut regions = app.stores.keys().map(|s| known.writers.get(s));
     let first = regions.next()??;
     regions.all(|r| r == Some(first)).then(|| first.clone())
 }
 
-fn vote(window: Option<&SignalWindow>, state: &SignalState) -> Vote {
-    let SignalState::Fresh { sample } = state else {
-        return Vote::None;
-    };
-    match (&sample.reading, window.and_then(SignalWindow::unhealthy)) {
-        (Reading::Missing { .. } | Reading::Lag { .. }, _) => Vote::None,
-        (_, Some((since, believed))) => Vote::Ill { since, believed },
-        (Reading::Healthy { .. }, None) => Vote::Healthy,
-        (Reading::Unhealthy { .. }, None) => Vote::Ill { since: sample.measured_at, believed: false },
-    }
+/// Where the last run that succeeded has moved the application.
+fn moved_to(history: &History) -> Option<&Region> {
+    let succeeded = history.runs.values().filter(|run| recovery::succeeded(run));
+    succeeded.max_by_key(|run| run.started_at).map(|run| &run.plan.target)
 }
 
 fn describe(state: &SignalState) -> String {
@@ -192,54 +255,8 @@ fn describe(state: &SignalState) -> String {
             format!("stale for {:.0} s, last: {}", age.as_secs_f64(), reading(&sample.reading))
         }
         SignalState::Missing { why } => format!("missing ({why})"),
+        SignalState::Contradicted { by, why, .. } => format!("contradicted by {by} ({why})"),
     }
-}
-
-fn exposures(known: &Known<'_>, now: Timestamp) -> BTreeMap<StoreName, Exposure> {
-    let lag_signal = |store: &StoreName| {
-        known
-            .application
-            .signals
-            .iter()
-            .find(|s| matches!(&s.source, SignalSource::AuroraLag { store: of } if of == store))
-    };
-    known
-        .application
-        .stores
-        .keys()
-        .map(|store| {
-            let signal = lag_signal(store);
-            let sample = signal.and_then(|s| known.windows.get(&s.name)).and_then(SignalWindow::last).and_then(|s| {
-                match s.reading {
-                    Reading::Lag { lag } => Some((s.measured_at, lag)),
-                    Reading::Healthy { .. } | Reading::Unhealthy { .. } | Reading::Missing { .. } => None,
-                }
-            });
-            let freshness = signal.map_or(Duration::ZERO, |s| s.freshness);
-            (store.clone(), Exposure::from_lag(sample, now, freshness))
-        })
-        .collect()
-}
-
-/// At rest the objective is judged on the measured lag and its freshness (DESIGN.md 6).
-fn lag_reasons(app: &Application, exposure: &BTreeMap<StoreName, Exposure>) -> Vec<String> {
-    let rpo = app.objectives.rpo;
-    exposure
-        .iter()
-        .filter_map(|(store, e)| match (e.fresh, e.measured_lag) {
-            (true, Some(lag)) if lag > rpo => {
-                Some(format!("store {store}: lag {} s is over the RPO of {} s", to_seconds(lag), to_seconds(rpo)))
-            }
-            (true, Some(_)) => None,
-            _ => Some(format!(
-                "store {store}: its lag is unknown ({})",
-                e.sample_age.map_or_else(
-                    || "never measured".to_owned(),
-                    |a| format!("last measured {:.0} s ago", a.as_secs_f64())
-                )
-            )),
-        })
-        .collect()
 }
 
 /// The first other Region of which no fresh signal speaks ill.
@@ -251,6 +268,11 @@ fn target(app: &Application, active: Option<&Region>, states: &BTreeMap<SignalNa
         })
     };
     app.regions.iter().find(|r| Some(*r) != active && !spoken_ill(r)).cloned()
+}
+
+/// The rules that stand in the way of acting alone.
+pub fn unmet(rules: &[Finding]) -> impl Iterator<Item = (Rule, &str)> {
+    rules.iter().filter(|f| !f.is_met()).map(|f| (f.rule, f.says.as_str()))
 }
 
 #[cfg(test)]

@@ -311,6 +311,14 @@ impl RunState {
         matches!(self.phase, Phase::Finished { .. })
     }
 
+    /// How it ended, where it has.
+    pub fn result(&self) -> Option<RunResult> {
+        match &self.phase {
+            Phase::Finished { result, .. } => Some(*result),
+            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => None,
+        }
+    }
+
     /// Whether an effect of this run on its application may still be on its way. A notice is none: nobody waits for it.
     pub fn has_open_intents(&self) -> bool {
         !self.open_effects().is_empty()

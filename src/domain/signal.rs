@@ -16,7 +16,7 @@ use super::{
 mod source;
 pub mod threshold;
 
-pub use source::{SignalSource, health_check_query};
+pub use source::{SignalSource, WitnessOf, health_check_query};
 
 /// Something that can be observed about an application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +91,12 @@ pub enum SignalState {
         age: Duration,
     },
     Missing {
+        why: String,
+    },
+    /// There is a fresh reading, and another source proves it wrong. Unknown, not the lesser of two evils.
+    Contradicted {
+        sample: Sample,
+        by: SignalName,
         why: String,
     },
 }

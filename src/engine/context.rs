@@ -12,7 +12,7 @@ use crate::{
         application::Application,
         id::{RunId, StepId},
     },
-    engine::{ages::Ages, metrics::MetricReader, scribe::Scribe, trail::WriteTrail},
+    engine::{ages::Ages, metrics::MetricReader, scribe::Scribe, trail::WriteTrail, vantages::Vantages},
     ports::{Clock, Cloud, Probes},
 };
 
@@ -30,6 +30,7 @@ pub struct Context {
     pub unsent: Arc<Unsent>,
     pub waits: Arc<Waits>,
     pub ages: Arc<Ages>,
+    pub vantages: Arc<Vantages>,
     /// The daemon is stopping: no new intent, no new effect; a bounded call under way is finished (FAULTS.md 6).
     pub stopping: CancellationToken,
 }

@@ -26,6 +26,7 @@ use crate::{
         requests::{self, Asked},
         scribe::{Desk, Fatal, Scribe},
         trail::WriteTrail,
+        vantages::Vantages,
         watch::Watcher,
     },
     ports::{Clock, Cloud, JournalStore, Observer, Probes},
@@ -42,6 +43,7 @@ pub struct Parts {
     pub probes: Arc<dyn Probes>,
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
+    pub vantages: Arc<Vantages>,
     /// Who this process is, for the journal.
     pub holder: String,
     /// 128 bits that no other run has had.
@@ -88,7 +90,10 @@ impl Engine {
             if let Seat::Working { context, newest } = seat {
                 engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
                 let observer = Arc::clone(&engine.parts.observer);
-                engine.spawn("watcher", Watcher::new(context.clone(), observer, newest.clone()).watch());
+                engine.spawn(
+                    "watcher",
+                    Watcher::new(context.clone(), observer, Arc::clone(&engine.parts), newest.clone()).watch(),
+                );
             }
         }
         engine
@@ -168,6 +173,7 @@ async fn take_seat(
                 unsent: Arc::new(Unsent::default()),
                 waits: Arc::new(Waits::default()),
                 ages: Arc::new(ages),
+                vantages: Arc::clone(&parts.vantages),
                 stopping: stopping.clone(),
             },
             newest: Newest::new(None),

@@ -30,6 +30,7 @@ pub mod sample;
 pub mod scribe;
 pub mod step;
 pub mod trail;
+pub mod vantages;
 pub mod watch;
 
 pub use desk::{Engine, Parts};

@@ -55,7 +55,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     let assessment = asked.assessment.as_deref();
     let (source, target) = direction(app, assessment, &request)?;
     let purpose = purpose(app, assessment, &request)?;
-    let plan = plan(app, &asked, purpose, &source, &target, request.accept_data_loss)?;
+    let plan = plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?;
     if request.dry_run {
         let digest = plan.digest();
         return Ok(Started::Planned { plan: Box::new(plan), digest });
@@ -88,6 +88,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
             idempotency_key: request.idempotency_key.clone(),
             body_digest: request.body_digest.clone(),
             supersedes: superseded.clone(),
+            armed: None,
         };
         events.push(Event::RunStarted { run: id.clone(), request: recorded, plan: Box::new(plan), evidence_since });
         // The first looks begin in the same commit. Effects do not: an intent is journalled when it is about to be sent,
@@ -250,6 +251,7 @@ fn alive(app: &Application, assessment: Option<&Assessment>, purpose: Purpose, t
         },
         Some(SignalState::Stale { age, .. }) => Some(format!("{name}: stale for {:.0} s", age.as_secs_f64())),
         Some(SignalState::Missing { why }) => Some(format!("{name}: missing ({why})")),
+        Some(SignalState::Contradicted { why, .. }) => Some(format!("{name}: contradicted ({why})")),
         None => Some(format!("{name}: not read yet")),
     };
     let Some(said) = names.iter().map(|name| said(name)).collect::<Option<Vec<_>>>() else {
@@ -263,9 +265,10 @@ fn alive(app: &Application, assessment: Option<&Assessment>, purpose: Purpose, t
     })
 }
 
-fn plan(
+/// What `purpose` would do from `source` to `target` by the application's runbook.
+pub(super) fn plan(
     app: &Application,
-    asked: &Asked,
+    parts: &Parts,
     purpose: Purpose,
     source: &Region,
     target: &Region,
@@ -275,13 +278,10 @@ fn plan(
         .runbooks
         .get(&purpose)
         .ok_or_else(|| Refusal::Uncompilable(vec![format!("{} has no runbook for a {purpose}", app.name)]))?;
-    let (runbook, digest) = asked
-        .parts
-        .runbooks
-        .get(name)
-        .ok_or_else(|| Refusal::Uncompilable(vec![format!("there is no runbook `{name}`")]))?;
+    let (runbook, digest) =
+        parts.runbooks.get(name).ok_or_else(|| Refusal::Uncompilable(vec![format!("there is no runbook `{name}`")]))?;
     let accepted = accepted.filter(|_| purpose == Purpose::Failover);
-    compile::compile(app, runbook, purpose, source, target, accepted, &asked.parts.config_digest, digest)
+    compile::compile(app, runbook, purpose, source, target, accepted, &parts.config_digest, digest)
         .map_err(Refusal::Uncompilable)
 }
 

@@ -51,6 +51,7 @@ pub async fn sample(context: &Context, sight: &Sight, signal: &Signal) -> Sample
     let asked_at = context.clock.wall();
     let taken = match &signal.source {
         SignalSource::AuroraLag { store } => aurora_lag(context, sight, store).await,
+        SignalSource::Heartbeat { .. } => Err("the heartbeat is not read yet".to_owned()),
         SignalSource::ReplicaLag { store } => replica_lag(context, sight, store).await,
         SignalSource::ReplicaBacklog { store, backlog, threshold } => {
             replica_backlog(context, sight, store, *backlog, threshold).await

@@ -14,16 +14,18 @@ use tokio::task::{JoinError, JoinSet};
 use crate::{
     domain::{
         assessment::{Assessment, Verdict},
-        history::{History, Standing},
+        history::Standing,
         id::{Region, SignalName, StoreName},
         journal::Event,
-        judge::{self, Known},
-        recovery,
+        judge::{self, Known, Memory},
+        plan::{Plan, Purpose},
         signal::{Belief, Signal, SignalRole, SignalWindow},
     },
     engine::{
         context::Context,
+        desk::Parts,
         newest::Newest,
+        requests,
         sample::{Sight, sample},
     },
     ports::Observer,
@@ -62,10 +64,13 @@ impl Seen {
 }
 
 /// The watcher of one application.
-#[derive(Debug)]
 pub struct Watcher {
     context: Context,
     observer: Arc<dyn Observer>,
+    parts: Arc<Parts>,
+    memory: Memory,
+    /// What a failover would do from one Region to another, as compiled last.
+    plan: Option<Plan>,
     seen: Arc<Mutex<Seen>>,
     newest: Newest<Option<Arc<Assessment>>>,
     /// In boot time; until then a restart has seen too little to take back what was decided before it.
@@ -82,16 +87,21 @@ enum Task {
 }
 
 impl Watcher {
-    pub fn new(context: Context, observer: Arc<dyn Observer>, newest: Newest<Option<Arc<Assessment>>>) -> Self {
+    pub fn new(
+        context: Context,
+        observer: Arc<dyn Observer>,
+        parts: Arc<Parts>,
+        newest: Newest<Option<Arc<Assessment>>>,
+    ) -> Self {
         let windows =
             context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
         let warm_at = context.clock.boot() + warm_up(&context);
-        Self { context, observer, seen, newest, warm_at }
+        Self { context, observer, parts, memory: Memory::default(), plan: None, seen, newest, warm_at }
     }
 
     /// Watches until the daemon stops.
-    pub async fn watch(self) {
+    pub async fn watch(mut self) {
         let tasks = self.tasks();
         let mut due: BTreeMap<Task, Duration> = tasks.iter().map(|(task, _)| (task.clone(), Duration::ZERO)).collect();
         let periods: BTreeMap<Task, Duration> = tasks.into_iter().collect();
@@ -162,45 +172,78 @@ impl Watcher {
         tasks
     }
 
-    async fn judge(&self) {
-        let now = self.context.clock.wall();
-        let history = self.context.scribe.history();
-        let assessment = {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            judge::assess(
-                &Known {
-                    application: &self.context.application,
-                    windows: &seen.windows,
-                    writers: &seen.writers,
-                    moved_to: moved_to(&history),
-                },
-                now,
-            )
-        };
+    async fn judge(&mut self) {
+        let assessment = Arc::new(self.assess());
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).active.clone_from(&assessment.active_region);
         self.observer.assessed(&assessment);
-        let verdict = verdict_name(assessment.verdict);
-        let changed = match &self.context.scribe.history().verdict {
-            None => true,
-            // A restart in mid-disaster must not journal that all is well or unknown before it has looked.
-            Some((_, before)) => {
-                let warm = assessment.verdict == Verdict::Recommend || self.warm_at <= self.context.clock.boot();
-                warm && before != verdict
-            }
-        };
-        if changed && !self.context.stopping.is_cancelled() {
+        if self.is_decided_anew(&assessment) && !self.context.stopping.is_cancelled() {
+            let verdict = assessment.verdict.as_str();
             tracing::info!(application = %assessment.application, verdict, reasons = ?assessment.reasons, "decision changed");
             let event = Event::DecisionChanged {
                 verdict: verdict.to_owned(),
                 health: format!("{:?}", assessment.health).to_lowercase(),
                 reasons: assessment.reasons.clone(),
+                rules: assessment.rules.clone(),
+                signals: assessment.signals.clone(),
+                would_start: assessment.would_start,
             };
             // A store that failed was raised where it happened; the assessment is shown all the same.
             if let Err(error) = self.context.scribe.commit(|_, _| Ok::<_, ()>((vec![event], ()))).await {
                 tracing::error!(application = %assessment.application, %error, "decision not recorded");
             }
         }
-        self.newest.set(Some(Arc::new(assessment)));
+        self.newest.set(Some(assessment));
+    }
+
+    fn assess(&mut self) -> Assessment {
+        let (now, boot) = (self.context.clock.wall(), self.context.clock.boot());
+        let history = self.context.scribe.history();
+        let application = &self.context.application;
+        let vantages = &self.context.vantages;
+        let seen = Arc::clone(&self.seen);
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = Known {
+            application,
+            windows: &seen.windows,
+            writers: &seen.writers,
+            history: &history,
+            vantage: vantages.own(),
+            elsewhere: &vantages.elsewhere(&application.name),
+            reach: vantages.reach(),
+            plan: self.plan.as_ref(),
+        };
+        let assessment = judge::assess(&known, &mut self.memory, now, boot);
+        self.foresee(&assessment);
+        assessment
+    }
+
+    /// Compiles what a failover would do, for the next forecast, where the direction is another one.
+    fn foresee(&mut self, assessment: &Assessment) {
+        let regions = &self.context.application.regions;
+        let source = assessment.active_region.as_ref();
+        let other = regions.iter().find(|r| Some(*r) != source);
+        let (Some(source), Some(target)) = (source, assessment.recommended_target.as_ref().or(other)) else {
+            return;
+        };
+        if self.plan.as_ref().is_none_or(|p| p.source != *source || p.target != *target) {
+            let planned =
+                requests::plan(&self.context.application, &self.parts, Purpose::Failover, source, target, None);
+            // Where there is no runbook for it there is no forecast: said so when somebody asks for a run.
+            self.plan = planned.ok();
+        }
+    }
+
+    /// Whether the journal has another decision than this one.
+    fn is_decided_anew(&self, assessment: &Assessment) -> bool {
+        match &self.context.scribe.history().verdict {
+            None => true,
+            // A restart in mid-disaster must not journal that all is well or unknown before it has looked.
+            Some((_, before)) => {
+                let moves = matches!(assessment.verdict, Verdict::Recommend | Verdict::Start);
+                let warm = moves || self.warm_at <= self.context.clock.boot();
+                warm && before != assessment.verdict.as_str()
+            }
+        }
     }
 }
 
@@ -224,26 +267,12 @@ fn warm_up(context: &Context) -> Duration {
     (believed + ROLES_PERIOD).min(WARM_UP_MAX)
 }
 
-/// Where the last run that succeeded has moved the application.
-fn moved_to(history: &History) -> Option<&Region> {
-    let succeeded = history.runs.values().filter(|run| recovery::succeeded(run));
-    succeeded.max_by_key(|run| run.started_at).map(|run| &run.plan.target)
-}
-
 /// A reading that panicked takes the watcher with it, and so the process: a signal that is silently never read again
 /// would be worse (FAULTS.md 9).
 fn ended(read: Result<Task, JoinError>) -> Task {
     match read {
         Ok(task) => task,
         Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),
-    }
-}
-
-fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Nothing => "nothing",
-        Verdict::Notify => "notify",
-        Verdict::Recommend => "recommend",
     }
 }
 

@@ -49,7 +49,7 @@ pub struct ApplicationView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SignalView {
     pub name: String,
-    /// `fresh`, `stale` or `missing`.
+    /// `fresh`, `stale`, `missing` or `contradicted` (another source proves it wrong).
     pub state: String,
     /// `healthy`, `unhealthy` or `lag`; `null` when missing.
     pub reading: Option<String>,
@@ -102,6 +102,7 @@ fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
         age_seconds: None,
         detail: None,
     };
+    let mut contradicted = None;
     let sample = match state {
         SignalState::Fresh { sample } => {
             "fresh".clone_into(&mut view.state);
@@ -109,6 +110,11 @@ fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
         }
         SignalState::Stale { sample, .. } => {
             "stale".clone_into(&mut view.state);
+            sample
+        }
+        SignalState::Contradicted { sample, why, .. } => {
+            "contradicted".clone_into(&mut view.state);
+            contradicted = Some(why.clone());
             sample
         }
         SignalState::Missing { why } => {
@@ -133,6 +139,7 @@ fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
         }
         Reading::Missing { why } => view.detail = Some(why.clone()),
     }
+    view.detail = contradicted.or(view.detail);
     view
 }
 

@@ -409,6 +409,7 @@ fn assessment(lag: Option<(Timestamp, Duration)>) -> Assessment {
         signals: BTreeMap::from([("edge".parse().expect("valid"), missing)]),
         exposure: BTreeMap::from([("orders".parse().expect("valid"), exposure)]),
         evidence_since: Some(at(-60)),
+        ..Assessment::unknown(name(), at(0))
     }
 }
 
@@ -566,10 +567,7 @@ fn named(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 async fn a_stream_replays_follows_and_ends_with_the_run() {
     let fake = Fake::new();
     let router = open(&fake);
-    fake.append(
-        1,
-        vec![Event::DecisionChanged { verdict: "nothing".into(), health: "healthy".into(), reasons: vec![] }],
-    );
+    fake.append(1, vec![Event::decision("nothing", "healthy", vec![])]);
     let watching = tokio::spawn(async move { get(&router, &format!("/runs/{RUN}/events")).await });
     // More than the channel holds (2), in one go: the reader lags and reads the journal again.
     tokio::time::sleep(Duration::from_millis(50)).await;

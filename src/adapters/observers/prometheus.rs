@@ -38,8 +38,7 @@ const HEALTH: [(Health, &str); 5] = [
     (Health::Unknown, "unknown"),
 ];
 
-const VERDICTS: [(Verdict, &str); 3] =
-    [(Verdict::Nothing, "nothing"), (Verdict::Notify, "notify"), (Verdict::Recommend, "recommend")];
+const VERDICTS: [Verdict; 4] = [Verdict::Nothing, Verdict::Notify, Verdict::Recommend, Verdict::Start];
 
 const RUN_STATES: [&str; 8] = ["running", "held", "paused", "aborting", "succeeded", "failed", "aborted", "superseded"];
 
@@ -209,6 +208,7 @@ impl Metrics {
     fn event(&self, memory: &mut Memory, record: &Record, event: &Event) {
         let (run, state) = match event {
             Event::EpochStarted { .. } => return self.set_leader(true),
+            Event::OverrideAsked { .. } | Event::OverrideConsented { .. } | Event::OverrideEnded { .. } => return,
             Event::RunStarted { run, plan, .. } => {
                 memory.runs.insert(run.clone(), ActiveRun::new(plan));
                 (run, "running")
@@ -380,8 +380,8 @@ impl Observer for Metrics {
             table.iter().find(|(h, _)| *h == assessment.health).map_or("unknown", |(_, s)| s)
         };
         one_hot(&self.health, &labels, HEALTH.map(|(_, s)| s), named(&HEALTH));
-        for (verdict, text) in VERDICTS {
-            self.decision.with_label_values(&[name.as_str(), text]).set(if verdict == assessment.verdict {
+        for verdict in VERDICTS {
+            self.decision.with_label_values(&[name.as_str(), verdict.as_str()]).set(if verdict == assessment.verdict {
                 1.0
             } else {
                 0.0
@@ -402,7 +402,9 @@ impl Observer for Metrics {
         let mut ages = BTreeMap::new();
         for (signal, state) in &assessment.signals {
             let sample = match state {
-                SignalState::Fresh { sample } | SignalState::Stale { sample, .. } => sample,
+                SignalState::Fresh { sample }
+                | SignalState::Stale { sample, .. }
+                | SignalState::Contradicted { sample, .. } => sample,
                 SignalState::Missing { .. } => continue,
             };
             let age = assessment.at.duration_since(sample.measured_at);
@@ -461,6 +463,7 @@ mod tests {
             public_url: None,
             runbooks: BTreeMap::new(),
             topics: vec![],
+            policy: Default::default(),
         };
         Metrics::new(&[Arc::new(application)]).expect("described once")
     }
@@ -479,6 +482,7 @@ mod tests {
             signals: BTreeMap::from([("edge".parse().expect("valid"), signal)]),
             exposure: BTreeMap::from([("orders".parse().expect("valid"), exposure)]),
             evidence_since: None,
+            ..Assessment::unknown(name(), at(0))
         }
     }
 
@@ -523,6 +527,7 @@ mod tests {
             idempotency_key: None,
             body_digest: Digest::zero(),
             supersedes: None,
+            armed: None,
         };
         Event::RunStarted { run: run(), request, plan: Box::new(plan), evidence_since: None }
     }

@@ -52,6 +52,7 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
         public_url: Some("https://api.example.com:8443/healthz".to_owned()),
         runbooks: BTreeMap::new(),
         topics: vec![topic(EAST), topic(WEST)],
+        policy: Default::default(),
     }
 }
 

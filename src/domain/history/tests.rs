@@ -124,6 +124,7 @@ pub(in crate::domain) fn started(purpose: Purpose, bits: u128) -> Event {
         idempotency_key: None,
         body_digest: Digest::zero(),
         supersedes: None,
+        armed: None,
     };
     Event::RunStarted { run: run_id(bits), request, plan: Box::new(plan(purpose)), evidence_since: Some(at(0)) }
 }
@@ -218,8 +219,7 @@ fn a_standing_effect_stands_once_its_flip_is_done() {
 
 #[test]
 fn a_recommendation_counts_from_its_first_until_the_verdict_changes() {
-    let verdict =
-        |v: &str| Event::DecisionChanged { verdict: v.to_owned(), health: "down".to_owned(), reasons: Vec::new() };
+    let verdict = |v: &str| Event::decision(v, "down", Vec::new());
     let twice = [(1, verdict("recommend")), (5, verdict("recommend"))];
     assert_eq!(fold(&twice).expect("legal").recommended_at, Some(at(1)));
     let [a, b] = twice;

@@ -1,7 +1,13 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::domain::{
     application::{AuroraStore, Objectives},
-    signal::{Sample, Signal},
+    id::OverrideId,
+    journal::Event,
+    overrides::Override,
+    signal::{Sample, Signal, SignalRole, SignalSource},
+    vantage::Stand,
 };
 
 const EAST: &str = "us-east-1";
@@ -54,6 +60,7 @@ fn app(with_store: bool) -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         topics: Vec::new(),
+        policy: Default::default(),
     }
 }
 
@@ -72,10 +79,54 @@ fn window(readings: &[(&str, i64)]) -> SignalWindow {
     window
 }
 
+/// Everything that an application is judged by.
+struct Scene<'a> {
+    app: &'a Application,
+    windows: BTreeMap<SignalName, SignalWindow>,
+    writers: BTreeMap<StoreName, Region>,
+    history: History,
+    elsewhere: BTreeMap<VantageName, Observer>,
+    reach: Reach,
+}
+
+impl<'a> Scene<'a> {
+    fn of(app: &'a Application) -> Self {
+        Self {
+            app,
+            windows: BTreeMap::new(),
+            writers: app.stores.keys().map(|s| (s.clone(), region(EAST))).collect(),
+            history: History::new(app.name.clone()),
+            elsewhere: BTreeMap::new(),
+            reach: Reach::Sure { says: "2 of 2 control points answer".to_owned() },
+        }
+    }
+
+    fn known<'b>(&'b self, vantage: &'b VantageName) -> Known<'b> {
+        Known {
+            application: self.app,
+            windows: &self.windows,
+            writers: &self.writers,
+            history: &self.history,
+            vantage,
+            elsewhere: &self.elsewhere,
+            reach: self.reach.clone(),
+            plan: None,
+        }
+    }
+
+    /// Judged now, `dwelt` seconds after the evidence began to stand as it does.
+    fn assess(&self, dwelt: u64) -> Assessment {
+        let vantage = "here".parse().expect("a name");
+        let (known, mut memory) = (self.known(&vantage), Memory::default());
+        let _before = assess(&known, &mut memory, at(NOW), Duration::ZERO);
+        assess(&known, &mut memory, at(NOW), Duration::from_secs(dwelt))
+    }
+}
+
 fn judged(app: &Application, windows: &[(&str, &[(&str, i64)])], writer: Option<&str>) -> Assessment {
     let windows = windows.iter().map(|(signal, readings)| (name(signal), window(readings))).collect();
     let writers = app.stores.keys().filter_map(|s| Some((s.clone(), region(writer?)))).collect();
-    let assessment = assess(&Known { application: app, windows: &windows, writers: &writers, moved_to: None }, at(NOW));
+    let assessment = Scene { app, windows, writers, ..Scene::of(app) }.assess(0);
     assert!(!assessment.reasons.is_empty(), "every verdict has reasons: {assessment:?}");
     assert!(!assessment.would_change.is_empty(), "and says what would change it: {assessment:?}");
     assessment
@@ -161,3 +212,5 @@ fn an_unknown_writer_is_told_and_recommends_nothing() {
     assert_eq!(west.active_region, Some(region(WEST)));
     assert_ne!(west.verdict, Verdict::Recommend, "the ill Region is not the active one");
 }
+
+mod alone;

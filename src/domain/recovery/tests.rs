@@ -21,8 +21,7 @@ fn run(events: &[(i64, Event)]) -> RunState {
 
 fn failover(gate: &[(&str, &str)], verify: &[(&str, &str)]) -> RunState {
     let purpose = Purpose::Failover;
-    let recommend =
-        Event::DecisionChanged { verdict: "recommend".to_owned(), health: "down".to_owned(), reasons: Vec::new() };
+    let recommend = Event::decision("recommend", "down", Vec::new());
     run(&[
         (30, recommend),
         (50, started(purpose, 1)),

@@ -21,6 +21,9 @@ use crate::domain::{
 pub enum SignalSource {
     /// The store's lag, read in each secondary's Region, following the roles as they are now.
     AuroraLag { store: StoreName },
+    /// The store's lag by the heartbeat in the database itself: a row written to the writer and read from each
+    /// secondary.
+    Heartbeat { store: StoreName },
     /// How far the other Regions are behind the active one, of a DynamoDB global table or of S3 replication.
     ReplicaLag { store: StoreName },
     /// How much waits to be replicated out of the active Region.
@@ -62,7 +65,10 @@ impl SignalSource {
     /// The Region whose health this signal tells; a lag belongs to no one Region.
     pub fn of(&self) -> Option<&Region> {
         match self {
-            Self::AuroraLag { .. } | Self::ReplicaLag { .. } | Self::ReplicaBacklog { .. } => None,
+            Self::AuroraLag { .. }
+            | Self::Heartbeat { .. }
+            | Self::ReplicaLag { .. }
+            | Self::ReplicaBacklog { .. } => None,
             Self::Metric { of, .. }
             | Self::HealthCheck { of, .. }
             | Self::Alarm { of, .. }
@@ -72,10 +78,10 @@ impl SignalSource {
         }
     }
 
-    /// The store whose lag (a [`super::Reading::Lag`]) this signal reads.
-    pub fn lag_of(&self) -> Option<&StoreName> {
+    /// The store whose lag this signal tells.
+    pub fn store(&self) -> Option<&StoreName> {
         match self {
-            Self::AuroraLag { store } | Self::ReplicaLag { store } => Some(store),
+            Self::AuroraLag { store } | Self::Heartbeat { store } | Self::ReplicaLag { store } => Some(store),
             Self::ReplicaBacklog { .. }
             | Self::Metric { .. }
             | Self::HealthCheck { .. }
@@ -83,6 +89,25 @@ impl SignalSource {
             | Self::HttpProbe { .. }
             | Self::TcpProbe { .. }
             | Self::RdsEvents { .. } => None,
+        }
+    }
+
+    /// Who tells it, as far as acting alone is concerned: a Region is no witness of its own loss.
+    pub fn witness(&self) -> Option<WitnessOf> {
+        /// Where CloudWatch has what Route 53's checkers see [R53DG].
+        const HOME_OF_HEALTH_CHECKS: &str = "us-east-1";
+        match self {
+            Self::AuroraLag { .. }
+            | Self::Heartbeat { .. }
+            | Self::ReplicaLag { .. }
+            | Self::ReplicaBacklog { .. }
+            // Read in the Region that they tell of.
+            | Self::RdsEvents { .. } => None,
+            Self::HttpProbe { .. } | Self::TcpProbe { .. } => Some(WitnessOf::EveryVantage),
+            Self::HealthCheck { of, .. } => (of.as_str() != HOME_OF_HEALTH_CHECKS).then_some(WitnessOf::Route53),
+            Self::Alarm { region, of, .. } | Self::Metric { region, of, .. } => {
+                (region != of).then(|| WitnessOf::CloudWatch(region.clone()))
+            }
         }
     }
 
@@ -95,9 +120,20 @@ impl SignalSource {
             | Self::Metric { .. }
             | Self::HealthCheck { .. }
             | Self::Alarm { .. } => true,
-            Self::HttpProbe { .. } | Self::TcpProbe { .. } | Self::RdsEvents { .. } => false,
+            Self::Heartbeat { .. } | Self::HttpProbe { .. } | Self::TcpProbe { .. } | Self::RdsEvents { .. } => false,
         }
     }
+}
+
+/// Who sees what a signal tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WitnessOf {
+    /// Whoever probes: this daemon and each observer.
+    EveryVantage,
+    /// Route 53's own checkers, which stand in several Regions.
+    Route53,
+    /// CloudWatch of a Region that is not the one it tells of.
+    CloudWatch(Region),
 }
 
 /// The metric of a Route 53 health check.

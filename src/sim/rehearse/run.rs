@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     domain::{assessment::Assessment, id::ApplicationName, journal::Record},
-    engine::{Engine, Parts, control::Control as _},
+    engine::{Engine, Parts, control::Control as _, vantages::Vantages},
     ports::{Clock, Observer},
     sim::{
         port::{Faults, LiveWorld, SimClock, SimCloud, SimProbes},
@@ -213,6 +213,7 @@ impl Scene<'_> {
             probes: Arc::new(SimProbes::new(world.clone())),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             observer: Arc::new(Nobody),
+            vantages: Arc::new(Vantages::here()),
             holder: "rehearsal".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };

@@ -88,6 +88,7 @@ pub(crate) fn started(run: RunId) -> Event {
             idempotency_key: None,
             body_digest: Digest::zero(),
             supersedes: None,
+            armed: None,
         },
         plan: Box::new(plan()),
         evidence_since: Some(at(-60)),
@@ -179,6 +180,7 @@ impl Control for Fake {
             public_url: None,
             runbooks: BTreeMap::new(),
             topics: vec![],
+            policy: Default::default(),
         })]
     }
 

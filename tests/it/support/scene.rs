@@ -23,6 +23,7 @@ use failoverd::{
     engine::{
         Engine, Parts,
         control::{Act, Control, Refusal, StartRun, Started, Wish},
+        vantages::Vantages,
     },
     ports::{Clock, Observer},
     sim::{
@@ -116,6 +117,7 @@ impl Scene {
             probes: Arc::new(SimProbes::new(world.clone())),
             clock: Arc::new(wall.clone()),
             observer: Arc::new(Nobody),
+            vantages: Arc::new(Vantages::here()),
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
@@ -229,6 +231,7 @@ pub(crate) fn application() -> Application {
             (Purpose::Failback, runbook("failback")),
         ]),
         topics: vec![topic(&east), topic(&west)],
+        policy: Default::default(),
     }
 }
 

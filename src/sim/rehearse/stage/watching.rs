@@ -35,6 +35,7 @@ pub(super) fn build(stage: &mut Stage<'_>, servers: &Servers, faults: &mut Fault
             // Lag is the clusters' own; a probe looks for itself; events are told where they happen. What publishes
             // other metrics is not simulated: they are missing, and said to be, unless a scenario puts them.
             SignalSource::AuroraLag { .. }
+            | SignalSource::Heartbeat { .. }
             | SignalSource::HttpProbe { .. }
             | SignalSource::TcpProbe { .. }
             | SignalSource::RdsEvents { .. }

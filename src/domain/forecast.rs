@@ -1,0 +1,143 @@
+//! How long a failover would take: each step by this application's own runs where there are some, else by a declared
+//! estimate, and which of the two it is.
+//!
+//! Invariant: a forecast never claims more than it knows: one declared step makes the whole say so. The total is the
+//! longest way through the steps' needs; its p95 adds the steps' own p95, which overstates it a little, on purpose. The
+//! time that people take to consent is no part of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    action::Action,
+    id::StepId,
+    plan::{Plan, PlannedStep},
+    run::{RunResult, RunState, StepState},
+    seconds,
+};
+
+/// How many runs, the newest first, a forecast is made from.
+pub const RUNS_MAX: usize = 32;
+
+/// A duration that is not known for sure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// As often shorter as longer.
+    #[serde(with = "seconds", rename = "p50_seconds")]
+    pub p50: Duration,
+    /// Longer one time in twenty.
+    #[serde(with = "seconds", rename = "p95_seconds")]
+    pub p95: Duration,
+}
+
+/// What one step is expected to take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepForecast {
+    pub step: StepId,
+    pub estimate: Estimate,
+    /// From so many runs of this application; 0: declared.
+    pub runs: usize,
+}
+
+/// What a run is expected to take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    pub total: Estimate,
+    /// In the plan's order.
+    pub steps: Vec<StepForecast>,
+    /// The least number of runs that any step is known from; 0: some of it is declared.
+    pub runs: usize,
+}
+
+impl Forecast {
+    /// Of `plan`, by the runs that have ended, in any order.
+    pub fn of<'a>(plan: &Plan, runs: impl Iterator<Item = &'a RunState>) -> Self {
+        let measured = measured(plan, runs);
+        let mut steps = Vec::new();
+        let mut ends: BTreeMap<&StepId, Estimate> = BTreeMap::new();
+        for step in &plan.steps {
+            let seen = measured.get(&step.id).map_or(&[][..], Vec::as_slice);
+            let estimate = if seen.is_empty() { declared(step) } else { quantiles(seen) };
+            let zero = Estimate { p50: Duration::ZERO, p95: Duration::ZERO };
+            let begin = step.needs.iter().filter_map(|need| ends.get(need)).fold(zero, |a, b| a.later(*b));
+            ends.insert(&step.id, Estimate { p50: begin.p50 + estimate.p50, p95: begin.p95 + estimate.p95 });
+            steps.push(StepForecast { step: step.id.clone(), estimate, runs: seen.len() });
+        }
+        // The end is when the public name is served: a report that follows it delays nobody.
+        let served =
+            plan.steps.iter().filter(|s| matches!(s.action, Action::ProbeHttp { .. } | Action::DnsVerify { .. }));
+        let last: Vec<Estimate> = served.filter_map(|s| ends.get(&s.id)).copied().collect();
+        let last = if last.is_empty() { ends.values().copied().collect() } else { last };
+        let zero = Estimate { p50: Duration::ZERO, p95: Duration::ZERO };
+        let total = last.into_iter().fold(zero, Estimate::later);
+        let counted = plan.steps.iter().zip(&steps).filter(|(s, _)| !is_people(&s.action));
+        let runs = counted.map(|(_, s)| s.runs).min().unwrap_or(0);
+        Self { total, steps, runs }
+    }
+}
+
+impl Estimate {
+    fn later(self, other: Self) -> Self {
+        Self { p50: self.p50.max(other.p50), p95: self.p95.max(other.p95) }
+    }
+}
+
+/// How long each step of the same name and action took in the newest runs of the same purpose that succeeded.
+fn measured<'a>(plan: &Plan, runs: impl Iterator<Item = &'a RunState>) -> BTreeMap<StepId, Vec<Duration>> {
+    let alike = |r: &&RunState| {
+        r.plan.purpose == plan.purpose && r.plan.target == plan.target && r.result() == Some(RunResult::Succeeded)
+    };
+    let mut alike: Vec<&RunState> = runs.filter(alike).collect();
+    alike.sort_by_key(|r| std::cmp::Reverse(r.started_at));
+    let mut all: BTreeMap<StepId, Vec<Duration>> = BTreeMap::new();
+    for run in alike.into_iter().take(RUNS_MAX) {
+        for step in plan.steps.iter().filter(|s| !is_people(&s.action)) {
+            let same = run.plan.step(&step.id).is_some_and(|s| s.action.kind() == step.action.kind());
+            if let (true, Some(StepState::Done { since, at, .. })) = (same, run.steps.get(&step.id)) {
+                let took = Duration::try_from(at.duration_since(*since)).unwrap_or_default();
+                all.entry(step.id.clone()).or_default().push(took);
+            }
+        }
+    }
+    all
+}
+
+/// Whether the step's time is people's, not ours.
+fn is_people(action: &Action) -> bool {
+    matches!(action, Action::Approve { .. })
+}
+
+/// The middle and the 95th of a hundred; of fewer than twenty the largest stands for the latter.
+fn quantiles(of: &[Duration]) -> Estimate {
+    let mut sorted = of.to_vec();
+    sorted.sort_unstable();
+    let at = |part: usize| sorted[(sorted.len() * part).div_ceil(100).clamp(1, sorted.len()) - 1];
+    Estimate { p50: at(50), p95: at(95) }
+}
+
+/// What nobody has measured yet, from what AWS documents and users report (the sources are in
+/// `sim/world/timings.toml`): a forced promotion about 75 s (fencing times out at 30 s), 2 min 20 s one time in
+/// twenty; a switchover 25 s and 50 s; a change of records 60 s until INSYNC. Looking costs two readings.
+fn declared(step: &PlannedStep) -> Estimate {
+    let s = Duration::from_secs;
+    let (p50, p95) = match &step.action {
+        Action::AuroraFailover { .. } => (s(75), s(140)),
+        Action::AuroraSwitchover { .. } => (s(25), s(50)),
+        Action::AuroraWait { .. } => (s(60), s(600)),
+        Action::AuroraVerifyWriter { .. } | Action::GateTarget { .. } => (s(4), s(10)),
+        Action::GateRpo { .. } | Action::Assert { .. } | Action::Notify { .. } => (s(1), s(3)),
+        Action::DnsFlip { .. } => (s(5), s(60)),
+        Action::DnsVerify { .. } => (s(10), s(60)),
+        Action::ProbeHttp { consecutive, interval, not_before, .. } => {
+            let looks = *not_before + *interval * *consecutive;
+            (looks, looks + s(20))
+        }
+        Action::Approve { .. } => (s(0), s(0)),
+        Action::Wait { duration } => (*duration, *duration),
+    };
+    Estimate { p50, p95 }
+}
+
+#[cfg(test)]
+mod tests;
