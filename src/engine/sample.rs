@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
+        application::Application,
         cloud::{Alarm, AlarmState, Datapoint, EventSource, MetricQuery, Series},
         compile,
         id::{Region, StoreName},
@@ -20,8 +21,11 @@ use crate::{
             threshold::{self, LATE_MAX, MissingMeans, Threshold},
         },
     },
-    engine::{context::Context, guards},
-    ports::probes::{HttpAnswer, HttpQuestion, TcpAnswer},
+    engine::{context::Context, guards, metrics::MetricReader},
+    ports::{
+        Clock, Cloud, Probes,
+        probes::{HttpAnswer, HttpQuestion, TcpAnswer},
+    },
 };
 
 /// How far back a metric is looked for at least.
@@ -29,6 +33,28 @@ const METRIC_WINDOW: Duration = Duration::from_mins(10);
 
 /// Route 53 publishes the metrics of health checks here only [R53DG].
 const HEALTH_CHECK_HOME: &str = "us-east-1";
+
+/// What samples are taken with: the ports, and the application that they are about.
+#[derive(Debug, Clone, Copy)]
+pub struct Senses<'a> {
+    pub application: &'a Application,
+    pub readings: &'a MetricReader,
+    pub cloud: &'a dyn Cloud,
+    pub probes: &'a dyn Probes,
+    pub clock: &'a dyn Clock,
+}
+
+impl<'a> Senses<'a> {
+    pub fn of(context: &'a Context) -> Self {
+        Self {
+            application: &context.application,
+            readings: &context.readings,
+            cloud: &*context.cloud,
+            probes: &*context.probes,
+            clock: &*context.clock,
+        }
+    }
+}
 
 /// What is known already when a signal is sampled.
 #[derive(Debug, Clone)]
@@ -47,52 +73,52 @@ pub struct Sight {
 type Taken = Result<(Timestamp, Reading), String>;
 
 /// Reads `signal` once.
-pub async fn sample(context: &Context, sight: &Sight, signal: &Signal) -> Sample {
-    let asked_at = context.clock.wall();
+pub async fn sample(senses: Senses<'_>, sight: &Sight, signal: &Signal) -> Sample {
+    let asked_at = senses.clock.wall();
     let taken = match &signal.source {
-        SignalSource::AuroraLag { store } => aurora_lag(context, sight, store).await,
+        SignalSource::AuroraLag { store } => aurora_lag(senses, sight, store).await,
         SignalSource::Heartbeat { .. } => Err("the heartbeat is not read yet".to_owned()),
-        SignalSource::ReplicaLag { store } => replica_lag(context, sight, store).await,
+        SignalSource::ReplicaLag { store } => replica_lag(senses, sight, store).await,
         SignalSource::ReplicaBacklog { store, backlog, threshold } => {
-            replica_backlog(context, sight, store, *backlog, threshold).await
+            replica_backlog(senses, sight, store, *backlog, threshold).await
         }
         SignalSource::Metric { region, query, threshold, missing, .. } => {
-            metric(context, sight, signal, (region, query), (threshold, *missing)).await
+            metric(senses, sight, signal, (region, query), (threshold, *missing)).await
         }
-        SignalSource::HealthCheck { health_check_id, .. } => health_check(context, health_check_id).await,
-        SignalSource::Alarm { region, alarm_name, .. } => alarm(context, region, alarm_name, asked_at).await,
+        SignalSource::HealthCheck { health_check_id, .. } => health_check(senses, health_check_id).await,
+        SignalSource::Alarm { region, alarm_name, .. } => alarm(senses, region, alarm_name, asked_at).await,
         SignalSource::HttpProbe { url, timeout, .. } => {
-            http_probe(context, url, *timeout).await.map(|reading| (asked_at, reading))
+            http_probe(senses, url, *timeout).await.map(|reading| (asked_at, reading))
         }
         SignalSource::TcpProbe { address, timeout, .. } => {
-            tcp_probe(context, address, *timeout).await.map(|reading| (asked_at, reading))
+            tcp_probe(senses, address, *timeout).await.map(|reading| (asked_at, reading))
         }
         SignalSource::RdsEvents { store, of, categories, window } => {
             let wanted = |c: &str| categories.contains(c);
-            rds_events(context, store, of, wanted, *window).await
+            rds_events(senses, store, of, wanted, *window).await
         }
     };
     let (measured_at, reading) = taken.unwrap_or_else(|why| (asked_at, Reading::Missing { why }));
-    Sample { measured_at, taken_at: context.clock.wall(), reading }
+    Sample { measured_at, taken_at: senses.clock.wall(), reading }
 }
 
 /// How far back to look for a lag: an old one still bounds the loss, but need not be read again and again.
-fn lag_window(context: &Context, sight: &Sight) -> Duration {
-    let age = sight.last.and_then(|at| signal::age(context.clock.wall(), at));
+fn lag_window(senses: Senses<'_>, sight: &Sight) -> Duration {
+    let age = sight.last.and_then(|at| signal::age(senses.clock.wall(), at));
     if age.is_some_and(|age| age <= METRIC_WINDOW / 2) { METRIC_WINDOW } else { guards::LAG_WINDOW }
 }
 
 /// What a metric that was asked for says, newest first; no datapoint is `None`.
 async fn series(
-    context: &Context,
+    senses: Senses<'_>,
     region: &Region,
     query: MetricQuery,
     window: Duration,
 ) -> Result<Option<Series>, String> {
-    let read = context.readings.metric(region, query, window).await;
+    let read = senses.readings.metric(region, query, window).await;
     let series = read.map_err(|error| error.to_string())?;
     // The call may look back further than this question needs.
-    let now = context.clock.wall();
+    let now = senses.clock.wall();
     let within = |p: &Datapoint| signal::age(now, p.at).is_none_or(|age| age <= window);
     let series: Series = series.into_iter().filter(within).collect();
     Ok((!series.is_empty()).then_some(series))
@@ -100,14 +126,14 @@ async fn series(
 
 /// The newest datapoint of each of `queries`, in their order.
 async fn newest_of_each(
-    context: &Context,
+    senses: Senses<'_>,
     queries: Vec<(Region, MetricQuery)>,
     window: Duration,
     silence: &str,
 ) -> Result<Vec<(Region, Datapoint)>, String> {
     let read = queries.into_iter().map(async |(region, query)| {
         let what = format!("{} {}", query.namespace, query.metric);
-        let newest = series(context, &region, query, window).await?.and_then(|s| s.first().copied());
+        let newest = series(senses, &region, query, window).await?.and_then(|s| s.first().copied());
         match newest {
             Some(point) => Ok((region, point)),
             None => Err(format!("CloudWatch has no datapoint of {what} in {region}{silence}")),
@@ -117,28 +143,28 @@ async fn newest_of_each(
 }
 
 /// The worst lag over the secondaries.
-async fn aurora_lag(context: &Context, sight: &Sight, name: &StoreName) -> Taken {
-    let store = context.application.stores.get(name).ok_or_else(|| format!("no store {name}"))?;
+async fn aurora_lag(senses: Senses<'_>, sight: &Sight, name: &StoreName) -> Taken {
+    let store = senses.application.stores.get(name).ok_or_else(|| format!("no store {name}"))?;
     let writer = sight.writers.get(name).ok_or("it is not known which cluster is the secondary")?;
     let secondaries = store.clusters.iter().filter(|(region, _)| *region != writer);
     let queries: Vec<_> = secondaries.map(|(r, arn)| (r.clone(), compile::lag_query(store, arn))).collect();
     if queries.is_empty() {
         return Err("there is no secondary".to_owned());
     }
-    let points = newest_of_each(context, queries, lag_window(context, sight), "").await?;
+    let points = newest_of_each(senses, queries, lag_window(senses, sight), "").await?;
     worst(points, |value| lag_from_ms(value), "ms")
 }
 
 /// The worst lag of the Regions that receive what the active one writes.
-async fn replica_lag(context: &Context, sight: &Sight, name: &StoreName) -> Taken {
-    let store = context.application.replicas.get(name).ok_or_else(|| format!("no replicated store {name}"))?;
+async fn replica_lag(senses: Senses<'_>, sight: &Sight, name: &StoreName) -> Taken {
+    let store = senses.application.replicas.get(name).ok_or_else(|| format!("no replicated store {name}"))?;
     let from = sight.active.as_ref().ok_or("it is not known which Region is active, and so whose writes to follow")?;
     let queries = store.lag_queries(from);
     if queries.is_empty() {
         return Err(format!("nothing of {name} is replicated from {from}"));
     }
     let silence = format!(" ({})", store.silence());
-    let points = newest_of_each(context, queries, lag_window(context, sight), &silence).await?;
+    let points = newest_of_each(senses, queries, lag_window(senses, sight), &silence).await?;
     worst(points, |value| store.lag_from(value), "of a lag")
 }
 
@@ -155,13 +181,13 @@ fn worst(points: Vec<(Region, Datapoint)>, lag: impl Fn(f64) -> Option<Duration>
 
 /// The largest backlog over the Regions that receive what the active one writes.
 async fn replica_backlog(
-    context: &Context,
+    senses: Senses<'_>,
     sight: &Sight,
     name: &StoreName,
     backlog: Backlog,
     threshold: &Threshold,
 ) -> Taken {
-    let store = context.application.replicas.get(name).ok_or_else(|| format!("no replicated store {name}"))?;
+    let store = senses.application.replicas.get(name).ok_or_else(|| format!("no replicated store {name}"))?;
     let from = sight.active.as_ref().ok_or("it is not known which Region is active, and so whose writes to follow")?;
     let queries = store.backlog_queries(from, backlog);
     if queries.is_empty() {
@@ -172,7 +198,7 @@ async fn replica_backlog(
         Backlog::Operations => "operations",
     };
     let silence = format!(" ({})", store.silence());
-    let points = newest_of_each(context, queries, METRIC_WINDOW, &silence).await?;
+    let points = newest_of_each(senses, queries, METRIC_WINDOW, &silence).await?;
     let at = points.iter().map(|(_, p)| p.at).min();
     let most = points.iter().map(|(_, p)| p.value).max_by(f64::total_cmp);
     let (at, most) = at.zip(most).ok_or("nothing was read")?;
@@ -184,7 +210,7 @@ async fn replica_backlog(
 }
 
 async fn metric(
-    context: &Context,
+    senses: Senses<'_>,
     sight: &Sight,
     signal: &Signal,
     (region, query): (&Region, &MetricQuery),
@@ -192,13 +218,13 @@ async fn metric(
 ) -> Taken {
     let what = format!("{} {} ({} over {} s)", query.namespace, query.metric, query.statistic, query.period.as_secs());
     let window = METRIC_WINDOW.max(signal.freshness + 2 * query.period + LATE_MAX);
-    let series = series(context, region, query.clone(), window).await?.unwrap_or_default();
-    Ok(threshold::judge(&series, (query.period, context.clock.wall()), (threshold, missing), &what, sight.belief))
+    let series = series(senses, region, query.clone(), window).await?.unwrap_or_default();
+    Ok(threshold::judge(&series, (query.period, senses.clock.wall()), (threshold, missing), &what, sight.belief))
 }
 
-async fn health_check(context: &Context, id: &str) -> Taken {
+async fn health_check(senses: Senses<'_>, id: &str) -> Taken {
     let home: Region = HEALTH_CHECK_HOME.parse().map_err(|e: crate::domain::id::InvalidName| e.to_string())?;
-    let series = series(context, &home, health_check_query(id), METRIC_WINDOW).await?;
+    let series = series(senses, &home, health_check_query(id), METRIC_WINDOW).await?;
     let point = series.and_then(|s| s.first().copied());
     let point = point.ok_or("CloudWatch has no datapoint for it in us-east-1")?;
     let reading = if point.value >= 1.0 {
@@ -211,13 +237,13 @@ async fn health_check(context: &Context, id: &str) -> Taken {
 
 /// The state of an alarm, where data stand behind it: one that takes silence for health, or for ill health, is evidence
 /// only while its metric has data.
-async fn alarm(context: &Context, region: &Region, name: &str, asked_at: Timestamp) -> Taken {
-    let alarm = context.readings.alarm(region, name).await.map_err(|error| error.to_string())?;
+async fn alarm(senses: Senses<'_>, region: &Region, name: &str, asked_at: Timestamp) -> Taken {
+    let alarm = senses.readings.alarm(region, name).await.map_err(|error| error.to_string())?;
     if alarm.state == AlarmState::InsufficientData {
         return Err(format!("alarm {name} has insufficient data"));
     }
     let state = alarm.state.as_str();
-    let at = if alarm.may_rest_on_silence() { data_behind(context, region, name, &alarm).await? } else { asked_at };
+    let at = if alarm.may_rest_on_silence() { data_behind(senses, region, name, &alarm).await? } else { asked_at };
     let detail = format!("alarm {name} is {state}");
     Ok(match alarm.state {
         AlarmState::Alarm => (at, Reading::Unhealthy { detail }),
@@ -226,7 +252,7 @@ async fn alarm(context: &Context, region: &Region, name: &str, asked_at: Timesta
 }
 
 /// When the newest data behind the state of an alarm that ignores missing data were measured.
-async fn data_behind(context: &Context, region: &Region, name: &str, alarm: &Alarm) -> Result<Timestamp, String> {
+async fn data_behind(senses: Senses<'_>, region: &Region, name: &str, alarm: &Alarm) -> Result<Timestamp, String> {
     let state = alarm.state.as_str();
     let Some(samples) = &alarm.samples else {
         let why = match alarm.missing_data {
@@ -235,7 +261,7 @@ async fn data_behind(context: &Context, region: &Region, name: &str, alarm: &Ala
         };
         return Err(format!("alarm {name} is {state}, but whether data stand behind it cannot be told: it is {why}"));
     };
-    let newest = series(context, region, samples.clone(), METRIC_WINDOW).await?.and_then(|s| s.first().copied());
+    let newest = series(senses, region, samples.clone(), METRIC_WINDOW).await?.and_then(|s| s.first().copied());
     // An alarm that ignores missing data went to ALARM by data.
     let went_by_data =
         alarm.state == AlarmState::Alarm && alarm.missing_data == Some(crate::domain::cloud::MissingData::Ignore);
@@ -249,9 +275,9 @@ async fn data_behind(context: &Context, region: &Region, name: &str, alarm: &Ala
     })
 }
 
-async fn http_probe(context: &Context, url: &str, timeout: Duration) -> Result<Reading, String> {
+async fn http_probe(senses: Senses<'_>, url: &str, timeout: Duration) -> Result<Reading, String> {
     let question = HttpQuestion { url: url.to_owned(), timeout, resolve_with: Vec::new(), record_type: "A".to_owned() };
-    match context.probes.http(&question).await {
+    match senses.probes.http(&question).await {
         HttpAnswer::Status { status, .. } if (200..=299).contains(&status) || is_off(Guard::AnyAnswer) => {
             Ok(Reading::Healthy { detail: format!("{url} answered") })
         }
@@ -261,8 +287,8 @@ async fn http_probe(context: &Context, url: &str, timeout: Duration) -> Result<R
     }
 }
 
-async fn tcp_probe(context: &Context, address: &str, timeout: Duration) -> Result<Reading, String> {
-    match context.probes.tcp(address, timeout).await {
+async fn tcp_probe(senses: Senses<'_>, address: &str, timeout: Duration) -> Result<Reading, String> {
+    match senses.probes.tcp(address, timeout).await {
         TcpAnswer::Connected => Ok(Reading::Healthy { detail: format!("{address} takes connections") }),
         TcpAnswer::NoAnswer { reason } => Ok(Reading::Unhealthy { detail: format!("{address}: {reason}") }),
         TcpAnswer::NotAsked { reason } => Err(reason),
@@ -271,19 +297,22 @@ async fn tcp_probe(context: &Context, address: &str, timeout: Duration) -> Resul
 
 /// The newest event that tells of ill health. That there is none says nothing.
 async fn rds_events(
-    context: &Context,
+    senses: Senses<'_>,
     name: &StoreName,
     of: &Region,
     wanted: impl Fn(&str) -> bool,
     window: Duration,
 ) -> Taken {
-    let store = context.application.stores.get(name).ok_or_else(|| format!("no store {name}"))?;
+    let store = senses.application.stores.get(name).ok_or_else(|| format!("no store {name}"))?;
     let cluster = store.clusters.get(of).ok_or_else(|| format!("{name} has no cluster in {of}"))?;
     let source = EventSource::DbCluster { identifier: cluster.identifier().to_owned() };
-    let events = context.cloud.events(of, &source, window).await.map_err(|error| error.to_string())?;
+    let events = senses.cloud.events(of, &source, window).await.map_err(|error| error.to_string())?;
     let told = events.into_iter().filter(|e| e.categories.iter().any(|c| wanted(c))).max_by_key(|e| e.at);
     match told {
         Some(event) => Ok((event.at, Reading::Unhealthy { detail: format!("RDS in {of}: {}", event.message) })),
         None => Err(format!("RDS tells of nothing in the last {} s: silence is no vote", window.as_secs())),
     }
 }
+
+#[cfg(test)]
+mod tests;

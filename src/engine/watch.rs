@@ -26,7 +26,7 @@ use crate::{
         desk::Parts,
         newest::Newest,
         requests,
-        sample::{Sight, sample},
+        sample::{Senses, Sight, sample},
     },
     ports::Observer,
 };
@@ -281,7 +281,7 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
         Task::Signal(index) => {
             let signal = &context.application.signals[*index];
             let sight = seen.lock().unwrap_or_else(PoisonError::into_inner).sight(signal);
-            let sample = sample(context, &sight, signal).await;
+            let sample = sample(Senses::of(context), &sight, signal).await;
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(window) = seen.windows.get_mut(&signal.name) {
                 window.push(sample);

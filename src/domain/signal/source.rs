@@ -65,10 +65,9 @@ impl SignalSource {
     /// The Region whose health this signal tells; a lag belongs to no one Region.
     pub fn of(&self) -> Option<&Region> {
         match self {
-            Self::AuroraLag { .. }
-            | Self::Heartbeat { .. }
-            | Self::ReplicaLag { .. }
-            | Self::ReplicaBacklog { .. } => None,
+            Self::AuroraLag { .. } | Self::Heartbeat { .. } | Self::ReplicaLag { .. } | Self::ReplicaBacklog { .. } => {
+                None
+            }
             Self::Metric { of, .. }
             | Self::HealthCheck { of, .. }
             | Self::Alarm { of, .. }
