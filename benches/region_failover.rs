@@ -50,7 +50,7 @@ use failoverd::{
     },
     ports::{
         Clock as _, Cloud, Observer, Probes,
-        probes::{DnsError, HttpAnswer, HttpQuestion},
+        probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
     },
     sim::{
         wire::{RequestLog, Running},
@@ -352,6 +352,9 @@ impl<T: Cloud> Cloud for Timed<T> {
 impl<T: Probes> Probes for Timed<T> {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
         self.spans.of(self.inner.http(question)).await
+    }
+    async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer {
+        self.spans.of(self.inner.tcp(address, timeout)).await
     }
     async fn dns(
         &self,
