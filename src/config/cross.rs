@@ -112,10 +112,14 @@ fn signals(key: &str, app: &Application, found: &mut Findings) {
     for signal in &app.signals {
         let lives_in = match &signal.source {
             SignalSource::HealthCheck { .. } => GLOBAL_REGION,
-            SignalSource::Alarm { region, .. } => region.as_str(),
-            SignalSource::AuroraLag { .. } | SignalSource::Heartbeat { .. } | SignalSource::HttpProbe { .. } => {
-                continue;
-            }
+            SignalSource::Alarm { region, .. } | SignalSource::Metric { region, .. } => region.as_str(),
+            SignalSource::RdsEvents { of, .. } => of.as_str(),
+            SignalSource::AuroraLag { .. }
+            | SignalSource::Heartbeat { .. }
+            | SignalSource::ReplicaLag { .. }
+            | SignalSource::ReplicaBacklog { .. }
+            | SignalSource::HttpProbe { .. }
+            | SignalSource::TcpProbe { .. } => continue,
         };
         let of = signal.source.of().map(Region::as_str);
         if signal.role == SignalRole::Trigger && of == Some(lives_in) && primary == of {

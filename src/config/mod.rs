@@ -26,6 +26,8 @@ mod environment;
 pub mod faults;
 pub mod runbooks;
 mod sections;
+mod signals;
+mod stores;
 mod traffic;
 mod tree;
 pub mod vantage;

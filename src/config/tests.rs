@@ -79,8 +79,17 @@ regions = [\"us-east-1\", \"us-west-2\"]
 objectives = { rto = \"2m\", rpo = \"-1s\" }
 runbooks = { failover = \"nonesuch\" }
 
-[applications.stores.orders]
+[applications.stores.sessions]
 kind = \"dynamodb\"
+table = \"a table\"
+
+[applications.stores.audit]
+kind = \"s3\"
+buckets = { us-east-1 = \"audit-use1\" }
+rules = [{ from = \"us-east-1\", to = \"us-west-2\" }, { from = \"us-east-1\", to = \"us-west-2\", rule_id = \"r\" }]
+
+[applications.stores.orders]
+kind = \"documentdb\"
 global_cluster = \"payments\"
 clusters = { us-east-1 = \"arn:aws:rds:us-west-2:123456789012:cluster:x\", eu-west-1 = \"y\" }
 
@@ -98,6 +107,46 @@ kind = \"http_probe\"
 role = \"boss\"
 of = \"eu-west-1\"
 url = \"ftp://x\"
+
+[applications.signals.errors]
+kind = \"lambda_errors\"
+role = \"trigger\"
+region = \"us-east-1\"
+function = \"payments\"
+unhealthy = \"many\"
+
+[applications.signals.lag]
+kind = \"metric\"
+role = \"trigger\"
+region = \"us-east-1\"
+namespace = \"AWS/RDS\"
+metric = \"AuroraGlobalDBRPOLag\"
+statistic = \"Sum\"
+stat_period = \"90s\"
+unhealthy = \"> 5\"
+healthy = \"< 7\"
+missing = \"healthy\"
+
+[applications.signals.depth]
+kind = \"metric\"
+role = \"trigger\"
+region = \"us-east-1\"
+namespace = \"AWS/RDS\"
+metric = \"AuroraGlobalDBRPOLag\"
+statistic = \"Maximum\"
+unhealthy = \"> 5\"
+missing = \"healthy\"
+
+[applications.signals.db]
+kind = \"tcp_probe\"
+role = \"trigger\"
+of = \"us-east-1\"
+address = \"db\"
+
+[applications.signals.table]
+kind = \"s3_lag\"
+role = \"gate\"
+store = \"elsewhere\"
 ";
     let faults = load(text, &nothing()).expect_err("all of it is wrong");
     insta::assert_snapshot!(lines(&faults));
@@ -226,7 +275,20 @@ fn faults_are_drawn_within_eighty_columns_and_as_json() {
 
 #[test]
 fn every_code_of_a_fault_is_a_known_code() {
-    for file in ["mod.rs", "application.rs", "cross.rs", "environment.rs", "sections.rs", "traffic.rs", "runbooks.rs", "vantage.rs"] {
+    let files = [
+        "mod.rs",
+        "application.rs",
+        "cross.rs",
+        "environment.rs",
+        "sections.rs",
+        "signals.rs",
+        "signals/metric.rs",
+        "stores.rs",
+        "traffic.rs",
+        "runbooks.rs",
+        "vantage.rs",
+    ];
+    for file in files {
         let text = std::fs::read_to_string(root("src/config").join(file)).expect("a source");
         for code in text.split('"').filter(|s| s.starts_with("config-") || s.starts_with("runbook-")) {
             assert!(crate::domain::code::ALL.contains(&code), "{file}: {code}");

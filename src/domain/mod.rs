@@ -22,6 +22,7 @@ pub mod overrides;
 pub mod plan;
 pub mod policy;
 pub mod recovery;
+pub mod replica;
 pub mod report;
 pub mod rules;
 pub mod run;

@@ -20,6 +20,7 @@ use crate::{
         context::{Context, Unsent, Waits},
         control::{Act, Control, Readiness, Refusal, StartRun, Started},
         executor,
+        metrics::MetricReader,
         newest::Newest,
         observations::{Assigned, Observations, Posted, Receipt},
         reach, recover,
@@ -77,8 +78,9 @@ impl Engine {
         let fatal = Arc::new(Fatal::default());
         let stopping = CancellationToken::new();
         let mut seats = BTreeMap::new();
+        let readings = Arc::new(MetricReader::new(Arc::clone(&parts.cloud), Arc::clone(&parts.clock)));
         for application in &parts.applications {
-            let seat = take_seat(&parts, application, &stopping, &fatal).await;
+            let seat = take_seat(&parts, application, &readings, &stopping, &fatal).await;
             if let Seat::Held { reason, .. } = &seat {
                 tracing::error!(application = %application.name, reason, "the application is held");
             }
@@ -153,7 +155,13 @@ impl Engine {
     }
 }
 
-async fn take_seat(parts: &Parts, application: &Application, stopping: &CancellationToken, fatal: &Arc<Fatal>) -> Seat {
+async fn take_seat(
+    parts: &Parts,
+    application: &Application,
+    readings: &Arc<MetricReader>,
+    stopping: &CancellationToken,
+    fatal: &Arc<Fatal>,
+) -> Seat {
     let application = Arc::new(application.clone());
     let history = match recover::recover(&*parts.store, &application.name).await {
         Ok(history) => history,
@@ -174,6 +182,7 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
                 application,
                 scribe: Arc::new(scribe),
                 cloud: Arc::clone(&parts.cloud),
+                readings: Arc::clone(readings),
                 probes: Arc::clone(&parts.probes),
                 clock: Arc::clone(&parts.clock),
                 trail: Arc::new(WriteTrail::default()),

@@ -10,9 +10,9 @@ use super::LiveWorld;
 use crate::{
     ports::{
         Probes,
-        probes::{DnsError, HttpAnswer, HttpQuestion},
+        probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
     },
-    sim::world::route53::record::RrType,
+    sim::world::{World, route53::record::RrType},
 };
 
 /// How long a probe that is answered takes.
@@ -38,6 +38,13 @@ fn parts(url: &str) -> Option<(&str, &str)> {
     (!host.is_empty()).then_some((host, path))
 }
 
+fn resolve(world: &World, host: &str) -> Option<Ipv4Addr> {
+    host.parse().ok().or_else(|| {
+        let answer = world.route53.answer(world.now, host, RrType::A)?;
+        answer.values.first()?.parse().ok()
+    })
+}
+
 #[async_trait]
 impl Probes for SimProbes {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
@@ -49,10 +56,7 @@ impl Probes for SimProbes {
         }
         self.world.clock().sleep(ROUND_TRIP / 2).await;
         let asked = self.world.now(|world| {
-            let resolved = host.parse::<Ipv4Addr>().ok().or_else(|| {
-                let answer = world.route53.answer(world.now, host, RrType::A)?;
-                answer.values.first()?.parse().ok()
-            })?;
+            let resolved = resolve(world, host)?;
             Some((resolved, world.application_answer(resolved)))
         });
         let Some((address, answer)) = asked else {
@@ -66,6 +70,29 @@ impl Probes for SimProbes {
             None => {
                 self.world.clock().sleep(question.timeout.saturating_sub(ROUND_TRIP / 2)).await;
                 HttpAnswer::NoAnswer { reason: format!("no answer within {} s", question.timeout.as_secs_f64()) }
+            }
+        }
+    }
+
+    /// Somebody listens wherever an application's server stands whose Region is reached, whatever it would answer.
+    async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer {
+        let Some((host, _)) = address.rsplit_once(':') else {
+            return TcpAnswer::NotAsked { reason: format!("{address} has no port") };
+        };
+        self.world.clock().sleep(ROUND_TRIP / 2).await;
+        let asked = self.world.now(|world| {
+            let resolved = resolve(world, host)?;
+            Some(world.application_answer(resolved).is_some())
+        });
+        match asked {
+            None => TcpAnswer::NotAsked { reason: format!("{host} does not resolve") },
+            Some(true) => {
+                self.world.clock().sleep(ROUND_TRIP / 2).await;
+                TcpAnswer::Connected
+            }
+            Some(false) => {
+                self.world.clock().sleep(timeout.saturating_sub(ROUND_TRIP / 2)).await;
+                TcpAnswer::NoAnswer { reason: format!("no connection within {} s", timeout.as_secs_f64()) }
             }
         }
     }

@@ -173,6 +173,7 @@ impl Control for Fake {
             regions: vec![plan().source, plan().target],
             objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
             stores: BTreeMap::new(),
+            replicas: BTreeMap::new(),
             traffic: BTreeMap::new(),
             signals: vec![],
             endpoints: BTreeMap::new(),

@@ -216,6 +216,7 @@ pub(crate) fn application() -> Application {
                 lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
             },
         )]),
+        replicas: BTreeMap::new(),
         traffic: BTreeMap::from([("api".parse().expect("valid"), traffic(&east, &west))]),
         signals: vec![
             lag,

@@ -32,10 +32,16 @@ pub(super) fn build(stage: &mut Stage<'_>, servers: &Servers, faults: &mut Fault
         let (home, id, of) = match &signal.source {
             SignalSource::HealthCheck { health_check_id, of } => (None, health_check_id, of),
             SignalSource::Alarm { region, alarm_name, of } => (Some(region), alarm_name, of),
-            // Lag is the clusters' own; a probe looks for itself.
-            SignalSource::AuroraLag { .. } | SignalSource::Heartbeat { .. } | SignalSource::HttpProbe { .. } => {
-                continue;
-            }
+            // Lag is the clusters' own; a probe looks for itself; events are told where they happen. What publishes
+            // other metrics is not simulated: they are missing, and said to be, unless a scenario puts them.
+            SignalSource::AuroraLag { .. }
+            | SignalSource::Heartbeat { .. }
+            | SignalSource::HttpProbe { .. }
+            | SignalSource::TcpProbe { .. }
+            | SignalSource::RdsEvents { .. }
+            | SignalSource::Metric { .. }
+            | SignalSource::ReplicaLag { .. }
+            | SignalSource::ReplicaBacklog { .. } => continue,
         };
         match tells.insert((home, id.as_str()), of) {
             None if home.is_none() => health_check(stage, servers, signal, id, of, faults),
