@@ -26,6 +26,8 @@ use crate::{
     ports::{Clock, JournalStore, Observer},
 };
 
+pub mod observe;
+
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
 

@@ -2,12 +2,14 @@
 
 pub mod clock;
 pub mod cloud;
+pub mod daemons;
 pub mod journal;
 pub mod observer;
 pub mod probes;
 
 pub use clock::Clock;
 pub use cloud::Cloud;
+pub use daemons::Daemon;
 pub use journal::JournalStore;
 pub use observer::Observer;
 pub use probes::Probes;

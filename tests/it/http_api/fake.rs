@@ -207,6 +207,14 @@ impl Control for Fake {
         std::collections::BTreeMap::new()
     }
 
+    fn assigned(&self, vantage: &VantageName) -> Assigned {
+        self.observations.assigned(vantage)
+    }
+
+    fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
+        self.observations.hear(vantage, posted)
+    }
+
     fn readiness(&self) -> Readiness {
         let ready = *self.ready.lock().expect("lock");
         Readiness { ready, reasons: if ready { vec![] } else { vec!["another replica leads".to_owned()] } }
