@@ -70,9 +70,14 @@ mod tests {
         for good in ["https://failoverd.example.com", "http://127.0.0.1:8080", "http://[::1]:80", "http://localhost"] {
             assert!(good.parse::<DaemonUrl>().is_ok(), "{good}");
         }
-        for bad in
-            ["http://10.0.0.1", "http://failoverd.example.com", "http://127.0.0.1.evil", "ftp://x", "x", "https://u:p@x"]
-        {
+        for bad in [
+            "http://10.0.0.1",
+            "http://failoverd.example.com",
+            "http://127.0.0.1.evil",
+            "ftp://x",
+            "x",
+            "https://u:p@x",
+        ] {
             assert!(bad.parse::<DaemonUrl>().is_err(), "{bad}");
         }
     }

@@ -25,7 +25,8 @@ pub struct Vantage {
 /// So many control points are advised: of two, one that is down itself looks like being half cut off.
 const ADVISED_LEAST: usize = 3;
 
-const POINTS: &str = "control_points = [\"https://status.example.net/\", \"tcp://192.0.2.1:443\", \"https://dns.example.org/\"]";
+const POINTS: &str =
+    "control_points = [\"https://status.example.net/\", \"tcp://192.0.2.1:443\", \"https://dns.example.org/\"]";
 const OBSERVER: &str = "tokens = [{ name = \"eu-west-1\", sha256 = \"9f86…\", roles = [\"observer\"] }]";
 
 /// Reads the section; `None` in `f` where it is not given.
@@ -127,7 +128,8 @@ pub(super) fn check(key: &str, app: &Application, read: &Read, found: &mut Findi
     for point in points {
         let text = point.to_string();
         if let Some(region) = app.regions.iter().find(|r| text.contains(r.as_str())) {
-            let problem = format!("{text} seems to be in {region}, a Region of `{}`: it would be lost with it", app.name);
+            let problem =
+                format!("{text} seems to be in {region}, a Region of `{}`: it would be lost with it", app.name);
             found.warning("config-no-control-points", "vantage.control_points", problem, POINTS);
         }
     }

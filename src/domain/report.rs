@@ -185,3 +185,6 @@ impl Hearing {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

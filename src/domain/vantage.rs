@@ -226,10 +226,13 @@ mod tests {
 
     #[test]
     fn what_can_be_probed_is_read_and_written_alike() {
-        for text in ["https://a.example.com/x", "http://127.0.0.1:8080/", "tcp://db.example.com:5432", "tcp://[::1]:80"] {
+        for text in ["https://a.example.com/x", "http://127.0.0.1:8080/", "tcp://db.example.com:5432", "tcp://[::1]:80"]
+        {
             assert_eq!(text.parse::<ProbeTarget>().expect(text).to_string(), text);
         }
-        for text in ["", "a", "ftp://a", "tcp://a", "tcp://a:0", "tcp://:80", "tcp://u@a:80", "tcp://a/b:80", "https://"] {
+        for text in
+            ["", "a", "ftp://a", "tcp://a", "tcp://a:0", "tcp://:80", "tcp://u@a:80", "tcp://a/b:80", "https://"]
+        {
             assert_eq!(text.parse::<ProbeTarget>(), Err(InvalidTarget), "{text}");
         }
     }

@@ -276,7 +276,11 @@ async fn data_behind(senses: Senses<'_>, region: &Region, name: &str, alarm: &Al
 }
 
 /// What one HTTP probe says; `Err` where it could not be sent.
-pub(in crate::engine) async fn http_probe(probes: &dyn Probes, url: &str, timeout: Duration) -> Result<Reading, String> {
+pub(in crate::engine) async fn http_probe(
+    probes: &dyn Probes,
+    url: &str,
+    timeout: Duration,
+) -> Result<Reading, String> {
     let question = HttpQuestion { url: url.to_owned(), timeout, resolve_with: Vec::new(), record_type: "A".to_owned() };
     match probes.http(&question).await {
         HttpAnswer::Status { status, .. } if (200..=299).contains(&status) || is_off(Guard::AnyAnswer) => {
@@ -289,7 +293,11 @@ pub(in crate::engine) async fn http_probe(probes: &dyn Probes, url: &str, timeou
 }
 
 /// What one TCP probe says; `Err` where it could not be sent.
-pub(in crate::engine) async fn tcp_probe(probes: &dyn Probes, address: &str, timeout: Duration) -> Result<Reading, String> {
+pub(in crate::engine) async fn tcp_probe(
+    probes: &dyn Probes,
+    address: &str,
+    timeout: Duration,
+) -> Result<Reading, String> {
     match probes.tcp(address, timeout).await {
         TcpAnswer::Connected => Ok(Reading::Healthy { detail: format!("{address} takes connections") }),
         TcpAnswer::NoAnswer { reason } => Ok(Reading::Unhealthy { detail: format!("{address}: {reason}") }),

@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use async_trait::async_trait;
 
-use super::LiveWorld;
+use super::{LiveWorld, Outside};
 use crate::{
     ports::{
         Probes,
@@ -22,12 +22,29 @@ const ROUND_TRIP: Duration = Duration::from_millis(60);
 #[derive(Debug, Clone)]
 pub struct SimProbes {
     world: LiveWorld,
+    outside: Outside,
 }
 
 impl SimProbes {
     pub fn new(world: LiveWorld) -> Self {
-        Self { world }
+        Self::beside(world, Outside::default())
     }
+
+    /// Those of a machine that has control points.
+    pub fn beside(world: LiveWorld, outside: Outside) -> Self {
+        Self { world, outside }
+    }
+
+    /// Whether a control point answered in time; `None` where it is none.
+    async fn outside(&self, point: &str, timeout: Duration) -> Option<bool> {
+        let answers = self.outside.answers(point)?;
+        self.world.clock().sleep(if answers { ROUND_TRIP } else { timeout }).await;
+        Some(answers)
+    }
+}
+
+fn unanswered(timeout: Duration) -> String {
+    format!("no answer within {} s", timeout.as_secs_f64())
 }
 
 /// Host and path of `http://host[:port]/path`.
@@ -48,6 +65,11 @@ fn resolve(world: &World, host: &str) -> Option<Ipv4Addr> {
 #[async_trait]
 impl Probes for SimProbes {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
+        match self.outside(&question.url, question.timeout).await {
+            Some(true) => return HttpAnswer::Status { status: 204, body: String::new(), address: None },
+            Some(false) => return HttpAnswer::NoAnswer { reason: unanswered(question.timeout) },
+            None => {}
+        }
         let Some((host, path)) = parts(&question.url) else {
             return HttpAnswer::NotAsked { reason: format!("{} is no URL", question.url) };
         };
@@ -69,13 +91,18 @@ impl Probes for SimProbes {
             }
             None => {
                 self.world.clock().sleep(question.timeout.saturating_sub(ROUND_TRIP / 2)).await;
-                HttpAnswer::NoAnswer { reason: format!("no answer within {} s", question.timeout.as_secs_f64()) }
+                HttpAnswer::NoAnswer { reason: unanswered(question.timeout) }
             }
         }
     }
 
     /// Somebody listens wherever an application's server stands whose Region is reached, whatever it would answer.
     async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer {
+        match self.outside(&format!("tcp://{address}"), timeout).await {
+            Some(true) => return TcpAnswer::Connected,
+            Some(false) => return TcpAnswer::NoAnswer { reason: unanswered(timeout) },
+            None => {}
+        }
         let Some((host, _)) = address.rsplit_once(':') else {
             return TcpAnswer::NotAsked { reason: format!("{address} has no port") };
         };
