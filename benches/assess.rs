@@ -378,9 +378,12 @@ impl Observer for Counting {
     fn called(&self, _: &str, _: &str, _: &str, _: &str, _: jiff::Timestamp) {}
 }
 
+/// The bytes and hash of each record.
+type Journal = Vec<(Vec<u8>, Digest)>;
+
 /// Journals in memory: what is measured here is the watching.
 #[derive(Debug, Default)]
-struct Memory(Mutex<BTreeMap<ApplicationName, Vec<(Vec<u8>, Digest)>>>);
+struct Memory(Mutex<BTreeMap<ApplicationName, Journal>>);
 
 #[async_trait]
 impl JournalStore for Memory {

@@ -73,7 +73,7 @@ pub(super) fn read(at: &At<'_>, around: &Around<'_>, found: &mut Findings) -> Op
     let freshness = f.get(found, "freshness", "freshness = \"90s\"");
     let consecutive = f.get(found, "consecutive", "consecutive = 3");
     let source = kind.and_then(|(at, kind)| source(kind, &at, &mut f, around, found));
-    let usual = source.as_ref().map(|source| Usual::of(source));
+    let usual = source.as_ref().map(Usual::of);
     if source.is_some() {
         f.finish(found);
     }

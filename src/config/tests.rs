@@ -56,9 +56,8 @@ fn the_directory_and_the_program_ship_the_same_runbooks() {
     assert_eq!(example.runbooks.len(), 4);
 }
 
-#[test]
-fn every_fault_is_reported_at_once() {
-    let text = "\
+/// Wrong wherever it can be.
+const FAULTY: &str = "\
 [server]
 listen = \"0.0.0.0:8080\"
 port = 80
@@ -148,7 +147,10 @@ kind = \"s3_lag\"
 role = \"gate\"
 store = \"elsewhere\"
 ";
-    let faults = load(text, &nothing()).expect_err("all of it is wrong");
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    let faults = load(FAULTY, &nothing()).expect_err("all of it is wrong");
     insta::assert_snapshot!(lines(&faults));
 }
 

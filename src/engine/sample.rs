@@ -152,7 +152,7 @@ async fn aurora_lag(senses: Senses<'_>, sight: &Sight, name: &StoreName) -> Take
         return Err("there is no secondary".to_owned());
     }
     let points = newest_of_each(senses, queries, lag_window(senses, sight), "").await?;
-    worst(points, |value| lag_from_ms(value), "ms")
+    worst(points, lag_from_ms, "ms")
 }
 
 /// The worst lag of the Regions that receive what the active one writes.
