@@ -107,6 +107,7 @@ fn application(n: usize) -> Application {
         regions: vec![region("us-east-1"), region("us-west-2")],
         objectives: Objectives { rto: Duration::from_secs(300), rpo: Duration::from_secs(5) },
         stores: BTreeMap::new(),
+        replicas: BTreeMap::new(),
         traffic: BTreeMap::new(),
         signals: Vec::new(),
         endpoints: BTreeMap::new(),

@@ -36,7 +36,8 @@ use failoverd::{
         application::{ClusterArn, ClusterEndpoint},
         assessment::{Assessment, Health},
         cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
+            Outcome, RecordSet, Series,
         },
         id::{ApplicationName, Digest, Region, RunId},
         journal::{Event, Record},
@@ -49,7 +50,7 @@ use failoverd::{
     },
     ports::{
         Clock as _, Cloud, Observer, Probes,
-        probes::{DnsError, HttpAnswer, HttpQuestion},
+        probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
     },
     sim::{
         wire::{RequestLog, Running},
@@ -315,11 +316,19 @@ impl<T: Cloud> Cloud for Timed<T> {
         region: &Region,
         queries: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
         self.spans.of(self.inner.metrics(region, queries, window)).await
     }
-    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         self.spans.of(self.inner.alarms(region, names)).await
+    }
+    async fn events(
+        &self,
+        region: &Region,
+        source: &EventSource,
+        window: Duration,
+    ) -> Result<Vec<CloudEvent>, ObserveError> {
+        self.spans.of(self.inner.events(region, source, window)).await
     }
     async fn record_sets(&self, zone: &str, name: &str, record_type: &str) -> Result<Vec<RecordSet>, ObserveError> {
         self.spans.of(self.inner.record_sets(zone, name, record_type)).await
@@ -343,6 +352,9 @@ impl<T: Cloud> Cloud for Timed<T> {
 impl<T: Probes> Probes for Timed<T> {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
         self.spans.of(self.inner.http(question)).await
+    }
+    async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer {
+        self.spans.of(self.inner.tcp(address, timeout)).await
     }
     async fn dns(
         &self,

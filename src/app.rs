@@ -26,6 +26,8 @@ use crate::{
     ports::{Clock, JournalStore, Observer},
 };
 
+pub mod observe;
+
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
 
@@ -65,7 +67,7 @@ impl Daemon {
             config_digest: settings.digest,
             clock,
             observer,
-            vantages: Arc::new(Vantages::here()),
+            vantages: Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points)),
             holder: format!("{}:{}", hostname(), std::process::id()),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
         };
@@ -105,6 +107,7 @@ fn tokens(auth: &Auth) -> Result<Tokens, http::auth::InvalidTokens> {
         Role::Approver => http::auth::Role::Approver,
         Role::DrillRunner => http::auth::Role::DrillRunner,
         Role::Admin => http::auth::Role::Admin,
+        Role::Observer => http::auth::Role::Observer,
     };
     let entry = |token: &crate::config::Token| TokenEntry {
         name: token.name.clone(),

@@ -49,6 +49,10 @@ async fn dispatch(cli: Cli) -> ExitCode {
             logs("off", false);
             cli::simulate::run(&args, json, &environment())
         }
+        Command::Observe(args) => {
+            logs("info", true);
+            app::observe::observe(args).await
+        }
         Command::Sim { command: SimCommand::Serve { args } } => {
             logs("warn", false);
             cli::sim::serve(args).await

@@ -16,7 +16,8 @@ use failoverd::{
         application::{Application, ClusterArn, ClusterEndpoint},
         assessment::Assessment,
         cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
+            Outcome, RecordSet, Series,
         },
         id::{ApplicationName, Digest, Region, RunId, RunbookName},
         journal::{Event, Record},
@@ -29,7 +30,7 @@ use failoverd::{
     },
     ports::{
         Clock as _, Cloud, JournalStore, Observer, Probes,
-        probes::{DnsError, HttpAnswer, HttpQuestion},
+        probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
     },
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -50,15 +51,13 @@ impl Cloud for Instant {
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
         nothing()
     }
-    async fn metrics(
-        &self,
-        _: &Region,
-        _: &[MetricQuery],
-        _: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    async fn metrics(&self, _: &Region, _: &[MetricQuery], _: Duration) -> Result<Vec<Answer<Series>>, ObserveError> {
         nothing()
     }
-    async fn alarms(&self, _: &Region, _: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
+    async fn alarms(&self, _: &Region, _: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
+        nothing()
+    }
+    async fn events(&self, _: &Region, _: &EventSource, _: Duration) -> Result<Vec<CloudEvent>, ObserveError> {
         nothing()
     }
     async fn record_sets(&self, _: &str, _: &str, _: &str) -> Result<Vec<RecordSet>, ObserveError> {
@@ -79,6 +78,9 @@ impl Cloud for Instant {
 impl Probes for Instant {
     async fn http(&self, _: &HttpQuestion) -> HttpAnswer {
         HttpAnswer::Status { status: 200, body: String::new(), address: None }
+    }
+    async fn tcp(&self, _: &str, _: Duration) -> TcpAnswer {
+        TcpAnswer::Connected
     }
     async fn dns(&self, server: &str, _: &str, _: &str, _: Duration) -> Result<Vec<String>, DnsError> {
         Err(DnsError::Unreachable { server: server.to_owned(), reason: "a benchmark has no network".to_owned() })

@@ -1,12 +1,13 @@
 //! The command line: parse, call, print.
 //!
-//! The client verbs speak HTTP only, as any other client would; what runs in this process (`serve`, `demo`, `check`,
-//! `simulate`, `sim serve`) is parsed here and done by the composition root. Exit codes: 0 done, 1 failed, 2 usage,
+//! The client verbs speak HTTP only, as any other client would; what runs in this process (`serve`, `observe`, `demo`,
+//! `check`, `simulate`, `sim serve`) is parsed here and done by the composition root. Exit codes: 0 done, 1 failed, 2 usage,
 //! 3 refused by a gate, 4 held for a person.
 
 pub mod api;
 pub mod check;
 pub mod demo;
+pub mod observe;
 pub mod render;
 pub mod sim;
 pub mod simulate;
@@ -78,6 +79,8 @@ pub enum Command {
     },
     /// Rehearse disasters: your configuration and runbooks against seeded faults, in simulated Regions
     Simulate(simulate::SimulateArgs),
+    /// Look from elsewhere, for daemons that ask more than one vantage
+    Observe(observe::ObserveArgs),
     /// The simulated AWS
     Sim {
         #[command(subcommand)]

@@ -5,19 +5,22 @@ use std::{
     time::Duration,
 };
 
-use super::{heartbeat, traffic};
+use super::{
+    signals::{self, Around},
+    stores::{self, Store},
+    traffic,
+};
 use crate::domain::{
-    application::{Application, AuroraStore, ClusterArn, Endpoint, Objectives, Topic},
-    document::{At, Fields, Findings, clip},
+    application::{Application, Endpoint, Objectives, Topic},
+    document::{At, Findings, clip},
     id::{Region, RunbookName, StoreName},
     plan::Purpose,
     policy::Policy,
     runbook::is_web_address,
-    signal::{Signal, SignalRole, SignalSource},
+    signal::Signal,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
@@ -42,10 +45,17 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     };
     // Everything below is checked against the Regions: without them each line would be a fault of its own.
     let regions = regions?;
-    let stores = named(stores, found, |at, found| store(at, &regions, found));
+    let all: BTreeMap<StoreName, Store> = named(stores, found, |at, found| stores::read(at, &regions, found));
+    let (mut stores, mut replicas) = (BTreeMap::new(), BTreeMap::new());
+    for (name, store) in all {
+        match store {
+            Store::Aurora(store) => _ = stores.insert(name, store),
+            Store::Replicated(store) => _ = replicas.insert(name, store),
+        }
+    }
     let traffic = named(dns, found, |at, found| traffic::read(at, &regions, found));
-    let store_names: BTreeSet<StoreName> = stores.keys().cloned().collect();
-    let signals = named(signals, found, |at, found| signal(at, &regions, &store_names, found));
+    let around = Around { regions: &regions, stores: &stores, replicas: &replicas };
+    let signals = named(signals, found, |at, found| signals::read(at, &around, found));
     let endpoints = endpoints.map(|at| per_region(&at, &regions, found, endpoint)).unwrap_or_default();
     let topics = topics.and_then(|at| at.list(found)).unwrap_or_default();
     let topics = topics.iter().filter_map(|at| topic(at, found)).collect();
@@ -54,6 +64,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         regions,
         objectives: objectives?,
         stores,
+        replicas,
         traffic,
         signals: signals.into_iter().map(|(name, signal)| Signal { name, ..signal }).collect(),
         endpoints,
@@ -165,56 +176,6 @@ fn runbooks_of(at: &At<'_>, found: &mut Findings) -> Option<BTreeMap<Purpose, Ru
     Some(runbooks)
 }
 
-fn store(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<AuroraStore> {
-    let mut f = at.fields(found)?;
-    let kind = f.need(found, "kind", "kind = \"aurora\"");
-    let global_cluster = f.need(found, "global_cluster", "global_cluster = \"payments\"");
-    let clusters = f.need(found, "clusters", CLUSTERS);
-    let lag_metric = f.get(found, "lag_metric", "lag_metric = \"AuroraGlobalDBRPOLag\"");
-    let heartbeat = f.get(found, "heartbeat", heartbeat::EXAMPLE);
-    match kind.and_then(|at| at.text(found).map(|t| (at, t))) {
-        Some((_, "aurora")) => {}
-        Some((at, kind @ ("dynamodb" | "s3"))) => {
-            found.coded(
-                "config-not-built",
-                &at.key,
-                format!("stores of the kind `{kind}` are not in this version"),
-                at.example,
-            );
-        }
-        Some((at, _)) => found.error(&at.key, "expected aurora", at.example),
-        None => {}
-    }
-    f.finish(found);
-    let heartbeat = match heartbeat {
-        Some(at) => heartbeat::read(&at, regions, found).map(Some),
-        None => Some(None),
-    };
-    let lag_metric = match lag_metric {
-        Some(at) => match at.text(found)? {
-            known @ ("AuroraGlobalDBRPOLag" | "AuroraGlobalDBReplicationLag") => known.to_owned(),
-            _ => {
-                found.error(&at.key, "expected AuroraGlobalDBRPOLag or AuroraGlobalDBReplicationLag", at.example);
-                return None;
-            }
-        },
-        None => "AuroraGlobalDBRPOLag".to_owned(),
-    };
-    let global_cluster = global_cluster.and_then(|at| at.text(found).map(str::to_owned));
-    let clusters_at = clusters?;
-    let clusters = per_region(&clusters_at, regions, found, |at, region, found| {
-        let arn: ClusterArn = at.parse(found)?;
-        if arn.region() != region {
-            found.error(&at.key, format!("this cluster is in {}, not in {region}", arn.region()), CLUSTERS);
-        }
-        Some(arn)
-    });
-    complete(&clusters_at.key, "cluster", &clusters, regions, found, CLUSTERS);
-    Some(AuroraStore { global_cluster: global_cluster?, clusters, lag_metric, heartbeat: heartbeat? })
-}
-
-const CLUSTERS: &str = "clusters = { us-east-1 = \"arn:aws:rds:us-east-1:123456789012:cluster:payments-use1\" }";
-
 fn endpoint(at: &At<'_>, _: &Region, found: &mut Findings) -> Option<Endpoint> {
     let mut f = at.fields(found)?;
     let health = f.need(found, "health_url", "health_url = \"https://use1.example.com/health\"");
@@ -261,106 +222,4 @@ fn topic(at: &At<'_>, found: &mut Findings) -> Option<Topic> {
         found.error(&arn.key, "is not the ARN of an SNS topic", arn.example);
     }
     Some(Topic { region: region?, arn: text.to_owned() })
-}
-
-fn signal(at: &At<'_>, regions: &[Region], stores: &BTreeSet<StoreName>, found: &mut Findings) -> Option<Signal> {
-    let mut f = at.fields(found)?;
-    let kind = f.need(found, "kind", "kind = \"aurora_lag\"").and_then(|at| at.text(found).map(|t| (at, t)));
-    let role = f.need(found, "role", "role = \"trigger\"").and_then(|at| role(&at, found));
-    let period = f.get(found, "period", "period = \"30s\"");
-    let freshness = f.get(found, "freshness", "freshness = \"90s\"");
-    let consecutive = f.get(found, "consecutive", "consecutive = 3");
-    let is_probe = matches!(kind, Some((_, "http_probe")));
-    let source = kind.and_then(|(at, kind)| source(kind, &at, &mut f, regions, stores, found));
-    if source.is_some() {
-        f.finish(found);
-    }
-    // CloudWatch has a new value every minute; a probe costs nothing.
-    let default = if is_probe { 10 * SECOND } else { 30 * SECOND };
-    let period = period.map_or(Some(default), |at| at.duration(found, SECOND, 60 * MINUTE));
-    let least = if is_probe { 3 * default } else { 3 * MINUTE };
-    let fresh = freshness.map_or_else(
-        || period.map(|p| (3 * p).max(least)),
-        |at| at.duration(found, period.unwrap_or(SECOND), 24 * 60 * MINUTE),
-    );
-    let consecutive = consecutive.map_or(Some(3), |at| at.count(found, 1, 60));
-    Some(Signal {
-        // The name is the key of the table, known to the caller.
-        name: "unnamed".parse().unwrap_or_else(|e| unreachable!("{e}")),
-        role: role?,
-        source: source?,
-        period: period?,
-        freshness: fresh?,
-        consecutive: consecutive?,
-    })
-}
-
-fn role(at: &At<'_>, found: &mut Findings) -> Option<SignalRole> {
-    match at.text(found)? {
-        "trigger" => Some(SignalRole::Trigger),
-        "gate" => Some(SignalRole::Gate),
-        "informational" => Some(SignalRole::Informational),
-        _ => {
-            found.error(&at.key, "expected trigger, gate or informational", at.example);
-            None
-        }
-    }
-}
-
-fn source(
-    kind: &str,
-    at: &At<'_>,
-    f: &mut Fields<'_>,
-    regions: &[Region],
-    stores: &BTreeSet<StoreName>,
-    found: &mut Findings,
-) -> Option<SignalSource> {
-    let of = |f: &mut Fields<'_>, found: &mut Findings| {
-        let at = f.need(found, "of", "of = \"us-east-1\"")?;
-        let region: Region = at.parse(found)?;
-        if regions.contains(&region) {
-            return Some(region);
-        }
-        found.error(&at.key, format!("{region} is not a Region of this application"), at.example);
-        None
-    };
-    match kind {
-        "aurora_lag" => {
-            let at = f.need(found, "store", "store = \"orders\"")?;
-            let store: StoreName = at.parse(found)?;
-            if !stores.contains(&store) {
-                // One with a fault of its own is there.
-                let application = at.key.split_once(".signals.").map_or("", |(application, _)| application);
-                if !found.has_errors_at(&format!("{application}.stores.{store}")) {
-                    found.error(&at.key, format!("there is no store `{store}`"), at.example);
-                }
-                return None;
-            }
-            Some(SignalSource::AuroraLag { store })
-        }
-        "health_check" => {
-            let id = f.need(found, "health_check_id", "health_check_id = \"10000000-0000-4000-8000-000000000001\"");
-            let of = of(f, found);
-            let health_check_id = id?.text(found)?.to_owned();
-            Some(SignalSource::HealthCheck { health_check_id, of: of? })
-        }
-        "alarm" => {
-            let region = f.need(found, "region", "region = \"us-west-2\"").and_then(|at| at.parse(found));
-            let name = f.need(found, "alarm_name", "alarm_name = \"payments-lambda-errors\"");
-            let of = of(f, found);
-            let alarm_name = name?.text(found)?.to_owned();
-            Some(SignalSource::Alarm { region: region?, alarm_name, of: of? })
-        }
-        "http_probe" => {
-            let address = f.need(found, "url", "url = \"https://use1.example.com/health\"");
-            let timeout = f.get(found, "timeout", "timeout = \"3s\"");
-            let of = of(f, found);
-            let timeout = timeout.map_or(Some(3 * SECOND), |at| at.duration(found, SECOND / 10, MINUTE));
-            Some(SignalSource::HttpProbe { url: url(&address?, found)?, of: of?, timeout: timeout? })
-        }
-        _ => {
-            found.error(&at.key, "expected aurora_lag, health_check, alarm or http_probe", at.example);
-            None
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{runbooks::Catalogue, sections::Read};
+use super::{runbooks::Catalogue, sections::Read, vantage};
 use crate::domain::{
     application::{Application, Mechanism},
     compile::compile,
@@ -40,6 +40,7 @@ pub(super) fn check(
         runbooks_fit(key, app, runbooks, digest, found);
         signals(key, app, found);
         static_stability(key, app, found);
+        vantage::check(key, app, read, found);
         if app.topics.is_empty() {
             let problem = "no topics: runs tell nobody, and their notify steps are left out";
             found.warning(
@@ -111,10 +112,14 @@ fn signals(key: &str, app: &Application, found: &mut Findings) {
     for signal in &app.signals {
         let lives_in = match &signal.source {
             SignalSource::HealthCheck { .. } => GLOBAL_REGION,
-            SignalSource::Alarm { region, .. } => region.as_str(),
-            SignalSource::AuroraLag { .. } | SignalSource::Heartbeat { .. } | SignalSource::HttpProbe { .. } => {
-                continue;
-            }
+            SignalSource::Alarm { region, .. } | SignalSource::Metric { region, .. } => region.as_str(),
+            SignalSource::RdsEvents { of, .. } => of.as_str(),
+            SignalSource::AuroraLag { .. }
+            | SignalSource::Heartbeat { .. }
+            | SignalSource::ReplicaLag { .. }
+            | SignalSource::ReplicaBacklog { .. }
+            | SignalSource::HttpProbe { .. }
+            | SignalSource::TcpProbe { .. } => continue,
         };
         let of = signal.source.of().map(Region::as_str);
         if signal.role == SignalRole::Trigger && of == Some(lives_in) && primary == of {

@@ -9,13 +9,14 @@ use crate::domain::document::{Entry, Findings, Node, Place, Value, clip};
 const PREFIX: &str = "FAILOVERD__";
 
 /// What the environment may set.
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 8] = [
     ("server", "listen"),
     ("store", "kind"),
     ("store", "path"),
     ("aws", "call_timeout"),
     ("aws", "attempt_timeout"),
     ("aws", "production"),
+    ("vantage", "name"),
     ("runbooks", "directory"),
 ];
 

@@ -27,11 +27,15 @@ pub mod faults;
 mod heartbeat;
 pub mod runbooks;
 mod sections;
+mod signals;
+mod stores;
 mod traffic;
 mod tree;
+pub mod vantage;
 
 pub use faults::Faults;
 pub use runbooks::{SHIPPED, shipped};
+pub use vantage::Vantage;
 
 /// The largest configuration file accepted.
 pub const BYTES_MAX: u64 = 1024 * 1024;
@@ -43,6 +47,7 @@ pub struct Settings {
     pub store: Store,
     pub aws: Aws,
     pub auth: Auth,
+    pub vantage: Vantage,
     pub applications: Vec<Application>,
     /// With the digest of each file, which a plan pins.
     pub runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
@@ -106,10 +111,13 @@ pub enum Role {
     DrillRunner,
     /// Sets overrides; may not approve.
     Admin,
+    /// Reports what it sees from the vantage that its token is named after; may do nothing else.
+    Observer,
 }
 
 impl Role {
-    pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::Approver, Self::DrillRunner, Self::Admin];
+    pub const ALL: [Self; 6] =
+        [Self::Viewer, Self::Operator, Self::Approver, Self::DrillRunner, Self::Admin, Self::Observer];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -118,6 +126,7 @@ impl Role {
             Self::Approver => "approver",
             Self::DrillRunner => "drill-runner",
             Self::Admin => "admin",
+            Self::Observer => "observer",
         }
     }
 }
@@ -169,6 +178,7 @@ impl Settings {
                 store: read.store,
                 aws: read.aws,
                 auth: read.auth,
+                vantage: read.vantage,
                 applications: read.applications.into_iter().map(|(_, a)| a).collect(),
                 runbooks,
                 digest,

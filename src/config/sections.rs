@@ -1,8 +1,8 @@
-//! The sections of the file: `server`, `store`, `aws`, `auth`, `runbooks`, and the list of `applications`.
+//! The sections of the file: `server`, `store`, `aws`, `auth`, `vantage`, `runbooks`, and the list of `applications`.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Auth, Aws, Role, Server, Store, Token, application};
+use super::{Auth, Aws, Role, Server, Store, Token, Vantage, application, vantage};
 use crate::domain::{
     application::Application,
     document::{At, Fields, Findings},
@@ -14,6 +14,7 @@ pub(super) struct Read {
     pub(super) store: Store,
     pub(super) aws: Aws,
     pub(super) auth: Auth,
+    pub(super) vantage: Vantage,
     /// As written; relative to the file. `None`: those that ship.
     pub(super) runbooks: Option<PathBuf>,
     /// Each with the key that its faults are noted at.
@@ -27,6 +28,7 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let store = section(&mut f, "store", found, store);
     let aws = section(&mut f, "aws", found, aws);
     let auth = section(&mut f, "auth", found, auth);
+    let vantage = section(&mut f, "vantage", found, vantage::read);
     let runbooks = section(&mut f, "runbooks", found, |f, found| match f.as_mut() {
         Some(f) => Some(
             f.get(found, "directory", "directory = \"../runbooks\"").and_then(|at| at.text(found)).map(PathBuf::from),
@@ -40,11 +42,12 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     };
     f.finish(found);
     let (server, auth) = (server?, auth?);
+    vantage::tokens(&auth, found);
     if auth.tokens.is_empty() && !server.listen.ip().is_loopback() {
         let problem = format!("{} can be reached from outside, and no tokens are configured", server.listen);
         found.coded("auth-required", "server.listen", problem, "listen = \"127.0.0.1:8080\", or [auth] tokens");
     }
-    Some(Read { server, store: store?, aws: aws?, auth, runbooks: runbooks?, applications })
+    Some(Read { server, store: store?, aws: aws?, auth, vantage: vantage?, runbooks: runbooks?, applications })
 }
 
 /// Reads one section with `read`, which gets `None` where it is not given; finishes its keys.

@@ -56,9 +56,8 @@ fn the_directory_and_the_program_ship_the_same_runbooks() {
     assert_eq!(example.runbooks.len(), 4);
 }
 
-#[test]
-fn every_fault_is_reported_at_once() {
-    let text = "\
+/// Wrong wherever it can be.
+const FAULTY: &str = "\
 [server]
 listen = \"0.0.0.0:8080\"
 port = 80
@@ -79,8 +78,17 @@ regions = [\"us-east-1\", \"us-west-2\"]
 objectives = { rto = \"2m\", rpo = \"-1s\" }
 runbooks = { failover = \"nonesuch\" }
 
-[applications.stores.orders]
+[applications.stores.sessions]
 kind = \"dynamodb\"
+table = \"a table\"
+
+[applications.stores.audit]
+kind = \"s3\"
+buckets = { us-east-1 = \"audit-use1\" }
+rules = [{ from = \"us-east-1\", to = \"us-west-2\" }, { from = \"us-east-1\", to = \"us-west-2\", rule_id = \"r\" }]
+
+[applications.stores.orders]
+kind = \"documentdb\"
 global_cluster = \"payments\"
 clusters = { us-east-1 = \"arn:aws:rds:us-west-2:123456789012:cluster:x\", eu-west-1 = \"y\" }
 
@@ -98,8 +106,51 @@ kind = \"http_probe\"
 role = \"boss\"
 of = \"eu-west-1\"
 url = \"ftp://x\"
+
+[applications.signals.errors]
+kind = \"lambda_errors\"
+role = \"trigger\"
+region = \"us-east-1\"
+function = \"payments\"
+unhealthy = \"many\"
+
+[applications.signals.lag]
+kind = \"metric\"
+role = \"trigger\"
+region = \"us-east-1\"
+namespace = \"AWS/RDS\"
+metric = \"AuroraGlobalDBRPOLag\"
+statistic = \"Sum\"
+stat_period = \"90s\"
+unhealthy = \"> 5\"
+healthy = \"< 7\"
+missing = \"healthy\"
+
+[applications.signals.depth]
+kind = \"metric\"
+role = \"trigger\"
+region = \"us-east-1\"
+namespace = \"AWS/RDS\"
+metric = \"AuroraGlobalDBRPOLag\"
+statistic = \"Maximum\"
+unhealthy = \"> 5\"
+missing = \"healthy\"
+
+[applications.signals.db]
+kind = \"tcp_probe\"
+role = \"trigger\"
+of = \"us-east-1\"
+address = \"db\"
+
+[applications.signals.table]
+kind = \"s3_lag\"
+role = \"gate\"
+store = \"elsewhere\"
 ";
-    let faults = load(text, &nothing()).expect_err("all of it is wrong");
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    let faults = load(FAULTY, &nothing()).expect_err("all of it is wrong");
     insta::assert_snapshot!(lines(&faults));
 }
 
@@ -226,10 +277,78 @@ fn faults_are_drawn_within_eighty_columns_and_as_json() {
 
 #[test]
 fn every_code_of_a_fault_is_a_known_code() {
-    for file in ["mod.rs", "application.rs", "cross.rs", "environment.rs", "sections.rs", "traffic.rs", "runbooks.rs"] {
+    let files = [
+        "mod.rs",
+        "application.rs",
+        "cross.rs",
+        "environment.rs",
+        "sections.rs",
+        "signals.rs",
+        "signals/metric.rs",
+        "stores.rs",
+        "traffic.rs",
+        "runbooks.rs",
+        "vantage.rs",
+    ];
+    for file in files {
         let text = std::fs::read_to_string(root("src/config").join(file)).expect("a source");
         for code in text.split('"').filter(|s| s.starts_with("config-") || s.starts_with("runbook-")) {
             assert!(crate::domain::code::ALL.contains(&code), "{file}: {code}");
         }
+    }
+}
+
+/// The shipped configuration with this in `[vantage]` instead of what it says.
+fn with_vantage(section: &str) -> String {
+    let text = default_text();
+    let (before, rest) = text.split_once("[vantage]\n").expect("a section");
+    let (_, after) = rest.split_once("\n[runbooks]").expect("the next section");
+    format!("{before}[vantage]\n{section}\n\n[runbooks]{after}")
+}
+
+#[test]
+fn a_vantage_has_a_name_and_control_points_of_which_more_than_half_must_answer() {
+    let plain = load(&default_text(), &nothing()).expect("loads");
+    assert_eq!(plain.vantage.name.as_str(), "here");
+    assert!(plain.vantage.control_points.points.is_empty());
+    let text = with_vantage("control_points = [\"https://a.example/\", \"tcp://192.0.2.1:443\", \"http://b.example\"]");
+    let env = variables(&[("FAILOVERD__VANTAGE__NAME", "us-west-2")]);
+    let settings = load(&text, &env).expect("loads");
+    assert_eq!(settings.vantage.name.as_str(), "us-west-2");
+    let points = settings.vantage.control_points;
+    assert_eq!((points.points.len(), points.needed), (3, 2));
+    assert_eq!(points.points[1].to_string(), "tcp://192.0.2.1:443");
+}
+
+#[test]
+fn what_is_wrong_with_a_vantage_or_an_observer_s_token_is_told_with_its_place() {
+    let points = "control_points = [\"https://a.example/\", \"tcp://192.0.2.1:443\"]";
+    for (section, key, part) in [
+        ("name = \"US\"", "vantage.name", "vantage name"),
+        ("name = \"route53\"", "vantage.name", "AWS's own"),
+        ("control_points = [\"ftp://a\"]", "vantage.control_points[0]", "expected https://host/path"),
+        ("control_points = [\"https://a/\", \"https://a/\"]", "vantage.control_points", "twice"),
+        ("control_points_needed = 1", "vantage.control_points_needed", "no control points"),
+        (&format!("{points}\ncontrol_points_needed = 3"), "vantage.control_points_needed", "between 1 and 2"),
+        ("period = \"2s\"\ntimeout = \"3s\"", "vantage.timeout", "longer than the period"),
+        ("report = 1", "vantage.report", "unknown key"),
+    ] {
+        let faults = load(&with_vantage(section), &nothing()).expect_err(section);
+        let found: Vec<(&str, &str)> = faults.faults.iter().map(|f| (f.key.as_str(), f.problem.as_str())).collect();
+        assert!(matches!(found[..], [(k, p)] if k == key && p.contains(part)), "{section}: {found:?}");
+        assert!(faults.faults[0].line > 0, "{section}");
+    }
+    let token = |name: &str, roles: &str| {
+        let token = format!("tokens = [{{ name = \"{name}\", sha256 = \"{}\", roles = {roles} }}]", Digest::zero());
+        load(&default_text().replacen("tokens = []", &token, 1), &nothing())
+    };
+    assert!(token("eu-west-1", "[\"observer\"]").is_ok());
+    for (name, roles, key) in [
+        ("a@b", "[\"observer\"]", "auth.tokens[0].name"),
+        ("cloudwatch-eu-west-1", "[\"observer\"]", "auth.tokens[0].name"),
+        ("eu-west-1", "[\"observer\", \"viewer\"]", "auth.tokens[0].roles"),
+    ] {
+        let faults = token(name, roles).expect_err(name);
+        assert_eq!(faults.faults.iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), [key], "{name} {roles}");
     }
 }

@@ -11,6 +11,7 @@ use super::{
     id::{ApplicationName, InvalidName, Region, RunbookName, StoreName, TrafficName},
     plan::Purpose,
     policy::Policy,
+    replica::ReplicatedStore,
     seconds,
     signal::Signal,
 };
@@ -23,6 +24,9 @@ pub struct Application {
     pub regions: Vec<Region>,
     pub objectives: Objectives,
     pub stores: BTreeMap<StoreName, AuroraStore>,
+    /// Stores with many writers: watched, never promoted. No name is in `stores` too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replicas: BTreeMap<StoreName, ReplicatedStore>,
     pub traffic: BTreeMap<TrafficName, Traffic>,
     pub signals: Vec<Signal>,
     /// Per Region, where this Region's servers are asked directly (not through the public name).

@@ -93,6 +93,32 @@ pub struct Datapoint {
     pub value: f64,
 }
 
+/// What was answered about one of several things that were asked in one call.
+pub type Answer<T> = Result<T, ObserveError>;
+
+/// The datapoints of one query, newest first, at most [`DATAPOINTS_MAX`]; empty is no data, which is neither zero nor
+/// an error [CWUG].
+pub type Series = Vec<Datapoint>;
+
+/// How many datapoints of one query are kept: enough to find the last whole period behind one in progress and some
+/// that came late.
+pub const DATAPOINTS_MAX: usize = 16;
+
+/// Queries of one GetMetricData call [bc].
+pub const METRICS_PER_CALL_MAX: usize = 500;
+
+/// Names of one DescribeAlarms call [bc].
+pub const ALARMS_PER_CALL_MAX: usize = 100;
+
+/// The newest datapoint, where one query was asked.
+///
+/// # Errors
+/// That of the call, or of the one query.
+pub fn newest_of_one(answers: Result<Vec<Answer<Series>>, ObserveError>) -> Result<Option<Datapoint>, ObserveError> {
+    let series = answers?.into_iter().next().transpose()?;
+    Ok(series.and_then(|points| points.first().copied()))
+}
+
 /// What a CloudWatch alarm says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,6 +126,74 @@ pub enum AlarmState {
     Ok,
     Alarm,
     InsufficientData,
+}
+
+impl AlarmState {
+    /// The name that AWS gives it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Alarm => "ALARM",
+            Self::InsufficientData => "INSUFFICIENT_DATA",
+        }
+    }
+}
+
+/// What a period without data means to an alarm (`TreatMissingData`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingData {
+    /// The default: without data the state becomes INSUFFICIENT_DATA.
+    Missing,
+    /// The state stays what it was.
+    Ignore,
+    Breaching,
+    NotBreaching,
+}
+
+/// A CloudWatch alarm: its state, and what is needed to tell whether data stand behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    pub state: AlarmState,
+    /// `None` for a composite alarm, which does not say. Alarms on AWS/DynamoDB ignore missing data whatever is set
+    /// [bc:cloudwatch.PutMetricAlarm], and so are given here.
+    pub missing_data: Option<MissingData>,
+    /// How many samples the metric had, minute by minute; `None` where the alarm does not watch one metric alone.
+    pub samples: Option<MetricQuery>,
+    /// When the state was last set.
+    pub state_since: Option<Timestamp>,
+    /// CloudWatch's own words.
+    pub state_reason: String,
+}
+
+impl Alarm {
+    /// Whether the state may be what it is for want of data: then it is evidence only with data behind it.
+    pub fn may_rest_on_silence(&self) -> bool {
+        match (self.state, self.missing_data) {
+            (AlarmState::InsufficientData, _) => false,
+            (_, None | Some(MissingData::Ignore))
+            | (AlarmState::Ok, Some(MissingData::NotBreaching))
+            | (AlarmState::Alarm, Some(MissingData::Breaching)) => true,
+            (AlarmState::Ok, Some(MissingData::Missing | MissingData::Breaching))
+            | (AlarmState::Alarm, Some(MissingData::Missing | MissingData::NotBreaching)) => false,
+        }
+    }
+}
+
+/// What RDS events are asked about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum EventSource {
+    DbCluster { identifier: String },
+}
+
+/// Something that RDS says has happened. The API gives no id, so what it is stands in the categories and the text
+/// [bc:rds.DescribeEvents].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudEvent {
+    pub at: Timestamp,
+    pub categories: Vec<String>,
+    pub message: String,
 }
 
 /// A resource record set, as far as we change it.

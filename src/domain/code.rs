@@ -17,6 +17,8 @@ pub const REFUSALS: &[&str] = &[
     "runbook-uncompilable",
     "stopping",
     "application-held",
+    "stamp-unknown",
+    "report-out-of-order",
 ];
 
 /// Requests that the HTTP layer refuses.
@@ -62,6 +64,7 @@ pub const CONFIG: &[&str] = &[
     "auth-required",
     "config-no-trigger",
     "config-no-topics",
+    "config-no-control-points",
     "config-static-stability",
 ];
 

@@ -23,6 +23,8 @@ pub mod overrides;
 pub mod plan;
 pub mod policy;
 pub mod recovery;
+pub mod replica;
+pub mod report;
 pub mod rules;
 pub mod run;
 pub mod runbook;

@@ -8,10 +8,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    id::{Region, SignalName, StoreName},
+    id::SignalName,
     sabotage::{Guard, is_off},
     seconds,
 };
+
+mod source;
+pub mod threshold;
+
+pub use source::{SignalSource, WitnessOf, health_check_query};
 
 /// Something that can be observed about an application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,70 +44,6 @@ pub enum SignalRole {
     Gate,
     /// Shown only.
     Informational,
-}
-
-/// Where a signal comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum SignalSource {
-    /// The store's lag, read in each secondary's Region, following the roles as they are now.
-    AuroraLag { store: StoreName },
-    /// The store's lag by the heartbeat in the database itself: a row written to the writer and read from each
-    /// secondary.
-    Heartbeat { store: StoreName },
-    /// A Route 53 health check through CloudWatch `HealthCheckStatus`, which lives in us-east-1 only [R53DG];
-    /// `of` is the Region whose health it tells.
-    HealthCheck { health_check_id: String, of: Region },
-    /// A CloudWatch alarm in `region`; `of` is the Region whose health it tells.
-    Alarm { region: Region, alarm_name: String, of: Region },
-    /// An HTTP probe from here; `of` is the Region whose health it tells.
-    HttpProbe {
-        url: String,
-        of: Region,
-        #[serde(with = "seconds", rename = "timeout_seconds")]
-        timeout: Duration,
-    },
-}
-
-impl SignalSource {
-    /// The Region whose health this signal tells; a lag belongs to no one Region.
-    pub fn of(&self) -> Option<&Region> {
-        match self {
-            Self::AuroraLag { .. } | Self::Heartbeat { .. } => None,
-            Self::HealthCheck { of, .. } | Self::Alarm { of, .. } | Self::HttpProbe { of, .. } => Some(of),
-        }
-    }
-
-    /// The store whose lag this signal tells.
-    pub fn store(&self) -> Option<&StoreName> {
-        match self {
-            Self::AuroraLag { store } | Self::Heartbeat { store } => Some(store),
-            Self::HealthCheck { .. } | Self::Alarm { .. } | Self::HttpProbe { .. } => None,
-        }
-    }
-
-    /// Who tells it, as far as acting alone is concerned: a Region is no witness of its own loss.
-    pub fn witness(&self) -> Option<WitnessOf> {
-        /// Where CloudWatch has what Route 53's checkers see [R53DG].
-        const HOME_OF_HEALTH_CHECKS: &str = "us-east-1";
-        match self {
-            Self::AuroraLag { .. } | Self::Heartbeat { .. } => None,
-            Self::HttpProbe { .. } => Some(WitnessOf::EveryVantage),
-            Self::HealthCheck { of, .. } => (of.as_str() != HOME_OF_HEALTH_CHECKS).then_some(WitnessOf::Route53),
-            Self::Alarm { region, of, .. } => (region != of).then(|| WitnessOf::CloudWatch(region.clone())),
-        }
-    }
-}
-
-/// Who sees what a signal tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WitnessOf {
-    /// Whoever probes: this daemon and each observer.
-    EveryVantage,
-    /// Route 53's own checkers, which stand in several Regions.
-    Route53,
-    /// CloudWatch of a Region that is not the one it tells of.
-    CloudWatch(Region),
 }
 
 /// One reading of one signal.
@@ -186,16 +127,61 @@ pub fn lag_from_ms(ms: f64) -> Option<Duration> {
 /// How many samples a window keeps.
 pub const WINDOW_SAMPLES_MAX: usize = 64;
 
+/// What is believed of a signal, whatever its last reading says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belief {
+    /// It has never said anything that could be believed.
+    None,
+    Healthy,
+    Unhealthy,
+}
+
 /// The recent samples of one signal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignalWindow {
     samples: std::collections::VecDeque<Sample>,
     /// The last attempt found nothing, and why.
     last_missing: Option<String>,
-    /// Since when the believed state is unhealthy; `None` when it is not.
-    unhealthy_since: Option<Timestamp>,
-    believed_unhealthy: bool,
     consecutive: u32,
+    progress: Progress,
+    /// As it was before the last sample, which a later reading of the same moment may correct.
+    before: Progress,
+}
+
+/// How far the readings have come towards a belief.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Progress {
+    belief: Belief,
+    /// Since when ill health was seen; `None` when it is not.
+    unhealthy_since: Option<Timestamp>,
+    /// The readings in a row that say the same, and what they say.
+    run: u32,
+    run_unhealthy: bool,
+}
+
+impl Progress {
+    const NONE: Self = Self { belief: Belief::None, unhealthy_since: None, run: 0, run_unhealthy: false };
+
+    /// After one more reading.
+    fn after(self, sample: &Sample, consecutive: u32) -> Self {
+        let unhealthy = matches!(sample.reading, Reading::Unhealthy { .. });
+        let goes_on = 0 < self.run && self.run_unhealthy == unhealthy;
+        let run = if goes_on { self.run.saturating_add(1) } else { 1 };
+        let mut next = Self { run, run_unhealthy: unhealthy, ..self };
+        if unhealthy {
+            // The RTO clock starts at the first evidence, not when it is believed.
+            next.unhealthy_since = self.unhealthy_since.or(Some(sample.measured_at));
+        } else if next.belief == Belief::None {
+            next.belief = Belief::Healthy;
+        }
+        if consecutive <= run || is_off(Guard::FirstReading) {
+            next.belief = if unhealthy { Belief::Unhealthy } else { Belief::Healthy };
+            if !unhealthy {
+                next.unhealthy_since = None;
+            }
+        }
+        next
+    }
 }
 
 impl SignalWindow {
@@ -204,57 +190,60 @@ impl SignalWindow {
         Self {
             samples: std::collections::VecDeque::new(),
             last_missing: None,
-            unhealthy_since: None,
-            believed_unhealthy: false,
             consecutive: consecutive.max(1),
+            progress: Progress::NONE,
+            before: Progress::NONE,
         }
     }
 
-    /// Takes a sample in. A missing reading is remembered as such and changes no belief. A datapoint that is not
-    /// newer than the last one is the same datapoint read again, and counts once.
+    /// Takes a sample in. A missing reading is remembered as such and changes no belief, but what comes after it is not
+    /// "in a row" with what came before: who has seen less never believes more. A datapoint that is not newer than the
+    /// last one is the same datapoint read again: it counts once, and as what it said last.
     pub fn push(&mut self, sample: Sample) {
         if let Reading::Missing { why } = &sample.reading {
-            self.last_missing = Some(why.clone());
+            self.missed(why.clone());
             return;
         }
         if age(sample.taken_at, sample.measured_at).is_none() {
-            self.last_missing = Some(format!("the reading is dated {}, ahead of the clock", sample.measured_at));
+            self.missed(format!("the reading is dated {}, ahead of the clock", sample.measured_at));
             return;
         }
         self.last_missing = None;
         // A clock that was set back leaves readings from the future behind: they would seem fresh for ever.
         while self.samples.back().is_some_and(|last| age(sample.taken_at, last.measured_at).is_none()) {
             self.samples.pop_back();
+            self.progress.run = 0;
+            self.before = self.progress;
         }
-        if self.samples.back().is_some_and(|last| sample.measured_at <= last.measured_at) {
-            return;
+        match self.samples.back_mut() {
+            Some(last) if sample.measured_at < last.measured_at => return,
+            Some(last) if sample.measured_at == last.measured_at => {
+                if last.reading == sample.reading {
+                    return;
+                }
+                // Data that came late have changed what was read of that moment.
+                self.progress = self.before.after(&sample, self.consecutive);
+                *last = sample;
+                return;
+            }
+            _ => {}
         }
         if self.samples.len() == WINDOW_SAMPLES_MAX {
             self.samples.pop_front();
         }
+        self.before = self.progress;
+        self.progress = self.progress.after(&sample, self.consecutive);
         self.samples.push_back(sample);
-        self.believe();
     }
 
-    fn believe(&mut self) {
-        let unhealthy = |s: &Sample| matches!(s.reading, Reading::Unhealthy { .. });
-        let Some(last) = self.samples.back() else {
-            return;
-        };
-        let now_unhealthy = unhealthy(last);
-        let run = self.samples.iter().rev().take_while(|s| unhealthy(s) == now_unhealthy).count();
-        if now_unhealthy {
-            // The RTO clock starts at the first evidence, not when it is believed.
-            if self.unhealthy_since.is_none() {
-                self.unhealthy_since = Some(last.measured_at);
-            }
-        }
-        if run >= self.consecutive as usize || is_off(Guard::FirstReading) {
-            self.believed_unhealthy = now_unhealthy;
-            if !now_unhealthy {
-                self.unhealthy_since = None;
-            }
-        }
+    fn missed(&mut self, why: String) {
+        self.last_missing = Some(why);
+        self.progress.run = 0;
+    }
+
+    /// What is believed.
+    pub fn belief(&self) -> Belief {
+        self.progress.belief
     }
 
     /// Fresh, stale or missing at `now`.
@@ -275,7 +264,7 @@ impl SignalWindow {
 
     /// Since when the signal has shown ill health without recovering, and whether often enough to be believed.
     pub fn unhealthy(&self) -> Option<(Timestamp, bool)> {
-        self.unhealthy_since.map(|since| (since, self.believed_unhealthy))
+        self.progress.unhealthy_since.map(|since| (since, self.progress.belief == Belief::Unhealthy))
     }
 
     /// The newest reading of any age.

@@ -12,7 +12,7 @@ use crate::{
         application::Application,
         id::{RunId, StepId},
     },
-    engine::{ages::Ages, scribe::Scribe, trail::WriteTrail, vantages::Vantages},
+    engine::{ages::Ages, metrics::MetricReader, scribe::Scribe, trail::WriteTrail, vantages::Vantages},
     ports::{Clock, Cloud, Probes},
 };
 
@@ -22,6 +22,8 @@ pub struct Context {
     pub application: Arc<Application>,
     pub scribe: Arc<Scribe>,
     pub cloud: Arc<dyn Cloud>,
+    /// CloudWatch for the watchers of all applications; a guard asks `cloud`.
+    pub readings: Arc<MetricReader>,
     pub probes: Arc<dyn Probes>,
     pub clock: Arc<dyn Clock>,
     pub trail: Arc<WriteTrail>,

@@ -7,13 +7,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use crate::domain::{
-    application::Application,
-    assessment::Assessment,
-    history::History,
-    id::{ApplicationName, Digest, Region, RunId, StepId, Subject},
-    journal::Record,
-    plan::{Plan, Purpose},
+use crate::{
+    domain::{
+        application::Application,
+        assessment::Assessment,
+        history::History,
+        id::{ApplicationName, Digest, Region, RunId, StepId, Subject, VantageName},
+        journal::Record,
+        plan::{Plan, Purpose},
+        report::OutOfOrder,
+    },
+    engine::observations::{Assigned, Posted, Receipt},
 };
 
 /// What a caller of `POST /failover` wants.
@@ -83,6 +87,10 @@ pub enum Refusal {
     Stopping,
     #[error("the application is held: {0}")]
     Held(String),
+    #[error("the stamp is none of this daemon's life: ask for the assignments again")]
+    UnknownStamp,
+    #[error("{0}")]
+    ReportOutOfOrder(OutOfOrder),
 }
 
 impl Refusal {
@@ -102,6 +110,8 @@ impl Refusal {
             Self::Uncompilable(_) => "runbook-uncompilable",
             Self::Stopping => "stopping",
             Self::Held(_) => "application-held",
+            Self::UnknownStamp => "stamp-unknown",
+            Self::ReportOutOfOrder(_) => "report-out-of-order",
         }
     }
 }
@@ -139,4 +149,8 @@ pub trait Control: Send + Sync {
     /// Why each step of `run` that is not done yet waits, as of its last look.
     fn waits(&self, run: &RunId) -> BTreeMap<StepId, String>;
     fn readiness(&self) -> Readiness;
+    /// What the observer at `vantage` is to probe.
+    fn assigned(&self, vantage: &VantageName) -> Assigned;
+    /// Takes in what the observer at `vantage` reports.
+    fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal>;
 }

@@ -11,7 +11,7 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, RunId, RunbookName, StepId, Subject},
+        id::{ApplicationName, Digest, RunId, RunbookName, StepId, Subject, VantageName},
         journal::Record,
         runbook::Runbook,
     },
@@ -20,8 +20,10 @@ use crate::{
         context::{Context, Unsent, Waits},
         control::{Act, Control, Readiness, Refusal, StartRun, Started},
         executor,
+        metrics::MetricReader,
         newest::Newest,
-        recover,
+        observations::{Assigned, Observations, Posted, Receipt},
+        reach, recover,
         requests::{self, Asked},
         scribe::{Desk, Fatal, Scribe},
         trail::WriteTrail,
@@ -63,6 +65,7 @@ enum Seat {
 pub struct Engine {
     seats: Arc<BTreeMap<ApplicationName, Seat>>,
     parts: Arc<Parts>,
+    observations: Arc<Observations>,
     stopping: CancellationToken,
     tasks: TaskTracker,
     fatal: Arc<Fatal>,
@@ -75,15 +78,30 @@ impl Engine {
         let fatal = Arc::new(Fatal::default());
         let stopping = CancellationToken::new();
         let mut seats = BTreeMap::new();
+        let readings = Arc::new(MetricReader::new(Arc::clone(&parts.cloud), Arc::clone(&parts.clock)));
         for application in &parts.applications {
-            let seat = take_seat(&parts, application, &stopping, &fatal).await;
+            let seat = take_seat(&parts, application, &readings, &stopping, &fatal).await;
             if let Seat::Held { reason, .. } = &seat {
                 tracing::error!(application = %application.name, reason, "the application is held");
             }
             seats.insert(application.name.clone(), seat);
         }
-        let engine =
-            Self { seats: Arc::new(seats), parts: Arc::new(parts), stopping, tasks: TaskTracker::new(), fatal };
+        let watched = parts.applications.iter().cloned().map(Arc::new).collect();
+        let observations = Observations::new(watched, Arc::clone(&parts.vantages), Arc::clone(&parts.clock));
+        let engine = Self {
+            seats: Arc::new(seats),
+            parts: Arc::new(parts),
+            observations: Arc::new(observations),
+            stopping,
+            tasks: TaskTracker::new(),
+            fatal,
+        };
+        let parts = &engine.parts;
+        let (vantages, clock, probes) =
+            (Arc::clone(&parts.vantages), Arc::clone(&parts.clock), Arc::clone(&parts.probes));
+        if !vantages.control_points().points.is_empty() {
+            engine.spawn("control points", reach::keep(vantages, clock, probes, engine.stopping.clone()));
+        }
         for seat in engine.seats.values() {
             if let Seat::Working { context, newest } = seat {
                 engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
@@ -137,7 +155,13 @@ impl Engine {
     }
 }
 
-async fn take_seat(parts: &Parts, application: &Application, stopping: &CancellationToken, fatal: &Arc<Fatal>) -> Seat {
+async fn take_seat(
+    parts: &Parts,
+    application: &Application,
+    readings: &Arc<MetricReader>,
+    stopping: &CancellationToken,
+    fatal: &Arc<Fatal>,
+) -> Seat {
     let application = Arc::new(application.clone());
     let history = match recover::recover(&*parts.store, &application.name).await {
         Ok(history) => history,
@@ -158,6 +182,7 @@ async fn take_seat(parts: &Parts, application: &Application, stopping: &Cancella
                 application,
                 scribe: Arc::new(scribe),
                 cloud: Arc::clone(&parts.cloud),
+                readings: Arc::clone(readings),
                 probes: Arc::clone(&parts.probes),
                 clock: Arc::clone(&parts.clock),
                 trail: Arc::new(WriteTrail::default()),
@@ -252,6 +277,15 @@ impl Control for Engine {
             }
         }
         Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn assigned(&self, vantage: &VantageName) -> Assigned {
+        self.observations.assigned(vantage)
+    }
+
+    fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
+        self.refuse_while_stopping()?;
+        self.observations.hear(vantage, posted)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         action::{Action, WriterProof},
         application::ClusterArn,
         assessment::Exposure,
-        cloud::{DbCluster, GlobalCluster, MetricQuery, ObserveError},
+        cloud::{DbCluster, GlobalCluster, MetricQuery, ObserveError, newest_of_one},
         id::{Region, StoreName},
         run::{RunState, StepState},
         sabotage::{Guard, is_off},
@@ -163,8 +163,8 @@ fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> 
 
 /// The bound of the loss against what was accepted (or the objective).
 pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region, limit: Duration) -> Answer {
-    let sample = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
-        Ok(points) => points.into_iter().next().flatten(),
+    let sample = match newest_of_one(context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await) {
+        Ok(newest) => newest,
         Err(error) => return unread_lag(region, &error),
     };
     // A negative or absurd lag is no lag (FAULTS.md 43).
@@ -181,8 +181,8 @@ pub async fn lag_at_rest(
     region: &Region,
     limit: Duration,
 ) -> Answer {
-    let point = match context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await {
-        Ok(points) => points.into_iter().next().flatten(),
+    let point = match newest_of_one(context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await) {
+        Ok(newest) => newest,
         Err(error) => return unread_lag(region, &error),
     };
     let is_lag = |s: &SignalSource| matches!(s, SignalSource::AuroraLag { store: of } if of == store);

@@ -12,6 +12,7 @@
 
 pub mod ages;
 pub mod aurora;
+pub mod coalesce;
 pub mod context;
 pub mod control;
 pub mod denial;
@@ -20,11 +21,16 @@ pub mod effect;
 pub mod executor;
 pub mod guards;
 pub mod look;
+pub mod metrics;
 pub mod newest;
+pub mod observations;
 pub mod observe;
 pub mod pulse;
+pub mod outpost;
+pub mod reach;
 pub mod recover;
 pub mod requests;
+pub mod sample;
 pub mod scribe;
 pub mod step;
 pub mod trail;

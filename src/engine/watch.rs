@@ -14,21 +14,21 @@ use tokio::task::{JoinError, JoinSet};
 use crate::{
     domain::{
         assessment::{Assessment, Verdict},
-        cloud::{AlarmState, MetricQuery},
-        compile,
         history::Standing,
         id::{Region, SignalName, StoreName},
         journal::Event,
         judge::{self, Known, Memory},
         plan::{Plan, Purpose},
-        sabotage::{Guard, is_off},
-        signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow, lag_from_ms},
+        signal::{Belief, Signal, SignalRole, SignalWindow},
     },
-    engine::{context::Context, desk::Parts, guards, newest::Newest, requests},
-    ports::{
-        Observer,
-        probes::{HttpAnswer, HttpQuestion},
+    engine::{
+        context::Context,
+        desk::Parts,
+        newest::Newest,
+        requests,
+        sample::{Senses, Sight, sample},
     },
+    ports::Observer,
 };
 
 /// How often the signals are judged.
@@ -41,14 +41,26 @@ const ROLES_PERIOD: Duration = Duration::from_secs(10);
 const TRAIL_PERIOD: Duration = Duration::from_secs(1);
 /// How often a standing effect is put again: a CloudWatch-metric health check needs a datapoint a minute [R53DG].
 const STANDING_PERIOD: Duration = Duration::from_secs(60);
-/// How far back a metric is looked for.
-const METRIC_WINDOW: Duration = Duration::from_secs(600);
 
 /// What the watcher has seen so far.
 #[derive(Debug, Default)]
 struct Seen {
     windows: BTreeMap<SignalName, SignalWindow>,
     writers: BTreeMap<StoreName, Region>,
+    /// Where the application is active, by the newest assessment.
+    active: Option<Region>,
+}
+
+impl Seen {
+    fn sight(&self, signal: &Signal) -> Sight {
+        let window = self.windows.get(&signal.name);
+        Sight {
+            writers: self.writers.clone(),
+            active: self.active.clone(),
+            belief: window.map_or(Belief::None, SignalWindow::belief),
+            last: window.and_then(SignalWindow::last).map(|sample| sample.measured_at),
+        }
+    }
 }
 
 /// The watcher of one application.
@@ -99,7 +111,7 @@ impl Watcher {
             let now = self.context.clock.boot();
             for (task, at) in &mut due {
                 if *at <= now && busy.insert(task.clone()) {
-                    *at = now + periods[task];
+                    *at = self.next(task, now, periods[task]);
                     let (context, seen, task) = (self.context.clone(), Arc::clone(&self.seen), task.clone());
                     reading.spawn(async move {
                         perform(&context, &seen, &task).await;
@@ -132,12 +144,20 @@ impl Watcher {
     /// looked for before it is known which cluster is the secondary.
     fn hasten(&self, done: &Task, now: Duration, due: &mut BTreeMap<Task, Duration>) {
         let Task::Signal(index) = done else { return };
-        let name = &self.context.application.signals[*index].name;
+        let signal = &self.context.application.signals[*index];
+        let name = &signal.name;
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.windows.get(name).is_some_and(|w| w.last().is_none())
             && let Some(at) = due.get_mut(done)
         {
-            *at = (*at).min(now + FIRST_READING_PERIOD);
+            *at = (*at).min(next_due(signal, now, FIRST_READING_PERIOD));
+        }
+    }
+
+    fn next(&self, task: &Task, now: Duration, period: Duration) -> Duration {
+        match task {
+            Task::Signal(index) => next_due(&self.context.application.signals[*index], now, period),
+            Task::Roles | Task::Trail(_) | Task::Standing => now + period,
         }
     }
 
@@ -154,6 +174,7 @@ impl Watcher {
 
     async fn judge(&mut self) {
         let assessment = Arc::new(self.assess());
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).active.clone_from(&assessment.active_region);
         self.observer.assessed(&assessment);
         if self.is_decided_anew(&assessment) && !self.context.stopping.is_cancelled() {
             let verdict = assessment.verdict.as_str();
@@ -188,7 +209,7 @@ impl Watcher {
             history: &history,
             vantage: vantages.own(),
             elsewhere: &vantages.elsewhere(&application.name),
-            reach: vantages.reach(),
+            reach: vantages.reach_at(boot),
             plan: self.plan.as_ref(),
         };
         let assessment = judge::assess(&known, &mut self.memory, now, boot);
@@ -226,6 +247,17 @@ impl Watcher {
     }
 }
 
+/// When a signal that is read now is read again. What is read from CloudWatch is due at the same moments in all
+/// applications, so that one call reads it for all (see `metrics`).
+fn next_due(signal: &Signal, now: Duration, period: Duration) -> Duration {
+    if !signal.source.is_from_cloudwatch() {
+        return now + period;
+    }
+    let period_ms = period.as_millis().max(1);
+    let ms = (now.as_millis() / period_ms + 1) * period_ms;
+    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
 /// How long the triggers need to be believed, and the roles to be read.
 fn warm_up(context: &Context) -> Duration {
     /// A slow signal does not delay a decision for longer.
@@ -248,10 +280,11 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
     match task {
         Task::Signal(index) => {
             let signal = &context.application.signals[*index];
-            let samples = sample(context, seen, signal).await;
+            let sight = seen.lock().unwrap_or_else(PoisonError::into_inner).sight(signal);
+            let sample = sample(Senses::of(context), &sight, signal).await;
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(window) = seen.windows.get_mut(&signal.name) {
-                window.push(samples);
+                window.push(sample);
             }
         }
         Task::Roles => roles(context, seen).await,
@@ -294,93 +327,4 @@ async fn renew(context: &Context) {
             tracing::warn!(application = %context.application.name, operation = mutation.operation(), ?outcome, "a standing effect was not renewed");
         }
     }
-}
-
-/// Reads one signal once.
-async fn sample(context: &Context, seen: &Mutex<Seen>, signal: &Signal) -> Sample {
-    let asked_at = context.clock.wall();
-    let missing = |why: String| (asked_at, Reading::Missing { why });
-    let (measured_at, reading) = match &signal.source {
-        SignalSource::AuroraLag { store } => lag(context, seen, store).await.unwrap_or_else(missing),
-        SignalSource::Heartbeat { .. } => missing("the heartbeat is not read yet".to_owned()),
-        SignalSource::HealthCheck { health_check_id, .. } => {
-            health_check(context, health_check_id).await.unwrap_or_else(missing)
-        }
-        SignalSource::Alarm { region, alarm_name, .. } => {
-            match context.cloud.alarms(region, std::slice::from_ref(alarm_name)).await {
-                Ok(states) => match states.first() {
-                    Some(AlarmState::Ok) => {
-                        (asked_at, Reading::Healthy { detail: format!("alarm {alarm_name} is OK") })
-                    }
-                    Some(AlarmState::Alarm) => {
-                        (asked_at, Reading::Unhealthy { detail: format!("alarm {alarm_name} is in ALARM") })
-                    }
-                    Some(AlarmState::InsufficientData) | None => {
-                        missing(format!("alarm {alarm_name} has insufficient data"))
-                    }
-                },
-                Err(error) => missing(error.to_string()),
-            }
-        }
-        SignalSource::HttpProbe { url, timeout, .. } => {
-            let question = HttpQuestion {
-                url: url.clone(),
-                timeout: *timeout,
-                resolve_with: Vec::new(),
-                record_type: "A".to_owned(),
-            };
-            match context.probes.http(&question).await {
-                HttpAnswer::Status { status, .. } if (200..=299).contains(&status) || is_off(Guard::AnyAnswer) => {
-                    (asked_at, Reading::Healthy { detail: format!("{url} answered") })
-                }
-                HttpAnswer::Status { status, .. } => {
-                    (asked_at, Reading::Unhealthy { detail: format!("{url} answered {status}") })
-                }
-                HttpAnswer::NoAnswer { reason } => {
-                    (asked_at, Reading::Unhealthy { detail: format!("{url}: {reason}") })
-                }
-                HttpAnswer::NotAsked { reason } => missing(reason),
-            }
-        }
-    };
-    Sample { measured_at, taken_at: context.clock.wall(), reading }
-}
-
-/// The worst lag over the secondaries.
-async fn lag(context: &Context, seen: &Mutex<Seen>, name: &StoreName) -> Result<(jiff::Timestamp, Reading), String> {
-    let store = context.application.stores.get(name).ok_or_else(|| format!("no store {name}"))?;
-    let writer = seen.lock().unwrap_or_else(PoisonError::into_inner).writers.get(name).cloned();
-    let writer = writer.ok_or("it is not known which cluster is the secondary")?;
-    let mut worst: Option<(jiff::Timestamp, Duration)> = None;
-    for (region, secondary) in store.clusters.iter().filter(|(r, _)| **r != writer) {
-        let query = compile::lag_query(store, secondary);
-        let points = context.cloud.metrics(region, &[query], guards::LAG_WINDOW).await.map_err(|e| e.to_string())?;
-        let point =
-            points.into_iter().next().flatten().ok_or_else(|| format!("CloudWatch has no datapoint in {region}"))?;
-        let lag = lag_from_ms(point.value)
-            .ok_or_else(|| format!("CloudWatch says {} ms in {region}, which is no lag", point.value))?;
-        worst = Some(worst.map_or((point.at, lag), |(at, l)| (at.min(point.at), l.max(lag))));
-    }
-    let (at, lag) = worst.ok_or("there is no secondary")?;
-    Ok((at, Reading::Lag { lag }))
-}
-
-/// A health check through CloudWatch, which for Route 53 is in us-east-1 only [R53DG].
-async fn health_check(context: &Context, id: &str) -> Result<(jiff::Timestamp, Reading), String> {
-    let home: Region = "us-east-1".parse().map_err(|e: crate::domain::id::InvalidName| e.to_string())?;
-    let query = MetricQuery {
-        namespace: "AWS/Route53".to_owned(),
-        metric: "HealthCheckStatus".to_owned(),
-        dimensions: BTreeMap::from([("HealthCheckId".to_owned(), id.to_owned())]),
-        statistic: "Minimum".to_owned(),
-        period: Duration::from_secs(60),
-    };
-    let points = context.cloud.metrics(&home, &[query], METRIC_WINDOW).await.map_err(|e| e.to_string())?;
-    let point = points.into_iter().next().flatten().ok_or("CloudWatch has no datapoint for it in us-east-1")?;
-    let reading = if point.value >= 1.0 {
-        Reading::Healthy { detail: format!("health check {id} is healthy") }
-    } else {
-        Reading::Unhealthy { detail: format!("health check {id} is unhealthy") }
-    };
-    Ok((point.at, reading))
 }

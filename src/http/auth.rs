@@ -35,6 +35,8 @@ pub enum Role {
     DrillRunner,
     /// Everything but approving: who administers must not be able to approve alone.
     Admin,
+    /// Reports what it sees from the vantage that its token is named after; may do nothing else, not even look.
+    Observer,
 }
 
 /// What a route asks for.
@@ -45,20 +47,23 @@ pub enum Permission {
     Approve,
     Drill,
     Administer,
+    Observe,
 }
 
 impl Role {
     /// Every role, for tests and for messages.
-    pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::Approver, Self::DrillRunner, Self::Admin];
+    pub const ALL: [Self; 6] =
+        [Self::Viewer, Self::Operator, Self::Approver, Self::DrillRunner, Self::Admin, Self::Observer];
 
     /// Whether this role alone grants `permission`.
     pub fn grants(self, permission: Permission) -> bool {
         match permission {
-            Permission::Read => true,
+            Permission::Read => self != Self::Observer,
             Permission::Operate => matches!(self, Self::Operator | Self::Admin),
             Permission::Approve => self == Self::Approver,
             Permission::Drill => matches!(self, Self::DrillRunner | Self::Operator | Self::Admin),
             Permission::Administer => self == Self::Admin,
+            Permission::Observe => self == Self::Observer,
         }
     }
 
@@ -70,6 +75,7 @@ impl Role {
             Self::Approver => "approver",
             Self::DrillRunner => "drill-runner",
             Self::Admin => "admin",
+            Self::Observer => "observer",
         }
     }
 }

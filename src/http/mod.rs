@@ -12,6 +12,7 @@ pub mod condition;
 pub mod dto;
 pub mod events;
 pub mod extract;
+pub mod observations;
 pub mod openapi;
 pub mod problem;
 pub mod runs;
@@ -119,6 +120,10 @@ fn administer() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(unbuilt::set_override))
 }
 
+fn observe() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(observations::assignments)).routes(routes!(observations::report))
+}
+
 /// The routes of every group, guarded, with their description.
 fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
     let guarded = |routes: OpenApiRouter<Api>, permission| {
@@ -132,6 +137,7 @@ fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
         .merge(guarded(approve(), Permission::Approve))
         .merge(guarded(drill(), Permission::Drill))
         .merge(guarded(administer(), Permission::Administer))
+        .merge(guarded(observe(), Permission::Observe))
         .split_for_parts()
 }
 

@@ -165,7 +165,9 @@ impl From<Refusal> for Problem {
             | Refusal::KeyReused
             | Refusal::SelfApproval(_)
             | Refusal::WrongPhase(_)
-            | Refusal::Held(_) => problem,
+            | Refusal::Held(_)
+            | Refusal::UnknownStamp
+            | Refusal::ReportOutOfOrder(_) => problem,
         }
     }
 }
@@ -185,5 +187,7 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::Uncompilable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The runbook cannot be compiled"),
         Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping"),
         Refusal::Held(_) => (StatusCode::CONFLICT, "The application is held"),
+        Refusal::UnknownStamp => (StatusCode::CONFLICT, "This daemon does not know that stamp"),
+        Refusal::ReportOutOfOrder(_) => (StatusCode::CONFLICT, "The report is out of order"),
     }
 }

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 
 use crate::domain::{
     application::{ClusterArn, ClusterEndpoint},
-    cloud::{AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
+    cloud::{
+        Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome,
+        RecordSet, Series,
+    },
     id::Region,
 };
 
@@ -21,17 +24,25 @@ pub trait Cloud: Send + Sync + Debug {
     /// `rds:DescribeDBClusters` in the cluster's own Region.
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError>;
 
-    /// The newest datapoint of each query within `window`, in the order of the queries; `None` is no data, which is
-    /// neither zero nor an error [CWUG].
+    /// The newest datapoints of each query within `window`, in the order of the queries. A query that CloudWatch did
+    /// not answer whole has an error of its own; the error of the call is everybody's.
     async fn metrics(
         &self,
         region: &Region,
         queries: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError>;
+    ) -> Result<Vec<Answer<Series>>, ObserveError>;
 
-    /// The states of alarms by name; an alarm that does not exist is an error.
-    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError>;
+    /// Alarms by name, in the order of the names; one that does not exist has an error of its own.
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError>;
+
+    /// `rds:DescribeEvents` of `source` in `region` within `window`, oldest first. No event is no news of anything.
+    async fn events(
+        &self,
+        region: &Region,
+        source: &EventSource,
+        window: Duration,
+    ) -> Result<Vec<CloudEvent>, ObserveError>;
 
     /// The record sets of one name and type, as the control plane lists them (pending changes included).
     async fn record_sets(

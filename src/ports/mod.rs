@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod heartbeat;
+pub mod daemons;
 pub mod journal;
 pub mod observer;
 pub mod probes;
@@ -10,6 +11,7 @@ pub mod probes;
 pub use clock::Clock;
 pub use cloud::Cloud;
 pub use heartbeat::Heartbeats;
+pub use daemons::Daemon;
 pub use journal::JournalStore;
 pub use observer::Observer;
 pub use probes::Probes;

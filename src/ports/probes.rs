@@ -33,6 +33,20 @@ pub enum HttpAnswer {
     },
 }
 
+/// How a TCP connection attempt ended; made and closed, nothing is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TcpAnswer {
+    Connected,
+    /// Refused, reset, or not connected within the timeout.
+    NoAnswer {
+        reason: String,
+    },
+    /// The attempt could not be made (a name that does not resolve): says nothing of the endpoint.
+    NotAsked {
+        reason: String,
+    },
+}
+
 /// Why a name server did not tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DnsError {
@@ -46,6 +60,9 @@ pub enum DnsError {
 #[async_trait]
 pub trait Probes: Send + Sync + Debug {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer;
+
+    /// Connects to `address` (`host:port`), resolved afresh by the system's resolver, and closes.
+    async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer;
 
     /// What `server` (`host:port`) answers for `name`, asked over real DNS, no cache between.
     async fn dns(

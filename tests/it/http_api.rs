@@ -17,6 +17,7 @@ use failoverd::{
         id::{Digest, StepId, Subject},
         journal::Event,
         plan::Purpose,
+        report::OutOfOrder,
         run::RunResult,
         signal::SignalState,
     },
@@ -31,6 +32,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 mod fake;
+mod observers;
 pub(crate) use fake::{Fake, RUN, api, at, entry, finished, name, plan, run_id, started};
 
 fn open(fake: &Arc<Fake>) -> Router {
@@ -170,6 +172,8 @@ async fn every_refusal_has_its_status_and_its_members() {
         (Refusal::Uncompilable(vec!["a".into(), "b".into()]), 422),
         (Refusal::Stopping, 503),
         (Refusal::Held("its journal is corrupt".into()), 409),
+        (Refusal::UnknownStamp, 409),
+        (Refusal::ReportOutOfOrder(OutOfOrder::Replayed { given: 1, newest: 2 }), 409),
     ];
     for (refusal, status) in refusals {
         let fake = Fake::new();
@@ -435,8 +439,8 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 }
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
-/// d(rill-runner), A(dmin); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 29] = [
+/// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
+const ACCESS: [(&str, &str, &str); 32] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -462,10 +466,13 @@ const ACCESS: [(&str, &str, &str); 29] = [
     ("POST", "/runs/{id}/approvals", "a"),
     ("POST", "/drills", "odA"),
     ("POST", "/overrides", "A"),
+    ("POST", "/observations", "O"),
+    ("GET", "/observations/assignments", "O"),
     // Twins of the first, so that HEAD is held to the same.
     ("HEAD", "/runs", "voadA"),
     ("HEAD", "/runs/{id}", "voadA"),
     ("HEAD", "/applications", "voadA"),
+    ("HEAD", "/observations/assignments", "O"),
     ("HEAD", "/healthz", "*"),
 ];
 
@@ -491,6 +498,7 @@ async fn every_route_is_open_to_the_roles_it_names_and_no_other() {
         (Role::Approver, 'a'),
         (Role::DrillRunner, 'd'),
         (Role::Admin, 'A'),
+        (Role::Observer, 'O'),
     ];
     let entries = letters.map(|(role, _)| entry(role.as_str(), role.as_str(), &[role]));
     let router = router(api(&fake, Tokens::new(entries.to_vec()).expect("valid")));

@@ -15,7 +15,7 @@ use failoverd::{
     domain::{
         application::ClusterArn,
         assessment::Assessment,
-        cloud::{AlarmState, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
+        cloud::{AlarmState, Datapoint, MetricQuery, Mutation, ObserveError, Outcome, RecordSet},
         id::Region,
         journal::Record,
     },
@@ -128,7 +128,7 @@ async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
     assert!(error.as_ref().is_err_and(not_found), "{error:?}");
     let error = cloud.db_cluster(&nowhere).await;
     assert!(error.as_ref().is_err_and(not_found), "{error:?}");
-    let error = cloud.alarms(&region(EAST), &["nothing".to_owned()]).await;
+    let error = cloud.alarms(&region(EAST), &["nothing".to_owned()]).await.expect("read").remove(0);
     assert!(error.as_ref().is_err_and(not_found), "{error:?}");
     let error = cloud.record_sets("ZNOTHING", "app.example.com", "A").await;
     assert!(error.as_ref().is_err_and(not_found), "{error:?}");
@@ -219,10 +219,11 @@ async fn metrics_are_put_and_read_and_no_data_is_none() {
     let window = Duration::from_secs(600);
     let read = cloud.metrics(&region(WEST), &queries, window).await.expect("read");
     assert_eq!(read.len(), queries.len());
-    assert!(read[..501].iter().all(Option::is_none), "no data is None");
-    assert_eq!(read[501].map(|d| d.value), Some(1.5));
+    assert!(read[..501].iter().all(|answer| answer == &Ok(Vec::new())), "no data is an empty series");
+    let values = |series: &Vec<Datapoint>| series.iter().map(|d| d.value).collect::<Vec<_>>();
+    assert_eq!(read[501].as_ref().map(values), Ok(vec![1.5]));
     let elsewhere = cloud.metrics(&region(EAST), &[query("Divert")], window).await;
-    assert_eq!(elsewhere, Ok(vec![None]), "metrics are strictly regional");
+    assert_eq!(elsewhere, Ok(vec![Ok(Vec::new())]), "metrics are strictly regional");
 }
 
 #[tokio::test]
@@ -260,7 +261,7 @@ async fn alarms_are_read_by_name_composite_ones_too() {
     let (cloud, _) = cloud_of(&emulator);
     let names = ["all".to_owned(), "errors".to_owned()];
     let states = cloud.alarms(&region(EAST), &names).await.expect("read");
-    assert_eq!(states[1], AlarmState::Alarm);
+    assert_eq!(states[1].as_ref().map(|alarm| alarm.state), Ok(AlarmState::Alarm));
     assert_eq!(states.len(), 2, "the composite alarm is found, whatever it says");
 }
 

@@ -171,6 +171,10 @@ def switchover_and_failover():
     assert started["FailoverState"]["Status"] == "pending", started
     refused("InvalidGlobalClusterStateFault", aws("rds", EAST).switchover_global_cluster, **target)
     until("switchover", lambda: settled_on(WEST_ARN), 1200, 5)
+    of_cluster = {"SourceType": "db-cluster", "SourceIdentifier": "payments-usw2", "StartTime": now() - timedelta(hours=1), "EndTime": now()}
+    events = aws("rds", WEST).describe_events(**of_cluster)["Events"]
+    assert events and all("global failover" in e["EventCategories"] and e["Date"] for e in events), events
+    assert aws("rds", WEST).describe_events(**{**of_cluster, "SourceIdentifier": "nobody"})["Events"] == []
     messages = [e["Message"] for e in aws("rds", WEST).describe_events(Duration=60)["Events"]]
     assert any("witchover" in m for m in messages), messages
 
@@ -227,6 +231,12 @@ def metrics():
     assert state() == "ALARM"
     refused("ResourceNotFound", west.set_alarm_state, 404, AlarmName="nobody", StateValue="OK", StateReason="x")
     cloudwatch_cbor_and_query(query, window)
+    metrics_of_what_is_not_simulated()
+    silent = {"AlarmName": "silent", "Namespace": "AWS/DynamoDB", "MetricName": "ReplicationLatency", "Period": 60, "EvaluationPeriods": 1, "Statistic": "Maximum", "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching"}
+    west.put_metric_alarm(**silent)
+    told = west.describe_alarms(AlarmNames=["silent"])["MetricAlarms"][0]
+    assert told["TreatMissingData"] == "notBreaching" and told["StateUpdatedTimestamp"] and told["StateReason"], told
+    west.delete_alarms(AlarmNames=["silent"])
     sim("metric", {"region": WEST, "namespace": LAG["Namespace"], "metric": LAG["MetricName"], "fault": "nan"})
     advance(600)
     recent = {"StartTime": now() - timedelta(minutes=5), "EndTime": now()}
@@ -258,6 +268,39 @@ def rpc_cbor(operation, members):
     assert status == 200, (status, answer)
     check_answer(model("cloudwatch").operation_model(operation), status, dict(headers), answer, "cbor")
     return answer
+
+
+def metrics_of_what_is_not_simulated():
+    """Whatever publishes them: a datapoint put by the control API is read like any other, percentiles too."""
+    sources = [
+        (EAST, "AWS/Lambda", "Errors", {"FunctionName": "payments"}, "Sum", 7),
+        (EAST, "AWS/Lambda", "Throttles", {"FunctionName": "payments"}, "Sum", 1),
+        (EAST, "AWS/ApiGateway", "5XXError", {"ApiName": "payments", "Stage": "prod"}, "Average", 0.25),
+        (EAST, "AWS/ApiGateway", "Latency", {"ApiName": "payments"}, "p99.9", 812),
+        (EAST, "AWS/DynamoDB", "ReplicationLatency", {"TableName": "sessions", "ReceivingRegion": WEST}, "Maximum", 900),
+        (WEST, "AWS/S3", "ReplicationLatency", {"SourceBucket": "a", "DestinationBucket": "b", "RuleId": "r"}, "Maximum", 3),
+        (WEST, "AWS/S3", "BytesPendingReplication", {"SourceBucket": "a", "DestinationBucket": "b", "RuleId": "r"}, "Maximum", 5),
+    ]
+    begun = now() - timedelta(minutes=5)
+    for region, namespace, metric, dimensions, _, value in sources:
+        sim("datapoint", {"region": region, "namespace": namespace, "metric": metric, "dimensions": dimensions, "value": value})
+    advance(400)
+    for region in (EAST, WEST):
+        asked = [s for s in sources if s[0] == region]
+        queries = [
+            {
+                "Id": f"q{n}",
+                "MetricStat": {
+                    "Metric": {"Namespace": ns, "MetricName": m, "Dimensions": [{"Name": k, "Value": v} for k, v in d.items()]},
+                    "Period": 60,
+                    "Stat": stat,
+                },
+            }
+            for n, (_, ns, m, d, stat, _) in enumerate(asked)
+        ]
+        results = aws("cloudwatch", region).get_metric_data(MetricDataQueries=queries, StartTime=begun, EndTime=now())
+        got = {r["Id"]: (r["StatusCode"], r["Values"]) for r in results["MetricDataResults"]}
+        assert got == {f"q{n}": ("Complete", [s[5]]) for n, s in enumerate(asked)}, got
 
 
 def cloudwatch_cbor_and_query(query, window):

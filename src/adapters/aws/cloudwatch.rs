@@ -1,14 +1,17 @@
 //! Metrics and alarms.
 //!
-//! Invariant: what CloudWatch did not tell whole is an error, and what it has no datapoint for is `None`; neither is
-//! ever a number.
+//! Invariant: what CloudWatch did not tell whole is an error of that metric alone, and what it has no datapoint for is
+//! an empty series; neither is ever a number.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_cloudwatch::{
     self as sdk,
-    types::{AlarmType, Dimension, Metric, MetricDataQuery, MetricDataResult, MetricDatum, MetricStat, ScanBy},
+    types::{
+        AlarmType, CompositeAlarm, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricDataResult, MetricDatum,
+        MetricStat, ScanBy,
+    },
 };
 use aws_types::request_id::RequestId as _;
 use jiff::{SignedDuration, Timestamp};
@@ -21,15 +24,18 @@ use super::{
     too_many_pages,
 };
 use crate::domain::{
-    cloud::{AlarmState, Datapoint, MetricQuery, ObserveError, Outcome},
+    cloud::{
+        ALARMS_PER_CALL_MAX, Alarm, AlarmState, Answer, DATAPOINTS_MAX, Datapoint, METRICS_PER_CALL_MAX, MetricQuery,
+        MissingData, ObserveError, Outcome, Series,
+    },
     id::Region,
 };
 
-/// Queries of one GetMetricData call [bc].
-const QUERIES_MAX: usize = 500;
+/// Alarms on this namespace ignore missing data whatever is set [bc:cloudwatch.PutMetricAlarm].
+const ALWAYS_IGNORES_MISSING: &str = "AWS/DynamoDB";
 
-/// Names of one DescribeAlarms call [bc].
-const ALARMS_MAX: usize = 100;
+/// By which data behind an alarm are looked for, whatever its own period is.
+const SAMPLES_PERIOD: Duration = Duration::from_mins(1);
 
 impl AwsCloud {
     pub(super) async fn get_metric_data(
@@ -37,10 +43,10 @@ impl AwsCloud {
         region: &Region,
         queries: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
         let read = async {
             let mut newest = Vec::with_capacity(queries.len());
-            for batch in queries.chunks(QUERIES_MAX) {
+            for batch in queries.chunks(METRICS_PER_CALL_MAX) {
                 newest.extend(self.metric_batch(region, batch, window).await?);
             }
             Ok(newest)
@@ -53,7 +59,7 @@ impl AwsCloud {
         region: &Region,
         batch: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
         let now = self.clock.wall();
         let start = SignedDuration::try_from(window)
             .ok()
@@ -89,7 +95,7 @@ impl AwsCloud {
             }
             token = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
             if token.is_none() {
-                return results.newest(batch);
+                return Ok(results.answers(batch));
             }
         }
         Err(too_many_pages("metric data"))
@@ -99,21 +105,17 @@ impl AwsCloud {
         &self,
         region: &Region,
         names: &[String],
-    ) -> Result<Vec<AlarmState>, ObserveError> {
+    ) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         let read = async {
-            let mut states = BTreeMap::new();
-            for batch in names.chunks(ALARMS_MAX) {
-                self.alarm_batch(region, batch, &mut states).await?;
+            let mut found = BTreeMap::new();
+            for batch in names.chunks(ALARMS_PER_CALL_MAX) {
+                self.alarm_batch(region, batch, &mut found).await?;
             }
-            names
-                .iter()
-                .map(|name| {
-                    states.get(name).copied().ok_or_else(|| ObserveError::NotFound {
-                        what: format!("alarm `{name}` in {region}"),
-                        code: "not listed".to_owned(),
-                    })
-                })
-                .collect()
+            let absent = |name: &String| ObserveError::NotFound {
+                what: format!("alarm `{name}` in {region}"),
+                code: "not listed".to_owned(),
+            };
+            Ok(names.iter().map(|name| found.get(name).cloned().unwrap_or_else(|| Err(absent(name)))).collect())
         };
         self.within(cloudwatch("DescribeAlarms", region), read).await
     }
@@ -122,7 +124,7 @@ impl AwsCloud {
         &self,
         region: &Region,
         names: &[String],
-        states: &mut BTreeMap<String, AlarmState>,
+        found: &mut BTreeMap<String, Answer<Alarm>>,
     ) -> Result<(), ObserveError> {
         let mut token = None;
         for _ in 0..PAGES_MAX {
@@ -143,15 +145,10 @@ impl AwsCloud {
             let page = self
                 .ended(cloudwatch("DescribeAlarms", region), &departure, result)
                 .map_err(|f| f.into_observe_error("alarms"))?;
-            let metric = page.metric_alarms().iter();
-            let composite = page.composite_alarms().iter();
-            let listed = metric
-                .map(|a| (a.alarm_name(), a.state_value()))
-                .chain(composite.map(|a| (a.alarm_name(), a.state_value())));
-            for (name, state) in listed {
-                let name = name.ok_or_else(|| lacking("an alarm", "name"))?;
-                let state = state.ok_or_else(|| lacking(name, "state"))?;
-                states.insert(name.to_owned(), alarm_state(name, state.as_str())?);
+            let metric = page.metric_alarms().iter().map(|a| (a.alarm_name(), metric_alarm(a)));
+            let composite = page.composite_alarms().iter().map(|a| (a.alarm_name(), composite_alarm(a)));
+            for (name, alarm) in metric.chain(composite) {
+                found.insert(name.ok_or_else(|| lacking("an alarm", "name"))?.to_owned(), alarm);
             }
             token = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
             if token.is_none() {
@@ -217,13 +214,58 @@ fn query((index, query): (usize, &MetricQuery)) -> MetricDataQuery {
     MetricDataQuery::builder().id(format!("q{index}")).metric_stat(stat).return_data(true).build()
 }
 
-fn alarm_state(name: &str, state: &str) -> Result<AlarmState, ObserveError> {
-    match state {
+fn alarm_state(state: Option<&str>, name: &str) -> Answer<AlarmState> {
+    match state.ok_or_else(|| lacking(name, "state"))? {
         "OK" => Ok(AlarmState::Ok),
         "ALARM" => Ok(AlarmState::Alarm),
         "INSUFFICIENT_DATA" => Ok(AlarmState::InsufficientData),
         other => Err(ObserveError::Malformed { reason: format!("alarm `{name}` is in an unknown state `{other}`") }),
     }
+}
+
+fn metric_alarm(alarm: &MetricAlarm) -> Answer<Alarm> {
+    let name = alarm.alarm_name().unwrap_or_default();
+    let of_several = alarm.metrics().iter().filter_map(|m| m.metric_stat()?.metric()?.namespace());
+    let ignores = alarm.namespace().into_iter().chain(of_several).any(|n| n == ALWAYS_IGNORES_MISSING);
+    let missing_data = match alarm.treat_missing_data() {
+        _ if ignores => MissingData::Ignore,
+        None | Some("missing") => MissingData::Missing,
+        Some("ignore") => MissingData::Ignore,
+        Some("breaching") => MissingData::Breaching,
+        Some("notBreaching") => MissingData::NotBreaching,
+        Some(other) => {
+            let reason = format!("alarm `{name}` treats missing data in an unknown way `{other}`");
+            return Err(ObserveError::Malformed { reason });
+        }
+    };
+    let samples = alarm.namespace().zip(alarm.metric_name()).map(|(namespace, metric)| MetricQuery {
+        namespace: namespace.to_owned(),
+        metric: metric.to_owned(),
+        dimensions: alarm
+            .dimensions()
+            .iter()
+            .filter_map(|d| Some((d.name()?.to_owned(), d.value()?.to_owned())))
+            .collect(),
+        statistic: "SampleCount".to_owned(),
+        period: SAMPLES_PERIOD,
+    });
+    Ok(Alarm {
+        state: alarm_state(alarm.state_value().map(|s| s.as_str()), name)?,
+        missing_data: Some(missing_data),
+        samples,
+        state_since: alarm.state_updated_timestamp().and_then(from_sdk),
+        state_reason: alarm.state_reason().unwrap_or_default().to_owned(),
+    })
+}
+
+fn composite_alarm(alarm: &CompositeAlarm) -> Answer<Alarm> {
+    Ok(Alarm {
+        state: alarm_state(alarm.state_value().map(|s| s.as_str()), alarm.alarm_name().unwrap_or_default())?,
+        missing_data: None,
+        samples: None,
+        state_since: alarm.state_updated_timestamp().and_then(from_sdk),
+        state_reason: alarm.state_reason().unwrap_or_default().to_owned(),
+    })
 }
 
 /// The results of one batch, gathered over its pages.
@@ -234,7 +276,8 @@ struct Collected(Vec<Answered>);
 struct Answered {
     /// `PartialData` on a page with more to come is replaced by the next page's [bc].
     status: Option<String>,
-    newest: Option<Datapoint>,
+    /// By time: [`DATAPOINTS_MAX`] and one more at most.
+    newest: BTreeMap<Timestamp, f64>,
 }
 
 impl Collected {
@@ -248,31 +291,33 @@ impl Collected {
             id.strip_prefix('q').and_then(|n| n.parse::<usize>().ok()).and_then(|n| self.0.get_mut(n)).ok_or_else(
                 || ObserveError::Malformed { reason: format!("a metric result for a query `{id}` that was not asked") },
             )?;
-        if result.timestamps().len() != result.values().len() {
-            return Err(ObserveError::Malformed {
-                reason: "metric data has more timestamps than values, or fewer".to_owned(),
-            });
-        }
         slot.status = result.status_code().map(|s| s.as_str().to_owned());
+        if result.timestamps().len() != result.values().len() {
+            slot.status = Some("with more timestamps than values, or fewer".to_owned());
+            return Ok(());
+        }
         for (at, value) in result.timestamps().iter().zip(result.values()) {
             // NaN and infinity are no reading at all (FAULTS.md 43).
             let (true, Some(at)) = (value.is_finite(), from_sdk(at)) else {
                 continue;
             };
-            if slot.newest.is_none_or(|newest| at > newest.at) {
-                slot.newest = Some(Datapoint { at, value: *value });
+            slot.newest.insert(at, *value);
+            if DATAPOINTS_MAX < slot.newest.len() {
+                slot.newest.pop_first();
             }
         }
         Ok(())
     }
 
-    /// One result for each query, or why there is none.
-    fn newest(self, batch: &[MetricQuery]) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    /// A series for each query, or why there is none.
+    fn answers(self, batch: &[MetricQuery]) -> Vec<Answer<Series>> {
         self.0
             .into_iter()
             .zip(batch)
             .map(|(answered, query)| match answered.status.as_deref() {
-                Some("Complete") => Ok(answered.newest),
+                Some("Complete") => {
+                    Ok(answered.newest.into_iter().rev().map(|(at, value)| Datapoint { at, value }).collect())
+                }
                 Some("Forbidden") => Err(ObserveError::Rejected {
                     code: "Forbidden".to_owned(),
                     message: format!("metric {}/{}", query.namespace, query.metric),
@@ -324,7 +369,7 @@ mod tests {
         for page in pages {
             collected.take(page)?;
         }
-        Ok(collected.newest(&batch())?[0])
+        collected.answers(&batch()).remove(0).map(|series| series.first().copied())
     }
 
     fn at(seconds: i64, value: f64) -> Option<Datapoint> {
@@ -365,5 +410,72 @@ mod tests {
     fn a_result_may_continue_on_the_next_page() {
         let pages = [page(StatusCode::PartialData, &[(180, 3.0)]), page(StatusCode::Complete, &[(60, 1.0)])];
         assert_eq!(read(&pages), Ok(at(180, 3.0)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_metric_is_wrong_with_that_one_alone() {
+        let queries = [batch(), batch(), batch()].concat();
+        let mut collected = Collected::new(3);
+        let of = |id: &str, page: MetricDataResult| {
+            MetricDataResult::builder()
+                .id(id)
+                .set_status_code(page.status_code().cloned())
+                .set_timestamps(Some(page.timestamps().to_vec()))
+                .set_values(Some(page.values().to_vec()))
+                .build()
+        };
+        collected.take(&of("q0", page(StatusCode::Complete, &[(60, 1.0)]))).expect("asked");
+        collected.take(&of("q1", page(StatusCode::Forbidden, &[]))).expect("asked");
+        let uneven = MetricDataResult::builder().id("q2").status_code(StatusCode::Complete).values(1.0).build();
+        collected.take(&uneven).expect("asked");
+        let answers = collected.answers(&queries);
+        assert_eq!(answers[0].as_deref().map(<[Datapoint]>::len), Ok(1));
+        assert!(matches!(answers[1], Err(ObserveError::Rejected { .. })), "{answers:?}");
+        assert!(matches!(answers[2], Err(ObserveError::Malformed { .. })), "{answers:?}");
+    }
+
+    #[test]
+    fn the_newest_datapoints_are_kept_newest_first() {
+        let many: Vec<(i64, f64)> = (0..40).map(|n| (n * 60, 1.0)).collect();
+        let mut collected = Collected::new(1);
+        collected.take(&page(StatusCode::Complete, &many)).expect("asked");
+        let series = collected.answers(&batch()).remove(0).expect("complete");
+        assert_eq!(series.len(), DATAPOINTS_MAX);
+        assert_eq!(series[0].at.as_second(), 39 * 60);
+        assert!(series.is_sorted_by_key(|p| std::cmp::Reverse(p.at)));
+    }
+
+    fn an_alarm(namespace: &str, treats: Option<&str>) -> aws_sdk_cloudwatch::types::builders::MetricAlarmBuilder {
+        MetricAlarm::builder()
+            .alarm_name("a")
+            .namespace(namespace)
+            .metric_name("Errors")
+            .set_treat_missing_data(treats.map(str::to_owned))
+            .state_value(aws_sdk_cloudwatch::types::StateValue::Ok)
+    }
+
+    #[test]
+    fn an_alarm_says_what_silence_means_to_it() {
+        let treats =
+            |namespace: &str, treats| metric_alarm(&an_alarm(namespace, treats).build()).map(|a| a.missing_data);
+        assert_eq!(treats("AWS/Lambda", None), Ok(Some(MissingData::Missing)));
+        assert_eq!(treats("AWS/Lambda", Some("notBreaching")), Ok(Some(MissingData::NotBreaching)));
+        assert_eq!(treats("AWS/Lambda", Some("breaching")), Ok(Some(MissingData::Breaching)));
+        assert_eq!(treats("AWS/DynamoDB", Some("missing")), Ok(Some(MissingData::Ignore)), "whatever is set");
+        assert!(matches!(treats("AWS/Lambda", Some("sometimes")), Err(ObserveError::Malformed { .. })));
+    }
+
+    #[test]
+    fn an_alarm_on_several_metrics_has_no_samples_of_one_and_ignores_what_dynamodb_ignores() {
+        let metric = Metric::builder().namespace("AWS/DynamoDB").metric_name("ReplicationLatency").build();
+        let stat = MetricStat::builder().metric(metric).period(60).stat("Maximum").build();
+        let math = MetricAlarm::builder()
+            .alarm_name("m")
+            .treat_missing_data("missing")
+            .state_value(aws_sdk_cloudwatch::types::StateValue::Ok)
+            .metrics(MetricDataQuery::builder().id("m1").metric_stat(stat).build())
+            .build();
+        let alarm = metric_alarm(&math).expect("whole");
+        assert_eq!((alarm.samples, alarm.missing_data), (None, Some(MissingData::Ignore)));
     }
 }

@@ -10,6 +10,7 @@ mod arc;
 mod clients;
 mod cloudwatch;
 mod error;
+mod events;
 mod intercept;
 mod rds;
 mod route53;
@@ -40,7 +41,8 @@ use crate::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
         cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
+            Outcome, RecordSet, Series,
         },
         id::Region,
     },
@@ -150,12 +152,21 @@ impl Cloud for AwsCloud {
         region: &Region,
         queries: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
         self.get_metric_data(region, queries, window).await
     }
 
-    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         self.describe_alarms(region, names).await
+    }
+
+    async fn events(
+        &self,
+        region: &Region,
+        source: &EventSource,
+        window: Duration,
+    ) -> Result<Vec<CloudEvent>, ObserveError> {
+        self.describe_events(region, source, window).await
     }
 
     async fn record_sets(

@@ -456,6 +456,7 @@ mod tests {
             regions: vec!["us-east-1".parse().expect("valid"), "us-west-2".parse().expect("valid")],
             objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
             stores: BTreeMap::new(),
+            replicas: BTreeMap::new(),
             traffic: BTreeMap::new(),
             signals: vec![],
             endpoints: BTreeMap::new(),

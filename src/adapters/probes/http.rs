@@ -16,7 +16,7 @@ use reqwest::{
     redirect::Policy,
 };
 
-use super::{chain, dns, within};
+use super::{chain, dns, is_local, within};
 use crate::ports::{
     Clock,
     probes::{HttpAnswer, HttpQuestion},
@@ -149,20 +149,15 @@ async fn body(mut response: Response) -> Result<String, reqwest::Error> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether the fault is this machine's: no way out of it, or no socket left. Then the endpoint was not asked.
+/// Whether the fault is this machine's, or this program's.
 fn is_ours(e: &reqwest::Error) -> bool {
-    // Linux: EMFILE, ENFILE, ENOBUFS, ENOMEM have no stable kind.
-    const OURS: &[i32] = &[24, 23, 105, 12];
     let mut next = std::error::Error::source(e);
     while let Some(e) = next {
         if e.is::<OutsideOfRequest>() {
             return true;
         }
-        if let Some(e) = e.downcast_ref::<io::Error>() {
-            let local = matches!(e.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
-            if local || e.raw_os_error().is_some_and(|code| OURS.contains(&code)) {
-                return true;
-            }
+        if e.downcast_ref::<io::Error>().is_some_and(is_local) {
+            return true;
         }
         next = e.source();
     }

@@ -1,4 +1,4 @@
-//! Looking at an application from here: HTTP by reqwest, names by real DNS messages, and (in [`postgres`], a port of
+//! Looking at an application from here: HTTP by reqwest, names by real DNS messages, TCP by connecting; and (in [`postgres`], a port of
 //! its own) its databases.
 //!
 //! Invariant: every question ends within its timeout *on the given clock*, and every answer is from this moment:
@@ -8,14 +8,15 @@
 mod dns;
 mod http;
 pub mod postgres;
+mod tcp;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::ports::{
     Clock, Probes,
-    probes::{DnsError, HttpAnswer, HttpQuestion},
+    probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
 };
 
 /// Probes over the network of this machine.
@@ -46,6 +47,10 @@ impl Probes for NetProbes {
         http::ask(&self.client, &*self.clock, question).await
     }
 
+    async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer {
+        tcp::connect(&*self.clock, address, timeout).await
+    }
+
     async fn dns(
         &self,
         server: &str,
@@ -64,6 +69,14 @@ async fn within<T>(clock: &dyn Clock, timeout: Duration, work: impl Future<Outpu
         done = work => Some(done),
         () = clock.sleep(timeout) => None,
     }
+}
+
+/// Whether the fault is this machine's: no way out of it, or no socket left. Then the endpoint was not asked.
+fn is_local(e: &io::Error) -> bool {
+    // Linux: EMFILE, ENFILE, ENOBUFS, ENOMEM have no stable kind.
+    const OURS: &[i32] = &[24, 23, 105, 12];
+    matches!(e.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
+        || e.raw_os_error().is_some_and(|code| OURS.contains(&code))
 }
 
 /// An error with all that caused it, on one line.

@@ -46,6 +46,7 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
         regions: vec![region(EAST), region(WEST)],
         objectives: Objectives { rto: Duration::from_secs(120), rpo: Duration::from_secs(1) },
         stores: stores.iter().map(|s| store(s)).collect(),
+        replicas: BTreeMap::new(),
         traffic: BTreeMap::from([("api".parse().expect("a name"), traffic)]),
         signals: Vec::new(),
         endpoints: both(endpoint("east"), endpoint("west")),

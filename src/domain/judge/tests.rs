@@ -53,6 +53,7 @@ fn app(with_store: bool) -> Application {
         regions: vec![region(EAST), region(WEST)],
         objectives: Objectives { rto: Duration::from_secs(300), rpo: Duration::from_secs(5) },
         stores,
+        replicas: BTreeMap::new(),
         traffic: BTreeMap::new(),
         signals,
         endpoints: BTreeMap::new(),

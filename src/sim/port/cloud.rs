@@ -18,7 +18,8 @@ use crate::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
         cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, EventSource, GlobalCluster, MetricQuery,
+            Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
     },
@@ -28,7 +29,7 @@ use crate::{
         world::{
             Plane, Reach, SimTime,
             arc::ControlState,
-            aurora::Stage,
+            aurora::{SourceType, Stage},
             cloudwatch::{self, MetricKey, Statistic},
             route53::{
                 self,
@@ -141,12 +142,12 @@ fn metric_queries(queries: &[MetricQuery]) -> Result<Vec<cloudwatch::MetricQuery
     queries.iter().enumerate().map(query).collect()
 }
 
-/// The newest finite value of each result; what is no number is no data.
-fn newest(results: Vec<cloudwatch::QueryResult>) -> Result<Vec<Option<Datapoint>>, ObserveError> {
-    let newest = |result: cloudwatch::QueryResult| match result.points.into_iter().find(|(_, value)| value.is_finite())
-    {
-        Some((at, value)) => Ok(Some(Datapoint { at: view::timestamp(at)?, value })),
-        None => Ok(None),
+/// The newest finite values of each result; what is no number is no data.
+fn newest(results: Vec<cloudwatch::QueryResult>) -> Vec<Answer<Series>> {
+    let point = |(at, value)| Ok(Datapoint { at: view::timestamp(at)?, value });
+    let newest = |result: cloudwatch::QueryResult| {
+        let finite = result.points.into_iter().filter(|(_, value)| value.is_finite());
+        finite.take(DATAPOINTS_MAX).map(point).collect()
     };
     results.into_iter().map(newest).collect()
 }
@@ -189,7 +190,7 @@ impl Cloud for SimCloud {
         region: &Region,
         queries: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
         let route = at("cloudwatch:GetMetricData", Plane::CloudWatch, region);
         let asked = metric_queries(queries)?;
         // The caller names the time by its own clock.
@@ -206,20 +207,40 @@ impl Cloud for SimCloud {
                     self.way.faults.meet(met);
                 }
                 let results = world.cloudwatch.get_metric_data(region, &asked, (from, now), true);
-                newest(results.map_err(|fault| view::read_error("metric", fault))?)
+                Ok(newest(results.map_err(|fault| view::read_error("metric", fault))?))
             })
             .await
     }
 
-    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         let route = at("cloudwatch:DescribeAlarms", Plane::CloudWatch, region);
         self.way
             .read(route, None, |world| {
-                let state = |name: &String| match world.cloudwatch.alarm(region, name) {
-                    Some(alarm) => Ok(view::alarm_state(alarm.state)),
+                let alarm = |name: &String| match world.cloudwatch.alarm(region, name) {
+                    Some(alarm) => view::alarm(alarm),
                     None => Err(ObserveError::NotFound { what: format!("alarm {name}"), code: "absent".to_owned() }),
                 };
-                names.iter().map(state).collect()
+                Ok(names.iter().map(alarm).collect())
+            })
+            .await
+    }
+
+    async fn events(
+        &self,
+        region: &Region,
+        source: &EventSource,
+        window: Duration,
+    ) -> Result<Vec<CloudEvent>, ObserveError> {
+        let route = at("rds:DescribeEvents", Plane::Rds, region);
+        let EventSource::DbCluster { identifier } = source;
+        let now = self.way.world.wall();
+        let from = SimTime(now.0.saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)));
+        self.way
+            .read(route, None, |world| {
+                let events = world.aurora.events(region).filter(|e| {
+                    e.source_type == SourceType::DbCluster && e.source_id == *identifier && (from..=now).contains(&e.at)
+                });
+                events.map(view::event).collect()
             })
             .await
     }

@@ -10,6 +10,7 @@ pub mod cloud;
 mod effect;
 pub mod fault;
 pub mod log;
+pub mod outside;
 pub mod probes;
 mod view;
 mod way;
@@ -23,6 +24,7 @@ pub use clock::SimClock;
 pub use cloud::SimCloud;
 pub use fault::{Departure, Fault, Faults, Moment, WindowId};
 pub use log::Sent;
+pub use outside::Outside;
 pub use probes::SimProbes;
 
 use crate::{

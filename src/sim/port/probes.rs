@@ -6,13 +6,13 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use async_trait::async_trait;
 
-use super::LiveWorld;
+use super::{LiveWorld, Outside};
 use crate::{
     ports::{
         Probes,
-        probes::{DnsError, HttpAnswer, HttpQuestion},
+        probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
     },
-    sim::world::route53::record::RrType,
+    sim::world::{World, route53::record::RrType},
 };
 
 /// How long a probe that is answered takes.
@@ -22,12 +22,29 @@ const ROUND_TRIP: Duration = Duration::from_millis(60);
 #[derive(Debug, Clone)]
 pub struct SimProbes {
     world: LiveWorld,
+    outside: Outside,
 }
 
 impl SimProbes {
     pub fn new(world: LiveWorld) -> Self {
-        Self { world }
+        Self::beside(world, Outside::default())
     }
+
+    /// Those of a machine that has control points.
+    pub fn beside(world: LiveWorld, outside: Outside) -> Self {
+        Self { world, outside }
+    }
+
+    /// Whether a control point answered in time; `None` where it is none.
+    async fn outside(&self, point: &str, timeout: Duration) -> Option<bool> {
+        let answers = self.outside.answers(point)?;
+        self.world.clock().sleep(if answers { ROUND_TRIP } else { timeout }).await;
+        Some(answers)
+    }
+}
+
+fn unanswered(timeout: Duration) -> String {
+    format!("no answer within {} s", timeout.as_secs_f64())
 }
 
 /// Host and path of `http://host[:port]/path`.
@@ -38,9 +55,21 @@ fn parts(url: &str) -> Option<(&str, &str)> {
     (!host.is_empty()).then_some((host, path))
 }
 
+fn resolve(world: &World, host: &str) -> Option<Ipv4Addr> {
+    host.parse().ok().or_else(|| {
+        let answer = world.route53.answer(world.now, host, RrType::A)?;
+        answer.values.first()?.parse().ok()
+    })
+}
+
 #[async_trait]
 impl Probes for SimProbes {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
+        match self.outside(&question.url, question.timeout).await {
+            Some(true) => return HttpAnswer::Status { status: 204, body: String::new(), address: None },
+            Some(false) => return HttpAnswer::NoAnswer { reason: unanswered(question.timeout) },
+            None => {}
+        }
         let Some((host, path)) = parts(&question.url) else {
             return HttpAnswer::NotAsked { reason: format!("{} is no URL", question.url) };
         };
@@ -49,10 +78,7 @@ impl Probes for SimProbes {
         }
         self.world.clock().sleep(ROUND_TRIP / 2).await;
         let asked = self.world.now(|world| {
-            let resolved = host.parse::<Ipv4Addr>().ok().or_else(|| {
-                let answer = world.route53.answer(world.now, host, RrType::A)?;
-                answer.values.first()?.parse().ok()
-            })?;
+            let resolved = resolve(world, host)?;
             Some((resolved, world.application_answer(resolved)))
         });
         let Some((address, answer)) = asked else {
@@ -65,7 +91,35 @@ impl Probes for SimProbes {
             }
             None => {
                 self.world.clock().sleep(question.timeout.saturating_sub(ROUND_TRIP / 2)).await;
-                HttpAnswer::NoAnswer { reason: format!("no answer within {} s", question.timeout.as_secs_f64()) }
+                HttpAnswer::NoAnswer { reason: unanswered(question.timeout) }
+            }
+        }
+    }
+
+    /// Somebody listens wherever an application's server stands whose Region is reached, whatever it would answer.
+    async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer {
+        match self.outside(&format!("tcp://{address}"), timeout).await {
+            Some(true) => return TcpAnswer::Connected,
+            Some(false) => return TcpAnswer::NoAnswer { reason: unanswered(timeout) },
+            None => {}
+        }
+        let Some((host, _)) = address.rsplit_once(':') else {
+            return TcpAnswer::NotAsked { reason: format!("{address} has no port") };
+        };
+        self.world.clock().sleep(ROUND_TRIP / 2).await;
+        let asked = self.world.now(|world| {
+            let resolved = resolve(world, host)?;
+            Some(world.application_answer(resolved).is_some())
+        });
+        match asked {
+            None => TcpAnswer::NotAsked { reason: format!("{host} does not resolve") },
+            Some(true) => {
+                self.world.clock().sleep(ROUND_TRIP / 2).await;
+                TcpAnswer::Connected
+            }
+            Some(false) => {
+                self.world.clock().sleep(timeout.saturating_sub(ROUND_TRIP / 2)).await;
+                TcpAnswer::NoAnswer { reason: format!("no connection within {} s", timeout.as_secs_f64()) }
             }
         }
     }

@@ -1,8 +1,13 @@
 //! What the world holds, as the values of the cloud port. Written from AWS.md, not from the adapters.
 
+use std::time::Duration;
+
 use crate::{
     domain::{
-        cloud::{AlarmState, Datapoint, DbCluster, FailoverState, GlobalCluster, Member, ObserveError, RecordSet},
+        cloud::{
+            Alarm, AlarmState, Answer, CloudEvent, DbCluster, FailoverState, GlobalCluster, Member, MetricQuery,
+            MissingData, ObserveError, RecordSet, Series,
+        },
         id::InvalidName,
     },
     sim::world::{
@@ -44,8 +49,9 @@ impl Shown for DbCluster {
     }
 }
 
-impl Shown for Vec<Option<Datapoint>> {}
-impl Shown for Vec<AlarmState> {}
+impl Shown for Vec<Answer<Series>> {}
+impl Shown for Vec<Answer<Alarm>> {}
+impl Shown for Vec<CloudEvent> {}
 impl Shown for Vec<RecordSet> {}
 impl Shown for Vec<bool> {}
 impl Shown for bool {}
@@ -140,7 +146,42 @@ pub(super) fn world_record(record: &RecordSet) -> Result<record::RecordSet, Stri
     Ok(record::RecordSet { routing, health_check_id: record.health_check_id.clone(), ..simple })
 }
 
-pub(super) fn alarm_state(state: cloudwatch::AlarmState) -> AlarmState {
+/// How `DescribeAlarms` shows it, as far as it matters. Every simulated alarm watches one metric.
+pub(super) fn alarm(alarm: &cloudwatch::Alarm) -> Answer<Alarm> {
+    let key = &alarm.spec.key;
+    let missing_data = match alarm.spec.treat_missing {
+        // An alarm on DynamoDB always ignores missing data, whatever it says of itself.
+        _ if key.namespace == "AWS/DynamoDB" => MissingData::Ignore,
+        cloudwatch::TreatMissing::Missing => MissingData::Missing,
+        cloudwatch::TreatMissing::Ignore => MissingData::Ignore,
+        cloudwatch::TreatMissing::Breaching => MissingData::Breaching,
+        cloudwatch::TreatMissing::NotBreaching => MissingData::NotBreaching,
+    };
+    Ok(Alarm {
+        state: alarm_state(alarm.state),
+        missing_data: Some(missing_data),
+        samples: Some(MetricQuery {
+            namespace: key.namespace.clone(),
+            metric: key.name.clone(),
+            dimensions: key.dimensions.iter().cloned().collect(),
+            statistic: "SampleCount".to_owned(),
+            period: Duration::from_mins(1),
+        }),
+        state_since: Some(timestamp(alarm.state_updated_at)?),
+        state_reason: alarm.reason.clone(),
+    })
+}
+
+/// How `DescribeEvents` shows it: without its number.
+pub(super) fn event(event: &world::aurora::Event) -> Result<CloudEvent, ObserveError> {
+    Ok(CloudEvent {
+        at: timestamp(event.at)?,
+        categories: vec![event.category.to_owned()],
+        message: event.message.clone(),
+    })
+}
+
+fn alarm_state(state: cloudwatch::AlarmState) -> AlarmState {
     match state {
         cloudwatch::AlarmState::Ok => AlarmState::Ok,
         cloudwatch::AlarmState::Alarm => AlarmState::Alarm,

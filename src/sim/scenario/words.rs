@@ -31,6 +31,7 @@ pub(super) const REACHES: &[Word] = &[
 pub(super) const OPERATIONS: &[&str] = &[
     "rds:DescribeGlobalClusters",
     "rds:DescribeDBClusters",
+    "rds:DescribeEvents",
     "rds:SwitchoverGlobalCluster",
     "rds:FailoverGlobalCluster",
     "cloudwatch:GetMetricData",

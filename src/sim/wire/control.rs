@@ -75,6 +75,7 @@ fn act(server: &Server, path: &str, body: &[u8]) -> Option<Answer> {
         "plane" => read(body).and_then(|p: PlaneBody| set_plane(server, &p)),
         "aurora" => read(body).and_then(|k: AuroraBody| set_aurora(server, &k)),
         "metric" => read(body).and_then(|m: MetricBody| set_metric(server, &m)),
+        "datapoint" => read(body).and_then(|d: DatapointBody| put_datapoint(server, &d)),
         "advance" => read(body).and_then(|a: AdvanceBody| advance(server, a.ms)),
         "barriers" => read(body).map(|b: BarrierBody| {
             let id = server.barriers.set(b.target, b.point);
@@ -157,6 +158,21 @@ struct MetricBody {
     fault: Option<String>,
     #[serde(default)]
     delay_ms: u64,
+}
+
+/// A datapoint of any namespace, AWS's own too: what publishes it in truth (Lambda, DynamoDB, S3 …) is not simulated.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatapointBody {
+    region: Region,
+    namespace: String,
+    metric: String,
+    #[serde(default)]
+    dimensions: std::collections::BTreeMap<String, String>,
+    value: f64,
+    /// Milliseconds since the epoch; now, where absent. It is published after CloudWatch's usual delay.
+    #[serde(default)]
+    at_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -280,6 +296,20 @@ fn set_metric(server: &Server, body: &MetricBody) -> Answer {
     server.world.with(|world| {
         let cloudwatch = &mut world.cloudwatch;
         cloudwatch.set_fault(&body.region, &body.namespace, &body.metric, fault);
+    });
+    Ok(json!({}))
+}
+
+fn put_datapoint(server: &Server, body: &DatapointBody) -> Answer {
+    if body.namespace.is_empty() || body.metric.is_empty() || !body.value.is_finite() {
+        return Err((400, "a datapoint needs a namespace, a metric and a number".to_owned()));
+    }
+    let dimensions: Vec<(&str, &str)> = body.dimensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    server.world.with(|world| {
+        let at = body.at_ms.map_or(world.now, SimTime);
+        world.with_cloudwatch(|cloudwatch, ctx| {
+            cloudwatch.record(&body.region, &body.namespace, &body.metric, &dimensions, at, body.value, ctx);
+        });
     });
     Ok(json!({}))
 }

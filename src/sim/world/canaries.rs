@@ -1,5 +1,7 @@
 //! Canaries: from one Region, each asks the application's servers in another once a minute and publishes what it
-//! found where it stands, as CloudWatch Synthetics does. They are what alarms on an application's health watch.
+//! found where it stands, as CloudWatch Synthetics does. They are what alarms on an application's health watch. One may
+//! publish under another name and with other values: so it stands for a service that is not simulated and that does well
+//! where the servers do.
 //!
 //! Invariant: a canary tells what it saw; one that stands in a lost Region tells nobody.
 
@@ -8,7 +10,7 @@ use std::net::Ipv4Addr;
 use super::{
     Context, Plane, Reach, SimTime,
     clients::{EndpointStatus, Endpoints},
-    cloudwatch::CloudWatch,
+    cloudwatch::{CloudWatch, MetricKey},
 };
 use crate::domain::id::Region;
 
@@ -22,13 +24,24 @@ pub const DIMENSION: &str = "CanaryName";
 const EVERY_MS: u64 = 60_000;
 
 /// One canary.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Canary {
-    pub name: String,
+    pub metric: MetricKey,
     /// Where it stands and publishes.
     pub from: Region,
     /// The servers that it asks.
     pub address: Ipv4Addr,
+    /// What it publishes where they answered well, and where not; `None` is nothing.
+    pub well: Option<f64>,
+    pub ill: Option<f64>,
+}
+
+impl Canary {
+    /// One of CloudWatch Synthetics.
+    pub fn named(name: &str, from: Region, address: Ipv4Addr) -> Self {
+        let metric = MetricKey::new(NAMESPACE, METRIC, [(DIMENSION, name)]);
+        Self { metric, from, address, well: Some(100.0), ill: Some(0.0) }
+    }
 }
 
 /// All canaries of the account.
@@ -54,9 +67,12 @@ impl Canaries {
     pub fn run_due(&mut self, ctx: &mut Context<'_>, endpoints: &Endpoints, cloudwatch: &mut CloudWatch) {
         self.due = Some(ctx.now.plus_ms(EVERY_MS));
         for canary in &self.canaries {
-            let value = if canary.sees(ctx, endpoints) { 100.0 } else { 0.0 };
-            let dimensions = [(DIMENSION, canary.name.as_str())];
-            cloudwatch.record(&canary.from, NAMESPACE, METRIC, &dimensions, ctx.now, value, ctx);
+            let value = if canary.sees(ctx, endpoints) { canary.well } else { canary.ill };
+            let key = &canary.metric;
+            let dimensions: Vec<(&str, &str)> = key.dimensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            if let Some(value) = value {
+                cloudwatch.record(&canary.from, &key.namespace, &key.name, &dimensions, ctx.now, value, ctx);
+            }
         }
     }
 }

@@ -353,6 +353,9 @@ fn unit_of(namespace: &str, metric: &str) -> Option<&'static str> {
         ("AWS/RDS", m) if m.starts_with("AuroraGlobalDB") && m.ends_with("Lag") => Some("Milliseconds"),
         ("AWS/DynamoDB", "ReplicationLatency") => Some("Milliseconds"),
         ("AWS/S3", "ReplicationLatency") => Some("Seconds"),
+        ("AWS/S3", "BytesPendingReplication") => Some("Bytes"),
+        ("AWS/S3", "OperationsPendingReplication") | ("AWS/Lambda", "Errors" | "Throttles") => Some("Count"),
+        ("AWS/ApiGateway", "Latency" | "IntegrationLatency") => Some("Milliseconds"),
         ("AWS/Route53", "HealthCheckStatus") => Some("None"),
         _ => None,
     }

@@ -178,7 +178,7 @@ pub(super) async fn ask(cloud: &AwsCloud, call: Ask, url: &str) -> Told {
             let read = cloud.metrics(&west, &[query], Duration::from_hours(5)).await;
             if let Ok(points) = &read {
                 assert_eq!(points.len(), 1, "one answer for each query");
-                assert!(points.iter().flatten().all(|p| p.value.is_finite()), "not a number: {points:?}");
+                assert!(points.iter().flatten().flatten().all(|p| p.value.is_finite()), "not a number: {points:?}");
             }
             said(read.map(|p| format!("{p:?}")))
         }

@@ -7,17 +7,24 @@ use std::{
 };
 
 use failoverd::{
+    adapters::clock::SystemClock,
     domain::{
         action::Action,
         application::{Application, Objectives},
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, RunId, Subject},
+        id::{ApplicationName, Digest, RunId, Subject, VantageName},
         journal::{Event, Record, Request as RunRequest, SCHEMA_VERSION},
         plan::{OnFailure, Plan, PlannedStep, Purpose, Retry},
+        policy::Policy,
         run::RunResult,
+        signal::{Signal, SignalRole, SignalSource},
     },
-    engine::control::{Act, Control, Readiness, Refusal, StartRun, Started},
+    engine::{
+        control::{Act, Control, Readiness, Refusal, StartRun, Started},
+        observations::{Assigned, Observations, Posted, Receipt},
+        vantages::Vantages,
+    },
     http::{
         Api,
         auth::{Role, TokenEntry, Tokens},
@@ -99,6 +106,40 @@ pub(crate) fn finished(run: RunId) -> Event {
     Event::RunFinished { run, result: RunResult::Succeeded, reason: "every step is done".to_owned(), loss: None }
 }
 
+/// `payments`, whose probe `eu-west-1` observes.
+pub(crate) fn application() -> Application {
+    let signal = |name: &str, source| Signal {
+        name: name.parse().expect("valid"),
+        role: SignalRole::Informational,
+        source,
+        period: Duration::from_secs(10),
+        freshness: Duration::from_secs(30),
+        consecutive: 1,
+    };
+    let probe = SignalSource::HttpProbe {
+        url: "https://use1.example.com/healthz".to_owned(),
+        of: plan().source,
+        timeout: Duration::from_secs(3),
+    };
+    Application {
+        name: name(),
+        regions: vec![plan().source, plan().target],
+        objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
+        stores: BTreeMap::new(),
+        replicas: BTreeMap::new(),
+        traffic: BTreeMap::new(),
+        signals: vec![
+            signal("probe", probe),
+            signal("lag", SignalSource::AuroraLag { store: "main".parse().expect("valid") }),
+        ],
+        endpoints: BTreeMap::new(),
+        public_url: None,
+        runbooks: BTreeMap::new(),
+        topics: vec![],
+        policy: Policy { observers: ["eu-west-1".parse().expect("valid")].into(), ..Policy::default() },
+    }
+}
+
 /// An engine that answers as it was told, and remembers what it was asked.
 pub(crate) struct Fake {
     pub(crate) answer: Mutex<Result<Started, Refusal>>,
@@ -110,6 +151,8 @@ pub(crate) struct Fake {
     pub(crate) assessment: Mutex<Option<Arc<Assessment>>>,
     pub(crate) ready: Mutex<bool>,
     pub(crate) live: broadcast::Sender<Arc<Record>>,
+    /// The real ones: there is nothing to fake in them.
+    pub(crate) observations: Observations,
 }
 
 impl Fake {
@@ -124,6 +167,11 @@ impl Fake {
             assessment: Mutex::default(),
             ready: Mutex::new(true),
             live: broadcast::channel(2).0,
+            observations: Observations::new(
+                vec![Arc::new(application())],
+                Arc::new(Vantages::here()),
+                Arc::new(SystemClock),
+            ),
         });
         fake.append(0, vec![started(run_id(1))]);
         fake
@@ -168,19 +216,7 @@ impl Control for Fake {
     }
 
     fn applications(&self) -> Vec<Arc<Application>> {
-        vec![Arc::new(Application {
-            name: name(),
-            regions: vec![plan().source, plan().target],
-            objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
-            stores: BTreeMap::new(),
-            traffic: BTreeMap::new(),
-            signals: vec![],
-            endpoints: BTreeMap::new(),
-            public_url: None,
-            runbooks: BTreeMap::new(),
-            topics: vec![],
-            policy: Default::default(),
-        })]
+        vec![Arc::new(application())]
     }
 
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>> {
@@ -204,6 +240,14 @@ impl Control for Fake {
         _: &failoverd::domain::id::RunId,
     ) -> std::collections::BTreeMap<failoverd::domain::id::StepId, String> {
         std::collections::BTreeMap::new()
+    }
+
+    fn assigned(&self, vantage: &VantageName) -> Assigned {
+        self.observations.assigned(vantage)
+    }
+
+    fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
+        self.observations.hear(vantage, posted)
     }
 
     fn readiness(&self) -> Readiness {

@@ -10,7 +10,8 @@ use failoverd::{
     domain::{
         application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
         cloud::{
-            AlarmState, Datapoint, DbCluster, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome, RecordSet,
+            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
+            Outcome, RecordSet, Series,
         },
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
@@ -141,12 +142,21 @@ impl<C: Cloud> Cloud for Overseen<C> {
         region: &Region,
         queries: &[MetricQuery],
         window: Duration,
-    ) -> Result<Vec<Option<Datapoint>>, ObserveError> {
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
         self.cloud.metrics(region, queries, window).await
     }
 
-    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<AlarmState>, ObserveError> {
+    async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         self.cloud.alarms(region, names).await
+    }
+
+    async fn events(
+        &self,
+        region: &Region,
+        source: &EventSource,
+        window: Duration,
+    ) -> Result<Vec<CloudEvent>, ObserveError> {
+        self.cloud.events(region, source, window).await
     }
 
     async fn record_sets(&self, zone: &str, name: &str, record_type: &str) -> Result<Vec<RecordSet>, ObserveError> {

@@ -250,6 +250,7 @@ pub(crate) fn application() -> Application {
                 heartbeat: None,
             },
         )]),
+        replicas: BTreeMap::new(),
         traffic: BTreeMap::from([("api".parse().expect("valid"), traffic(&east, &west))]),
         signals: vec![
             lag,

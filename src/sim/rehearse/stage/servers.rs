@@ -139,8 +139,19 @@ impl Servers {
             self.page.last_write_pointers.extend(endpoint.last_write_pointer.clone());
         }
         for signal in &application.signals {
-            if let SignalSource::HttpProbe { url, of, .. } = &signal.source {
-                self.url(&format!("signals.{}.url", signal.name), url, of, faults);
+            match &signal.source {
+                SignalSource::HttpProbe { url, of, .. } => {
+                    self.url(&format!("signals.{}.url", signal.name), url, of, faults);
+                }
+                SignalSource::TcpProbe { address, of, .. } => {
+                    let key = format!("signals.{}.address", signal.name);
+                    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                    match host.parse() {
+                        Ok(address) => self.claim(&key, address, of, faults),
+                        Err(_) => self.claim_name(&key, host, of, faults),
+                    }
+                }
+                _ => {}
             }
         }
         if let Some(url) = application.public_url.as_deref().and_then(Url::parse) {

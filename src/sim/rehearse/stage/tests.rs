@@ -5,14 +5,19 @@ use crate::{
     config::Settings,
     domain::{
         application::ClusterEndpoint,
-        signal::{Signal, SignalRole, SignalSource},
+        cloud::MetricQuery,
+        replica::ReplicatedStore,
+        signal::{
+            Signal, SignalRole, SignalSource,
+            threshold::{MissingMeans, Threshold},
+        },
     },
     sim::world::{
         Context, Plane, Reach,
         arc::ControlState,
         aurora::FailoverRequest,
         clients::Ledger,
-        cloudwatch::{AlarmState, Datum, DatumValue},
+        cloudwatch::{AlarmState, Datum, DatumValue, MetricKey, Statistic},
         route53::{
             change::{Action, ChangeBatch, RecordChange},
             record::{RecordSet, Routing, RrType},
@@ -343,6 +348,49 @@ fn an_alarm_tells_of_its_region_from_its_own() {
     world.lose_region(&east());
     run(&mut world, 600);
     assert_eq!(state(&world), AlarmState::Alarm);
+}
+
+#[test]
+fn the_metrics_of_services_that_are_not_simulated_do_well_where_the_servers_do() {
+    let mut application = payments();
+    let query = |namespace: &str, metric: &str, dimensions: &[(&str, &str)], statistic: &str| MetricQuery {
+        namespace: namespace.to_owned(),
+        metric: metric.to_owned(),
+        dimensions: dimensions.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+        statistic: statistic.to_owned(),
+        period: Duration::from_mins(1),
+    };
+    let errors = query("AWS/Lambda", "Errors", &[("FunctionName", "payments")], "Sum");
+    let threshold = Threshold::new(">= 5".parse().expect("a limit"), None).expect("a threshold");
+    let missing = MissingMeans::Unknown;
+    let metric = SignalSource::Metric { region: east(), query: errors.clone(), threshold, missing, of: east() };
+    let table = ReplicatedStore::Dynamodb { table: "sessions".to_owned(), regions: vec![east(), west()] };
+    let [(_, lag)] = table.lag_queries(&east()).try_into().expect("one other Region");
+    application.replicas.insert("sessions".parse().expect("a name"), table);
+    for source in [metric, SignalSource::ReplicaLag { store: "sessions".parse().expect("a name") }] {
+        application.signals.push(Signal {
+            name: format!("s{}", application.signals.len()).parse().expect("a name"),
+            role: SignalRole::Informational,
+            source,
+            period: Duration::from_secs(30),
+            freshness: Duration::from_mins(5),
+            consecutive: 1,
+        });
+    }
+    let (mut world, _) = built(&application, &Choices::default());
+    let newest = |world: &World, query: &MetricQuery| {
+        let key = MetricKey::new(&query.namespace, &query.metric, &query.dimensions);
+        let from = SimTime(world.now.0 - 300_000);
+        let buckets = world.cloudwatch.buckets(&east(), &key, (from, world.now), 60_000, None);
+        buckets.last().map(|b| b.value(Statistic::Maximum))
+    };
+    run(&mut world, 600);
+    assert_eq!(newest(&world, &errors), Some(0.0));
+    assert!(newest(&world, &lag).is_some_and(|ms| ms < 1_000.0));
+    world.set_plane(Plane::Application, &east(), Reach::Unavailable);
+    run(&mut world, 600);
+    assert!(newest(&world, &errors).is_some_and(|n| 5.0 <= n));
+    assert_eq!(newest(&world, &lag), None, "nothing is written: DynamoDB is silent");
 }
 
 #[test]

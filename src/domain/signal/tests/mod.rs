@@ -1,9 +1,12 @@
 use super::*;
 
+mod reference;
+mod shapes;
+
 const FRESHNESS: Duration = Duration::from_secs(60);
 
 fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_795_000_000 + second).expect("in range")
+    Timestamp::from_second(1_795_000_200 + second).expect("in range")
 }
 
 fn sample(second: i64, reading: Reading) -> Sample {
@@ -54,6 +57,25 @@ fn silence_changes_no_belief_and_makes_nothing_fresh() {
     assert_eq!(state, SignalState::Stale { sample: well(0), age: Duration::from_secs(100) });
     let never = window([silent(0)]).state(at(1), FRESHNESS);
     assert_eq!(never, SignalState::Missing { why: "no route".to_owned() });
+}
+
+#[test]
+fn what_was_missed_in_between_breaks_the_row() {
+    let silent = |second| sample(second, Reading::Missing { why: "no route".to_owned() });
+    let broken = window([ill(0), ill(10), silent(20), ill(30), ill(40)]);
+    assert_eq!(broken.unhealthy(), Some((at(0), false)), "somebody who saw all might have seen it well at 20");
+    let then = window([ill(0), ill(10), silent(20), ill(30), ill(40), ill(50)]);
+    assert_eq!(then.unhealthy(), Some((at(0), true)));
+}
+
+#[test]
+fn data_that_came_late_correct_what_was_read_of_that_moment() {
+    let three = [ill(0), ill(10)];
+    let worse = window(three.clone().into_iter().chain([well(20), ill(20)]));
+    assert_eq!(worse.unhealthy(), Some((at(0), true)), "the third was ill after all, and is one reading");
+    let better = window(three.into_iter().chain([ill(20), well(20)]));
+    assert_eq!(better.unhealthy(), Some((at(0), false)), "the third was well after all");
+    assert_eq!(better.belief(), Belief::Healthy);
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Stores that every Region may write to and that AWS replicates on its own: DynamoDB global tables, S3 buckets with
+//! replication rules.
+//!
+//! Nothing of them is promoted, so no runbook acts on them: they are watched, because what has not been replicated when
+//! a Region is lost is lost to the others. Which metric tells it, in which Region and in which unit, is said here.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{cloud::MetricQuery, id::Region, signal::lag_from_ms};
+
+/// Both services publish their replication metrics every minute [DDBDG metrics, S3UG:repl-metrics].
+const PERIOD: Duration = Duration::from_mins(1);
+
+/// A replicated store with many writers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ReplicatedStore {
+    /// A DynamoDB global table with eventual consistency across Regions; one with strong consistency has no lag and no
+    /// such metric [DDBDG].
+    Dynamodb { table: String, regions: Vec<Region> },
+    /// A bucket in each Region, and the rules that replicate between them. They need replication metrics (or RTC).
+    S3 { buckets: BTreeMap<Region, String>, rules: Vec<ReplicationRule> },
+}
+
+/// A replication rule of the bucket in `from`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicationRule {
+    pub from: Region,
+    pub to: Region,
+    pub rule_id: String,
+}
+
+/// What waits to be replicated, counted in what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backlog {
+    Bytes,
+    Operations,
+}
+
+impl Backlog {
+    fn metric(self) -> &'static str {
+        match self {
+            Self::Bytes => "BytesPendingReplication",
+            Self::Operations => "OperationsPendingReplication",
+        }
+    }
+}
+
+impl ReplicatedStore {
+    /// The metrics that tell how far the other Regions are behind `from`, each with the Region in which it is
+    /// published; empty where nothing is replicated from there.
+    pub fn lag_queries(&self, from: &Region) -> Vec<(Region, MetricQuery)> {
+        match self {
+            // Where the write was made [INF, AWS.md 2.1].
+            Self::Dynamodb { table, regions } if regions.contains(from) => {
+                let to = regions.iter().filter(|to| *to != from);
+                to.map(|to| {
+                    let dimensions = [("TableName", table.as_str()), ("ReceivingRegion", to.as_str())];
+                    (from.clone(), query("AWS/DynamoDB", "ReplicationLatency", dimensions))
+                })
+                .collect()
+            }
+            Self::Dynamodb { .. } => Vec::new(),
+            Self::S3 { .. } => self.s3_queries(from, "ReplicationLatency"),
+        }
+    }
+
+    /// The metrics that tell how much waits to be replicated from `from`; only S3 publishes any.
+    pub fn backlog_queries(&self, from: &Region, backlog: Backlog) -> Vec<(Region, MetricQuery)> {
+        self.s3_queries(from, backlog.metric())
+    }
+
+    /// In the Region of the destination bucket [S3UG:repl-metrics], so they can be read when the source is lost.
+    fn s3_queries(&self, from: &Region, metric: &str) -> Vec<(Region, MetricQuery)> {
+        let Self::S3 { buckets, rules } = self else { return Vec::new() };
+        let of_rule = |rule: &ReplicationRule| {
+            let dimensions = [
+                ("SourceBucket", buckets.get(&rule.from)?.as_str()),
+                ("DestinationBucket", buckets.get(&rule.to)?.as_str()),
+                ("RuleId", rule.rule_id.as_str()),
+            ];
+            Some((rule.to.clone(), query("AWS/S3", metric, dimensions)))
+        };
+        rules.iter().filter(|rule| rule.from == *from).filter_map(of_rule).collect()
+    }
+
+    /// A lag as the store's metric has it; `None` where it is no lag.
+    pub fn lag_from(&self, value: f64) -> Option<Duration> {
+        match self {
+            Self::Dynamodb { .. } => lag_from_ms(value),
+            Self::S3 { .. } => lag_from_ms(value * 1_000.0),
+        }
+    }
+
+    /// What it means that its lag has no data.
+    pub fn silence(&self) -> &'static str {
+        match self {
+            Self::Dynamodb { .. } => {
+                "DynamoDB publishes it only when something is written: silence is neither zero nor lag"
+            }
+            Self::S3 { .. } => "S3 publishes it for rules with replication metrics",
+        }
+    }
+}
+
+fn query<const N: usize>(namespace: &str, metric: &str, dimensions: [(&str, &str); N]) -> MetricQuery {
+    MetricQuery {
+        namespace: namespace.to_owned(),
+        metric: metric.to_owned(),
+        dimensions: dimensions.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        statistic: "Maximum".to_owned(),
+        period: PERIOD,
+    }
+}
