@@ -11,6 +11,7 @@ pub mod render;
 pub mod sim;
 pub mod simulate;
 pub mod watch;
+pub mod why;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -19,7 +20,8 @@ use serde_json::{Value, json};
 
 use self::api::{Api, Failure};
 use crate::http::{
-    condition::{ApplicationView, ApplicationsView, DecisionView},
+    condition::{ApplicationView, ApplicationsView},
+    decision::DecisionView,
     openapi,
     view::{PlanView, RunView, RunsView, StartedView},
 };
@@ -292,7 +294,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Why { application } => {
             let path = format!("/applications/{}/decision", enc(&application));
             let view: DecisionView = api.get(&path).await?;
-            show(options, &view, render::why);
+            show(options, &view, why::why);
         }
         ClientCommand::Runs { application, state, limit, cursor } => {
             let mut path = format!("/runs?limit={limit}");

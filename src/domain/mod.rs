@@ -11,6 +11,7 @@ pub mod calendar;
 pub mod cloud;
 pub mod code;
 pub mod compile;
+pub mod deadline;
 pub mod document;
 pub mod expression;
 pub mod forecast;

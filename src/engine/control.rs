@@ -11,9 +11,10 @@ use crate::domain::{
     application::Application,
     assessment::Assessment,
     history::History,
-    id::{ApplicationName, Digest, Region, RunId, StepId, Subject},
+    id::{ApplicationName, Digest, Region, RunId, StepId, Subject, VantageName},
     journal::Record,
     plan::{Plan, Purpose},
+    vantage::Observer,
 };
 
 /// What a caller of `POST /failover` wants.
@@ -132,6 +133,10 @@ pub trait Control: Send + Sync {
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>>;
     /// The newest assessment; `None` until the first is made.
     fn assessment(&self, application: &ApplicationName) -> Option<Arc<Assessment>>;
+    /// From where this daemon looks at the application, and what observers elsewhere have reported of it.
+    fn seen_from(&self, _application: &ApplicationName) -> Option<(VantageName, BTreeMap<VantageName, Observer>)> {
+        None
+    }
     /// Records as they become durable; a receiver that lags behind reads the journal again.
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>>;
     /// The records of the journal that concern `run`, in order.

@@ -14,6 +14,7 @@ pub mod ages;
 pub mod aurora;
 pub mod context;
 pub mod control;
+pub mod deadlines;
 pub mod denial;
 pub mod desk;
 pub mod effect;

@@ -24,7 +24,7 @@ use crate::{
         sabotage::{Guard, is_off},
         signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalWindow, lag_from_ms},
     },
-    engine::{context::Context, desk::Parts, guards, newest::Newest, requests},
+    engine::{context::Context, deadlines::Deadlines, desk::Parts, guards, newest::Newest, requests},
     ports::{
         Observer,
         probes::{HttpAnswer, HttpQuestion},
@@ -57,6 +57,7 @@ pub struct Watcher {
     observer: Arc<dyn Observer>,
     parts: Arc<Parts>,
     memory: Memory,
+    deadlines: Deadlines,
     /// What a failover would do from one Region to another, as compiled last.
     plan: Option<Plan>,
     seen: Arc<Mutex<Seen>>,
@@ -85,7 +86,7 @@ impl Watcher {
             context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
         let warm_at = context.clock.boot() + warm_up(&context);
-        Self { context, observer, parts, memory: Memory::default(), plan: None, seen, newest, warm_at }
+        Self { context, observer, parts, memory: Memory::default(), deadlines: Deadlines::default(), plan: None, seen, newest, warm_at }
     }
 
     /// Watches until the daemon stops.
@@ -155,6 +156,9 @@ impl Watcher {
     async fn judge(&mut self) {
         let assessment = Arc::new(self.assess());
         self.observer.assessed(&assessment);
+        let history = self.context.scribe.history();
+        self.deadlines.look(&self.context.application, &history, &*self.observer, assessment.at);
+        drop(history);
         if self.is_decided_anew(&assessment) && !self.context.stopping.is_cancelled() {
             let verdict = assessment.verdict.as_str();
             tracing::info!(application = %assessment.application, verdict, reasons = ?assessment.reasons, "decision changed");
@@ -214,13 +218,15 @@ impl Watcher {
 
     /// Whether the journal has another decision than this one.
     fn is_decided_anew(&self, assessment: &Assessment) -> bool {
-        match &self.context.scribe.history().verdict {
+        let history = self.context.scribe.history();
+        match &history.verdict {
             None => true,
             // A restart in mid-disaster must not journal that all is well or unknown before it has looked.
             Some((_, before)) => {
                 let moves = matches!(assessment.verdict, Verdict::Recommend | Verdict::Start);
                 let warm = moves || self.warm_at <= self.context.clock.boot();
-                warm && before != assessment.verdict.as_str()
+                let would_start = history.would_start_since.is_some();
+                warm && (before != assessment.verdict.as_str() || would_start != assessment.would_start)
             }
         }
     }
