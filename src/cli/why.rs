@@ -32,7 +32,8 @@ pub fn why(d: &DecisionView) -> String {
             (None, "awaits_consent") => ", AWAITS THE CONSENT OF A SECOND PERSON".to_owned(),
             (None, _) => String::new(),
         };
-        let text = format!("{} by {}{consent}, until {}: {} ({})", o.kind, o.by, time(o.expires_at), o.covers, o.reason);
+        let text =
+            format!("{} by {}{consent}, until {}: {} ({})", o.kind, o.by, time(o.expires_at), o.covers, o.reason);
         out.push_str(&wrapped("  override ", &text));
     }
     out.push_str("\n  what each signal says\n");
@@ -189,7 +190,7 @@ fn witnesses(d: &DecisionView) -> String {
     for w in &d.witnesses {
         let stand = match w.stand {
             Stand::Ill => "ill",
-            Stand::Against => "not ill",
+            Stand::Against => "against",
             Stand::Silent => "silent",
             Stand::Abstains => "abstains",
         };

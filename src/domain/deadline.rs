@@ -144,9 +144,9 @@ fn remaining(run: &RunState, forecast: &Forecast, now: Timestamp) -> Estimate {
         let Some(foreseen) = forecast.steps.iter().find(|f| f.step == step.id).filter(|_| state.is_unsettled()) else {
             continue;
         };
-        let taken = state.under_way_since().map_or(Duration::ZERO, |since| {
-            Duration::try_from(now.duration_since(since)).unwrap_or_default()
-        });
+        let taken = state
+            .under_way_since()
+            .map_or(Duration::ZERO, |since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
         let begin = step.needs.iter().filter_map(|need| ends.get(need)).fold(zero, |a, b| a.later(*b));
         let end = Estimate {
             p50: begin.p50 + foreseen.estimate.p50.saturating_sub(taken),

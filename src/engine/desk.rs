@@ -215,7 +215,10 @@ impl Control for Engine {
         self.seat(application).ok().and_then(|(_, newest)| newest.get())
     }
 
-    fn seen_from(&self, application: &ApplicationName) -> Option<(VantageName, BTreeMap<VantageName, vantage::Observer>)> {
+    fn seen_from(
+        &self,
+        application: &ApplicationName,
+    ) -> Option<(VantageName, BTreeMap<VantageName, vantage::Observer>)> {
         let (context, _) = self.seat(application).ok()?;
         Some((context.vantages.own().clone(), context.vantages.elsewhere(application)))
     }

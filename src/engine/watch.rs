@@ -86,7 +86,17 @@ impl Watcher {
             context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
         let warm_at = context.clock.boot() + warm_up(&context);
-        Self { context, observer, parts, memory: Memory::default(), deadlines: Deadlines::default(), plan: None, seen, newest, warm_at }
+        Self {
+            context,
+            observer,
+            parts,
+            memory: Memory::default(),
+            deadlines: Deadlines::default(),
+            plan: None,
+            seen,
+            newest,
+            warm_at,
+        }
     }
 
     /// Watches until the daemon stops.

@@ -102,7 +102,8 @@ impl DeadlineView {
             deadline::deadline(run, rto, &forecast, at)
         });
         let due = due.flatten();
-        let of_due = |f: fn(&deadline::Deadline) -> Option<std::time::Duration>| due.as_ref().and_then(f).map(to_seconds);
+        let of_due =
+            |f: fn(&deadline::Deadline) -> Option<std::time::Duration>| due.as_ref().and_then(f).map(to_seconds);
         Self {
             at,
             rto_objective_seconds: to_seconds(rto),

@@ -57,9 +57,8 @@ fn a_share_that_has_not_ended_is_not_known() {
 fn the_part_that_runs_is_held_against_its_share_already() {
     let all = failover(&[], &[]);
     let (rto, of) = (Duration::from_secs(300), RtoShares::default());
-    let told = |run: &RunState, now: i64| {
-        shares(run, rto, &of, at(now)).map(|s| (s.took.map(|t| t.as_secs()), s.is_over()))
-    };
+    let told =
+        |run: &RunState, now: i64| shares(run, rto, &of, at(now)).map(|s| (s.took.map(|t| t.as_secs()), s.is_over()));
     let ended = |s: u64, over: bool| (Some(s), Some(over));
     let shares_of_all = [ended(30, false), ended(60, false), ended(80, false), ended(60, false)];
     assert_eq!(told(&all, 999), shares_of_all);
