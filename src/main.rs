@@ -49,6 +49,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
             logs("off", false);
             cli::simulate::run(&args, json, &environment())
         }
+        Command::Backtest(args) => cli::backtest::run(&args, json, &environment()),
         Command::Sim { command: SimCommand::Serve { args } } => {
             logs("warn", false);
             cli::sim::serve(args).await

@@ -5,6 +5,7 @@
 //! 3 refused by a gate, 4 held for a person.
 
 pub mod api;
+pub mod backtest;
 pub mod check;
 pub mod demo;
 pub mod render;
@@ -80,6 +81,8 @@ pub enum Command {
     },
     /// Rehearse disasters: your configuration and runbooks against seeded faults, in simulated Regions
     Simulate(simulate::SimulateArgs),
+    /// Replay metrics of the past: when the policy would have recommended, and acted
+    Backtest(backtest::BacktestArgs),
     /// The simulated AWS
     Sim {
         #[command(subcommand)]

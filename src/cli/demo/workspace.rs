@@ -101,11 +101,11 @@ impl Stage {
         }
     }
 
-    /// What a person sees at the terminal, indented below the progress.
+    /// What a person sees at the terminal.
     pub(super) fn show(&self, text: &str) {
         if !self.quiet {
             for line in text.lines() {
-                crate::cli::print(&format!("           {line}\n"));
+                crate::cli::print(&format!("{line}\n"));
             }
         }
     }
