@@ -8,7 +8,7 @@ use super::read::{FAULTS_MAX, Faults};
 use crate::{
     cli::render::{plain, seconds, time, wrapped},
     domain::{
-        backtest::{Act, Backtest, EPISODES_MAX, Episode},
+        backtest::{Act, Backtest, Episode},
         rules::Rule,
         seconds::to_seconds,
     },
@@ -107,10 +107,12 @@ fn act(e: &Episode, act: &Act) -> String {
 fn summary(test: &Backtest) -> String {
     /// More gaps than these are counted only.
     const GAPS_SHOWN: usize = 3;
+    const A_DAY: f64 = 86_400.0;
     let mut out = "  in all\n".to_owned();
     if let (Some(from), Some(to)) = (test.from, test.to) {
-        let days = to.duration_since(from).as_secs_f64() / 86_400.0;
-        let text = format!("{days:.1} days, {} to {}, {} rows", time(from), time(to), test.rows);
+        let lasts = to.duration_since(from).as_secs_f64();
+        let days = if lasts < A_DAY { seconds(lasts) } else { format!("{:.1} days", lasts / A_DAY) };
+        let text = format!("{days}, {} to {}, {} rows", time(from), time(to), test.rows);
         out.push_str(&wrapped("    covered      ", &text));
     }
     let unknown = match test.gap_count {
@@ -135,13 +137,8 @@ fn summary(test: &Backtest) -> String {
         let text = format!("{} ({})", longest.rule.as_str(), seconds(to_seconds(longest.unmet)));
         out.push_str(&wrapped("    held longest ", &text));
     }
-    if EXACT_UP_TO < test.recommendations {
-        out.push_str("    (episodes beyond the first thousand are counted only)\n");
-    }
     out
 }
-
-const EXACT_UP_TO: u64 = EPISODES_MAX as u64;
 
 fn times(n: u64) -> String {
     match n {
