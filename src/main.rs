@@ -53,6 +53,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
             logs("info", true);
             app::observe::observe(args).await
         }
+        Command::Backtest(args) => cli::backtest::run(&args, json, &environment()),
         Command::Sim { command: SimCommand::Serve { args } } => {
             logs("warn", false);
             cli::sim::serve(args).await

@@ -5,6 +5,7 @@
 //! 3 refused by a gate, 4 held for a person.
 
 pub mod api;
+pub mod backtest;
 pub mod check;
 pub mod demo;
 pub mod observe;
@@ -12,6 +13,7 @@ pub mod render;
 pub mod sim;
 pub mod simulate;
 pub mod watch;
+pub mod why;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -20,7 +22,8 @@ use serde_json::{Value, json};
 
 use self::api::{Api, Failure};
 use crate::http::{
-    condition::{ApplicationView, ApplicationsView, DecisionView},
+    condition::{ApplicationView, ApplicationsView},
+    decision::DecisionView,
     openapi,
     view::{PlanView, RunView, RunsView, StartedView},
 };
@@ -81,6 +84,8 @@ pub enum Command {
     Simulate(simulate::SimulateArgs),
     /// Look from elsewhere, for daemons that ask more than one vantage
     Observe(observe::ObserveArgs),
+    /// Replay metrics of the past: when the policy would have recommended, and acted
+    Backtest(backtest::BacktestArgs),
     /// The simulated AWS
     Sim {
         #[command(subcommand)]
@@ -295,7 +300,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Why { application } => {
             let path = format!("/applications/{}/decision", enc(&application));
             let view: DecisionView = api.get(&path).await?;
-            show(options, &view, render::why);
+            show(options, &view, why::why);
         }
         ClientCommand::Runs { application, state, limit, cursor } => {
             let mut path = format!("/runs?limit={limit}");

@@ -5,8 +5,10 @@
 use jiff::{Timestamp, Unit};
 
 use super::api::Failure;
+use crate::domain::deadline::Level;
 use crate::http::{
-    condition::{ApplicationView, DecisionView, ExposureView, SignalView},
+    condition::{ApplicationView, ExposureView, SignalView},
+    deadline::{ShareView, WarningView},
     step::{StepStateName, StepView},
     view::{PlanView, RunView, RunsView, StartedView},
 };
@@ -77,16 +79,16 @@ pub fn between(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64().max(0.0)
 }
 
-fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     let second = at.round(Unit::Second).unwrap_or(at);
     second.to_string()
 }
 
-fn known(text: Option<&str>) -> &str {
+pub(super) fn known(text: Option<&str>) -> &str {
     text.unwrap_or("unknown")
 }
 
-fn word<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         _ => "unknown".to_owned(),
@@ -131,8 +133,23 @@ pub fn status(applications: &[ApplicationView]) -> String {
             }
             _ => out.push_str("  verdict   none yet: nothing was assessed\n"),
         }
+        let mut mode = word(&a.mode);
+        if let Some(since) = a.would_start_since {
+            mode.push_str(&format!(", would have started a failover since {}", time(since)));
+        }
+        if let Some(until) = a.armed_until {
+            mode.push_str(&format!(", armed until {}", time(until)));
+        }
+        if let Some(until) = a.kill_switch_until {
+            mode.push_str(&format!(", switched off until {}", time(until)));
+        }
+        out.push_str(&wrapped("  mode      ", &mode));
         let objectives = format!("RTO {}, RPO {}", seconds(a.rto_objective_seconds), seconds(a.rpo_objective_seconds));
         out.push_str(&wrapped("  promised  ", &objectives));
+        if let Some(used) = a.rto_used_seconds {
+            let left = a.rto_left_seconds.map_or("nothing".to_owned(), seconds);
+            out.push_str(&wrapped("  rto       ", &format!("{} used, {left} left", seconds(used))));
+        }
         for e in &a.exposure {
             out.push_str(&wrapped("  exposure  ", &exposure(e)));
         }
@@ -149,11 +166,11 @@ pub fn status(applications: &[ApplicationView]) -> String {
     out
 }
 
-fn is_quiet(s: &SignalView) -> bool {
+pub(super) fn is_quiet(s: &SignalView) -> bool {
     s.state == "fresh" && s.reading.as_deref() != Some("unhealthy")
 }
 
-fn exposure(e: &ExposureView) -> String {
+pub(super) fn exposure(e: &ExposureView) -> String {
     let bound = e.loss_bound_seconds.map_or("unbounded".to_owned(), |s| format!("at most {}", seconds(s)));
     let lag = e.measured_lag_seconds.map_or("no lag measured".to_owned(), |lag| {
         let age = e.sample_age_seconds.map_or("unknown".to_owned(), seconds);
@@ -163,7 +180,7 @@ fn exposure(e: &ExposureView) -> String {
     format!("{}: {bound} ({lag}{stale})", e.store)
 }
 
-fn signal(s: &SignalView) -> String {
+pub(super) fn signal(s: &SignalView) -> String {
     let mut text = format!("{}: {}", s.name, s.state);
     if let Some(reading) = &s.reading {
         text.push_str(&format!(", {reading}"));
@@ -178,32 +195,6 @@ fn signal(s: &SignalView) -> String {
         text.push_str(&format!(": {detail}"));
     }
     text
-}
-
-/// A decision with its reasons.
-pub fn why(d: &DecisionView) -> String {
-    let mut out = cut(&format!("{}: {}, {} (as of {})", d.application, word(&d.health), word(&d.verdict), time(d.at)));
-    out.push('\n');
-    if let Some(target) = &d.recommended_target {
-        let source = known(d.active_region.as_deref());
-        out.push_str(&wrapped("  move    ", &format!("{source} → {target}")));
-    }
-    if let Some(since) = d.evidence_since {
-        out.push_str(&wrapped("  since   ", &time(since)));
-    }
-    for reason in &d.reasons {
-        out.push_str(&wrapped("  because ", reason));
-    }
-    for s in &d.signals {
-        out.push_str(&wrapped("  signal  ", &signal(s)));
-    }
-    for e in &d.exposure {
-        out.push_str(&wrapped("  loss    ", &exposure(e)));
-    }
-    for change in &d.would_change {
-        out.push_str(&wrapped("  unless  ", change));
-    }
-    out
 }
 
 /// A list of runs.
@@ -325,17 +316,19 @@ pub fn tail(run: &RunView) -> String {
     if let Some(waits) = &run.waits_for {
         out.push_str(&wrapped("  waits for ", waits));
     }
-    let clock = &run.clock;
-    if let Some(total) = clock.total_seconds {
-        let shares = [
-            ("detection", clock.detection_seconds),
-            ("decision", clock.decision_seconds),
-            ("execution", clock.execution_seconds),
-            ("propagation", clock.propagation_seconds),
-        ];
-        let shares: Vec<String> =
-            shares.iter().filter_map(|(name, s)| s.map(|s| format!("{name} {}", seconds(s)))).collect();
-        out.push_str(&wrapped("  rto       ", &format!("{} ({})", seconds(total), shares.join(", "))));
+    if let Some(total) = run.clock.total_seconds {
+        out.push_str(&wrapped("  rto       ", &format!("{} ({})", seconds(total), parts(run).join(", "))));
+    }
+    if let Some(deadline) = run.deadline.as_ref().filter(|_| !run.state.is_final()) {
+        if let Some(used) = deadline.used_seconds {
+            let left = deadline.left_seconds.map_or("nothing".to_owned(), seconds);
+            let remaining = deadline.remaining_p50_seconds.map_or("unknown".to_owned(), seconds);
+            let text = format!("{} used, {left} left; what remains takes about {remaining}", seconds(used));
+            out.push_str(&wrapped("  rto       ", &text));
+        }
+        for warning in &deadline.warnings {
+            out.push_str(&wrapped("  warning   ", &self::warning(warning)));
+        }
     }
     if let Some(loss) = &run.loss {
         let at_least = loss.at_least_seconds.map_or("unknown".to_owned(), seconds);
@@ -352,6 +345,45 @@ pub fn tail(run: &RunView) -> String {
     }
     out.push_str(&approvals(run));
     out
+}
+
+/// What each part of the RTO took, against its share where that is known.
+fn parts(run: &RunView) -> Vec<String> {
+    let shares = run.deadline.iter().flat_map(|d| &d.shares);
+    let told: Vec<String> = shares.filter(|s| s.took_seconds.is_some()).map(share).collect();
+    if !told.is_empty() {
+        return told;
+    }
+    let clock = &run.clock;
+    let parts = [
+        ("detection", clock.detection_seconds),
+        ("decision", clock.decision_seconds),
+        ("execution", clock.execution_seconds),
+        ("propagation", clock.propagation_seconds),
+    ];
+    parts.iter().filter_map(|(name, s)| s.map(|s| format!("{name} {}", seconds(s)))).collect()
+}
+
+/// `decision 1 min 05 s of 45 s: OVER`.
+pub(super) fn share(s: &ShareView) -> String {
+    let took = s.took_seconds.map_or("unknown".to_owned(), seconds);
+    let over = if s.took_seconds.is_some_and(|took| s.objective_seconds < took) { ": OVER" } else { "" };
+    let so_far = if s.ended { "" } else { " so far" };
+    format!("{} {took}{so_far} of {}{over}", s.part.as_str(), seconds(s.objective_seconds))
+}
+
+/// A warning in words.
+pub(super) fn warning(w: &WarningView) -> String {
+    let (used, whole) = (seconds(w.used_seconds), seconds(w.whole_seconds));
+    let percent = (w.used_seconds / w.whole_seconds * 100.0).floor();
+    match (&w.step, w.about.as_str()) {
+        (Some(step), _) if w.level == Level::Spent => {
+            format!("{step} has used all that was left of the RTO when it began ({used} of {whole})")
+        }
+        (Some(step), _) => format!("{step} has used {percent:.0} % of what is left of the RTO ({used} of {whole})"),
+        (None, "forecast") => format!("what remains takes about {used}, and {whole} of the RTO are left"),
+        (None, _) => format!("the RTO of {whole} is spent: {used} so far"),
+    }
 }
 
 /// How a second person approves each step that waits for one.

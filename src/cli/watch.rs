@@ -3,7 +3,7 @@
 //! A broken stream is taken up again after the last record seen. On a terminal a last line, rewritten every second,
 //! says what the run waits for and for how long; elsewhere each new wait is a line.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{collections::BTreeSet, io::IsTerminal, time::Duration};
 
 use jiff::Timestamp;
 use reqwest::Response;
@@ -25,6 +25,9 @@ use crate::http::{
 const RECONNECTS_MAX: u32 = 20;
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
+/// A run is looked at again every so many seconds, for how it stands to the RTO.
+const LOOK_TICKS: u32 = 5;
+
 /// The most that one event may have; a record has at most 350 KB.
 const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -41,6 +44,7 @@ pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Res
         view,
         waiting: None,
         seen: None,
+        warned: BTreeSet::new(),
     };
     let mut breaks = 0;
     loop {
@@ -87,6 +91,8 @@ struct Timeline {
     view: RunView,
     waiting: Option<(String, Instant)>,
     seen: Option<u64>,
+    /// The warnings that were printed.
+    warned: BTreeSet<String>,
 }
 
 impl Timeline {
@@ -100,10 +106,16 @@ impl Timeline {
     ) -> Result<Ended, Failure> {
         let mut parser = SseParser::default();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut ticks: u32 = 0;
         loop {
             let chunk = tokio::select! {
                 chunk = stream.chunk() => chunk,
                 _ = tick.tick() => {
+                    ticks += 1;
+                    // Nothing is recorded while a step takes too long: the run is asked how it stands to the RTO.
+                    if ticks % LOOK_TICKS == 0 {
+                        self.refresh(api, path).await?;
+                    }
                     self.draw_waiting();
                     continue;
                 }
@@ -215,6 +227,7 @@ impl Timeline {
             Err(Failure::Unreachable { .. }) => return Ok(()),
             Err(failure) => return Err(failure),
         }
+        self.warn();
         let waits = self.view.waits_for.clone();
         if waits.as_deref() != self.waiting.as_ref().map(|(w, _)| w.as_str()) {
             #[expect(clippy::disallowed_methods, reason = "a client on its own, with no engine and no clock port")]
@@ -228,6 +241,27 @@ impl Timeline {
             }
         }
         Ok(())
+    }
+
+    /// Prints each warning once; it is worded anew as time passes, so it is known by what it is about.
+    fn warn(&mut self) {
+        let Some(deadline) = &self.view.deadline else { return };
+        let fresh: Vec<String> = deadline
+            .warnings
+            .iter()
+            .filter(|w| self.warned.insert(format!("{} {:?} {}", w.about, w.step, w.level.as_str())))
+            .map(|w| {
+                let at = clock(between(self.view.started_at, deadline.at));
+                if self.json {
+                    return json!({ "at": deadline.at, "event": "warning", "warning": w }).to_string() + "\n";
+                }
+                render::wrapped(&format!("{at:>8}  ! "), &render::warning(w))
+            })
+            .collect();
+        for line in fresh {
+            self.erase();
+            print(&line);
+        }
     }
 
     fn draw_waiting(&self) {

@@ -111,6 +111,119 @@ impl RtoBudget {
     }
 }
 
+/// What an RTO is spent on, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// From the first evidence to the recommendation.
+    Detection,
+    /// To the last consent that the run needs.
+    Decision,
+    /// To the last change of traffic.
+    Execution,
+    /// To a sustained success through the public name.
+    Propagation,
+}
+
+impl Part {
+    pub const ALL: [Self; 4] = [Self::Detection, Self::Decision, Self::Execution, Self::Propagation];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Detection => "detection",
+            Self::Decision => "decision",
+            Self::Execution => "execution",
+            Self::Propagation => "propagation",
+        }
+    }
+}
+
+/// The part of the RTO that each part may take; together 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RtoShares {
+    pub detection: f64,
+    pub decision: f64,
+    pub execution: f64,
+    pub propagation: f64,
+}
+
+impl Default for RtoShares {
+    /// Of an RTO of five minutes: 45 s to believe what is seen (three readings of a probe, or one of CloudWatch's),
+    /// 75 s for two people, 2 min for a promotion (75 s as often shorter as longer) and its proof, and a minute for
+    /// the TTL that clients keep. People take the most where nobody planned for them: Netflix spent five of its ten
+    /// minutes on deciding.
+    fn default() -> Self {
+        Self { detection: 0.15, decision: 0.25, execution: 0.40, propagation: 0.20 }
+    }
+}
+
+impl RtoShares {
+    pub fn of(&self, part: Part) -> f64 {
+        match part {
+            Part::Detection => self.detection,
+            Part::Decision => self.decision,
+            Part::Execution => self.execution,
+            Part::Propagation => self.propagation,
+        }
+    }
+}
+
+/// How one part of the RTO stands to its share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    pub part: Part,
+    /// What it may take.
+    #[serde(with = "seconds", rename = "objective_seconds")]
+    pub objective: Duration,
+    /// What it took, or has taken so far; `None` where it has not begun, or its beginning is not known.
+    #[serde(with = "seconds::option", rename = "took_seconds")]
+    pub took: Option<Duration>,
+    /// Whether it is over.
+    pub ended: bool,
+}
+
+impl Share {
+    /// Whether it took, or has taken already, more than its share; `None` where that is not known.
+    pub fn is_over(&self) -> Option<bool> {
+        self.took.map(|took| self.objective < took)
+    }
+}
+
+/// Each part of an objective of `rto` against its share: `ended` is what each part that is over took, where that is
+/// known; `running`, the part that lasts, and how long already.
+pub fn shares(
+    rto: Duration,
+    shares: &RtoShares,
+    ended: [Option<Duration>; 4],
+    running: Option<(Part, Duration)>,
+) -> [Share; 4] {
+    let over = ended.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    std::array::from_fn(|i| {
+        let part = Part::ALL[i];
+        let lasting = running.filter(|(now, _)| *now == part).map(|(_, lasts)| lasts);
+        // What comes before a part that runs or is over is over too, whether or not it was measured.
+        let is_over = running.map_or(i < over, |(now, _)| part < now);
+        let objective = rto.mul_f64(shares.of(part).clamp(0.0, 1.0));
+        Share { part, objective, took: lasting.or(ended[i].filter(|_| is_over)), ended: is_over }
+    })
+}
+
+/// The shares in a trouble that no run has been started for: first seen at `since`, recommended at `recommended`.
+pub fn shares_so_far(
+    rto: Duration,
+    of: &RtoShares,
+    since: Timestamp,
+    recommended: Option<Timestamp>,
+    now: Timestamp,
+) -> [Share; 4] {
+    let between = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
+    let (ended, running) = match recommended {
+        Some(at) => (Some(between(since, at)), (Part::Decision, between(at, now))),
+        None => (None, (Part::Detection, between(since, now))),
+    };
+    shares(rto, of, [ended, None, None, None], Some(running))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +257,28 @@ mod tests {
         assert!(s(58) <= budget.looked && budget.looked <= s(61), "{budget:?}");
         assert_eq!((budget.over, budget.burn_rate), (s(0), Some(0.0)));
         assert!(window.parts.len() <= 61);
+    }
+
+    #[test]
+    fn each_part_of_the_rto_stands_against_its_share() {
+        let (rto, of) = (s(300), RtoShares::default());
+        let told = |shares: [Share; 4]| shares.map(|s| (s.took.map(|t| t.as_secs()), s.ended, s.is_over()));
+        let running = shares(rto, &of, [Some(s(30)), None, None, None], Some((Part::Decision, s(80))));
+        assert_eq!(running.each_ref().map(|s| s.objective.as_secs()), [45, 75, 120, 60]);
+        let nothing = (None, false, None);
+        assert_eq!(
+            told(running),
+            [(Some(30), true, Some(false)), (Some(80), false, Some(true)), nothing, nothing],
+            "what runs already is held against its share"
+        );
+        let at = |n: i64| Timestamp::from_second(n).expect("in range");
+        let so_far = shares_so_far(rto, &of, at(0), None, at(50));
+        assert_eq!(told(so_far)[0], (Some(50), false, Some(true)), "nobody has recommended anything");
+        // A run that nobody recommended: how long detection took is not known, not zero.
+        let unknown = shares(rto, &of, [None, Some(s(9)), None, None], None);
+        assert_eq!(told(unknown), [(None, true, None), (Some(9), true, Some(false)), nothing, nothing]);
+        let all = RtoShares::default();
+        assert!((Part::ALL.iter().map(|p| all.of(*p)).sum::<f64>() - 1.0).abs() < 1e-9);
     }
 
     #[test]

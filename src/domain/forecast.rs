@@ -78,7 +78,7 @@ impl Forecast {
 }
 
 impl Estimate {
-    fn later(self, other: Self) -> Self {
+    pub(super) fn later(self, other: Self) -> Self {
         Self { p50: self.p50.max(other.p50), p95: self.p95.max(other.p95) }
     }
 }

@@ -35,6 +35,8 @@ pub struct History {
     pub verdict: Option<(Timestamp, String)>,
     /// When a failover was last first recommended, until the verdict changes again.
     pub recommended_at: Option<Timestamp>,
+    /// In shadow mode: since when a failover would have been started, while it still would.
+    pub would_start_since: Option<Timestamp>,
     pub standing: BTreeMap<TrafficName, Standing>,
     pub overrides: Overrides,
 }
@@ -56,6 +58,7 @@ impl History {
             runs: Runs::default(),
             verdict: None,
             recommended_at: None,
+            would_start_since: None,
             standing: BTreeMap::new(),
             overrides: Overrides::default(),
         }
@@ -88,8 +91,8 @@ impl History {
         match event {
             _ if is_off(Guard::AfterTheEnd) && self.is_over(event) => Ok(()),
             Event::EpochStarted { .. } => Ok(()),
-            Event::DecisionChanged { verdict, .. } => {
-                self.decide(at, verdict);
+            Event::DecisionChanged { verdict, would_start, .. } => {
+                self.decide(at, verdict, *would_start);
                 Ok(())
             }
             Event::OverrideAsked { .. } | Event::OverrideConsented { .. } | Event::OverrideEnded { .. } => {
@@ -118,7 +121,8 @@ impl History {
         event.run().and_then(|id| self.runs.get(id)).is_some_and(|run| run.is_finished())
     }
 
-    fn decide(&mut self, at: Timestamp, verdict: &str) {
+    fn decide(&mut self, at: Timestamp, verdict: &str, would_start: bool) {
+        self.would_start_since = would_start.then(|| self.would_start_since.unwrap_or(at));
         self.recommended_at = matches!(verdict, "recommend" | "start").then(|| self.recommended_at.unwrap_or(at));
         self.verdict = Some((at, verdict.to_owned()));
     }

@@ -6,11 +6,13 @@
 pub mod action;
 pub mod application;
 pub mod assessment;
+pub mod backtest;
 pub mod budget;
 pub mod calendar;
 pub mod cloud;
 pub mod code;
 pub mod compile;
+pub mod deadline;
 pub mod document;
 pub mod expression;
 pub mod forecast;

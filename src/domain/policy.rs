@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{calendar::Blackout, id::VantageName, seconds};
+use super::{budget::RtoShares, calendar::Blackout, id::VantageName, seconds};
 
 /// What follows when every rule for acting alone holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,6 +56,8 @@ pub struct Policy {
     pub rpo_window: Duration,
     /// The part of that time in which the exposure may be over the RPO, from 0 to 1: what a burn rate of 1 spends.
     pub rpo_allowance: f64,
+    /// How the RTO is divided.
+    pub rto_shares: RtoShares,
 }
 
 impl Default for Policy {
@@ -69,6 +71,7 @@ impl Default for Policy {
             blackouts: Vec::new(),
             rpo_window: Duration::from_hours(1),
             rpo_allowance: 0.01,
+            rto_shares: RtoShares::default(),
         }
     }
 }

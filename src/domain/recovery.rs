@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     action::Action,
+    budget::{self, Part, RtoShares, Share},
     plan::{PlannedStep, Purpose},
     run::{LossReport, Phase, RunResult, RunState, StepState},
     sabotage::{Guard, is_off},
@@ -48,7 +49,9 @@ pub fn rto_clock(run: &RunState) -> RtoClock {
         let done: Vec<Timestamp> = steps.iter().filter_map(|s| done_at(&run.steps[&s.id])).collect();
         (!steps.is_empty() && done.len() == steps.len()).then(|| done.into_iter().max()).flatten()
     };
-    let consent = ends(|s| matches!(s.action, Action::Approve { .. })).unwrap_or(run.started_at);
+    let asks = run.plan.steps.iter().any(|s| matches!(s.action, Action::Approve { .. }));
+    // A consent that is still waited for has not ended the decision.
+    let consent = if asks { ends(|s| matches!(s.action, Action::Approve { .. })) } else { Some(run.started_at) };
     let flipped = ends(|s| matches!(s.action, Action::DnsFlip { .. }));
     let served = ends(|s| matches!(&s.action, Action::ProbeHttp { resolve_with, .. } if !resolve_with.is_empty()))
         .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
@@ -62,11 +65,29 @@ pub fn rto_clock(run: &RunState) -> RtoClock {
         started_at,
         stopped_at: served,
         detection: between(started_at, recommended),
-        decision: between(recommended.or(started_at), Some(consent)).filter(|_| !planned),
-        execution: between(if planned { started_at } else { Some(consent) }, flipped),
+        decision: between(recommended.or(started_at), consent).filter(|_| !planned),
+        execution: between(if planned { started_at } else { consent }, flipped),
         propagation: between(flipped, served),
         total: between(started_at, served),
     }
+}
+
+/// Each part of the RTO against its share, as of `now`, while `run` is under way and after it. Of a run that is over,
+/// what has not ended is not known.
+pub fn shares(run: &RunState, rto: Duration, of: &RtoShares, now: Timestamp) -> [Share; 4] {
+    let clock = rto_clock(run);
+    let ended = [clock.detection, clock.decision, clock.execution, clock.propagation];
+    let is_planned = run.request.purpose != Purpose::Failover;
+    let part = match (clock.execution, clock.decision) {
+        (Some(_), _) => Part::Propagation,
+        (None, Some(_)) => Part::Execution,
+        (None, None) if is_planned => Part::Execution,
+        (None, None) => Part::Decision,
+    };
+    let begun = clock.started_at.filter(|_| clock.total.is_none() && !run.is_finished());
+    // The parts follow each other: what runs now began where the last one that is over ended.
+    let lasts = between(begun, Some(now)).map(|all| all.saturating_sub(ended.iter().flatten().sum()));
+    budget::shares(rto, of, ended, lasts.map(|lasts| (part, lasts)))
 }
 
 fn done_at(state: &StepState) -> Option<Timestamp> {

@@ -16,6 +16,7 @@ use crate::{
         journal::Record,
         plan::{Plan, Purpose},
         report::OutOfOrder,
+        vantage::Observer,
     },
     engine::observations::{Assigned, Posted, Receipt},
 };
@@ -142,6 +143,10 @@ pub trait Control: Send + Sync {
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>>;
     /// The newest assessment; `None` until the first is made.
     fn assessment(&self, application: &ApplicationName) -> Option<Arc<Assessment>>;
+    /// From where this daemon looks at the application, and what observers elsewhere have reported of it.
+    fn seen_from(&self, _application: &ApplicationName) -> Option<(VantageName, BTreeMap<VantageName, Observer>)> {
+        None
+    }
     /// Records as they become durable; a receiver that lags behind reads the journal again.
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>>;
     /// The records of the journal that concern `run`, in order.

@@ -14,6 +14,7 @@ use crate::{
         id::{ApplicationName, Digest, RunId, RunbookName, StepId, Subject, VantageName},
         journal::Record,
         runbook::Runbook,
+        vantage,
     },
     engine::{
         ages::Ages,
@@ -237,6 +238,14 @@ impl Control for Engine {
 
     fn assessment(&self, application: &ApplicationName) -> Option<Arc<Assessment>> {
         self.seat(application).ok().and_then(|(_, newest)| newest.get())
+    }
+
+    fn seen_from(
+        &self,
+        application: &ApplicationName,
+    ) -> Option<(VantageName, BTreeMap<VantageName, vantage::Observer>)> {
+        let (context, _) = self.seat(application).ok()?;
+        Some((context.vantages.own().clone(), context.vantages.elsewhere(application)))
     }
 
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {

@@ -15,6 +15,7 @@ pub mod aurora;
 pub mod coalesce;
 pub mod context;
 pub mod control;
+pub mod deadlines;
 pub mod denial;
 pub mod desk;
 pub mod effect;

@@ -23,6 +23,7 @@ use crate::{
     },
     engine::{
         context::Context,
+        deadlines::Deadlines,
         desk::Parts,
         newest::Newest,
         requests,
@@ -69,6 +70,7 @@ pub struct Watcher {
     observer: Arc<dyn Observer>,
     parts: Arc<Parts>,
     memory: Memory,
+    deadlines: Deadlines,
     /// What a failover would do from one Region to another, as compiled last.
     plan: Option<Plan>,
     seen: Arc<Mutex<Seen>>,
@@ -97,7 +99,17 @@ impl Watcher {
             context.application.signals.iter().map(|s| (s.name.clone(), SignalWindow::new(s.consecutive))).collect();
         let seen = Arc::new(Mutex::new(Seen { windows, ..Seen::default() }));
         let warm_at = context.clock.boot() + warm_up(&context);
-        Self { context, observer, parts, memory: Memory::default(), plan: None, seen, newest, warm_at }
+        Self {
+            context,
+            observer,
+            parts,
+            memory: Memory::default(),
+            deadlines: Deadlines::default(),
+            plan: None,
+            seen,
+            newest,
+            warm_at,
+        }
     }
 
     /// Watches until the daemon stops.
@@ -176,6 +188,9 @@ impl Watcher {
         let assessment = Arc::new(self.assess());
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).active.clone_from(&assessment.active_region);
         self.observer.assessed(&assessment);
+        let history = self.context.scribe.history();
+        self.deadlines.look(&self.context.application, &history, &*self.observer, assessment.at);
+        drop(history);
         if self.is_decided_anew(&assessment) && !self.context.stopping.is_cancelled() {
             let verdict = assessment.verdict.as_str();
             tracing::info!(application = %assessment.application, verdict, reasons = ?assessment.reasons, "decision changed");
@@ -235,13 +250,15 @@ impl Watcher {
 
     /// Whether the journal has another decision than this one.
     fn is_decided_anew(&self, assessment: &Assessment) -> bool {
-        match &self.context.scribe.history().verdict {
+        let history = self.context.scribe.history();
+        match &history.verdict {
             None => true,
             // A restart in mid-disaster must not journal that all is well or unknown before it has looked.
             Some((_, before)) => {
                 let moves = matches!(assessment.verdict, Verdict::Recommend | Verdict::Start);
                 let warm = moves || self.warm_at <= self.context.clock.boot();
-                warm && before != assessment.verdict.as_str()
+                let would_start = history.would_start_since.is_some();
+                warm && (before != assessment.verdict.as_str() || would_start != assessment.would_start)
             }
         }
     }

@@ -4,7 +4,8 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use super::{
     Api,
-    condition::{ApplicationView, ApplicationsView, DecisionView},
+    condition::{ApplicationView, ApplicationsView},
+    decision::{DecisionView, Shown},
     extract::ApplicationPath,
     problem::Problem,
 };
@@ -65,12 +66,19 @@ pub async fn decision(
     State(api): State<Api>,
     ApplicationPath(name): ApplicationPath,
 ) -> Result<Json<DecisionView>, Problem> {
-    if !api.control.applications().iter().any(|a| a.name == name) {
+    let applications = api.control.applications();
+    let Some(application) = applications.iter().find(|a| a.name == name) else {
         return Err(unknown(name));
-    }
+    };
     let history = api.control.history(&name);
+    let seen_from = api.control.seen_from(&name);
     match api.control.assessment(&name) {
-        Some(assessment) => Ok(Json(DecisionView::new(&assessment, history.as_deref()))),
+        Some(assessment) => Ok(Json(DecisionView::new(&Shown {
+            application,
+            assessment: &assessment,
+            history: history.as_deref(),
+            seen_from: seen_from.as_ref(),
+        }))),
         None => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not-assessed",

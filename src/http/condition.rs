@@ -1,4 +1,4 @@
-//! Applications and decisions as callers get them.
+//! Applications as callers get them. The decision about one is in [`super::decision`].
 //!
 //! Invariant: as in [`super::view`]: what is not known is `null` or the word `unknown`.
 
@@ -10,8 +10,9 @@ use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
     history::History,
+    policy::Mode,
     seconds::to_seconds,
-    signal::{Reading, SignalState},
+    signal::{Reading, SignalRole, SignalState},
 };
 
 /// All applications.
@@ -39,6 +40,22 @@ pub struct ApplicationView {
     /// When it was assessed; `null` if it was not yet.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub assessed_at: Option<Timestamp>,
+    /// What the policy lets the program do: `recommend`, `shadow` or `automatic`.
+    #[schema(value_type = String, example = "recommend")]
+    pub mode: Mode,
+    /// In shadow mode: since when a failover would have been started, while it still would.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub would_start_since: Option<Timestamp>,
+    /// Until when an arming is in force.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub armed_until: Option<Timestamp>,
+    /// Until when the automation is switched off.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub kill_switch_until: Option<Timestamp>,
+    /// How much of the RTO is used, while there is evidence of trouble.
+    pub rto_used_seconds: Option<f64>,
+    /// `null`: nothing, or there is no trouble.
+    pub rto_left_seconds: Option<f64>,
     /// The run that is not finished.
     pub active_run: Option<String>,
     pub signals: Vec<SignalView>,
@@ -56,6 +73,11 @@ pub struct SignalView {
     pub lag_seconds: Option<f64>,
     pub age_seconds: Option<f64>,
     pub detail: Option<String>,
+    /// `trigger`, `gate` or `informational`; told with a decision.
+    #[schema(value_type = Option<String>, example = "trigger")]
+    pub role: Option<SignalRole>,
+    /// From where it is seen: a vantage, or who tells it; told with a decision.
+    pub from: Option<String>,
 }
 
 /// What failing over one store now would lose: three numbers, never one.
@@ -86,6 +108,12 @@ impl ApplicationView {
             verdict: assessment.map(|a| a.verdict),
             recommended_target: assessment.and_then(|a| a.recommended_target.as_ref()).map(ToString::to_string),
             assessed_at: assessment.map(|a| a.at),
+            mode: application.policy.mode,
+            would_start_since: history.and_then(|h| h.would_start_since),
+            armed_until: assessment.and_then(|a| history?.overrides.armed(a.at)).map(|o| o.expires_at),
+            kill_switch_until: assessment.and_then(|a| history?.overrides.kill_switch(a.at)).map(|o| o.expires_at),
+            rto_used_seconds: assessment.and_then(|a| a.rto.as_ref()).map(|rto| to_seconds(rto.used)),
+            rto_left_seconds: assessment.and_then(|a| a.rto.as_ref()?.left).map(to_seconds),
             active_run: history.and_then(|h| h.active_run()).map(|r| r.id.to_string()),
             signals: signals.collect(),
             exposure: exposure.collect(),
@@ -93,7 +121,7 @@ impl ApplicationView {
     }
 }
 
-fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
+pub(super) fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
     let mut view = SignalView {
         name: name.to_owned(),
         state: String::new(),
@@ -101,6 +129,8 @@ fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
         lag_seconds: None,
         age_seconds: None,
         detail: None,
+        role: None,
+        from: None,
     };
     let mut contradicted = None;
     let sample = match state {
@@ -143,7 +173,7 @@ fn signal(name: &str, state: &SignalState, now: Timestamp) -> SignalView {
     view
 }
 
-fn exposure(store: &str, e: &Exposure) -> ExposureView {
+pub(super) fn exposure(store: &str, e: &Exposure) -> ExposureView {
     ExposureView {
         store: store.to_owned(),
         measured_lag_seconds: e.measured_lag.map(to_seconds),
@@ -151,51 +181,6 @@ fn exposure(store: &str, e: &Exposure) -> ExposureView {
         loss_bound_seconds: e.loss_bound.map(to_seconds),
         basis: e.basis.clone(),
         fresh: e.fresh,
-    }
-}
-
-/// What to do about an application, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DecisionView {
-    pub application: String,
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
-    #[schema(value_type = String, example = "recommend")]
-    pub verdict: Verdict,
-    #[schema(value_type = String, example = "down")]
-    pub health: Health,
-    pub active_region: Option<String>,
-    pub recommended_target: Option<String>,
-    /// Always at least one.
-    pub reasons: Vec<String>,
-    /// What would change the verdict.
-    pub would_change: Vec<String>,
-    /// The first evidence of the present trouble.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub evidence_since: Option<Timestamp>,
-    /// When a failover was first recommended, if it still is.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub recommended_at: Option<Timestamp>,
-    pub signals: Vec<SignalView>,
-    pub exposure: Vec<ExposureView>,
-}
-
-impl DecisionView {
-    pub fn new(assessment: &Assessment, history: Option<&History>) -> Self {
-        Self {
-            application: assessment.application.to_string(),
-            at: assessment.at,
-            verdict: assessment.verdict,
-            health: assessment.health,
-            active_region: assessment.active_region.as_ref().map(ToString::to_string),
-            recommended_target: assessment.recommended_target.as_ref().map(ToString::to_string),
-            reasons: assessment.reasons.clone(),
-            would_change: assessment.would_change.clone(),
-            evidence_since: assessment.evidence_since,
-            recommended_at: history.and_then(|h| h.recommended_at),
-            signals: assessment.signals.iter().map(|(name, s)| signal(name.as_str(), s, assessment.at)).collect(),
-            exposure: assessment.exposure.iter().map(|(store, e)| exposure(store.as_str(), e)).collect(),
-        }
     }
 }
 

@@ -9,6 +9,8 @@ pub mod access;
 pub mod applications;
 pub mod auth;
 pub mod condition;
+pub mod deadline;
+pub mod decision;
 pub mod dto;
 pub mod events;
 pub mod extract;

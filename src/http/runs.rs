@@ -12,6 +12,7 @@ use axum::{
 use super::{
     Api,
     auth::Principal,
+    deadline::DeadlineView,
     dto::{
         ApprovalRequest, Decision, FailbackRequest, FailoverRequest, PAGE_RUNS_DEFAULT, PAGE_RUNS_MAX, ResumeRequest,
         RunsQuery, StopRequest,
@@ -259,6 +260,7 @@ fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Result<(), Probl
 
 fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
     let mut view = with_run(api, &id, RunView::new)?;
+    view.deadline = deadline(api, &id);
     // A finished run waits for nothing, even where its last looks are not forgotten yet.
     let waits = if view.state.is_final() { BTreeMap::new() } else { api.control.waits(&id) };
     for (step, why) in waits {
@@ -267,6 +269,15 @@ fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
         }
     }
     Ok(Json(view))
+}
+
+/// How the run stands to the RTO as of the newest assessment.
+fn deadline(api: &Api, id: &RunId) -> Option<DeadlineView> {
+    let name = id.application();
+    let (history, assessment) = (api.control.history(&name)?, api.control.assessment(&name)?);
+    let applications = api.control.applications();
+    let application = applications.iter().find(|a| a.name == name)?;
+    Some(DeadlineView::new(application, &history, history.runs.get(id)?, assessment.at))
 }
 
 /// Looks at one run, if there is such a run.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::step::StepView;
+use super::{deadline::DeadlineView, step::StepView};
 use crate::domain::{
     action::Action,
     id::{Digest, RunId},
@@ -135,6 +135,8 @@ pub struct RunView {
     /// What was lost, measured after the run; `null` until then.
     pub loss: Option<LossView>,
     pub clock: ClockView,
+    /// How it stands to the RTO; `null` where nothing was assessed since the daemon started.
+    pub deadline: Option<DeadlineView>,
 }
 
 /// The instants that the objectives are measured between.
@@ -265,6 +267,7 @@ impl RunView {
             approvals: approvals.collect(),
             loss: run.loss.as_ref().map(LossView::from),
             clock: ClockView::of(run, finished_at),
+            deadline: None,
         }
     }
 }

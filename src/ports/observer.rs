@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use jiff::Timestamp;
 
-use crate::domain::{assessment::Assessment, journal::Record};
+use crate::domain::{assessment::Assessment, deadline::Deadline, id::ApplicationName, journal::Record};
 
 /// Must return at once: whatever takes time is queued (bounded) and done elsewhere.
 pub trait Observer: Send + Sync + Debug {
@@ -14,6 +14,10 @@ pub trait Observer: Send + Sync + Debug {
 
     /// A fresh assessment, whether or not its verdict changed.
     fn assessed(&self, assessment: &Assessment);
+
+    /// How the run under way stands to the RTO, at every assessment; `None` where none is under way, or where that is
+    /// not known.
+    fn due(&self, _application: &ApplicationName, _deadline: Option<&Deadline>) {}
 
     /// A call to AWS ended; `outcome` is one of `ok`, `rejected`, `not_sent`, `unknown`.
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, at: Timestamp);

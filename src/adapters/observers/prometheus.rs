@@ -3,7 +3,6 @@
 //! Invariants: labels are bounded (applications, stores and signals of the configuration, states, operations); what is
 //! not known has no series, rather than a zero or an old value. Gauges about signals are true as of
 //! `failoverd_assessed_timestamp_seconds`: if that stands still, so do they.
-//! Not here: RTO forecast and days since proven (issues 4 and 7).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +19,7 @@ use crate::{
     domain::{
         application::Application,
         assessment::{Assessment, Health, Verdict},
+        deadline::Deadline,
         history::History,
         id::{ApplicationName, RunId, StepId},
         journal::{Event, Record},
@@ -29,6 +29,10 @@ use crate::{
     },
     ports::observer::Observer,
 };
+
+mod decisions;
+
+use decisions::{Decisions, Shown};
 
 const HEALTH: [(Health, &str); 5] = [
     (Health::Healthy, "healthy"),
@@ -63,6 +67,7 @@ pub struct Metrics {
     append: Histogram,
     requests: IntCounterVec,
     leader: Gauge,
+    decisions: Decisions,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
 }
@@ -75,6 +80,7 @@ struct Memory {
     lag: BTreeMap<ApplicationName, BTreeSet<[String; 4]>>,
     signal_age: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
     exposure: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
+    decisions: BTreeMap<ApplicationName, Shown>,
 }
 
 /// A run that is not finished.
@@ -135,7 +141,10 @@ impl Metrics {
         for application in applications {
             one_hot(&health, &[application.name.as_str()], HEALTH.map(|(_, s)| s), "unknown");
         }
+        let shown = applications.iter().map(|a| (a.name.clone(), Shown::of(a.policy.mode)));
+        let memory = Memory { decisions: shown.collect(), ..Memory::default() };
         let metrics = Self {
+            decisions: Decisions::new(&registry)?,
             step_duration: step_duration()?,
             append: append()?,
             requests: requests()?,
@@ -155,7 +164,7 @@ impl Metrics {
             decision,
             assessed_at,
             run_state,
-            memory: Mutex::default(),
+            memory: Mutex::new(memory),
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.step_duration.clone()))?;
@@ -170,6 +179,7 @@ impl Metrics {
     /// Takes in what was recorded before this process began: the states of runs, and the steps in flight.
     pub fn restore(&self, history: &History) {
         let mut memory = self.memory();
+        memory.decisions.entry(history.application.clone()).or_default().restore(history);
         let mut runs: Vec<&RunState> = history.runs.values().map(AsRef::as_ref).collect();
         runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         for run in runs {
@@ -237,6 +247,9 @@ impl Metrics {
         };
         if let Some(active) = memory.runs.get(run) {
             self.set_run(&record.journal, active.purpose, state);
+        }
+        if let Event::RunFinished { result: RunResult::Succeeded, .. } = event {
+            memory.decisions.entry(record.journal.clone()).or_default().proven(record.at);
         }
         if matches!(event, Event::RunFinished { .. }) {
             memory.runs.remove(run);
@@ -418,6 +431,11 @@ impl Observer for Metrics {
         replace(&self.exposure, before, exposures);
         let before = memory.signal_age.entry(application.clone()).or_default();
         replace(&self.signal_age, before, ages);
+        self.decisions.set(memory.decisions.entry(application.clone()).or_default(), assessment);
+    }
+
+    fn due(&self, application: &ApplicationName, deadline: Option<&Deadline>) {
+        self.decisions.due(application, deadline);
     }
 
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, _: Timestamp) {
@@ -600,6 +618,66 @@ mod tests {
         let done = Event::StepDone { run: run(), step, evidence: vec![], outputs: BTreeMap::new() };
         before.recorded(&record(90, vec![done]), 0.002);
         has(&before.render(), r#"failoverd_step_duration_seconds_sum{action="wait"} 90"#);
+    }
+
+    #[test]
+    fn what_is_decided_is_told_and_what_is_not_known_has_no_series() {
+        use crate::domain::{
+            budget::{RpoBudget, RtoBudget},
+            deadline::{About, Level, Warning},
+            forecast::{Estimate, Forecast},
+            rules::{Finding, Rule},
+            vantage::{Stand, Witness},
+        };
+        let (observer, s) = (observer(), Duration::from_secs);
+        let quiet = assessment(None, SignalState::Missing { why: "silent".to_owned() });
+        observer.assessed(&quiet);
+        for name in ["rto_forecast", "rto_used", "rpo_burn_rate", "rule_holds", "vantage_stand", "days_since", "armed"]
+        {
+            assert!(!observer.render().contains(&format!("\nfailoverd_{name}")), "{name} of what is not known");
+        }
+        let total = Estimate { p50: s(90), p95: s(160) };
+        let says = |vantage: &str, stand| Witness { vantage: vantage.parse().expect("valid"), stand, says: "x".into() };
+        let over = Event::RunFinished { run: run(), result: RunResult::Succeeded, reason: "".into(), loss: None };
+        observer.recorded(&record(-86_400, vec![started(), over]), 0.001);
+        observer.assessed(&Assessment {
+            forecast: Some(Forecast { total, steps: vec![], runs: 3 }),
+            rto: Some(RtoBudget { used: s(40), left: None, start_by: None }),
+            rpo: BTreeMap::from([(
+                "orders".parse().expect("valid"),
+                RpoBudget { burn_rate: Some(2.5), ..RpoBudget::default() },
+            )]),
+            rules: vec![Finding::no(Rule::KillSwitch, "off", "on"), Finding::unknown(Rule::Armed, "?", "!")],
+            witnesses: vec![says("here", Stand::Ill)],
+            ..quiet.clone()
+        });
+        let warning = Warning { about: About::Rto, level: Level::Ninety, used: s(9), whole: s(10) };
+        let zero = Estimate { p50: s(0), p95: s(0) };
+        let due = Deadline { used: None, left: None, remaining: zero, runs: 0, warnings: vec![warning] };
+        observer.due(&name(), Some(&due));
+        let text = observer.render();
+        for line in [
+            r#"failoverd_rto_forecast_seconds{application="payments",quantile="0.95"} 160"#,
+            r#"failoverd_rto_used_seconds{application="payments"} 40"#,
+            r#"failoverd_rto_left_seconds{application="payments"} 0"#,
+            r#"failoverd_rpo_burn_rate{application="payments",store="orders"} 2.5"#,
+            r#"failoverd_rule_holds{application="payments",rule="kill_switch"} 0"#,
+            r#"failoverd_kill_switch{application="payments"} 1"#,
+            r#"failoverd_armed{application="payments"} 0"#,
+            r#"failoverd_vantage_stand{application="payments",stand="ill",vantage="here"} 1"#,
+            r#"failoverd_vantage_stand{application="payments",stand="against",vantage="here"} 0"#,
+            r#"failoverd_days_since_proven{application="payments"} 1"#,
+            r#"failoverd_rto_warning{application="payments",level="90_percent"} 1"#,
+            r#"failoverd_rto_warning{application="payments",level="spent"} 0"#,
+        ] {
+            has(&text, line);
+        }
+        observer.assessed(&quiet);
+        observer.due(&name(), None);
+        let text = observer.render();
+        for gone in ["rto_forecast_seconds{", "rto_used_seconds{", "burn_rate{", "vantage_stand{", "rto_warning{"] {
+            assert!(!text.contains(gone), "{gone} outlived what it told");
+        }
     }
 
     #[test]

@@ -17,12 +17,21 @@ impl Person {
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body);
-        let response = request.send().await.with_context(|| format!("POST {path}"))?;
+        let request = self.http.post(format!("{}{path}", self.url)).json(body);
+        self.send(&format!("POST {path}"), request).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.http.get(format!("{}{path}", self.url));
+        self.send(&format!("GET {path}"), request).await
+    }
+
+    async fn send(&self, what: &str, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let response = request.bearer_auth(&self.token).send().await.with_context(|| what.to_owned())?;
         let status = response.status();
         let text = response.text().await?;
         if !status.is_success() {
-            bail!("POST {path} answered {status}: {text}");
+            bail!("{what} answered {status}: {text}");
         }
         if text.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&text)?) }
     }

@@ -7,12 +7,14 @@ use serde_json::json;
 
 use super::{Scenario, workspace::Stage};
 use crate::{
+    cli::why,
     domain::{
         assessment::{Health, Verdict},
         id::{ApplicationName, Region, RunId, StepId},
         run::{Phase, RunState, StepState},
     },
     engine::control::Control as _,
+    http::decision::DecisionView,
     sim::world::{
         SimTime, World,
         aurora::PromotionFate,
@@ -173,6 +175,9 @@ impl Player<'_> {
         if let Some(a) = self.assessment() {
             self.stage.say(&format!("failover RECOMMENDED: {}", a.reasons.first().map_or("", String::as_str)));
         }
+        let path = format!("/applications/{APPLICATION}/decision");
+        let decision: DecisionView = serde_json::from_value(self.stage.alice.get(&path).await?)?;
+        self.stage.show(&format!("$ failoverd why {APPLICATION}\n{}", why::brief(&decision)));
         Ok(())
     }
 

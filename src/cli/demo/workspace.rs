@@ -101,6 +101,15 @@ impl Stage {
         }
     }
 
+    /// What a person sees at the terminal.
+    pub(super) fn show(&self, text: &str) {
+        if !self.quiet {
+            for line in text.lines() {
+                crate::cli::print(&format!("{line}\n"));
+            }
+        }
+    }
+
     pub(super) async fn stop(self) {
         self.daemon.stop().await;
         self.world.stop().await;

@@ -54,6 +54,25 @@ fn a_share_that_has_not_ended_is_not_known() {
 }
 
 #[test]
+fn the_part_that_runs_is_held_against_its_share_already() {
+    let all = failover(&[], &[]);
+    let (rto, of) = (Duration::from_secs(300), RtoShares::default());
+    let told =
+        |run: &RunState, now: i64| shares(run, rto, &of, at(now)).map(|s| (s.took.map(|t| t.as_secs()), s.is_over()));
+    let ended = |s: u64, over: bool| (Some(s), Some(over));
+    let shares_of_all = [ended(30, false), ended(60, false), ended(80, false), ended(60, false)];
+    assert_eq!(told(&all, 999), shares_of_all);
+    let recommend = Event::decision("recommend", "down", Vec::new());
+    let asked = [(30, recommend), (50, started(Purpose::Failover, 1)), (51, done("gate", &[]))];
+    let waits = run(&asked);
+    assert_eq!(rto_clock(&waits).decision, None, "the consent is still waited for");
+    assert_eq!(told(&waits, 130), [ended(30, false), ended(100, true), (None, None), (None, None)]);
+    let planned = [(50, started(Purpose::Switchover, 1)), (70, intent(Purpose::Switchover, "promote"))];
+    let switches = told(&run(&planned), 80);
+    assert_eq!(switches, [(None, None), (None, None), ended(10, false), (None, None)]);
+}
+
+#[test]
 fn the_clock_of_a_planned_run_starts_at_its_first_effect() {
     let purpose = Purpose::Switchover;
     let events = [(50, started(purpose, 1)), (60, done("gate", &[])), (70, intent(purpose, "promote"))];
