@@ -95,6 +95,7 @@ mod tests {
             regions: vec!["us-east-1".parse().expect("valid"), "us-west-2".parse().expect("valid")],
             objectives: Objectives { rto: Duration::from_secs(100), rpo: Duration::from_secs(5) },
             stores: BTreeMap::new(),
+            replicas: BTreeMap::new(),
             traffic: BTreeMap::new(),
             signals: vec![],
             endpoints: BTreeMap::new(),

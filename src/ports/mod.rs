@@ -2,16 +2,16 @@
 
 pub mod clock;
 pub mod cloud;
-pub mod heartbeat;
 pub mod daemons;
+pub mod heartbeat;
 pub mod journal;
 pub mod observer;
 pub mod probes;
 
 pub use clock::Clock;
 pub use cloud::Cloud;
-pub use heartbeat::Heartbeats;
 pub use daemons::Daemon;
+pub use heartbeat::Heartbeats;
 pub use journal::JournalStore;
 pub use observer::Observer;
 pub use probes::Probes;

@@ -43,7 +43,12 @@ fn application(mode: Mode) -> Application {
         freshness: s(30_000),
         consecutive: 3,
     };
-    let store = AuroraStore { global_cluster: "pay".into(), clusters: BTreeMap::new(), lag_metric: "lag".into() };
+    let store = AuroraStore {
+        global_cluster: "pay".into(),
+        clusters: BTreeMap::new(),
+        lag_metric: "lag".into(),
+        heartbeat: None,
+    };
     let probe = |of: &str| SignalSource::HttpProbe { url: "https://x".into(), of: named(of), timeout: s(3_000) };
     let alarm = SignalSource::Alarm { region: named("us-west-2"), alarm_name: "edge".into(), of: named("us-east-1") };
     Application {
@@ -51,6 +56,7 @@ fn application(mode: Mode) -> Application {
         regions: vec![named("us-east-1"), named("us-west-2")],
         objectives: Objectives { rto: s(180_000), rpo: s(1_000) },
         stores: BTreeMap::from([(named("orders"), store)]),
+        replicas: BTreeMap::new(),
         traffic: BTreeMap::new(),
         signals: vec![
             signal("edge-alarm", SignalRole::Trigger, alarm),

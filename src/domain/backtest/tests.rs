@@ -32,13 +32,19 @@ fn application() -> Application {
     };
     let probe = |of: &str| SignalSource::HttpProbe { url: "https://x".into(), of: named(of), timeout: s(3) };
     let alarm = SignalSource::Alarm { region: named(WEST), alarm_name: "edge".into(), of: named(EAST) };
-    let store = AuroraStore { global_cluster: "pay".into(), clusters: BTreeMap::new(), lag_metric: "lag".into() };
+    let store = AuroraStore {
+        global_cluster: "pay".into(),
+        clusters: BTreeMap::new(),
+        lag_metric: "lag".into(),
+        heartbeat: None,
+    };
     let (policy, observers) = (Policy::default(), ["frankfurt", "dublin"].map(named));
     Application {
         name: named("payments"),
         regions: vec![named(EAST), named(WEST)],
         objectives: Objectives { rto: s(300), rpo: s(5) },
         stores: BTreeMap::from([(named("orders"), store)]),
+        replicas: BTreeMap::new(),
         traffic: BTreeMap::new(),
         signals: vec![
             signal("edge", SignalRole::Trigger, alarm, 60),
