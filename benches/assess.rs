@@ -172,6 +172,7 @@ fn application(n: usize) -> Application {
         global_cluster: format!("app-{n}"),
         clusters: clusters.into(),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+        heartbeat: None,
     };
     let table = ReplicatedStore::Dynamodb { table: format!("app-{n}"), regions: vec![east.clone(), west.clone()] };
     let bucket = ReplicatedStore::S3 {

@@ -244,7 +244,9 @@ async fn alarm(senses: Senses<'_>, region: &Region, name: &str, asked_at: Timest
     }
     let state = alarm.state.as_str();
     let at = if alarm.may_rest_on_silence() { data_behind(senses, region, name, &alarm).await? } else { asked_at };
-    let detail = format!("alarm {name} is {state}");
+    // CloudWatch's own words, short enough to show.
+    let reason: String = alarm.state_reason.chars().take(160).collect();
+    let detail = format!("alarm {name} is {state}{}{reason}", if reason.is_empty() { "" } else { ": " });
     Ok(match alarm.state {
         AlarmState::Alarm => (at, Reading::Unhealthy { detail }),
         AlarmState::Ok | AlarmState::InsufficientData => (at, Reading::Healthy { detail }),

@@ -49,6 +49,10 @@ impl AwsCloud {
                     .send()
                     .await;
                 let page = self.ended(call, &departure, result).map_err(|f| f.into_observe_error("RDS events"))?;
+                // By a clock that is off an event would have a wrong age (FAULTS.md 11).
+                if let Some(reason) = self.skew.refusal(region) {
+                    return Err(ObserveError::ClockSkew { reason });
+                }
                 events.extend(page.events().iter().filter_map(event));
                 marker = page.marker().filter(|m| !m.is_empty()).map(str::to_owned);
                 if marker.is_none() {

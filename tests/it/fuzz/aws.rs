@@ -17,7 +17,7 @@ use failoverd::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
         assessment::Assessment,
-        cloud::{MetricQuery, Mutation, Outcome, RecordSet},
+        cloud::{EventSource, MetricQuery, Mutation, Outcome, RecordSet},
         id::Region,
         journal::Record,
     },
@@ -53,9 +53,10 @@ impl Clock for FastClock {
         self.0.elapsed() * RATE
     }
 
-    /// As far behind as the worlds in which answers are recorded.
+    /// When the recorded answers say that they were given: with another clock no age would be told.
     fn wall(&self) -> Timestamp {
-        Timestamp::now() - SignedDuration::from_mins(150)
+        let recorded = Timestamp::constant(1_795_249_520, 0);
+        recorded + self.boot()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -81,6 +82,7 @@ pub(super) enum Ask {
     DbCluster,
     Metrics,
     Alarms,
+    Events,
     RecordSets,
     RoutingControls,
     Change,
@@ -94,11 +96,12 @@ pub(super) enum Ask {
 
 impl Ask {
     /// In the order in which they are recorded: the world is asked before it is changed.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::GlobalCluster,
         Self::DbCluster,
         Self::Metrics,
         Self::Alarms,
+        Self::Events,
         Self::RecordSets,
         Self::RoutingControls,
         Self::Change,
@@ -117,6 +120,7 @@ impl Ask {
             Self::DbCluster => "describe-db-clusters",
             Self::Metrics => "get-metric-data",
             Self::Alarms => "describe-alarms",
+            Self::Events => "describe-events",
             Self::RecordSets => "list-resource-record-sets",
             Self::RoutingControls => "get-routing-control-state",
             Self::Change => "get-change",
@@ -183,6 +187,10 @@ pub(super) async fn ask(cloud: &AwsCloud, call: Ask, url: &str) -> Told {
             said(read.map(|p| format!("{p:?}")))
         }
         Ask::Alarms => said(cloud.alarms(&east, &["errors".to_owned()]).await.map(|a| format!("{a:?}"))),
+        Ask::Events => {
+            let source = EventSource::DbCluster { identifier: "payments-usw2".to_owned() };
+            said(cloud.events(&west, &source, Duration::from_hours(1)).await.map(|e| format!("{e:?}")))
+        }
         Ask::RecordSets => {
             said(cloud.record_sets(fixture::ZONE_ID, fixture::RECORD_NAME, "A").await.map(|r| format!("{r:?}")))
         }
