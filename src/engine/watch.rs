@@ -19,6 +19,7 @@ use crate::{
         journal::Event,
         judge::{self, Known, Memory},
         plan::{Plan, Purpose},
+        sabotage::{Guard, is_off},
         signal::{Belief, Signal, SignalRole, SignalWindow},
     },
     engine::{
