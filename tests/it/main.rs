@@ -25,4 +25,5 @@ mod sabotage;
 mod store_conformance;
 mod support;
 mod traffic_mechanisms;
+mod vantages;
 mod wire_face;

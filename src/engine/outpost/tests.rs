@@ -231,7 +231,7 @@ async fn what_an_observer_sees_is_believed_after_as_many_readings_as_our_own() {
     assert_eq!(scene.sites[0].believes(), Some(true));
     assert_eq!(scene.sites[1].believes(), Some(true));
     let asked = scene.net.asked.lock().expect("lock")[APP];
-    assert_eq!(asked, 5, "both daemons ask for the same: it is probed once each period");
+    assert_eq!(asked, 4, "both daemons ask for the same: it is probed once each period");
     let reports = *scene.sites[0].reports.lock().expect("lock");
     assert!((38..=42).contains(&reports), "one each second, and one at once where there is news: {reports}");
     scene.stopping.cancel();
