@@ -86,6 +86,12 @@ impl History {
         self.runs.active().map(Arc::as_ref)
     }
 
+    /// Whether the newest decision is this one: a shadow that would start now and did not before is another one.
+    pub fn has_decided(&self, verdict: &str, would_start: bool) -> bool {
+        self.verdict.as_ref().is_some_and(|(_, last)| last == verdict)
+            && self.would_start_since.is_some() == would_start
+    }
+
     /// Takes one event in.
     pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {

@@ -252,16 +252,10 @@ impl Watcher {
     /// Whether the journal has another decision than this one.
     fn is_decided_anew(&self, assessment: &Assessment) -> bool {
         let history = self.context.scribe.history();
-        match &history.verdict {
-            None => true,
-            // A restart in mid-disaster must not journal that all is well or unknown before it has looked.
-            Some((_, before)) => {
-                let moves = matches!(assessment.verdict, Verdict::Recommend | Verdict::Start);
-                let warm = moves || self.warm_at <= self.context.clock.boot();
-                let would_start = history.would_start_since.is_some();
-                warm && (before != assessment.verdict.as_str() || would_start != assessment.would_start)
-            }
-        }
+        // A restart in mid-disaster must not journal that all is well or unknown before it has looked.
+        let moves = matches!(assessment.verdict, Verdict::Recommend | Verdict::Start);
+        let is_warm = moves || history.verdict.is_none() || self.warm_at <= self.context.clock.boot();
+        is_warm && !history.has_decided(assessment.verdict.as_str(), assessment.would_start)
     }
 }
 

@@ -689,4 +689,18 @@ mod tests {
             r#"failoverd_aws_requests_total{operation="FailoverGlobalCluster",outcome="unknown",region="us-west-2",service="rds"} 1"#,
         );
     }
+
+    #[test]
+    fn every_metric_is_in_the_docs_and_every_one_in_the_docs_is_there() {
+        let names = |text: &str, quote: char| -> BTreeSet<String> {
+            let pieces = text.split(quote).filter(|p| p.starts_with("failoverd_"));
+            let name = |p: &str| p.split('{').next().unwrap_or_default().to_owned();
+            pieces.map(name).filter(|n| n.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())).collect()
+        };
+        let code = include_str!("prometheus.rs").split("#[cfg(test)]").next().unwrap_or_default();
+        let mut there = names(code, '"');
+        there.extend(names(include_str!("prometheus/decisions.rs"), '"'));
+        assert!(20 < there.len(), "{there:?}");
+        assert_eq!(there, names(include_str!("../../../docs/metrics.md"), '`'));
+    }
 }

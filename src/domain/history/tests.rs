@@ -304,3 +304,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_shadow_would_start_is_remembered_with_when_it_began() {
+    let decided = |would_start: bool| match Event::decision("recommend", "down", Vec::new()) {
+        Event::DecisionChanged { verdict, health, reasons, rules, signals, .. } => {
+            Event::DecisionChanged { verdict, health, reasons, rules, signals, would_start }
+        }
+        other => other,
+    };
+    assert!(!History::new(app()).has_decided("recommend", false), "nothing was decided yet");
+    let history = fold(&[(1, decided(false))]).expect("legal");
+    assert_eq!((history.would_start_since, history.has_decided("recommend", true)), (None, false));
+    let history = fold(&[(1, decided(false)), (9, decided(true)), (12, decided(true))]).expect("legal");
+    assert_eq!((history.would_start_since, history.recommended_at), (Some(at(9)), Some(at(1))));
+    assert!(history.has_decided("recommend", true) && !history.has_decided("recommend", false));
+    let history = fold(&[(9, decided(true)), (15, decided(false))]).expect("legal");
+    assert_eq!(history.would_start_since, None);
+}

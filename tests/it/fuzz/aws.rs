@@ -24,7 +24,7 @@ use failoverd::{
     ports::{Clock, Cloud as _, Observer},
     sim::world::route53::fixture,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng as _};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
