@@ -510,6 +510,24 @@ async fn a_server_that_takes_no_writes_refuses_the_beat_and_one_that_hangs_leave
     assert_eq!(shown.newest.map(|row| row.number), Some(1), "what was refused was not written");
     drop(fresh);
 
+    // Cut off in the middle of it: the server's last word is no word on the beat.
+    let locker = pair.east.admin().await;
+    locker.batch_execute("BEGIN; LOCK TABLE failoverd.heartbeat IN EXCLUSIVE MODE").await.expect("locked");
+    let cut = async {
+        let waits = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE application_name = $1 AND wait_event_type = 'Lock'";
+        let begun = Instant::now();
+        while admin.query(waits, &[&APPLICATION_NAME]).await.expect("asked").is_empty() {
+            assert!(begun.elapsed() < WITHIN, "the beat does not wait");
+        }
+    };
+    let here = at(&east());
+    let last = a_beat(3);
+    let (answer, ()) = tokio::join!(databases.beat(&here, &last), cut);
+    assert!(matches!(&answer, BeatAnswer::Unknown { reason } if reason.contains("57P01")), "{answer:?}");
+    locker.batch_execute("ROLLBACK").await.expect("unlocked");
+    assert_eq!(databases.beat(&here, &a_beat(3)).await, BeatAnswer::Acknowledged);
+
     // Hanging: sent on the connection that is there, so it may have been written. A new connection sends nothing.
     pair.east.freeze();
     let begun = Instant::now();
