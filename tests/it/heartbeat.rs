@@ -467,7 +467,7 @@ async fn assert_connections(admin: &Client, most: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_takes_no_writes_refuses_the_beat_and_one_that_hangs_leaves_it_unknown() {
+async fn a_server_that_takes_no_writes_refuses_the_beat() {
     let pair = Pair::start().await;
     let heartbeat = pair.heartbeat(Duration::from_secs(1));
     let databases = databases(&heartbeat, PASSWORD);
@@ -508,10 +508,39 @@ async fn a_server_that_takes_no_writes_refuses_the_beat_and_one_that_hangs_leave
     let shown = databases.last_beat(&at(&east()), &me()).await.expect("shown");
     assert!(!shown.in_recovery);
     assert_eq!(shown.newest.map(|row| row.number), Some(1), "what was refused was not written");
-    drop(fresh);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_beat_that_is_cut_off_or_left_hanging_is_unknown_and_connections_stay_few() {
+    let place = Place::new();
+    let server = place.primary(&[]).await;
+    install(&server).await;
+    let heartbeat = heartbeat_to(server.port, Tls::Disable);
+    let databases = databases(&heartbeat, PASSWORD);
+    let at = |region: &Region| heartbeat.endpoint(region).expect("configured");
+    let admin = server.admin().await;
+    assert_eq!(databases.beat(&at(&east()), &a_beat(1)).await, BeatAnswer::Acknowledged);
+
+    // Cut off in the middle of it: the server's last word is no word on the beat.
+    let locker = server.admin().await;
+    locker.batch_execute("BEGIN; LOCK TABLE failoverd.heartbeat IN EXCLUSIVE MODE").await.expect("locked");
+    let cut = async {
+        let waits = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE application_name = $1 AND wait_event_type = 'Lock'";
+        let begun = Instant::now();
+        while admin.query(waits, &[&APPLICATION_NAME]).await.expect("asked").is_empty() {
+            assert!(begun.elapsed() < WITHIN, "the beat does not wait");
+        }
+    };
+    let here = at(&east());
+    let last = a_beat(3);
+    let (answer, ()) = tokio::join!(databases.beat(&here, &last), cut);
+    assert!(matches!(&answer, BeatAnswer::Unknown { reason } if reason.contains("57P01")), "{answer:?}");
+    locker.batch_execute("ROLLBACK").await.expect("unlocked");
+    assert_eq!(databases.beat(&here, &a_beat(3)).await, BeatAnswer::Acknowledged);
 
     // Hanging: sent on the connection that is there, so it may have been written. A new connection sends nothing.
-    pair.east.freeze();
+    server.freeze();
     let begun = Instant::now();
     let answer = databases.beat(&at(&east()), &a_beat(4)).await;
     assert!(matches!(&answer, BeatAnswer::Unknown { reason } if reason.contains("no answer within 2s")), "{answer:?}");
@@ -523,7 +552,7 @@ async fn a_server_that_takes_no_writes_refuses_the_beat_and_one_that_hangs_leave
         "{error:?}"
     );
     assert!(begun.elapsed() < Duration::from_millis(7000), "{:?}", begun.elapsed());
-    pair.east.thaw();
+    server.thaw();
     let begun = Instant::now();
     while databases.beat(&at(&east()), &a_beat(6)).await != BeatAnswer::Acknowledged {
         assert!(begun.elapsed() < WITHIN, "it takes no beats again");
