@@ -1,6 +1,6 @@
 //! The composition root: the one file that names concrete adapters and puts a daemon together from them.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
@@ -14,7 +14,7 @@ use crate::{
         aws::{self, AwsCloud},
         clock::SystemClock,
         observers::prometheus::Metrics,
-        probes::NetProbes,
+        probes::{NetProbes, postgres::PostgresHeartbeats},
         store::SqliteStore,
     },
     config::{Auth, Aws, Role, Settings, Store},
@@ -23,7 +23,7 @@ use crate::{
         self, Api,
         auth::{TokenEntry, Tokens},
     },
-    ports::{Clock, JournalStore, Observer},
+    ports::{Clock, Heartbeats, JournalStore, Observer},
 };
 
 pub mod observe;
@@ -58,9 +58,15 @@ impl Daemon {
         let address = listener.local_addr()?;
         let tokens = tokens(&settings.auth).context("read the tokens")?;
         tokens.permits(address)?;
+        let configured =
+            settings.applications.iter().flat_map(|a| a.stores.values()).filter_map(|s| s.heartbeat.as_ref());
+        let environment: BTreeMap<String, String> = std::env::vars().collect();
+        let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment);
+        let heartbeats: Arc<dyn Heartbeats> = Arc::new(heartbeats);
         let parts = Parts {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
             probes: Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?),
+            heartbeats,
             store,
             applications: settings.applications,
             runbooks: settings.runbooks,

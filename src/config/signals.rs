@@ -122,6 +122,10 @@ fn source(
             let store = store(f, found, |name| around.stores.contains_key(name), "an Aurora store")?;
             Some(SignalSource::AuroraLag { store })
         }
+        "heartbeat" => {
+            let has_one = |name: &StoreName| around.stores.get(name).is_some_and(|s| s.heartbeat.is_some());
+            Some(SignalSource::Heartbeat { store: store(f, found, has_one, "an Aurora store with a heartbeat")? })
+        }
         "dynamodb_lag" => {
             let is = |name: &StoreName| matches!(around.replicas.get(name), Some(ReplicatedStore::Dynamodb { .. }));
             Some(SignalSource::ReplicaLag { store: store(f, found, is, "a DynamoDB store")? })

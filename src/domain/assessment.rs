@@ -71,6 +71,8 @@ pub struct Assessment {
     pub would_change: Vec<String>,
     pub signals: BTreeMap<SignalName, SignalState>,
     pub exposure: BTreeMap<StoreName, Exposure>,
+    /// The same for stores with many writers, whose late writes arrive after all where the Region comes back.
+    pub replicas: BTreeMap<StoreName, Exposure>,
     /// The first evidence of the present trouble: where the RTO clock starts.
     pub evidence_since: Option<Timestamp>,
     /// Where each vantage stands on the active Region.
@@ -103,6 +105,7 @@ impl Assessment {
             would_change: vec!["a first look".to_owned()],
             signals: BTreeMap::new(),
             exposure: BTreeMap::new(),
+            replicas: BTreeMap::new(),
             evidence_since: None,
             witnesses: Vec::new(),
             rules: Vec::new(),
@@ -117,7 +120,7 @@ impl Assessment {
     /// The store whose loss bound is the worst, with it (`None`: unbounded); nothing where no store is replicated one way.
     pub fn worst_exposure(&self) -> Option<(&StoreName, Option<Duration>)> {
         let bound = |e: &Exposure| e.loss_bound.unwrap_or(Duration::MAX);
-        self.exposure.iter().max_by_key(|(_, e)| bound(e)).map(|(store, e)| (store, e.loss_bound))
+        self.exposure.iter().chain(&self.replicas).max_by_key(|(_, e)| bound(e)).map(|(store, e)| (store, e.loss_bound))
     }
 }
 

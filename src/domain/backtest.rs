@@ -330,6 +330,7 @@ impl Replay {
             elsewhere: &self.elsewhere,
             reach: Reach::Sure { says: "assumed: this daemon reached its control points".to_owned() },
             plan: self.plan.as_ref(),
+            silent: &BTreeMap::new(),
         };
         let assessment = judge::assess(&known, &mut self.memory, at, boot);
         self.report.judgements += 1;

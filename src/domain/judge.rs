@@ -61,6 +61,17 @@ pub struct Known<'a> {
     pub reach: Reach,
     /// What a failover from the active Region would do now, where it can be told.
     pub plan: Option<&'a Plan>,
+    /// The stores whose writers have stopped taking beats.
+    pub silent: &'a BTreeMap<StoreName, Silence>,
+}
+
+/// A writer that takes no beats any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// When the first beat that it did not take was answered or given up: what it acknowledged before is open.
+    pub since: Timestamp,
+    /// The server said itself that it takes no writes.
+    pub refused: bool,
 }
 
 /// What is remembered from one judgement to the next. A restart forgets it, which is never less safe.
@@ -84,10 +95,13 @@ pub fn assess(known: &Known<'_>, memory: &mut Memory, now: Timestamp, boot: Dura
         .collect();
     exposure::contradict(known, &mut states);
     let active = active_region(app, known);
-    let exposure = exposure::all(known, &states, now);
+    let witnesses = poll::witnesses(known, active.as_ref(), now);
+    let is_seen_by_many = alone::quorum(known, &witnesses).is_met();
+    let exposure = exposure::all(known, &states, is_seen_by_many, now);
+    let replicas = exposure::replicas(known, &states, now);
 
     let poll = poll::poll(known, active.as_ref(), &states, now);
-    let lag_trouble = exposure::troubles(app.objectives.rpo, &exposure);
+    let lag_trouble = exposure::troubles(app, &exposure, &replicas);
     let Poll { mut reasons, mut would_change, evidence_since, .. } = poll;
     let (health, verdict, why) =
         verdict(active.is_some(), poll.healthy, poll.ill, poll.suspected, !lag_trouble.is_empty());
@@ -95,7 +109,6 @@ pub fn assess(known: &Known<'_>, memory: &mut Memory, now: Timestamp, boot: Dura
     reasons.extend(lag_trouble);
     reasons.extend(poll.silent.iter().map(|s| format!("no vote from {s}")));
 
-    let witnesses = poll::witnesses(known, active.as_ref(), now);
     let armed_to = known.history.overrides.armed(now).and_then(|o| match &o.kind {
         OverrideKind::Arm { to, .. } => Some(to.clone()),
         OverrideKind::KillSwitch | OverrideKind::Acknowledge { .. } | OverrideKind::Waive { .. } => None,
@@ -131,8 +144,9 @@ pub fn assess(known: &Known<'_>, memory: &mut Memory, now: Timestamp, boot: Dura
         reasons,
         would_change,
         signals: states,
-        rpo: rpo(app, &exposure, memory, boot),
+        rpo: rpo(app, exposure.iter().chain(&replicas), memory, boot),
         exposure,
+        replicas,
         evidence_since,
         witnesses,
         rules,
@@ -174,9 +188,9 @@ fn forecast(known: &Known<'_>, memory: &mut Memory) -> Option<Forecast> {
     Some(forecast)
 }
 
-fn rpo(
+fn rpo<'a>(
     app: &Application,
-    exposure: &BTreeMap<StoreName, super::assessment::Exposure>,
+    exposure: impl Iterator<Item = (&'a StoreName, &'a super::assessment::Exposure)>,
     memory: &mut Memory,
     boot: Duration,
 ) -> BTreeMap<StoreName, RpoBudget> {
@@ -191,7 +205,7 @@ fn rpo(
         window.look(boot, found);
         (store.clone(), window.budget(policy.rpo_allowance))
     };
-    exposure.iter().map(budget).collect()
+    exposure.map(budget).collect()
 }
 
 /// The rules of health, in order. The counts are of triggers of the active Region with a fresh reading.

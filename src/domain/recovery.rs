@@ -183,14 +183,30 @@ pub fn loss(run: &RunState, now: Watermark) -> Option<LossReport> {
              what it acknowledged is not known"
         }
     };
+    let seen_lost = between(last_surviving_write, last_seen_write);
+    let beats_lost = beats(run);
     Some(LossReport {
         last_surviving_write,
         last_seen_write,
         first_unanswered,
-        at_least: between(last_surviving_write, last_seen_write).filter(|_| !is_off(Guard::RosyLoss)),
-        at_most: between(last_surviving_write, first_unanswered)
-            .map(|lost| if is_off(Guard::RosyLoss) { Duration::ZERO } else { lost }),
-        basis: basis.to_owned(),
+        at_least: seen_lost.max(beats_lost.map(|(lost, _)| lost)).filter(|_| !is_off(Guard::RosyLoss)),
+        at_most: between(last_surviving_write, first_unanswered).map(|lost| {
+            if is_off(Guard::RosyLoss) { Duration::ZERO } else { lost.max(beats_lost.map_or(lost, |b| b.0)) }
+        }),
+        basis: match beats_lost {
+            Some((_, missing)) => format!("{basis}; {missing} beats that the old writer acknowledged are missing"),
+            None => basis.to_owned(),
+        },
+    })
+}
+
+/// What the heartbeat counted when the writer was verified: the least time over which writes are gone, and the beats
+/// that are missing.
+fn beats(run: &RunState) -> Option<(Duration, u64)> {
+    run.plan.steps.iter().filter(|s| matches!(s.action, Action::AuroraVerifyWriter { .. })).find_map(|s| {
+        let StepState::Done { outputs, .. } = run.steps.get(&s.id)? else { return None };
+        let at_least = outputs.get("beats_at_least_seconds")?.as_f64()?;
+        Some((Duration::try_from_secs_f64(at_least).ok()?, outputs.get("beats_missing")?.as_u64()?))
     })
 }
 

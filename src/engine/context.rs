@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         application::Application,
-        id::{RunId, StepId},
+        id::{RunId, StepId, StoreName},
     },
-    engine::{ages::Ages, metrics::MetricReader, scribe::Scribe, trail::WriteTrail, vantages::Vantages},
+    engine::{ages::Ages, metrics::MetricReader, pulse::Pulse, scribe::Scribe, trail::WriteTrail, vantages::Vantages},
     ports::{Clock, Cloud, Probes},
 };
 
@@ -31,6 +31,8 @@ pub struct Context {
     pub waits: Arc<Waits>,
     pub ages: Arc<Ages>,
     pub vantages: Arc<Vantages>,
+    /// Of each store that has a heartbeat.
+    pub pulses: Arc<BTreeMap<StoreName, Pulse>>,
     /// The daemon is stopping: no new intent, no new effect; a bounded call under way is finished (FAULTS.md 6).
     pub stopping: CancellationToken,
 }

@@ -11,7 +11,7 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, RunId, RunbookName, StepId, Subject, VantageName},
+        id::{ApplicationName, Digest, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
         journal::Record,
         runbook::Runbook,
         vantage,
@@ -24,6 +24,7 @@ use crate::{
         metrics::MetricReader,
         newest::Newest,
         observations::{Assigned, Observations, Posted, Receipt},
+        pulse::{self, Pulse},
         reach, recover,
         requests::{self, Asked},
         scribe::{Desk, Fatal, Scribe},
@@ -31,7 +32,7 @@ use crate::{
         vantages::Vantages,
         watch::Watcher,
     },
-    ports::{Clock, Cloud, JournalStore, Observer, Probes},
+    ports::{Clock, Cloud, Heartbeats, JournalStore, Observer, Probes},
 };
 
 /// What an engine is made of.
@@ -43,6 +44,7 @@ pub struct Parts {
     pub store: Arc<dyn JournalStore>,
     pub cloud: Arc<dyn Cloud>,
     pub probes: Arc<dyn Probes>,
+    pub heartbeats: Arc<dyn Heartbeats>,
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
     pub vantages: Arc<Vantages>,
@@ -105,6 +107,9 @@ impl Engine {
         }
         for seat in engine.seats.values() {
             if let Seat::Working { context, newest } = seat {
+                if !context.pulses.is_empty() {
+                    engine.spawn("pulse", pulse::beat(context.clone()));
+                }
                 engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
                 let observer = Arc::clone(&engine.parts.observer);
                 engine.spawn(
@@ -156,6 +161,19 @@ impl Engine {
     }
 }
 
+/// The pulse of each store that has a heartbeat; each life of a process is a beater of its own.
+fn pulses(parts: &Parts, application: &Application) -> BTreeMap<StoreName, Pulse> {
+    let with_heartbeat = application.stores.iter().filter_map(|(name, s)| Some((name, s.heartbeat.clone()?)));
+    with_heartbeat
+        .map(|(name, heartbeat)| {
+            let beater = format!("{:032x}", (parts.draw_id)());
+            let beater = beater.parse().unwrap_or_else(|e| unreachable!("hexadecimal digits are a name: {e}"));
+            let (databases, clock) = (Arc::clone(&parts.heartbeats), Arc::clone(&parts.clock));
+            (name.clone(), Pulse::new(name.clone(), heartbeat, beater, databases, clock))
+        })
+        .collect()
+}
+
 async fn take_seat(
     parts: &Parts,
     application: &Application,
@@ -170,6 +188,7 @@ async fn take_seat(
             return Seat::Held { application, reason: error.to_string() };
         }
     };
+    let pulses = pulses(parts, &application);
     let ages = Ages::taken_over(&history, parts.clock.wall(), parts.clock.boot());
     let desk = Desk {
         store: Arc::clone(&parts.store),
@@ -191,6 +210,7 @@ async fn take_seat(
                 waits: Arc::new(Waits::default()),
                 ages: Arc::new(ages),
                 vantages: Arc::clone(&parts.vantages),
+                pulses: Arc::new(pulses),
                 stopping: stopping.clone(),
             },
             newest: Newest::new(None),

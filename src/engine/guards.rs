@@ -17,12 +17,13 @@ use crate::{
         run::{RunState, StepState},
         sabotage::{Guard, is_off},
         seconds::to_seconds,
-        signal::{self, SignalSource},
+        signal::{self, Reading, SignalSource},
     },
     engine::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
+        pulse::Pulse,
     },
 };
 
@@ -77,7 +78,7 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
             };
             match roles(context, global_cluster, from, target, observe_in).await {
                 Answer::Holds { mut evidence } => match lag_gate(run, store) {
-                    Some((query, region)) => match loss_bound(context, &query, &region, accepted).await {
+                    Some((query, region)) => match loss_bound(context, store, &query, &region, accepted).await {
                         Answer::Holds { evidence: more } => {
                             evidence.extend(more);
                             Answer::Holds { evidence }
@@ -161,8 +162,20 @@ fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> 
     (!view.members.iter().any(|m| m.arn == *target)).then(|| format!("{target} is not a member of {}", view.identifier))
 }
 
-/// The bound of the loss against what was accepted (or the objective).
-pub async fn loss_bound(context: &Context, query: &MetricQuery, region: &Region, limit: Duration) -> Answer {
+/// The bound of the loss against what was accepted (or the objective). By the heartbeat, where it has measured anything:
+/// it is asked of the databases themselves, and needs no CloudWatch.
+pub async fn loss_bound(
+    context: &Context,
+    store: &StoreName,
+    query: &MetricQuery,
+    region: &Region,
+    limit: Duration,
+) -> Answer {
+    if let Some(sample) = context.pulses.get(store).map(Pulse::sample)
+        && let Reading::Lag { lag } = sample.reading
+    {
+        return judge_bound(Some((sample.measured_at, lag)), context.clock.wall(), limit);
+    }
     let sample = match newest_of_one(context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await) {
         Ok(newest) => newest,
         Err(error) => return unread_lag(region, &error),

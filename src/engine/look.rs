@@ -19,6 +19,7 @@ use crate::{
         context::Context,
         denial::Denial,
         guards::{self, Answer},
+        pulse::Pulse,
         step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
@@ -78,9 +79,9 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 answer => gate(answer, "gate-rpo", BTreeMap::new()),
             }
         }
-        Action::GateRpo { lag, lag_region, limit, .. } => {
+        Action::GateRpo { store, lag, lag_region, limit } => {
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
-            gate(guards::loss_bound(context, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
+            gate(guards::loss_bound(context, store, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(&run.plan.target);
@@ -166,7 +167,39 @@ async fn verified(context: &Context, run: &RunState, evidence: String) -> Look {
     {
         outputs.insert("last_surviving_write".to_owned(), json!(write.to_string()));
     }
-    Look::Satisfied { evidence: vec![evidence], outputs }
+    let mut evidence = vec![evidence];
+    if run.plan.purpose == Purpose::Failover {
+        for pulse in context.pulses.values() {
+            count(pulse, run, &mut evidence, &mut outputs).await;
+        }
+    }
+    Look::Satisfied { evidence, outputs }
+}
+
+/// What the heartbeat says was lost: the beats that the old writer acknowledged and the new one does not hold. Of
+/// several stores the worst stands.
+async fn count(pulse: &Pulse, run: &RunState, evidence: &mut Vec<String>, outputs: &mut BTreeMap<String, Value>) {
+    let counted = match pulse.count_loss(&run.plan.source, &run.plan.target, None).await {
+        Ok(counted) => counted,
+        Err(error) => return evidence.push(format!("the heartbeat cannot be counted: {error}")),
+    };
+    let at_most = counted.at_most.map(to_seconds);
+    evidence.push(format!(
+        "heartbeat: {} of {} acknowledged beats are missing, {} are unknown: at least {} s of writes, {}",
+        counted.beats_missing,
+        counted.beats_acknowledged,
+        counted.beats_unknown,
+        to_seconds(counted.at_least),
+        at_most.map_or_else(|| "the most is not known".to_owned(), |s| format!("at most {s} s"))
+    ));
+    let worse = |outputs: &BTreeMap<String, Value>, key: &str, than: f64| {
+        outputs.get(key).and_then(Value::as_f64).is_none_or(|before| before < than)
+    };
+    let at_least = to_seconds(counted.at_least);
+    if worse(outputs, "beats_at_least_seconds", at_least) {
+        outputs.insert("beats_at_least_seconds".to_owned(), json!(at_least));
+        outputs.insert("beats_missing".to_owned(), json!(counted.beats_missing));
+    }
 }
 
 async fn wait_settled(

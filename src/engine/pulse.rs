@@ -26,6 +26,7 @@ use crate::{
         id::{BeaterId, Region, StoreName},
         signal::Sample,
     },
+    engine::context::Context,
     ports::{Clock, Heartbeats, heartbeat::LookError},
 };
 
@@ -244,6 +245,11 @@ impl Pulse {
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Every pulse of the application, until the daemon stops.
+pub async fn beat(context: Context) {
+    join_all(context.pulses.values().map(|pulse| pulse.beat_on(&context.stopping))).await;
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::{
             threshold::{self, LATE_MAX, MissingMeans, Threshold},
         },
     },
-    engine::{context::Context, guards, metrics::MetricReader},
+    engine::{context::Context, guards, metrics::MetricReader, pulse::Pulse},
     ports::{
         Clock, Cloud, Probes,
         probes::{HttpAnswer, HttpQuestion, TcpAnswer},
@@ -42,6 +42,8 @@ pub struct Senses<'a> {
     pub cloud: &'a dyn Cloud,
     pub probes: &'a dyn Probes,
     pub clock: &'a dyn Clock,
+    /// Of each store that has a heartbeat; an observer has none.
+    pub pulses: &'a BTreeMap<StoreName, Pulse>,
 }
 
 impl<'a> Senses<'a> {
@@ -52,6 +54,7 @@ impl<'a> Senses<'a> {
             cloud: &*context.cloud,
             probes: &*context.probes,
             clock: &*context.clock,
+            pulses: &context.pulses,
         }
     }
 }
@@ -75,9 +78,14 @@ type Taken = Result<(Timestamp, Reading), String>;
 /// Reads `signal` once.
 pub async fn sample(senses: Senses<'_>, sight: &Sight, signal: &Signal) -> Sample {
     let asked_at = senses.clock.wall();
+    if let SignalSource::Heartbeat { store } = &signal.source
+        && let Some(pulse) = senses.pulses.get(store)
+    {
+        return pulse.sample();
+    }
     let taken = match &signal.source {
         SignalSource::AuroraLag { store } => aurora_lag(senses, sight, store).await,
-        SignalSource::Heartbeat { .. } => Err("the heartbeat is not read yet".to_owned()),
+        SignalSource::Heartbeat { .. } => Err("the store has no heartbeat".to_owned()),
         SignalSource::ReplicaLag { store } => replica_lag(senses, sight, store).await,
         SignalSource::ReplicaBacklog { store, backlog, threshold } => {
             replica_backlog(senses, sight, store, *backlog, threshold).await

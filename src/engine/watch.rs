@@ -17,7 +17,7 @@ use crate::{
         history::Standing,
         id::{Region, SignalName, StoreName},
         journal::Event,
-        judge::{self, Known, Memory},
+        judge::{self, Known, Memory, Silence},
         plan::{Plan, Purpose},
         sabotage::{Guard, is_off},
         signal::{Belief, Signal, SignalRole, SignalWindow},
@@ -218,6 +218,11 @@ impl Watcher {
         let vantages = &self.context.vantages;
         let seen = Arc::clone(&self.seen);
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = self.context.pulses.iter().filter_map(|(store, pulse)| {
+            let failing = pulse.failing(seen.writers.get(store)?)?;
+            Some((store.clone(), Silence { since: failing.since.wall, refused: failing.refused_since.is_some() }))
+        });
+        let silent: BTreeMap<StoreName, Silence> = silent.collect();
         let known = Known {
             application,
             windows: &seen.windows,
@@ -227,6 +232,7 @@ impl Watcher {
             elsewhere: &vantages.elsewhere(&application.name),
             reach: vantages.reach_at(boot),
             plan: self.plan.as_ref(),
+            silent: &silent,
         };
         let assessment = judge::assess(&known, &mut self.memory, now, boot);
         self.foresee(&assessment);
@@ -319,6 +325,9 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
                 // In mid-change the last settled roles stand: they say where the loss is counted from. A process that
                 // was started in mid-change takes the writer that AWS shows, or a stuck change could not be escalated.
                 if let Some(region) = writer.filter(|_| view.is_settled() || !seen.writers.contains_key(name)) {
+                    if let Some(pulse) = context.pulses.get(name) {
+                        pulse.writer_is(&region);
+                    }
                     seen.writers.insert(name.clone(), region);
                 }
                 break;

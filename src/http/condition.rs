@@ -96,8 +96,9 @@ impl ApplicationView {
     pub fn new(application: &Application, assessment: Option<&Assessment>, history: Option<&History>) -> Self {
         let signals =
             assessment.into_iter().flat_map(|a| a.signals.iter().map(|(name, s)| signal(name.as_str(), s, a.at)));
-        let exposure =
-            assessment.into_iter().flat_map(|a| a.exposure.iter().map(|(store, e)| exposure(store.as_str(), e)));
+        let exposure = assessment
+            .into_iter()
+            .flat_map(|a| a.exposure.iter().chain(&a.replicas).map(|(store, e)| exposure(store.as_str(), e)));
         Self {
             name: application.name.to_string(),
             regions: application.regions.iter().map(ToString::to_string).collect(),

@@ -223,7 +223,12 @@ impl DecisionView {
             signals: shown.signals(),
             witnesses: assessment.witnesses.iter().map(|w| shown.witness(w)).collect(),
             rules: assessment.rules.iter().map(RuleView::from).collect(),
-            exposure: assessment.exposure.iter().map(|(store, e)| exposure(store.as_str(), e)).collect(),
+            exposure: assessment
+                .exposure
+                .iter()
+                .chain(&assessment.replicas)
+                .map(|(store, e)| exposure(store.as_str(), e))
+                .collect(),
             worst_store: worst,
             rpo: shown.rpo(),
             options: OptionsView { fail_over: shown.fail_over(), wait: shown.wait() },

@@ -404,7 +404,7 @@ impl Observer for Metrics {
         let (source, target) = self.direction(assessment);
         let mut lags = BTreeMap::new();
         let mut exposures = BTreeMap::new();
-        for (store, exposure) in &assessment.exposure {
+        for (store, exposure) in assessment.exposure.iter().chain(&assessment.replicas) {
             if let (Some(lag), true) = (exposure.measured_lag, exposure.fresh) {
                 let labels = [name.clone(), store.to_string(), source.clone(), target.clone()];
                 lags.insert(labels, lag.as_secs_f64());

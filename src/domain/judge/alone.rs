@@ -49,7 +49,7 @@ pub(super) fn rules(
 ) -> Vec<Finding> {
     let policy = &known.application.policy;
     let armed = armed(known, found, now);
-    let (down, quorum) = (down(found), quorum(known, found));
+    let (down, quorum) = (down(found), quorum(known, found.witnesses));
     let stands = down.is_met() && quorum.is_met();
     memory.acting_since = if stands { Some(memory.acting_since.unwrap_or(boot)) } else { None };
     let last_alone = last_alone(known.history);
@@ -156,13 +156,14 @@ fn down(found: &Found<'_>) -> Finding {
     }
 }
 
-fn quorum(known: &Known<'_>, found: &Found<'_>) -> Finding {
+/// Whether enough vantages see the active Region ill, and none says otherwise.
+pub(super) fn quorum(known: &Known<'_>, witnesses: &[Witness]) -> Finding {
     /// One vantage never acts alone (FAULTS.md 46).
     const LEAST: usize = 2;
-    let all = found.witnesses.len();
+    let all = witnesses.len();
     let needed = (known.application.policy.quorum as usize).max(all / 2 + 1).max(LEAST);
     let of = |stand: Stand| {
-        let names = found.witnesses.iter().filter(move |w| w.stand == stand).map(|w| w.vantage.as_str());
+        let names = witnesses.iter().filter(move |w| w.stand == stand).map(|w| w.vantage.as_str());
         names.collect::<Vec<_>>()
     };
     let (ill, against) = (of(Stand::Ill), of(Stand::Against));

@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Known;
+use super::{Known, Silence};
 use crate::domain::{
+    application::Application,
     assessment::Exposure,
     id::{SignalName, StoreName},
     seconds::to_seconds,
-    signal::{Reading, Sample, Signal, SignalSource, SignalState, SignalWindow},
+    signal::{Reading, Sample, Signal, SignalRole, SignalSource, SignalState, SignalWindow},
 };
 
 /// By how much a metric's position may lie ahead of the heartbeat's before one of them is wrong: a beat each second,
@@ -58,9 +59,40 @@ pub(super) fn contradict(known: &Known<'_>, states: &mut BTreeMap<SignalName, Si
 pub(super) fn all(
     known: &Known<'_>,
     states: &BTreeMap<SignalName, SignalState>,
+    is_seen_by_many: bool,
     now: Timestamp,
 ) -> BTreeMap<StoreName, Exposure> {
-    known.application.stores.keys().map(|store| (store.clone(), one(known, states, store, now))).collect()
+    let exposure = |store: &StoreName| {
+        let mut exposure = one(known, states, store, now);
+        if let Some(silence) = known.silent.get(store).filter(|s| s.refused || is_seen_by_many) {
+            end(&mut exposure, *silence, now);
+        }
+        (store.clone(), exposure)
+    };
+    known.application.stores.keys().map(exposure).collect()
+}
+
+/// The stores with many writers: nothing of them is promoted, and what has not arrived is not lost but late.
+pub(super) fn replicas(
+    known: &Known<'_>,
+    states: &BTreeMap<SignalName, SignalState>,
+    now: Timestamp,
+) -> BTreeMap<StoreName, Exposure> {
+    known.application.replicas.keys().map(|store| (store.clone(), one(known, states, store, now))).collect()
+}
+
+/// The old writer takes no writes since then, by its own word or by what a quorum of vantages sees too: the bound ends
+/// there (DESIGN.md 6).
+fn end(exposure: &mut Exposure, silence: Silence, now: Timestamp) {
+    let Some(bound) = exposure.loss_bound else { return };
+    let after = Duration::try_from(now.duration_since(silence.since)).unwrap_or_default();
+    exposure.loss_bound = Some(bound.saturating_sub(after));
+    let word = if silence.refused {
+        "the old writer itself has refused writes"
+    } else {
+        "the old writer's heartbeat has failed, and a quorum of vantages sees it ill,"
+    };
+    exposure.basis = format!("last lag + time until {:.0}: {word} since", silence.since);
 }
 
 /// The worst store's exposure, by the source that acting alone trusts: the heartbeat where a store has one, whatever a
@@ -111,8 +143,14 @@ fn one(known: &Known<'_>, states: &BTreeMap<SignalName, SignalState>, store: &St
     best
 }
 
-/// At rest the objective is judged on the measured lag and its freshness (DESIGN.md 6).
-pub(super) fn troubles(rpo: Duration, exposure: &BTreeMap<StoreName, Exposure>) -> Vec<String> {
+/// At rest the objective is judged on the measured lag and its freshness (DESIGN.md 6). A store with many writers of
+/// which every signal is informational is shown and not judged: an idle DynamoDB table has no lag to tell.
+pub(super) fn troubles(
+    app: &Application,
+    exposure: &BTreeMap<StoreName, Exposure>,
+    replicas: &BTreeMap<StoreName, Exposure>,
+) -> Vec<String> {
+    let rpo = app.objectives.rpo;
     let trouble = |(store, e): (&StoreName, &Exposure)| match (e.fresh, e.measured_lag) {
         (true, Some(lag)) if lag > rpo => {
             Some(format!("store {store}: lag {} s is over the RPO of {} s", to_seconds(lag), to_seconds(rpo)))
@@ -126,5 +164,9 @@ pub(super) fn troubles(rpo: Duration, exposure: &BTreeMap<StoreName, Exposure>) 
             Some(format!("store {store}: its lag is unknown ({measured})"))
         }
     };
-    exposure.iter().filter_map(trouble).collect()
+    let is_judged = |store: &StoreName| {
+        app.signals.iter().any(|s| s.role != SignalRole::Informational && s.source.store() == Some(store))
+    };
+    let judged = replicas.iter().filter(|(store, _)| is_judged(store));
+    exposure.iter().chain(judged).filter_map(trouble).collect()
 }

@@ -87,6 +87,7 @@ struct Scene<'a> {
     history: History,
     elsewhere: BTreeMap<VantageName, Observer>,
     reach: Reach,
+    silent: BTreeMap<StoreName, Silence>,
 }
 
 impl<'a> Scene<'a> {
@@ -98,6 +99,7 @@ impl<'a> Scene<'a> {
             history: History::new(app.name.clone()),
             elsewhere: BTreeMap::new(),
             reach: Reach::Sure { says: "2 of 2 control points answer".to_owned() },
+            silent: BTreeMap::new(),
         }
     }
 
@@ -111,6 +113,7 @@ impl<'a> Scene<'a> {
             elsewhere: &self.elsewhere,
             reach: self.reach.clone(),
             plan: None,
+            silent: &self.silent,
         }
     }
 

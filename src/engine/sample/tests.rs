@@ -74,6 +74,7 @@ impl Scene {
             cloud: &*self.cloud,
             probes: &self.probes,
             clock: &*self.clock,
+            pulses: &BTreeMap::new(),
         };
         sample(senses, sight, &self.application.signals[0]).await
     }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cloud;
 mod effect;
 pub mod fault;
+pub mod heartbeats;
 pub mod log;
 pub mod outside;
 pub mod probes;
@@ -23,6 +24,7 @@ use std::{
 pub use clock::SimClock;
 pub use cloud::SimCloud;
 pub use fault::{Departure, Fault, Faults, Moment, WindowId};
+pub use heartbeats::{Beats, SimHeartbeats};
 pub use log::Sent;
 pub use outside::Outside;
 pub use probes::SimProbes;

@@ -26,7 +26,7 @@ use crate::{
     engine::{Engine, Parts, control::Control as _, vantages::Vantages},
     ports::{Clock, Observer},
     sim::{
-        port::{Faults, LiveWorld, SimClock, SimCloud, SimProbes},
+        port::{Beats, Faults, LiveWorld, SimClock, SimCloud, SimHeartbeats, SimProbes},
         scenario::Scenario,
         world::{SimTime, World},
     },
@@ -59,6 +59,7 @@ pub(super) struct Scene<'a> {
     pub(super) tracing: bool,
     pub(super) trace: RefCell<Vec<TraceLine>>,
     drawn: Arc<AtomicU64>,
+    beats: Beats,
 }
 
 /// One process at work.
@@ -111,6 +112,7 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
         tracing: trace,
         trace: RefCell::default(),
         drawn: Arc::default(),
+        beats: Beats::default(),
     }
 }
 
@@ -211,6 +213,7 @@ impl Scene<'_> {
             store: Arc::new(store),
             cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
             probes: Arc::new(SimProbes::new(world.clone())),
+            heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats))),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             observer: Arc::new(Nobody),
             vantages: Arc::new(Vantages::here()),

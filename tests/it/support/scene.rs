@@ -27,7 +27,7 @@ use failoverd::{
     },
     ports::{Clock, Observer},
     sim::{
-        port::{Faults, LiveWorld, SimClock, SimCloud, SimProbes},
+        port::{Beats, Faults, LiveWorld, SimClock, SimCloud, SimHeartbeats, SimProbes},
         rehearse::store::MemoryStore,
         world::{
             SimTime, World,
@@ -66,6 +66,7 @@ pub(crate) struct Scene {
     pub(crate) application: Application,
     oversight: Oversight,
     drawn: Arc<AtomicU64>,
+    beats: Beats,
 }
 
 impl Scene {
@@ -79,6 +80,7 @@ impl Scene {
             oversight: Oversight::new(&application()),
             application: application(),
             drawn: Arc::default(),
+            beats: Beats::default(),
         }
     }
 
@@ -123,6 +125,7 @@ impl Scene {
             store: Arc::new(overseen.clone()),
             cloud: Arc::new(overseen.clone()),
             probes: Arc::new(SimProbes::new(world.clone())),
+            heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats))),
             clock: Arc::new(wall.clone()),
             observer: Arc::new(Onlooker(Arc::clone(&falls))),
             vantages: Arc::new(Vantages::here()),
