@@ -246,7 +246,11 @@ fn parts(applications: Vec<Application>, world: &Arc<Counting>, clock: &SimClock
         store: Arc::new(Memory::default()),
         cloud: world.clone(),
         probes: world.clone(),
-        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(Arc::new(failoverd::adapters::clock::SystemClock), [], &BTreeMap::new())),
+        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(
+            Arc::new(failoverd::adapters::clock::SystemClock),
+            [],
+            &BTreeMap::new(),
+        )),
         clock: Arc::new(clock.clone()),
         observer: world.clone(),
         vantages: Arc::new(Vantages::here()),

@@ -205,7 +205,11 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         store: Arc::new(SqliteStore::open(&directory.join("journal.sqlite")).expect("opened")),
         cloud: Arc::new(Timed { inner: cloud, spans: Arc::clone(spans) }),
         probes: Arc::new(Timed { inner: probes, spans: Arc::clone(spans) }),
-        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(Arc::new(failoverd::adapters::clock::SystemClock), [], &BTreeMap::new())),
+        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(
+            Arc::new(failoverd::adapters::clock::SystemClock),
+            [],
+            &BTreeMap::new(),
+        )),
         clock,
         observer: Arc::new(Nobody),
         vantages: Arc::new(Vantages::here()),

@@ -108,7 +108,11 @@ pub(crate) async fn engine(
         store,
         cloud: Arc::new(Instant),
         probes: Arc::new(Instant),
-        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(Arc::new(failoverd::adapters::clock::SystemClock), [], &BTreeMap::new())),
+        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(
+            Arc::new(failoverd::adapters::clock::SystemClock),
+            [],
+            &BTreeMap::new(),
+        )),
         clock: Arc::new(SystemClock),
         observer: Arc::new(Instant),
         vantages: Arc::new(Vantages::here()),

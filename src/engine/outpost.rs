@@ -26,6 +26,8 @@ use crate::{
 
 /// How often it reports, whether or not there is news: that it abstains is told by it too.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// What the samples of one report may take; the daemon takes 64 KiB in all.
+const REPORT_BYTES_MAX: usize = 48 * 1024;
 /// The longest wait before a daemon that failed is asked again; short, since it may need this vantage soon.
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 
@@ -253,26 +255,30 @@ impl Line {
         Ok(())
     }
 
-    /// What was not sent yet. It counts as sent from here on, whatever becomes of it.
+    /// What was not sent yet, the oldest first, as much as one report holds. It counts as sent from here on, whatever
+    /// becomes of it.
     fn next(&mut self) -> Report {
         self.sequence += 1;
         let now = self.outpost.clock.boot();
-        let mut samples = Vec::new();
-        self.board.with(|inner| {
-            for assignment in inner.orders.get(&self.index).into_iter().flatten() {
-                let Some(seen) = inner.seen.get(assignment) else { continue };
-                if self.sent.insert(assignment.clone(), seen.number) == Some(seen.number) {
-                    continue;
-                }
-                samples.push(Observed {
-                    application: assignment.application.clone(),
-                    signal: assignment.signal.clone(),
-                    age: now.saturating_sub(seen.asked_at),
-                    healthy: seen.healthy,
-                    detail: seen.detail.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect(),
-                });
-            }
+        let mut news: Vec<(Assignment, Seen)> = self.board.with(|inner| {
+            let own = inner.orders.get(&self.index).into_iter().flatten();
+            let seen = own.filter_map(|a| Some((a.clone(), inner.seen.get(a)?.clone())));
+            seen.filter(|(assignment, seen)| self.sent.get(assignment) != Some(&seen.number)).collect()
         });
+        news.sort_by_key(|(_, seen)| seen.asked_at);
+        let (mut samples, mut bytes) = (Vec::new(), 0);
+        for (assignment, seen) in news {
+            let detail: String = seen.detail.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect();
+            // The keys and numbers of a sample, and every other character of its detail escaped.
+            bytes += 150 + assignment.application.as_str().len() + assignment.signal.as_str().len() + 2 * detail.len();
+            if REPORT_BYTES_MAX < bytes {
+                break;
+            }
+            self.sent.insert(assignment.clone(), seen.number);
+            let Assignment { application, signal, .. } = assignment;
+            let age = now.saturating_sub(seen.asked_at);
+            samples.push(Observed { application, signal, age, healthy: seen.healthy, detail });
+        }
         let (process, abstains) = (self.outpost.process.clone(), self.outpost.abstains());
         Report { process, sequence: self.sequence, abstains, samples }
     }

@@ -111,7 +111,16 @@ impl Vantages {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let of_application = heard.entry(application.name.clone()).or_default();
         let hearing = of_application.entry(vantage.clone()).or_default();
-        Ok(hearing.hear(application, report, now)?)
+        let before = hearing.observer().abstains.is_some();
+        let refused = hearing.hear(application, report, now)?;
+        match &hearing.observer().abstains {
+            Some(why) if !before => {
+                tracing::warn!(application = %application.name, %vantage, why, "an observer abstains");
+            }
+            None if before => tracing::info!(application = %application.name, %vantage, "an observer votes again"),
+            Some(_) | None => {}
+        }
+        Ok(refused)
     }
 
     /// What was heard of `application`, by vantage.

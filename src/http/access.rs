@@ -17,6 +17,9 @@ use super::problem::Problem;
 /// Taken from the caller if it is harmless, else made here; always answered.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Each observer calls it each second: what is taken is not worth a line.
+const REPORTS: &str = "/observations";
+
 /// The longest request id taken from a caller.
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
@@ -45,6 +48,7 @@ pub async fn log(request: Request, next: Next) -> Response {
     );
     #[expect(clippy::disallowed_methods, reason = "how long a caller really waited, whatever the clock of the engine")]
     let began = Instant::now();
+    let is_report = path == REPORTS;
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
         problem.instance = Some(path);
@@ -64,6 +68,10 @@ pub async fn log(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let status = response.status().as_u16();
     let duration_seconds = began.elapsed().as_secs_f64();
-    span.in_scope(|| tracing::info!(status, duration_seconds, "answered"));
+    if is_report && response.status().is_success() {
+        span.in_scope(|| tracing::debug!(status, duration_seconds, "answered"));
+    } else {
+        span.in_scope(|| tracing::info!(status, duration_seconds, "answered"));
+    }
     response
 }

@@ -189,6 +189,7 @@ struct Scene {
     sites: Vec<Arc<Site>>,
     clock: Arc<dyn Clock>,
     stopping: CancellationToken,
+    outpost: Outpost,
     observing: tokio::task::JoinHandle<()>,
 }
 
@@ -207,7 +208,8 @@ fn scene(daemons: &[&str]) -> Scene {
         jitter: Arc::new(|| 0.5),
         stopping: stopping.clone(),
     };
-    Scene { net, sites, clock, stopping, observing: tokio::spawn(outpost.observe()) }
+    let observing = tokio::spawn(outpost.clone().observe());
+    Scene { net, sites, clock, stopping, outpost, observing }
 }
 
 impl Scene {
@@ -323,4 +325,39 @@ async fn a_report_that_was_held_up_is_as_old_as_it_is() {
     assert_eq!(observations.hear(&vantage, other), Err(Refusal::UnknownStamp));
     let stranger = observations.hear(&name("eu-west-2"), posted(4, 32)).expect("answered").refused;
     assert!(stranger[0].why.contains("does not name the observer `eu-west-2`"), "{stranger:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_report_cannot_hold_is_told_by_the_next_the_oldest_first() {
+    let scene = scene(&["one"]);
+    let (outpost, site) = (scene.outpost.clone(), Arc::clone(&scene.sites[0]));
+    let board = Arc::new(Board::default());
+    let assignment = |n: u64| Assignment {
+        application: "payments".parse().expect("a name"),
+        signal: format!("probe-{n}").parse().expect("a name"),
+        target: POINT.parse().expect("a target"),
+        timeout: Duration::from_secs(1),
+        period: Duration::from_secs(1),
+    };
+    let orders: Vec<Assignment> = (0..500).map(assignment).collect();
+    for (n, assignment) in (0..500).zip(&orders) {
+        let reading = Reading::Unhealthy { detail: "x".repeat(300) };
+        board.note(assignment, Duration::from_millis(500 - n), Ok(reading));
+    }
+    board.with(|inner| inner.orders.insert(0, orders));
+    let mut line = Line::new(outpost, board, 0, site);
+    let (mut told, mut reports) = (BTreeSet::new(), 0);
+    loop {
+        let report = line.next();
+        if report.samples.is_empty() {
+            break;
+        }
+        reports += 1;
+        if reports == 1 {
+            assert_eq!(report.samples[0].signal.as_str(), "probe-499");
+        }
+        told.extend(report.samples.into_iter().map(|s| s.signal));
+    }
+    assert_eq!(told.len(), 500, "every one of them, once");
+    assert!((5..10).contains(&reports), "{reports}");
 }
