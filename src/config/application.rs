@@ -5,13 +5,12 @@ use std::{
     time::Duration,
 };
 
-use super::traffic;
+use super::{deciding, traffic};
 use crate::domain::{
     application::{Application, AuroraStore, ClusterArn, Endpoint, Objectives, Topic},
     document::{At, Fields, Findings, clip},
     id::{Region, RunbookName, StoreName},
     plan::Purpose,
-    policy::Policy,
     runbook::is_web_address,
     signal::{Signal, SignalRole, SignalSource},
 };
@@ -35,6 +34,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     let signals = f.get(found, "signals", "[applications.signals.lag]");
     let endpoints = f.get(found, "endpoints", "[applications.endpoints.us-east-1]");
     let topics = f.get(found, "topics", "topics = [{ arn = \"arn:aws:sns:us-west-2:123456789012:oncall\" }]");
+    let policy = deciding::read(f.get(found, "deciding", "[applications.deciding]"), found);
     f.finish(found);
     let public_url = match public_url {
         Some(at) => url(&at, found).map(Some),
@@ -60,7 +60,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         public_url: public_url?,
         runbooks: runbooks?,
         topics,
-        policy: Policy::default(),
+        policy: policy?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{runbooks::Catalogue, sections::Read};
+use super::{deciding, runbooks::Catalogue, sections::Read};
 use crate::domain::{
     application::{Application, Mechanism},
     compile::compile,
@@ -40,6 +40,7 @@ pub(super) fn check(
         runbooks_fit(key, app, runbooks, digest, found);
         signals(key, app, found);
         static_stability(key, app, found);
+        deciding::warn(key, app, &read.auth, found);
         if app.topics.is_empty() {
             let problem = "no topics: runs tell nobody, and their notify steps are left out";
             found.warning(

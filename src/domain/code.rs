@@ -17,6 +17,13 @@ pub const REFUSALS: &[&str] = &[
     "runbook-uncompilable",
     "stopping",
     "application-held",
+    "unknown-override",
+    "override-over",
+    "override-too-long",
+    "override-not-waivable",
+    "too-many-overrides",
+    "arming-refused",
+    "self-consent",
 ];
 
 /// Requests that the HTTP layer refuses.
@@ -63,6 +70,7 @@ pub const CONFIG: &[&str] = &[
     "config-no-trigger",
     "config-no-topics",
     "config-static-stability",
+    "config-deciding",
 ];
 
 /// Faults of runbooks. The last one is a warning.

@@ -5,12 +5,15 @@
 //! ```text
 //! Engine ── per application ──┬─ Scribe    the one writer of the journal
 //!                             ├─ executor  fold → next → a Driver per step
-//!                             └─ Watcher   signals → assessment → decision
+//!                             ├─ Watcher   signals → assessment → decision
+//!                             ├─ Alone     a decision to start, where it is armed → run
+//!                             └─ preflight whether what is armed could run
 //! ```
 //!
 //! It deliberately knows no HTTP, no AWS SDK and no file: see `ports`.
 
 pub mod ages;
+pub mod alone;
 pub mod aurora;
 pub mod context;
 pub mod control;
@@ -22,6 +25,8 @@ pub mod guards;
 pub mod look;
 pub mod newest;
 pub mod observe;
+pub mod overrides;
+pub mod preflight;
 pub mod recover;
 pub mod requests;
 pub mod scribe;

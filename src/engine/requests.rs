@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         action::Action,
@@ -91,15 +93,19 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
             armed: None,
         };
         events.push(Event::RunStarted { run: id.clone(), request: recorded, plan: Box::new(plan), evidence_since });
-        // The first looks begin in the same commit. Effects do not: an intent is journalled when it is about to be sent,
-        // since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
-        if let Some(run) = history.check(at, &events).ok().as_ref().and_then(History::active_run) {
-            let looks = run.ready().into_iter().filter(|step| step.action.mutations().is_empty()).collect();
-            events.extend(openings(context, run, looks));
-        }
+        events.extend(first_looks(context, history, at, &events));
         Ok((events, Started::Run { id, supersedes: superseded }))
     });
     Ok(committed.await?)
+}
+
+/// The first looks of a run begin in the commit that starts it. Effects do not: an intent is journalled when it is about
+/// to be sent, since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
+pub(super) fn first_looks(context: &Context, history: &History, at: Timestamp, events: &[Event]) -> Vec<Event> {
+    let after = history.check(at, events).ok();
+    let Some(run) = after.as_ref().and_then(History::active_run) else { return Vec::new() };
+    let looks = run.ready().into_iter().filter(|step| step.action.mutations().is_empty()).collect();
+    openings(context, run, looks)
 }
 
 /// The run that the same subject started before with the same key on the same route.

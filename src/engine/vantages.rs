@@ -11,6 +11,7 @@ use std::{
 use crate::domain::{
     id::{ApplicationName, VantageName},
     judge::Reach,
+    signal::{Sample, Signal, SignalWindow},
     vantage::Observer,
 };
 
@@ -50,5 +51,22 @@ impl Vantages {
     pub fn elsewhere(&self, application: &ApplicationName) -> BTreeMap<VantageName, Observer> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.get(application).cloned().unwrap_or_default()
+    }
+
+    /// Takes in what `vantage` has reported of one signal of `application`. Whoever reports again does not abstain any
+    /// more.
+    pub fn hear(&self, application: &ApplicationName, vantage: &VantageName, signal: &Signal, sample: Sample) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let observer = heard.entry(application.clone()).or_default().entry(vantage.clone()).or_default();
+        observer.abstains = None;
+        let window =
+            observer.windows.entry(signal.name.clone()).or_insert_with(|| SignalWindow::new(signal.consecutive));
+        window.push(sample);
+    }
+
+    /// `vantage` says that it cannot tell, and why.
+    pub fn abstain(&self, application: &ApplicationName, vantage: &VantageName, why: String) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.entry(application.clone()).or_default().entry(vantage.clone()).or_default().abstains = Some(why);
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod daemon;
 mod journal;
 pub(crate) mod ministack;
+pub(crate) mod observers;
 mod oversight;
 pub(crate) mod people;
 pub(crate) mod scene;
