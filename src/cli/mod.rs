@@ -7,6 +7,7 @@
 pub mod api;
 pub mod check;
 pub mod demo;
+pub mod overrides;
 pub mod render;
 pub mod sim;
 pub mod simulate;
@@ -210,6 +211,8 @@ pub enum ClientCommand {
     },
     /// Why an application is judged as it is, and what would change that
     Why { application: String },
+    #[command(flatten)]
+    Override(overrides::OverrideCommand),
     /// Print the description of the HTTP interface
     Openapi,
     /// Print completions for a shell
@@ -328,6 +331,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let body = json!({ "reason": reason, "digest": digest });
             act(options, &api, &run, "resume", &body).await?;
         }
+        ClientCommand::Override(command) => return overrides::perform(options, &api, command).await,
         ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
     }
     Ok(EXIT_DONE)

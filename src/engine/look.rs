@@ -19,6 +19,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
+        escalation,
         guards::{self, Answer},
         step,
     },
@@ -67,7 +68,10 @@ pub struct Memory {
 /// Looks once.
 pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Action, memory: &mut Memory) -> Look {
     match action {
-        Action::GateTarget { global_cluster, from, target, observe_in, lossless, .. } => {
+        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless } => {
+            if let Some(looked) = escalation::gate(context, run, store).await {
+                return looked;
+            }
             let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
             gate(answer, "gate-target", watermarks(context, run))
         }
@@ -79,7 +83,10 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 answer => gate(answer, "gate-rpo", BTreeMap::new()),
             }
         }
-        Action::GateRpo { lag, lag_region, limit, .. } => {
+        Action::GateRpo { store, lag, lag_region, limit } => {
+            if let Some(looked) = escalation::gate(context, run, store).await {
+                return looked;
+            }
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
         }

@@ -20,6 +20,7 @@ pub mod control;
 pub mod denial;
 pub mod desk;
 pub mod effect;
+pub mod escalation;
 pub mod executor;
 pub mod guards;
 pub mod look;

@@ -24,6 +24,7 @@ use crate::{
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
+        escalation,
         scribe::CommitError,
         step::{self, openings},
     },
@@ -63,7 +64,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         return Ok(Started::Planned { plan: Box::new(plan), digest });
     }
     // What is at work already is told before what this request would need.
-    supersede(&context.scribe.history(), purpose)?;
+    supersede(&context.scribe.history(), purpose, &target)?;
     consent(app, assessment, purpose, request.accept_data_loss)?;
     alive(app, assessment, purpose, &target)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
@@ -73,7 +74,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         if let Some(again) = repeated(history, &request)? {
             return Ok((Vec::new(), Started::Again { id: again }));
         }
-        let superseded = supersede(history, purpose)?;
+        let superseded = supersede(history, purpose, &target)?;
         let mut events = Vec::new();
         if let Some(old) = &superseded {
             events.push(Event::RunFinished {
@@ -291,8 +292,9 @@ pub(super) fn plan(
         .map_err(Refusal::Uncompilable)
 }
 
-/// The emergency wins: a failover supersedes a failback or a held run whose effects are settled (DESIGN.md 6).
-fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refusal> {
+/// The emergency wins (DESIGN.md 6): a failover supersedes a failback or a held run as soon as its effects are settled;
+/// and at once, as an escalation, any planned move to the same target.
+fn supersede(history: &History, purpose: Purpose, target: &Region) -> Result<Option<RunId>, Refusal> {
     let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
@@ -304,6 +306,15 @@ fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refus
             escalate: escalate.to_owned(),
         })
     };
+    if purpose == Purpose::Failover && escalation::may_escalate(active, target) {
+        return Ok(Some(active.id.clone()));
+    }
+    if purpose != Purpose::Failover && active.request.purpose != Purpose::Failover {
+        return refuse(
+            "watch it; abort it; or escalate it: mode failover to the same target, with accept_data_loss_seconds, takes \
+             its place at once",
+        );
+    }
     if purpose != Purpose::Failover || !yields {
         return refuse("watch it; abort it before its point of no return, or ask again for a failover once it is held");
     }

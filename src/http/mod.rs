@@ -13,6 +13,7 @@ pub mod dto;
 pub mod events;
 pub mod extract;
 pub mod openapi;
+pub mod overrides;
 pub mod problem;
 pub mod runs;
 pub mod server;
@@ -92,7 +93,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(applications::decision))
         .routes(routes!(unbuilt::list_runbooks))
         .routes(routes!(unbuilt::list_drills))
-        .routes(routes!(unbuilt::list_overrides))
+        .routes(routes!(overrides::list))
         .routes(routes!(unbuilt::evidence))
 }
 
@@ -108,15 +109,15 @@ fn operate() -> OpenApiRouter<Api> {
 }
 
 fn approve() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(runs::approvals))
+    OpenApiRouter::new().routes(routes!(runs::approvals)).routes(routes!(overrides::consent))
 }
 
 fn drill() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(unbuilt::start_drill))
 }
 
-fn administer() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(unbuilt::set_override))
+fn override_rules() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(overrides::ask)).routes(routes!(overrides::end))
 }
 
 /// The routes of every group, guarded, with their description.
@@ -131,7 +132,7 @@ fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
         .merge(guarded(operate(), Permission::Operate))
         .merge(guarded(approve(), Permission::Approve))
         .merge(guarded(drill(), Permission::Drill))
-        .merge(guarded(administer(), Permission::Administer))
+        .merge(guarded(override_rules(), Permission::Override))
         .split_for_parts()
 }
 

@@ -8,6 +8,7 @@ use failoverd::{
         judge::Reach,
         signal::{Reading, Sample, SignalSource},
     },
+    engine::control::Control as _,
     ports::{
         Probes,
         probes::{HttpAnswer, HttpQuestion},
@@ -15,7 +16,7 @@ use failoverd::{
     sim::port::SimProbes,
 };
 
-use super::{Live, scene};
+use super::Live;
 
 /// What an observer sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +37,9 @@ pub(crate) fn observe(live: &Live, name: &str, sees: Sees) {
     }
     let vantage: VantageName = name.parse().expect("a name");
     let (vantages, clock, world) = (Arc::clone(&live.vantages), Arc::clone(&live.clock), live.world.clone());
+    let application = live.engine.applications().remove(0);
     tokio::spawn(async move {
         let probes = SimProbes::new(world);
-        let application = scene::application();
         loop {
             for signal in &application.signals {
                 let SignalSource::HttpProbe { url, timeout, .. } = &signal.source else { continue };
