@@ -50,15 +50,27 @@ async fn to_the_end(live: &Live, run: &RunId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failover_takes_the_place_of_a_switchover_at_each_of_its_steps() {
+async fn a_failover_takes_the_place_of_a_switchover_at_each_of_its_first_steps() {
+    assert_eq!(at_each_step(301, |at, of| at < of / 2).await, 6, "all of them are before the roles change");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_takes_the_place_of_a_switchover_at_each_of_its_last_steps_or_it_ends() {
+    assert!(at_each_step(311, |at, of| of / 2 <= at).await >= 1);
+}
+
+/// Loses the Region as each of the steps begins, and asks for a failover; how many escalated.
+async fn at_each_step(seed: u64, chosen: impl Fn(usize, usize) -> bool) -> usize {
     let plan = {
         let scene = Scene::payments(300, 240);
         let live = well(&scene).await;
         let run = live.begin(Wish::Switchover).await;
         live.run(&run).plan.steps.iter().map(|s| s.id.clone()).collect::<Vec<_>>()
     };
+    let count = plan.len();
+    let steps = plan.into_iter().enumerate().filter(|(at, _)| chosen(*at, count)).map(|(_, step)| step);
     let mut escalated = 0;
-    for (seed, step) in (301..).zip(plan) {
+    for (seed, step) in (seed..).zip(steps) {
         let scene = Scene::payments(seed, 240);
         let live = well(&scene).await;
         let planned = live.begin(Wish::Switchover).await;
@@ -76,11 +88,12 @@ async fn a_failover_takes_the_place_of_a_switchover_at_each_of_its_steps() {
             Err(Refusal::BadTarget { .. }) => assert_eq!(live.outcome(&planned, 3_600).await, SUCCEEDED, "{step}"),
             other => panic!("{step}: {other:?}"),
         }
-        live.pass(120).await;
+        live.pass(30).await;
         assert_eq!(live.assessment().active_region, Some(region("us-west-2")), "{step}");
-        assert!(live.flips() <= 1, "{step}");
+        // The new run sets what the old one may have set before: the same states once more.
+        assert!(live.flips() <= 2, "{step}");
     }
-    assert!(escalated >= 5, "{escalated}");
+    escalated
 }
 
 #[tokio::test(start_paused = true)]
