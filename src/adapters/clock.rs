@@ -53,14 +53,19 @@ impl Clock for SystemClock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        let deadline = machine_boot().saturating_add(duration);
-        loop {
-            let left = deadline.saturating_sub(machine_boot());
-            if left.is_zero() {
-                return;
-            }
-            wait(left.min(SLICE)).await;
+        sleep_by(machine_boot, duration).await;
+    }
+}
+
+/// Until `boot` has advanced by `duration`, on a timer that may stand still meanwhile.
+async fn sleep_by(boot: impl Fn() -> Duration, duration: Duration) {
+    let deadline = boot().saturating_add(duration);
+    loop {
+        let left = deadline.saturating_sub(boot());
+        if left.is_zero() {
+            return;
         }
+        wait(left.min(SLICE)).await;
     }
 }
 
@@ -204,6 +209,29 @@ mod tests {
         SystemClock.sleep(Duration::from_millis(15)).await;
         assert!(SystemClock.boot() - before >= Duration::from_millis(15));
         assert!(SystemClock.wall() > start());
+    }
+
+    /// FAULTS.md 12: tokio's timer does not know of the hour for which the machine was suspended.
+    #[tokio::test(start_paused = true)]
+    async fn a_sleep_over_a_suspension_ends_within_a_second_of_the_resume() {
+        let suspended = std::cell::Cell::new(Duration::ZERO);
+        let timer = TokioClock::new(start());
+        let boot = || timer.boot() + suspended.get();
+        tokio::join!(sleep_by(boot, Duration::from_secs(1_800)), async {
+            timer.sleep(Duration::from_millis(10_300)).await;
+            suspended.set(Duration::from_secs(3_600));
+        });
+        let ran = timer.boot();
+        assert!((Duration::from_millis(10_300)..=Duration::from_millis(11_300)).contains(&ran), "{ran:?}");
+    }
+
+    #[test]
+    fn time_of_the_machine_counts_from_its_boot_suspensions_included() {
+        let (before, uptime) = (machine_boot(), std::fs::read_to_string("/proc/uptime").expect("Linux tells"));
+        let seconds: f64 = uptime.split(' ').next().expect("two numbers").parse().expect("seconds");
+        let after = machine_boot();
+        let told = before.as_secs_f64() - 1.0..=after.as_secs_f64() + 1.0;
+        assert!(told.contains(&seconds), "/proc/uptime has {seconds}, CLOCK_BOOTTIME {before:?} to {after:?}");
     }
 
     #[test]

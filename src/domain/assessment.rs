@@ -140,6 +140,7 @@ impl Exposure {
     /// The bound of DESIGN.md 6: last lag + (the last instant at which the old writer could have acknowledged a
     /// write − the sample's time). Without a verified fence that instant is `now`.
     pub fn from_lag(sample: Option<(Timestamp, Duration)>, now: Timestamp, freshness: Duration) -> Self {
+        let sample = sample.or(is_off(Guard::MissingLag).then_some((now, Duration::ZERO)));
         let dated = sample.map(|(at, lag)| (age(now, at), lag));
         match dated {
             None | Some((None, _)) => Self {

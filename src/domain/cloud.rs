@@ -188,4 +188,7 @@ pub enum ObserveError {
     Unreachable { reason: String },
     #[error("the answer makes no sense: {reason}")]
     Malformed { reason: String },
+    /// Our clock and AWS's differ by more than [`super::signal::CLOCK_SKEW_MAX`]: no age can be told.
+    #[error("no age can be told: {reason}")]
+    ClockSkew { reason: String },
 }

@@ -52,6 +52,7 @@ guards! {
     NotSentIsSent, "not-sent-is-sent", "3", "takes a call that never left for an accepted one";
     NotOurSuccess, "not-our-success", "45", "fails when its own first call is the reason for a refusal";
     ThrottledIsFinal, "throttled-is-final", "31", "gives up on a call that was throttled once";
+    NoticeTwice, "notice-twice", "S10, 33", "sends a message again that may have arrived";
     HomeOfTheDead, "home-of-the-dead", "58", "asks the failing Region to promote the other one";
 
     // Looking.
@@ -60,15 +61,20 @@ guards! {
     Contradiction, "contradiction", "35", "believes the first of two readings that contradict each other";
     UnknownStatus, "unknown-status", "37", "takes a status that it does not know for available";
     ControlsUnread, "controls-unread", "S10", "does not read routing controls back";
+    PendingIsInSync, "pending-is-in-sync", "S10, 48", "takes a change of records for done while it is PENDING";
+    AnyDnsAnswer, "any-dns-answer", "S10, 49", "takes any answer of a name server for the one that it waits for";
     DenialWaits, "denial-waits", "51", "waits for a reading that AWS refuses to give";
 
     // Loss and consent.
     StaleLag, "stale-lag", "S6, 43", "believes a lag sample whatever its age";
     AbsurdLag, "absurd-lag", "S6, 43", "takes a negative lag for none";
+    MissingLag, "missing-lag", "S6, 43", "takes a lag that is missing for zero";
+    FutureReading, "future-reading", "11, 43", "believes a reading that is dated ahead of the clock";
     LossBound, "loss-bound", "S6, 59", "promotes whatever would be lost";
     UnacceptedLoss, "unaccepted-loss", "S6", "promotes although nobody has accepted a loss";
     OnePerson, "one-person", "S6", "does not wait for the second person";
     OwnApproval, "own-approval", "S6, 73", "lets people approve what they asked for";
+    ExpiredApproval, "expired-approval", "S6, 72", "accepts an approval that has expired";
     Declined, "declined", "S6", "takes a no for a yes";
     OtherDigest, "other-digest", "S12, 72", "takes an approval of another plan";
     RosyLoss, "rosy-loss", "history", "reports that nothing was lost";
@@ -90,6 +96,7 @@ guards! {
     SilenceVotes, "silence-votes", "S18, 52", "takes silence for illness";
     FirstReading, "first-reading", "46", "believes the first unhealthy reading";
     OneVote, "one-vote", "S18, 46", "recommends a failover on one trigger's word against the others'";
+    StandingUnrenewed, "standing-unrenewed", "standing", "puts a standing effect once and not again";
     AnyAnswer, "any-answer", "46", "takes an error for health, as long as it is an answer";
 }
 

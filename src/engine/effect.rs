@@ -257,6 +257,9 @@ async fn settle(
             driver.fail("call-rejected", reason).await?;
             return Ok(false);
         }
+        Outcome::Unknown { reason } if is_notice && is_off(Guard::NoticeTwice) => {
+            return retry(driver, run, attempt, call, "outcome-unknown", reason).await;
+        }
         Outcome::Unknown { reason } if is_notice => {
             // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
             driver.fail("outcome-unknown", format!("not repeated: {reason}")).await?;

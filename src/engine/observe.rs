@@ -95,10 +95,10 @@ async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>
         Mutation::UpsertRecords { hosted_zone_id, records, .. } => {
             if let Some(change) = handle {
                 match cloud.change_is_insync(change).await {
-                    Ok(true) => {
+                    Ok(insync) if insync || is_off(Guard::PendingIsInSync) => {
                         return done(format!("change {change} is INSYNC"));
                     }
-                    Ok(false) => {
+                    Ok(_) => {
                         return Seen::Moving { what: format!("change {change} is PENDING") };
                     }
                     // Stranded by Route 53's own recovery: to be sent again [R53DG].

@@ -383,7 +383,7 @@ fn approvable(context: &Context, run: &RunState, step: &StepId, subject: &Subjec
     if run.is_finished() {
         return Err(wrong_phase(run));
     }
-    if *expires_after <= step::elapsed(context, run, step) {
+    if *expires_after <= step::elapsed(context, run, step) && !is_off(Guard::ExpiredApproval) {
         return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
     }
     let asked = *subject == run.request.subject && !is_off(Guard::OwnApproval);

@@ -143,7 +143,8 @@ impl Driver {
 
     /// The instant (in boot time) at which the step is out of time. What a restart took counts.
     pub fn deadline(&self, run: &RunState) -> Duration {
-        let timeout = self.step.timeout * if is_off(Guard::NoDeadline) { 1_000 } else { 1 };
+        let waits_on = is_off(Guard::ExpiredApproval) && matches!(self.step.action, Action::Approve { .. });
+        let timeout = self.step.timeout * if waits_on || is_off(Guard::NoDeadline) { 1_000 } else { 1 };
         let left = timeout.saturating_sub(elapsed(&self.context, run, &self.step.id));
         self.context.clock.boot() + left
     }

@@ -286,7 +286,7 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
 async fn renew(context: &Context) {
     let standing: Vec<Standing> = context.scribe.history().standing.values().cloned().collect();
     for mutation in standing.iter().flat_map(|s| &s.mutations) {
-        if context.stopping.is_cancelled() {
+        if context.stopping.is_cancelled() || is_off(Guard::StandingUnrenewed) {
             return;
         }
         let outcome = context.cloud.apply(mutation).await;

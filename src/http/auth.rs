@@ -169,13 +169,7 @@ impl Tokens {
     /// Who holds `token`. Takes the same time for every token, known or not.
     pub fn lookup(&self, token: &str) -> Option<&Principal> {
         let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        // An index that no entry has; every entry is compared, whether or not one has matched.
-        let mut found = u64::MAX;
-        for (at, (hash, _)) in (0u64..).zip(self.entries.iter()) {
-            let same: Choice = hash.ct_eq(&presented);
-            found = u64::conditional_select(&found, &at, same);
-        }
-        let at = usize::try_from(found).ok()?;
+        let at = usize::try_from(position(self.entries.iter().map(|(hash, _)| hash), &presented)).ok()?;
         self.entries.get(at).map(|(_, principal)| principal)
     }
 
@@ -191,6 +185,14 @@ impl Tokens {
         };
         token.and_then(|t| self.lookup(t)).cloned().ok_or_else(unauthorized)
     }
+}
+
+/// Where `presented` stands among `hashes`, or `u64::MAX`: every one is compared, whether or not one has matched.
+fn position<'a>(hashes: impl Iterator<Item = &'a [u8; 32]>, presented: &[u8; 32]) -> u64 {
+    (0..).zip(hashes).fold(u64::MAX, |found, (at, hash)| {
+        let same: Choice = hash.ct_eq(presented);
+        u64::conditional_select(&found, &at, same)
+    })
 }
 
 /// Everyone, when no token is configured.
@@ -309,6 +311,17 @@ mod tests {
         }
         assert_eq!(tokens.lookup("d"), None);
         assert_eq!(tokens.lookup(""), None);
+    }
+
+    /// FAULTS.md 97: how long it takes tells nothing of where a match stands, or that there is one.
+    #[test]
+    fn every_hash_is_compared_wherever_the_match_stands() {
+        let hashes = [[1; 32], [2; 32], [3; 32]];
+        for (presented, expected) in [([1; 32], 0), ([2; 32], 1), ([3; 32], 2), ([4; 32], u64::MAX)] {
+            let compared = std::cell::Cell::new(0);
+            let found = position(hashes.iter().inspect(|_| compared.set(compared.get() + 1)), &presented);
+            assert_eq!((found, compared.get()), (expected, hashes.len()));
+        }
     }
 
     #[test]

@@ -6,18 +6,10 @@ use failoverd::{
     sim::world::aurora::PromotionFate,
 };
 
-use crate::support::{Live, Played, Scene};
+use crate::support::{Played, Scene, disaster};
 
 const FAILOVER: &str = "FailoverGlobalCluster";
 const HOUR: i64 = 3_600;
-
-async fn disaster(scene: &Scene) -> Live {
-    let live = scene.start(0).await;
-    live.ready().await;
-    live.lose("us-east-1");
-    live.pass(5).await;
-    live
-}
 
 #[tokio::test(start_paused = true)]
 async fn an_approval_outlives_a_wall_clock_that_jumps_ahead() {

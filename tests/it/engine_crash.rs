@@ -14,6 +14,7 @@ use failoverd::{
     },
     sim::{
         port::{Faults, Moment},
+        rehearse::store::{Around, MemoryStore},
         world::{
             Context,
             arc::ControlState,
@@ -22,7 +23,7 @@ use failoverd::{
     },
 };
 
-use crate::support::{CrashPoint, Live, MemoryJournal, Scene, incarnation, payments, region};
+use crate::support::{Live, Scene, incarnation, payments, region};
 
 /// Seconds between a death and the next start.
 const OUTAGE: u64 = 3;
@@ -30,7 +31,7 @@ const OUTAGE: u64 = 3;
 /// Where the first engine dies.
 #[derive(Debug, Clone, Copy)]
 enum Death {
-    Append(u64, CrashPoint),
+    Append(u64, Around),
     Mutation(u64, Moment),
 }
 
@@ -101,7 +102,7 @@ impl Story {
     }
 
     /// One engine from its start to its death, or to the end of the run. True at the end.
-    fn live(&self, journal: &MemoryJournal, faults: &Faults, outage: u64) -> bool {
+    fn live(&self, journal: &MemoryStore, faults: &Faults, outage: u64) -> bool {
         incarnation(async {
             let life = async {
                 let live = self.scene.start_with(outage, journal.clone(), faults.clone()).await;
@@ -109,7 +110,7 @@ impl Story {
             };
             tokio::select! {
                 () = life => true,
-                () = journal.crashed() => false,
+                () = journal.died() => false,
                 () = faults.frozen() => false,
             }
         })
@@ -158,23 +159,23 @@ fn live_in_the_west(scene: &Scene) {
 /// The story without a death: how many appends and mutations it has.
 fn measure(wish: Wish) -> (u64, u64) {
     let story = Story::new(wish, 7);
-    let (journal, faults) = (story.scene.journal.reopened(), Faults::default());
+    let (journal, faults) = (story.scene.reopened(), Faults::default());
     assert!(story.live(&journal, &faults, 0));
     story.judge("undisturbed");
-    (journal.len(), faults.mutations())
+    (journal.appends(), faults.mutations())
 }
 
 fn die_once(wish: Wish, death: Death) {
     let story = Story::new(wish, 7);
-    let (journal, faults) = (story.scene.journal.reopened(), Faults::default());
+    let (journal, faults) = (story.scene.reopened(), Faults::default());
     match death {
-        Death::Append(n, point) => journal.crash_after(n, point),
+        Death::Append(n, point) => journal.arm(n, point),
         Death::Mutation(n, moment) => faults.freeze_mutation(n, moment),
     }
     let what = format!("{wish:?}, {death:?}");
     // A death after the last thing that people wait for may come too late to be noticed.
     if !story.live(&journal, &faults, 0) {
-        assert!(story.live(&story.scene.journal.reopened(), &Faults::default(), OUTAGE), "{what}");
+        assert!(story.live(&story.scene.reopened(), &Faults::default(), OUTAGE), "{what}");
     }
     story.judge(&what);
 }
@@ -183,8 +184,8 @@ fn die_once(wish: Wish, death: Death) {
 fn die_everywhere(wish: Wish, part: u64, parts: u64) {
     let (appends, mutations) = measure(wish);
     assert!(15 < appends && 3 < mutations, "{appends} appends, {mutations} mutations: too few to mean anything");
-    let at_appends = (0..appends)
-        .flat_map(|n| [CrashPoint::BeforeDurable, CrashPoint::AfterDurable].map(|point| Death::Append(n, point)));
+    let at_appends =
+        (0..appends).flat_map(|n| [Around::DieBefore, Around::DieAfter].map(|point| Death::Append(n, point)));
     let at_mutations =
         (0..mutations).flat_map(|n| [Moment::Before, Moment::After].map(|moment| Death::Mutation(n, moment)));
     let mine = at_appends.chain(at_mutations).enumerate().filter(|(i, _)| *i as u64 % parts == part);
@@ -223,12 +224,12 @@ fn a_run_survives_an_engine_that_keeps_dying() {
     for wish in [Wish::Failover, Wish::Switchover, Wish::Failback] {
         // Each life begins with its epoch and what it decides; fewer appends than these would leave none for the run.
         for every in [6, 8, 11] {
-            for point in [CrashPoint::BeforeDurable, CrashPoint::AfterDurable] {
+            for point in [Around::DieBefore, Around::DieAfter] {
                 let story = Story::new(wish, 8);
                 let mut lives = 0;
                 loop {
-                    let journal = story.scene.journal.reopened();
-                    journal.crash_after(every, point);
+                    let journal = story.scene.reopened();
+                    journal.arm(journal.appends() + every, point);
                     if story.live(&journal, &Faults::default(), if lives == 0 { 0 } else { OUTAGE }) {
                         break;
                     }

@@ -14,19 +14,11 @@ use failoverd::{
     },
 };
 
-use crate::support::{Live, Played, Scene, region};
+use crate::support::{Live, Played, Scene, disaster, region};
 
 const FAILOVER: &str = "FailoverGlobalCluster";
 
 /// An engine that knows its application, whose primary Region has just been lost.
-async fn disaster(scene: &Scene) -> Live {
-    let live = scene.start(0).await;
-    live.ready().await;
-    live.lose("us-east-1");
-    live.pass(5).await;
-    live
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_run_that_nobody_approves_is_held_when_the_approval_expires() {
     let scene = Scene::payments(20, 240);

@@ -86,6 +86,31 @@ async fn after_a_failover_a_failback_waits_until_the_old_region_has_caught_up_an
     assert_eq!(live.assessment().active_region, Some(region("us-east-1")));
 }
 
+/// FAULTS.md 64: while its storage is replaced, the old Region has nothing to fail over to.
+#[tokio::test(start_paused = true)]
+async fn there_is_no_second_failover_to_a_standby_that_is_still_rebuilding() {
+    let scene = Scene::payments(19, 240);
+    let live = away_from_home(&scene).await;
+    let rebuilding = |live: &Live| {
+        let east = region("us-east-1");
+        live.world.now(|w| w.aurora.clusters(&east).all(|c| c.status == "modifying"))
+    };
+    live.until("the old Region is being rebuilt", 4 * 3_600, rebuilding).await;
+    live.lose("us-west-2");
+    live.pass(30).await;
+    let mut request = Live::request(Wish::Failover);
+    request.accept_data_loss = Some(std::time::Duration::from_secs(86_400));
+    let before = live.accepted("FailoverGlobalCluster");
+    match live.ask(request).await {
+        Ok(Started::Run { id, .. }) => {
+            assert_eq!(live.outcome(&id, 3_600).await, Played::Held("gate-target".to_owned()))
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(refused) => panic!("the gate should have said why: {refused}"),
+    }
+    assert_eq!(live.accepted("FailoverGlobalCluster"), before);
+}
+
 /// An engine that has failed over to us-west-2, and us-east-1 is back.
 async fn away_from_home(scene: &Scene) -> Live {
     let live = scene.start(0).await;

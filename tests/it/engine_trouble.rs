@@ -6,25 +6,18 @@ use failoverd::{
         id::{Region, RunId},
         run::{Phase, RunResult},
     },
-    engine::control::{Act, Control, Wish},
+    engine::control::{Act, Control, Refusal, Wish},
     sim::{
+        faults::CallFault,
         port::{Fault, Faults},
         world::{Plane, Reach, aurora::PromotionFate},
     },
 };
 
-use crate::support::{CrashPoint, Live, Played, Scene, payments, region};
+use crate::support::{Fall, Live, Played, Scene, disaster, payments, region};
 
 const FAILOVER: &str = "FailoverGlobalCluster";
 const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
-
-async fn disaster(scene: &Scene) -> Live {
-    let live = scene.start(0).await;
-    live.ready().await;
-    live.lose("us-east-1");
-    live.pass(5).await;
-    live
-}
 
 async fn fail_over(live: &Live) -> Played {
     let run = live.begin(Wish::Failover).await;
@@ -99,6 +92,24 @@ async fn stale_reads_after_the_call_do_not_send_it_again() {
     assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
     let sent = live.world.now(|w| w.aurora.effects.iter().filter(|e| e.operation == FAILOVER).count());
     assert_eq!(sent, 1);
+}
+
+/// FAULTS.md 45: the second call is refused as the first is at work, and that is no reason to fail.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_because_our_own_first_one_is_at_work_is_settled_by_looking() {
+    let scene = Scene::payments(60, 240);
+    let live = disaster(&scene).await;
+    let run = live.begin(Wish::Failover).await;
+    live.until_running(&run, "approve").await;
+    live.faults.arm("rds:FailoverGlobalCluster", Fault::LoseAfter);
+    // The roles are shown as they were, until the call has been repeated in good faith.
+    let past = live.faults.open("rds:DescribeGlobalClusters", None, CallFault::Stale, 1.0);
+    live.answer(&run, "second", true).await.expect("approved");
+    let sent = |live: &Live| live.world.now(|w| w.aurora.effects.iter().filter(|e| e.operation == FAILOVER).count());
+    live.until("the second call", 120, |live| sent(live) == 2).await;
+    live.faults.close(past);
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    assert_eq!((sent(&live), live.accepted(FAILOVER)), (2, 1), "AWS refused the second");
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,20 +277,46 @@ async fn a_target_that_throttles_or_is_away_is_waited_for_whatever_the_lost_regi
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_ends_the_engine_before_anything_else_is_sent() {
     let scene = Scene::payments(49, 240);
-    let journal = scene.journal.reopened();
+    let journal = scene.reopened();
     let live = scene.start_with(0, journal.clone(), Faults::default()).await;
     live.ready().await;
     live.lose("us-east-1");
     let run = live.begin(Wish::Failover).await;
     live.until_running(&run, "approve").await;
     live.pass(60).await;
-    journal.crash_after(1, CrashPoint::Fails);
     live.answer(&run, "second", true).await.expect("approved");
+    // What the approval lets go on does not fit any more; and then there is room again.
+    journal.set_full(true);
     let reason = live.engine.failed().await;
-    assert!(reason.contains("disk full"), "{reason}");
+    assert!(reason.contains("disk is full"), "{reason}");
+    journal.set_full(false);
     live.pass(300).await;
     assert_eq!(live.accepted(FAILOVER), 0);
     assert!(!live.engine.readiness().ready);
+}
+
+/// FAULTS.md 9: half-alive is worse than dead.
+#[tokio::test(start_paused = true)]
+async fn a_task_of_the_engine_that_panics_ends_the_process_before_anything_else_is_sent() {
+    for (fall, who) in [(Fall::Watcher, "the watcher panicked"), (Fall::Driver, "a step's driver panicked")] {
+        let scene = Scene::payments(61, 240);
+        let live = disaster(&scene).await;
+        let run = live.begin(Wish::Failover).await;
+        live.until_running(&run, "approve").await;
+        live.pass(60).await;
+        live.panic_in(fall);
+        if fall == Fall::Watcher {
+            live.pass(5).await;
+            let refused = live.answer(&run, "second", true).await;
+            assert_eq!(refused, Err(Refusal::Stopping), "nothing is accepted any more");
+        } else {
+            live.answer(&run, "second", true).await.expect("approved");
+        }
+        let reason = live.engine.failed().await;
+        assert!(reason.contains(who), "{reason}");
+        live.pass(300).await;
+        assert_eq!((live.accepted(FAILOVER), live.engine.readiness().ready), (0, false), "{fall:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,7 +342,7 @@ async fn a_journal_with_one_wrong_bit_holds_its_application() {
     let live = scene.start(0).await;
     live.ready().await;
     live.engine.stop(std::time::Duration::from_secs(10)).await;
-    scene.journal.flip_a_bit(&payments(), 1);
+    assert!(scene.journal.rot(&payments(), 1));
     let live = scene.start(5).await;
     live.pass(30).await;
     assert!(!live.engine.readiness().ready);

@@ -1,7 +1,7 @@
 //! A sample of the rehearsals, small enough for the development build: seeds of the swarm, scenarios that ship, cells
 //! of the matrix of crashes. The numbers that prove something come from the optimised build (docs/rehearsals.md).
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use failoverd::{
     config,
@@ -105,6 +105,42 @@ fn a_planned_switchover_loses_nothing() {
 #[test]
 fn a_failback_goes_home() {
     ends_as_it_says("failback");
+}
+
+/// FAULTS.md 47. It is not met, as nothing asks Route 53's control plane for anything: but for records, which nothing
+/// else can change.
+#[test]
+fn without_the_control_plane_of_route_53_traffic_moves_by_data_planes() {
+    let scenario = shipped("route53-control-plane-down");
+    let rehearsed = rehearse(&payments(), &scenario, SEED, false);
+    sound(&rehearsed, "route53-control-plane-down");
+    assert_eq!((&rehearsed.ending, rehearsed.faults_met.get(&47)), (&Ending::Succeeded, None));
+    let by_records = rehearse(&setup(scene::moved_by(scene::records())), &scenario, SEED, false);
+    assert!(by_records.violations.is_empty() && by_records.faults_met.contains_key(&47), "{by_records:?}");
+    assert_ne!(by_records.ending, Ending::Succeeded);
+}
+
+/// FAULTS.md 48: the oracle (S10) holds a flip that is done against what the name servers had by then.
+#[test]
+fn a_change_of_records_is_done_when_the_name_servers_have_it_and_not_while_it_is_pending() {
+    let rehearsed = rehearse(&setup(scene::moved_by(scene::records())), &shipped("planned-switchover"), SEED, true);
+    sound(&rehearsed, "planned-switchover by records");
+    let at = |what: &str| {
+        let line = rehearsed.trace.iter().position(|line| line.text.contains(what));
+        line.unwrap_or_else(|| panic!("never: {what}: {:#?}", rehearsed.trace))
+    };
+    let told = [at("route53:ChangeResourceRecordSets"), at("is INSYNC"), at("step done `flip.api`")];
+    assert!(told.is_sorted(), "{told:?}: {:#?}", rehearsed.trace);
+}
+
+/// DESIGN.md 5: a health signal is silent where nobody puts it again.
+#[test]
+fn a_signal_that_holds_traffic_away_is_put_again_to_the_end() {
+    let mut scenario = shipped("planned-switchover");
+    scenario.heals_at = Some(Duration::from_secs(900));
+    let rehearsed = rehearse(&setup(scene::moved_by(scene::health_signal())), &scenario, SEED, false);
+    sound(&rehearsed, "planned-switchover by a health signal");
+    assert_eq!((&rehearsed.ending, rehearsed.checked.get("standing")), (&Ending::Succeeded, Some(&1)));
 }
 
 #[test]

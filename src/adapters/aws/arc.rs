@@ -43,7 +43,10 @@ impl AwsCloud {
             match self.states_at(endpoint, arns, deadline).await {
                 Ok(states) => return Ok(states),
                 Err(
-                    e @ (ObserveError::Unreachable { .. } | ObserveError::Throttled | ObserveError::Malformed { .. }),
+                    e @ (ObserveError::Unreachable { .. }
+                    | ObserveError::Throttled
+                    | ObserveError::Malformed { .. }
+                    | ObserveError::ClockSkew { .. }),
                 ) => failures.push(format!("{}: {e}", endpoint.region)),
                 Err(e @ (ObserveError::NotFound { .. } | ObserveError::Rejected { .. })) => {
                     return Err(e);

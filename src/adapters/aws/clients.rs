@@ -17,7 +17,7 @@ use aws_sdk_route53 as route53;
 use aws_sdk_route53recoverycluster as arc;
 use aws_sdk_sns as sns;
 
-use super::{Options, intercept::AnswerLimit, time::SdkClock};
+use super::{Options, intercept::AnswerLimit, skew::Skew, time::SdkClock};
 use crate::{
     domain::{application::ClusterEndpoint, id::Region},
     ports::Clock,
@@ -39,6 +39,7 @@ const READ_BACKOFF: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Clients {
     base: SdkConfig,
+    skew: Skew,
     rds: Mutex<BTreeMap<Region, rds::Client>>,
     route53: Mutex<BTreeMap<Region, route53::Client>>,
     cloudwatch: Mutex<BTreeMap<Region, cloudwatch::Client>>,
@@ -65,6 +66,7 @@ macro_rules! client {
                         $service::config::Builder::from(&self.base)
                             .region(aws_config::Region::new(region.as_str().to_owned()))
                             .interceptor(AnswerLimit)
+                            .interceptor(self.skew.of(region))
                             .build(),
                     )
                 })
@@ -74,7 +76,7 @@ macro_rules! client {
 }
 
 impl Clients {
-    pub(super) fn new(sdk_config: &SdkConfig, clock: Arc<dyn Clock>, options: &Options) -> Self {
+    pub(super) fn new(sdk_config: &SdkConfig, clock: Arc<dyn Clock>, skew: Skew, options: &Options) -> Self {
         let sdk_clock = SdkClock(clock);
         let base = sdk_config
             .to_builder()
@@ -91,6 +93,7 @@ impl Clients {
             .build();
         Self {
             base,
+            skew,
             rds: Mutex::default(),
             route53: Mutex::default(),
             cloudwatch: Mutex::default(),
@@ -115,6 +118,7 @@ impl Clients {
                         .endpoint_url(&endpoint.url)
                         .retry_config(RetryConfig::disabled())
                         .interceptor(AnswerLimit)
+                        .interceptor(self.skew.of(&endpoint.region))
                         .build(),
                 )
             })

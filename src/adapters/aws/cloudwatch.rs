@@ -81,6 +81,9 @@ impl AwsCloud {
             let page = self
                 .ended(cloudwatch("GetMetricData", region), &departure, result)
                 .map_err(|f| f.into_observe_error("metric data"))?;
+            if let Some(reason) = self.skew.refusal(region) {
+                return Err(ObserveError::ClockSkew { reason });
+            }
             for result in page.metric_data_results() {
                 results.take(result)?;
             }

@@ -14,6 +14,7 @@ mod intercept;
 mod rds;
 mod route53;
 mod settings;
+mod skew;
 mod sns;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use self::{clients::Clients, error::Failure, intercept::Departure};
+use self::{clients::Clients, error::Failure, intercept::Departure, skew::Skew};
 pub use self::{
     settings::{EndpointsRefused, Options, custom_endpoints_in_environment, load_sdk_config, simulated_sdk_config},
     time::SdkClock,
@@ -53,6 +54,7 @@ const PAGES_MAX: usize = 20;
 #[derive(Debug)]
 pub struct AwsCloud {
     clients: Clients,
+    skew: Skew,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     options: Options,
@@ -71,8 +73,10 @@ struct Call<'a> {
 impl AwsCloud {
     /// `sdk_config` brings credentials, the HTTP client and endpoints; its timeouts, retries and time are replaced.
     pub fn new(sdk_config: SdkConfig, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>, options: Options) -> Self {
+        let skew = Skew::new(Arc::clone(&clock));
         Self {
-            clients: Clients::new(&sdk_config, Arc::clone(&clock), &options),
+            clients: Clients::new(&sdk_config, Arc::clone(&clock), skew.clone(), &options),
+            skew,
             rotation: AtomicUsize::new(options.rotation_seed),
             clock,
             observer,
@@ -176,6 +180,11 @@ impl Cloud for AwsCloud {
     }
 
     async fn apply(&self, mutation: &Mutation) -> Outcome {
+        // A notice is no change, and the one that a clock which is off should not silence.
+        let changes = !matches!(mutation, Mutation::Publish { .. });
+        if let Some(reason) = self.skew.refusal_everywhere().filter(|_| changes) {
+            return Outcome::NotSent { reason };
+        }
         match mutation {
             Mutation::AuroraSwitchover { region, global_cluster, target } => {
                 self.switchover(region, global_cluster, target).await

@@ -14,8 +14,6 @@ enum Owner {
     Rehearsals,
     /// In this file, the test of this name.
     Tests(&'static str, &'static str),
-    /// It is built, and nobody has named the test that proves it yet.
-    Unnamed,
     /// What it concerns is not built yet; this issue brings it.
     Issue(u8),
 }
@@ -25,13 +23,12 @@ impl std::fmt::Display for Owner {
         match self {
             Self::Rehearsals => f.write_str("rehearsals"),
             Self::Tests(path, name) => write!(f, "{path}: {name}"),
-            Self::Unnamed => f.write_str("built; no test named yet: issue 3"),
             Self::Issue(number) => write!(f, "not built: issue {number}"),
         }
     }
 }
 
-use Owner::{Issue, Rehearsals, Tests, Unnamed};
+use Owner::{Issue, Rehearsals, Tests};
 
 /// The faults of FAULTS.md, section 1.
 const FAULTS: [(u8, &str, Owner); 100] = [
@@ -43,13 +40,28 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (6, "SIGTERM in mid-step", Rehearsals),
     (7, "SIGTERM ignored, SIGKILL", Rehearsals),
     (8, "out of memory", Issue(7)),
-    (9, "panic in one task", Unnamed),
+    (
+        9,
+        "panic in one task",
+        Tests(
+            "tests/it/engine_trouble.rs",
+            "a_task_of_the_engine_that_panics_ends_the_process_before_anything_else_is_sent",
+        ),
+    ),
     (10, "SIGSTOP longer than the lease", Rehearsals),
     (11, "wall clock jumps", Rehearsals),
-    (12, "VM suspended", Unnamed),
+    (
+        12,
+        "VM suspended",
+        Tests("src/adapters/clock.rs", "a_sleep_over_a_suspension_ends_within_a_second_of_the_resume"),
+    ),
     (13, "disk full", Rehearsals),
     (14, "corrupted checkpoint", Rehearsals),
-    (15, "torn or oversized journal item", Unnamed),
+    (
+        15,
+        "torn or oversized journal item",
+        Tests("tests/it/store_conformance.rs", "a_record_that_no_reader_could_verify_is_not_written"),
+    ),
     (16, "executor stalls", Issue(6)),
     (17, "descriptors or threads exhausted", Issue(7)),
     (18, "log pipe blocked", Issue(7)),
@@ -83,10 +95,28 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     ),
     (43, "lag metric missing, stale, NaN", Rehearsals),
     (44, "lag 0 while replication stands", Rehearsals),
-    (45, "InvalidGlobalClusterState", Unnamed),
+    (
+        45,
+        "InvalidGlobalClusterState",
+        Tests(
+            "tests/it/engine_trouble.rs",
+            "a_call_that_is_refused_because_our_own_first_one_is_at_work_is_settled_by_looking",
+        ),
+    ),
     (46, "false health check", Issue(4)),
-    (47, "Route 53 control plane down", Unnamed),
-    (48, "change long PENDING", Unnamed),
+    (
+        47,
+        "Route 53 control plane down",
+        Tests("tests/it/rehearsal.rs", "without_the_control_plane_of_route_53_traffic_moves_by_data_planes"),
+    ),
+    (
+        48,
+        "change long PENDING",
+        Tests(
+            "tests/it/rehearsal.rs",
+            "a_change_of_records_is_done_when_the_name_servers_have_it_and_not_while_it_is_pending",
+        ),
+    ),
     (49, "clients ignore TTL", Rehearsals),
     (50, "credentials expire", Rehearsals),
     (51, "AccessDenied in mid-run", Rehearsals),
@@ -102,7 +132,11 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (61, "old primary back in mid-failover", Rehearsals),
     (62, "failback with divergence", Issue(5)),
     (63, "rescue snapshot near its expiry", Issue(5)),
-    (64, "secondaries rebuilding", Unnamed),
+    (
+        64,
+        "secondaries rebuilding",
+        Tests("tests/it/engine_planned.rs", "there_is_no_second_failover_to_a_standby_that_is_still_rebuilding"),
+    ),
     (65, "global_db_rpo with two Regions", Issue(7)),
     (66, "writer and DNS disagree", Issue(4)),
     (67, "write probe fails after promotion", Issue(4)),
@@ -136,25 +170,29 @@ const FAULTS: [(u8, &str, Owner); 100] = [
         "no token, or a bad one",
         Tests("tests/it/http_api.rs", "who_calls_is_the_token_s_name_and_a_wrong_one_learns_nothing"),
     ),
-    (86, "wrong role", Unnamed),
+    (86, "wrong role", Tests("tests/it/http_api.rs", "every_route_is_open_to_the_roles_it_names_and_no_other")),
     (87, "replayed token", Issue(7)),
-    (88, "huge body", Unnamed),
+    (88, "huge body", Tests("tests/it/http_api.rs", "bodies_that_cannot_be_meant_never_reach_the_engine")),
     (89, "slowloris", Issue(7)),
     (90, "deep JSON, YAML alias bomb", Tests("src/http/extract.rs", "depth_counts_brackets_outside_of_strings_only")),
     (91, "path traversal", Tests("src/domain/id.rs", "names_that_could_be_paths_are_refused")),
     (92, "SSRF by a probe or webhook URL", Issue(7)),
-    (93, "template injection", Unnamed),
+    (
+        93,
+        "template injection",
+        Tests("src/domain/compile/tests.rs", "texts_are_filled_in_by_names_and_nothing_in_them_is_evaluated"),
+    ),
     (94, "log injection", Issue(7)),
     (95, "secret leak", Issue(7)),
     (96, "request smuggling", Issue(7)),
-    (97, "token timing", Unnamed),
+    (97, "token timing", Tests("src/http/auth.rs", "every_hash_is_compared_wherever_the_match_stands")),
     (98, "ids enumerated", Issue(7)),
     (99, "JWT without algorithm", Issue(7)),
     (100, "flooding, CSRF", Issue(7)),
 ];
 
-/// The properties of FAULTS.md, section 2, and the history checker.
-const PROPERTIES: [(&str, &str, Owner); 28] = [
+/// The properties of FAULTS.md, section 2, the history checker, and what stands.
+const PROPERTIES: [(&str, &str, Owner); 29] = [
     ("S1", "one active run per application", Rehearsals),
     ("S2", "journal gap-free, append-only, epochs never fall", Rehearsals),
     ("S3", "no call without its durable intent", Rehearsals),
@@ -187,6 +225,11 @@ const PROPERTIES: [(&str, &str, Owner); 28] = [
     ("L6", "a request is answered within 1 s", Issue(7)),
     ("L7", "finite actions for finite faults", Rehearsals),
     ("history", "no acknowledged write is lost beyond the recorded loss", Rehearsals),
+    (
+        "standing",
+        "a standing effect is put again for as long as it stands",
+        Tests("tests/it/rehearsal.rs", "a_signal_that_holds_traffic_away_is_put_again_to_the_end"),
+    ),
 ];
 
 /// Branches of the step protocol without which a run of the suite has not exercised it.

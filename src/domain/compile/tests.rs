@@ -122,6 +122,39 @@ fn a_failover_is_resolved_to_the_last_argument() {
     assert_eq!(back, plan);
 }
 
+/// FAULTS.md 93: four names are filled in, each by what was checked before; nothing else in a text is looked at.
+#[test]
+fn texts_are_filled_in_by_names_and_nothing_in_them_is_evaluated() {
+    let runbook = |message: &str| {
+        format!(
+            "runbook: r\npurpose: switchover\ndescription: d\nsteps:\n  - id: n\n    action: notify\n    with:\n      \
+             message: {}\n",
+            serde_json::Value::from(message)
+        )
+    };
+    let said = |message: &str| {
+        let (runbook, _) = Runbook::parse("r.yaml", &runbook(message)).unwrap_or_else(|f| panic!("{f:#?}"));
+        let plan = plan(&an_application(&[], controls()), &runbook, Purpose::Switchover, EAST, WEST).expect("compiles");
+        let texts = plan.steps.iter().flat_map(|s| s.action.mutations()).map(|call| match call {
+            Mutation::Publish { message, .. } => message,
+            other => panic!("{other:?}"),
+        });
+        texts.collect::<BTreeSet<String>>()
+    };
+    let alone = |text: &str| BTreeSet::from([text.to_owned()]);
+    assert_eq!(
+        said("{purpose} of {application}: {source} -> {target}"),
+        alone(&format!("switchover of payments: {EAST} -> {WEST}"))
+    );
+    for inert in ["$(id) `id` $HOME %s \\u007b steps.size() <% 1 %> #[x]", "target application 1 + 1 == 2"] {
+        assert_eq!(said(inert), alone(inert));
+    }
+    for refused in ["{{target}}", "${target", "{steps.n.state}", "{1 + 1}", "{target.region}", "{ target }", "{reason}"]
+    {
+        assert!(Runbook::parse("r.yaml", &runbook(refused)).is_err(), "{refused}");
+    }
+}
+
 fn flip_of(plan: &Plan) -> (&[Mutation], bool) {
     let flips = plan.steps.iter().find_map(|s| match &s.action {
         Action::DnsFlip { calls, standing, .. } => Some((&calls[..], *standing)),

@@ -1,5 +1,5 @@
-//! At the end: L3 (once the faults have healed, a run is over or waits for somebody who is named) and L7 (no
-//! flapping: what is done is finite).
+//! At the end: L3 (once the faults have healed, a run is over or waits for somebody who is named), L7 (no flapping:
+//! what is done is finite), and that what stands is put again.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Bench,
-    runs::{Phase, Run, Runs, Step},
+    runs::{Phase, Run, Runs, Standing, Step},
     text,
 };
 use crate::sim::world::SimTime;
@@ -16,11 +16,18 @@ use crate::sim::world::SimTime;
 /// over is settled first (30 s, and a call's timeout).
 const STEP_SLACK_MS: u64 = 60_000;
 
+/// How old the last put of a standing effect may be, in milliseconds: it is put once a minute (DESIGN.md 5), after a
+/// call that may take its 40 s, and the process that was to put it may have been started just now.
+const STANDING_MS: u64 = 150_000;
+
 pub(super) fn finish(bench: &mut Bench<'_>, runs: &Runs, healed: bool) {
     // A journal that is damaged holds the application: nothing is owed until a person has looked (FAULTS.md 14).
     if healed && bench.seen.damaged.is_empty() {
         for run in runs.all() {
             check_ends(bench, run);
+        }
+        for standing in runs.standing() {
+            check_renewed(bench, standing);
         }
     }
     for run in runs.all() {
@@ -47,6 +54,24 @@ fn check_ends(bench: &mut Bench<'_>, run: &Run) {
         Phase::Moving => "neither ends nor moves nor waits for a person".to_owned(),
     };
     bench.findings.violated("L3", now, format!("{} {why}, although every fault has healed", run.id));
+}
+
+/// A standing effect is put again (DESIGN.md 5), whatever becomes of the call: nobody else would keep it up.
+fn check_renewed(bench: &mut Bench<'_>, standing: &Standing) {
+    bench.findings.checked("standing");
+    let now = bench.seen.world.now;
+    let put = bench.seen.calls.iter().rev().find(|call| call.arguments == standing.mutation);
+    let last = put.map_or(standing.at, |call| call.at.max(standing.at));
+    if STANDING_MS < now.since_ms(last) {
+        let text = format!(
+            "{} of {} stands since {}, and was last put at {}: what reads it takes silence for the end of it",
+            text(&standing.mutation, "metric"),
+            text(&standing.mutation, "namespace"),
+            bench.findings.clock(standing.at),
+            bench.findings.clock(last)
+        );
+        bench.findings.violated("standing", now, text);
+    }
 }
 
 /// Whether a step is still within its time. A person who is asked is one who is named, within the time to answer. A

@@ -66,6 +66,9 @@ fn true_lag_ms(bench: &Bench<'_>, call: &Call) -> Option<u64> {
     Some(call.at.0.saturating_sub(caught_up_to))
 }
 
+/// How late an approval may be, in milliseconds: it is looked at before it is recorded, which takes two appends at most.
+const APPROVAL_LATE_MS: u64 = 2_000;
+
 /// Two people stand behind a loss: the one who asked, and as many others as the plan says, at least one; or the two who
 /// armed it.
 fn consent_missing(run: &Run, intent: &Intent) -> Option<String> {
@@ -79,7 +82,8 @@ fn consent_missing(run: &Run, intent: &Intent) -> Option<String> {
     for step in run.planned_steps().iter().filter(|s| text(&s["action"], "action") == "approve") {
         let id = text(step, "id");
         let wanted = usize::try_from(step["action"]["count"].as_u64().unwrap_or(1).max(1)).unwrap_or(usize::MAX);
-        let given = approvers(run, id, intent.record).len();
+        let expires_seconds = step["action"]["expires_after_seconds"].as_f64();
+        let given = approvers(run, id, expires_seconds, intent.record).len();
         has_any |= wanted <= given;
         let is_passed_over = matches!(run.steps.get(id), Some(Step::Skipped | Step::Failed));
         if given < wanted && !is_passed_over && needs(run, &intent.step).contains(id) {
@@ -89,11 +93,15 @@ fn consent_missing(run: &Run, intent: &Intent) -> Option<String> {
     (!has_any).then(|| "no second person had approved".to_owned())
 }
 
-/// The people other than the requester who approved before the record, since anybody last said no.
-fn approvers<'a>(run: &'a Run, step: &str, before: usize) -> BTreeSet<&'a str> {
+/// The people other than the requester who approved in time and before the record, since anybody last said no. A clock
+/// that was set wrong may have moved the end of that time over a restart: by what it was off then, and at the beginning.
+fn approvers<'a>(run: &'a Run, step: &str, expires_seconds: Option<f64>, before: usize) -> BTreeSet<&'a str> {
+    let late_ms = (APPROVAL_LATE_MS + 2 * run.clock_error_ms) as f64;
+    let in_time = |waited_ms: u64| expires_seconds.is_none_or(|s| waited_ms as f64 <= s * 1_000.0 + late_ms);
     let words: Vec<_> = run.approvals.iter().filter(|a| a.step == step && a.record < before).collect();
     let since = words.iter().rposition(|a| !a.approved).map_or(0, |no| no + 1);
-    words[since..].iter().map(|a| a.subject.as_str()).filter(|who| *who != run.requester).collect()
+    let valid = words[since..].iter().filter(|a| a.waited_ms.is_none_or(in_time));
+    valid.map(|a| a.subject.as_str()).filter(|who| *who != run.requester).collect()
 }
 
 /// Everything that a step needs, directly or not.

@@ -75,17 +75,18 @@ pub struct Seen<'a> {
 /// A property that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// `S5`, `L3`, `history`, or `expect`.
+    /// `S5`, `L3`, `history`, `standing`, or `expect`.
     pub property: &'static str,
     pub at: SimTime,
     /// A sentence for people: what happened, and why that must not be.
     pub text: String,
 }
 
-/// Every property of FAULTS.md section 2, `history` being its model oracle.
-pub const PROPERTIES: [&str; 28] = [
+/// Every property of FAULTS.md section 2, `history` being its model oracle; and `standing`: what stands is put again
+/// (DESIGN.md 5).
+pub const PROPERTIES: [&str; 29] = [
     "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S15", "S16", "S17",
-    "S18", "S19", "S20", "history", "L1", "L2", "L3", "L4", "L5", "L6", "L7",
+    "S18", "S19", "S20", "history", "L1", "L2", "L3", "L4", "L5", "L6", "L7", "standing",
 ];
 
 /// How far behind the world a careful observer may be when its call leaves, in milliseconds: two readings in a row of

@@ -41,6 +41,8 @@ pub(super) struct Approval {
     pub approved: bool,
     /// The record that holds it.
     pub record: usize,
+    /// How long it was waited for, in milliseconds, where the journal says since when.
+    pub waited_ms: Option<u64>,
 }
 
 /// One execution of a runbook.
@@ -130,10 +132,10 @@ pub(super) struct Runs {
 
 /// A standing effect: renewed from the record on that set it up, until another replaces it.
 #[derive(Debug)]
-struct Standing {
-    mutation: Value,
+pub(super) struct Standing {
+    pub mutation: Value,
     record: usize,
-    at: SimTime,
+    pub at: SimTime,
 }
 
 impl Runs {
@@ -152,11 +154,18 @@ impl Runs {
     /// Whether `mutation` is a standing effect that was set up before the record `before` and that nothing had
     /// replaced by `at`.
     pub(super) fn is_standing(&self, mutation: &Value, before: usize, at: SimTime) -> bool {
-        let metric = |m: &Value| ["region", "namespace", "metric", "dimensions"].map(|key| m[key].clone());
         let key = metric(mutation);
         let mut of_metric =
             self.standing.iter().filter(|s| s.record < before && s.at <= at && metric(&s.mutation) == key);
         of_metric.next_back().is_some_and(|last| last.mutation == *mutation)
+    }
+
+    /// What stands and has not been replaced.
+    pub(super) fn standing(&self) -> impl Iterator<Item = &Standing> {
+        let is_last = |(index, of): &(usize, &Standing)| {
+            self.standing[index + 1..].iter().all(|later| metric(&later.mutation) != metric(&of.mutation))
+        };
+        self.standing.iter().enumerate().filter(is_last).map(|(_, standing)| standing)
     }
 
     /// Takes one record in.
@@ -337,6 +346,11 @@ impl Runs {
     }
 }
 
+/// What tells one standing effect from another.
+fn metric(mutation: &Value) -> [Value; 4] {
+    ["region", "namespace", "metric", "dimensions"].map(|key| mutation[key].clone())
+}
+
 fn open(run: &mut Run, step: &str, at: SimTime) {
     let stands = run.steps.entry(step.to_owned()).or_insert(Step::Open { since: at });
     if !matches!(stands, Step::Open { .. }) {
@@ -408,5 +422,9 @@ fn approve(run: &mut Run, step: &str, event: &Value, record: &Record, findings: 
         findings.violated("S12", record.at, text);
     }
     let approved = event["approved"].as_bool().unwrap_or_default();
-    run.approvals.push(Approval { step: step.to_owned(), subject, approved, record: record.index });
+    let waited_ms = match run.steps.get(step) {
+        Some(Step::Open { since }) => Some(record.at.since_ms(*since)),
+        Some(Step::Done | Step::Skipped | Step::Failed) | None => None,
+    };
+    run.approvals.push(Approval { step: step.to_owned(), subject, approved, record: record.index, waited_ms });
 }

@@ -115,6 +115,14 @@ impl SimCloud {
     }
 }
 
+/// Why the caller, by whose clock it is `ours`, is to believe no age.
+fn skewed(ours: SimTime, theirs: SimTime) -> Option<String> {
+    /// FAULTS.md 11.
+    const LIMIT_MS: u64 = 30_000;
+    let apart = ours.0.abs_diff(theirs.0);
+    (LIMIT_MS < apart).then(|| format!("the clock here and that of AWS are {} s apart", apart / 1_000))
+}
+
 fn metric_queries(queries: &[MetricQuery]) -> Result<Vec<cloudwatch::MetricQuery>, ObserveError> {
     let query = |(index, q): (usize, &MetricQuery)| {
         let statistic = Statistic::parse(&q.statistic).ok_or_else(|| ObserveError::Rejected {
@@ -189,6 +197,9 @@ impl Cloud for SimCloud {
         let from = SimTime(now.0.saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)));
         self.way
             .read(route, None, |world| {
+                if let Some(reason) = skewed(now, world.now) {
+                    return Err(ObserveError::ClockSkew { reason });
+                }
                 for query in queries {
                     let cluster = query.dimensions.get("DBClusterIdentifier").map(String::as_str);
                     let met = faults::of_metric(world, region, &query.namespace, &query.metric, cluster);
@@ -264,6 +275,13 @@ impl Cloud for SimCloud {
 
     async fn apply(&self, mutation: &Mutation) -> Outcome {
         let operation = mutation.operation();
+        // The adapter has it from the answers before this call; here it is known.
+        let (ours, theirs) = (self.way.world.wall(), self.way.world.now(|world| world.now));
+        let refused = skewed(ours, theirs).filter(|_| !matches!(mutation, Mutation::Publish { .. }));
+        if let Some(reason) = refused {
+            self.meet(11, true);
+            return Outcome::NotSent { reason };
+        }
         let place = self.way.faults.log(self.way.world.time(), mutation);
         let route = match mutation {
             Mutation::RoutingControls { endpoints, .. } => {

@@ -28,6 +28,12 @@ pub(super) enum Kind {
     TwoTriggers,
     /// The health check of Route 53 is the only trigger.
     HealthCheckOnly,
+    /// CloudWatch has nothing under the name that the lag is asked for by.
+    NoLag,
+    /// Traffic by changing its record.
+    Records,
+    /// Traffic by a health signal that stands.
+    HealthSignal,
 }
 
 /// The disaster in which a guard is missed.
@@ -171,6 +177,20 @@ fn late_consent() -> Scenario {
     held(approver(late, Approver::Approves { after: s(420) }), "gate-rpo")
 }
 
+/// No reading of the lag, a small loss accepted, and consent that takes a minute.
+fn no_lag() -> Scenario {
+    let small = ask(lost(), |ask| ask.accept_data_loss = Some(s(5)));
+    no_run(approver(small, Approver::Approves { after: s(60) }))
+}
+
+/// By less than AWS would refuse (5 min). For as long, readings from before are dated ahead of the clock.
+fn set_back() -> Scenario {
+    let back = with(calm(), 30, None, Trouble::ClockJumps { seconds: -280 });
+    let mut lost = with(back, 60, None, Trouble::LoseRegion { region: east() });
+    lost.lasts = s(240);
+    expecting(lost, vec![Expectation::Recommended(true)])
+}
+
 fn headless() -> Scenario {
     held(with(lost(), 30, None, Trouble::Headless { region: west() }), "gate-target")
 }
@@ -233,6 +253,9 @@ const CASES: &[Row] = &[
         let until = 105 + seed % 6 * 5;
         calls(lost(), (60, until), PROMOTE, CallFault::Throttle)
     }),
+    (Guard::NoticeTwice, "the answers of SNS are lost", "S10", |_| {
+        calls(lost(), (60, 600), "sns:Publish", CallFault::LoseAfter)
+    }),
     (Guard::HomeOfTheDead, "a Region is lost", "expect", |_| lost()),
     (Guard::OneReading, "one Region's view of the roles is old", "expect", one_sees_the_past),
     (Guard::OneEndpoint, "one Region's view of the roles is old", "expect", one_sees_the_past),
@@ -245,6 +268,8 @@ const CASES: &[Row] = &[
         let lossy = "route53-recovery-cluster:UpdateRoutingControlStates";
         calls(lost(), (from, to + 8), lossy, CallFault::LoseBefore)
     }),
+    (Guard::PendingIsInSync, "traffic moves by changing its record", "S10", |_| planned()),
+    (Guard::AnyDnsAnswer, "traffic moves by a health signal", "S10", |_| planned()),
     (Guard::DenialWaits, "AWS refuses to show the roles", "expect", |_| {
         let mut denied = calls(planned(), (60, 1_000), ROLES, CallFault::Reject { code: "AccessDenied" });
         denied.lasts = s(500);
@@ -255,6 +280,8 @@ const CASES: &[Row] = &[
         let negative = Trouble::LagMetric { region: west(), metric: LagMetric::Negative };
         held(with(lost(), 0, None, negative), "gate-rpo")
     }),
+    (Guard::MissingLag, "CloudWatch has no lag, and a Region is lost", "S6", |_| no_lag()),
+    (Guard::FutureReading, "the clock is set back, and then a Region is lost", "expect", |_| set_back()),
     (Guard::LossBound, "consent comes after the accepted loss has passed", "S6", |_| late_consent()),
     (Guard::UnacceptedLoss, "a failover is asked for without an accepted loss", "S6", |_| {
         no_run(ask(lost(), |ask| ask.accept_data_loss = None))
@@ -262,6 +289,11 @@ const CASES: &[Row] = &[
     (Guard::OnePerson, "nobody approves", "S6", |_| held(approver(lost(), Approver::Silent), "approval-expired")),
     (Guard::OwnApproval, "the requester tries to approve", "S6", |_| {
         approver(lost(), Approver::TriesOwnFirst { after: s(20) })
+    }),
+    (Guard::ExpiredApproval, "consent comes after it has expired", "S6", |_| {
+        let mut late = ask(lost(), |ask| ask.accept_data_loss = Some(s(3_600)));
+        late.lasts = s(2_100);
+        held(approver(late, Approver::Approves { after: s(1_000) }), "approval-expired")
     }),
     (Guard::Declined, "the approver declines", "S6", |_| {
         held(approver(lost(), Approver::Declines { after: s(20) }), "approval-declined")
@@ -317,6 +349,9 @@ const CASES: &[Row] = &[
         let split = with(with(calm(), 30, None, frozen), 120, None, down);
         expecting(split, vec![Expectation::Recommended(false)])
     }),
+    (Guard::StandingUnrenewed, "traffic has been moved by a health signal, and time passes", "standing", |_| {
+        Scenario { heals_at: Some(s(700)), ..planned() }
+    }),
     (Guard::AnyAnswer, "the application answers with errors", "expect", |_| {
         let errors = Trouble::Plane { plane: Plane::Application, region: east(), reach: Reach::Unavailable };
         expecting(with(calm(), 60, None, errors), vec![Expectation::Recommended(true)])
@@ -331,6 +366,9 @@ impl Case {
         let kind = match guard {
             Guard::OneVote => Kind::TwoTriggers,
             Guard::SilenceVotes => Kind::HealthCheckOnly,
+            Guard::MissingLag => Kind::NoLag,
+            Guard::PendingIsInSync => Kind::Records,
+            Guard::AnyDnsAnswer | Guard::StandingUnrenewed => Kind::HealthSignal,
             _ => Kind::Controls,
         };
         Self { title, told_by, kind, scenario }

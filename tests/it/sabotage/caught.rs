@@ -19,7 +19,14 @@ use crate::support::scene;
 const SEEDS: u64 = 12;
 
 fn setup(kind: Kind) -> Setup {
-    let mut application = scene::application();
+    let mut application = match kind {
+        Kind::Records => scene::moved_by(scene::records()),
+        Kind::HealthSignal => scene::moved_by(scene::health_signal()),
+        Kind::Controls | Kind::NoLag | Kind::TwoTriggers | Kind::HealthCheckOnly => scene::application(),
+    };
+    if kind == Kind::NoLag {
+        application.stores.values_mut().for_each(|store| store.lag_metric = "AuroraGlobalDBRPOLagg".to_owned());
+    }
     if kind == Kind::HealthCheckOnly {
         application.signals.retain(|signal| signal.role != SignalRole::Trigger);
     }
@@ -105,19 +112,25 @@ each_is_caught! {
     not_sent_is_sent NotSentIsSent;
     not_our_success NotOurSuccess;
     throttled_is_final ThrottledIsFinal;
+    notice_twice NoticeTwice;
     home_of_the_dead HomeOfTheDead;
     one_reading OneReading;
     one_endpoint OneEndpoint;
     contradiction Contradiction;
     unknown_status UnknownStatus;
     controls_unread ControlsUnread;
+    pending_is_in_sync PendingIsInSync;
+    any_dns_answer AnyDnsAnswer;
     denial_waits DenialWaits;
     stale_lag StaleLag;
     absurd_lag AbsurdLag;
+    missing_lag MissingLag;
+    future_reading FutureReading;
     loss_bound LossBound;
     unaccepted_loss UnacceptedLoss;
     one_person OnePerson;
     own_approval OwnApproval;
+    expired_approval ExpiredApproval;
     declined Declined;
     other_digest OtherDigest;
     rosy_loss RosyLoss;
@@ -135,5 +148,6 @@ each_is_caught! {
     silence_votes SilenceVotes;
     first_reading FirstReading;
     one_vote OneVote;
+    standing_unrenewed StandingUnrenewed;
     any_answer AnyAnswer;
 }

@@ -1,10 +1,9 @@
 //! What several test modules stand on: MiniStack; for the tests of the real binary a simulated AWS with a directory of
 //! its own ([`stage`]), the process that is killed ([`daemon`]) and the people who ask for runs ([`people`]); and for
-//! the engine's tests the payments application over a simulated world, the production engine in virtual time, and a
-//! journal in memory that can crash.
+//! the engine's tests the payments application over a simulated world, and the production engine in virtual time on
+//! the rehearsals' store.
 
 pub(crate) mod daemon;
-mod journal;
 pub(crate) mod ministack;
 pub(crate) mod observers;
 mod oversight;
@@ -12,6 +11,5 @@ pub(crate) mod people;
 pub(crate) mod scene;
 pub(crate) mod stage;
 
-pub(crate) use journal::{CrashPoint, MemoryJournal};
 pub(crate) use oversight::{Overseen, Oversight};
-pub(crate) use scene::{Live, Played, Scene, incarnation, payments, region};
+pub(crate) use scene::{Fall, Live, Played, Scene, disaster, incarnation, payments, region};

@@ -22,11 +22,9 @@ use failoverd::{
     sim::{
         oracle::{Call, Known, Oracle, Seen, Stored, Violation},
         port::LiveWorld,
+        rehearse::store::MemoryStore,
     },
 };
-use futures_util::FutureExt as _;
-
-use super::MemoryJournal;
 
 #[derive(Debug)]
 struct State {
@@ -65,14 +63,12 @@ impl Oversight {
         Self { state: Arc::new(Mutex::new(state)), application: application.name.clone() }
     }
 
-    fn look(&self, world: &LiveWorld, store: &MemoryJournal, call: Option<&Mutation>, finish: bool) -> Vec<Violation> {
+    fn look(&self, world: &LiveWorld, store: &MemoryStore, call: Option<&Mutation>, finish: bool) -> Vec<Violation> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
         world.now(|world| {
-            let read = store.read(&self.application, state.journal.len() as u64, 10_000).now_or_never();
-            let news = read.expect("a memory answers at once").expect("readable");
-            let stored = |(bytes, hash): (Vec<u8>, Digest)| Stored { bytes, hash: hash.to_string(), at: world.now };
-            state.journal.extend(news.into_iter().map(stored));
+            let news = store.stored(&self.application, state.journal.len());
+            state.journal.extend(news.into_iter().map(|stored| Stored { at: world.now, ..stored }));
             state.calls.extend(call.map(|mutation| Call {
                 at: world.now,
                 operation: mutation.operation().to_owned(),
@@ -92,7 +88,7 @@ impl Oversight {
 pub(crate) struct Overseen<C> {
     pub(crate) oversight: Oversight,
     pub(crate) world: LiveWorld,
-    pub(crate) store: MemoryJournal,
+    pub(crate) store: MemoryStore,
     pub(crate) cloud: C,
 }
 

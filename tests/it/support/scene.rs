@@ -15,7 +15,7 @@ use failoverd::{
         application::{Application, AuroraStore, ClusterEndpoint, Endpoint, Mechanism, Objectives, Topic, Traffic},
         assessment::{Assessment, Verdict},
         id::{ApplicationName, Digest, Region, RunId, StepId},
-        journal::Record,
+        journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState, StepState},
         signal::{Signal, SignalRole, SignalSource},
@@ -28,6 +28,7 @@ use failoverd::{
     ports::{Clock, Observer},
     sim::{
         port::{Faults, LiveWorld, SimClock, SimCloud, SimProbes},
+        rehearse::store::MemoryStore,
         world::{
             SimTime, World,
             clients::Ledger,
@@ -40,7 +41,7 @@ use failoverd::{
     },
 };
 
-use super::{MemoryJournal, Overseen, Oversight};
+use super::{Overseen, Oversight};
 
 /// When every world begins.
 const START: SimTime = SimTime(1_795_000_000_000);
@@ -61,7 +62,7 @@ fn seconds(s: u64) -> Duration {
 /// A world, a journal and an application; engines come and go.
 pub(crate) struct Scene {
     pub(crate) world: Arc<Mutex<World>>,
-    pub(crate) journal: MemoryJournal,
+    pub(crate) journal: MemoryStore,
     pub(crate) application: Application,
     pub(crate) config_digest: Digest,
     oversight: Oversight,
@@ -75,7 +76,7 @@ impl Scene {
         world.advance_to(START.plus_ms(warm_up * 1_000));
         Self {
             world: Arc::new(Mutex::new(world)),
-            journal: MemoryJournal::default(),
+            journal: MemoryStore::default(),
             oversight: Oversight::new(&application()),
             application: application(),
             config_digest: Digest::of(b"config"),
@@ -96,12 +97,18 @@ impl Scene {
         self
     }
 
-    /// Starts an engine in the present runtime, `outage` seconds after the world's present.
-    pub(crate) async fn start(&self, outage: u64) -> Live {
-        self.start_with(outage, self.journal.reopened(), Faults::default()).await
+    /// The journal as the next process opens it; a death that was armed and has not come is still to come.
+    pub(crate) fn reopened(&self) -> MemoryStore {
+        // The oracle of these tests dates records itself, when it sees them.
+        self.journal.reopened(Arc::new(SimTime::default))
     }
 
-    pub(crate) async fn start_with(&self, outage: u64, journal: MemoryJournal, faults: Faults) -> Live {
+    /// Starts an engine in the present runtime, `outage` seconds after the world's present.
+    pub(crate) async fn start(&self, outage: u64) -> Live {
+        self.start_with(outage, self.reopened(), Faults::default()).await
+    }
+
+    pub(crate) async fn start_with(&self, outage: u64, journal: MemoryStore, faults: Faults) -> Live {
         let at = self.world.lock().expect("nobody panics while holding it").now.plus_ms(outage * 1_000);
         let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).expect("fits")).expect("in range");
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
@@ -111,6 +118,7 @@ impl Scene {
         let overseen = Overseen { oversight: self.oversight.clone(), world: world.clone(), store: journal, cloud };
         let vantages = Arc::new(Vantages::here());
         let wall = Wall { steady: Arc::clone(&clock), ahead: Arc::default() };
+        let falls = Arc::default();
         let parts = Parts {
             applications: vec![self.application.clone()],
             runbooks: config::shipped(),
@@ -119,12 +127,12 @@ impl Scene {
             cloud: Arc::new(overseen.clone()),
             probes: Arc::new(SimProbes::new(world.clone())),
             clock: Arc::new(wall.clone()),
-            observer: Arc::new(Nobody),
+            observer: Arc::new(Onlooker(Arc::clone(&falls))),
             vantages: Arc::clone(&vantages),
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Live { engine: Engine::start(parts).await, clock, wall, world, faults, vantages, overseen }
+        Live { engine: Engine::start(parts).await, clock, wall, world, faults, vantages, overseen, falls }
     }
 }
 
@@ -158,12 +166,37 @@ impl Clock for Wall {
     }
 }
 
+/// Sees nothing; panics at what it is told to panic at.
 #[derive(Debug)]
-struct Nobody;
+struct Onlooker(Arc<Mutex<Option<Fall>>>);
 
-impl Observer for Nobody {
-    fn recorded(&self, _: &Record, _: f64) {}
-    fn assessed(&self, _: &Assessment) {}
+/// Which task of the engine panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fall {
+    /// The watcher, as it assesses.
+    Watcher,
+    /// The driver of a step, as it records an intent.
+    Driver,
+}
+
+impl Onlooker {
+    fn panics(&self, fall: Fall) {
+        let told = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        assert!(told != Some(fall), "told to panic");
+    }
+}
+
+impl Observer for Onlooker {
+    fn recorded(&self, record: &Record, _: f64) {
+        if record.events.iter().any(|e| matches!(e, Event::Intent { .. })) {
+            self.panics(Fall::Driver);
+        }
+    }
+
+    fn assessed(&self, _: &Assessment) {
+        self.panics(Fall::Watcher);
+    }
+
     fn called(&self, _: &str, _: &str, _: &str, _: &str, _: jiff::Timestamp) {}
 }
 
@@ -237,6 +270,32 @@ pub(crate) fn application() -> Application {
     }
 }
 
+/// The application, its traffic moved by another mechanism.
+pub(crate) fn moved_by(mechanism: Mechanism) -> Application {
+    let mut application = application();
+    for traffic in application.traffic.values_mut() {
+        traffic.mechanism = mechanism.clone();
+    }
+    application
+}
+
+/// By changing the one record itself.
+pub(crate) fn records() -> Mechanism {
+    Mechanism::Records { set_identifiers: BTreeMap::new() }
+}
+
+/// By a metric in the standby's Region, which a health check reads.
+pub(crate) fn health_signal() -> Mechanism {
+    Mechanism::HealthSignal {
+        region: region("us-west-2"),
+        namespace: "Failoverd".to_owned(),
+        metric: "PrimaryInService".to_owned(),
+        dimensions: BTreeMap::from([("Application".to_owned(), "payments".to_owned())]),
+        active_value: 1.0,
+        diverted_value: 0.0,
+    }
+}
+
 fn traffic(east: &Region, west: &Region) -> Traffic {
     let endpoints = cluster_regions()
         .into_iter()
@@ -268,6 +327,7 @@ pub(crate) struct Live {
     pub(crate) faults: Faults,
     pub(crate) vantages: Arc<Vantages>,
     overseen: Overseen<SimCloud>,
+    falls: Arc<Mutex<Option<Fall>>>,
 }
 
 impl Drop for Live {
@@ -286,7 +346,21 @@ pub(crate) enum Played {
     Held(String),
 }
 
+/// A Region that was lost five seconds ago, under the eyes of an engine that knew it well.
+pub(crate) async fn disaster(scene: &Scene) -> Live {
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    live.pass(5).await;
+    live
+}
+
 impl Live {
+    /// The next thing that `fall` does is to panic.
+    pub(crate) fn panic_in(&self, fall: Fall) {
+        *self.falls.lock().expect("nobody panics while holding it") = Some(fall);
+    }
+
     /// Lets `s` seconds pass.
     pub(crate) async fn pass(&self, s: u64) {
         self.clock.sleep(seconds(s)).await;

@@ -102,6 +102,25 @@ fn a_standing_effect_is_renewed_without_an_intent_of_its_own_and_only_the_last_o
 }
 
 #[test]
+fn a_standing_effect_that_nobody_puts_again_is_found() {
+    let ends = |seconds: u64, renewed: bool| {
+        let (mut stage, put) = signalled();
+        stage.over("succeeded", json!({ "at_least_seconds": 0.0, "at_most_seconds": 400.0, "basis": "" }));
+        stage.pass(120);
+        if renewed {
+            put_metric(&mut stage, &put);
+        }
+        stage.pass(seconds);
+        stage.finish(true);
+        stage
+    };
+    ends(0, false).holds(&["standing"]);
+    ends(100, true).holds(&["standing"]);
+    ends(100, false).violates("standing", "m of n stands since");
+    ends(200, true).violates("standing", "silence for the end of it");
+}
+
+#[test]
 fn an_operation_that_nobody_sent_is_found() {
     let mut stage = Stage::approved_failover();
     stage.arrive(&stage.call("promote"));

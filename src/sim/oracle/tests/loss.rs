@@ -36,6 +36,32 @@ fn an_approval_that_came_after_the_intent_is_none() {
 }
 
 #[test]
+fn an_approval_that_came_after_it_had_expired_is_none() {
+    let approved_after = |seconds: u64, clock_ahead: i64| {
+        let mut stage = Stage::new();
+        stage.world.aurora.set_lag(&cluster(USW2), LagSetting::Fixed(1_000));
+        stage.start("failover", USE1, USW2, Some(60.0));
+        stage.event("step_started", json!({ "step": "approve", "attempt": 1 }));
+        stage.pass(seconds);
+        let digest = digest_of(&stage.plan);
+        let word = json!({
+            "event": "approval_recorded", "run": stage.run, "step": "approve", "subject": "bob", "approved": true,
+            "digest": digest, "reason": "",
+        });
+        let at = SimTime(stage.world.now.0.saturating_add_signed(clock_ahead * 1_000));
+        stage.journal.push(stage.sealed(vec![word], |record| record["at"] = json!(rfc3339(at))));
+        stage.look();
+        stage.intend("promote");
+        stage.send("promote");
+        stage
+    };
+    approved_after(899, 0).holds(&["S6"]);
+    approved_after(910, 0).violates("S6", "one person alone");
+    // A restart in between would have read the time that was spent off a clock that is a minute wrong.
+    approved_after(910, -60).holds(&["S6"]);
+}
+
+#[test]
 fn a_loss_over_what_was_accepted_is_found() {
     let promoted_after = |seconds| {
         let mut stage = Stage::approved_failover();
