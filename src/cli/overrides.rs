@@ -205,8 +205,11 @@ async fn kill_switch(options: &Options, api: &Api, args: KillSwitchArgs) -> Resu
                 return Err(failure);
             }
             first = first.or(Some(failure.exit_code()));
-            let told = if options.json { format!("{}\n", failure.to_json()) } else { render::failure(&failure) };
-            super::print(&format!("{application}: {told}"));
+            if options.json {
+                print_line(&json!({ "application": application, "problem": failure.to_json() }).to_string());
+            } else {
+                super::print(&format!("{application}: not switched\n{}", render::failure(&failure)));
+            }
         }
     }
     Ok(first.unwrap_or(EXIT_DONE))

@@ -5,6 +5,7 @@
 //! times in a row. Nothing is disarmed while the primary is ill: that is what it was armed for. It starts nothing.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -42,17 +43,23 @@ const PEOPLE: u32 = 2;
 
 /// What the newest look at what is armed has found, for people. Lost on a restart, which only makes it look again.
 #[derive(Debug, Default)]
-pub struct Preflights(Mutex<Option<(OverrideId, Timestamp, String)>>);
+pub struct Preflights(Mutex<BTreeMap<OverrideId, (Timestamp, String)>>);
+
+/// What is armed and what waits for consent are two; the oldest of more are over.
+const NOTES_MAX: usize = 4;
 
 impl Preflights {
     pub fn note(&self, id: &OverrideId, at: Timestamp, says: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), at, says));
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.insert(id.clone(), (at, says));
+        while NOTES_MAX < notes.len() {
+            notes.pop_first();
+        }
     }
 
     /// When `id` was looked at last, and what was found.
     pub fn of(&self, id: &OverrideId) -> Option<(Timestamp, String)> {
-        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.as_ref().filter(|(of, ..)| of == id).map(|(_, at, says)| (*at, says.clone()))
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 }
 

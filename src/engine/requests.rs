@@ -315,6 +315,13 @@ fn supersede(history: &History, purpose: Purpose, target: &Region) -> Result<Opt
              its place at once",
         );
     }
+    if purpose == Purpose::Failover && active.request.purpose != Purpose::Failover && !yields {
+        return refuse(&format!(
+            "it leads to {}, and this to {target}, which must not cross: watch it, or abort it; a failover takes its place \
+             once it is held",
+            active.plan.target
+        ));
+    }
     if purpose != Purpose::Failover || !yields {
         return refuse("watch it; abort it before its point of no return, or ask again for a failover once it is held");
     }

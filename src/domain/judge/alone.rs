@@ -91,8 +91,12 @@ pub fn stands<'a>(
     let last_alone = last_alone(history);
     let age = age(now, judged.at).filter(|age| *age <= JUDGED_MAX);
     let is_same = |f: &&Finding| f.rule == Rule::Armed && f.says == armed.says;
+    let acts = match app.policy.mode {
+        Mode::Shadow => Finding::no(Rule::Mode, "the mode is shadow: nothing is started", "mode = \"automatic\""),
+        other @ (Mode::Automatic | Mode::Recommend) => mode(other),
+    };
     let findings = [
-        mode(app.policy.mode),
+        acts,
         kill_switch(history, now),
         idle(history),
         not_demoted(history, target),

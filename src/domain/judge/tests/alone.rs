@@ -366,8 +366,6 @@ fn what_was_judged_stands_only_while_the_journal_says_nothing_against_it() {
     let other = OverrideKind::Arm { from: region(EAST), to: region(WEST), largest_loss: Duration::from_secs(1) };
     assert_eq!(refused(&app, &[withdrawn, asked(3, other, 60), consented(3)], 0), Some(Rule::Armed), "another arming");
     assert_eq!(refused(&app, &[], 3_600), Some(Rule::Armed), "it is over");
-    app.policy.blackouts = Vec::new();
-    let (judged, history) = since(&app, &[]);
     app.policy.mode = Mode::Shadow;
     assert_eq!(stands(&app, &history, &judged, judged.at).err().map(|unmet| unmet[0].rule), Some(Rule::Mode));
 }
