@@ -85,7 +85,9 @@ async fn at_each_step(seed: u64, chosen: impl Fn(usize, usize) -> bool) -> usize
                 escalated += 1;
             }
             // The roles had changed already: the planned move goes on to its end, and nothing crosses it.
-            Err(Refusal::BadTarget { .. } | Refusal::AlreadyRunning { .. }) => assert_eq!(live.outcome(&planned, 3_600).await, SUCCEEDED, "{step}"),
+            Err(Refusal::BadTarget { .. } | Refusal::AlreadyRunning { .. }) => {
+                assert_eq!(live.outcome(&planned, 3_600).await, SUCCEEDED, "{step}")
+            }
             other => panic!("{step}: {other:?}"),
         }
         live.pass(30).await;
