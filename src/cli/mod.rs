@@ -9,6 +9,7 @@ pub mod backtest;
 pub mod check;
 pub mod demo;
 pub mod observe;
+pub mod overrides;
 pub mod render;
 pub mod sim;
 pub mod simulate;
@@ -218,6 +219,8 @@ pub enum ClientCommand {
     },
     /// Why an application is judged as it is, and what would change that
     Why { application: String },
+    #[command(flatten)]
+    Override(overrides::OverrideCommand),
     /// Print the description of the HTTP interface
     Openapi,
     /// Print completions for a shell
@@ -336,6 +339,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let body = json!({ "reason": reason, "digest": digest });
             act(options, &api, &run, "resume", &body).await?;
         }
+        ClientCommand::Override(command) => return overrides::perform(options, &api, command).await,
         ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
     }
     Ok(EXIT_DONE)

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    deciding,
     signals::{self, Around},
     stores::{self, Store},
     traffic,
@@ -15,7 +16,6 @@ use crate::domain::{
     document::{At, Findings, clip},
     id::{Region, RunbookName, StoreName},
     plan::Purpose,
-    policy::Policy,
     runbook::is_web_address,
     signal::Signal,
 };
@@ -38,6 +38,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     let signals = f.get(found, "signals", "[applications.signals.lag]");
     let endpoints = f.get(found, "endpoints", "[applications.endpoints.us-east-1]");
     let topics = f.get(found, "topics", "topics = [{ arn = \"arn:aws:sns:us-west-2:123456789012:oncall\" }]");
+    let policy = deciding::read(f.get(found, "deciding", "[applications.deciding]"), found);
     f.finish(found);
     let public_url = match public_url {
         Some(at) => url(&at, found).map(Some),
@@ -71,7 +72,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         public_url: public_url?,
         runbooks: runbooks?,
         topics,
-        policy: Policy::default(),
+        policy: policy?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{runbooks::Catalogue, sections::Read, vantage};
+use super::{deciding, runbooks::Catalogue, sections::Read, vantage};
 use crate::domain::{
     application::{Application, Mechanism},
     compile::compile,
@@ -41,6 +41,7 @@ pub(super) fn check(
         signals(key, app, found);
         static_stability(key, app, found);
         vantage::check(key, app, read, found);
+        deciding::warn(key, app, &read.auth, found);
         if app.topics.is_empty() {
             let problem = "no topics: runs tell nobody, and their notify steps are left out";
             found.warning(

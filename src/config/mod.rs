@@ -22,6 +22,7 @@ use crate::domain::{
 
 mod application;
 pub mod cross;
+mod deciding;
 mod environment;
 pub mod faults;
 mod heartbeat;

@@ -6,6 +6,8 @@ use super::{Auth, Aws, Role, Server, Store, Token, Vantage, application, vantage
 use crate::domain::{
     application::Application,
     document::{At, Fields, Findings},
+    id::Subject,
+    policy::AUTOMATION,
 };
 
 /// The file, read.
@@ -189,5 +191,11 @@ fn token(item: &At<'_>, found: &mut Findings) -> Option<Token> {
         found.error(&roles_key, "an admin cannot approve: use two tokens for two people", "roles = [\"approver\"]");
         return None;
     }
-    Some(Token { name: name?, sha256: sha256?, roles: set })
+    let name: Subject = name?;
+    if name.as_str() == AUTOMATION {
+        let problem = "`automation` is who starts a run that nobody asked for: people are called otherwise";
+        found.error(&format!("{}.name", item.key), problem, "name = \"alice\"");
+        return None;
+    }
+    Some(Token { name, sha256: sha256?, roles: set })
 }

@@ -281,6 +281,7 @@ fn every_code_of_a_fault_is_a_known_code() {
         "mod.rs",
         "application.rs",
         "cross.rs",
+        "deciding.rs",
         "environment.rs",
         "sections.rs",
         "signals.rs",
@@ -351,4 +352,95 @@ fn what_is_wrong_with_a_vantage_or_an_observer_s_token_is_told_with_its_place() 
         let faults = token(name, roles).expect_err(name);
         assert_eq!(faults.faults.iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), [key], "{name} {roles}");
     }
+}
+
+const DECIDING: &str = "
+[applications.deciding]
+mode = \"automatic\"
+dwell = \"90s\"
+cool_down = \"2h\"
+quorum = 3
+observers = [\"frankfurt\", \"dublin\"]
+rpo_window = \"30m\"
+rpo_allowance = 0.05
+blackouts = [
+    { reason = \"weekend\", from = \"fri 18:00\", to = \"mon 06:00\", zone = \"Europe/Berlin\" },
+    { reason = \"black Friday\", from = \"2026-11-27T00:00:00Z\", to = \"2026-11-28T00:00:00Z\" },
+]
+";
+
+#[test]
+fn a_policy_is_read_and_without_one_a_person_decides() {
+    use crate::domain::policy::{Mode, Policy};
+    let shipped = load(&default_text(), &nothing()).expect("loads");
+    assert_eq!(shipped.applications[0].policy, Policy::default());
+    let text = default_text();
+    let (before, _) = text.split_once("[applications.deciding]").expect("documented");
+    let settings = load(&format!("{before}{DECIDING}"), &nothing()).expect("loads");
+    assert!(settings.warnings.is_empty(), "{}", settings.warnings);
+    let policy = &settings.applications[0].policy;
+    assert_eq!((policy.mode, policy.quorum, policy.dwell), (Mode::Automatic, 3, Duration::from_secs(90)));
+    assert_eq!((policy.cool_down, policy.rpo_window), (Duration::from_hours(2), Duration::from_mins(30)));
+    let on = |at: &str| policy.blackouts.iter().filter(|b| b.is_on(at.parse().expect("an instant"))).count();
+    assert_eq!(on("2026-11-27T17:30:00Z"), 2, "Friday 18:30 in Berlin, and black Friday");
+    assert_eq!((on("2026-11-27T16:30:00Z"), on("2026-11-26T12:00:00Z")), (1, 0));
+}
+
+#[test]
+fn every_fault_of_a_policy_is_reported_at_once() {
+    let text = default_text();
+    let (before, _) = text.split_once("[applications.deciding]").expect("documented");
+    let faulty = "
+[applications.deciding]
+mode = \"auto\"
+dwell = \"0s\"
+cool_down = \"1\"
+quorum = 1
+observers = [\"Frankfurt\", \"dublin\", \"dublin\"]
+rpo_window = \"1s\"
+rpo_allowance = 2
+armed = true
+blackouts = [
+    { from = \"fri 25:00\", to = \"mon 06:00\", zone = \"Europe/Bern\" },
+    { reason = \"x\", from = \"fri 18:00\", to = \"mon 06:00\" },
+    { reason = \"x\", from = \"fri 18:00\", to = \"fri 18:00\", zone = \"UTC\" },
+    { reason = \"x\", from = \"2026-11-28T00:00:00Z\", to = \"2026-11-27T00:00:00Z\" },
+]
+";
+    let faults = load(&format!("{before}{faulty}"), &nothing()).expect_err("all of it is wrong");
+    assert!(faults.faults.iter().all(|f| f.example.is_some() || f.key.ends_with("armed")), "{}", lines(&faults));
+    insta::assert_snapshot!(lines(&faults));
+}
+
+#[test]
+fn a_policy_that_will_not_do_what_it_seems_to_is_warned_of() {
+    let text = default_text();
+    let (before, _) = text.split_once("[applications.deciding]").expect("documented");
+    let token = |name: &str, digit: char| {
+        let hash: String = std::iter::repeat_n(digit, 64).collect();
+        format!("{{ name = \"{name}\", sha256 = \"{hash}\", roles = [\"operator\"] }}")
+    };
+    let tokens = format!("tokens = [{}, {}]", token("frankfurt", '1'), token("alice", '2'));
+    let warned = |deciding: &str| {
+        let before = before.replacen("tokens = []", &tokens, 1);
+        let settings = load(&format!("{before}\n[applications.deciding]\n{deciding}"), &nothing()).expect("loads");
+        lines(&settings.warnings)
+    };
+    assert_eq!(warned("mode = \"automatic\"\nobservers = [\"frankfurt\"]"), "");
+    assert!(warned("mode = \"automatic\"").contains("are seen from 1: nothing will ever start alone"));
+    assert!(!warned("").contains("deciding"), "who only recommends needs no quorum");
+    let dwell = "mode = \"shadow\"\ndwell = \"44s\"\nobservers = [\"frankfurt\"]";
+    assert!(warned(dwell).contains("deciding.dwell: after 44 s"), "{}", warned(dwell));
+    assert!(warned("observers = [\"dublin\"]").contains("nobody is called `dublin`"));
+    assert!(warned("observers = [\"in-us-west-2\"]").contains("seems to stand in us-west-2"));
+    let four = "mode = \"automatic\"\nobservers = [\"frankfurt\", \"a\", \"b\"]";
+    assert!(warned(four).contains("2 of 4 vantages are not more than half: 3 are asked for"), "{}", warned(four));
+}
+
+#[test]
+fn nobody_is_called_automation() {
+    let token =
+        format!("tokens = [{{ name = \"automation\", sha256 = \"{}\", roles = [\"operator\"] }}]", Digest::zero());
+    let faults = load(&default_text().replacen("tokens = []", &token, 1), &nothing()).expect_err("refused");
+    assert!(lines(&faults).contains("auth.tokens[0].name"), "{}", lines(&faults));
 }

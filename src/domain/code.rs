@@ -19,6 +19,13 @@ pub const REFUSALS: &[&str] = &[
     "application-held",
     "stamp-unknown",
     "report-out-of-order",
+    "unknown-override",
+    "override-over",
+    "override-too-long",
+    "override-not-waivable",
+    "too-many-overrides",
+    "arming-refused",
+    "self-consent",
 ];
 
 /// Requests that the HTTP layer refuses.
@@ -66,6 +73,7 @@ pub const CONFIG: &[&str] = &[
     "config-no-topics",
     "config-no-control-points",
     "config-static-stability",
+    "config-deciding",
 ];
 
 /// Faults of runbooks. The last one is a warning.

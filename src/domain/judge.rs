@@ -30,6 +30,7 @@ mod exposure;
 mod poll;
 
 use alone::Found;
+pub use alone::stands;
 use poll::Poll;
 
 /// Whether this daemon is the one that is cut off: asked before anything is believed of others.

@@ -135,6 +135,11 @@ impl Override {
         }
     }
 
+    /// Whether it is not over: in force, or waiting for consent.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        matches!(self.standing(now), Standing::AwaitsConsent | Standing::InForce)
+    }
+
     pub fn is_in_force(&self, now: Timestamp) -> bool {
         self.standing(now) == Standing::InForce
     }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{budget::RtoShares, calendar::Blackout, id::VantageName, seconds};
 
+/// The subject of a run that is started alone. No person may be called so.
+pub const AUTOMATION: &str = "automation";
+
 /// What follows when every rule for acting alone holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use crate::{
@@ -12,13 +13,18 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, Region, RunId, StepId, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, Region, RunId, StepId, Subject, VantageName},
         journal::Record,
+        overrides::{Override, OverrideKind, STANDING_COUNT_MAX, Standing},
         plan::{Plan, Purpose},
         report::OutOfOrder,
+        rules::Rule,
         vantage::Observer,
     },
-    engine::observations::{Assigned, Posted, Receipt},
+    engine::{
+        observations::{Assigned, Posted, Receipt},
+        overrides::lasting,
+    },
 };
 
 /// What a caller of `POST /failover` wants.
@@ -46,6 +52,27 @@ pub struct StartRun {
     pub body_digest: Digest,
     /// Compile and show; start nothing.
     pub dry_run: bool,
+}
+
+/// A request for an override.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AskOverride {
+    pub application: ApplicationName,
+    pub kind: OverrideKind,
+    pub reason: String,
+    /// How long it is to stand.
+    pub expires_in: Duration,
+    pub subject: Subject,
+    pub idempotency_key: Option<String>,
+}
+
+/// An override as it stands now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OverrideNow {
+    pub what: Override,
+    pub standing: Standing,
+    /// Of what is armed: when it was looked at last whether it could run, and what was found.
+    pub preflight: Option<(Timestamp, String)>,
 }
 
 /// What became of a request for a run.
@@ -92,6 +119,24 @@ pub enum Refusal {
     UnknownStamp,
     #[error("{0}")]
     ReportOutOfOrder(OutOfOrder),
+    #[error("there is no override `{0}`")]
+    UnknownOverride(OverrideId),
+    #[error("the override cannot do that now: {0}")]
+    OverrideOver(String),
+    #[error("a {kind} lasts from 1 s to {} ({} s), {} s were asked for", lasting(*longest), longest.as_secs(), asked.as_secs())]
+    OverrideTooLong { kind: &'static str, asked: Duration, longest: Duration },
+    #[error("`{}` cannot be waived: it guards data, not against haste; {} can", rule.as_str(), waivable())]
+    NotWaivable { rule: Rule },
+    #[error("{standing} overrides stand already, and at most {STANDING_COUNT_MAX} may: end one first")]
+    TooManyOverrides { standing: usize },
+    #[error("it cannot be armed: {why}; {satisfied_by}")]
+    Arming { why: String, satisfied_by: String },
+    #[error("the consent must come from somebody other than {0}, who asked for it")]
+    SelfConsent(Subject),
+}
+
+fn waivable() -> String {
+    Rule::ALL.iter().filter(|r| r.is_waivable()).map(|r| r.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl Refusal {
@@ -113,6 +158,13 @@ impl Refusal {
             Self::Held(_) => "application-held",
             Self::UnknownStamp => "stamp-unknown",
             Self::ReportOutOfOrder(_) => "report-out-of-order",
+            Self::UnknownOverride(_) => "unknown-override",
+            Self::OverrideOver(_) => "override-over",
+            Self::OverrideTooLong { .. } => "override-too-long",
+            Self::NotWaivable { .. } => "override-not-waivable",
+            Self::TooManyOverrides { .. } => "too-many-overrides",
+            Self::Arming { .. } => "arming-refused",
+            Self::SelfConsent(_) => "self-consent",
         }
     }
 }
@@ -158,4 +210,18 @@ pub trait Control: Send + Sync {
     fn assigned(&self, vantage: &VantageName) -> Assigned;
     /// Takes in what the observer at `vantage` reports.
     fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal>;
+    /// Asks for an override; the id of the one that the same key has asked for before is answered again.
+    async fn override_ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal>;
+    /// The word of a second person: in force, or declined.
+    async fn override_consent(
+        &self,
+        id: &OverrideId,
+        agrees: bool,
+        subject: &Subject,
+        reason: &str,
+    ) -> Result<(), Refusal>;
+    /// Takes an override back.
+    async fn override_end(&self, id: &OverrideId, subject: &Subject, reason: &str) -> Result<(), Refusal>;
+    /// Those of `application` that are kept, in the order of asking.
+    fn overrides(&self, application: &ApplicationName) -> Result<Vec<OverrideNow>, Refusal>;
 }

@@ -11,19 +11,24 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
         journal::Record,
+        overrides::Override,
+        policy::Mode,
         runbook::Runbook,
         vantage,
     },
     engine::{
         ages::Ages,
+        alone::Alone,
         context::{Context, Unsent, Waits},
-        control::{Act, Control, Readiness, Refusal, StartRun, Started},
+        control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
         executor,
         metrics::MetricReader,
         newest::Newest,
         observations::{Assigned, Observations, Posted, Receipt},
+        overrides::Bench,
+        preflight::{self, Preflights},
         pulse::{self, Pulse},
         reach, recover,
         requests::{self, Asked},
@@ -59,7 +64,7 @@ type NewestAssessment = Newest<Option<Arc<Assessment>>>;
 
 /// One application: worked on, or held because its journal cannot be trusted.
 enum Seat {
-    Working { context: Context, newest: NewestAssessment },
+    Working { context: Context, newest: NewestAssessment, preflights: Arc<Preflights> },
     Held { application: Arc<Application>, reason: String },
 }
 
@@ -106,7 +111,7 @@ impl Engine {
             engine.spawn("control points", reach::keep(vantages, clock, probes, engine.stopping.clone()));
         }
         for seat in engine.seats.values() {
-            if let Seat::Working { context, newest } = seat {
+            if let Seat::Working { context, newest, preflights } = seat {
                 if !context.pulses.is_empty() {
                     engine.spawn("pulse", pulse::beat(context.clone()));
                 }
@@ -116,6 +121,13 @@ impl Engine {
                     "watcher",
                     Watcher::new(context.clone(), observer, Arc::clone(&engine.parts), newest.clone()).watch(),
                 );
+                if context.application.policy.mode != Mode::Recommend {
+                    let (parts, newest) = (Arc::clone(&engine.parts), newest.clone());
+                    let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
+                    engine.spawn("preflight", looking);
+                }
+                let (context, parts, newest) = (context.clone(), Arc::clone(&engine.parts), newest.clone());
+                engine.spawn("automation", Alone { context, parts, newest }.act());
             }
         }
         engine
@@ -152,8 +164,19 @@ impl Engine {
         match self.seats.get(application) {
             None => Err(Refusal::UnknownApplication(application.clone())),
             Some(Seat::Held { reason, .. }) => Err(Refusal::Held(reason.clone())),
-            Some(Seat::Working { context, newest }) => Ok((context, newest)),
+            Some(Seat::Working { context, newest, .. }) => Ok((context, newest)),
         }
+    }
+
+    fn bench(&self, application: &ApplicationName) -> Result<Bench, Refusal> {
+        self.refuse_while_stopping()?;
+        let (context, newest) = self.seat(application)?;
+        let (context, parts, assessment) = (context.clone(), Arc::clone(&self.parts), newest.get());
+        let preflights = match self.seats.get(application) {
+            Some(Seat::Working { preflights, .. }) => Arc::clone(preflights),
+            Some(Seat::Held { .. }) | None => Arc::default(),
+        };
+        Ok(Bench { context, parts, assessment, preflights })
     }
 
     fn refuse_while_stopping(&self) -> Result<(), Refusal> {
@@ -214,6 +237,7 @@ async fn take_seat(
                 stopping: stopping.clone(),
             },
             newest: Newest::new(None),
+            preflights: Arc::default(),
         },
         Err(error) => Seat::Held { application, reason: error.to_string() },
     }
@@ -315,6 +339,51 @@ impl Control for Engine {
     fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
         self.refuse_while_stopping()?;
         self.observations.hear(vantage, posted)
+    }
+
+    async fn override_ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal> {
+        let bench = self.bench(&asked.application)?;
+        joined(tokio::spawn(async move { bench.ask(asked).await })).await
+    }
+
+    async fn override_consent(
+        &self,
+        id: &OverrideId,
+        agrees: bool,
+        subject: &Subject,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
+        let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
+        joined(tokio::spawn(async move { bench.consent(&id, agrees, &subject, &reason).await })).await
+    }
+
+    async fn override_end(&self, id: &OverrideId, subject: &Subject, reason: &str) -> Result<(), Refusal> {
+        let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
+        let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
+        joined(tokio::spawn(async move { bench.end(&id, &subject, &reason).await })).await
+    }
+
+    fn overrides(&self, application: &ApplicationName) -> Result<Vec<OverrideNow>, Refusal> {
+        let (context, _) = self.seat(application)?;
+        let (history, now) = (context.scribe.history(), context.clock.wall());
+        let preflight = |id: &OverrideId| match self.seats.get(application) {
+            Some(Seat::Working { preflights, .. }) => preflights.of(id),
+            Some(Seat::Held { .. }) | None => None,
+        };
+        let shown = |o: &Override| OverrideNow {
+            what: o.clone(),
+            standing: o.standing(now),
+            preflight: if o.is_open(now) { preflight(&o.id) } else { None },
+        };
+        Ok(history.overrides.all().map(shown).collect())
+    }
+}
+
+fn unknown_override(refusal: Refusal, id: &OverrideId) -> Refusal {
+    match refusal {
+        Refusal::UnknownApplication(_) => Refusal::UnknownOverride(id.clone()),
+        other => other,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     engine::{
         aurora,
         denial::Denial,
+        escalation,
         guards::{self, Answer},
         observe::{Seen, observe},
         step::{Driver, Stop, may_act},
@@ -113,7 +114,9 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
         return Err(Stop::Yield);
     }
     let deadline = driver.deadline(run);
-    if run.attempts.contains_key(&driver.step.id) && earlier(driver, deadline).await? {
+    let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. });
+    let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
+    if (escalates || run.attempts.contains_key(&driver.step.id)) && earlier(driver, deadline).await? {
         return Ok(false);
     }
     let evidence = loop {

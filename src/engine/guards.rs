@@ -23,6 +23,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
+        preflight,
         pulse::Pulse,
     },
 };
@@ -100,8 +101,12 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
     }
 }
 
-/// Two people stand behind a loss: the one who asked and accepted it, and one who approved this very plan (S6).
+/// Two people stand behind a loss: the one who asked and accepted it, and one who approved this very plan; or the two
+/// who armed it (S6), where the plan asks for no third.
 fn consent_missing(run: &RunState) -> Option<String> {
+    if run.request.armed.is_some() {
+        return preflight::too_many_people(&run.plan);
+    }
     let approved = run.plan.steps.iter().any(|s| match &s.action {
         Action::Approve { count, .. } => {
             matches!(run.steps[&s.id], StepState::Done { .. })

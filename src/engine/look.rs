@@ -15,9 +15,11 @@ use crate::{
         seconds::to_seconds,
     },
     engine::{
+        alone,
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
+        escalation,
         guards::{self, Answer},
         pulse::Pulse,
         step,
@@ -67,7 +69,10 @@ pub struct Memory {
 /// Looks once.
 pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Action, memory: &mut Memory) -> Look {
     match action {
-        Action::GateTarget { global_cluster, from, target, observe_in, lossless, .. } => {
+        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless } => {
+            if let Some(looked) = escalation::gate(context, run, store).await {
+                return looked;
+            }
             let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
             gate(answer, "gate-target", watermarks(context, run))
         }
@@ -80,6 +85,9 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             }
         }
         Action::GateRpo { store, lag, lag_region, limit } => {
+            if let Some(looked) = escalation::gate(context, run, store).await {
+                return looked;
+            }
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, store, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
         }
@@ -302,6 +310,11 @@ async fn probe(context: &Context, run: &RunState, id: &StepId, action: &Action, 
 }
 
 fn approve(context: &Context, run: &RunState, id: &StepId, count: u32, expires_after: Duration) -> Look {
+    if count <= 1
+        && let Some(people) = alone::stands_for(&context.scribe.history(), &run.request)
+    {
+        return satisfied(vec![format!("{people}, plan {}", run.plan_digest)]);
+    }
     let given = run.approvals.get(id).map_or(&[][..], Vec::as_slice);
     if let Some(no) = given.iter().find(|a| !a.approved && !is_off(Guard::Declined)) {
         return Look::Refused { code: "approval-declined", why: format!("{} declined: {}", no.subject, no.reason) };

@@ -5,12 +5,15 @@
 //! ```text
 //! Engine ── per application ──┬─ Scribe    the one writer of the journal
 //!                             ├─ executor  fold → next → a Driver per step
-//!                             └─ Watcher   signals → assessment → decision
+//!                             ├─ Watcher   signals → assessment → decision
+//!                             ├─ Alone     a decision to start, where it is armed → run
+//!                             └─ preflight whether what is armed could run
 //! ```
 //!
 //! It deliberately knows no HTTP, no AWS SDK and no file: see `ports`.
 
 pub mod ages;
+pub mod alone;
 pub mod aurora;
 pub mod coalesce;
 pub mod context;
@@ -19,6 +22,7 @@ pub mod deadlines;
 pub mod denial;
 pub mod desk;
 pub mod effect;
+pub mod escalation;
 pub mod executor;
 pub mod guards;
 pub mod look;
@@ -27,6 +31,8 @@ pub mod newest;
 pub mod observations;
 pub mod observe;
 pub mod outpost;
+pub mod overrides;
+pub mod preflight;
 pub mod pulse;
 pub mod reach;
 pub mod recover;

@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         action::Action,
@@ -22,6 +24,7 @@ use crate::{
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
+        escalation,
         scribe::CommitError,
         step::{self, openings},
     },
@@ -61,7 +64,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         return Ok(Started::Planned { plan: Box::new(plan), digest });
     }
     // What is at work already is told before what this request would need.
-    supersede(&context.scribe.history(), purpose)?;
+    supersede(&context.scribe.history(), purpose, &target)?;
     consent(app, assessment, purpose, request.accept_data_loss)?;
     alive(app, assessment, purpose, &target)?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
@@ -71,7 +74,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         if let Some(again) = repeated(history, &request)? {
             return Ok((Vec::new(), Started::Again { id: again }));
         }
-        let superseded = supersede(history, purpose)?;
+        let superseded = supersede(history, purpose, &target)?;
         let mut events = Vec::new();
         if let Some(old) = &superseded {
             events.push(Event::RunFinished {
@@ -91,15 +94,19 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
             armed: None,
         };
         events.push(Event::RunStarted { run: id.clone(), request: recorded, plan: Box::new(plan), evidence_since });
-        // The first looks begin in the same commit. Effects do not: an intent is journalled when it is about to be sent,
-        // since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
-        if let Some(run) = history.check(at, &events).ok().as_ref().and_then(History::active_run) {
-            let looks = run.ready().into_iter().filter(|step| step.action.mutations().is_empty()).collect();
-            events.extend(openings(context, run, looks));
-        }
+        events.extend(first_looks(context, history, at, &events));
         Ok((events, Started::Run { id, supersedes: superseded }))
     });
     Ok(committed.await?)
+}
+
+/// The first looks of a run begin in the commit that starts it. Effects do not: an intent is journalled when it is about
+/// to be sent, since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
+pub(super) fn first_looks(context: &Context, history: &History, at: Timestamp, events: &[Event]) -> Vec<Event> {
+    let after = history.check(at, events).ok();
+    let Some(run) = after.as_ref().and_then(History::active_run) else { return Vec::new() };
+    let looks = run.ready().into_iter().filter(|step| step.action.mutations().is_empty()).collect();
+    openings(context, run, looks)
 }
 
 /// The run that the same subject started before with the same key on the same route.
@@ -285,8 +292,9 @@ pub(super) fn plan(
         .map_err(Refusal::Uncompilable)
 }
 
-/// The emergency wins: a failover supersedes a failback or a held run whose effects are settled (DESIGN.md 6).
-fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refusal> {
+/// The emergency wins (DESIGN.md 6): a failover supersedes a failback or a held run as soon as its effects are settled;
+/// and at once, as an escalation, any planned move to the same target.
+fn supersede(history: &History, purpose: Purpose, target: &Region) -> Result<Option<RunId>, Refusal> {
     let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
@@ -298,6 +306,22 @@ fn supersede(history: &History, purpose: Purpose) -> Result<Option<RunId>, Refus
             escalate: escalate.to_owned(),
         })
     };
+    if purpose == Purpose::Failover && escalation::may_escalate(active, target) {
+        return Ok(Some(active.id.clone()));
+    }
+    if purpose != Purpose::Failover && active.request.purpose != Purpose::Failover {
+        return refuse(
+            "watch it; abort it; or escalate it: mode failover to the same target, with accept_data_loss_seconds, takes \
+             its place at once",
+        );
+    }
+    if purpose == Purpose::Failover && active.request.purpose != Purpose::Failover && !yields {
+        return refuse(&format!(
+            "it leads to {}, and this to {target}, which must not cross: watch it, or abort it; a failover takes its place \
+             once it is held",
+            active.plan.target
+        ));
+    }
     if purpose != Purpose::Failover || !yields {
         return refuse("watch it; abort it before its point of no return, or ask again for a failover once it is held");
     }

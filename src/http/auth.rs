@@ -46,7 +46,8 @@ pub enum Permission {
     Operate,
     Approve,
     Drill,
-    Administer,
+    /// Overrides: what only makes things stricter. Whatever else is asked for needs `Operate` too.
+    Override,
     Observe,
 }
 
@@ -62,7 +63,7 @@ impl Role {
             Permission::Operate => matches!(self, Self::Operator | Self::Admin),
             Permission::Approve => self == Self::Approver,
             Permission::Drill => matches!(self, Self::DrillRunner | Self::Operator | Self::Admin),
-            Permission::Administer => self == Self::Admin,
+            Permission::Override => matches!(self, Self::Operator | Self::Approver | Self::Admin),
             Permission::Observe => self == Self::Observer,
         }
     }
@@ -112,7 +113,8 @@ pub struct Principal {
 }
 
 impl Principal {
-    fn may(&self, permission: Permission) -> bool {
+    /// Whether any of the caller's roles grants `permission`.
+    pub fn may(&self, permission: Permission) -> bool {
         self.roles.iter().any(|role| role.grants(permission))
     }
 }
@@ -264,18 +266,21 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     };
     tracing::Span::current().record("subject", principal.subject.as_str());
     if !principal.may(guard.permission) {
-        let needed: Vec<&str> =
-            Role::ALL.into_iter().filter(|r| r.grants(guard.permission)).map(Role::as_str).collect();
-        return Problem::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "That is not allowed",
-            format!("one of these roles is needed: {}", needed.join(", ")),
-        )
-        .into_response();
+        return lacking(guard.permission).into_response();
     }
     request.extensions_mut().insert(principal);
     next.run(request).await
+}
+
+/// The refusal of a caller none of whose roles grants `permission`.
+pub fn lacking(permission: Permission) -> Problem {
+    let needed: Vec<&str> = Role::ALL.into_iter().filter(|r| r.grants(permission)).map(Role::as_str).collect();
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        "That is not allowed",
+        format!("one of these roles is needed: {}", needed.join(", ")),
+    )
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {

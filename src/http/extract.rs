@@ -13,7 +13,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::domain::id::{ApplicationName, RunId};
+use crate::domain::id::{ApplicationName, OverrideId, RunId};
 
 /// The largest request body. Requests here are a few hundred bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -248,6 +248,21 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
         let span = tracing::Span::current();
         span.record("run", id.as_str());
         span.record("application", id.application().as_str());
+        Ok(Self(id))
+    }
+}
+
+/// The override in the path.
+#[derive(Debug)]
+pub struct OverridePath(pub OverrideId);
+
+impl<S: Send + Sync> FromRequestParts<S> for OverridePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await;
+        let id: OverrideId = parsed(text, "unknown-override", "No such override")?;
+        tracing::Span::current().record("application", id.application().as_str());
         Ok(Self(id))
     }
 }

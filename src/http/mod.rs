@@ -16,6 +16,7 @@ pub mod events;
 pub mod extract;
 pub mod observations;
 pub mod openapi;
+pub mod overrides;
 pub mod problem;
 pub mod runs;
 pub mod server;
@@ -95,7 +96,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(applications::decision))
         .routes(routes!(unbuilt::list_runbooks))
         .routes(routes!(unbuilt::list_drills))
-        .routes(routes!(unbuilt::list_overrides))
+        .routes(routes!(overrides::list))
         .routes(routes!(unbuilt::evidence))
 }
 
@@ -111,15 +112,15 @@ fn operate() -> OpenApiRouter<Api> {
 }
 
 fn approve() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(runs::approvals))
+    OpenApiRouter::new().routes(routes!(runs::approvals)).routes(routes!(overrides::consent))
 }
 
 fn drill() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(unbuilt::start_drill))
 }
 
-fn administer() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(unbuilt::set_override))
+fn override_rules() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(overrides::ask)).routes(routes!(overrides::end))
 }
 
 fn observe() -> OpenApiRouter<Api> {
@@ -138,7 +139,7 @@ fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
         .merge(guarded(operate(), Permission::Operate))
         .merge(guarded(approve(), Permission::Approve))
         .merge(guarded(drill(), Permission::Drill))
-        .merge(guarded(administer(), Permission::Administer))
+        .merge(guarded(override_rules(), Permission::Override))
         .merge(guarded(observe(), Permission::Observe))
         .split_for_parts()
 }

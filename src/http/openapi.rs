@@ -27,6 +27,7 @@ use super::{auth::Tokens, problem::Problem, routes_with_openapi};
         (name = "runs", description = "What was asked for, what is being done, what was done"),
         (name = "applications", description = "What is protected, and how it is"),
         (name = "observers", description = "Those who look from elsewhere: what they are to probe, and what they saw"),
+        (name = "overrides", description = "Arming, the kill switch, acknowledgements, waived rules"),
         (name = "system", description = "The service itself; no token needed"),
         (name = "not built", description = "In the contract, answered 501 with the issue that brings it"),
     ),

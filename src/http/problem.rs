@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::engine::control::Refusal;
+use crate::{domain::overrides::STANDING_COUNT_MAX, engine::control::Refusal};
 
 /// How long a caller waits before asking again, in seconds, where the cause is expected to pass by itself.
 const RETRY_AFTER_SECONDS: &str = "5";
@@ -159,15 +159,25 @@ impl From<Refusal> for Problem {
             }
             Refusal::Uncompilable(faults) => problem.with("faults", json!(faults)),
             Refusal::Stopping => problem.retry_later(),
+            Refusal::Arming { satisfied_by, .. } => {
+                problem.satisfied_by = Some(satisfied_by);
+                problem
+            }
+            Refusal::OverrideTooLong { longest, .. } => problem.with("longest_seconds", longest.as_secs()),
+            Refusal::TooManyOverrides { .. } => problem.with("at_most", STANDING_COUNT_MAX),
             Refusal::UnknownApplication(_)
             | Refusal::UnknownStep(_)
             | Refusal::BadTarget { .. }
             | Refusal::KeyReused
             | Refusal::SelfApproval(_)
             | Refusal::WrongPhase(_)
-            | Refusal::Held(_)
             | Refusal::UnknownStamp
-            | Refusal::ReportOutOfOrder(_) => problem,
+            | Refusal::ReportOutOfOrder(_)
+            | Refusal::UnknownOverride(_)
+            | Refusal::OverrideOver(_)
+            | Refusal::NotWaivable { .. }
+            | Refusal::SelfConsent(_)
+            | Refusal::Held(_) => problem,
         }
     }
 }
@@ -189,5 +199,12 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::Held(_) => (StatusCode::CONFLICT, "The application is held"),
         Refusal::UnknownStamp => (StatusCode::CONFLICT, "This daemon does not know that stamp"),
         Refusal::ReportOutOfOrder(_) => (StatusCode::CONFLICT, "The report is out of order"),
+        Refusal::UnknownOverride(_) => (StatusCode::NOT_FOUND, "No such override"),
+        Refusal::OverrideOver(_) => (StatusCode::CONFLICT, "The override cannot do that now"),
+        Refusal::OverrideTooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "An override does not last that long"),
+        Refusal::NotWaivable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "That rule cannot be waived"),
+        Refusal::TooManyOverrides { .. } => (StatusCode::CONFLICT, "Too many overrides stand"),
+        Refusal::Arming { .. } => (StatusCode::CONFLICT, "It cannot be armed now"),
+        Refusal::SelfConsent(_) => (StatusCode::FORBIDDEN, "Somebody else must consent"),
     }
 }

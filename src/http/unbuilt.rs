@@ -24,5 +24,3 @@ unbuilt!(/** Comes with issue 5. */ skip_step, post, "/runs/{id}/steps/{step}/sk
 unbuilt!(/** Comes with issue 7. */ list_drills, get, "/drills", "listing drills", 7);
 unbuilt!(/** Comes with issue 7. */ start_drill, post, "/drills", "a drill", 7);
 unbuilt!(/** Comes with issue 7. */ evidence, get, "/runs/{id}/evidence", "a run's evidence", 7, "id");
-unbuilt!(/** Comes with issue 4. */ list_overrides, get, "/overrides", "listing overrides", 4);
-unbuilt!(/** Comes with issue 4. */ set_override, post, "/overrides", "an override", 4);

@@ -144,3 +144,51 @@ async fn without_a_daemon_or_with_a_wrong_token_a_verb_fails() {
     assert_eq!(run("http://127.0.0.1:1", &["status"]).await, ExitCode::from(FAILED));
     assert_eq!(run("not a url", &["status"]).await, ExitCode::from(USAGE));
 }
+
+#[tokio::test]
+async fn overrides_are_set_listed_and_taken_back_from_the_command_line() {
+    let fake = Fake::new();
+    let arm = [
+        "arm",
+        "payments",
+        "--from",
+        "us-east-1",
+        "--to",
+        "us-west-2",
+        "--largest-loss",
+        "30s",
+        "--expires",
+        "24h",
+        "--reason",
+        "the quarter's end",
+    ];
+    check(&fake, &arm, DONE).await;
+    let asked = fake.history.lock().expect("lock").overrides.all().next().expect("asked").clone();
+    assert_eq!(asked.expires_at.duration_since(asked.asked_at).as_secs(), 86_400);
+    let id = asked.id.to_string();
+    check(&fake, &["overrides"], DONE).await;
+    check(&fake, &["overrides", "payments", "--json"], DONE).await;
+    check(&fake, &["overrides", "other"], FAILED).await;
+    check(&fake, &["disarm", "payments", "--reason", "over"], DONE).await;
+    assert!(fake.history.lock().expect("lock").overrides.get(&asked.id).is_some_and(|o| o.ended.is_some()));
+    check(&fake, &["disarm", "payments", "--reason", "over"], DONE).await;
+    check(&fake, &["kill-switch", "payments", "on", "--reason", "a storm"], DONE).await;
+    check(&fake, &["kill-switch", "--all", "on", "--reason", "a storm", "--expires", "1h"], DONE).await;
+    assert_eq!(fake.history.lock().expect("lock").overrides.in_force(crate::http_api::at(3)).count(), 2);
+    check(&fake, &["kill-switch", "--all", "off", "--reason", "it is over", "--json"], DONE).await;
+    assert_eq!(fake.history.lock().expect("lock").overrides.in_force(crate::http_api::at(3)).count(), 0);
+    check(&fake, &["kill-switch", "payments", "--reason", "x"], USAGE).await;
+    check(&fake, &["kill-switch", "payments", "maybe", "--reason", "x"], USAGE).await;
+    check(&fake, &["acknowledge", RUN, "--reconciled", "--reason", "looked at it"], DONE).await;
+    check(&fake, &["waive", "dwell", "--app", "payments", "--expires", "20m", "--reason", "now"], DONE).await;
+    check(&fake, &["waive", "luck", "--app", "payments", "--expires", "20m", "--reason", "now"], USAGE).await;
+    let refusals = [
+        (Refusal::Arming { why: "lag".into(), satisfied_by: "a sample".into() }, REFUSED),
+        (Refusal::TooManyOverrides { standing: 32 }, FAILED),
+    ];
+    for (refusal, code) in refusals {
+        *fake.override_answer.lock().expect("lock") = Err(refusal);
+        check(&fake, &arm, code).await;
+        check(&fake, &["consent", &id, "--reason", "yes"], code).await;
+    }
+}

@@ -14,10 +14,12 @@ use axum::{
 use failoverd::{
     domain::{
         assessment::{Assessment, Exposure, Health, Verdict},
-        id::{Digest, StepId, Subject},
+        id::{Digest, OverrideId, StepId, Subject},
         journal::Event,
+        overrides::WAIVER_MAX,
         plan::Purpose,
         report::OutOfOrder,
+        rules::Rule,
         run::RunResult,
         signal::SignalState,
     },
@@ -174,6 +176,13 @@ async fn every_refusal_has_its_status_and_its_members() {
         (Refusal::Held("its journal is corrupt".into()), 409),
         (Refusal::UnknownStamp, 409),
         (Refusal::ReportOutOfOrder(OutOfOrder::Replayed { given: 1, newest: 2 }), 409),
+        (Refusal::UnknownOverride(OverrideId::new(&name(), 9)), 404),
+        (Refusal::OverrideOver("it expired".into()), 409),
+        (Refusal::OverrideTooLong { kind: "waive", asked: WAIVER_MAX * 2, longest: WAIVER_MAX }, 422),
+        (Refusal::NotWaivable { rule: Rule::Loss }, 422),
+        (Refusal::TooManyOverrides { standing: 32 }, 409),
+        (Refusal::Arming { why: "the lag is unknown".into(), satisfied_by: "a sample".into() }, 409),
+        (Refusal::SelfConsent("ann".parse().expect("valid")), 403),
     ];
     for (refusal, status) in refusals {
         let fake = Fake::new();
@@ -194,6 +203,8 @@ async fn every_refusal_has_its_status_and_its_members() {
             }
             Refusal::StaleDigest { .. } => assert_eq!(problem["current_digest"], digest.as_str()),
             Refusal::Uncompilable(_) => assert_eq!(problem["faults"], json!(["a", "b"])),
+            Refusal::Arming { .. } => assert_eq!(problem["satisfied_by"], "a sample"),
+            Refusal::OverrideTooLong { .. } => assert_eq!(problem["longest_seconds"], 1_800),
             Refusal::Stopping => assert!(got.headers.contains_key(header::RETRY_AFTER)),
             _ => {}
         }
@@ -440,7 +451,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 32] = [
+const ACCESS: [(&str, &str, &str); 34] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -465,9 +476,11 @@ const ACCESS: [(&str, &str, &str); 32] = [
     ("POST", "/runs/{id}/steps/{step}/skip", "oA"),
     ("POST", "/runs/{id}/approvals", "a"),
     ("POST", "/drills", "odA"),
-    ("POST", "/overrides", "A"),
     ("POST", "/observations", "O"),
     ("GET", "/observations/assignments", "O"),
+    ("POST", "/overrides", "oaA"),
+    ("POST", "/overrides/{id}/consent", "a"),
+    ("POST", "/overrides/{id}/end", "oaA"),
     // Twins of the first, so that HEAD is held to the same.
     ("HEAD", "/runs", "voadA"),
     ("HEAD", "/runs/{id}", "voadA"),
@@ -519,6 +532,85 @@ async fn every_route_is_open_to_the_roles_it_names_and_no_other() {
             }
         }
     }
+}
+
+fn arming() -> Value {
+    json!({
+        "application": "payments", "kind": "arm", "from": "us-east-1", "to": "us-west-2", "largest_loss_seconds": 30,
+        "reason": "the quarter's end", "expires_in_seconds": 3600,
+    })
+}
+
+async fn post_as(router: &Router, token: &str, path: &str, body: &Value) -> Got {
+    let request = Request::post(path)
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Body::from(body.to_string()));
+    send(router, request.expect("request")).await
+}
+
+#[tokio::test]
+async fn an_operator_asks_an_approver_consents_and_either_switches_off_at_once() {
+    let fake = Fake::new();
+    let entries = [
+        entry("ann", "ann", &[Role::Operator]),
+        entry("bob", "bob", &[Role::Approver]),
+        entry("eve", "eve", &[Role::Viewer]),
+    ];
+    let router = router(api(&fake, Tokens::new(entries.to_vec()).expect("valid")));
+    let asked = post_as(&router, "ann", "/overrides", &arming()).await;
+    assert_eq!(asked.status, StatusCode::CREATED, "{}", asked.text);
+    let view = asked.json();
+    assert_eq!((&view["standing"], &view["requested_by"]), (&json!("awaits_consent"), &json!("ann")));
+    assert_eq!((&view["kind"], &view["largest_loss_seconds"]), (&json!("arm"), &json!(30.0)));
+    post_as(&router, "bob", "/overrides", &arming()).await.problem(403, "forbidden");
+    let path = format!("/overrides/{}/consent", view["id"].as_str().expect("an id"));
+    let yes = json!({ "decision": "approve", "reason": "agreed" });
+    post_as(&router, "ann", &path, &yes).await.problem(403, "forbidden");
+    let got = post_as(&router, "bob", &path, &yes).await.json();
+    assert_eq!((&got["standing"], &got["consented_by"]), (&json!("in_force"), &json!("bob")));
+    let off = json!({
+        "application": "payments", "kind": "kill_switch", "reason": "a storm", "expires_in_seconds": 60,
+    });
+    for who in ["ann", "bob"] {
+        assert_eq!(post_as(&router, who, "/overrides", &off).await.status, StatusCode::CREATED, "{who}");
+    }
+    post_as(&router, "eve", "/overrides", &off).await.problem(403, "forbidden");
+    let path = path.replace("/consent", "/end");
+    let got = post_as(&router, "bob", &path, &json!({ "reason": "over" })).await.json();
+    assert_eq!((&got["standing"], &got["ended"]), (&json!("ended"), &json!("withdrawn")));
+    let all = as_token(&router, &Method::GET, "/overrides", Some("eve")).await.json();
+    assert_eq!(all["overrides"].as_array().map(Vec::len), Some(3));
+    as_token(&router, &Method::GET, "/overrides?application=other", Some("eve"))
+        .await
+        .problem(404, "unknown-application");
+}
+
+#[tokio::test]
+async fn an_override_says_what_it_is_about_and_nothing_else() {
+    let fake = Fake::new();
+    let router = open(&fake);
+    let cases = [
+        (with(arming(), "kind", "kill_switch"), "from"),
+        (with(arming(), "rule", "dwell"), "rule"),
+        (with(arming(), "largest_loss_seconds", 86_401), "largest_loss_seconds"),
+        (
+            json!({ "application": "payments", "kind": "arm", "reason": "x", "expires_in_seconds": 1 }),
+            "largest_loss_seconds",
+        ),
+        (json!({ "application": "payments", "kind": "waive", "reason": "x", "expires_in_seconds": 1 }), "rule"),
+        (json!({ "application": "payments", "kind": "kill_switch", "reason": "x" }), "expires_in_seconds"),
+        (json!({ "application": "payments", "kind": "acknowledge", "reason": "x" }), "run"),
+        (json!({ "application": "payments", "kind": "acknowledge", "reason": "", "run": RUN }), "reason"),
+    ];
+    for (body, path) in cases {
+        let problem = post(&router, "/overrides", &body).await.problem(422, "invalid-request");
+        assert_eq!(problem["path"], path, "{body}");
+    }
+    post(&router, "/overrides", with(arming(), "expires", 3)).await.problem(422, "invalid-request");
+    post(&router, "/overrides/nonsense/end", json!({ "reason": "x" })).await.problem(404, "unknown-override");
+    let seen = json!({ "application": "payments", "kind": "acknowledge", "run": RUN, "reason": "looked at it" });
+    assert_eq!(post(&router, "/overrides", seen).await.json()["reconciled"], false);
 }
 
 #[tokio::test]

@@ -7,8 +7,10 @@
 mod architecture;
 mod cli_client;
 mod emulator_failover;
+mod engine_alone;
 mod engine_clock;
 mod engine_crash;
+mod engine_escalation;
 mod engine_failover;
 mod engine_people;
 mod engine_planned;

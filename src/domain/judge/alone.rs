@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{Known, Memory, Reach};
 use crate::domain::{
     application::Application,
-    assessment::{Exposure, Health},
+    assessment::{Assessment, Exposure, Health},
     history::History,
     id::Region,
     overrides::{Ending, Override, OverrideKind},
@@ -19,7 +19,7 @@ use crate::domain::{
     rules::{Finding, Holds, Rule},
     run::{Phase, RunResult, RunState},
     seconds::to_seconds,
-    signal::{Reading, SignalRole, SignalState, SignalWindow},
+    signal::{Reading, SignalRole, SignalState, SignalWindow, age},
     vantage::{Stand, Witness},
 };
 
@@ -48,7 +48,7 @@ pub(super) fn rules(
     boot: Duration,
 ) -> Vec<Finding> {
     let policy = &known.application.policy;
-    let armed = armed(known, found, now);
+    let armed = armed(known.history, found.active, found.target, now);
     let (down, quorum) = (down(found), quorum(known, found.witnesses));
     let stands = down.is_met() && quorum.is_met();
     memory.acting_since = if stands { Some(memory.acting_since.unwrap_or(boot)) } else { None };
@@ -56,7 +56,7 @@ pub(super) fn rules(
     let findings = vec![
         mode(policy.mode),
         armed.0,
-        kill_switch(known, now),
+        kill_switch(known.history, now),
         idle(known.history),
         down,
         quorum,
@@ -70,6 +70,50 @@ pub(super) fn rules(
         blackout(known.application, now),
     ];
     findings.into_iter().map(|finding| waived(known.history, finding, now)).collect()
+}
+
+/// For how long a judgement may be acted on: it is made anew each second.
+const JUDGED_MAX: Duration = Duration::from_secs(5);
+
+/// Judges what hangs on the journal and on the hour again, at the moment of acting, on what the journal says then: the
+/// arming that was judged is the one that is in force, and nothing that a person has said since stands against it.
+///
+/// # Errors
+/// The rules that do not hold any more.
+pub fn stands<'a>(
+    app: &Application,
+    history: &'a History,
+    judged: &Assessment,
+    now: Timestamp,
+) -> Result<&'a Override, Vec<Finding>> {
+    let (active, target) = (judged.active_region.as_ref(), judged.recommended_target.as_ref());
+    let (armed, arming) = armed(history, active, target, now);
+    let last_alone = last_alone(history);
+    let age = age(now, judged.at).filter(|age| *age <= JUDGED_MAX);
+    let is_same = |f: &&Finding| f.rule == Rule::Armed && f.says == armed.says;
+    let acts = match app.policy.mode {
+        Mode::Shadow => Finding::no(Rule::Mode, "the mode is shadow: nothing is started", "mode = \"automatic\""),
+        other @ (Mode::Automatic | Mode::Recommend) => mode(other),
+    };
+    let findings = [
+        acts,
+        kill_switch(history, now),
+        idle(history),
+        not_demoted(history, target),
+        cool_down(last_alone, app.policy.cool_down, now),
+        acknowledged(history, last_alone),
+        blackout(app, now),
+    ];
+    let mut unmet: Vec<Finding> =
+        findings.into_iter().map(|f| waived(history, f, now)).filter(|f| !f.is_met()).collect();
+    if age.is_none() {
+        unmet.push(Finding::no(Rule::Down, format!("it was judged at {:.0}", judged.at), "a newer judgement"));
+    }
+    match arming.filter(|_| judged.rules.iter().find(is_same).is_some()) {
+        Some(arming) if unmet.is_empty() => Ok(arming),
+        Some(_) => Err(unmet),
+        None => Err([Finding { holds: Holds::No, ..armed }].into_iter().chain(unmet).collect()),
+    }
 }
 
 /// A rule that does not hold and that a person has waived.
@@ -102,9 +146,14 @@ fn largest_loss(armed: &Override) -> Option<Duration> {
     }
 }
 
-fn armed<'a>(known: &Known<'a>, found: &Found<'_>, now: Timestamp) -> (Finding, Option<&'a Override>) {
+fn armed<'a>(
+    history: &'a History,
+    active: Option<&Region>,
+    target: Option<&Region>,
+    now: Timestamp,
+) -> (Finding, Option<&'a Override>) {
     let wanted = "arming by one person with the consent of another (failoverd arm)";
-    let Some(armed) = known.history.overrides.armed(now) else {
+    let Some(armed) = history.overrides.armed(now) else {
         return (Finding::no(Rule::Armed, "nothing is armed", wanted), None);
     };
     let OverrideKind::Arm { from, to, largest_loss } = &armed.kind else {
@@ -117,16 +166,16 @@ fn armed<'a>(known: &Known<'a>, found: &Found<'_>, now: Timestamp) -> (Finding, 
         armed.expires_at,
         to_seconds(*largest_loss)
     );
-    if found.active == Some(from) && found.target == Some(to) {
+    if active == Some(from) && target == Some(to) {
         (Finding::yes(Rule::Armed, says), Some(armed))
     } else {
-        let active = found.active.map_or("unknown", Region::as_str);
+        let active = active.map_or("unknown", Region::as_str);
         (Finding::no(Rule::Armed, format!("{says}; the active Region is {active}"), wanted), None)
     }
 }
 
-fn kill_switch(known: &Known<'_>, now: Timestamp) -> Finding {
-    match known.history.overrides.kill_switch(now) {
+fn kill_switch(history: &History, now: Timestamp) -> Finding {
+    match history.overrides.kill_switch(now) {
         None => Finding::yes(Rule::KillSwitch, "the automation is not switched off"),
         Some(off) => Finding::no(
             Rule::KillSwitch,

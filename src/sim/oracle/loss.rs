@@ -69,8 +69,15 @@ fn true_lag_ms(bench: &Bench<'_>, call: &Call) -> Option<u64> {
 /// How late an approval may be, in milliseconds: it is looked at before it is recorded, which takes two appends at most.
 const APPROVAL_LATE_MS: u64 = 2_000;
 
-/// Two people stand behind a loss: the one who asked, and as many others as the plan says, at least one.
+/// Two people stand behind a loss: the one who asked, and as many others as the plan says, at least one; or the two who
+/// armed it.
 fn consent_missing(run: &Run, intent: &Intent) -> Option<String> {
+    if let Some(armed) = &run.armed {
+        let wanted = run.planned_steps().iter().filter_map(|s| s["action"]["count"].as_u64()).max();
+        let third =
+            wanted.filter(|count| 1 < *count).map(|_| "the plan asks for more people than had armed it".to_owned());
+        return armed.as_ref().err().cloned().or(third);
+    }
     let mut has_any = false;
     for step in run.planned_steps().iter().filter(|s| text(&s["action"], "action") == "approve") {
         let id = text(step, "id");

@@ -3,6 +3,7 @@
 //! Invariant: nothing here is shared with the engine: journals are read as JSON text, hashes are taken with the hash
 //! crate itself, and what is true is what the world says. A property that was never checked has count 0 and shows it.
 
+mod armings;
 mod calls;
 mod clients;
 mod journal;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Findings, journal::Record, region_of, text};
+use super::{Findings, armings::Armings, journal::Record, region_of, text};
 use crate::sim::world::SimTime;
 
 /// Where a run stands.
@@ -51,6 +51,8 @@ pub(super) struct Run {
     pub id: String,
     pub purpose: String,
     pub requester: String,
+    /// Where it was started alone: whether two people had armed just that, or what was wrong with it.
+    pub armed: Option<Result<(), String>>,
     pub plan: Value,
     pub digest: String,
     pub started_at: SimTime,
@@ -125,6 +127,7 @@ pub(super) struct Runs {
     /// In the order of their start.
     runs: Vec<Run>,
     standing: Vec<Standing>,
+    armings: Armings,
 }
 
 /// A standing effect: renewed from the record on that set it up, until another replaces it.
@@ -182,6 +185,10 @@ impl Runs {
             "epoch_started" | "decision_changed" => return None,
             "run_started" => {
                 self.start(record, event, findings);
+                return None;
+            }
+            "override_asked" | "override_consented" | "override_ended" => {
+                self.armings.take(event);
                 return None;
             }
             _ => {}
@@ -295,12 +302,20 @@ impl Runs {
             findings.violated("S15", record.at, format!("{id} was started twice: what is over stays over"));
         }
         let plan = event["plan"].clone();
+        let armed = event["request"]["armed"].as_str().map(|arming| {
+            findings.checked("S17");
+            if let Some(text) = self.armings.unacknowledged(record) {
+                findings.violated("S17", record.at, format!("{id} was started alone, and {text}"));
+            }
+            self.armings.spend(arming, &id, &plan, record)
+        });
         // Field order is kept by the parser, so these are the bytes that the record holds.
         let bytes = serde_json::to_vec(&plan).unwrap_or_default();
         self.runs.push(Run {
             id,
             purpose: text(&event["request"], "purpose").to_owned(),
             requester: text(&event["request"], "subject").to_owned(),
+            armed,
             plan,
             digest: hex::encode(Sha256::digest(&bytes)),
             started_at: record.at,

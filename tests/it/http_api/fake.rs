@@ -13,15 +13,16 @@ use failoverd::{
         application::{Application, Objectives},
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, RunId, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, RunId, Subject, VantageName},
         journal::{Event, Record, Request as RunRequest, SCHEMA_VERSION},
+        overrides::{Ending, Override},
         plan::{OnFailure, Plan, PlannedStep, Purpose, Retry},
         policy::Policy,
         run::RunResult,
         signal::{Signal, SignalRole, SignalSource},
     },
     engine::{
-        control::{Act, Control, Readiness, Refusal, StartRun, Started},
+        control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
         observations::{Assigned, Observations, Posted, Receipt},
         vantages::Vantages,
     },
@@ -146,6 +147,7 @@ pub(crate) struct Fake {
     pub(crate) asked: Mutex<Vec<StartRun>>,
     pub(crate) acted: Mutex<Vec<(RunId, Act, Subject, String)>>,
     pub(crate) act_answer: Mutex<Result<(), Refusal>>,
+    pub(crate) override_answer: Mutex<Result<(), Refusal>>,
     pub(crate) records: Mutex<Vec<Record>>,
     pub(crate) history: Mutex<History>,
     pub(crate) assessment: Mutex<Option<Arc<Assessment>>>,
@@ -162,6 +164,7 @@ impl Fake {
             asked: Mutex::default(),
             acted: Mutex::default(),
             act_answer: Mutex::new(Ok(())),
+            override_answer: Mutex::new(Ok(())),
             records: Mutex::default(),
             history: Mutex::new(History::new(name())),
             assessment: Mutex::default(),
@@ -248,6 +251,55 @@ impl Control for Fake {
 
     fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
         self.observations.hear(vantage, posted)
+    }
+
+    async fn override_ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal> {
+        self.override_answer.lock().expect("lock").clone()?;
+        let id = OverrideId::new(&name(), 1 + self.history.lock().expect("lock").overrides.all().count() as u128);
+        let expires_at = at(0).checked_add(jiff::SignedDuration::try_from(asked.expires_in).expect("fits"));
+        let what = Override {
+            id: id.clone(),
+            kind: asked.kind,
+            by: asked.subject,
+            reason: asked.reason,
+            asked_at: at(0),
+            expires_at: expires_at.expect("in range"),
+            bound_to: None,
+            consent: None,
+            ended: None,
+        };
+        self.append(0, vec![Event::OverrideAsked { asked: Box::new(what) }]);
+        Ok(id)
+    }
+
+    async fn override_consent(&self, id: &OverrideId, agrees: bool, who: &Subject, why: &str) -> Result<(), Refusal> {
+        self.override_answer.lock().expect("lock").clone()?;
+        let (id, subject, reason) = (id.clone(), who.clone(), why.to_owned());
+        let declined =
+            || Event::OverrideEnded { id: id.clone(), ending: Ending::Declined, subject: None, why: why.to_owned() };
+        let event = if agrees { Event::OverrideConsented { id: id.clone(), subject, reason } } else { declined() };
+        self.append(1, vec![event]);
+        Ok(())
+    }
+
+    async fn override_end(&self, id: &OverrideId, who: &Subject, why: &str) -> Result<(), Refusal> {
+        self.override_answer.lock().expect("lock").clone()?;
+        let (id, subject, why) = (id.clone(), Some(who.clone()), why.to_owned());
+        self.append(2, vec![Event::OverrideEnded { id, ending: Ending::Withdrawn, subject, why }]);
+        Ok(())
+    }
+
+    fn overrides(&self, application: &ApplicationName) -> Result<Vec<OverrideNow>, Refusal> {
+        if *application != name() {
+            return Err(Refusal::UnknownApplication(application.clone()));
+        }
+        let history = self.history.lock().expect("lock");
+        let shown = |o: &Override| OverrideNow {
+            what: o.clone(),
+            standing: o.standing(at(3)),
+            preflight: Some((at(1), "it could run".to_owned())),
+        };
+        Ok(history.overrides.all().map(shown).collect())
     }
 
     fn readiness(&self) -> Readiness {

@@ -5,6 +5,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod ministack;
+pub(crate) mod observers;
 mod oversight;
 pub(crate) mod people;
 pub(crate) mod postgres;

@@ -64,6 +64,7 @@ pub(crate) struct Scene {
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) journal: MemoryStore,
     pub(crate) application: Application,
+    pub(crate) config_digest: Digest,
     oversight: Oversight,
     drawn: Arc<AtomicU64>,
     beats: Beats,
@@ -79,6 +80,7 @@ impl Scene {
             journal: MemoryStore::default(),
             oversight: Oversight::new(&application()),
             application: application(),
+            config_digest: Digest::of(b"config"),
             drawn: Arc::default(),
             beats: Beats::default(),
         }
@@ -116,23 +118,24 @@ impl Scene {
         let drawn = Arc::clone(&self.drawn);
         let cloud = SimCloud::new(world.clone(), faults.clone());
         let overseen = Overseen { oversight: self.oversight.clone(), world: world.clone(), store: journal, cloud };
+        let vantages = Arc::new(Vantages::here());
         let wall = Wall { steady: Arc::clone(&clock), ahead: Arc::default() };
         let falls = Arc::default();
         let parts = Parts {
             applications: vec![self.application.clone()],
             runbooks: config::shipped(),
-            config_digest: Digest::of(b"config"),
+            config_digest: self.config_digest.clone(),
             store: Arc::new(overseen.clone()),
             cloud: Arc::new(overseen.clone()),
             probes: Arc::new(SimProbes::new(world.clone())),
             heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats))),
             clock: Arc::new(wall.clone()),
             observer: Arc::new(Onlooker(Arc::clone(&falls))),
-            vantages: Arc::new(Vantages::here()),
+            vantages: Arc::clone(&vantages),
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Live { engine: Engine::start(parts).await, clock, wall, world, faults, overseen, falls }
+        Live { engine: Engine::start(parts).await, clock, wall, world, faults, vantages, overseen, falls }
     }
 }
 
@@ -327,6 +330,7 @@ pub(crate) struct Live {
     pub(crate) wall: Wall,
     pub(crate) world: LiveWorld,
     pub(crate) faults: Faults,
+    pub(crate) vantages: Arc<Vantages>,
     overseen: Overseen<SimCloud>,
     falls: Arc<Mutex<Option<Fall>>>,
 }

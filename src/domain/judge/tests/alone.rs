@@ -335,3 +335,37 @@ fn the_disaster_of_the_properties_can_start_at_all() {
     let drawn = Drawn { seen: vec![[ill(), ill()], [ill(), ill()], [ill(), ill()]], lag_seconds: 1, lag_age: 1 };
     assert!(starts(&armed_app(), &drawn), "else the properties say nothing");
 }
+
+/// The history of the disaster with `events` more, and what was judged before them.
+fn since(app: &Application, events: &[Event]) -> (Assessment, History) {
+    let mut scene = disaster(app);
+    let judged = scene.assess(DWELL);
+    assert_eq!(judged.verdict, Verdict::Start);
+    apply(&mut scene.history, events);
+    (judged, scene.history)
+}
+
+#[test]
+fn what_was_judged_stands_only_while_the_journal_says_nothing_against_it() {
+    use crate::domain::{history::tests::started, plan::Purpose};
+    let mut app = armed_app();
+    let refused = |app: &Application, events: &[Event], later: i64| {
+        let (judged, history) = since(app, events);
+        let at = judged.at + jiff::SignedDuration::from_secs(later);
+        stands(app, &history, &judged, at).err().map(|unmet| unmet[0].rule)
+    };
+    let withdrawn =
+        Event::OverrideEnded { id: id(1), ending: Ending::Withdrawn, subject: None, why: "not today".to_owned() };
+    let (judged, history) = since(&app, &[]);
+    assert_eq!(stands(&app, &history, &judged, judged.at).map(|armed| armed.id.clone()), Ok(id(1)));
+    assert_eq!(refused(&app, &[], 5), None);
+    assert_eq!(refused(&app, &[], 6), Some(Rule::Down), "it was judged too long ago");
+    assert_eq!(refused(&app, &[asked(2, OverrideKind::KillSwitch, 60)], 0), Some(Rule::KillSwitch));
+    assert_eq!(refused(&app, std::slice::from_ref(&withdrawn), 0), Some(Rule::Armed));
+    assert_eq!(refused(&app, &[started(Purpose::Switchover, 7)], 0), Some(Rule::Idle));
+    let other = OverrideKind::Arm { from: region(EAST), to: region(WEST), largest_loss: Duration::from_secs(1) };
+    assert_eq!(refused(&app, &[withdrawn, asked(3, other, 60), consented(3)], 0), Some(Rule::Armed), "another arming");
+    assert_eq!(refused(&app, &[], 3_600), Some(Rule::Armed), "it is over");
+    app.policy.mode = Mode::Shadow;
+    assert_eq!(stands(&app, &history, &judged, judged.at).err().map(|unmet| unmet[0].rule), Some(Rule::Mode));
+}

@@ -15,6 +15,7 @@ use crate::sim::world::{
     scenario,
 };
 
+mod armings;
 mod calls;
 mod journal;
 mod loss;
@@ -190,6 +191,14 @@ impl Stage {
         (self.purpose, self.from, self.to) = (purpose, from, to);
         self.plan = plan(purpose, from, to, accepted);
         let request = json!({ "purpose": purpose, "subject": "alice", "reason": "why" });
+        self.event("run_started", json!({ "request": request, "plan": self.plan, "evidence_since": null }));
+    }
+
+    /// A failover that the automation starts by the arming `id`.
+    fn start_alone(&mut self, id: &str, accepted: f64) {
+        (self.purpose, self.from, self.to) = ("failover", USE1, USW2);
+        self.plan = plan("failover", USE1, USW2, Some(accepted));
+        let request = json!({ "purpose": "failover", "subject": "automation", "reason": "why", "armed": id });
         self.event("run_started", json!({ "request": request, "plan": self.plan, "evidence_since": null }));
     }
 
