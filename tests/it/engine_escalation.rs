@@ -77,6 +77,10 @@ async fn at_each_step(seed: u64, chosen: impl Fn(usize, usize) -> bool) -> usize
         begun(&live, &planned, &step).await;
         live.lose("us-east-1");
         live.pass(3).await;
+        if live.run(&planned).is_finished() {
+            assert_eq!(live.outcome(&planned, 1).await, SUCCEEDED, "{step}");
+            continue;
+        }
         match live.ask(Live::request(Wish::Failover)).await {
             Ok(Started::Run { id, supersedes }) => {
                 assert_eq!(supersedes, Some(planned.clone()), "{step}");
