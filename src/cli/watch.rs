@@ -113,7 +113,7 @@ impl Timeline {
                 _ = tick.tick() => {
                     ticks += 1;
                     // Nothing is recorded while a step takes too long: the run is asked how it stands to the RTO.
-                    if ticks % LOOK_TICKS == 0 {
+                    if ticks.is_multiple_of(LOOK_TICKS) {
                         self.refresh(api, path).await?;
                     }
                     self.draw_waiting();

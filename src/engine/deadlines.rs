@@ -20,8 +20,17 @@ use crate::{
 /// See the module. One per application.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    /// The run that is under way, what it was expected to take when it was first seen, and what has been told of it.
-    told: Option<(RunId, Forecast, BTreeSet<(About, Level)>)>,
+    told: Option<Told>,
+}
+
+/// The run that is under way.
+#[derive(Debug)]
+struct Told {
+    run: RunId,
+    /// What it was expected to take when it was first seen.
+    forecast: Forecast,
+    /// What has been told of it.
+    said: BTreeSet<(About, Level)>,
 }
 
 impl Deadlines {
@@ -33,14 +42,15 @@ impl Deadlines {
             }
             return;
         };
-        if self.told.as_ref().is_none_or(|(of, ..)| *of != run.id) {
-            let forecast = Forecast::of(&run.plan, history.runs.values().map(AsRef::as_ref));
-            self.told = Some((run.id.clone(), forecast, BTreeSet::new()));
-        }
-        let Some((_, forecast, told)) = &mut self.told else { return };
-        let due = deadline::deadline(run, application.objectives.rto, forecast, now);
+        let under_way = self.told.take().filter(|told| told.run == run.id);
+        let told = self.told.insert(under_way.unwrap_or_else(|| Told {
+            run: run.id.clone(),
+            forecast: Forecast::of(&run.plan, history.runs.values().map(AsRef::as_ref)),
+            said: BTreeSet::new(),
+        }));
+        let due = deadline::deadline(run, application.objectives.rto, &told.forecast, now);
         for warning in due.iter().flat_map(|d| &d.warnings) {
-            if told.insert((warning.about.clone(), warning.level)) {
+            if told.said.insert((warning.about.clone(), warning.level)) {
                 tracing::warn!(
                     application = %application.name,
                     run = %run.id,
@@ -74,9 +84,9 @@ mod tests {
 
     /// Remembers how many warnings it was told of; `None` when there is nothing under way.
     #[derive(Debug, Default)]
-    struct Told(Mutex<Vec<Option<usize>>>);
+    struct Listener(Mutex<Vec<Option<usize>>>);
 
-    impl Observer for Told {
+    impl Observer for Listener {
         fn recorded(&self, _: &Record, _: f64) {}
         fn assessed(&self, _: &Assessment) {}
         fn due(&self, _: &ApplicationName, deadline: Option<&Deadline>) {
@@ -143,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_run_is_told_of_while_it_is_under_way_each_threshold_once() {
-        let (app, told, mut deadlines) = (application(), Told::default(), Deadlines::default());
+        let (app, told, mut deadlines) = (application(), Listener::default(), Deadlines::default());
         let mut history = History::new(app.name.clone());
         deadlines.look(&app, &history, &told, at(0));
         history.apply_event(at(10), &started(&app)).expect("legal");
@@ -152,7 +162,7 @@ mod tests {
         for second in [20, 64, 65, 101] {
             deadlines.look(&app, &history, &told, at(second));
         }
-        let said = deadlines.told.as_ref().map_or(0, |(.., told)| told.len());
+        let said = deadlines.told.as_ref().map_or(0, |told| told.said.len());
         assert_eq!(said, 3, "60 % and all of what was left to the step, and the RTO itself: {deadlines:?}");
         let end = Event::RunFinished { run, result: RunResult::Failed, reason: "so".to_owned(), loss: None };
         history.apply_event(at(120), &end).expect("legal");

@@ -405,6 +405,13 @@ async fn what_was_not_assessed_is_unknown_not_healthy() {
     assert_eq!(decision["verdict"], "recommend");
     assert_eq!(decision["signals"][0]["state"], "missing");
     assert_eq!(decision["exposure"][0]["loss_bound_seconds"], Value::Null);
+    let fail_over = &decision["options"]["fail_over"];
+    assert_eq!((&fail_over["lose_at_most_seconds"], &fail_over["forecast"]), (&Value::Null, &Value::Null));
+    assert_eq!(decision["options"]["wait"]["start_by"], Value::Null);
+    let shares = decision["options"]["wait"]["shares"].as_array().map_or(0, Vec::len);
+    assert_eq!((shares, &decision["mode"]), (4, &Value::from("recommend")));
+    let deadline = &get(&router, &format!("/runs/{RUN}")).await.json()["deadline"];
+    assert_eq!((&deadline["used_seconds"], &deadline["left_seconds"]), (&Value::from(60.0), &Value::from(540.0)));
     let list = get(&router, "/applications").await.json();
     assert_eq!(list["applications"][0]["active_run"], RUN);
 }

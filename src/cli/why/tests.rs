@@ -204,3 +204,25 @@ fn shadow_says_what_it_would_have_started() {
     says(|_, a| a.would_start = true, "mode shadow: a failover WOULD HAVE BEEN STARTED; nothing was");
     says(|_, _| {}, "mode shadow: what would be started is recorded, and not started");
 }
+
+#[test]
+fn a_warning_says_how_much_of_what_was_used() {
+    use crate::{domain::deadline::Level, http::deadline::WarningView};
+    let said = |about: &str, step: Option<&str>, level, used, whole| {
+        let step = step.map(str::to_owned);
+        render::warning(&WarningView { about: about.into(), step, level, used_seconds: used, whole_seconds: whole })
+    };
+    assert_eq!(
+        said("step", Some("promote"), Level::Sixty, 72.0, 120.0),
+        "promote has used 60 % of what is left of the RTO (1 min 12 s of 2 min 00 s)"
+    );
+    assert_eq!(
+        said("step", Some("promote"), Level::Spent, 130.0, 120.0),
+        "promote has used all that was left of the RTO when it began (2 min 10 s of 2 min 00 s)"
+    );
+    assert_eq!(
+        said("forecast", None, Level::Ninety, 75.0, 40.0),
+        "what remains takes about 1 min 15 s, and 40 s of the RTO are left"
+    );
+    assert_eq!(said("rto", None, Level::Spent, 310.0, 300.0), "the RTO of 5 min 00 s is spent: 5 min 10 s so far");
+}
