@@ -60,8 +60,7 @@ impl Daemon {
         tokens.permits(address)?;
         let configured =
             settings.applications.iter().flat_map(|a| a.stores.values()).filter_map(|s| s.heartbeat.as_ref());
-        let environment: BTreeMap<String, String> = std::env::vars().collect();
-        let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment);
+        let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment());
         let heartbeats: Arc<dyn Heartbeats> = Arc::new(heartbeats);
         let parts = Parts {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
@@ -99,6 +98,12 @@ impl Daemon {
             tracing::error!(%error, "the API ended with an error");
         }
     }
+}
+
+/// Where passwords may be: [`PostgresHeartbeats`] keeps what the configuration refers to, and nothing else.
+#[expect(clippy::disallowed_methods, reason = "an edge where the environment is read, once")]
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars().collect()
 }
 
 fn options(aws: &Aws) -> aws::Options {

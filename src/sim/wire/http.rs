@@ -105,6 +105,7 @@ pub(super) struct Server {
     pub(super) barriers: Barriers,
     pub(super) requests: Arc<RequestLog>,
     pub(super) enforce_signing_time: bool,
+    pub(super) dates: Option<super::Clock>,
     pub(super) manual: Option<super::ManualClock>,
     pub(super) sequence: AtomicU64,
 }
@@ -286,8 +287,9 @@ impl Server {
         });
     }
 
-    /// The answer with what every AWS answer carries: a request id and a date, in world time.
+    /// The answer with what every AWS answer carries: a request id and a date, in world time where nothing else is asked.
     fn dressed(&self, answer: MockResponse) -> Response<Answer> {
+        let date = self.dates.as_ref().map_or_else(|| self.world.now(), |clock| clock());
         let id = self.sequence.fetch_add(1, Ordering::Relaxed);
         let id = format!("51a50000-0000-4000-8001-{id:012x}");
         let body = match std::str::from_utf8(&answer.body) {
@@ -297,7 +299,7 @@ impl Server {
         let mut response = Response::new(Answer { body: Full::new(body), sent: None });
         *response.status_mut() = hyper::StatusCode::from_u16(answer.status).unwrap_or_default();
         *response.headers_mut() = answer.headers;
-        for (name, value) in [("x-amzn-requestid", id), ("date", http_date(self.world.now()))] {
+        for (name, value) in [("x-amzn-requestid", id), ("date", http_date(date))] {
             if let Ok(value) = value.parse() {
                 response.headers_mut().insert(name, value);
             }

@@ -105,13 +105,24 @@ pub struct Options {
     pub endpoints_port: u16,
     /// Refuse calls that were signed more than 5 minutes away from world time.
     pub enforce_signing_time: bool,
+    /// What the answers are dated by, where that is not the world's time: for callers whose clock the world outruns.
+    pub dates: Option<Clock>,
 }
 
 impl Options {
     /// Everything on loopback, on free ports, without checking signatures' times.
     pub fn loopback(world: World, clock: Clock) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { world, clock, manual: None, aws: any, dns: any, endpoints_port: 0, enforce_signing_time: false }
+        Self {
+            world,
+            clock,
+            manual: None,
+            aws: any,
+            dns: any,
+            endpoints_port: 0,
+            enforce_signing_time: false,
+            dates: None,
+        }
     }
 }
 
@@ -171,6 +182,7 @@ pub async fn start(options: Options) -> io::Result<Running> {
         barriers: Barriers::default(),
         requests: Arc::default(),
         enforce_signing_time: options.enforce_signing_time,
+        dates: options.dates,
         manual: options.manual,
         sequence: AtomicU64::default(),
     };
@@ -221,6 +233,7 @@ pub async fn serve(listener: TcpListener, world: SharedWorld, faults: Faults, sh
         barriers: Barriers::default(),
         requests: Arc::default(),
         enforce_signing_time: false,
+        dates: None,
         manual: None,
         sequence: AtomicU64::default(),
     };
