@@ -138,8 +138,19 @@ impl Api {
 
     async fn whole(&self, request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
         let response = self.send(request).await?;
-        let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
-        Ok(Answer(body.to_vec()))
+        Ok(Answer(self.body(response).await?))
+    }
+
+    /// The whole body, up to [`ANSWER_BYTES_MAX`].
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
+            if ANSWER_BYTES_MAX < body.len() + chunk.len() {
+                return Err(Failure::Answer(format!("an answer of more than {ANSWER_BYTES_MAX} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
@@ -148,7 +159,7 @@ impl Api {
         if status.is_success() {
             return Ok(response);
         }
-        let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+        let body = self.body(response).await?;
         match serde_json::from_slice::<Value>(&body) {
             Ok(problem) if problem.get("code").is_some() => Err(Failure::Problem(problem)),
             _ => Err(Failure::Answer(format!("status {status}, no problem document"))),
@@ -159,6 +170,9 @@ impl Api {
         Failure::Unreachable { url: self.url.clone(), why: chain(error) }
     }
 }
+
+/// The longest answer that is read (FAULTS.md 57): a hundred times the longest honest one.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// An error with all its causes; reqwest's own text repeats the URL and hides the reason.
 fn chain(error: &dyn std::error::Error) -> String {

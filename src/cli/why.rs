@@ -78,6 +78,9 @@ pub fn brief(d: &DecisionView) -> String {
     }
     if let Some(option) = &d.options.fail_over {
         out.push_str(&wrapped("  fail over now: ", &fail_over(d, option)));
+    } else if let Some(active) = &d.active_region {
+        let nowhere = format!("there is nowhere to go from {active}: something speaks ill of every other Region");
+        out.push_str(&wrapped("  fail over now: ", &nowhere));
     }
     if let Some(text) = wait(&d.options.wait) {
         out.push_str(&wrapped("  wait: ", &text));

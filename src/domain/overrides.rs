@@ -5,7 +5,10 @@
 //! person only; an override that has ended never comes back. The safety properties cannot be overridden: there is no
 //! kind of override for them. When something is over is told by `now`, an argument: the journal need not say so.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,8 @@ pub const WAIVER_MAX: Duration = Duration::from_mins(30);
 pub const STANDING_MAX: Duration = Duration::from_hours(90 * 24);
 /// How many overrides that are over are kept in memory; the journal has them all.
 pub const ENDED_KEPT_MAX: usize = 64;
+/// How many acknowledgements are kept though their time is over: those of the newest runs.
+pub const ACKNOWLEDGEMENTS_MAX: usize = 64;
 /// How many may stand at once.
 pub const STANDING_COUNT_MAX: usize = 32;
 
@@ -252,10 +257,20 @@ impl Overrides {
 
     /// Keeps what stands, every acknowledgement that is still needed, and the newest of what is over.
     fn forget(&mut self, now: Timestamp) {
-        let over = |o: &Override| {
-            let kept = matches!(o.kind, OverrideKind::Acknowledge { .. }) && o.ended.is_none();
-            !kept && matches!(o.standing(now), Standing::Expired | Standing::Ended)
-        };
+        // An acknowledgement stands for ever; the newest of each run say all that the older ones do.
+        let mut newest: BTreeMap<(&RunId, bool), (Timestamp, &OverrideId)> = BTreeMap::new();
+        for o in self.0.values().filter(|o| o.ended.is_none()) {
+            if let OverrideKind::Acknowledge { run, reconciled } = &o.kind {
+                let slot = newest.entry((run, *reconciled)).or_insert((o.asked_at, &o.id));
+                *slot = (*slot).max((o.asked_at, &o.id));
+            }
+        }
+        let mut newest: Vec<(Timestamp, OverrideId)> = newest.into_values().map(|(at, id)| (at, id.clone())).collect();
+        newest.sort_unstable();
+        let kept: BTreeSet<OverrideId> =
+            newest.into_iter().rev().take(ACKNOWLEDGEMENTS_MAX).map(|(_, id)| id).collect();
+        let over =
+            |o: &Override| !kept.contains(&o.id) && matches!(o.standing(now), Standing::Expired | Standing::Ended);
         let mut too_many = self.0.values().filter(|o| over(o)).count().saturating_sub(ENDED_KEPT_MAX);
         self.0.retain(|_, o| {
             let goes = too_many > 0 && over(o);

@@ -49,7 +49,7 @@ impl Bench {
     /// Records what was asked for, or says why not.
     pub async fn ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal> {
         let id = self.id(&asked);
-        if let Some(again) = repeated(&self.context.scribe.history(), &id, &asked)? {
+        if let Some(again) = repeated(&self.context.scribe.history(), self.context.clock.wall(), &id, &asked)? {
             return Ok(again);
         }
         self.lasts(&asked)?;
@@ -59,7 +59,7 @@ impl Bench {
         }
         let bound_to = asked.kind.needs_consent().then(|| binding(&self.context.application, &self.parts));
         let committed = self.context.scribe.commit(|history, at| {
-            if let Some(again) = repeated(history, &id, &asked)? {
+            if let Some(again) = repeated(history, at, &id, &asked)? {
                 return Ok((Vec::new(), again));
             }
             let mut events = replaced_by_asking(history, at, &asked.kind, &id);
@@ -210,7 +210,12 @@ fn refused(error: CommitError<Refusal>) -> Refusal {
 }
 
 /// What the same person asked for before with the same key: the ids have the same random part.
-fn repeated(history: &History, id: &OverrideId, asked: &AskOverride) -> Result<Option<OverrideId>, Refusal> {
+fn repeated(
+    history: &History,
+    now: Timestamp,
+    id: &OverrideId,
+    asked: &AskOverride,
+) -> Result<Option<OverrideId>, Refusal> {
     if asked.idempotency_key.is_none() {
         return Ok(None);
     }
@@ -222,7 +227,15 @@ fn repeated(history: &History, id: &OverrideId, asked: &AskOverride) -> Result<O
     let is_same = before.kind == asked.kind
         && before.reason == asked.reason
         && before.expires_at == after(before.asked_at, asked.expires_in);
-    if is_same { Ok(Some(before.id.clone())) } else { Err(Refusal::KeyReused) }
+    match is_same {
+        false => Err(Refusal::KeyReused),
+        true if before.is_open(now) => Ok(Some(before.id.clone())),
+        // To answer with it would say that it stands.
+        true => {
+            let id = &before.id;
+            Err(Refusal::OverrideOver(format!("this key asked for {id} before, which is over; take another key")))
+        }
+    }
 }
 
 /// Whether one more may stand. Kill switches have a count of their own: they are refused for nothing else.

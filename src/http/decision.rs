@@ -25,7 +25,7 @@ use crate::domain::{
     recovery,
     rules::{Finding, Holds, Rule},
     seconds::to_seconds,
-    signal::{Signal, SignalSource, SignalState, SignalWindow, WitnessOf},
+    signal::{Reading, Signal, SignalSource, SignalState, SignalWindow, WitnessOf},
     vantage::{Observer, Stand, Witness},
 };
 
@@ -287,6 +287,15 @@ impl Shown<'_> {
         let source = self.assessment.active_region.as_ref()?;
         let other = || self.application.regions.iter().find(|r| *r != source);
         let target: &Region = self.assessment.recommended_target.as_ref().or_else(other)?;
+        // Where something speaks ill of it, going there is no choice to be shown beside waiting.
+        let is_ill = |s: &Signal| {
+            let state = self.assessment.signals.get(&s.name);
+            let ill = matches!(state, Some(SignalState::Fresh { sample }) if matches!(sample.reading, Reading::Unhealthy { .. }));
+            ill && s.source.of() == Some(target)
+        };
+        if self.application.signals.iter().any(is_ill) {
+            return None;
+        }
         let bound = self.assessment.worst_exposure().and_then(|(_, bound)| bound);
         Some(FailOverView {
             source: source.to_string(),

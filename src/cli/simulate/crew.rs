@@ -27,6 +27,9 @@ use crate::{
 /// How often the progress line is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(200);
 
+/// How often a line says so where nobody watches.
+const LOGGED_EVERY: Duration = Duration::from_secs(20);
+
 /// One rehearsal to do.
 #[derive(Debug, Clone)]
 pub(super) struct Task<'a> {
@@ -107,6 +110,12 @@ impl Progress {
             Told::Panicked { .. } => 1,
         };
         let now = SystemClock.boot();
+        // In a log one line now and then: long work that says nothing looks like work that hangs.
+        if !self.shown && LOGGED_EVERY <= now.saturating_sub(*self.drawn_at.get_or_insert(now)) {
+            self.drawn_at = Some(now);
+            let line = format!("{} of {} disasters, {} failing\n", self.done, self.count, self.failing);
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
         if self.shown && self.drawn_at.is_none_or(|at| DRAWN_EVERY <= now.saturating_sub(at)) {
             self.drawn_at = Some(now);
             // Nothing can be done about a standard error that is gone.
@@ -116,7 +125,7 @@ impl Progress {
     }
 
     fn clear(&self) {
-        if self.drawn_at.is_some() {
+        if self.shown && self.drawn_at.is_some() {
             let _ = write!(std::io::stderr(), "\r{:60}\r", "");
         }
     }

@@ -50,7 +50,9 @@ pub(super) fn rules(
     let policy = &known.application.policy;
     let armed = armed(known.history, found.active, found.target, now);
     let (down, quorum) = (down(found), quorum(known, found.witnesses));
-    let stands = down.is_met() && quorum.is_met();
+    // Who was cut off has seen nothing that stands: a partition that has just ended is what the dwell waits out.
+    let reach = reach(&known.reach);
+    let stands = down.is_met() && quorum.is_met() && reach.is_met();
     memory.acting_since = if stands { Some(memory.acting_since.unwrap_or(boot)) } else { None };
     let last_alone = last_alone(known.history);
     let findings = vec![
@@ -60,7 +62,7 @@ pub(super) fn rules(
         idle(known.history),
         down,
         quorum,
-        reach(&known.reach),
+        reach,
         dwell(memory.acting_since, policy.dwell, boot),
         loss(known.application, found.worst.as_ref(), armed.1.and_then(largest_loss)),
         target(known, found.target, now),
@@ -216,10 +218,13 @@ pub(super) fn quorum(known: &Known<'_>, witnesses: &[Witness]) -> Finding {
         names.collect::<Vec<_>>()
     };
     let (ill, against) = (of(Stand::Ill), of(Stand::Against));
-    let says = format!("{} of {all} vantages see it freshly ({needed} are needed): {}", ill.len(), ill.join(", "));
-    if !against.is_empty() {
-        let says = format!("{says}; the last word of {} is not that it is ill", against.join(", "));
-        Finding::no(Rule::Quorum, says, "the word of every vantage that was heard last with something else")
+    let names = if ill.is_empty() { String::new() } else { format!(": {}", ill.join(", ")) };
+    let says = format!("{} of {all} vantages see it ill, freshly{names} ({needed} are needed)", ill.len());
+    if all < needed {
+        Finding::no(Rule::Quorum, format!("{says}, and so many there are not"), "more observers (docs/vantages.md)")
+    } else if !against.is_empty() {
+        let says = format!("{says}; {} did not say so last", against.join(", "));
+        Finding::no(Rule::Quorum, says, "every vantage seeing it ill, or at least having seen it so last")
     } else if ill.len() < needed {
         Finding::no(Rule::Quorum, says, format!("{needed} vantages that see it freshly, often enough in a row"))
     } else {
@@ -304,6 +309,11 @@ fn not_demoted(history: &History, target: Option<&Region>) -> Finding {
     let last = history.runs.values().filter(|r| r.plan.purpose == Purpose::Failover && has_promoted(r));
     let last = last.max_by_key(|r| r.started_at);
     match last {
+        Some(run) if target.is_none() && history.overrides.acknowledged(&run.id) != Some(true) => Finding::unknown(
+            Rule::NotDemoted,
+            format!("there is no Region to go to; {} left writes in {}", run.id, run.plan.source),
+            "a target, or an acknowledgement that the writes were reconciled",
+        ),
         Some(run) if Some(&run.plan.source) == target && history.overrides.acknowledged(&run.id) != Some(true) => {
             Finding::no(
                 Rule::NotDemoted,
