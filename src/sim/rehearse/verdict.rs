@@ -243,9 +243,7 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
     let Seen { scene, world, court, ledger, events } = seen;
     match expected {
         Expectation::Served { within } => {
-            // A scenario may ask for less than was promised, and never excuses more.
-            let rto = scene.setup.application.objectives.rto;
-            let within = within.map_or(rto, |within| within.min(rto)).as_secs_f64();
+            let within = within.unwrap_or(scene.setup.application.objectives.rto).as_secs_f64();
             match result.out_of_service_seconds {
                 None => None,
                 Some(_) if ledger.served_again_at.is_none() => {
