@@ -11,6 +11,7 @@ pub mod run;
 pub mod stage;
 pub mod store;
 pub mod swarm;
+mod vantages;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};

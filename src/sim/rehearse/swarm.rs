@@ -42,6 +42,7 @@ pub fn scenario(seed: u64, regions: &[Region]) -> Scenario {
         warm_up: WARM_UP,
         active: None,
         happenings: swarm::mix(seed, regions, HEALS_AT, 1.0),
+        observers: 0,
         people: people.people(),
         heals_at: Some(HEALS_AT),
         lasts: LASTS,
@@ -67,7 +68,7 @@ impl Draw {
         let ask = if self.percent(95) { Some(self.ask()) } else { None };
         let approver = self.approver();
         let resumes_after = if self.percent(80) { Some(self.seconds(5..120)) } else { None };
-        People { ask, approver, resumes_after, acts: self.acts() }
+        People { arm: None, ask, approver, resumes_after, acts: self.acts() }
     }
 
     fn ask(&mut self) -> Ask {

@@ -1,7 +1,7 @@
 //! What a file says, what is refused and in which words, and that every file that ships is read.
 
 use super::*;
-use crate::sim::faults::{CallFault, Trouble};
+use crate::sim::faults::{CallFault, Sight, Trouble, Vantage};
 
 #[test]
 fn the_whole_of_a_scenario_is_read() {
@@ -48,6 +48,7 @@ expect:
         repeats: false,
     };
     let people = People {
+        arm: None,
         ask: Some(ask),
         approver: Approver::Approves { after: Duration::from_secs(15) },
         resumes_after: None,
@@ -60,6 +61,7 @@ expect:
         warm_up: 4 * minute,
         active: Some(region("us-west-2")),
         happenings: vec![east, Happening { at: 2 * minute, lasts: Some(18 * minute), what: calls }],
+        observers: 0,
         people,
         heals_at: Some(20 * minute),
         lasts: 45 * minute,
@@ -76,6 +78,30 @@ fn what_is_not_written_does_not_happen() {
     let s = read(&call("{ operation: any, fault: hang }"));
     let any = Trouble::Calls { operation: "*".to_owned(), region: None, fault: CallFault::Hang, chance: 1.0 };
     assert_eq!(s.happenings[0].what, any);
+}
+
+#[test]
+fn what_is_armed_and_who_sees_what_is_read() {
+    let s = read(&with(
+        "observers: 2\npeople: { arm: { largest_loss: 5m } }\nhappenings:\n  - { at: 1m, lasts: 2m, vantage: { of: daemon, does: cut_off } }\n  - { at: 2m, vantage: { of: 2, does: sees_ill } }\nexpect: [{ armed: true }]\n",
+    ));
+    assert_eq!((s.observers, s.people.arm), (2, Some(Duration::from_mins(5))));
+    let what: Vec<Trouble> = s.happenings.into_iter().map(|h| h.what).collect();
+    let daemon = Trouble::Vantage { of: Vantage::Daemon, does: Sight::CutOff };
+    assert_eq!(what, [daemon, Trouble::Vantage { of: Vantage::Observer(2), does: Sight::SeesIll }]);
+    assert_eq!(s.expect, [Expectation::Armed(true)]);
+}
+
+#[test]
+fn who_sees_what_is_refused_where_nobody_has_armed_or_no_such_observer_is_there() {
+    let idle = with(
+        "observers: 17\nhappenings:\n  - { at: 1m, vantage: { of: 0, does: silent } }\n  - { at: 1m, vantage: { of: demon, does: blind } }\n  - { at: 1m, vantage: { of: 1 } }\npeople: { arm: { } }\n",
+    );
+    insta::assert_snapshot!(faults(&idle), @"");
+    let unarmed = with(
+        "observers: 1\nhappenings:\n  - { at: 1m, vantage: { of: 2, does: silent } }\n  - { at: 1m, vantage: { of: daemon, does: silent } }\nexpect: [{ armed: false }]\n",
+    );
+    insta::assert_snapshot!(faults(&unarmed), @"");
 }
 
 #[test]
