@@ -4,6 +4,7 @@
 
 mod court;
 mod director;
+pub mod false_alarms;
 pub mod matrix;
 mod measure;
 mod people;

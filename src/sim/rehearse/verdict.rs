@@ -191,6 +191,8 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
                 count("a step failed");
             }
             "step_skipped" => count("a step was skipped"),
+            "override_consented" => count("a failover was armed"),
+            "run_started" if told.event["request"]["armed"].is_string() => count("a run was started alone"),
             "run_held" => count("a run was held"),
             "run_paused" => count("a run was paused"),
             "run_resumed" => count("a run was resumed"),
