@@ -44,6 +44,7 @@ pub(super) fn read(at: Option<At<'_>>, found: &mut Findings) -> Option<Policy> {
     let blackouts_at = f.get(found, "blackouts", BLACKOUTS);
     let rpo_window = f.get(found, "rpo_window", "rpo_window = \"1h\"");
     let rpo_allowance = f.get(found, "rpo_allowance", "rpo_allowance = 0.01");
+    let rto_shares = f.get(found, "rto_shares", SHARES);
     f.finish(found);
     let mode = mode_at.map_or(Some(standard.mode), |at| mode(&at, found));
     let dwell = dwell.map_or(Some(standard.dwell), |at| at.duration(found, SECOND, 60 * MINUTE));
@@ -53,6 +54,7 @@ pub(super) fn read(at: Option<At<'_>>, found: &mut Findings) -> Option<Policy> {
     let blackouts = blackouts_at.map_or(Some(standard.blackouts), |at| blackouts(&at, found));
     let rpo_window = rpo_window.map_or(Some(standard.rpo_window), |at| at.duration(found, MINUTE, 30 * DAY));
     let rpo_allowance = rpo_allowance.map_or(Some(standard.rpo_allowance), |at| allowance(&at, found));
+    let rto_shares = rto_shares.map_or(Some(standard.rto_shares), |at| shares(&at, found));
     Some(Policy {
         mode: mode?,
         dwell: dwell?,
@@ -62,7 +64,7 @@ pub(super) fn read(at: Option<At<'_>>, found: &mut Findings) -> Option<Policy> {
         blackouts: blackouts?,
         rpo_window: rpo_window?,
         rpo_allowance: rpo_allowance?,
-        rto_shares: RtoShares::default(),
+        rto_shares: rto_shares?,
     })
 }
 
@@ -97,6 +99,25 @@ fn observers(at: &At<'_>, found: &mut Findings) -> Option<BTreeSet<VantageName>>
         }
     }
     is_whole.then_some(all)
+}
+
+const SHARES: &str = "rto_shares = { detection = 0.15, decision = 0.25, execution = 0.4, propagation = 0.2 }";
+
+/// Four parts of one whole.
+fn shares(at: &At<'_>, found: &mut Findings) -> Option<RtoShares> {
+    let mut f = at.fields(found)?;
+    let parts = ["detection", "decision", "execution", "propagation"].map(|part| f.need(found, part, SHARES));
+    f.finish(found);
+    let parts = parts.map(|at| allowance(&at?, found));
+    let [detection, decision, execution, propagation] = parts;
+    let all =
+        RtoShares { detection: detection?, decision: decision?, execution: execution?, propagation: propagation? };
+    let sum = all.detection + all.decision + all.execution + all.propagation;
+    if (sum - 1.0).abs() > 1e-6 {
+        found.error(&at.key, format!("the four parts make {sum}, not 1"), at.example);
+        return None;
+    }
+    Some(all)
 }
 
 fn allowance(at: &At<'_>, found: &mut Findings) -> Option<f64> {

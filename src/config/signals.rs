@@ -106,7 +106,7 @@ fn role(at: &At<'_>, found: &mut Findings) -> Option<SignalRole> {
     }
 }
 
-const KINDS: &str = "expected aurora_lag, dynamodb_lag, s3_lag, s3_pending_bytes, s3_pending_operations, metric, \
+const KINDS: &str = "expected aurora_lag, heartbeat, dynamodb_lag, s3_lag, s3_pending_bytes, s3_pending_operations, metric, \
                      lambda_errors, lambda_throttles, api_gateway_5xx, api_gateway_latency, health_check, alarm, \
                      rds_events, http_probe or tcp_probe";
 

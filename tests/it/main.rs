@@ -12,6 +12,7 @@ mod engine_clock;
 mod engine_crash;
 mod engine_escalation;
 mod engine_failover;
+mod engine_heartbeat;
 mod engine_people;
 mod engine_planned;
 mod engine_trouble;

@@ -65,7 +65,11 @@ impl Account {
                 continue;
             }
             if world.aurora.cluster(&promotion.from).is_some_and(|old| holds(old, write.id)) {
-                self.late.entry(deposed).or_default().push(Commit { id: write.id, acknowledged_at: write.at });
+                self.late.entry(deposed).or_default().push(Commit {
+                    id: write.id,
+                    acknowledged_at: write.at,
+                    is_beat: false,
+                });
                 if promotion.is_fenced {
                     let text = format!(
                         "{} acknowledged a write at {}, after it had verifiably been fenced: it is lost",

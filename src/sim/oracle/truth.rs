@@ -257,8 +257,8 @@ fn promotion(at: SimTime, operation: Operation, world: &World) -> Promotion {
     }
     Promotion {
         at,
-        survived: common.checked_sub(1).map(|last| old[last]),
-        lost: old[common..].iter().filter(|c| c.acknowledged_at <= at).copied().collect(),
+        survived: old[..common].iter().rev().find(|c| !c.is_beat).copied(),
+        lost: old[common..].iter().filter(|c| !c.is_beat && c.acknowledged_at <= at).copied().collect(),
         from: operation.from,
         to: operation.to,
         is_lossy: operation.is_lossy,

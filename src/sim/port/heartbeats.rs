@@ -79,7 +79,7 @@ impl Heartbeats for SimHeartbeats {
     async fn beat(&self, at: &DatabaseEndpoint, beat: &Beat) -> BeatAnswer {
         let row = Row { beater: beat.beater.clone(), number: beat.number, written_at: beat.sent_at };
         let answer = self
-            .at(at, |world, arn| match world.commit(arn) {
+            .at(at, |world, arn| match world.beat(arn) {
                 Ok(commit) => {
                     self.beats.lock().unwrap_or_else(PoisonError::into_inner).insert(commit.id, row);
                     Some(BeatAnswer::Acknowledged)

@@ -93,13 +93,13 @@ pub struct World {
 }
 
 impl World {
-    /// Commits one write in the Region of the cluster `arn`, beside those of the clients.
+    /// Commits one row of a heartbeat in the Region of the cluster `arn`.
     ///
     /// # Errors
     /// Why the cluster did not take it.
-    pub fn commit(&mut self, arn: &str) -> Result<aurora::Commit, aurora::WriteRefused> {
+    pub fn beat(&mut self, arn: &str) -> Result<aurora::Commit, aurora::WriteRefused> {
         let ctx = Context { now: self.now, rng: &mut self.rng, planes: &self.planes, log: &mut self.log };
-        self.aurora.write(arn, &ctx)
+        self.aurora.beat(arn, &ctx)
     }
 
     /// An empty world at `start`; `sim::scenario` (or a test) fills it.

@@ -14,6 +14,8 @@ pub struct Commit {
     /// Unique over all clusters, ascending in time.
     pub id: u64,
     pub acknowledged_at: SimTime,
+    /// A heartbeat's row, not a write of the application's.
+    pub is_beat: bool,
 }
 
 /// Why a cluster did not take a write.
@@ -126,9 +128,9 @@ impl Cluster {
         planes.reach(Plane::Database, &self.region) == Reach::Up
     }
 
-    /// The last commit in its storage.
+    /// The last write of the application's in its storage.
     pub fn last_commit(&self) -> Option<Commit> {
-        self.volume.last().copied()
+        self.volume.iter().rev().find(|commit| !commit.is_beat).copied()
     }
 
     /// Everything in its storage, oldest first.

@@ -258,6 +258,18 @@ impl Aurora {
     /// # Errors
     /// Why the cluster did not take the write.
     pub fn write(&mut self, arn: &str, ctx: &Context<'_>) -> Result<Commit, WriteRefused> {
+        self.commit(arn, ctx, false)
+    }
+
+    /// Commits one row of a heartbeat there.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn beat(&mut self, arn: &str, ctx: &Context<'_>) -> Result<Commit, WriteRefused> {
+        self.commit(arn, ctx, true)
+    }
+
+    fn commit(&mut self, arn: &str, ctx: &Context<'_>, is_beat: bool) -> Result<Commit, WriteRefused> {
         self.replicate(ctx.now, ctx.planes);
         let cluster = self.clusters.get_mut(arn).ok_or(WriteRefused::Unreachable)?;
         if !cluster.is_up(ctx.planes) {
@@ -267,7 +279,7 @@ impl Aurora {
             return Err(WriteRefused::ReadOnly);
         }
         self.commits += 1;
-        let commit = Commit { id: self.commits, acknowledged_at: ctx.now };
+        let commit = Commit { id: self.commits, acknowledged_at: ctx.now, is_beat };
         cluster.volume.push(commit);
         Ok(commit)
     }
