@@ -181,7 +181,7 @@ mod tests {
         assert!(armed.iter().all(|s| s.people.ask.is_none() && vantages(s).windows(2).all(|two| two[0] == two[1])));
         assert!(armed.iter().any(|s| vantages(s).len() == 3));
         let unarmed = all.iter().filter(|s| s.people.arm.is_none());
-        assert!(unarmed.flat_map(|s| vantages(s)).next().is_none());
+        assert!(unarmed.flat_map(vantages).next().is_none());
     }
 
     #[test]

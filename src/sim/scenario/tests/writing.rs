@@ -94,6 +94,25 @@ fn troubles() -> Vec<Trouble> {
     all
 }
 
+/// Something is armed, and each vantage is wrong in some way.
+fn armed(base: &Scenario) -> Scenario {
+    let sights = [
+        (Vantage::Daemon, Sight::CutOff),
+        (Vantage::Daemon, Sight::SeesIll),
+        (Vantage::Observer(1), Sight::Silent),
+        (Vantage::Observer(2), Sight::SeesIll),
+    ];
+    let happening =
+        |(of, does)| Happening { at: Duration::from_mins(1), lasts: None, what: Trouble::Vantage { of, does } };
+    Scenario {
+        observers: 2,
+        happenings: sights.map(happening).to_vec(),
+        people: People { arm: Some(Duration::from_secs(15)), ..People::nobody() },
+        expect: vec![Expectation::Run(RunEnd::Succeeded), Expectation::Armed(false), Expectation::Armed(true)],
+        ..base.clone()
+    }
+}
+
 /// One scenario for every trouble, approver, wish, act and end, so that each is there and back once.
 pub(super) fn every_variant() -> Vec<Scenario> {
     let minute = Duration::from_mins(1);
@@ -159,20 +178,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         all.push(scenario(Vec::new(), people, expect));
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
-    let sights = [
-        (Vantage::Daemon, Sight::CutOff),
-        (Vantage::Daemon, Sight::SeesIll),
-        (Vantage::Observer(1), Sight::Silent),
-        (Vantage::Observer(2), Sight::SeesIll),
-    ];
-    let happening = |(of, does)| Happening { at: minute, lasts: None, what: Trouble::Vantage { of, does } };
-    all.push(Scenario {
-        observers: 2,
-        happenings: sights.map(happening).to_vec(),
-        people: People { arm: Some(after), ..People::nobody() },
-        expect: vec![Expectation::Run(RunEnd::Succeeded), Expectation::Armed(false), Expectation::Armed(true)],
-        ..base.clone()
-    });
+    all.push(armed(&base));
     all.push(Scenario { heals_at: Some(20 * minute), ..base });
     all
 }
