@@ -8,7 +8,7 @@ use failoverd::{
     domain::{application::Application, id::Digest, plan::Purpose},
     sim::{
         rehearse::{
-            Ending, Rehearsed, Setup,
+            Ending, Rehearsed, Setup, false_alarms,
             matrix::{self, Matrix, Undisturbed},
             run::rehearse,
             swarm,
@@ -146,6 +146,85 @@ fn a_signal_that_holds_traffic_away_is_put_again_to_the_end() {
 #[test]
 fn a_brief_partition_moves_nothing() {
     ends_as_it_says("brief-partition");
+}
+
+/// One scenario that arms, as it says that it ends, and truly armed.
+fn armed(name: &str) -> Rehearsed {
+    let rehearsed = rehearse(&payments(), &shipped(name), SEED, false);
+    sound(&rehearsed, name);
+    assert_eq!(rehearsed.sometimes.get("a failover was armed"), Some(&1), "{name}");
+    rehearsed
+}
+
+/// S18: the oracle has asked whether the Region had truly stopped answering.
+#[test]
+fn what_is_armed_is_acted_on_when_the_region_is_lost_and_nobody_is_asked() {
+    for name in ["armed-region-lost", "armed-killed-mid-start"] {
+        let rehearsed = armed(name);
+        assert_eq!(rehearsed.sometimes.get("a run was started alone"), Some(&1), "{name}");
+        assert_eq!((rehearsed.checked.get("S18"), rehearsed.sometimes.get("an approval was given")), (Some(&1), None));
+    }
+    assert_eq!(armed("armed-killed-mid-start").processes, 3);
+}
+
+#[test]
+fn a_partition_of_43_seconds_moves_nothing_that_is_armed() {
+    armed("armed-brief-partition");
+}
+
+/// FAULTS.md 46.
+#[test]
+fn one_vantage_that_is_wrong_moves_nothing_that_is_armed() {
+    armed("armed-false-alarm-daemon-cut-off");
+    let lies = armed("armed-one-observer-lies");
+    assert!(lies.faults_met.contains_key(&46), "{:?}", lies.faults_met);
+}
+
+#[test]
+fn who_is_blind_starts_nothing_and_a_lag_that_is_unknown_disarms() {
+    armed("armed-blind");
+    armed("armed-lag-unknown");
+}
+
+#[test]
+fn one_seed_of_an_armed_application_is_one_history() {
+    let setup = payments();
+    for scenario in [shipped("armed-region-lost"), false_alarms::scenario(7, &setup.application.regions)] {
+        let history = || rehearse(&setup, &scenario, 7, false).history;
+        assert_eq!(history(), history(), "{}", scenario.name);
+    }
+}
+
+fn false_alarms_start_nothing(seeds: RangeInclusive<u64>) {
+    let setup = payments();
+    let mut armed = 0;
+    for seed in seeds.clone() {
+        let scenario = false_alarms::scenario(seed, &setup.application.regions);
+        let rehearsed = rehearse(&setup, &scenario, seed, false);
+        sound(&rehearsed, false_alarms::NAME);
+        armed += rehearsed.sometimes.get("a failover was armed").copied().unwrap_or_default();
+    }
+    assert_eq!(armed, seeds.count() as u64, "what is not armed proves nothing");
+}
+
+#[test]
+fn false_alarms_1_to_50_start_nothing() {
+    false_alarms_start_nothing(1..=50);
+}
+
+#[test]
+fn false_alarms_51_to_100_start_nothing() {
+    false_alarms_start_nothing(51..=100);
+}
+
+#[test]
+fn false_alarms_101_to_150_start_nothing() {
+    false_alarms_start_nothing(101..=150);
+}
+
+#[test]
+fn false_alarms_151_to_200_start_nothing() {
+    false_alarms_start_nothing(151..=200);
 }
 
 #[test]

@@ -103,7 +103,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
             "a_call_that_is_refused_because_our_own_first_one_is_at_work_is_settled_by_looking",
         ),
     ),
-    (46, "false health check", Issue(4)),
+    (46, "false health check", Rehearsals),
     (
         47,
         "Route 53 control plane down",
@@ -158,7 +158,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (75, "runbook edited in mid-run", Issue(5)),
     (76, "deploy in mid-run", Issue(6)),
     (77, "somebody acts in the console", Issue(4)),
-    (78, "override forgotten", Issue(4)),
+    (78, "override forgotten", Tests("tests/it/engine_alone.rs", "what_is_armed_is_over_in_time")),
     (79, "disaster during a drill", Issue(7)),
     (80, "drill half-done", Issue(7)),
     (81, "drill in a blackout", Issue(7)),
@@ -200,7 +200,11 @@ const PROPERTIES: [(&str, &str, Owner); 29] = [
     ("S5", "traffic only to a proven writer", Rehearsals),
     ("S6", "data loss only as approved", Rehearsals),
     ("S7", "failover or switchover, never both", Rehearsals),
-    ("S8", "no automatic run back to a demoted Region", Issue(4)),
+    (
+        "S8",
+        "no automatic run back to a demoted Region",
+        Tests("tests/it/engine_alone.rs", "what_was_armed_is_used_once"),
+    ),
     ("S9", "the target is allowed, compatible, not the writer", Rehearsals),
     ("S10", "Done only after it was observed; one effect per step", Rehearsals),
     ("S11", "no opposite intent while one is under way", Rehearsals),
@@ -209,8 +213,8 @@ const PROPERTIES: [(&str, &str, Owner); 29] = [
     ("S14", "plan and config constant per run", Rehearsals),
     ("S15", "what is over stays over", Rehearsals),
     ("S16", "the chain verifies", Rehearsals),
-    ("S17", "one automatic action per cool-down", Issue(4)),
-    ("S18", "automatic decisions from a fresh quorum", Issue(4)),
+    ("S17", "one automatic action per cool-down", Tests("tests/it/engine_alone.rs", "what_was_armed_is_used_once")),
+    ("S18", "automatic decisions from a fresh quorum", Rehearsals),
     ("S19", "no secret in any output", Issue(7)),
     ("S20", "everything within its cap", Rehearsals),
     ("L1", "a leader within two leases", Issue(6)),
@@ -233,13 +237,14 @@ const PROPERTIES: [(&str, &str, Owner); 29] = [
 ];
 
 /// Branches of the step protocol without which a run of the suite has not exercised it.
-const BRANCHES: [&str; 13] = [
+const BRANCHES: [&str; 14] = [
     "a call was accepted",
     "a call was rejected",
     "a call was not sent",
     "the outcome of a call was unknown",
     "an intent was repeated",
     "a process found an open intent",
+    "a run was started alone",
     "a run was held",
     "a run was resumed",
     "a run was paused",

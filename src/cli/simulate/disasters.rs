@@ -10,7 +10,7 @@ use crate::{
     config::Faults,
     domain::{application::Application, document::Fault},
     sim::{
-        rehearse::swarm,
+        rehearse::{false_alarms, swarm},
         scenario::{Scenario, Written},
     },
 };
@@ -25,6 +25,7 @@ pub(super) enum Disaster {
     /// With the path as it was given.
     OfFile(Written, PathBuf),
     Swarm,
+    FalseAlarms,
 }
 
 impl Disaster {
@@ -32,6 +33,7 @@ impl Disaster {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => &written.name,
             Self::Swarm => swarm::NAME,
+            Self::FalseAlarms => false_alarms::NAME,
         }
     }
 
@@ -39,6 +41,7 @@ impl Disaster {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => &written.description,
             Self::Swarm => swarm::DESCRIPTION,
+            Self::FalseAlarms => false_alarms::DESCRIPTION,
         }
     }
 
@@ -47,14 +50,14 @@ impl Disaster {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => written.covers.clone(),
             // Another for each seed.
-            Self::Swarm => BTreeSet::new(),
+            Self::Swarm | Self::FalseAlarms => BTreeSet::new(),
         }
     }
 
     /// How it is asked for.
     pub(super) fn option(&self) -> String {
         match self {
-            Self::Shipped(_) | Self::Swarm => format!("--scenario {}", self.name()),
+            Self::Shipped(_) | Self::Swarm | Self::FalseAlarms => format!("--scenario {}", self.name()),
             Self::OfFile(_, path) => format!("--scenario-file {}", quoted(&path.display().to_string())),
         }
     }
@@ -70,6 +73,7 @@ impl Disaster {
                 written.resolve(&application.regions).map_err(|faults| told(file, text, faults))
             }
             Self::Swarm => Ok(swarm::scenario(seed, &application.regions)),
+            Self::FalseAlarms => Ok(false_alarms::scenario(seed, &application.regions)),
         }
     }
 }
@@ -111,7 +115,7 @@ fn shipped() -> Vec<Disaster> {
         let written = Scenario::parse(file, text).unwrap_or_else(|faults| unreachable!("{}", told(file, text, faults)));
         Disaster::Shipped(written)
     };
-    Scenario::embedded().into_iter().map(written).chain([Disaster::Swarm]).collect()
+    Scenario::embedded().into_iter().map(written).chain([Disaster::Swarm, Disaster::FalseAlarms]).collect()
 }
 
 fn of_file(path: &Path) -> Result<Written, String> {

@@ -41,7 +41,7 @@ pub fn apply(world: &mut World, trouble: &Trouble) {
         }
         Trouble::ResolversIgnoreTtl { seconds } => world.clients.ignore_ttl(Some(*seconds)),
         Trouble::Calls { .. } | Trouble::CredentialsExpire => (), // The port's.
-        Trouble::Process(_) | Trouble::Store(_) | Trouble::ClockJumps { .. } => (), // The rehearsal's.
+        Trouble::Process(_) | Trouble::Store(_) | Trouble::ClockJumps { .. } | Trouble::Vantage { .. } => (), // The rehearsal's.
     }
 }
 
@@ -72,7 +72,7 @@ pub fn heal(world: &mut World, trouble: &Trouble) {
         }
         Trouble::ResolversIgnoreTtl { .. } => world.clients.ignore_ttl(None),
         Trouble::Calls { .. } | Trouble::CredentialsExpire => (), // The port's.
-        Trouble::Process(_) | Trouble::Store(_) | Trouble::ClockJumps { .. } => (), // The rehearsal's.
+        Trouble::Process(_) | Trouble::Store(_) | Trouble::ClockJumps { .. } | Trouble::Vantage { .. } => (), // The rehearsal's.
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::sim::{
-        faults::{CallFault, ProcessFault, StoreFault, met_in_world, of_metric},
+        faults::{CallFault, ProcessFault, Sight, StoreFault, Vantage, met_in_world, of_metric},
         world::{
             SimTime,
             aurora::FailoverRequest,
@@ -166,6 +166,9 @@ mod tests {
             Trouble::Process(ProcessFault::Pause { lasts: Duration::from_secs(9) }),
             Trouble::Store(StoreFault::Full),
             Trouble::ClockJumps { seconds: -3_600 },
+            Trouble::Vantage { of: Vantage::Daemon, does: Sight::CutOff },
+            Trouble::Vantage { of: Vantage::Observer(1), does: Sight::Silent },
+            Trouble::Vantage { of: Vantage::Observer(1), does: Sight::SeesIll },
         ]
     }
 

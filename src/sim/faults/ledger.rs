@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CallFault, ProcessFault, StoreFault, Trouble, act::RETURNED};
+use super::{CallFault, ProcessFault, Sight, StoreFault, Trouble, act::RETURNED};
 use crate::{
     domain::id::Region,
     sim::world::{
@@ -45,6 +45,8 @@ impl Trouble {
             Self::Store(StoreFault::Full | StoreFault::FailsAfterCommit) => &[13],
             Self::Store(StoreFault::Rots { .. }) => &[14],
             Self::ClockJumps { .. } => &[11],
+            Self::Vantage { does: Sight::SeesIll, .. } => &[46],
+            Self::Vantage { does: Sight::Silent | Sight::CutOff, .. } => &[],
         }
     }
 }

@@ -115,12 +115,36 @@ pub enum Trouble {
         seconds: u32,
     },
     CredentialsExpire,
+    /// One vantage sees worse than what is there; the world is as it is.
+    Vantage {
+        of: Vantage,
+        does: Sight,
+    },
     Process(ProcessFault),
     Store(StoreFault),
     /// The daemon's wall clock jumps by so many seconds, and back when this ends; boot time does not (11).
     ClockJumps {
         seconds: i64,
     },
+}
+
+/// From where the application is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vantage {
+    Daemon,
+    /// By number, from 1.
+    Observer(u32),
+}
+
+/// What is wrong with a vantage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It reports nothing. An observer only.
+    Silent,
+    /// Its control points and the application are out of its reach.
+    CutOff,
+    /// The application looks ill from there, and its control points answer (46).
+    SeesIll,
 }
 
 /// What befalls one call below the HTTP API.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CallFault, ProcessFault, StoreFault, Trouble};
+use super::{CallFault, ProcessFault, Sight, StoreFault, Trouble, Vantage};
 use crate::sim::world::{
     Reach,
     aurora::{LagMetric, LagSetting, PromotionFate},
@@ -60,6 +60,17 @@ impl Trouble {
             }
             Self::Store(StoreFault::Rots { record }) => format!("one bit of record {record} of the journal flips"),
             Self::ClockJumps { seconds } => format!("the daemon's wall clock jumps by {seconds} s"),
+            Self::Vantage { of, does } => {
+                let who = match of {
+                    Vantage::Daemon => "the daemon".to_owned(),
+                    Vantage::Observer(number) => format!("observer {number}"),
+                };
+                match does {
+                    Sight::Silent => format!("{who} reports nothing"),
+                    Sight::CutOff => format!("{who} is cut off from its control points and from the application"),
+                    Sight::SeesIll => format!("{who} sees the application ill, whatever it is"),
+                }
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Armings {
     /// The run that was started alone last.
     last: Option<String>,
     acknowledged: BTreeSet<String>,
+    /// Runs whose lost writes were dealt with, as somebody has said.
+    reconciled: BTreeSet<String>,
 }
 
 impl Armings {
@@ -43,6 +45,9 @@ impl Armings {
                 let kind = asked["kind"].clone();
                 if text(&kind, "kind") == "acknowledge" {
                     self.acknowledged.insert(text(&kind, "run").to_owned());
+                    if kind["reconciled"] == Value::Bool(true) {
+                        self.reconciled.insert(text(&kind, "run").to_owned());
+                    }
                 }
                 let expires_at = text(asked, "expires_at").parse::<Timestamp>();
                 let of = Override {
@@ -66,6 +71,10 @@ impl Armings {
         let last = self.last.as_ref().filter(|last| !self.acknowledged.contains(*last))?;
         let waived = self.in_force(record).any(|o| text(&o.kind, "rule") == "acknowledged");
         (!waived).then(|| format!("{last} was started alone before, and nobody has acknowledged it"))
+    }
+
+    pub(super) fn is_reconciled(&self, run: &str) -> bool {
+        self.reconciled.contains(run)
     }
 
     /// Whether two people had armed what `run` does, and nothing had ended it; it is used up then.

@@ -3,6 +3,7 @@
 //! Invariant: nothing here is shared with the engine: journals are read as JSON text, hashes are taken with the hash
 //! crate itself, and what is true is what the world says. A property that was never checked has count 0 and shows it.
 
+mod alone;
 mod armings;
 mod calls;
 mod clients;
@@ -182,6 +183,7 @@ impl Oracle {
                 let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
                 match news {
                     runs::News::Intended(index) => calls::intended(&mut bench, &self.runs, index),
+                    runs::News::StartedAlone(id) => alone::started(&mut bench, &self.runs, &id),
                     runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),
                 }
             }

@@ -114,6 +114,8 @@ pub(super) struct Intent {
 pub(super) enum News {
     /// The intent at this index.
     Intended(usize),
+    /// This run was started alone.
+    StartedAlone(String),
     Done {
         run: String,
         step: String,
@@ -145,6 +147,10 @@ impl Runs {
 
     pub(super) fn run(&self, id: &str) -> Option<&Run> {
         self.runs.iter().rev().find(|run| run.id == id)
+    }
+
+    pub(super) fn armings(&self) -> &Armings {
+        &self.armings
     }
 
     pub(super) fn active(&self) -> Option<&Run> {
@@ -185,7 +191,8 @@ impl Runs {
             "epoch_started" | "decision_changed" => return None,
             "run_started" => {
                 self.start(record, event, findings);
-                return None;
+                let is_alone = event["request"]["armed"].is_string();
+                return is_alone.then(|| News::StartedAlone(text(event, "run").to_owned()));
             }
             "override_asked" | "override_consented" | "override_ended" => {
                 self.armings.take(event);

@@ -219,6 +219,14 @@ impl Truth {
         Some(times.iter().zip(ends).any(|((start, answers), end)| *answers && overlaps(*start, end)))
     }
 
+    /// The times in which the servers of `region` answered, the last without an end where they still do; `None` where it
+    /// has none.
+    pub(super) fn answers_of(&self, region: &Region) -> Option<Vec<(SimTime, Option<SimTime>)>> {
+        let times = self.answers.get(region)?;
+        let ends = times.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+        Some(times.iter().zip(ends).filter(|((_, answers), _)| *answers).map(|((from, _), to)| (*from, to)).collect())
+    }
+
     /// Every commit that a promotion which may lose writes has left behind.
     pub(super) fn left_behind(&self) -> BTreeSet<u64> {
         self.promotions.iter().filter(|p| p.is_lossy).flat_map(|p| p.lost.iter().map(|c| c.id)).collect()

@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::LiveWorld;
+use super::{LiveWorld, Outside};
 use crate::{
     domain::{
         heartbeat::{Beat, BeatAnswer, DatabaseEndpoint, Row, Shown},
@@ -33,11 +33,17 @@ pub type Beats = Arc<Mutex<BTreeMap<u64, Row>>>;
 pub struct SimHeartbeats {
     world: LiveWorld,
     beats: Beats,
+    outside: Outside,
 }
 
 impl SimHeartbeats {
     pub fn new(world: LiveWorld, beats: Beats) -> Self {
-        Self { world, beats }
+        Self { world, beats, outside: Outside::default() }
+    }
+
+    /// Those of a machine that may not reach the databases.
+    pub fn beside(self, outside: Outside) -> Self {
+        Self { outside, ..self }
     }
 
     /// `None` where nothing answers.
@@ -45,7 +51,9 @@ impl SimHeartbeats {
         self.world.clock().sleep(ROUND_TRIP / 2).await;
         let answer = self.world.now(|world| {
             let arn = cluster_of(world, at)?;
-            (world.planes.reach(Plane::Network, &at.region) == Reach::Up).then(|| ask(world, &arn)).flatten()
+            let is_reached =
+                !self.outside.hides_application() && world.planes.reach(Plane::Network, &at.region) == Reach::Up;
+            is_reached.then(|| ask(world, &arn)).flatten()
         });
         let rest = if answer.is_some() { ROUND_TRIP / 2 } else { at.timeout.saturating_sub(ROUND_TRIP / 2) };
         self.world.clock().sleep(rest).await;

@@ -1,7 +1,7 @@
 //! What stands outside of every Region and answers one machine: its control points.
 //!
 //! Invariant: they are up as long as nobody says otherwise, whatever becomes of the world; cutting them off is a fault of
-//! the way from that one machine, not of theirs. Not here: what else that machine can no longer reach.
+//! the way from that one machine, not of theirs, as is an application that cannot be reached from there.
 
 use std::{
     collections::BTreeSet,
@@ -16,12 +16,13 @@ pub struct Outside(Arc<Mutex<Points>>);
 struct Points {
     all: BTreeSet<String>,
     cut: BTreeSet<String>,
+    hides_application: bool,
 }
 
 impl Outside {
     /// Control points as they are configured: `https://…`, `http://…` or `tcp://host:port`.
     pub fn new(points: impl IntoIterator<Item = String>) -> Self {
-        let points = Points { all: points.into_iter().collect(), cut: BTreeSet::new() };
+        let points = Points { all: points.into_iter().collect(), cut: BTreeSet::new(), hides_application: false };
         Self(Arc::new(Mutex::new(points)))
     }
 
@@ -42,6 +43,15 @@ impl Outside {
     /// The machine reaches all of them.
     pub fn mend(&self) {
         self.with(|points| points.cut.clear());
+    }
+
+    /// Whether the machine reaches the application, its servers and its databases, nowhere.
+    pub fn hide_application(&self, hides: bool) {
+        self.with(|points| points.hides_application = hides);
+    }
+
+    pub(super) fn hides_application(&self) -> bool {
+        self.with(|points| points.hides_application)
     }
 
     /// Whether it answers; `None` where it is no control point.

@@ -70,6 +70,10 @@ impl Probes for SimProbes {
             Some(false) => return HttpAnswer::NoAnswer { reason: unanswered(question.timeout) },
             None => {}
         }
+        if self.outside.hides_application() {
+            self.world.clock().sleep(question.timeout).await;
+            return HttpAnswer::NoAnswer { reason: unanswered(question.timeout) };
+        }
         let Some((host, path)) = parts(&question.url) else {
             return HttpAnswer::NotAsked { reason: format!("{} is no URL", question.url) };
         };
@@ -102,6 +106,10 @@ impl Probes for SimProbes {
             Some(true) => return TcpAnswer::Connected,
             Some(false) => return TcpAnswer::NoAnswer { reason: unanswered(timeout) },
             None => {}
+        }
+        if self.outside.hides_application() {
+            self.world.clock().sleep(timeout).await;
+            return TcpAnswer::NoAnswer { reason: unanswered(timeout) };
         }
         let Some((host, _)) = address.rsplit_once(':') else {
             return TcpAnswer::NotAsked { reason: format!("{address} has no port") };

@@ -192,7 +192,9 @@ impl<'a> Director<'a> {
             live.clock.sleep(LOOK).await;
         }
         self.moved_there(live, deadline).await;
-        live.clock.sleep(self.scene.scenario.warm_up).await;
+        let warm = live.clock.boot() + self.scene.scenario.warm_up;
+        self.arm(live, warm).await;
+        live.clock.sleep(warm.saturating_sub(live.clock.boot())).await;
         live.world.now(|_| ());
     }
 
@@ -267,6 +269,7 @@ impl<'a> Director<'a> {
                 scene.meet(&[11]);
                 scene.jump(live, *seconds);
             }
+            Trouble::Vantage { of, does } => scene.sights.begin(index, *of, *does),
             Trouble::Process(fault) => return self.begin_process(index, fault, live.is_some()),
             world => scene.world(|w| faults::apply(w, world)),
         }
@@ -319,6 +322,7 @@ impl<'a> Director<'a> {
                 }
             }
             Trouble::ClockJumps { seconds } => scene.jump(live, -*seconds),
+            Trouble::Vantage { .. } => scene.sights.end(index),
             Trouble::Calls { .. } | Trouble::CredentialsExpire | Trouble::Store(_) | Trouble::Process(_) => {}
             world => scene.world(|w| faults::heal(w, world)),
         }

@@ -4,6 +4,7 @@
 
 mod court;
 mod director;
+pub mod false_alarms;
 pub mod matrix;
 mod measure;
 mod people;
@@ -11,6 +12,7 @@ pub mod run;
 pub mod stage;
 pub mod store;
 pub mod swarm;
+mod vantages;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};

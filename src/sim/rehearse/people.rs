@@ -13,10 +13,12 @@ use crate::{
     domain::{
         action::Action,
         assessment::Verdict,
-        id::{Digest, Region, RunId, StepId, Subject},
+        id::{Digest, OverrideId, Region, RunId, StepId, Subject},
+        overrides::{OverrideKind, STANDING_MAX},
         run::{Phase, RunState, StepState},
     },
-    engine::control::{Act, Control as _, StartRun, Started, Wish},
+    engine::control::{Act, AskOverride, Control as _, Refusal, StartRun, Started, Wish},
+    ports::Clock as _,
     sim::scenario::{self, Approver, PersonAct, When},
 };
 
@@ -38,6 +40,7 @@ impl Director<'_> {
             self.state.borrow_mut().recommended_since = Some(self.now());
             self.scene.tell("people", "see that a failover is recommended".to_owned());
         }
+        self.take_up(live);
         self.ask(live).await;
         let id = self.state.borrow().run.clone();
         if let Some(run) = id.and_then(|id| self.run(live, &id)) {
@@ -45,6 +48,59 @@ impl Director<'_> {
             self.resume(live, &run).await;
         }
         self.act(live).await;
+    }
+
+    /// One person arms the way from the active Region to the next, and another consents; they try again until `warm`,
+    /// the end of the warm-up.
+    pub(super) async fn arm(&self, live: &Live, warm: Duration) {
+        let Some(largest_loss) = self.scene.scenario.people.arm else { return };
+        loop {
+            match self.arm_once(live, largest_loss).await {
+                Ok(id) => {
+                    self.scene.tell("people", format!("alice arms a failover and bob consents: {id}"));
+                    return;
+                }
+                Err(refusal) => {
+                    self.scene.tell("people", format!("were refused: {refusal}"));
+                    self.scene.court(|court| court.saw(refusal.code()));
+                }
+            }
+            if warm <= live.clock.boot() + AGAIN {
+                return;
+            }
+            live.clock.sleep(AGAIN).await;
+        }
+    }
+
+    async fn arm_once(&self, live: &Live, largest_loss: Duration) -> Result<OverrideId, Refusal> {
+        let application = self.scene.application();
+        let regions = &self.scene.setup.application.regions;
+        let active = live.engine.assessment(application).and_then(|a| a.active_region.clone());
+        // Where it is not known, or there is nowhere to go, the refusal says so.
+        let from = active.unwrap_or_else(|| regions[0].clone());
+        let to = regions.iter().find(|region| **region != from).unwrap_or(&from).clone();
+        let asked = AskOverride {
+            application: application.clone(),
+            kind: OverrideKind::Arm { from, to, largest_loss },
+            reason: "a rehearsal".to_owned(),
+            expires_in: STANDING_MAX,
+            subject: subject("alice"),
+            idempotency_key: None,
+        };
+        let id = live.engine.override_ask(asked).await?;
+        live.engine.override_consent(&id, true, &subject("bob"), "agreed").await?;
+        Ok(id)
+    }
+
+    /// The run that the automation has started, which people then look after as if it were theirs.
+    fn take_up(&self, live: &Live) {
+        if self.scene.scenario.people.arm.is_none() || self.state.borrow().run.is_some() {
+            return;
+        }
+        let Some(history) = live.engine.history(self.scene.application()) else { return };
+        let Some(run) = history.runs.values().find(|run| run.request.armed.is_some()) else { return };
+        self.scene.tell("people", format!("see that {} was started alone", run.id));
+        self.state.borrow_mut().run = Some(run.id.clone());
     }
 
     async fn ask(&self, live: &Live) {

@@ -19,11 +19,12 @@ use super::{
     director::{Director, Over},
     stage,
     store::MemoryStore,
+    vantages::{Sights, as_rehearsed},
     verdict,
 };
 use crate::{
     domain::{assessment::Assessment, id::ApplicationName, journal::Record},
-    engine::{Engine, Parts, control::Control as _, vantages::Vantages},
+    engine::{Engine, Parts, control::Control as _},
     ports::{Clock, Observer},
     sim::{
         port::{Beats, Faults, LiveWorld, SimClock, SimCloud, SimHeartbeats, SimProbes},
@@ -60,6 +61,7 @@ pub(super) struct Scene<'a> {
     pub(super) trace: RefCell<Vec<TraceLine>>,
     drawn: Arc<AtomicU64>,
     beats: Beats,
+    pub(super) sights: Sights,
 }
 
 /// One process at work.
@@ -86,7 +88,7 @@ pub(super) const RESTART: Duration = Duration::from_secs(20);
 /// # Panics
 /// Where the setup cannot be staged; [`stage::world`] tells beforehand, with every reason.
 pub fn rehearse(setup: &Setup, scenario: &Scenario, seed: u64, trace: bool) -> Rehearsed {
-    scene(setup, scenario, seed, trace).play()
+    scene(&as_rehearsed(setup, scenario), scenario, seed, trace).play()
 }
 
 /// Everything as it is before the first process.
@@ -113,6 +115,7 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
         trace: RefCell::default(),
         drawn: Arc::default(),
         beats: Beats::default(),
+        sights: Sights::of(scenario),
     }
 }
 
@@ -205,22 +208,25 @@ impl Scene<'_> {
     }
 
     async fn start(&self, clock: &Arc<SimClock>, world: &LiveWorld, store: MemoryStore) -> Engine {
-        let drawn = Arc::clone(&self.drawn);
+        let (drawn, outside, vantages) = (Arc::clone(&self.drawn), self.sights.outside(), self.sights.heard());
         let parts = Parts {
             applications: vec![self.setup.application.clone()],
             runbooks: self.setup.runbooks.clone(),
             config_digest: self.setup.config_digest.clone(),
             store: Arc::new(store),
             cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
-            probes: Arc::new(SimProbes::new(world.clone())),
-            heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats))),
+            probes: Arc::new(SimProbes::beside(world.clone(), outside.clone())),
+            heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats)).beside(outside)),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             observer: Arc::new(Nobody),
-            vantages: Arc::new(Vantages::here()),
+            vantages: Arc::clone(&vantages),
             holder: "rehearsal".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         };
-        Engine::start(parts).await
+        let engine = Engine::start(parts).await;
+        let clock = Arc::clone(clock) as Arc<dyn Clock>;
+        self.sights.report_to(&vantages, &self.setup.application, &clock, world, &self.faults);
+        engine
     }
 
     pub(super) fn world<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use rand::RngExt as _;
+use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng as _};
 
 use crate::{
     domain::id::Region,
     sim::{
-        faults::swarm,
+        faults::{Happening, Sight, Trouble, Vantage, swarm},
         scenario::{Approver, Ask, People, PersonAct, Scenario, When, Wish},
     },
 };
@@ -23,6 +23,12 @@ pub const DESCRIPTION: &str = "Each seed has a mixture of faults of its own, and
 
 /// The stream of the generator: 0 is the world's, 1 the port's, 2 the mixture's.
 const STREAM: u64 = 3;
+/// Of what concerns arming: no other draw of a seed is another for it.
+const STREAM_ARMED: u64 = 4;
+/// One in so many seeds is armed.
+const ARMED_ONE_IN: u32 = 4;
+/// The observers of such a seed.
+const OBSERVERS: u32 = 2;
 /// How long all has been well before.
 const WARM_UP: Duration = Duration::from_mins(4);
 /// When every fault has healed: mixtures begin theirs within a quarter of an hour.
@@ -35,18 +41,46 @@ pub fn scenario(seed: u64, regions: &[Region]) -> Scenario {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     rng.set_stream(STREAM);
     let mut people = Draw { rng };
-    Scenario {
+    let mut scenario = Scenario {
         name: NAME.to_owned(),
         description: DESCRIPTION.to_owned(),
         reproduces: None,
         warm_up: WARM_UP,
         active: None,
         happenings: swarm::mix(seed, regions, HEALS_AT, 1.0),
+        observers: 0,
         people: people.people(),
         heals_at: Some(HEALS_AT),
         lasts: LASTS,
         expect: Vec::new(),
+    };
+    arm(&mut scenario, seed);
+    scenario
+}
+
+/// Arms the application of some seeds: nobody asks for a run then, and one vantage, whichever it is, may be wrong.
+fn arm(scenario: &mut Scenario, seed: u64) {
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    rng.set_stream(STREAM_ARMED);
+    if !rng.random_ratio(1, ARMED_ONE_IN) {
+        return;
     }
+    let mut draw = Draw { rng };
+    scenario.observers = OBSERVERS;
+    scenario.people.arm = Some(draw.seconds(60..1_800));
+    scenario.people.ask = None;
+    scenario.people.acts.retain(|(_, act)| !matches!(act, PersonAct::AskAgain(_)));
+    let wrong = if draw.percent(60) { draw.rng.random_range(1..=3) } else { 0 };
+    let of = draw.one(&[Vantage::Daemon, Vantage::Observer(1), Vantage::Observer(2)]);
+    for _ in 0..wrong {
+        let sights: &[Sight] = match of {
+            Vantage::Daemon => &[Sight::CutOff, Sight::SeesIll],
+            Vantage::Observer(_) => &[Sight::CutOff, Sight::SeesIll, Sight::Silent],
+        };
+        let what = Trouble::Vantage { of, does: draw.one(sights) };
+        scenario.happenings.push(Happening { at: draw.seconds(0..900), lasts: Some(draw.seconds(5..400)), what });
+    }
+    scenario.happenings.sort_by_key(|h| h.at);
 }
 
 struct Draw {
@@ -59,6 +93,10 @@ impl Draw {
         self.rng.random_ratio(share, 100)
     }
 
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        *of.choose(&mut self.rng).unwrap_or_else(|| unreachable!("a list of this file"))
+    }
+
     fn seconds(&mut self, range: std::ops::Range<u64>) -> Duration {
         Duration::from_secs(self.rng.random_range(range))
     }
@@ -67,7 +105,7 @@ impl Draw {
         let ask = if self.percent(95) { Some(self.ask()) } else { None };
         let approver = self.approver();
         let resumes_after = if self.percent(80) { Some(self.seconds(5..120)) } else { None };
-        People { ask, approver, resumes_after, acts: self.acts() }
+        People { arm: None, ask, approver, resumes_after, acts: self.acts() }
     }
 
     fn ask(&mut self) -> Ask {
@@ -128,6 +166,22 @@ mod tests {
     fn a_seed_has_one_scenario_and_another_seed_another() {
         assert_eq!(scenario(5, &regions()), scenario(5, &regions()));
         assert_ne!(scenario(5, &regions()), scenario(6, &regions()));
+    }
+
+    #[test]
+    fn one_in_four_seeds_is_armed_and_one_vantage_of_it_at_most_is_wrong() {
+        let all: Vec<Scenario> = (0..1_000).map(|seed| scenario(seed, &regions())).collect();
+        let armed: Vec<&Scenario> = all.iter().filter(|s| s.people.arm.is_some()).collect();
+        assert!((200..300).contains(&armed.len()), "{}", armed.len());
+        let vantages = |s: &Scenario| -> Vec<Vantage> {
+            let of = |h: &Happening| if let Trouble::Vantage { of, .. } = h.what { Some(of) } else { None };
+            s.happenings.iter().filter_map(of).collect()
+        };
+        assert!(all.iter().all(|s| (s.observers == OBSERVERS) == s.people.arm.is_some()));
+        assert!(armed.iter().all(|s| s.people.ask.is_none() && vantages(s).windows(2).all(|two| two[0] == two[1])));
+        assert!(armed.iter().any(|s| vantages(s).len() == 3));
+        let unarmed = all.iter().filter(|s| s.people.arm.is_none());
+        assert!(unarmed.flat_map(vantages).next().is_none());
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Invariant: read from the journal's bytes and the world, after the last process is gone; nothing of the engine's
 //! memory is used.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -188,6 +191,8 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
                 count("a step failed");
             }
             "step_skipped" => count("a step was skipped"),
+            "override_consented" => count("a failover was armed"),
+            "run_started" if told.event["request"]["armed"].is_string() => count("a run was started alone"),
             "run_held" => count("a run was held"),
             "run_paused" => count("a run was paused"),
             "run_resumed" => count("a run was resumed"),
@@ -289,11 +294,38 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             (0 < started).then(|| format!("no run should be started; there were {started}"))
         }
         Expectation::Run(end) => unmet_end(end, &result.ending),
+        Expectation::Armed(wanted) => {
+            let armed = is_armed(events);
+            (armed != *wanted).then(|| {
+                let (is, should) = if armed { ("is", "should not be") } else { ("is not", "should be") };
+                format!("a failover {should} armed at the end, and {is}")
+            })
+        }
         Expectation::Recommended(wanted) => (over.recommended != *wanted).then(|| {
             let not = if *wanted { "should have been recommended, and never was" } else { "was recommended" };
             format!("a failover {not}")
         }),
     }
+}
+
+/// Whether something has a second person's consent and has not ended, by the journal.
+fn is_armed(events: &[Told]) -> bool {
+    let mut armed: BTreeSet<&str> = BTreeSet::new();
+    for told in events {
+        match told.kind.as_str() {
+            "override_consented" => {
+                armed.insert(told.event["id"].as_str().unwrap_or_default());
+            }
+            "override_ended" => {
+                armed.remove(told.event["id"].as_str().unwrap_or_default());
+            }
+            "run_started" => {
+                armed.remove(told.event["request"]["armed"].as_str().unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+    !armed.is_empty()
 }
 
 fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {

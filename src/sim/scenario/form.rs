@@ -78,6 +78,8 @@ pub(super) enum Shape {
         most: Duration,
     },
     Region(Whose),
+    /// `daemon`, or the number of an observer.
+    Vantage,
     Words(&'static [Word]),
     /// `any`, a service such as `rds:`, or an operation of this list.
     Operation(&'static [&'static str]),
@@ -108,6 +110,12 @@ pub(super) enum Whose {
 
 /// The words for the application's first and second Region.
 pub(super) const ROLES: [&str; 2] = ["primary", "standby"];
+
+/// The vantage that is no observer.
+pub(super) const DAEMON: &str = "daemon";
+
+/// The most observers of a rehearsal: as many as a configuration may name.
+pub(super) const OBSERVERS_MAX: u32 = 16;
 
 /// A value that was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -290,6 +298,7 @@ impl Reading<'_> {
             Shape::Within { most } => at.duration(found, Duration::ZERO, *most).map(Got::Duration),
             Shape::Jump { most } => jump(at, *most, found),
             Shape::Region(whose) => self.region(*whose, at),
+            Shape::Vantage => vantage(at, found),
             Shape::Words(words) => one_word(words, at, found),
             Shape::Operation(known) => operation(known, at, found),
             Shape::Count { least, most } => at.count(found, *least, *most).map(Got::Count),
@@ -395,6 +404,14 @@ fn jump(at: &At<'_>, most: Duration, found: &mut Findings) -> Option<Got> {
             refuse(at, format!("`{text}` is not between -{0} and {0}", friendly(most)), found)
         }
         Some(s) => Some(Got::Seconds(s)),
+    }
+}
+
+fn vantage(at: &At<'_>, found: &mut Findings) -> Option<Got> {
+    match &at.node.value {
+        Value::Text(text) if text == DAEMON => Some(Got::Text(text.clone())),
+        Value::Integer(_) => at.count(found, 1, OBSERVERS_MAX).map(Got::Count),
+        _ => refuse(at, format!("expected {DAEMON}, or the number of an observer"), found),
     }
 }
 

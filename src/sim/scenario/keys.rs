@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::{
-    form::{Form, Key, Shape, Whose, may, need},
+    form::{Form, Key, OBSERVERS_MAX, Shape, Whose, may, need},
     words::{
-        ACTS, CALL_FAULTS, ENDS, LAG_METRICS, LAGS, METRIC_FAULTS, OPERATIONS, PLANES, PROMOTIONS, REACHES, WHENS,
-        WISHES,
+        ACTS, CALL_FAULTS, ENDS, LAG_METRICS, LAGS, METRIC_FAULTS, OPERATIONS, PLANES, PROMOTIONS, REACHES, SIGHTS,
+        WHENS, WISHES,
     },
 };
 
@@ -60,6 +60,12 @@ pub(super) static SCENARIO: Form = Form {
             Shape::List { of: &Shape::Table(&HAPPENING), most: HAPPENINGS_MAX },
             "happenings: [{ at: 1m, lose_region: primary }]",
             "what goes wrong, each at its time",
+        ),
+        may(
+            "observers",
+            Shape::Count { least: 0, most: OBSERVERS_MAX },
+            "observers: 2",
+            "how many observers elsewhere report what they see, every two seconds; with `people.arm` only; none otherwise",
         ),
         may(
             "people",
@@ -198,6 +204,12 @@ pub(super) static HAPPENING: Form = Form {
             "clock_jumps: -1h",
             "the daemon's wall clock jumps, and back when this ends; boot time does not (11)",
         ),
+        may(
+            "vantage",
+            Shape::Table(&VANTAGE),
+            "vantage: { of: 1, does: sees_ill }",
+            "one vantage sees worse than what is there; with `people.arm` only (46)",
+        ),
     ],
 };
 
@@ -207,6 +219,15 @@ static PLANE: Form = Form {
         need("plane", Shape::Words(PLANES), "plane: cloudwatch", "which service"),
         need("region", ANY_REGION, "region: us-east-1", "where"),
         need("reach", Shape::Words(REACHES), "reach: hangs", "how it behaves"),
+    ],
+    one_of: &[],
+};
+
+static VANTAGE: Form = Form {
+    what: "a vantage",
+    keys: &[
+        need("of", Shape::Vantage, "of: daemon", "which: `daemon`, or the number of an observer, from 1"),
+        need("does", Shape::Words(SIGHTS), "does: cut_off", "what is wrong with it"),
     ],
     one_of: &[],
 };
@@ -309,6 +330,12 @@ static PEOPLE: Form = Form {
     what: "what people do",
     keys: &[
         may(
+            "arm",
+            Shape::Table(&ARM),
+            "arm: { largest_loss: 5m }",
+            "two people arm the failover from the active Region before the rehearsal begins; nobody does otherwise",
+        ),
+        may(
             "ask",
             Shape::Table(&ASK),
             "ask: { wish: failover, when: recommended, after: 20s }",
@@ -328,6 +355,12 @@ static PEOPLE: Form = Form {
             "what the operator does to the run at given times",
         ),
     ],
+    one_of: &[],
+};
+
+static ARM: Form = Form {
+    what: "an arming",
+    keys: &[need("largest_loss", LOSS, "largest_loss: 5m", "the loss that is accepted beforehand")],
     one_of: &[],
 };
 
@@ -398,6 +431,7 @@ pub(super) static EXPECTATION: Form = Form {
             "recommended: false",
             "whether the daemon recommended to fail over at any time",
         ),
+        may("armed", Shape::Bool, "armed: true", "whether what was armed still is at the end"),
     ],
 };
 

@@ -34,6 +34,8 @@ pub struct Scenario {
     /// The Region that is active at the start; `None` is the preferred one.
     pub active: Option<Region>,
     pub happenings: Vec<Happening>,
+    /// How many observers elsewhere report.
+    pub observers: u32,
     pub people: People,
     /// From here on every fault has healed (but lost Regions, where they say so): the liveness phase begins.
     pub heals_at: Option<Duration>,
@@ -122,6 +124,9 @@ fn table(file: &str, text: &str, regions: Option<&[Region]>) -> Result<form::Tab
 /// What people do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct People {
+    /// Two people arm the failover from the active Region to the other one before the rehearsal begins, for so large a
+    /// loss at most.
+    pub arm: Option<Duration>,
     pub ask: Option<Ask>,
     pub approver: Approver,
     /// Whether the operator resumes a held run when the faults have healed, and how long after.
@@ -133,7 +138,7 @@ pub struct People {
 impl People {
     /// Nobody asks for anything, and nobody approves.
     pub fn nobody() -> Self {
-        Self { ask: None, approver: Approver::Silent, resumes_after: None, acts: Vec::new() }
+        Self { arm: None, ask: None, approver: Approver::Silent, resumes_after: None, acts: Vec::new() }
     }
 }
 
@@ -208,6 +213,8 @@ pub enum Expectation {
     Run(RunEnd),
     /// The daemon recommended a failover at some time, or never.
     Recommended(bool),
+    /// What was armed still is at the end, or is no more.
+    Armed(bool),
 }
 
 /// How the run stands at the end.

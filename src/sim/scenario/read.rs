@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{
     Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish,
-    form::{Reading, Table},
+    form::{DAEMON, Reading, Table},
     keys,
 };
 use crate::{
     domain::document::{At, Findings, friendly},
     sim::{
-        faults::{CallFault, Happening, ProcessFault, StoreFault, Trouble},
+        faults::{CallFault, Happening, ProcessFault, Sight, StoreFault, Trouble, Vantage},
         world::{
             Plane, Reach,
             aurora::{LagMetric, LagSetting, PromotionFate},
@@ -26,6 +26,7 @@ pub(super) fn document(root: &At<'_>, reading: &mut Reading<'_>) -> Option<Table
     let table = reading.form(&keys::SCENARIO, root)?;
     times(&table, reading.found);
     requests(&table, reading.found);
+    vantages(&table, reading.found);
     (!reading.found.has_errors()).then_some(table)
 }
 
@@ -72,10 +73,44 @@ fn too_late(key: &str, at: Duration, end: Duration, heals_at: Option<Duration>, 
     }
 }
 
-/// Nothing starts by itself: where nobody asks, there is no run to act on or to expect something of.
+/// Who sees what matters where something is armed; an observer that is not there sees nothing.
+fn vantages(t: &Table, found: &mut Findings) {
+    let observers = t.count("observers").unwrap_or_default();
+    let arms = t.table("people").is_some_and(|p| p.has("arm"));
+    let example = "people: { arm: { largest_loss: 5m } }";
+    if 0 < observers && !arms {
+        found.error("observers", "nobody listens to them: give `people` an `arm`", example);
+    }
+    for (i, h) in t.tables("happenings").enumerate() {
+        let Some(vantage) = h.table("vantage") else { continue };
+        let key = format!("happenings[{i}].vantage");
+        if !arms {
+            found.error(&key, "nothing is armed: give `people` an `arm`", example);
+        }
+        match vantage.count("of") {
+            Some(number) if observers < number => {
+                let problem = format!("there is no observer {number}: `observers` is {observers}");
+                found.error(&format!("{key}.of"), problem, "observers: 2");
+            }
+            None if vantage.text("of") == Some(DAEMON) && vantage.word("does") == Some("silent") => {
+                let problem = "a daemon that is silent is one that is killed or paused";
+                found.error(&format!("{key}.does"), problem, "pause_process: { lasts: 90s }");
+            }
+            _ => {}
+        }
+    }
+    for (i, e) in t.tables("expect").enumerate() {
+        if e.has("armed") && !arms {
+            found.error(&format!("expect[{i}].armed"), "nobody arms anything: give `people` an `arm`", example);
+        }
+    }
+}
+
+/// Nothing starts by itself unless it is armed: where nobody asks, there is no run to act on or to expect something of.
 fn requests(t: &Table, found: &mut Findings) {
     let people = t.table("people");
-    let asks = people.is_some_and(|p| p.has("ask") || p.tables("acts").any(|a| a.word("does") == Some("ask-again")));
+    let asks = people
+        .is_some_and(|p| p.has("ask") || p.has("arm") || p.tables("acts").any(|a| a.word("does") == Some("ask-again")));
     if !asks {
         for (i, act) in people.into_iter().flat_map(|p| p.tables("acts")).enumerate() {
             let does = act.word("does").unwrap_or_default();
@@ -85,7 +120,7 @@ fn requests(t: &Table, found: &mut Findings) {
     }
     for (i, e) in t.tables("expect").enumerate() {
         if e.has("run") && !asks {
-            let problem = "nobody asks for a run: give `people` an `ask`";
+            let problem = "nobody asks for a run or arms one: give `people` an `ask`";
             found.error(&format!("expect[{i}].run"), problem, "people: { ask: { wish: switchover, at: 1m } }");
         }
         if e.has("run") && t.tables("expect").any(|other| other.has("no_run")) {
@@ -104,6 +139,7 @@ pub(super) fn scenario(t: &Table) -> Option<Scenario> {
         warm_up: t.duration("warm_up")?,
         active: t.region("active"),
         happenings: t.tables("happenings").map(|t| happening(t, heals_at)).collect::<Option<_>>()?,
+        observers: t.count("observers").unwrap_or_default(),
         people: t.table("people").map_or(Some(People::nobody()), people)?,
         heals_at,
         lasts: t.duration("lasts")?,
@@ -151,7 +187,12 @@ fn trouble(t: &Table) -> Option<Trouble> {
     if let Some(time) = t.duration("resolvers_ignore_ttl") {
         return Some(Trouble::ResolversIgnoreTtl { seconds: u32::try_from(time.as_secs()).ok()? });
     }
-    plane(t).or_else(|| calls(t)).or_else(|| metrics(t)).or_else(|| process(t)).or_else(|| store(t))
+    plane(t)
+        .or_else(|| vantage(t))
+        .or_else(|| calls(t))
+        .or_else(|| metrics(t))
+        .or_else(|| process(t))
+        .or_else(|| store(t))
 }
 
 fn plane(t: &Table) -> Option<Trouble> {
@@ -177,6 +218,17 @@ fn plane(t: &Table) -> Option<Trouble> {
         _ => return None,
     };
     Some(Trouble::Plane { plane, region: t.region("region")?, reach })
+}
+
+fn vantage(t: &Table) -> Option<Trouble> {
+    let t = t.table("vantage")?;
+    let does = match t.word("does")? {
+        "silent" => Sight::Silent,
+        "cut_off" => Sight::CutOff,
+        "sees_ill" => Sight::SeesIll,
+        _ => return None,
+    };
+    Some(Trouble::Vantage { of: t.count("of").map_or(Vantage::Daemon, Vantage::Observer), does })
 }
 
 fn calls(t: &Table) -> Option<Trouble> {
@@ -271,7 +323,9 @@ fn store(t: &Table) -> Option<Trouble> {
 
 fn people(t: &Table) -> Option<People> {
     let nobody = People::nobody();
+    let arm = t.table("arm").map(|t| t.duration("largest_loss"));
     Some(People {
+        arm: if let Some(largest_loss) = arm { Some(largest_loss?) } else { None },
         ask: if let Some(t) = t.table("ask") { Some(ask(t)?) } else { None },
         approver: t.table("approver").map_or(Some(nobody.approver), approver)?,
         resumes_after: t.duration("resumes_after"),
@@ -341,6 +395,9 @@ fn expectation(t: &Table) -> Option<Expectation> {
     }
     if let Some(recommended) = t.flag("recommended") {
         return Some(Expectation::Recommended(recommended));
+    }
+    if let Some(armed) = t.flag("armed") {
+        return Some(Expectation::Armed(armed));
     }
     if t.has("no_run") {
         return Some(Expectation::NoRun);

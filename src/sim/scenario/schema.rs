@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    form::{Form, Key, ROLES, Shape, Whose, Word},
+    form::{DAEMON, Form, Key, OBSERVERS_MAX, ROLES, Shape, Whose, Word},
     keys,
 };
 
@@ -84,6 +84,9 @@ fn shape(shape: &Shape) -> Value {
         Shape::Jump { .. } => json!({ "type": "string", "pattern": JUMP }),
         Shape::Region(Whose::Application | Whose::Any) => {
             json!({ "anyOf": [{ "enum": ROLES }, { "type": "string", "pattern": REGION }] })
+        }
+        Shape::Vantage => {
+            json!({ "anyOf": [{ "const": DAEMON }, { "type": "integer", "minimum": 1, "maximum": OBSERVERS_MAX }] })
         }
         // Each word with what it says: editors show it beside the word.
         Shape::Words(words) => {

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 54] = [
+pub(super) const SHIPPED: [(&str, &str); 61] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -18,6 +18,22 @@ pub(super) const SHIPPED: [(&str, &str); 54] = [
     ("tests/scenarios/approver-declines.yaml", include_str!("../../../tests/scenarios/approver-declines.yaml")),
     ("tests/scenarios/approver-silent.yaml", include_str!("../../../tests/scenarios/approver-silent.yaml")),
     ("tests/scenarios/approves-own.yaml", include_str!("../../../tests/scenarios/approves-own.yaml")),
+    ("tests/scenarios/armed-blind.yaml", include_str!("../../../tests/scenarios/armed-blind.yaml")),
+    ("tests/scenarios/armed-brief-partition.yaml", include_str!("../../../tests/scenarios/armed-brief-partition.yaml")),
+    (
+        "tests/scenarios/armed-false-alarm-daemon-cut-off.yaml",
+        include_str!("../../../tests/scenarios/armed-false-alarm-daemon-cut-off.yaml"),
+    ),
+    (
+        "tests/scenarios/armed-killed-mid-start.yaml",
+        include_str!("../../../tests/scenarios/armed-killed-mid-start.yaml"),
+    ),
+    ("tests/scenarios/armed-lag-unknown.yaml", include_str!("../../../tests/scenarios/armed-lag-unknown.yaml")),
+    (
+        "tests/scenarios/armed-one-observer-lies.yaml",
+        include_str!("../../../tests/scenarios/armed-one-observer-lies.yaml"),
+    ),
+    ("tests/scenarios/armed-region-lost.yaml", include_str!("../../../tests/scenarios/armed-region-lost.yaml")),
     ("tests/scenarios/asked-twice.yaml", include_str!("../../../tests/scenarios/asked-twice.yaml")),
     ("tests/scenarios/brief-partition.yaml", include_str!("../../../tests/scenarios/brief-partition.yaml")),
     ("tests/scenarios/calls-arrive-twice.yaml", include_str!("../../../tests/scenarios/calls-arrive-twice.yaml")),

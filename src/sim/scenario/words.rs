@@ -134,6 +134,12 @@ pub(super) const ACTS: &[Word] = &[
     Word { word: "ask-again", says: "asks for a second run of the application (69)", more: WISHED },
 ];
 
+pub(super) const SIGHTS: &[Word] = &[
+    word("silent", "it reports nothing; an observer only"),
+    word("cut_off", "its control points and the application are out of its reach: an observer abstains"),
+    word("sees_ill", "the application looks ill from there, and its control points answer (46)"),
+];
+
 pub(super) const ENDS: &[Word] = &[
     word("succeeded", "every step is done"),
     word("aborted", "somebody ended it"),

@@ -8,7 +8,7 @@ use super::{Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, Whe
 use crate::{
     domain::document::friendly,
     sim::{
-        faults::{CallFault, Happening, ProcessFault, StoreFault, Trouble},
+        faults::{CallFault, Happening, ProcessFault, Sight, StoreFault, Trouble, Vantage},
         world::{
             Plane, Reach,
             aurora::{LagMetric, LagSetting, PromotionFate},
@@ -33,6 +33,9 @@ pub(super) fn scenario(s: &Scenario) -> String {
         line("happenings:".to_owned());
     }
     s.happenings.iter().for_each(|h| line(format!("  - {}", happening(h))));
+    if 0 < s.observers {
+        line(format!("observers: {}", s.observers));
+    }
     people(&s.people).into_iter().for_each(&mut line);
     s.heals_at.iter().for_each(|at| line(format!("heals_at: {}", friendly(*at))));
     line(format!("lasts: {}", friendly(s.lasts)));
@@ -106,6 +109,18 @@ fn trouble(t: &Trouble) -> String {
         Trouble::Process(fault) => process(fault),
         Trouble::Store(fault) => store(fault),
         Trouble::ClockJumps { seconds } => format!("clock_jumps: {seconds}s"),
+        Trouble::Vantage { of, does } => {
+            let of = match of {
+                Vantage::Daemon => "daemon".to_owned(),
+                Vantage::Observer(number) => number.to_string(),
+            };
+            let does = match does {
+                Sight::Silent => "silent",
+                Sight::CutOff => "cut_off",
+                Sight::SeesIll => "sees_ill",
+            };
+            format!("vantage: {{ of: {of}, does: {does} }}")
+        }
     }
 }
 
@@ -182,6 +197,7 @@ fn store(fault: &StoreFault) -> String {
 
 fn people(p: &People) -> Vec<String> {
     let mut lines = Vec::new();
+    lines.extend(p.arm.map(|loss| format!("  arm: {{ largest_loss: {} }}", friendly(loss))));
     lines.extend(p.ask.as_ref().map(|a| format!("  ask: {{ {} }}", ask(a))));
     let approver = match p.approver {
         Approver::Approves { after } => format!("approves: {}", friendly(after)),
@@ -250,5 +266,6 @@ fn expectation(e: &Expectation) -> String {
             format!("run: {{ ends: {end} }}")
         }
         Expectation::Recommended(recommended) => format!("recommended: {recommended}"),
+        Expectation::Armed(armed) => format!("armed: {armed}"),
     }
 }

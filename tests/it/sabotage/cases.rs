@@ -67,7 +67,9 @@ fn calm() -> Scenario {
         warm_up: s(300),
         active: None,
         happenings: Vec::new(),
+        observers: 0,
         people: People {
+            arm: None,
             ask: None,
             approver: Approver::Approves { after: s(20) },
             resumes_after: None,

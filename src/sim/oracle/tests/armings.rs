@@ -23,7 +23,7 @@ fn promoted(armed: impl FnOnce(&mut Stage)) -> Stage {
     let mut stage = Stage::new();
     armed(&mut stage);
     stage.world.lose_region(&region(USE1));
-    stage.pass(30);
+    stage.pass(60);
     stage.start_alone("o1", 60.0);
     stage.intend("promote");
     stage.send("promote");
@@ -36,7 +36,7 @@ fn two_people_who_armed_it_stand_behind_a_loss_and_nothing_less_does() {
         asked(s, "o1", arm(USW2, 60.0), LATE);
         consented(s, "o1", "bob");
     })
-    .holds(&["S6", "S17"]);
+    .holds(&["S6", "S17", "S18"]);
     promoted(|_| {}).violates("S6", "nobody has asked for");
     promoted(|s| asked(s, "o1", arm(USW2, 60.0), LATE)).violates("S6", "one person behind it only");
     promoted(|s| {
@@ -81,6 +81,8 @@ fn a_second_run_alone_before_anybody_has_acknowledged_the_first_is_found() {
             asked(&mut stage, id, arm(USW2, 60.0), LATE);
             consented(&mut stage, id, "bob");
         }
+        stage.world.lose_region(&region(USE1));
+        stage.pass(60);
         stage.start_alone("o1", 60.0);
         stage.over("aborted", Value::Null);
         between(&mut stage);
@@ -91,4 +93,73 @@ fn a_second_run_alone_before_anybody_has_acknowledged_the_first_is_found() {
     twice(&|_| {}).violates("S17", "nobody has acknowledged it");
     let waived = json!({ "kind": "waive", "rule": "acknowledged" });
     twice(&|s| asked(s, "o3", waived.clone(), LATE)).holds(&["S17"]);
+}
+
+/// Started alone `after` seconds after us-east-1 was lost, for good or, before that, with an answer in between.
+fn started_after(after: u64, answers_between: Option<u64>) -> Stage {
+    let mut stage = Stage::new();
+    asked(&mut stage, "o1", arm(USW2, 60.0), LATE);
+    consented(&mut stage, "o1", "bob");
+    if let Some(seconds) = answers_between {
+        stage.world.lose_region(&region(USE1));
+        stage.pass(60);
+        stage.world.restore_region(&region(USE1));
+        stage.pass(seconds);
+    }
+    stage.world.lose_region(&region(USE1));
+    stage.pass(after);
+    stage.start_alone("o1", 60.0);
+    stage
+}
+
+#[test]
+fn a_run_that_begins_by_itself_although_the_region_has_answered_lately_is_found() {
+    started_after(56, None).holds(&["S18"]);
+    started_after(54, None).violates("S18", "answered 54 s ago");
+    started_after(56, Some(20)).holds(&["S18"]);
+    started_after(20, Some(20)).violates("S18", "answered 20 s ago");
+    // Nobody can have seen so short an answer for certain; the one before it is long ago.
+    started_after(20, Some(3)).holds(&["S18"]);
+    let mut well = Stage::new();
+    asked(&mut well, "o1", arm(USW2, 60.0), LATE);
+    consented(&mut well, "o1", "bob");
+    well.start_alone("o1", 60.0);
+    well.violates("S18", "us-east-1, which it leaves, answered 0 s ago");
+}
+
+/// The automation has failed over to us-west-2, which is then lost; `between` says what people did, and the automation
+/// goes back.
+fn gone_back(between: impl FnOnce(&mut Stage)) -> Stage {
+    let mut stage = promoted(|s| {
+        asked(s, "o1", arm(USW2, 60.0), LATE);
+        consented(s, "o1", "bob");
+    });
+    stage.pass(200);
+    stage.over("succeeded", Value::Null);
+    stage.world.restore_region(&region(USE1));
+    between(&mut stage);
+    asked(&mut stage, "o2", arm_back(), LATE);
+    consented(&mut stage, "o2", "bob");
+    stage.world.lose_region(&region(USW2));
+    stage.pass(60);
+    let first = stage.run.clone();
+    stage.run = format!("{}2", &first[..first.len() - 1]);
+    stage.plan = plan("failover", USW2, USE1, Some(60.0));
+    let request = json!({ "purpose": "failover", "subject": "automation", "reason": "why", "armed": "o2" });
+    stage.event("run_started", json!({ "request": request, "plan": stage.plan, "evidence_since": null }));
+    stage
+}
+
+fn arm_back() -> Value {
+    json!({ "kind": "arm", "from": USW2, "to": USE1, "largest_loss_seconds": 60.0 })
+}
+
+#[test]
+fn a_run_that_goes_back_by_itself_to_what_nobody_has_reconciled_is_found() {
+    let acknowledged = |s: &mut Stage, reconciled: bool| {
+        let kind = json!({ "kind": "acknowledge", "run": s.run, "reconciled": reconciled });
+        asked(s, "o3", kind, LATE);
+    };
+    gone_back(|s| acknowledged(s, true)).holds(&["S8", "S17", "S18"]);
+    gone_back(|s| acknowledged(s, false)).violates("S8", "towards us-east-1");
 }

@@ -98,7 +98,9 @@ fn scenario(application: &Application, purpose: Purpose, base: Base) -> Result<S
         warm_up: WARM_UP,
         active: (purpose == Purpose::Failback).then(|| standby.clone()),
         happenings,
+        observers: 0,
         people: People {
+            arm: None,
             ask: Some(Ask {
                 wish,
                 when,

@@ -1,7 +1,7 @@
 //! What a file says, what is refused and in which words, and that every file that ships is read.
 
 use super::*;
-use crate::sim::faults::{CallFault, Trouble};
+use crate::sim::faults::{CallFault, Sight, Trouble, Vantage};
 
 #[test]
 fn the_whole_of_a_scenario_is_read() {
@@ -48,6 +48,7 @@ expect:
         repeats: false,
     };
     let people = People {
+        arm: None,
         ask: Some(ask),
         approver: Approver::Approves { after: Duration::from_secs(15) },
         resumes_after: None,
@@ -60,6 +61,7 @@ expect:
         warm_up: 4 * minute,
         active: Some(region("us-west-2")),
         happenings: vec![east, Happening { at: 2 * minute, lasts: Some(18 * minute), what: calls }],
+        observers: 0,
         people,
         heals_at: Some(20 * minute),
         lasts: 45 * minute,
@@ -76,6 +78,56 @@ fn what_is_not_written_does_not_happen() {
     let s = read(&call("{ operation: any, fault: hang }"));
     let any = Trouble::Calls { operation: "*".to_owned(), region: None, fault: CallFault::Hang, chance: 1.0 };
     assert_eq!(s.happenings[0].what, any);
+}
+
+#[test]
+fn what_is_armed_and_who_sees_what_is_read() {
+    let s = read(&with(
+        "observers: 2\npeople: { arm: { largest_loss: 5m } }\nhappenings:\n  - { at: 1m, lasts: 2m, vantage: { of: daemon, does: cut_off } }\n  - { at: 2m, vantage: { of: 2, does: sees_ill } }\nexpect: [{ armed: true }]\n",
+    ));
+    assert_eq!((s.observers, s.people.arm), (2, Some(Duration::from_mins(5))));
+    let what: Vec<Trouble> = s.happenings.into_iter().map(|h| h.what).collect();
+    let daemon = Trouble::Vantage { of: Vantage::Daemon, does: Sight::CutOff };
+    assert_eq!(what, [daemon, Trouble::Vantage { of: Vantage::Observer(2), does: Sight::SeesIll }]);
+    assert_eq!(s.expect, [Expectation::Armed(true)]);
+}
+
+#[test]
+fn who_sees_what_is_refused_where_nobody_has_armed_or_no_such_observer_is_there() {
+    let idle = with(
+        "observers: 17\nhappenings:\n  - { at: 1m, vantage: { of: 0, does: silent } }\n  - { at: 1m, vantage: { of: demon, does: blind } }\n  - { at: 1m, vantage: { of: 1 } }\npeople: { arm: { } }\n",
+    );
+    insta::assert_snapshot!(faults(&idle), @"
+    5:12 scenario-invalid observers: 17 is not between 0 and 16
+        such as: observers: 2
+    7:30 scenario-invalid happenings[0].vantage.of: 0 is not between 1 and 16
+        such as: of: daemon
+    8:30 scenario-invalid happenings[1].vantage.of: expected daemon, or the number of an observer
+        such as: of: daemon
+    8:43 scenario-invalid happenings[1].vantage.does: `blind` is none of silent, cut_off, sees_ill
+        such as: does: cut_off
+    9:24 scenario-invalid happenings[2].vantage: `does` is missing
+        such as: does: cut_off
+    10:16 scenario-invalid people.arm: `largest_loss` is missing
+        such as: largest_loss: 5m
+    ");
+    let unarmed = with(
+        "observers: 1\nhappenings:\n  - { at: 1m, vantage: { of: 2, does: silent } }\n  - { at: 1m, vantage: { of: daemon, does: silent } }\nexpect: [{ armed: false }]\n",
+    );
+    insta::assert_snapshot!(faults(&unarmed), @"
+    5:12 scenario-invalid observers: nobody listens to them: give `people` an `arm`
+        such as: people: { arm: { largest_loss: 5m } }
+    7:24 scenario-invalid happenings[0].vantage: nothing is armed: give `people` an `arm`
+        such as: people: { arm: { largest_loss: 5m } }
+    7:30 scenario-invalid happenings[0].vantage.of: there is no observer 2: `observers` is 1
+        such as: observers: 2
+    8:24 scenario-invalid happenings[1].vantage: nothing is armed: give `people` an `arm`
+        such as: people: { arm: { largest_loss: 5m } }
+    8:44 scenario-invalid happenings[1].vantage.does: a daemon that is silent is one that is killed or paused
+        such as: pause_process: { lasts: 90s }
+    9:19 scenario-invalid expect[0].armed: nobody arms anything: give `people` an `arm`
+        such as: people: { arm: { largest_loss: 5m } }
+    ");
 }
 
 #[test]

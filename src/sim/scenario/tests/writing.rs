@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::sim::{
-    faults::{CallFault, ProcessFault, StoreFault, Trouble},
+    faults::{CallFault, ProcessFault, Sight, StoreFault, Trouble, Vantage},
     world::{
         Plane, Reach,
         aurora::{LagMetric, LagSetting, PromotionFate},
@@ -94,6 +94,25 @@ fn troubles() -> Vec<Trouble> {
     all
 }
 
+/// Something is armed, and each vantage is wrong in some way.
+fn armed(base: &Scenario) -> Scenario {
+    let sights = [
+        (Vantage::Daemon, Sight::CutOff),
+        (Vantage::Daemon, Sight::SeesIll),
+        (Vantage::Observer(1), Sight::Silent),
+        (Vantage::Observer(2), Sight::SeesIll),
+    ];
+    let happening =
+        |(of, does)| Happening { at: Duration::from_mins(1), lasts: None, what: Trouble::Vantage { of, does } };
+    Scenario {
+        observers: 2,
+        happenings: sights.map(happening).to_vec(),
+        people: People { arm: Some(Duration::from_secs(15)), ..People::nobody() },
+        expect: vec![Expectation::Run(RunEnd::Succeeded), Expectation::Armed(false), Expectation::Armed(true)],
+        ..base.clone()
+    }
+}
+
 /// One scenario for every trouble, approver, wish, act and end, so that each is there and back once.
 pub(super) fn every_variant() -> Vec<Scenario> {
     let minute = Duration::from_mins(1);
@@ -140,7 +159,8 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             (minute, PersonAct::Abort),
             (minute, PersonAct::AskAgain(wish)),
         ];
-        let people = People { ask: Some(ask), approver: approvers[i], resumes_after: even.then_some(minute), acts };
+        let people =
+            People { arm: None, ask: Some(ask), approver: approvers[i], resumes_after: even.then_some(minute), acts };
         let ends = [
             RunEnd::Succeeded,
             RunEnd::Aborted,
@@ -158,6 +178,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         all.push(scenario(Vec::new(), people, expect));
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
+    all.push(armed(&base));
     all.push(Scenario { heals_at: Some(20 * minute), ..base });
     all
 }
