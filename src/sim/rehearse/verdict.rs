@@ -248,8 +248,15 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
     let Seen { scene, world, court, ledger, events } = seen;
     match expected {
         Expectation::Served { within } => {
-            let within = within.unwrap_or(scene.setup.application.objectives.rto).as_secs_f64();
+            // A scenario may ask for more than was promised, and never excuses less: a disaster that is to be survived is
+            // held to the operator's own objectives.
+            let promised = scene.setup.application.objectives;
+            let within = within.map_or(promised.rto, |within| within.min(promised.rto)).as_secs_f64();
+            let rpo = promised.rpo.as_secs_f64();
             match result.out_of_service_seconds {
+                _ if rpo < result.loss_seconds => {
+                    Some(format!("{:.1} s of writes were lost; the RPO is {rpo} s", result.loss_seconds))
+                }
                 None => None,
                 Some(_) if ledger.served_again_at.is_none() => {
                     Some("clients should be served again, and are not".to_owned())
