@@ -22,6 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 use failoverd::{
+    adapters::{clock::SystemClock, probes::postgres::PostgresHeartbeats},
     domain::{
         application::{Application, AuroraStore, ClusterArn, ClusterEndpoint, Objectives},
         assessment::Assessment,
@@ -246,11 +247,8 @@ fn parts(applications: Vec<Application>, world: &Arc<Counting>, clock: &SimClock
         store: Arc::new(Memory::default()),
         cloud: world.clone(),
         probes: world.clone(),
-        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(
-            Arc::new(failoverd::adapters::clock::SystemClock),
-            [],
-            &BTreeMap::new(),
-        )),
+        // No store has one: nobody asks.
+        heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock: Arc::new(clock.clone()),
         observer: world.clone(),
         vantages: Arc::new(Vantages::here()),

@@ -28,7 +28,7 @@ use failoverd::{
     adapters::{
         aws::{self, AwsCloud},
         clock::SystemClock,
-        probes::NetProbes,
+        probes::{NetProbes, postgres::PostgresHeartbeats},
         store::SqliteStore,
     },
     config::{self, Settings},
@@ -205,11 +205,8 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         store: Arc::new(SqliteStore::open(&directory.join("journal.sqlite")).expect("opened")),
         cloud: Arc::new(Timed { inner: cloud, spans: Arc::clone(spans) }),
         probes: Arc::new(Timed { inner: probes, spans: Arc::clone(spans) }),
-        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(
-            Arc::new(failoverd::adapters::clock::SystemClock),
-            [],
-            &BTreeMap::new(),
-        )),
+        // No store has one: nobody asks.
+        heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock,
         observer: Arc::new(Nobody),
         vantages: Arc::new(Vantages::here()),

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use failoverd::{
-    adapters::clock::SystemClock,
+    adapters::{clock::SystemClock, probes::postgres::PostgresHeartbeats},
     domain::{
         application::{Application, ClusterArn, ClusterEndpoint},
         assessment::Assessment,
@@ -108,11 +108,8 @@ pub(crate) async fn engine(
         store,
         cloud: Arc::new(Instant),
         probes: Arc::new(Instant),
-        heartbeats: Arc::new(failoverd::adapters::probes::postgres::PostgresHeartbeats::new(
-            Arc::new(failoverd::adapters::clock::SystemClock),
-            [],
-            &BTreeMap::new(),
-        )),
+        // No store has one: nobody asks.
+        heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock: Arc::new(SystemClock),
         observer: Arc::new(Instant),
         vantages: Arc::new(Vantages::here()),

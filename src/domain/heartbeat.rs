@@ -20,7 +20,7 @@ pub mod loss;
 pub mod trail;
 
 pub use loss::{Basis, Held, Loss, Until};
-pub use trail::{CrossCheck, HeartbeatTrail, Lag, MeasuredLag, Moment, Replication, WritesFailing};
+pub use trail::{HeartbeatTrail, Lag, MeasuredLag, Moment, Replication, WritesFailing};
 
 /// How many rows of one beater the table keeps: an hour at the default period. The statement that writes a beat
 /// removes what is older. Three times what a trail remembers, so that a loss can be counted for a while after.

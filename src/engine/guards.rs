@@ -24,7 +24,6 @@ use crate::{
         context::Context,
         denial::Denial,
         preflight,
-        pulse::Pulse,
     },
 };
 
@@ -79,7 +78,7 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
             };
             match roles(context, global_cluster, from, target, observe_in).await {
                 Answer::Holds { mut evidence } => match lag_gate(run, store) {
-                    Some((query, region)) => match loss_bound(context, store, &query, &region, accepted).await {
+                    Some((query, region)) => match loss_bound(context, run, store, (&query, &region), accepted).await {
                         Answer::Holds { evidence: more } => {
                             evidence.extend(more);
                             Answer::Holds { evidence }
@@ -168,18 +167,27 @@ fn roles_fault(view: &GlobalCluster, from: &ClusterArn, target: &ClusterArn) -> 
 }
 
 /// The bound of the loss against what was accepted (or the objective). By the heartbeat, where it has measured anything:
-/// it is asked of the databases themselves, and needs no CloudWatch.
+/// it is asked of the databases themselves, and needs no CloudWatch. Where it has not (after a restart in
+/// mid-disaster), CloudWatch is for people, who have seen its basis; a run that was started alone trusts the heartbeat
+/// only (docs/adr/0010).
 pub async fn loss_bound(
     context: &Context,
+    run: &RunState,
     store: &StoreName,
-    query: &MetricQuery,
-    region: &Region,
+    (query, region): (&MetricQuery, &Region),
     limit: Duration,
 ) -> Answer {
-    if let Some(sample) = context.pulses.get(store).map(Pulse::sample)
-        && let Reading::Lag { lag } = sample.reading
-    {
-        return judge_bound(Some((sample.measured_at, lag)), context.clock.wall(), limit);
+    if let Some(pulse) = context.pulses.get(store) {
+        let sample = pulse.sample();
+        match sample.reading {
+            Reading::Lag { lag } => {
+                return judge_bound(Some((sample.measured_at, lag)), context.clock.wall(), limit);
+            }
+            Reading::Missing { why } if run.request.armed.is_some() => {
+                return Answer::fails(format!("the heartbeat does not bound the loss: {why}"));
+            }
+            Reading::Missing { .. } | Reading::Healthy { .. } | Reading::Unhealthy { .. } => {}
+        }
     }
     let sample = match newest_of_one(context.cloud.metrics(region, std::slice::from_ref(query), LAG_WINDOW).await) {
         Ok(newest) => newest,

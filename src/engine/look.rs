@@ -89,7 +89,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 return looked;
             }
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
-            gate(guards::loss_bound(context, store, lag, lag_region, limit).await, "gate-rpo", BTreeMap::new())
+            gate(guards::loss_bound(context, run, store, (lag, lag_region), limit).await, "gate-rpo", BTreeMap::new())
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(&run.plan.target);
@@ -200,11 +200,9 @@ async fn count(pulse: &Pulse, run: &RunState, evidence: &mut Vec<String>, output
         to_seconds(counted.at_least),
         at_most.map_or_else(|| "the most is not known".to_owned(), |s| format!("at most {s} s"))
     ));
-    let worse = |outputs: &BTreeMap<String, Value>, key: &str, than: f64| {
-        outputs.get(key).and_then(Value::as_f64).is_none_or(|before| before < than)
-    };
     let at_least = to_seconds(counted.at_least);
-    if worse(outputs, "beats_at_least_seconds", at_least) {
+    let before = outputs.get("beats_at_least_seconds").and_then(Value::as_f64);
+    if before.is_none_or(|before| before < at_least) {
         outputs.insert("beats_at_least_seconds".to_owned(), json!(at_least));
         outputs.insert("beats_missing".to_owned(), json!(counted.beats_missing));
     }

@@ -349,6 +349,7 @@ pub async fn end(
     Body(body): Body<EndRequest>,
 ) -> Result<Json<OverrideView>, Problem> {
     // Taking the kill switch off is what makes things less strict.
+    // Where the application cannot be asked, the end itself is refused below, with the reason.
     let all = api.control.overrides(&id.application()).unwrap_or_default();
     let is_kill_switch = all.iter().any(|o| o.what.id == id && o.what.kind == OverrideKind::KillSwitch);
     if is_kill_switch && !principal.may(Permission::Operate) {

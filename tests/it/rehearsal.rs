@@ -103,6 +103,22 @@ fn a_planned_switchover_loses_nothing() {
 }
 
 #[test]
+fn a_disaster_that_is_to_be_survived_is_held_to_the_operators_own_objectives() {
+    let unmet = |change: fn(&mut Application)| {
+        let mut application = scene::application();
+        change(&mut application);
+        rehearse(&setup(application), &shipped("region-lost"), SEED, false)
+            .unmet
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    assert_eq!(unmet(|_| {}), "");
+    assert!(unmet(|a| a.objectives.rto = Duration::from_secs(60)).contains("served again within 60 s"));
+    assert!(unmet(|a| a.objectives.rpo = Duration::ZERO).contains("the RPO is 0 s"));
+}
+
+#[test]
 fn a_failback_goes_home() {
     ends_as_it_says("failback");
 }

@@ -32,10 +32,6 @@ pub const BEATS_MAX: usize = 1200;
 /// could be a hiccup between two looks.
 pub const STANDING_BEATS: u64 = 3;
 
-/// How far a lag reported by somebody else (CloudWatch) may be dated from our clock before the two are held against
-/// each other.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
-
 /// One instant, on both of the beater's clocks: `boot` measures, `wall` is for people, files and other machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
@@ -148,17 +144,6 @@ pub enum Replication {
     /// Beats are acknowledged, and it shows none of them: whatever else says that the lag is zero (FAULTS.md 44).
     Standing { since: Timestamp, missing: u64 },
     /// No look was answered, or no beat was acknowledged, that would tell.
-    Unknown { why: String },
-}
-
-/// Somebody else's lag held against the heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CrossCheck {
-    /// Nothing that the heartbeat knows speaks against it.
-    Agrees,
-    /// It cannot be true: what the reading says is there was looked for, and is not. The lag is unknown.
-    Contradicted { why: String },
-    /// The heartbeat does not know.
     Unknown { why: String },
 }
 
@@ -355,37 +340,6 @@ impl HeartbeatTrail {
             None if view.newest.is_none() => unknown(format!("{region} shows no beat of this daemon yet")),
             None => Replication::Moving,
         }
-    }
-
-    /// Holds a lag that somebody else reported against what was looked for: at `reported_at`, they say, everything
-    /// acknowledged until `lag` before was in `region`.
-    pub fn check(&self, region: &Region, lag: Duration, reported_at: Timestamp, now: Moment) -> CrossCheck {
-        let looked = self.views.get(region).and_then(|v| v.looked.map(|looked| (v, looked)));
-        let Some((view, (asked, _))) = looked else {
-            return CrossCheck::Unknown { why: format!("no look at {region} was answered yet") };
-        };
-        let newest = view.newest.map_or(0, |a| a.number);
-        let (missing, Some(oldest)) = self.missing_at(newest, region, asked) else {
-            return match self.lag(region, now) {
-                Lag::Measured(_) => CrossCheck::Agrees,
-                Lag::Unknown { why } => CrossCheck::Unknown { why },
-            };
-        };
-        let allowed = SignedDuration::try_from(lag + CLOCK_TOLERANCE).unwrap_or(SignedDuration::MAX);
-        let since = now.wall_at(oldest);
-        if reported_at.duration_since(since) > allowed {
-            // What was missing at a look before the reading may have come since.
-            if now.wall_at(asked) < reported_at {
-                return CrossCheck::Unknown { why: format!("{region} was not looked at since {reported_at}") };
-            }
-            let why = format!(
-                "a lag of {:.1} s was reported for {reported_at}, but {region} has missed {missing} acknowledged beats \
-                 since {since}",
-                lag.as_secs_f64()
-            );
-            return CrossCheck::Contradicted { why };
-        }
-        CrossCheck::Agrees
     }
 
     /// How many acknowledged beats newer than `newest` were acknowledged by the time `asked`, and when the first was.

@@ -12,7 +12,7 @@ use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health},
     history::History,
-    id::Region,
+    id::{OverrideId, Region},
     overrides::{Ending, Override, OverrideKind},
     plan::Purpose,
     policy::Mode,
@@ -391,7 +391,7 @@ pub(super) fn disarm(
     lag_is_known: bool,
     now: Timestamp,
     boot: Duration,
-) -> Option<(crate::domain::id::OverrideId, Ending, String)> {
+) -> Option<(OverrideId, Ending, String)> {
     let is_well = matches!(found.health, Health::Healthy | Health::Degraded);
     let unknown = is_well && !lag_is_known && !known.application.stores.is_empty();
     memory.lag_unknown_since = if unknown { Some(memory.lag_unknown_since.unwrap_or(boot)) } else { None };

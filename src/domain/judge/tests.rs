@@ -216,4 +216,23 @@ fn an_unknown_writer_is_told_and_recommends_nothing() {
     assert_ne!(west.verdict, Verdict::Recommend, "the ill Region is not the active one");
 }
 
+#[test]
+fn a_metric_whose_position_is_ahead_of_what_the_heartbeat_has_reached_is_contradicted_and_bounds_nothing() {
+    let mut app = app(true);
+    let store = app.stores.keys().next().expect("a store").clone();
+    let beat = app.signals.iter().find(|s| s.name == name("lag")).expect("a lag").clone();
+    app.signals.push(Signal { name: name("beat"), source: SignalSource::Heartbeat { store: store.clone() }, ..beat });
+    // The heartbeat has reached 40 s ago; the metric, 20 s old, may be ahead of that by five seconds and no more.
+    for (metric_lag, contradicted) in [("20", false), ("15", false), ("14", true), ("0", true)] {
+        let mut scene = Scene::of(&app);
+        scene.windows.insert(name("beat"), window(&[("40", 0)]));
+        scene.windows.insert(name("lag"), window(&[(metric_lag, 20)]));
+        let assessment = scene.assess(0);
+        let state = &assessment.signals[&name("lag")];
+        assert_eq!(matches!(state, SignalState::Contradicted { .. }), contradicted, "{metric_lag}: {state:?}");
+        let bound = assessment.exposure[&store].loss_bound.expect("known").as_secs();
+        assert_eq!(bound, if contradicted { 40 } else { metric_lag.parse::<u64>().expect("seconds") + 20 });
+    }
+}
+
 mod alone;

@@ -112,6 +112,13 @@ fn an_acknowledgement_stands_although_its_time_is_over_and_memory_is_bounded() {
     }
     assert!(all.all().count() <= ENDED_KEPT_MAX + STANDING_COUNT_MAX);
     assert_eq!(all.acknowledged(&run), Some(true), "an acknowledgement is not forgotten");
+    for n in 200..600 {
+        let from = 300 + i64::try_from(n).expect("few");
+        let kind = OverrideKind::Acknowledge { run: run.clone(), reconciled: true };
+        all.apply(at(from), &asked(n, kind, from, from + 1)).expect("legal");
+    }
+    assert!(all.all().count() <= ENDED_KEPT_MAX + STANDING_COUNT_MAX, "nor kept once for each time it was given");
+    assert_eq!(all.acknowledged(&run), Some(true));
 }
 
 #[test]

@@ -175,6 +175,19 @@ fn who_is_cut_off_abstains_and_does_not_act() {
 }
 
 #[test]
+fn what_was_seen_while_cut_off_has_not_stood_when_the_cut_is_over() {
+    let app = armed_app();
+    let mut scene = disaster(&app);
+    let (vantage, mut memory) = ("here".parse().expect("a name"), Memory::default());
+    scene.reach = Reach::CutOff { why: "no control point answers".to_owned() };
+    let _cut_off = assess(&scene.known(&vantage), &mut memory, at(NOW), Duration::ZERO);
+    scene.reach = Reach::Sure { says: "they answer again".to_owned() };
+    let mut verdict = |boot| assess(&scene.known(&vantage), &mut memory, at(NOW), Duration::from_secs(boot)).verdict;
+    assert_eq!(verdict(DWELL), Verdict::Recommend);
+    assert_eq!((verdict(2 * DWELL - 1), verdict(2 * DWELL)), (Verdict::Recommend, Verdict::Start));
+}
+
+#[test]
 fn the_loss_is_within_what_was_armed_and_the_target_is_seen_healthy() {
     let app = armed_app();
     let mut scene = disaster(&app);
