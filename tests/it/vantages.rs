@@ -172,7 +172,7 @@ async fn a_region_is_lost_for_those_who_are_not_cut_off_themselves() {
     stage.world.world.with(|world: &mut World| world.lose_region(&east));
     let lost = scene.until("seen by all", [Stand::Ill; 3]).await;
     let (quorum, says) = holds(&lost, Rule::Quorum);
-    assert!(quorum == Holds::Yes && says.starts_with("3 of 3 vantages see it freshly (2 are needed)"), "{says}");
+    assert!(quorum == Holds::Yes && says.starts_with("3 of 3 vantages see it ill, freshly: "), "{says}");
 
     // One observer is cut off: it has no vote, and two are enough.
     scene.observers[0].points.cut_off();
