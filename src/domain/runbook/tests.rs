@@ -125,3 +125,24 @@ fn every_step_has_a_timeout_that_fits_its_wait() {
     let (runbook, _) = Runbook::parse("r", &text).expect("valid");
     assert!(runbook.steps[0].timeout > Duration::from_mins(20));
 }
+
+#[test]
+fn every_action_has_one_entry_in_the_catalogue_and_its_example_is_valid() {
+    use super::{super::catalogue::ENTRIES, actions::ACTIONS};
+    let named: Vec<&str> = ENTRIES.iter().map(|e| e.name).collect();
+    assert_eq!(named, ACTIONS);
+    for entry in ENTRIES {
+        let with = if entry.example.is_empty() { "{}" } else { entry.example };
+        let text = format!(
+            "runbook: one\npurpose: failover\ndescription: One step.\nsteps:\n  - {{ id: it, title: It, action: {}, \
+             timeout: 1h, with: {with} }}\n",
+            entry.name
+        );
+        let faults = match Runbook::parse("one.yaml", &text) {
+            Ok(_) => Vec::new(),
+            // What must come before it is another rule's affair.
+            Err(faults) => faults.into_iter().filter(|f| f.key.contains(".with")).collect(),
+        };
+        assert!(faults.is_empty(), "{}: {faults:?}", entry.name);
+    }
+}
