@@ -26,6 +26,7 @@ use failoverd::{
     domain::{
         application::{Application, AuroraStore, ClusterArn, ClusterEndpoint, Objectives},
         assessment::Assessment,
+        aws_call::ApiCall,
         cloud::{
             Alarm, AlarmState, Answer, CloudEvent, Datapoint, DbCluster, EventSource, GlobalCluster, Member,
             MetricQuery, MissingData, Mutation, ObserveError, Outcome, RecordSet, Series,
@@ -354,6 +355,9 @@ impl Cloud for Counting {
         nothing()
     }
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
+        nothing()
+    }
+    async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         nothing()
     }
     async fn apply(&self, _: &Mutation) -> Outcome {

@@ -35,6 +35,7 @@ use failoverd::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
         assessment::{Assessment, Health},
+        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -344,6 +345,9 @@ impl<T: Cloud> Cloud for Timed<T> {
     }
     async fn change_is_insync(&self, change: &str) -> Result<bool, ObserveError> {
         self.spans.of(self.inner.change_is_insync(change)).await
+    }
+    async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
+        self.spans.of(self.inner.ask(request)).await
     }
     async fn apply(&self, mutation: &Mutation) -> Outcome {
         self.spans.of(self.inner.apply(mutation)).await

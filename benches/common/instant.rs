@@ -15,6 +15,7 @@ use failoverd::{
     domain::{
         application::{Application, ClusterArn, ClusterEndpoint},
         assessment::Assessment,
+        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -67,6 +68,9 @@ impl Cloud for Instant {
         nothing()
     }
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
+        nothing()
+    }
+    async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         nothing()
     }
     async fn apply(&self, _: &Mutation) -> Outcome {

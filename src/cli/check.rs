@@ -93,6 +93,10 @@ fn needs(action: &Action, region: &str) -> bool {
     if matches!(action, Action::Notify { .. }) {
         return false;
     }
+    if let Action::AwsCall { call } = action {
+        let read = call.done_when.iter().filter_map(|done| done.read.as_ref());
+        return read.chain([&call.request]).any(|request| request.region.as_str() == region);
+    }
     action.mutations().iter().any(|call| match call {
         Mutation::AuroraSwitchover { region: r, .. }
         | Mutation::AuroraFailover { region: r, .. }
@@ -101,6 +105,7 @@ fn needs(action: &Action, region: &str) -> bool {
         Mutation::RoutingControls { endpoints, .. } => endpoints.iter().all(|e| e.region.as_str() == region),
         // Route 53's control plane [WP].
         Mutation::UpsertRecords { .. } => region == "us-east-1",
+        Mutation::AwsCall { request, .. } => request.region.as_str() == region,
     })
 }
 

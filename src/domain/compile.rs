@@ -21,6 +21,7 @@ use super::{
 };
 
 mod act;
+mod aws_call;
 mod flip;
 
 /// CloudWatch publishes Aurora's global lag every minute [AUG].
@@ -196,10 +197,11 @@ impl<'a> Compiler<'a> {
             }
             let expressions = step.when.iter().chain(match &step.action {
                 Action::Assert { that, .. } => Some(that),
+                Action::AwsCall { call } => call.done_when.as_ref().map(|done| &done.that),
                 _ => None,
             });
             for text in expressions {
-                let refs = expression::check(text).unwrap_or_default();
+                let refs = expression::check_answer(text).unwrap_or_default();
                 for id in refs.steps.iter().filter(|id| !plan.steps.iter().any(|s| s.id.as_str() == **id)) {
                     faults.push(format!(
                         "step `{}`: its expression names the step `{id}`, which is not in the plan",
@@ -227,7 +229,8 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }
-        | Action::Assert { .. } => false,
+        | Action::Assert { .. }
+        | Action::AwsCall { .. } => false,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod application;
 pub mod assessment;
+pub mod aws_call;
 pub mod backtest;
 pub mod budget;
 pub mod calendar;

@@ -18,6 +18,8 @@ use super::{
 
 mod actions;
 pub(crate) use actions::is_web_address;
+mod aws_call;
+pub use aws_call::{Probe, Template};
 mod lint;
 mod read;
 
@@ -107,6 +109,9 @@ pub enum Act {
     Assert {
         that: String,
         message: String,
+    },
+    AwsCall {
+        template: Box<Template>,
     },
 }
 
@@ -208,7 +213,8 @@ impl Act {
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
-            | Self::Assert { .. } => Spread::No,
+            | Self::Assert { .. }
+            | Self::AwsCall { .. } => Spread::No,
         }
     }
 

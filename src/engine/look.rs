@@ -21,6 +21,7 @@ use crate::{
         denial::Denial,
         escalation,
         guards::{self, Answer},
+        postcondition,
         pulse::Pulse,
         step,
     },
@@ -131,9 +132,11 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             Ok(false) => Look::Refused { code: "assert-failed", why: message.clone() },
             Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
         },
+        Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, call).await,
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
         | Action::DnsFlip { .. }
+        | Action::AwsCall { .. }
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())
         }

@@ -32,6 +32,7 @@ pub mod observations;
 pub mod observe;
 pub mod outpost;
 pub mod overrides;
+mod postcondition;
 pub mod preflight;
 pub mod pulse;
 pub mod reach;

@@ -345,7 +345,7 @@ async fn renew(context: &Context) {
         }
         let outcome = context.cloud.apply(mutation).await;
         if !matches!(outcome, crate::domain::cloud::Outcome::Accepted { .. }) {
-            tracing::warn!(application = %context.application.name, operation = mutation.operation(), ?outcome, "a standing effect was not renewed");
+            tracing::warn!(application = %context.application.name, operation = %mutation.operation(), ?outcome, "a standing effect was not renewed");
         }
     }
 }

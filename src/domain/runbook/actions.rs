@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, aws_call};
 use crate::domain::{
     document::{At, Fields, Findings},
     expression,
 };
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 16] = [
+pub(super) const ACTIONS: [&str; 17] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -26,10 +26,11 @@ pub(super) const ACTIONS: [&str; 16] = [
     "approve",
     "wait",
     "assert",
+    "aws.call",
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 13] = [
+const NOT_BUILT: [&str; 12] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
@@ -41,7 +42,6 @@ const NOT_BUILT: [&str; 13] = [
     "probe.tcp",
     "probe.postgres",
     "call",
-    "aws.call",
     "undo",
 ];
 
@@ -49,7 +49,7 @@ const NOT_BUILT: [&str; 13] = [
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// What a text may hold in braces.
-const PLACEHOLDERS: [&str; 4] = ["{application}", "{purpose}", "{source}", "{target}"];
+pub(super) const PLACEHOLDERS: [&str; 4] = ["{application}", "{purpose}", "{source}", "{target}"];
 
 const MINUTE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -114,6 +114,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
             )?,
         },
         "assert" => assertion(with, found)?,
+        "aws.call" => Act::AwsCall { template: Box::new(aws_call::read(with, found)?) },
         other => unreachable!("`{other}` is in ACTIONS"),
     })
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use failoverd::{
     domain::{
         application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
+        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -173,6 +174,10 @@ impl<C: Cloud> Cloud for Overseen<C> {
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
         self.cloud.change_is_insync(change_id).await
+    }
+
+    async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
+        self.cloud.ask(request).await
     }
 
     async fn apply(&self, mutation: &Mutation) -> Outcome {
