@@ -24,9 +24,9 @@ use async_trait::async_trait;
 use failoverd::{
     adapters::{clock::SystemClock, probes::postgres::PostgresHeartbeats},
     domain::{
+        api_call::ApiCall,
         application::{Application, AuroraStore, ClusterArn, ClusterEndpoint, Objectives},
         assessment::Assessment,
-        aws_call::ApiCall,
         cloud::{
             Alarm, AlarmState, Answer, CloudEvent, Datapoint, DbCluster, EventSource, GlobalCluster, Member,
             MetricQuery, MissingData, Mutation, ObserveError, Outcome, RecordSet, Series,

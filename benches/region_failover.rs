@@ -33,9 +33,9 @@ use failoverd::{
     },
     config::{self, Settings},
     domain::{
+        api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
         assessment::{Assessment, Health},
-        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,

@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use failoverd::{
     adapters::{clock::SystemClock, probes::postgres::PostgresHeartbeats},
     domain::{
+        api_call::ApiCall,
         application::{Application, ClusterArn, ClusterEndpoint},
         assessment::Assessment,
-        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,

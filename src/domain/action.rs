@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    api_call::AwsCall,
     application::{ClusterArn, Topic},
-    aws_call::AwsCall,
     cloud::{MetricQuery, Mutation},
     id::{Region, StoreName, TrafficName},
     sabotage::{Guard, is_off},

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
-    aws_call::ApiCall,
     id::Region,
     sabotage::{Guard, is_off},
 };

@@ -21,7 +21,7 @@ use super::{
 };
 
 mod act;
-mod aws_call;
+mod api_call;
 mod flip;
 
 /// CloudWatch publishes Aurora's global lag every minute [AUG].

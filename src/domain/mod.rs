@@ -4,9 +4,9 @@
 //! or any other folder of this crate. Time is an argument.
 
 pub mod action;
+pub mod api_call;
 pub mod application;
 pub mod assessment;
-pub mod aws_call;
 pub mod backtest;
 pub mod budget;
 pub mod calendar;

@@ -18,8 +18,8 @@ use super::{
 
 mod actions;
 pub(crate) use actions::is_web_address;
-mod aws_call;
-pub use aws_call::{Probe, Template};
+mod api_call;
+pub use api_call::{Probe, Template};
 mod lint;
 mod read;
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     domain::{
         action::Action,
-        aws_call,
+        api_call,
         cloud::{Mutation, Outcome},
         journal::Event,
         plan::PlannedStep,
@@ -261,16 +261,11 @@ async fn settle(
             driver.fail("call-rejected", reason).await?;
             return Ok(false);
         }
-        Outcome::Unknown { reason } if let Some(why) = left_to_people(&driver.step.action) => {
-            driver.fail("outcome-unknown", format!("not repeated, {why}: {reason}")).await?;
-            return Ok(false);
-        }
         Outcome::Unknown { reason } if is_notice && is_off(Guard::NoticeTwice) => {
             return retry(driver, run, attempt, call, "outcome-unknown", reason).await;
         }
-        Outcome::Unknown { reason } if is_notice => {
-            // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
-            driver.fail("outcome-unknown", format!("not repeated: {reason}")).await?;
+        Outcome::Unknown { reason } if let Some(why) = left_to_people(&driver.step.action) => {
+            driver.fail("outcome-unknown", format!("{why}: {reason}")).await?;
             return Ok(false);
         }
         Outcome::Accepted { .. } | Outcome::Unknown { .. } => {}
@@ -420,13 +415,18 @@ fn is_passing(code: &str) -> bool {
 
 /// The same for a call that a runbook wrote out: each service has codes of its own.
 fn passes(action: &Action, code: &str) -> bool {
-    matches!(action, Action::AwsCall { call } if aws_call::is_passing(call.request.service(), code))
+    matches!(action, Action::AwsCall { call } if api_call::is_passing(call.request.service(), code))
         && !is_off(Guard::ThrottledIsFinal)
 }
 
 /// Why a call without an answer is for a person to settle, where that is so.
-fn left_to_people(action: &Action) -> Option<&'static str> {
-    if let Action::AwsCall { call } = action { postcondition::unsettled(call) } else { None }
+fn left_to_people(action: &Action) -> Option<String> {
+    match action {
+        // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
+        Action::Notify { .. } => Some("not repeated".to_owned()),
+        Action::AwsCall { call } => Some(format!("not repeated, {}", postcondition::unsettled(call)?)),
+        _ => None,
+    }
 }
 
 async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        aws_call::{self, ApiCall, AwsCall, OnUnknown},
+        api_call::{self, ApiCall, AwsCall, OnUnknown},
         cloud::{ObserveError, Outcome},
         run::RunState,
     },
@@ -55,12 +55,11 @@ async fn shown(context: &Context, run: &RunState, call: &AwsCall, request: &ApiC
     };
     let that = &done_when.that;
     match done_when.judge(&answer, &step::facts(run)) {
-        aws_call::Seen::Holds => Shown::Holds {
-            evidence: format!("{asked}{absent}: `{that}` is true"),
-            outputs: call.outputs_of(&answer),
-        },
-        aws_call::Seen::No => Shown::No { what: format!("{asked}{absent}: `{that}` is false") },
-        aws_call::Seen::Unclear { why } => Shown::Unclear { why: format!("{asked}: {why}") },
+        api_call::Seen::Holds => {
+            Shown::Holds { evidence: format!("{asked}{absent}: `{that}` is true"), outputs: call.outputs_of(&answer) }
+        }
+        api_call::Seen::No => Shown::No { what: format!("{asked}{absent}: `{that}` is false") },
+        api_call::Seen::Unclear { why } => Shown::Unclear { why: format!("{asked}: {why}") },
     }
 }
 
@@ -95,7 +94,9 @@ pub(super) async fn observe(driver: &Driver, call: &AwsCall, outcome: Option<&Ou
     let read = match (read.needs_handle(), handle) {
         (false, _) => read.clone(),
         (true, Some(handle)) => read.with_handle(handle),
-        (true, None) => return Seen::Unknown { why: "what to ask about stands in an answer that is not here".to_owned() },
+        (true, None) => {
+            return Seen::Unknown { why: "what to ask about stands in an answer that is not here".to_owned() };
+        }
     };
     let Ok(run) = driver.run_state() else { return Seen::Unknown { why: "the run is over".to_owned() } };
     match shown(&driver.context, &run, call, &read).await {

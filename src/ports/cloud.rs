@@ -5,8 +5,8 @@ use std::{fmt::Debug, time::Duration};
 use async_trait::async_trait;
 
 use crate::domain::{
+    api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
-    aws_call::ApiCall,
     cloud::{
         Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome,
         RecordSet, Series,

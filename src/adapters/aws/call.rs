@@ -46,7 +46,7 @@ use super::{
     time::SdkClock,
 };
 use crate::domain::{
-    aws_call::{self, ApiCall},
+    api_call::{self, ApiCall},
     cloud::{ObserveError, Outcome},
     id::Region,
 };
@@ -136,8 +136,9 @@ impl Caller {
     /// Where `request` goes: one of the SDK's own settings (which a production start refuses), or AWS.
     fn endpoint(&self, request: &ApiCall) -> String {
         let of_service = || {
-            let id = aws_call::service(request.service())?.sdk_id;
-            let key = ServiceConfigKey::builder().service_id(id).profile("endpoint_url").env("AWS_ENDPOINT_URL").build();
+            let id = api_call::service(request.service())?.sdk_id;
+            let key =
+                ServiceConfigKey::builder().service_id(id).profile("endpoint_url").env("AWS_ENDPOINT_URL").build();
             self.base.service_config()?.load_config(key.ok()?)
         };
         of_service()

@@ -143,9 +143,7 @@ impl Failure {
     /// Why a read of `what` that failed so told nothing.
     pub(super) fn into_observe_error(self, what: &str) -> ObserveError {
         match self {
-            Self::Rejected { code, .. } if is_absence(&code) => {
-                ObserveError::NotFound { what: what.to_owned(), code }
-            }
+            Self::Rejected { code, .. } if is_absence(&code) => ObserveError::NotFound { what: what.to_owned(), code },
             Self::Rejected { code, .. } if is_throttle(&code) => ObserveError::Throttled,
             Self::Unknown { throttled: true, .. } => ObserveError::Throttled,
             Self::Rejected { code, message, .. } => ObserveError::Rejected { code, message },

@@ -40,8 +40,8 @@ pub use self::{
 };
 use crate::{
     domain::{
+        api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
-        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,

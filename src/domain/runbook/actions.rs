@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, aws_call};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call};
 use crate::domain::{
     document::{At, Fields, Findings},
     expression,
@@ -114,7 +114,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
             )?,
         },
         "assert" => assertion(with, found)?,
-        "aws.call" => Act::AwsCall { template: Box::new(aws_call::read(with, found)?) },
+        "aws.call" => Act::AwsCall { template: Box::new(api_call::read(with, found)?) },
         other => unreachable!("`{other}` is in ACTIONS"),
     })
 }

@@ -414,6 +414,10 @@ fn planned_calls(action: &Value) -> Vec<Value> {
             };
             topics.map(publish).collect()
         }
+        "aws.call" if text(&action["call"], "effect") != "read" => {
+            let call = &action["call"];
+            vec![json!({ "call": "aws_call", "request": call["request"], "idempotent": call["idempotent"] })]
+        }
         _ => Vec::new(),
     }
 }

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     domain::{
+        api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
-        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, EventSource, GlobalCluster, MetricQuery,
             Mutation, ObserveError, Outcome, RecordSet, Series,
@@ -32,13 +32,13 @@ use crate::{
             arc::ControlState,
             aurora::{SourceType, Stage},
             cloudwatch::{self, MetricKey, Statistic},
-            services,
             route53::{
                 self,
                 change::ChangeStatus,
                 listing::StartRecord,
                 record::{DnsName, RrType},
             },
+            services,
         },
     },
 };

@@ -196,7 +196,9 @@ pub(super) fn read_error(what: &str, fault: ApiFault) -> ObserveError {
     match code {
         "Throttling" | "ThrottlingException" => ObserveError::Throttled,
         "ThrottledException" | "TooManyRequestsException" => ObserveError::Throttled,
-        _ if status == 404 || code.ends_with("NotFound") || code.ends_with("NotFoundException") => ObserveError::NotFound { what: what.to_owned(), code: code.to_owned() },
+        _ if status == 404 || code.ends_with("NotFound") || code.ends_with("NotFoundException") => {
+            ObserveError::NotFound { what: what.to_owned(), code: code.to_owned() }
+        }
         _ if 500 <= status => ObserveError::Unreachable { reason: format!("{status} {code}: {message}") },
         _ => ObserveError::Rejected { code: code.to_owned(), message },
     }

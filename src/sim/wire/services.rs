@@ -37,7 +37,9 @@ pub(super) fn handle(world: &mut World, call: &Call) -> MockResponse {
     match answer {
         // Lambda answers a deletion without a body; its clients insist on the status. [bc:lambda]
         Ok(_) if call.operation == "DeleteFunctionConcurrency" => MockResponse::rest_json(204, String::new()),
-        Ok(_) if matches!(call.operation.as_str(), "EnableRule" | "DisableRule") => MockResponse::json(200, String::new()),
+        Ok(_) if matches!(call.operation.as_str(), "EnableRule" | "DisableRule") => {
+            MockResponse::json(200, String::new())
+        }
         Ok(answer) => MockResponse::json(200, answer.to_string()),
         Err(fault) => call.fault(&fault),
     }

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use failoverd::{
     domain::{
+        api_call::ApiCall,
         application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
-        aws_call::ApiCall,
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -73,7 +73,7 @@ impl Oversight {
             state.journal.extend(news.into_iter().map(|stored| Stored { at: world.now, ..stored }));
             state.calls.extend(call.map(|mutation| Call {
                 at: world.now,
-                operation: mutation.operation().to_owned(),
+                operation: mutation.operation().into_owned(),
                 arguments: serde_json::to_value(mutation).expect("JSON"),
                 durable: state.journal.len(),
                 arrived: None,

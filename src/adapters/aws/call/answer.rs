@@ -13,7 +13,7 @@ use quick_xml::{Reader, events::Event};
 use serde_json::{Map, Value};
 
 use super::{Answered, Refusal};
-use crate::domain::aws_call::{ANSWER_BYTES_MAX, Wire};
+use crate::domain::api_call::{ANSWER_BYTES_MAX, Wire};
 
 /// The deepest nesting of XML that is read.
 const DEPTH_MAX: usize = 32;
@@ -154,7 +154,11 @@ fn xml(body: &[u8]) -> Result<(String, Value), BoxError> {
             Event::Empty(_) | Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
         }
     }
-    if open.is_empty() { root.ok_or_else(|| "the answer is empty".into()) } else { Err("the answer ends in the middle".into()) }
+    if open.is_empty() {
+        root.ok_or_else(|| "the answer is empty".into())
+    } else {
+        Err("the answer ends in the middle".into())
+    }
 }
 
 fn closed(element: Open) -> (String, Value) {

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::{box_error::BoxError, client::orchestrator::HttpRequ
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Map, Value};
 
-use crate::domain::aws_call::{ApiCall, Lists, Method, Wire};
+use crate::domain::api_call::{ApiCall, Lists, Method, Wire};
 
 /// A request before it has a host and a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,8 @@ pub(super) fn encode(call: &ApiCall) -> Result<Encoded, String> {
         },
         Wire::RestJson { method, path } => rest_json(*method, path, arguments)?,
         Wire::Query { version, lists } => {
-            let mut pairs = vec![("Action".to_owned(), call.name().to_owned()), ("Version".to_owned(), version.clone())];
+            let mut pairs =
+                vec![("Action".to_owned(), call.name().to_owned()), ("Version".to_owned(), version.clone())];
             for (key, value) in arguments {
                 flatten(key, value, *lists, &mut pairs)?;
             }

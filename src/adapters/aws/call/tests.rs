@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        aws_call::{JsonVersion, Lists, Method, Wire},
+        api_call::{JsonVersion, Lists, Method, Wire},
         cloud::Mutation,
     },
     ports::Cloud as _,
@@ -58,10 +58,7 @@ fn each_protocol_has_its_own_form_and_every_argument_is_encoded() {
     assert!(request::encode(&lambda(Method::Get, path, json!({}))).is_err());
     let lists = json!({ "Ids": ["a", "b&Action=Evil"], "Rule": { "Ports": [{ "From": 1 }] }, "Dry": true });
     let flat = request::encode(&query("ec2", Lists::Flat, lists.clone())).expect("fits").body;
-    assert_eq!(
-        flat,
-        "Action=DoIt&Version=2016-11-15&Ids.1=a&Ids.2=b%26Action%3DEvil&Rule.Ports.1.From=1&Dry=true"
-    );
+    assert_eq!(flat, "Action=DoIt&Version=2016-11-15&Ids.1=a&Ids.2=b%26Action%3DEvil&Rule.Ports.1.From=1&Dry=true");
     let member = request::encode(&query("sts", Lists::Member, lists)).expect("fits").body;
     assert!(member.contains("Ids.member.2=") && member.contains("Rule.Ports.member.1.From=1"), "{member}");
 }
@@ -75,7 +72,7 @@ async fn how_a_call_that_is_written_out_ended_is_never_guessed_and_it_is_sent_on
         (body(200, "{"), "unknown"),
         (body(200, "[1]"), "unknown"),
         (body(200, &format!(r#"{{"a":{deep}}}"#)), "unknown"),
-        (body(200, &format!(r#"{{"a":"{}"}}"#, "x".repeat(aws_call::ANSWER_BYTES_MAX))), "unknown"),
+        (body(200, &format!(r#"{{"a":"{}"}}"#, "x".repeat(api_call::ANSWER_BYTES_MAX))), "unknown"),
         (Answer::Hang, "unknown"),
         (Answer::HangUp, "unknown"),
         (Answer::BreakOff, "unknown"),
@@ -133,7 +130,8 @@ async fn xml_is_read_as_a_tree_of_texts() {
     let answer = "<?xml version=\"1.0\"?><DoItResponse xmlns=\"http://x/\"><DoItResult><Items><member>a</member></Items>\
                   <One><Name>n &amp; m</Name></One><One><Name>o</Name></One><Empty/></DoItResult>\
                   <ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></DoItResponse>";
-    let ec2 = "<DoItResponse><requestId>r</requestId><return>true</return><set><item><id>1</id></item></set></DoItResponse>";
+    let ec2 =
+        "<DoItResponse><requestId>r</requestId><return>true</return><set><item><id>1</id></item></set></DoItResponse>";
     let ask = async |answers: &str| {
         let server = Server::start(vec![xml(200, answers)]).await;
         cloud(&server.url).0.ask(&query("ec2", Lists::Flat, json!({}))).await

@@ -71,8 +71,7 @@ impl Ecs {
                 let name = call.text("service").map(last).ok_or_else(missing)?.to_owned();
                 let key = (call.region.clone(), cluster.clone(), name.clone());
                 let service = self.services.get_mut(&key);
-                let service =
-                    service.ok_or_else(|| fault(400, "ServiceNotFoundException", "Service not found."))?;
+                let service = service.ok_or_else(|| fault(400, "ServiceNotFoundException", "Service not found."))?;
                 if let Some(desired) = call.number("desiredCount").filter(|desired| *desired != service.desired) {
                     service.before = service.running(call.now);
                     service.desired = desired;

@@ -64,7 +64,9 @@ impl Ssm {
             "PutParameter" => {
                 let value = call.text("Value").filter(|v| !v.is_empty()).ok_or_else(|| invalid("Value is missing"))?;
                 if VALUE_BYTES_MAX < value.len() {
-                    return Err(invalid("Standard tier parameters support a maximum parameter value of 4096 characters."));
+                    return Err(invalid(
+                        "Standard tier parameters support a maximum parameter value of 4096 characters.",
+                    ));
                 }
                 let before = self.parameters.get(&key);
                 let overwrite = call.arguments.get("Overwrite").and_then(Value::as_bool).unwrap_or(false);

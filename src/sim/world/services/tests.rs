@@ -49,7 +49,10 @@ fn a_function_that_is_being_updated_refuses_another_update() {
     w.advance_to(SimTime(1_002_000));
     let name = json!({ "FunctionName": "api" });
     let seen = w.call_service("lambda:GetFunctionConfiguration", &east(), &name).expect("there");
-    assert_eq!((&seen["LastUpdateStatus"], &seen["Environment"]["Variables"]["WRITER"]), (&json!("Successful"), &json!("us-west-2")));
+    assert_eq!(
+        (&seen["LastUpdateStatus"], &seen["Environment"]["Variables"]["WRITER"]),
+        (&json!("Successful"), &json!("us-west-2"))
+    );
 }
 
 #[test]
@@ -73,9 +76,7 @@ fn tasks_stop_some_time_after_they_are_no_more_wanted() {
 #[test]
 fn a_parameter_is_overwritten_only_where_that_is_asked_for() {
     let mut w = world();
-    let put = |value: &str, overwrite: bool| {
-        json!({ "Name": "/writer", "Value": value, "Type": "String", "Overwrite": overwrite })
-    };
+    let put = |value: &str, overwrite: bool| json!({ "Name": "/writer", "Value": value, "Type": "String", "Overwrite": overwrite });
     let get = json!({ "Name": "/writer" });
     assert_eq!(code(w.call_service("ssm:GetParameter", &west(), &get)), "ParameterNotFound");
     w.call_service("ssm:PutParameter", &west(), &put("a", false)).expect("new");

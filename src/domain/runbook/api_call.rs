@@ -6,18 +6,22 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Number, Value as Json};
+use serde_json::Value as Json;
 
-use super::actions::PLACEHOLDERS;
+use self::{
+    arguments::arguments,
+    protocol::{Service, method, path, service, wire},
+};
 use crate::domain::{
     action::EffectClass,
-    aws_call::{
-        self, HANDLE, JsonVersion, Lists, Method, OnUnknown, Protocol, Wire, fault_of_arguments, fault_of_operation,
-    },
-    document::{At, Fields, Findings, Node, Value, clip, did_you_mean},
+    api_call::{self, HANDLE, OnUnknown, Wire, fault_of_operation},
+    document::{At, Fields, Findings, Value, clip},
     expression,
     id::Region,
 };
+
+mod arguments;
+mod protocol;
 
 /// An `aws.call` as it is written, with `{source}` and `{target}` still in its texts.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,22 +52,9 @@ pub struct Probe {
 const OUTPUTS_MAX: usize = 16;
 /// The longest JSON pointer.
 const POINTER_CHARS_MAX: usize = 200;
-/// The longest path of REST-JSON.
-const PATH_CHARS_MAX: usize = 400;
 
 const ARGUMENTS: &str = "arguments: { Name: /payments/writer, Value: \"{target}\" }";
-const DONE_WHEN: &str =
-    "done_when: { operation: GetParameter, arguments: { Name: /payments/writer }, that: answer.Parameter.Value == target }";
-
-/// What is the same for a call, its probe and its undo.
-struct Service<'a> {
-    name: &'a str,
-    /// As the runbook has it; `None` where the service is known.
-    protocol: Option<&'a str>,
-    target: Option<&'a str>,
-    json_version: Option<JsonVersion>,
-    version: Option<&'a str>,
-}
+const DONE_WHEN: &str = "done_when: { operation: GetParameter, arguments: { Name: /payments/writer }, that: answer.Parameter.Value == target }";
 
 pub(super) fn read(with: &mut Fields<'_>, found: &mut Findings) -> Option<Template> {
     let service = service(with, found);
@@ -73,9 +64,10 @@ pub(super) fn read(with: &mut Fields<'_>, found: &mut Findings) -> Option<Templa
     let service = service?;
     let call = operation(&service, with, true, found);
     let declared = declarations(&service, with, effect, found);
-    let undo = optional(with, "undo", "undo: { operation: DeleteParameter, arguments: { Name: x } }", found, |at, found| {
-        undo(&service, at, found)
-    });
+    let undo =
+        optional(with, "undo", "undo: { operation: DeleteParameter, arguments: { Name: x } }", found, |at, found| {
+            undo(&service, at, found)
+        });
     let (region, role_arn, effect) = (region?, role_arn?, effect?);
     let (handle, idempotent, done_when, on_unknown, outputs) = declared?;
     let undo = undo?.map(|(call, idempotent, done_when)| {
@@ -125,37 +117,6 @@ fn optional<'a, T>(
         Some(at) => read(&at, found).map(Some),
         None => Some(None),
     }
-}
-
-fn service<'a>(with: &mut Fields<'a>, found: &mut Findings) -> Option<Service<'a>> {
-    let at = with.need(found, "service", "service: ssm");
-    let protocol = optional(with, "protocol", "protocol: json", found, |at, found| at.text(found));
-    let target = optional(with, "target", "target: AmazonSSM", found, |at, found| api_word(at, found));
-    let json_version = optional(with, "json_version", "json_version: \"1.1\"", found, json_version);
-    let version = optional(with, "version", "version: \"2016-11-15\"", found, api_word);
-    let name = at?.text(found)?;
-    Some(Service { name, protocol: protocol?, target: target?, json_version: json_version?, version: version? })
-}
-
-fn json_version(at: &At<'_>, found: &mut Findings) -> Option<JsonVersion> {
-    match at.text(found)? {
-        "1.0" => Some(JsonVersion::V1_0),
-        "1.1" => Some(JsonVersion::V1_1),
-        _ => {
-            found.error(&at.key, "expected \"1.0\" or \"1.1\"", at.example);
-            None
-        }
-    }
-}
-
-/// A word of an API: it goes into a header or a form.
-fn api_word<'a>(at: &At<'a>, found: &mut Findings) -> Option<&'a str> {
-    let text = at.text(found)?;
-    let plain = text.len() <= 80 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if !plain {
-        found.error(&at.key, "expected letters, digits, `-`, `_` and `.` only", at.example);
-    }
-    plain.then_some(text)
 }
 
 fn region(at: &At<'_>, found: &mut Findings) -> Option<String> {
@@ -218,7 +179,7 @@ fn operation(service: &Service<'_>, with: &mut Fields<'_>, is_call: bool, found:
     };
     if let Wire::RestJson { path, .. } = &wire {
         let is_scalar = |name: &&str| matches!(arguments.get(*name), Some(Json::String(_) | Json::Number(_)));
-        if let Some(missing) = aws_call::names_in(path).into_iter().find(|name| !is_scalar(name)) {
+        if let Some(missing) = api_call::names_in(path).into_iter().find(|name| !is_scalar(name)) {
             found.error(&at.key, format!("the path needs the argument `{missing}`, a text or a number"), ARGUMENTS);
             return None;
         }
@@ -226,116 +187,7 @@ fn operation(service: &Service<'_>, with: &mut Fields<'_>, is_call: bool, found:
     Some(Probe { operation: format!("{}:{name}", service.name), wire, arguments })
 }
 
-fn method(at: &At<'_>, found: &mut Findings) -> Option<Method> {
-    let text = at.text(found)?;
-    let method = Method::ALL.into_iter().find(|m| m.as_str() == text);
-    if method.is_none() {
-        found.error(&at.key, "expected GET, PUT, POST, PATCH or DELETE", at.example);
-    }
-    method
-}
-
-fn path(at: &At<'_>, found: &mut Findings) -> Option<String> {
-    let text = at.text(found)?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/{}?&=".contains(&b);
-    let balanced = text.matches('{').count() == text.matches('}').count();
-    let climbs = text.split(['/', '?']).any(|part| matches!(part, "." | ".."));
-    if text.starts_with('/') && text.len() <= PATH_CHARS_MAX && text.bytes().all(plain) && balanced && !climbs {
-        return Some(text.to_owned());
-    }
-    found.error(&at.key, "expected a path that begins with `/`, with arguments as `{Name}`", at.example);
-    None
-}
-
-/// The protocol of an operation: that of the service, or what the runbook says where the service is not known.
-fn wire(service: &Service<'_>, name: &str, method: Option<Method>, path: Option<String>) -> Result<Wire, String> {
-    let known = aws_call::service(service.name).map(|known| known.protocol);
-    let own = |word: &str, given: Option<&str>| match given {
-        Some(given) if given != word => Err(format!("`{}` speaks `{word}`, not `{}`", service.name, clip(given))),
-        Some(_) | None => Ok(()),
-    };
-    let rest = || {
-        let known = aws_call::rest_operation(service.name, name);
-        match (method, path, known) {
-            (Some(method), Some(path), _) => Ok(Wire::RestJson { method, path }),
-            (None, None, Some(known)) => Ok(Wire::RestJson { method: known.method, path: known.path.to_owned() }),
-            _ => Err(format!("{}:{name} needs `method` and `path`, as the API reference has them", service.name)),
-        }
-    };
-    match (known, service.protocol) {
-        (Some(Protocol::Json { target, version }), given) => {
-            own("json", given).map(|()| Wire::Json { target: target.to_owned(), version })
-        }
-        (Some(Protocol::RestJson), given) => own("rest_json", given).and_then(|()| rest()),
-        (Some(Protocol::Query { version, lists }), given) => {
-            own("query", given).map(|()| Wire::Query { version: version.to_owned(), lists })
-        }
-        (None, Some("json")) => match (service.target, service.json_version) {
-            (Some(target), Some(version)) => Ok(Wire::Json { target: target.to_owned(), version }),
-            _ => Err(format!("`{}` is not known here: `protocol: json` needs `target` and `json_version`", service.name)),
-        },
-        (None, Some("rest_json")) => rest(),
-        (None, Some("query")) => match service.version {
-            Some(version) => Ok(Wire::Query { version: version.to_owned(), lists: Lists::Member }),
-            None => Err(format!("`{}` is not known here: `protocol: query` needs `version`", service.name)),
-        },
-        (None, other) => {
-            let known = aws_call::SERVICES.iter().map(|s| s.name);
-            let meant = did_you_mean(service.name, known);
-            let given = other.map_or_else(String::new, |o| format!(", not `{}`", clip(o)));
-            Err(format!(
-                "`{}` is not known here: say its `protocol` (json, rest_json or query){given}{meant}",
-                service.name
-            ))
-        }
-    }
-}
-
-fn arguments(service: &str, at: &At<'_>, is_call: bool, found: &mut Findings) -> Option<Json> {
-    at.fields(found)?;
-    let json = match to_json(at.node) {
-        Ok(json) => json,
-        Err(fault) => {
-            found.error(&at.key, fault, at.example);
-            return None;
-        }
-    };
-    let fault = fault_of_arguments(service, &json)
-        .or_else(|| aws_call::texts(&json).into_iter().find_map(|text| strange_placeholder(text, is_call)));
-    if let Some(fault) = fault {
-        found.error(&at.key, fault, at.example);
-        return None;
-    }
-    Some(json)
-}
-
-fn to_json(node: &Node) -> Result<Json, String> {
-    Ok(match &node.value {
-        Value::Null => return Err("an argument without a value: leave it out".to_owned()),
-        Value::Bool(b) => Json::from(*b),
-        Value::Integer(n) => Json::from(*n),
-        Value::Float(n) => Number::from_f64(*n).map(Json::Number).ok_or("a number that is not finite")?,
-        Value::Text(text) => Json::from(text.as_str()),
-        Value::List(items) => Json::Array(items.iter().map(to_json).collect::<Result<_, _>>()?),
-        Value::Table(entries) => {
-            let pairs = entries.iter().map(|e| Ok((e.key.clone(), to_json(&e.value)?)));
-            Json::Object(pairs.collect::<Result<_, String>>()?)
-        }
-    })
-}
-
-/// A word in braces that nothing fills in. Other braces are the argument's own: it may be JSON in a text.
-fn strange_placeholder(text: &str, is_call: bool) -> Option<String> {
-    let word = |w: &&str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    let known = |w: &str| PLACEHOLDERS.iter().any(|p| p.trim_matches(['{', '}']) == w) || !is_call && w == "handle";
-    let words = text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word).filter(word);
-    let strange = words.into_iter().find(|w| !known(w))?;
-    let handle = if is_call { "" } else { ", {handle}" };
-    Some(format!("`{{{strange}}}` is none of {}{handle}", PLACEHOLDERS.join(", ")))
-}
-
-type Declared =
-    (Option<String>, bool, Option<(Option<Probe>, String)>, OnUnknown, BTreeMap<String, String>);
+type Declared = (Option<String>, bool, Option<(Option<Probe>, String)>, OnUnknown, BTreeMap<String, String>);
 
 /// What a call says about itself.
 fn declarations(
@@ -404,7 +256,8 @@ fn done_when(service: &Service<'_>, at: &At<'_>, found: &mut Findings) -> Option
         .need(found, "that", "that: answer.Parameter.Value == target")
         .and_then(|at| expression_over_answer(&at, found));
     let reads = ["operation", "arguments", "method", "path"];
-    let given = matches!(&at.node.value, Value::Table(entries) if entries.iter().any(|e| reads.contains(&e.key.as_str())));
+    let given =
+        matches!(&at.node.value, Value::Table(entries) if entries.iter().any(|e| reads.contains(&e.key.as_str())));
     let read = if given { operation(service, &mut fields, false, found).map(Some) } else { Some(None) };
     fields.finish(found);
     let read = read?;
@@ -496,7 +349,7 @@ fn consistent(template: &Template, key: &str, found: &mut Findings) -> bool {
         "`on_unknown: observe` needs a `done_when` to look at"
     } else if !is_read && template.done_when.is_none() && !template.outputs.is_empty() {
         "outputs are taken from what was observed: give `done_when`"
-    } else if probe.is_some_and(|p| aws_call::texts(&p.arguments).into_iter().any(|t| t.contains(HANDLE)))
+    } else if probe.is_some_and(|p| api_call::texts(&p.arguments).into_iter().any(|t| t.contains(HANDLE)))
         && template.handle.is_none()
     {
         "`{handle}` needs `handle`: where in the call's answer it stands"

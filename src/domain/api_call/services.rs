@@ -71,7 +71,7 @@ const fn of(service: &'static str, operation: &'static str, method: Method, path
 }
 
 /// Known REST-JSON operations. [bc]
-const REST_OPERATIONS: &[RestOperation] = &[
+pub const REST_OPERATIONS: &[RestOperation] = &[
     of("backup", "DescribeCopyJob", Method::Get, "/copy-jobs/{CopyJobId}"),
     of("backup", "StartCopyJob", Method::Put, "/copy-jobs"),
     of("lambda", "DeleteFunctionConcurrency", Method::Delete, "/2017-10-31/functions/{FunctionName}/concurrency"),

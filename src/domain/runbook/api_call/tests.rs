@@ -1,5 +1,8 @@
 use super::*;
-use crate::domain::runbook::{Act, Runbook};
+use crate::domain::{
+    api_call::{JsonVersion, Method},
+    runbook::{Act, Runbook},
+};
 
 /// The template of the step whose `with` is given, or every fault.
 fn read(with: &str) -> Result<Template, String> {
@@ -15,8 +18,10 @@ fn read(with: &str) -> Result<Template, String> {
     }
 }
 
-const PUT: &str = "service: ssm, region: \"{target}\", operation: PutParameter, arguments: { Name: /w, Value: \"{target}\" }";
-const DONE: &str = "done_when: { operation: GetParameter, arguments: { Name: /w }, that: answer.Parameter.Value == target }";
+const PUT: &str =
+    "service: ssm, region: \"{target}\", operation: PutParameter, arguments: { Name: /w, Value: \"{target}\" }";
+const DONE: &str =
+    "done_when: { operation: GetParameter, arguments: { Name: /w }, that: answer.Parameter.Value == target }";
 
 #[test]
 fn a_known_service_needs_no_protocol_and_a_known_path_no_method() {
@@ -49,16 +54,33 @@ fn what_cannot_be_settled_or_does_not_fit_is_refused() {
         (format!("{PUT}, effect: read, repeat: at_most_once"), "a read may always be repeated"),
         (format!("{PUT}, effect: read, on_unknown: hold"), "a read begins nothing"),
         (format!("{PUT}, {declared}, done_when: {{ that: \"true\" }}"), "looked at by another call"),
-        (format!("{PUT}, {declared}, done_when: {{ operation: PutParameter, that: \"true\" }}"), "does not look like a read"),
-        (format!("{PUT}, {declared}, done_when: {{ operation: GetParameter, that: nobody == 1 }}"), "unknown name `nobody`"),
-        (format!("{PUT}, {declared}, on_unknown: hold, outputs: {{ a: /b }}"), "outputs are taken from what was observed"),
         (
-            format!("{PUT}, {declared}, done_when: {{ operation: GetParameter, arguments: {{ Name: \"{{handle}}\" }}, that: \"true\" }}"),
+            format!("{PUT}, {declared}, done_when: {{ operation: PutParameter, that: \"true\" }}"),
+            "does not look like a read",
+        ),
+        (
+            format!("{PUT}, {declared}, done_when: {{ operation: GetParameter, that: nobody == 1 }}"),
+            "unknown name `nobody`",
+        ),
+        (
+            format!("{PUT}, {declared}, on_unknown: hold, outputs: {{ a: /b }}"),
+            "outputs are taken from what was observed",
+        ),
+        (
+            format!(
+                "{PUT}, {declared}, done_when: {{ operation: GetParameter, arguments: {{ Name: \"{{handle}}\" }}, that: \"true\" }}"
+            ),
             "needs `handle`",
         ),
-        (format!("{PUT}, effect: irreversible, repeat: idempotent, {DONE}, undo: {{ operation: DeleteParameter }}"), "`undo` is for"),
+        (
+            format!("{PUT}, effect: irreversible, repeat: idempotent, {DONE}, undo: {{ operation: DeleteParameter }}"),
+            "`undo` is for",
+        ),
         (format!("{PUT}, {declared}, {DONE}, undo: restore"), "not in this version"),
-        (format!("{PUT}, {declared}, {DONE}, undo: {{ operation: AssumeRole, arguments: {{ a: \"{{writer}}\" }} }}"), "`{writer}` is none of"),
+        (
+            format!("{PUT}, {declared}, {DONE}, undo: {{ operation: AssumeRole, arguments: {{ a: \"{{writer}}\" }} }}"),
+            "`{writer}` is none of",
+        ),
         (format!("{PUT}, {declared}, {DONE}, protocol: query"), "speaks `json`, not `query`"),
         (format!("{PUT}, {declared}, {DONE}, role_arn: arn:aws:iam::1:role/x"), "the ARN of an IAM role"),
         (format!("{PUT}, {declared}, {DONE}, retries: 3"), "unknown key `retries`"),

@@ -20,7 +20,7 @@ mod rules;
 mod services;
 
 pub use rules::{ARGUMENTS_BYTES_MAX, ARGUMENTS_DEPTH_MAX, fault_of_arguments, fault_of_operation, is_passing};
-pub use services::{Protocol, RestOperation, SERVICES, Service, rest_operation, service};
+pub use services::{Protocol, REST_OPERATIONS, RestOperation, SERVICES, Service, rest_operation, service};
 
 /// The longest answer that is read and looked at, in bytes: the largest honest one of the calls that a runbook makes (a
 /// page of a listing) is far below (FAULTS.md 57).
@@ -159,7 +159,9 @@ pub enum Seen {
     Holds,
     No,
     /// The expression has no value for this answer; never read as "no".
-    Unclear { why: String },
+    Unclear {
+        why: String,
+    },
 }
 
 impl ApiCall {

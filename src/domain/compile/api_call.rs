@@ -6,7 +6,7 @@
 use super::{
     super::{
         action::Action,
-        aws_call::{ApiCall, AwsCall, DoneWhen, fault_of_arguments, replaced},
+        api_call::{ApiCall, AwsCall, DoneWhen, fault_of_arguments, replaced},
         id::Region,
         runbook::{Probe, Template},
     },
@@ -35,10 +35,9 @@ impl Compiler<'_> {
             })
         };
         let done_when = match &template.done_when {
-            Some((read, that)) => Some(DoneWhen {
-                read: read.as_ref().map(|read| request(read, None)).transpose()?,
-                that: that.clone(),
-            }),
+            Some((read, that)) => {
+                Some(DoneWhen { read: read.as_ref().map(|read| request(read, None)).transpose()?, that: that.clone() })
+            }
             None => None,
         };
         let undo = template.undo.as_ref().map(|undo| self.filled(undo)).transpose()?;
