@@ -5,6 +5,8 @@
 //! Invariant: every action that a runbook may name has exactly one entry, and no other has one (a test holds it).
 //! It decides nothing: what an action does is in [`super::action`].
 
+use serde::{Deserialize, Serialize};
+
 use super::action::EffectClass;
 
 /// One action, as it is declared.
@@ -36,10 +38,20 @@ pub struct Need {
 }
 
 /// Data planes stay up when control planes do not [WP].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Plane {
     Control,
     Data,
+}
+
+impl Plane {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+        }
+    }
 }
 
 /// Where a plane must be up.

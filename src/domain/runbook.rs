@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    document::{At, Fault, Findings},
+    document::{At, Fault, Findings, Place},
     id::{RunbookName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry},
     yaml,
@@ -41,6 +41,8 @@ pub struct Runbook {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub id: StepId,
+    /// Where it stands in its file.
+    pub place: Place,
     pub title: String,
     pub needs: BTreeSet<StepId>,
     pub when: Option<String>,
@@ -164,6 +166,14 @@ impl Runbook {
         self.steps.iter().find(|s| s.id == *id)
     }
 
+    /// The step that the planned step `id` was made of: `promote` for `promote.orders`.
+    pub fn origin(&self, id: &StepId) -> Option<&Step> {
+        let made = |s: &&Step| {
+            id.as_str().strip_prefix(s.id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.steps.iter().filter(made).max_by_key(|s| s.id.as_str().len())
+    }
+
     /// Everything that `id` needs, directly or not.
     pub fn all_needs(&self, id: &StepId) -> BTreeSet<StepId> {
         let direct: BTreeMap<_, _> = self.steps.iter().map(|s| (&s.id, &s.needs)).collect();
@@ -172,7 +182,7 @@ impl Runbook {
 }
 
 /// Everything reachable from `id` over `needs`; ends on cycles too (which then hold `id` itself).
-pub(super) fn closure<'a>(id: &'a StepId, needs: impl Fn(&StepId) -> Option<&'a BTreeSet<StepId>>) -> BTreeSet<StepId> {
+pub fn closure<'a>(id: &'a StepId, needs: impl Fn(&StepId) -> Option<&'a BTreeSet<StepId>>) -> BTreeSet<StepId> {
     let mut seen = BTreeSet::new();
     let mut open = vec![id];
     while let Some(id) = open.pop() {

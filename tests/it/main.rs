@@ -25,6 +25,7 @@ mod pause;
 mod power_loss;
 mod rehearsal;
 mod sabotage;
+mod static_stability;
 mod store_conformance;
 mod support;
 mod traffic_mechanisms;

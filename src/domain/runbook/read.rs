@@ -7,7 +7,7 @@ use std::{
 
 use super::{Act, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
 use crate::domain::{
-    document::{At, Fields, Findings},
+    document::{At, Fields, Findings, Place},
     id::StepId,
     plan::{OnFailure, Purpose, Retry},
 };
@@ -73,10 +73,10 @@ fn step(at: &At<'_>, found: &mut Findings) -> (Option<StepId>, Option<Step>) {
         return (None, None);
     };
     let id = f.need(found, "id", "id: promote").and_then(|at| id(&at, found));
-    (id.clone(), rest_of_step(id, f, found))
+    (id.clone(), rest_of_step(id, at.node.place, f, found))
 }
 
-fn rest_of_step(id: Option<StepId>, mut f: Fields<'_>, found: &mut Findings) -> Option<Step> {
+fn rest_of_step(id: Option<StepId>, place: Place, mut f: Fields<'_>, found: &mut Findings) -> Option<Step> {
     let title = f.get(found, "title", "title: Promote the standby").map(|at| at.text(found));
     let action = f.need(found, "action", "action: aurora.failover");
     let needs = f.get(found, "needs", "needs: [approve]").map_or(Some(BTreeSet::new()), |at| needs(&at, found));
@@ -104,6 +104,7 @@ fn rest_of_step(id: Option<StepId>, mut f: Fields<'_>, found: &mut Findings) -> 
     };
     Some(Step {
         id,
+        place,
         title,
         needs: needs?,
         when: when?,
