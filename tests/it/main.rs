@@ -22,6 +22,7 @@ mod http_api;
 mod independent_emulator;
 mod kill;
 mod pause;
+mod plan_ahead;
 mod power_loss;
 mod rehearsal;
 mod sabotage;
