@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use failoverd::{
     cli,
-    domain::run::RunResult,
+    domain::{
+        catalogue::OutputKind,
+        run::{RunResult, StepState},
+        stability,
+    },
     engine::control::{Control, StartRun, Started, Wish},
     http::{
         Api,
@@ -136,4 +140,34 @@ async fn what_does_not_answer_in_time_is_unknown_and_never_met() {
         let step = view.steps.iter().find(|s| s.id == id).expect(id);
         assert_eq!(step.precondition.state, PreconditionState::Unknown, "{id}: {:?}", step.precondition);
     }
+}
+
+/// The catalogue's word against what the engine really leaves behind.
+#[tokio::test(start_paused = true)]
+async fn every_output_that_a_run_leaves_behind_is_declared_with_its_type() {
+    let scene = Scene::payments(25, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    let run = live.begin(Wish::Failover).await;
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 3_600).await, Played::Finished(RunResult::Succeeded));
+    let run = live.run(&run);
+    let mut seen = 0;
+    for step in &run.plan.steps {
+        let entry = stability::entry_of(&step.action).expect("every action has an entry");
+        let StepState::Done { outputs, .. } = &run.steps[&step.id] else { panic!("{} is done", step.id) };
+        for (name, value) in outputs {
+            let declared = entry.outputs.iter().find(|o| o.name == name);
+            let declared = declared.unwrap_or_else(|| panic!("{} leaves `{name}`, undeclared", entry.name));
+            let fits = match declared.kind {
+                OutputKind::Text => value.is_string(),
+                OutputKind::Number => value.is_number(),
+                OutputKind::Boolean => value.is_boolean(),
+            };
+            assert!(fits, "{} leaves {value} in `{name}`, declared {:?}", entry.name, declared.kind);
+            seen += 1;
+        }
+    }
+    assert!(2 <= seen, "the writer, the newest write");
 }
