@@ -64,6 +64,12 @@ pub fn compile(
     if compiler.faults.is_empty() { Ok(plan) } else { Err(compiler.faults) }
 }
 
+/// The directions in which a purpose can be carried out: a failback goes home only.
+pub fn directions(app: &Application, purpose: Purpose) -> Vec<(&Region, &Region)> {
+    let pairs = app.regions.iter().flat_map(|s| app.regions.iter().map(move |t| (s, t)));
+    pairs.filter(|(s, t)| s != t && (purpose != Purpose::Failback || app.regions.first() == Some(t))).collect()
+}
+
 struct Compiler<'a> {
     application: &'a Application,
     runbook: &'a Runbook,
@@ -197,11 +203,10 @@ impl<'a> Compiler<'a> {
             }
             let expressions = step.when.iter().chain(match &step.action {
                 Action::Assert { that, .. } => Some(that),
-                Action::AwsCall { call } => call.done_when.as_ref().map(|done| &done.that),
                 _ => None,
             });
             for text in expressions {
-                let refs = expression::check_answer(text).unwrap_or_default();
+                let refs = expression::check(text).unwrap_or_default();
                 for id in refs.steps.iter().filter(|id| !plan.steps.iter().any(|s| s.id.as_str() == **id)) {
                     faults.push(format!(
                         "step `{}`: its expression names the step `{id}`, which is not in the plan",

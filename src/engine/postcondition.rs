@@ -14,6 +14,7 @@ use super::{
     denial::Denial,
     look::Look,
     observe::Seen,
+    outlook::Condition,
     step::{self, Driver},
 };
 use crate::{
@@ -71,6 +72,20 @@ pub(super) async fn look(context: &Context, run: &RunState, call: &AwsCall) -> L
         Shown::No { what } => not_yet(what),
         Shown::Unclear { why } => not_yet(why),
         Shown::Denied(denial) => Look::Refused { code: denial.code, why: denial.why },
+    }
+}
+
+/// What a look ahead, for a plan, shows of a call that changes something: whether its probe answers.
+pub(super) async fn ahead(context: &Context, run: &RunState, call: &AwsCall) -> Condition {
+    let read = call.done_when.as_ref().and_then(|done| done.read.as_ref()).filter(|read| !read.needs_handle());
+    let Some(read) = read else { return Condition::Free };
+    match shown(context, run, call, read).await {
+        Shown::Holds { evidence, .. } => {
+            Condition::Met { evidence: vec![format!("{evidence}: nothing would be sent")] }
+        }
+        Shown::No { what } => Condition::Met { evidence: vec![what] },
+        Shown::Unclear { why } => Condition::Unknown { why },
+        Shown::Denied(denial) => Condition::Unknown { why: denial.why },
     }
 }
 

@@ -18,10 +18,13 @@ use failoverd::{
         api_call::{self, ApiCall, JsonVersion, Lists, Method, Protocol, Wire},
         assessment::Assessment,
         cloud::{Mutation, ObserveError, Outcome},
+        compile::compile,
+        id::{Digest, Region},
         journal::Record,
         plan::Purpose,
         run::RunResult,
         runbook::Runbook,
+        stability::{fall_with, requirements},
     },
     engine::control::{Act, Wish},
     ports::{Clock, Cloud as _, Observer},
@@ -322,8 +325,30 @@ fn the_documented_protocols_are_those_that_are_known() {
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/adr/0011-calls-written-out.md").exists());
 }
 
+fn whole_runbook() -> String {
+    documented().into_iter().find(|text| text.starts_with("runbook: switchover-with")).expect("a whole one")
+}
+
+/// What the static-stability lint is made from: a call falls with the Region that it names, and with no other.
+#[test]
+fn a_call_falls_with_the_region_that_it_names() {
+    let (runbook, _) = Runbook::parse("r.yaml", &whole_runbook()).expect("valid");
+    let (app, none) = (Scene::payments(1, 0).application, Digest::zero());
+    let (east, west) = (region("us-east-1"), region("us-west-2"));
+    let plan = compile(&app, &runbook, Purpose::Switchover, &east, &west, None, &none, &none).expect("it fits");
+    let calls = |gone: &Region| -> Vec<String> {
+        let fall = fall_with(&plan, &app, gone).into_iter().filter(|s| s.action.kind() == "aws.call");
+        fall.map(|s| s.id.to_string()).collect()
+    };
+    assert_eq!(calls(&east), ["stop-source", "scale-in"]);
+    assert_eq!(calls(&west), ["tasks-run", "point-at-target", "nightly"]);
+    let stop = plan.steps.iter().find(|s| s.id.as_str() == "stop-source").expect("there");
+    let needs = requirements(&stop.action, &plan, &app);
+    assert_eq!((needs.len(), needs[0].service.as_str()), (1, "lambda"));
+}
+
 fn with_services(seed: u64) -> Scene {
-    let text = documented().into_iter().find(|text| text.starts_with("runbook: switchover-with")).expect("a whole one");
+    let text = whole_runbook();
     Scene::payments(seed, 240).with_runbook(Purpose::Switchover, &text)
 }
 

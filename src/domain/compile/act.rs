@@ -40,6 +40,7 @@ impl Compiler<'_> {
             Act::Wait { duration } => Ok(Action::Wait { duration: *duration }),
             Act::Assert { that, message } => Ok(Action::Assert { that: that.clone(), message: self.fill(message) }),
             Act::AwsCall { template } => self.aws_call(template),
+            Act::Call { runbook, .. } => Err(format!("calls `{runbook}`, whose steps are not here")),
         }
     }
 
@@ -86,7 +87,8 @@ impl Compiler<'_> {
             | Act::Approve { .. }
             | Act::Wait { .. }
             | Act::Assert { .. }
-            | Act::AwsCall { .. } => Err("is not about a store".to_owned()),
+            | Act::AwsCall { .. }
+            | Act::Call { .. } => Err("is not about a store".to_owned()),
         }
     }
 

@@ -275,7 +275,13 @@ fn done_when(service: &Service<'_>, at: &At<'_>, found: &mut Findings) -> Option
 fn expression_over_answer(at: &At<'_>, found: &mut Findings) -> Option<String> {
     let text = at.text(found)?;
     match expression::check_answer(text) {
-        Ok(_) => Some(text.to_owned()),
+        Ok(refs) if refs.steps.is_empty() => Some(text.to_owned()),
+        Ok(_) => {
+            let problem =
+                "what is seen of the world does not hang on other steps: leave `steps` to `when` and `assert`";
+            found.coded("expression-invalid", &at.key, problem, at.example);
+            None
+        }
         Err(e) => {
             found.coded("expression-invalid", &at.key, e.to_string(), "that: answer.Parameter.Value == target");
             None
