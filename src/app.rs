@@ -18,7 +18,7 @@ use crate::{
         store::SqliteStore,
     },
     config::{Auth, Aws, Role, Settings, Store},
-    engine::{Engine, Parts, control::Control as _, vantages::Vantages},
+    engine::{Engine, Parts, vantages::Vantages},
     http::{
         self, Api,
         auth::{TokenEntry, Tokens},
@@ -77,11 +77,6 @@ impl Daemon {
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
         };
         let engine = Engine::start(parts).await;
-        for application in &applications {
-            if let Some(history) = engine.history(&application.name) {
-                prometheus.restore(&history);
-            }
-        }
         prometheus.set_leader(true);
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render());

@@ -39,6 +39,7 @@ pub mod recover;
 pub mod requests;
 pub mod sample;
 pub mod scribe;
+mod seat;
 pub mod step;
 pub mod trail;
 pub mod vantages;

@@ -377,6 +377,10 @@ fn replace<const N: usize>(gauge: &GaugeVec, before: &mut BTreeSet<[String; N]>,
 }
 
 impl Observer for Metrics {
+    fn taken_over(&self, history: &History) {
+        self.restore(history);
+    }
+
     fn recorded(&self, record: &Record, append_seconds: f64) {
         self.append.observe(append_seconds);
         let mut memory = self.memory();
