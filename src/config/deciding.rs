@@ -222,11 +222,14 @@ pub(super) fn warn(key: &str, app: &Application, auth: &Auth, found: &mut Findin
             );
             warn("observers", problem, "observers = [\"frankfurt\"]");
         }
-        if !auth.tokens.is_empty() && !auth.tokens.iter().any(|t| t.name.as_str() == observer.as_str()) {
-            let problem =
-                format!("nobody is called `{observer}`: no token of [auth] has that name, so it is never heard");
-            warn("observers", problem, "tokens = [{ name = \"frankfurt\", … }]");
-        }
+        let mut named = auth.tokens.iter().filter(|t| t.name.as_str() == observer.as_str()).peekable();
+        let problem = match named.peek() {
+            None if auth.tokens.is_empty() => continue,
+            None => format!("nobody is called `{observer}`: no token of [auth] has that name, so it is never heard"),
+            Some(_) if named.any(|t| t.roles.contains(&Role::Observer)) => continue,
+            Some(_) => format!("`{observer}` has a token without the role observer, so it is never heard"),
+        };
+        warn("observers", problem, "tokens = [{ name = \"frankfurt\", sha256 = \"…\", roles = [\"observer\"] }]");
     }
     if policy.mode == Mode::Recommend {
         return;

@@ -146,6 +146,15 @@ impl Engine {
         });
     }
 
+    /// Something that works beside the applications: told to stop with them, and whose panic ends the process too.
+    pub fn beside<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        what: &'static str,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) {
+        self.spawn(what, task(self.stopping.clone()));
+    }
+
     /// Starts no new effect, finishes the bounded calls under way, and returns when all is at a safe point, or after
     /// `patience`. What is not finished goes on after the next start.
     pub async fn stop(&self, patience: Duration) {
