@@ -20,8 +20,8 @@ use crate::{
     domain::{
         id::VantageName,
         report::{Assignment, Report},
-        secret::SecretRef,
         seconds::to_seconds,
+        secret::SecretRef,
         vantage::{ControlPoints, DaemonUrl, ReportTo},
     },
     engine::{outpost::Outpost, vantages::Vantages},

@@ -112,7 +112,11 @@ fn report_to(
     }
     let daemons: Vec<DaemonUrl> = read.into_iter().collect::<Option<_>>()?;
     if daemons.iter().collect::<BTreeSet<_>>().len() != daemons.len() {
-        found.error(&at.key, "a daemon stands here twice: each of the two would be refused the other's reports", DAEMONS);
+        found.error(
+            &at.key,
+            "a daemon stands here twice: each of the two would be refused the other's reports",
+            DAEMONS,
+        );
         return None;
     }
     Some(Some(ReportTo { daemons, token: token? }))

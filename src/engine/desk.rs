@@ -24,6 +24,7 @@ use crate::{
         control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
         executor,
         metrics::MetricReader,
+        notices,
         observations::{Assigned, Observations, Posted, Receipt},
         overrides::Bench,
         preflight, pulse, reach, recover,
@@ -122,6 +123,7 @@ impl Engine {
             let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
             self.spawn("preflight", looking);
         }
+        self.spawn("notices", notices::tell(context.clone()));
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
         self.spawn("automation", Alone { context, parts, newest }.act());
     }

@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::{
     domain::{
         assessment::{Assessment, Verdict},
-        history::Standing,
+        history::{History, Standing},
         id::{Region, SignalName, StoreName},
         journal::Event,
         judge::{self, Known, Memory, Silence},
@@ -26,7 +26,8 @@ use crate::{
         context::Context,
         deadlines::Deadlines,
         desk::Parts,
-        newest::Newest,
+        flaps::Flaps,
+        newest::{Changes, Newest},
         requests,
         sample::{Senses, Sight, sample},
     },
@@ -76,6 +77,7 @@ pub struct Watcher {
     plan: Option<Plan>,
     seen: Arc<Mutex<Seen>>,
     newest: Newest<Option<Arc<Assessment>>>,
+    flaps: Flaps,
     /// In boot time; until then a restart has seen too little to take back what was decided before it.
     warm_at: Duration,
 }
@@ -109,6 +111,7 @@ impl Watcher {
             plan: None,
             seen,
             newest,
+            flaps: Flaps::default(),
             warm_at,
         }
     }
@@ -120,6 +123,8 @@ impl Watcher {
         let periods: BTreeMap<Task, Duration> = tasks.into_iter().collect();
         let mut busy: BTreeSet<Task> = BTreeSet::new();
         let mut reading: JoinSet<Task> = JoinSet::new();
+        let mut changes = self.context.scribe.changes();
+        let mut judged = changes.take();
         loop {
             let now = self.context.clock.boot();
             for (task, at) in &mut due {
@@ -148,6 +153,8 @@ impl Watcher {
                     self.hasten(&done, now, &mut due);
                     busy.remove(&done);
                 }
+                // What people say of how it is decided is judged at once, not at the next tick.
+                () = overridden(&mut changes, &mut judged) => {}
                 () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
             }
         }
@@ -192,7 +199,10 @@ impl Watcher {
         let history = self.context.scribe.history();
         self.deadlines.look(&self.context.application, &history, &*self.observer, assessment.at);
         drop(history);
-        if self.is_decided_anew(&assessment) && !self.context.stopping.is_cancelled() {
+        let is_news = self.is_decided_anew(&assessment);
+        if self.flaps.is_told(&assessment, is_news, self.context.clock.boot()) && !self.context.stopping.is_cancelled()
+        {
+            let suppressed = self.flaps.told(self.context.clock.boot());
             let verdict = assessment.verdict.as_str();
             tracing::info!(application = %assessment.application, verdict, reasons = ?assessment.reasons, "decision changed");
             let event = Event::DecisionChanged {
@@ -202,6 +212,7 @@ impl Watcher {
                 rules: assessment.rules.clone(),
                 signals: assessment.signals.clone(),
                 would_start: assessment.would_start,
+                suppressed,
             };
             // A store that failed was raised where it happened; the assessment is shown all the same.
             if let Err(error) = self.context.scribe.commit(|_, _| Ok::<_, ()>((vec![event], ()))).await {
@@ -262,6 +273,17 @@ impl Watcher {
         let moves = matches!(assessment.verdict, Verdict::Recommend | Verdict::Start);
         let is_warm = moves || history.verdict.is_none() || self.warm_at <= self.context.clock.boot();
         is_warm && !history.has_decided(assessment.verdict.as_str(), assessment.would_start)
+    }
+}
+
+/// Completes when people have armed, switched off, waived or acknowledged something since `judged`.
+async fn overridden(changes: &mut Changes<Arc<History>>, judged: &mut Arc<History>) {
+    loop {
+        changes.changed().await;
+        let before = std::mem::replace(judged, changes.take());
+        if before.overrides != judged.overrides {
+            return;
+        }
     }
 }
 

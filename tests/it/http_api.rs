@@ -180,7 +180,7 @@ async fn every_refusal_has_its_status_and_its_members() {
         (Refusal::OverrideOver("it expired".into()), 409),
         (Refusal::OverrideTooLong { kind: "waive", asked: WAIVER_MAX * 2, longest: WAIVER_MAX }, 422),
         (Refusal::NotWaivable { rule: Rule::Loss }, 422),
-        (Refusal::TooManyOverrides { standing: 32 }, 409),
+        (Refusal::TooManyOverrides { kind: "waive", standing: 32 }, 409),
         (Refusal::Arming { why: "the lag is unknown".into(), satisfied_by: "a sample".into() }, 409),
         (Refusal::SelfConsent("ann".parse().expect("valid")), 403),
     ];

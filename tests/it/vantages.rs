@@ -215,11 +215,7 @@ async fn a_daemon_elsewhere_reports_what_it_sees_without_a_process_beside_it() {
     acting.applications[0].policy.observers = ["eu-west-1".parse().expect("a name")].into();
     let daemon = start(acting).await.expect("starts");
     let token = stage.directory().join("eu-west-1.token");
-    let report = format!(
-        "report_to = [\"http://{}\"]\nreport_token = \"file:{}\"\n",
-        daemon.address,
-        token.display()
-    );
+    let report = format!("report_to = [\"http://{}\"]\nreport_token = \"file:{}\"\n", daemon.address, token.display());
     let mut elsewhere = parsed(&stage, &theirs, "eu-west-1", &report);
     elsewhere.store = config::Store::Sqlite { path: stage.directory().join("elsewhere.sqlite") };
     let without = start(elsewhere.clone()).await.err().expect("there is no token yet");

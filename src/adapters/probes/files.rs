@@ -54,13 +54,7 @@ impl Files {
     ///
     /// # Errors
     /// As [`read`]; and that the disk does not answer.
-    pub async fn read(
-        &self,
-        clock: &dyn Clock,
-        patience: Duration,
-        path: &str,
-        limit: u64,
-    ) -> Result<Vec<u8>, String> {
+    pub async fn read(&self, clock: &dyn Clock, patience: Duration, path: &str, limit: u64) -> Result<Vec<u8>, String> {
         let path = PathBuf::from(path);
         let turn = {
             let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
