@@ -73,7 +73,6 @@ pub(super) fn read(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<V
 }
 
 /// Where this daemon reports as an observer; `Some(None)`: nowhere.
-#[expect(clippy::option_option, reason = "the outer one is whether it could be read")]
 fn report_to(
     daemons: Option<&At<'_>>,
     token: Option<&At<'_>>,

@@ -55,6 +55,13 @@ struct Seen {
 }
 
 impl Seen {
+    /// Lag that was measured before the writer moved is of another direction: nothing is known of this one yet.
+    fn forget_lag(&mut self, context: &Context, store: &StoreName) {
+        for signal in context.application.signals.iter().filter(|s| s.source.store() == Some(store)) {
+            self.windows.insert(signal.name.clone(), SignalWindow::new(signal.consecutive));
+        }
+    }
+
     fn sight(&self, signal: &Signal) -> Sight {
         let window = self.windows.get(&signal.name);
         Sight {
@@ -323,6 +330,14 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
             let sight = seen.lock().unwrap_or_else(PoisonError::into_inner).sight(signal);
             let sample = sample(Senses::of(context), &sight, signal).await;
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            // A lag of the direction that was, read while the writer moved, says nothing of the one that is.
+            let store = signal.source.store();
+            if store.is_some_and(|store| {
+                let was = sight.writers.get(store);
+                was.is_some() && was != seen.writers.get(store)
+            }) {
+                return;
+            }
             if let Some(window) = seen.windows.get_mut(&signal.name) {
                 window.push(sample);
             }
@@ -350,7 +365,9 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
                     if let Some(pulse) = context.pulses.get(name) {
                         pulse.writer_is(&region);
                     }
-                    seen.writers.insert(name.clone(), region);
+                    if seen.writers.insert(name.clone(), region.clone()).is_some_and(|was| was != region) {
+                        seen.forget_lag(context, name);
+                    }
                 }
                 break;
             }
