@@ -36,5 +36,6 @@ pub mod sabotage;
 pub mod seconds;
 pub mod secret;
 pub mod signal;
+pub mod stability;
 pub mod vantage;
 pub mod yaml;

@@ -33,6 +33,7 @@ pub mod newest;
 pub mod notices;
 pub mod observations;
 pub mod observe;
+pub mod outlook;
 pub mod outpost;
 pub mod overrides;
 pub mod preflight;
