@@ -55,6 +55,8 @@ pub(super) const OPERATIONS: &[&str] = &[
     "events:DescribeRule",
     "events:DisableRule",
     "events:EnableRule",
+    "events:PutRule",
+    "lambda:DeleteFunctionConcurrency",
     "lambda:GetFunctionConcurrency",
     "lambda:GetFunctionConfiguration",
     "lambda:PutFunctionConcurrency",
@@ -62,6 +64,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "secretsmanager:DescribeSecret",
     "secretsmanager:ReplicateSecretToRegions",
     "secretsmanager:StopReplicationToReplica",
+    "ssm:DeleteParameter",
     "ssm:GetParameter",
     "ssm:PutParameter",
 ];

@@ -303,10 +303,15 @@ fn a_message_or_a_call_that_is_sent_again_without_need_is_found() {
     let sent_again = |publish: &serde_json::Value, outcome: &str, resumed: bool| {
         let mut stage = Stage::new();
         stage.plan = plan("switchover", USE1, USW2, None);
-        stage.plan["steps"][0]["action"] = json!({
-            "action": "notify", "topics": [{ "region": USW2, "arn": "arn:aws:sns:us-west-2:1:t" }], "subject": "s",
-            "message": "m",
-        });
+        stage.plan["steps"][0]["action"] = match publish["idempotent"].as_bool() {
+            None => json!({
+                "action": "notify", "topics": [{ "region": USW2, "arn": "arn:aws:sns:us-west-2:1:t" }], "subject": "s",
+                "message": "m",
+            }),
+            idempotent => json!({
+                "action": "aws.call", "call": { "request": {}, "idempotent": idempotent, "effect": "reversible" },
+            }),
+        };
         let request = json!({ "purpose": "switchover", "subject": "alice" });
         stage.event("run_started", json!({ "request": request, "plan": stage.plan }));
         for attempt in [1, 2] {
