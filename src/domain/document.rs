@@ -106,12 +106,34 @@ pub struct Findings {
     code: &'static str,
     faults: Vec<Fault>,
     places: BTreeMap<String, Place>,
+    asked: Option<Vec<Asked>>,
+}
+
+/// A key that a reader asked for, whether or not it was given: of such the schemas and the reference pages are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The key of the table: `steps[0].with`.
+    pub of: String,
+    pub name: &'static str,
+    /// `consecutive: 3`.
+    pub example: &'static str,
+    pub needed: bool,
 }
 
 impl Findings {
     /// Nothing found yet in `file`; faults get `code` where nothing more exact is said.
     pub fn new(file: &str, code: &'static str) -> Self {
-        Self { file: file.to_owned(), code, faults: Vec::new(), places: BTreeMap::new() }
+        Self { file: file.to_owned(), code, faults: Vec::new(), places: BTreeMap::new(), asked: None }
+    }
+
+    /// The same, and every key that is asked for is remembered.
+    pub fn recording(file: &str, code: &'static str) -> Self {
+        Self { asked: Some(Vec::new()), ..Self::new(file, code) }
+    }
+
+    /// The keys that were asked for, in order.
+    pub fn asked(&self) -> &[Asked] {
+        self.asked.as_deref().unwrap_or_default()
     }
 
     /// Notes an error at `key`, or at the nearest enclosing key that was read.
@@ -333,6 +355,9 @@ impl<'a> Fields<'a> {
     /// The value of `key`, where it is given.
     pub fn get(&mut self, found: &mut Findings, key: &'static str, example: &'static str) -> Option<At<'a>> {
         self.asked.push(key);
+        if let Some(asked) = &mut found.asked {
+            asked.push(Asked { of: self.key.clone(), name: key, example, needed: false });
+        }
         let entry = self.entries.iter().find(|e| e.key == key)?;
         let key = join(&self.key, key);
         found.places.insert(key.clone(), entry.value.place);
@@ -342,6 +367,9 @@ impl<'a> Fields<'a> {
     /// The value of `key`; its absence is a fault.
     pub fn need(&mut self, found: &mut Findings, key: &'static str, example: &'static str) -> Option<At<'a>> {
         let at = self.get(found, key, example);
+        if let Some(asked) = found.asked.as_mut().and_then(|all| all.last_mut()) {
+            asked.needed = true;
+        }
         if at.is_none() {
             found.error(&self.key, format!("`{key}` is missing"), example);
         }

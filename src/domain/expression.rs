@@ -364,7 +364,10 @@ mod tests {
         for (text, moved) in [
             ("steps.a.state == 'done'", "steps[\"p.a\"].state == 'done'"),
             ("steps['a.b'].state == \"steps.a\"", "steps[\"p.a.b\"].state == \"steps.a\""),
-            ("purpose == 'steps.a' && steps . a . state == 'x'", "purpose == 'steps.a' && steps[\"p.a\"] . state == 'x'"),
+            (
+                "purpose == 'steps.a' && steps . a . state == 'x'",
+                "purpose == 'steps.a' && steps[\"p.a\"] . state == 'x'",
+            ),
             ("my_steps.a == 1", "my_steps.a == 1"),
             ("has(steps[ \"a\" ].outputs.steps)", "has(steps[\"p.a\"].outputs.steps)"),
         ] {

@@ -23,6 +23,8 @@ pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod lint;
 mod parameters;
 mod read;
+mod schema;
+pub use schema::{Argument, arguments, schema};
 
 /// The longest that any step may take.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_hours(24);

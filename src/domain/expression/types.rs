@@ -125,7 +125,8 @@ fn member(operand: &IdedExpr, field: &str, test: bool, outputs: &dyn Outputs) ->
 
 fn called(call: &CallExpr, outputs: &dyn Outputs) -> Result<Type, ExprError> {
     // A step by its name is no value of its own.
-    if call.func_name == op::INDEX && call.args.first().is_some_and(|e| matches!(&e.expr, Expr::Ident(n) if n == "steps"))
+    if call.func_name == op::INDEX
+        && call.args.first().is_some_and(|e| matches!(&e.expr, Expr::Ident(n) if n == "steps"))
     {
         return Ok(Type::Table);
     }
@@ -152,8 +153,17 @@ fn called(call: &CallExpr, outputs: &dyn Outputs) -> Result<Type, ExprError> {
         }
         (op::ADD | op::SUBSTRACT | op::MULTIPLY | op::DIVIDE | op::MODULO, [a, b]) if a.may_be(*b) => Ok(*a),
         (
-            op::EQUALS | op::NOT_EQUALS | op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS | op::ADD
-            | op::SUBSTRACT | op::MULTIPLY | op::DIVIDE | op::MODULO,
+            op::EQUALS
+            | op::NOT_EQUALS
+            | op::LESS
+            | op::LESS_EQUALS
+            | op::GREATER
+            | op::GREATER_EQUALS
+            | op::ADD
+            | op::SUBSTRACT
+            | op::MULTIPLY
+            | op::DIVIDE
+            | op::MODULO,
             [a, b],
         ) => {
             let why = format!("`{}` of {} and {}", sign(&call.func_name), a.as_str(), b.as_str());

@@ -62,8 +62,7 @@ pub(super) fn act(action: &At<'_>, with: Option<&At<'_>>, found: &mut Findings) 
         return None;
     }
     if !ACTIONS.contains(&name) {
-        let problem =
-            format!("unknown action `{}`; valid: {}", clip(name), ACTIONS.join(", "));
+        let problem = format!("unknown action `{}`; valid: {}", clip(name), ACTIONS.join(", "));
         found.coded("runbook-unknown-action", &action.key, problem, "action: aurora.failover");
         return None;
     }

@@ -199,13 +199,7 @@ fn is_firm(step: &Step) -> bool {
 
 /// In a runbook that moves stores, traffic waits for their writers. Whether that is every store of an application is
 /// checked again when it is compiled for one.
-fn writer_before_traffic(
-    runbook: &Runbook,
-    step: &Step,
-    key: &str,
-    before: &BTreeSet<StepId>,
-    found: &mut Findings,
-) {
+fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepId>, found: &mut Findings) {
     if !matches!(step.act, Act::DnsFlip { .. }) || !runbook.steps.iter().any(|s| s.act.concerns_store()) {
         return;
     }

@@ -100,7 +100,8 @@ fn one(entry: &Entry, found: &mut Findings) -> Option<Parameter> {
     let default = fields.need(found, "default", "default: 3");
     fields.finish(found);
     let (kind, default) = (kind?, default?);
-    let Some(known) = Kind::ALL.into_iter().find(|k| matches!(&kind.node.value, Value::Text(t) if t == k.as_str())) else {
+    let Some(known) = Kind::ALL.into_iter().find(|k| matches!(&kind.node.value, Value::Text(t) if t == k.as_str()))
+    else {
         found.error(&kind.key, "expected text, number, duration or boolean", kind.example);
         return None;
     };

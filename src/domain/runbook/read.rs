@@ -41,7 +41,13 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
         keys.insert(id, at.key.clone());
         steps.extend(step);
     }
-    let runbook = Runbook { name: name?, purposes: purposes?, description: description?.trim().to_owned(), steps, calls: BTreeSet::new() };
+    let runbook = Runbook {
+        name: name?,
+        purposes: purposes?,
+        description: description?.trim().to_owned(),
+        steps,
+        calls: BTreeSet::new(),
+    };
     Some((runbook, keys))
 }
 

@@ -253,7 +253,8 @@ fn calls_are_bounded_and_never_come_back() {
         )
     };
     let end = "runbook: end\npurpose: failover\ndescription: d\nsteps:\n  - { id: w, action: wait, with: { duration: 1m } }\n";
-    let texts = [("d", calls("d", "end")), ("c", calls("c", "d")), ("b", calls("b", "c")), ("ring", calls("ring", "ring"))];
+    let texts =
+        [("d", calls("d", "end")), ("c", calls("c", "d")), ("b", calls("b", "c")), ("ring", calls("ring", "ring"))];
     let mut all: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
     all.push(("end", end));
     let library = library(&all);
@@ -266,7 +267,11 @@ fn calls_are_bounded_and_never_come_back() {
     let ring = call("ring").expect_err("no end");
     assert!(ring[0].problem.contains("calls itself"), "{ring:?}");
     // A planned move may not call what is for a failover only.
-    let planned = Runbook::parse_with("r", &with_steps("switchover", "  - { id: a, action: call, with: { runbook: end } }\n"), &library);
+    let planned = Runbook::parse_with(
+        "r",
+        &with_steps("switchover", "  - { id: a, action: call, with: { runbook: end } }\n"),
+        &library,
+    );
     assert!(planned.expect_err("refused")[0].problem.contains("is not for a switchover"));
 }
 
@@ -282,7 +287,10 @@ fn outputs_are_those_that_the_action_declares() {
     };
     assert_eq!(faults(&text("steps['v.orders'].outputs.beats_missing == 0")), "");
     for (that, says) in [
-        ("steps['v.orders'].outputs.beats_mising == 0", "has no output `beats_mising`; outputs: last_seen_write, first_unanswered, last_surviving_write, beats_at_least_seconds, beats_missing; did you mean `beats_missing`?"),
+        (
+            "steps['v.orders'].outputs.beats_mising == 0",
+            "has no output `beats_mising`; outputs: last_seen_write, first_unanswered, last_surviving_write, beats_at_least_seconds, beats_missing; did you mean `beats_missing`?",
+        ),
         ("steps['v.orders'].outputs.beats_missing == 'none'", "`==` of a number and text"),
         ("steps['v.orders'].outputs.last_surviving_write > 5", "`>` of text and a number"),
     ] {
