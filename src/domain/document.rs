@@ -32,6 +32,28 @@ impl Place {
     }
 }
 
+/// Where the lines of a text begin: a place is found without reading what stands before it.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub fn of(text: &'a str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(ends).collect() }
+    }
+
+    /// As [`Place::of`].
+    pub fn place(&self, range: std::ops::Range<usize>) -> Place {
+        let start = self.text.floor_char_boundary(range.start.min(self.text.len()));
+        let line = self.starts.partition_point(|s| *s <= start);
+        let column = self.text[self.starts[line - 1]..start].chars().count() + 1;
+        Place { line, column, offset: start, length: range.end.saturating_sub(start) }
+    }
+}
+
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
@@ -444,7 +466,16 @@ fn join(key: &str, more: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{Lines, Place, nearest};
+
+    #[test]
+    fn a_place_is_the_same_with_and_without_an_index_of_lines() {
+        let text = "a: 1\n\nbé: [x,\n  ü]\n";
+        let lines = Lines::of(text);
+        for start in 0..=text.len() + 2 {
+            assert_eq!(lines.place(start..start + 3), Place::of(text, start..start + 3), "{start}");
+        }
+    }
 
     #[test]
     fn what_was_probably_meant_is_offered_and_nothing_else() {

@@ -17,6 +17,7 @@ use super::{
 };
 
 mod actions;
+mod ahead;
 pub(crate) use actions::is_web_address;
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
