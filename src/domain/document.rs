@@ -32,6 +32,28 @@ impl Place {
     }
 }
 
+/// Where the lines of a text begin: a place is found without reading what stands before it.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub fn of(text: &'a str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(ends).collect() }
+    }
+
+    /// As [`Place::of`].
+    pub fn place(&self, range: std::ops::Range<usize>) -> Place {
+        let start = self.text.floor_char_boundary(range.start.min(self.text.len()));
+        let line = self.starts.partition_point(|s| *s <= start);
+        let column = self.text[self.starts[line - 1]..start].chars().count() + 1;
+        Place { line, column, offset: start, length: range.end.saturating_sub(start) }
+    }
+}
+
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
@@ -106,12 +128,34 @@ pub struct Findings {
     code: &'static str,
     faults: Vec<Fault>,
     places: BTreeMap<String, Place>,
+    asked: Option<Vec<Asked>>,
+}
+
+/// A key that a reader asked for, whether or not it was given: of such the schemas and the reference pages are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The key of the table: `steps[0].with`.
+    pub of: String,
+    pub name: &'static str,
+    /// `consecutive: 3`.
+    pub example: &'static str,
+    pub needed: bool,
 }
 
 impl Findings {
     /// Nothing found yet in `file`; faults get `code` where nothing more exact is said.
     pub fn new(file: &str, code: &'static str) -> Self {
-        Self { file: file.to_owned(), code, faults: Vec::new(), places: BTreeMap::new() }
+        Self { file: file.to_owned(), code, faults: Vec::new(), places: BTreeMap::new(), asked: None }
+    }
+
+    /// The same, and every key that is asked for is remembered.
+    pub fn recording(file: &str, code: &'static str) -> Self {
+        Self { asked: Some(Vec::new()), ..Self::new(file, code) }
+    }
+
+    /// The keys that were asked for, in order.
+    pub fn asked(&self) -> &[Asked] {
+        self.asked.as_deref().unwrap_or_default()
     }
 
     /// Notes an error at `key`, or at the nearest enclosing key that was read.
@@ -333,6 +377,9 @@ impl<'a> Fields<'a> {
     /// The value of `key`, where it is given.
     pub fn get(&mut self, found: &mut Findings, key: &'static str, example: &'static str) -> Option<At<'a>> {
         self.asked.push(key);
+        if let Some(asked) = &mut found.asked {
+            asked.push(Asked { of: self.key.clone(), name: key, example, needed: false });
+        }
         let entry = self.entries.iter().find(|e| e.key == key)?;
         let key = join(&self.key, key);
         found.places.insert(key.clone(), entry.value.place);
@@ -342,6 +389,9 @@ impl<'a> Fields<'a> {
     /// The value of `key`; its absence is a fault.
     pub fn need(&mut self, found: &mut Findings, key: &'static str, example: &'static str) -> Option<At<'a>> {
         let at = self.get(found, key, example);
+        if let Some(asked) = found.asked.as_mut().and_then(|all| all.last_mut()) {
+            asked.needed = true;
+        }
         if at.is_none() {
             found.error(&self.key, format!("`{key}` is missing"), example);
         }
@@ -416,7 +466,16 @@ fn join(key: &str, more: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{Lines, Place, nearest};
+
+    #[test]
+    fn a_place_is_the_same_with_and_without_an_index_of_lines() {
+        let text = "a: 1\n\nbé: [x,\n  ü]\n";
+        let lines = Lines::of(text);
+        for start in 0..=text.len() + 2 {
+            assert_eq!(lines.place(start..start + 3), Place::of(text, start..start + 3), "{start}");
+        }
+    }
 
     #[test]
     fn what_was_probably_meant_is_offered_and_nothing_else() {

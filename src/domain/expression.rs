@@ -17,7 +17,7 @@ use cel::{
 use super::action::Facts;
 
 mod types;
-pub use types::{Outputs, Type, check_types};
+pub use types::{Outputs, Type, check_types, inspect};
 
 /// The longest expression accepted.
 pub const CHARS_MAX: usize = 1024;

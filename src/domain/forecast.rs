@@ -119,7 +119,7 @@ fn quantiles(of: &[Duration]) -> Estimate {
 /// What nobody has measured yet, from what AWS documents and users report (the sources are in
 /// `sim/world/timings.toml`): a forced promotion about 75 s (fencing times out at 30 s), 2 min 20 s one time in
 /// twenty; a switchover 25 s and 50 s; a change of records 60 s until INSYNC. Looking costs two readings.
-fn declared(step: &PlannedStep) -> Estimate {
+pub fn declared(step: &PlannedStep) -> Estimate {
     let s = Duration::from_secs;
     let (p50, p95) = match &step.action {
         Action::AuroraFailover { .. } => (s(75), s(140)),

@@ -16,6 +16,8 @@ pub mod code;
 pub mod compile;
 pub mod deadline;
 pub mod document;
+#[cfg(test)]
+pub(crate) mod draft7;
 pub mod expression;
 pub mod forecast;
 pub mod heartbeat;

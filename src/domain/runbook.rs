@@ -17,6 +17,7 @@ use super::{
 };
 
 mod actions;
+mod ahead;
 pub(crate) use actions::is_web_address;
 mod api_call;
 pub use api_call::{Probe, Template};
@@ -25,6 +26,8 @@ pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod lint;
 mod parameters;
 mod read;
+mod schema;
+pub use schema::{Argument, arguments, schema};
 
 /// The longest that any step may take.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_hours(24);

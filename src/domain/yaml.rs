@@ -5,7 +5,7 @@
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::document::{Entry, Findings, Node, Place, Value, clip};
+use super::document::{Entry, Findings, Lines, Node, Place, Value, clip};
 
 /// The largest document accepted.
 pub const BYTES_MAX: usize = 64 * 1024;
@@ -20,6 +20,7 @@ pub fn parse(text: &str, found: &mut Findings) -> Option<Node> {
         return None;
     }
     let mut tree = Tree::default();
+    let lines = Lines::of(text);
     for event in Parser::new_from_str(text) {
         match event {
             Err(e) => {
@@ -31,8 +32,8 @@ pub fn parse(text: &str, found: &mut Findings) -> Option<Node> {
                 return None;
             }
             Ok((event, span)) => {
-                if let Err(problem) = tree.take(event, place_of(text, span), found) {
-                    found.error_at(place_of(text, span), "", problem, "");
+                if let Err(problem) = tree.take(event, place_of(text, &lines, span), found) {
+                    found.error_at(place_of(text, &lines, span), "", problem, "");
                     return None;
                 }
             }
@@ -44,12 +45,12 @@ pub fn parse(text: &str, found: &mut Findings) -> Option<Node> {
     tree.root
 }
 
-fn place_of(text: &str, span: Span) -> Place {
+fn place_of(text: &str, lines: &Lines<'_>, span: Span) -> Place {
     let start = span.start.byte_offset().unwrap_or(0);
     let end = span.end.byte_offset().unwrap_or(start).max(start);
     // A block's span covers all of it: its first line is enough to show.
     let line = text.get(start..end).and_then(|s| s.find('\n')).unwrap_or(end - start);
-    Place::of(text, start..start + line.max(1))
+    lines.place(start..start + line.max(1))
 }
 
 #[derive(Default)]

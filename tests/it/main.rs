@@ -25,6 +25,7 @@ mod kill;
 mod pause;
 mod plan_ahead;
 mod power_loss;
+mod reference;
 mod rehearsal;
 mod sabotage;
 mod static_stability;

@@ -5,7 +5,7 @@
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators as op};
 
-use super::{ExprError, compile, step_of, walk};
+use super::{ExprError, References, compile, step_of, walk};
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,10 +59,22 @@ pub trait Outputs {
 /// # Errors
 /// As [`super::check`]; and what does not fit together.
 pub fn check_types(text: &str, outputs: &dyn Outputs) -> Result<(), ExprError> {
+    inspect(text, outputs)?.1
+}
+
+/// What `text` refers to, and beside it whether it fits together: both from one reading, which is most of the work.
+///
+/// # Errors
+/// As [`super::check`].
+pub fn inspect(text: &str, outputs: &dyn Outputs) -> Result<(References, Result<(), ExprError>), ExprError> {
     let program = compile(text)?;
-    walk(program.expression(), &mut super::References::default())?;
-    let found = of(program.expression(), outputs)?;
-    if found.may_be(Type::Boolean) { Ok(()) } else { Err(ExprError::NotBoolean(found.as_str().to_owned())) }
+    let mut references = References::default();
+    walk(program.expression(), &mut references)?;
+    let fits = of(program.expression(), outputs).and_then(|found| match found.may_be(Type::Boolean) {
+        true => Ok(()),
+        false => Err(ExprError::NotBoolean(found.as_str().to_owned())),
+    });
+    Ok((references, fits))
 }
 
 fn of(e: &IdedExpr, outputs: &dyn Outputs) -> Result<Type, ExprError> {

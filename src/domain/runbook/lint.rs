@@ -1,9 +1,9 @@
 //! What must hold between the steps of a runbook: needs resolve, no cycles, every step can be reached, a planned run
 //! loses nothing, and no traffic moves before a proven writer (FAULTS.md S5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{Act, Runbook, Spread, Step, closure, read::Keys};
+use super::{Act, Runbook, Spread, Step, ahead::Ahead, read::Keys};
 use crate::domain::{
     catalogue::{self, OutputKind},
     document::{Findings, did_you_mean},
@@ -12,45 +12,26 @@ use crate::domain::{
     plan::{OnFailure, Purpose},
 };
 
+/// Whether a step stands before the one that is looked at.
+type Before<'a> = &'a dyn Fn(&StepId) -> bool;
+
 pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
-    let ahead = Ahead::of(runbook);
+    let ahead = Ahead::of(&runbook.steps);
     let cyclic = needs(runbook, keys, &ahead, found);
     for step in &runbook.steps {
         let key = keys.get(&step.id).map_or("", String::as_str);
-        let before = ahead.before(&step.id);
+        let before = |other: &StepId| ahead.stands_before(other, &step.id);
         purpose(runbook, step, key, found);
-        conditions(runbook, step, key, before, found);
+        conditions(runbook, step, key, &before, found);
         if !cyclic {
-            writer_before_traffic(runbook, step, key, before, found);
-            before_promotion(runbook, step, key, before, found);
+            writer_before_traffic(runbook, step, key, &before, found);
+            before_promotion(runbook, step, key, &before, found);
         }
     }
 }
 
-/// What stands before each step, directly or not; found once for all.
-struct Ahead {
-    all: BTreeMap<StepId, BTreeSet<StepId>>,
-    none: BTreeSet<StepId>,
-}
-
-impl Ahead {
-    fn of(runbook: &Runbook) -> Self {
-        let needs: BTreeMap<&StepId, &BTreeSet<StepId>> = runbook.steps.iter().map(|s| (&s.id, &s.needs)).collect();
-        let all = runbook.steps.iter().map(|s| (s.id.clone(), closure(&s.id, |id| needs.get(id).copied())));
-        Self { all: all.collect(), none: BTreeSet::new() }
-    }
-
-    fn before(&self, id: &StepId) -> &BTreeSet<StepId> {
-        self.all.get(id).unwrap_or(&self.none)
-    }
-
-    fn needs_itself(&self, id: &StepId) -> bool {
-        self.before(id).contains(id)
-    }
-}
-
 /// Returns whether there is a cycle.
-fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead, found: &mut Findings) -> bool {
+fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead<'_>, found: &mut Findings) -> bool {
     let mut cyclic = false;
     let steps: BTreeMap<&StepId, &Step> = runbook.steps.iter().map(|s| (&s.id, s)).collect();
     let known = |id: &StepId| steps.get(id).copied();
@@ -82,9 +63,8 @@ fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead, found: &mut Findings) ->
         return false;
     }
     for step in &runbook.steps {
-        let all = ahead.before(&step.id);
-        if !all.contains(&step.id)
-            && let Some(need) = all.iter().find(|n| ahead.needs_itself(n))
+        if !ahead.needs_itself(&step.id)
+            && let Some(need) = ahead.before(&step.id).find(|n| ahead.needs_itself(n))
         {
             let key = format!("{}.needs", keys.get(&step.id).map_or("", String::as_str));
             found.error(&key, format!("can never be reached: it needs `{need}`, which needs itself"), "");
@@ -93,8 +73,8 @@ fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead, found: &mut Findings) ->
     true
 }
 
-fn ring(ahead: &Ahead, id: &StepId) -> String {
-    let ring = ahead.before(id).iter().filter(|other| ahead.before(other).contains(id));
+fn ring(ahead: &Ahead<'_>, id: &StepId) -> String {
+    let ring = ahead.before(id).filter(|other| ahead.stands_before(id, other));
     let ring: Vec<&str> = ring.map(StepId::as_str).collect();
     ring.join(", ")
 }
@@ -111,16 +91,16 @@ fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
     }
 }
 
-fn conditions(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepId>, found: &mut Findings) {
+fn conditions(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
     let mut look = |text: &str, key: String| {
-        let Ok(refs) = expression::check(text) else { return };
+        let Ok((refs, fits)) = expression::inspect(text, &Declared(runbook)) else { return };
         let mut problems = Vec::new();
         for id in &refs.steps {
             let Some((other, rest)) = meant(runbook, id) else {
                 problems.push(absent(runbook, id));
                 continue;
             };
-            if !before.contains(&other.id) {
+            if !before(&other.id) {
                 problems.push(format!("looks at `{id}`, which this step does not need: add it to `needs`"));
             }
             let spread = other.act.spread() != Spread::No;
@@ -134,7 +114,7 @@ fn conditions(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepI
             }
         }
         if problems.is_empty()
-            && let Err(error) = expression::check_types(text, &Declared(runbook))
+            && let Err(error) = fits
         {
             problems.push(error.to_string());
         }
@@ -211,11 +191,11 @@ fn is_firm(step: &Step) -> bool {
 
 /// In a runbook that moves stores, traffic waits for their writers. Whether that is every store of an application is
 /// checked again when it is compiled for one.
-fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepId>, found: &mut Findings) {
+fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
     if !matches!(step.act, Act::DnsFlip { .. }) || !runbook.steps.iter().any(|s| s.act.concerns_store()) {
         return;
     }
-    let proven = runbook.steps.iter().any(|s| before.contains(&s.id) && s.act.proves_writer() && is_firm(s));
+    let proven = runbook.steps.iter().any(|s| before(&s.id) && s.act.proves_writer() && is_firm(s));
     if !proven {
         let problem = "traffic would move before the writer is proven: it must need (also through other steps) an \
                        aurora.verify_writer or a promotion that has no `when` and does not continue after a failure";
@@ -223,12 +203,11 @@ fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: &BTr
     }
 }
 
-fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepId>, found: &mut Findings) {
+fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
     let (Act::AuroraFailover { .. } | Act::AuroraSwitchover { .. }) = step.act else {
         return;
     };
-    let has =
-        |wanted: fn(&Act) -> bool| runbook.steps.iter().any(|s| before.contains(&s.id) && wanted(&s.act) && is_firm(s));
+    let has = |wanted: fn(&Act) -> bool| runbook.steps.iter().any(|s| before(&s.id) && wanted(&s.act) && is_firm(s));
     let action = format!("{key}.action");
     if !has(|a| matches!(a, Act::GateTarget { .. })) {
         found.warning("runbook-ungated", &action, "no gate.target comes before it", "action: gate.target");

@@ -1,85 +1,10 @@
 //! The JSON Schema against the reader, and the documents against both.
 
-use serde_json::Value as Json;
-
 use super::{writing::every_variant, *};
 use crate::{
-    domain::document::{Node, Value},
+    domain::draft7::{as_json, refused},
     sim::world::services,
 };
-
-fn json(node: &Node) -> Json {
-    match &node.value {
-        Value::Null => Json::Null,
-        Value::Bool(b) => (*b).into(),
-        Value::Integer(n) => (*n).into(),
-        Value::Float(n) => (*n).into(),
-        Value::Text(t) => t.as_str().into(),
-        Value::List(items) => items.iter().map(json).collect(),
-        Value::Table(entries) => entries.iter().map(|e| (e.key.clone(), json(&e.value))).collect(),
-    }
-}
-
-fn as_json(text: &str) -> Json {
-    json(&yaml::parse(text, &mut Findings::new("", "")).expect("YAML"))
-}
-
-/// What of `value` the schema refuses: the part of draft 7 that the generator uses; any other word is a panic.
-/// Patterns are looked at by eye and by the editors (the golden copy was checked with python's jsonschema too).
-fn refused(schema: &Json, value: &Json, at: &str) -> Vec<String> {
-    let Json::Object(words) = schema else {
-        return if schema == &Json::Bool(false) { vec![format!("{at}: must not be")] } else { Vec::new() };
-    };
-    let ok = |s: &Json| refused(s, value, at).is_empty();
-    let mut out = Vec::new();
-    let list = |v: &Json| v.as_array().cloned().unwrap_or_default();
-    for (word, rule) in words {
-        let holds = match word.as_str() {
-            "$schema" | "title" | "description" | "pattern" | "then" | "else" => true,
-            "type" => match rule.as_str().expect("a type") {
-                "object" => value.is_object(),
-                "array" => value.is_array(),
-                "string" => value.is_string(),
-                "integer" => value.is_i64(),
-                "number" => value.is_number(),
-                "boolean" => value.is_boolean(),
-                other => panic!("type {other}"),
-            },
-            "const" => value == rule,
-            "enum" => list(rule).contains(value),
-            "anyOf" => list(rule).iter().any(ok),
-            "oneOf" => list(rule).iter().filter(|s| ok(s)).count() == 1,
-            "allOf" => list(rule).iter().all(ok),
-            "if" => ok(words.get(if ok(rule) { "then" } else { "else" }).unwrap_or(&Json::Bool(true))),
-            "required" => list(rule).iter().all(|k| value.get(k.as_str().unwrap()).is_some()),
-            "additionalProperties" => {
-                let known = words["properties"].as_object().unwrap();
-                rule == &Json::Bool(true) || value.as_object().is_none_or(|v| v.keys().all(|k| known.contains_key(k)))
-            }
-            "properties" => {
-                for (key, rule) in rule.as_object().unwrap() {
-                    out.extend(value.get(key).into_iter().flat_map(|v| refused(rule, v, &format!("{at}.{key}"))));
-                }
-                true
-            }
-            "items" => {
-                let items = list(value);
-                out.extend(items.iter().enumerate().flat_map(|(i, v)| refused(rule, v, &format!("{at}[{i}]"))));
-                true
-            }
-            "maxItems" => list(value).len() as u64 <= rule.as_u64().unwrap(),
-            "minLength" => value.as_str().is_none_or(|s| rule.as_u64().unwrap() <= s.len() as u64),
-            "minimum" => value.as_f64().is_none_or(|v| rule.as_f64().unwrap() <= v),
-            "maximum" => value.as_f64().is_none_or(|v| v <= rule.as_f64().unwrap()),
-            "exclusiveMinimum" => value.as_f64().is_none_or(|v| rule.as_f64().unwrap() < v),
-            other => panic!("the schema says `{other}`, which this test does not know"),
-        };
-        if !holds {
-            out.push(format!("{at}: {word}"));
-        }
-    }
-    out
-}
 
 #[test]
 fn the_schema_accepts_what_the_reader_accepts() {

@@ -1,0 +1,291 @@
+//! The JSON Schema of runbooks, for editors: runbooks/schema.json is its golden copy. And the arguments of an action, for
+//! the reference page.
+//!
+//! Invariant: both are what the reader asks for when it reads the catalogue's own examples, so that they name no key
+//! that it does not read, and miss none. Draft 7, which every editor knows. It deliberately says less than the reader:
+//! bounds, expressions and what concerns several keys or steps are for `failoverd check`.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{STEPS_MAX, parameters, read};
+use crate::domain::{
+    catalogue::{ENTRIES, Entry},
+    document::{Asked, At, Findings, Node, Value},
+    yaml,
+};
+
+/// A duration as people write it: `90s`, `1h 30m`.
+const DURATION: &str = "^[0-9]+(\\.[0-9]+)?( ?(ms|s|m|h)( ?[0-9]+(\\.[0-9]+)?)?)+$";
+const NAME: &str = "^[a-z0-9-]{1,64}$";
+
+/// Words that stand for themselves, by key: what an editor offers.
+const WORDS: &[(&str, &[&str])] = &[("on_failure", &["hold", "undo", "continue"]), ("endpoint", &["target", "source"])];
+/// Keys whose value is a name.
+const NAMES: &[&str] = &["id", "runbook", "store", "via"];
+
+/// One argument of an action: a key of its `with`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    pub name: &'static str,
+    /// `consecutive: 3`.
+    pub example: &'static str,
+    pub needed: bool,
+}
+
+/// The arguments of an action, in the order in which they are read.
+pub fn arguments(entry: &Entry) -> Vec<Argument> {
+    let asked = read_example(entry);
+    let own = asked.into_iter().filter(|a| a.of == "steps[0].with");
+    own.map(|a| Argument { name: a.name, example: a.example, needed: a.needed }).collect()
+}
+
+/// What the reader asks for when it reads the entry's example.
+fn read_example(entry: &Entry) -> Vec<Asked> {
+    let with = if entry.example.is_empty() { "{}" } else { entry.example };
+    let text = format!(
+        "runbook: one\npurpose: failover\ndescription: One step.\nsteps:\n  - {{ id: it, action: {}, with: {with} }}\n",
+        entry.name
+    );
+    let mut found = Findings::recording("example", "runbook-invalid");
+    if let Some(node) = yaml::parse(&text, &mut found) {
+        let root = At::root(&node, &mut found);
+        let _only_what_it_asks_for = read::runbook(&root, &mut found);
+    }
+    found.asked().to_vec()
+}
+
+/// The schema.
+pub fn schema() -> Json {
+    let waits = ENTRIES.iter().find(|e| e.name == "wait");
+    let asked = waits.map(read_example).unwrap_or_default();
+    let mut top = table(asked.iter().filter(|a| a.of.is_empty()));
+    let mut step = table(asked.iter().filter(|a| a.of == "steps[0]"));
+    let actions: Vec<Json> = ENTRIES.iter().map(|e| json!({ "const": e.name, "description": e.what })).collect();
+    set(&mut step, "action", json!({ "oneOf": actions }));
+    set(&mut step, "needs", json!({ "type": "array", "items": { "type": "string" } }));
+    set(&mut step, "with", json!({ "type": "object" }));
+    set(&mut step, "retry", retry());
+    step.insert("allOf".to_owned(), ENTRIES.iter().map(with_of).collect());
+    set(&mut top, "steps", json!({ "type": "array", "items": step, "maxItems": STEPS_MAX }));
+    set(&mut top, "purpose", purposes());
+    set(&mut top, "parameters", declared());
+    let mut schema = Map::new();
+    schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
+    schema.insert("title".to_owned(), json!("A runbook of failoverd"));
+    schema.extend(top);
+    Json::Object(schema)
+}
+
+/// A table with the keys that were asked for, and no others.
+fn table<'a>(asked: impl Iterator<Item = &'a Asked>) -> Map<String, Json> {
+    let (mut properties, mut needed) = (Map::new(), Vec::new());
+    for key in asked {
+        properties.insert(key.name.to_owned(), value_of(key.name, key.example));
+        if key.needed {
+            needed.push(key.name);
+        }
+    }
+    let mut table = Map::new();
+    table.insert("type".to_owned(), json!("object"));
+    table.insert("properties".to_owned(), Json::Object(properties));
+    table.insert("additionalProperties".to_owned(), json!(false));
+    if !needed.is_empty() {
+        table.insert("required".to_owned(), json!(needed));
+    }
+    table
+}
+
+fn set(table: &mut Map<String, Json>, key: &str, value: Json) {
+    if let Some(Json::Object(properties)) = table.get_mut("properties") {
+        properties.insert(key.to_owned(), value);
+    }
+}
+
+/// What the value of a key may be, by its example.
+fn value_of(name: &str, example: &str) -> Json {
+    let shown = example.strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
+    let node = shown.and_then(|text| yaml::parse(&format!("it: {text}"), &mut Findings::new("", "")));
+    let value = node.as_ref().and_then(first);
+    let shape = match value {
+        _ if NAMES.contains(&name) => json!({ "type": "string", "pattern": NAME }),
+        Some(Node { value: Value::Bool(_), .. }) => json!({ "type": "boolean" }),
+        Some(Node { value: Value::Integer(_) | Value::Float(_), .. }) => json!({ "type": "number" }),
+        Some(Node { value: Value::List(_), .. }) => json!({ "type": "array" }),
+        Some(Node { value: Value::Table(_), .. }) => json!({ "type": "object" }),
+        Some(node) if parameters::Kind::Duration.check(node).is_ok() => {
+            json!({ "type": "string", "pattern": DURATION })
+        }
+        Some(_) | None => json!({ "type": "string" }),
+    };
+    let shape = match WORDS.iter().find(|(key, _)| *key == name) {
+        Some((_, words)) => json!({ "enum": words }),
+        None => shape,
+    };
+    let mut shape = shape;
+    shape["description"] = json!(format!("such as `{example}`"));
+    shape
+}
+
+fn first(node: &Node) -> Option<&Node> {
+    match &node.value {
+        Value::Table(entries) => entries.first().map(|e| &e.value),
+        _ => None,
+    }
+}
+
+/// With this action, `with` has these keys.
+fn with_of(entry: &Entry) -> Json {
+    let asked = read_example(entry);
+    let mut with = table(asked.iter().filter(|a| a.of == "steps[0].with"));
+    let is_needed = with.contains_key("required");
+    // A whole value may come from a parameter.
+    if let Some(Json::Object(properties)) = with.get_mut("properties") {
+        for value in properties.values_mut() {
+            *value = or_parameter(value.take());
+        }
+    }
+    let mut then = json!({ "properties": { "with": with } });
+    if is_needed {
+        then["required"] = json!(["with"]);
+    }
+    json!({ "if": { "properties": { "action": { "const": entry.name } }, "required": ["action"] }, "then": then })
+}
+
+fn or_parameter(value: Json) -> Json {
+    let reference = json!({
+        "type": "object",
+        "properties": { "parameter": { "type": "string" } },
+        "additionalProperties": false,
+        "required": ["parameter"],
+    });
+    json!({ "anyOf": [value, reference] })
+}
+
+fn purposes() -> Json {
+    let one = json!({ "enum": ["failover", "switchover", "failback"] });
+    json!({ "anyOf": [one, { "type": "array", "items": one }], "description": "such as `purpose: failover`" })
+}
+
+fn retry() -> Json {
+    json!({
+        "type": "object",
+        "properties": {
+            "attempts": { "type": "integer", "minimum": 1, "maximum": 10 },
+            "backoff": { "type": "string", "pattern": DURATION },
+        },
+        "additionalProperties": false,
+        "required": ["attempts"],
+        "description": "such as `retry: { attempts: 3, backoff: 10s }`",
+    })
+}
+
+/// The parameters that a called runbook declares.
+fn declared() -> Json {
+    let kinds: Vec<&str> = parameters::Kind::ALL.into_iter().map(parameters::Kind::as_str).collect();
+    json!({
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": { "type": { "enum": kinds }, "default": {} },
+            "additionalProperties": false,
+            "required": ["type", "default"],
+        },
+        "description": "typed, each with a default; used as `{ parameter: NAME }` in `with` and `timeout`",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{
+        super::{Library, Runbook},
+        *,
+    };
+    use crate::domain::draft7::{as_json, refused};
+
+    /// Reads `text`, with what a call needs.
+    fn reads(text: &str) -> bool {
+        let mut library = Library::default();
+        library.add("p.yaml", "runbook: prove-target\npurpose: failover\ndescription: d\nparameters: { consecutive: { type: number, default: 3 } }\nsteps:\n  - { id: p, action: probe.http, with: { endpoint: target, consecutive: { parameter: consecutive } } }\n");
+        Runbook::parse_with("t.yaml", text, &library).is_ok()
+    }
+
+    fn one(step: &str) -> String {
+        format!("runbook: r\npurpose: failover\ndescription: d\nsteps:\n  - {{ id: s, {step} }}\n")
+    }
+
+    #[test]
+    fn the_schema_accepts_every_shipped_runbook_and_every_example_of_the_catalogue() {
+        let (schema, root) = (schema(), Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks"));
+        let mut seen = 0;
+        for file in std::fs::read_dir(root).expect("runbooks").filter_map(Result::ok) {
+            let path = file.path();
+            if path.extension().is_some_and(|e| e == "yaml") {
+                let text = std::fs::read_to_string(&path).expect("readable");
+                assert_eq!(refused(&schema, &as_json(&text), &path.display().to_string()), [] as [&str; 0]);
+                assert!(text.starts_with("# yaml-language-server: $schema=schema.json\n"), "{}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(4 <= seen, "{seen}");
+        for entry in ENTRIES {
+            let with = if entry.example.is_empty() { "{}" } else { entry.example };
+            let text = one(&format!("timeout: 1h, action: {}, with: {with}", entry.name));
+            assert_eq!(refused(&schema, &as_json(&text), entry.name), [] as [&str; 0]);
+        }
+    }
+
+    #[test]
+    fn what_the_schema_refuses_the_reader_refuses_too() {
+        let schema = schema();
+        for text in [
+            "runbook: r\npurpose: failover\nsteps: []\n".to_owned(),
+            "runbook: r\npurpose: sideways\ndescription: d\nsteps: []\n".to_owned(),
+            one("action: aurora.fallover"),
+            one("action: wait"),
+            one("action: wait, with: { duration: 90 }"),
+            one("action: wait, with: { duration: 1m, longer: true }"),
+            one("action: wait, colour: red, with: { duration: 1m }"),
+            one("action: wait, on_failure: shrug, with: { duration: 1m }"),
+            one("action: probe.http, with: { endpoint: elsewhere }"),
+            one("action: probe.http, with: { endpoint: target, consecutive: many }"),
+            one("action: call, with: { arguments: {} }"),
+        ] {
+            assert!(!refused(&schema, &as_json(&text), "").is_empty(), "{text}");
+            assert!(!reads(&text), "{text}");
+        }
+        let parameter = one("action: call, with: { runbook: prove-target, arguments: { consecutive: 5 } }");
+        assert_eq!(refused(&schema, &as_json(&parameter), ""), [] as [&str; 0]);
+        assert!(reads(&parameter));
+    }
+
+    #[test]
+    fn the_schema_is_the_golden_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/schema.json");
+        let mut text = serde_json::to_string_pretty(&schema()).expect("JSON");
+        text.push('\n');
+        #[expect(clippy::disallowed_methods, reason = "the switch of every golden test")]
+        let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+        if update {
+            std::fs::write(&path, &text).expect("written");
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(golden == text, "runbooks/schema.json differs: UPDATE_GOLDEN=1 rewrites it; review the diff");
+    }
+
+    #[test]
+    fn the_arguments_are_those_that_the_reader_names() {
+        for entry in ENTRIES {
+            let named: Vec<&str> = arguments(entry).iter().map(|a| a.name).collect();
+            let text = one(&format!("action: {}, with: {{ nonsense: 1 }}", entry.name));
+            let faults = Runbook::parse("t.yaml", &text).expect_err("an unknown key");
+            let told = faults.iter().find(|f| f.problem.contains("unknown key `nonsense`")).map(|f| f.problem.clone());
+            // Where the reader stops at a missing key it has named fewer.
+            if let Some(told) = told {
+                let valid = if named.is_empty() { "none".to_owned() } else { named.join(", ") };
+                assert!(told.contains(&format!("valid keys: {valid}")), "{}: {told}", entry.name);
+            }
+        }
+    }
+}
