@@ -33,6 +33,7 @@ pub mod observe;
 pub mod outpost;
 pub mod overrides;
 pub mod preflight;
+pub mod prior;
 pub mod pulse;
 pub mod reach;
 pub mod recover;
@@ -41,6 +42,7 @@ pub mod sample;
 pub mod scribe;
 pub mod step;
 pub mod trail;
+pub mod undo;
 pub mod vantages;
 pub mod watch;
 

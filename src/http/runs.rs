@@ -177,7 +177,8 @@ pub async fn approvals(
     perform(&api, id, act, &principal, &body.reason).await
 }
 
-/// Ends the run where it stands; refused past its point of no return.
+/// Ends the run: what is in flight is settled, and what it has done is taken back. Refused past its point of no return;
+/// where the way back is held, a second abort ends the run where it stands.
 #[utoipa::path(
     post, path = "/runs/{id}/abort", operation_id = "abort", tag = "runs",
     params(("id" = String, Path, description = "The run")),
@@ -243,7 +244,7 @@ pub async fn resume(
     perform(&api, id, Act::Resume, &principal, &body.reason).await
 }
 
-async fn perform(api: &Api, id: RunId, act: Act, principal: &Principal, why: &str) -> Result<Json<RunView>, Problem> {
+pub(super) async fn perform(api: &Api, id: RunId, act: Act, principal: &Principal, why: &str) -> Result<Json<RunView>, Problem> {
     let why = reason(why)?;
     api.control.act(&id, act, &principal.subject, &why).await?;
     view(api, id)

@@ -124,7 +124,7 @@ fn conditions(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
 
 /// Whether nothing but success lets a run go past this step.
 fn is_firm(step: &Step) -> bool {
-    step.when.is_none() && step.on_failure == OnFailure::Hold
+    step.when.is_none() && step.on_failure != OnFailure::Continue
 }
 
 /// In a runbook that moves stores, traffic waits for their writers. Whether that is every store of an application is

@@ -63,6 +63,8 @@ pub(super) struct Run {
     pub approvals: Vec<Approval>,
     pub resumes: u64,
     pub phase: Phase,
+    /// What it goes back to when it is resumed: moving on, or being taken back.
+    pub way: Phase,
     pub loss: Value,
     /// The largest error of the daemon's clock while the run went on, in milliseconds.
     pub clock_error_ms: u64,
@@ -93,7 +95,11 @@ pub(super) struct Intent {
     pub run: String,
     pub step: String,
     pub attempt: u64,
+    /// It takes back what its step has done.
+    pub is_undo: bool,
     pub mutation: Value,
+    /// What the journal says was there before; null where it does not.
+    pub prior: Value,
     pub epoch: u64,
     /// The record that holds it.
     pub record: usize,
@@ -117,6 +123,11 @@ pub(super) enum News {
     /// This run was started alone.
     StartedAlone(String),
     Done {
+        run: String,
+        step: String,
+    },
+    /// What was there before is said to be there again.
+    Undone {
         run: String,
         step: String,
     },
@@ -233,23 +244,13 @@ impl Runs {
                 check_not_done(run, &step, record, findings);
                 open(run, &step, record.at);
                 check_planned(run, &step, event, record, findings);
-                self.intents.push(Intent {
-                    run: id,
-                    step,
-                    attempt: event["attempt"].as_u64().unwrap_or_default(),
-                    mutation: event["mutation"].clone(),
-                    epoch: record.epoch,
-                    record: record.index,
-                    at: record.at,
-                    clock_ahead_ms: record.clock_ahead_ms,
-                    closed: None,
-                    is_pending: true,
-                    outcome: String::new(),
-                    sent: None,
-                });
-                return Some(News::Intended(self.intents.len() - 1));
+                return Some(self.intend(id, step, event, record, false));
             }
-            "answered" => {
+            "undo_intended" => {
+                check_way_back(run, &self.intents, &step, event, record, findings);
+                return Some(self.intend(id, step, event, record, true));
+            }
+            "answered" | "undo_answered" => {
                 let outcome = text(&event["outcome"], "outcome");
                 if let Some(last) = self.intents.iter_mut().rev().find(|i| i.run == id && i.step == step) {
                     outcome.clone_into(&mut last.outcome);
@@ -263,23 +264,51 @@ impl Runs {
                 self.stand(position, &step, record);
                 return Some(News::Done { run: id, step });
             }
+            "step_undone" => {
+                self.close(record, true, |i| i.run == id && i.step == step);
+                self.stand_again(position, &step, record);
+                return Some(News::Undone { run: id, step });
+            }
+            "undo_failed" => self.close(record, true, |i| i.run == id && i.step == step),
             "step_skipped" => drop(run.steps.insert(step, Step::Skipped)),
+            // One more attempt, as by a resume.
+            "step_retried" => {
+                check_shown(run, event, record, findings);
+                run.resumes += 1;
+                run.steps.remove(&step);
+                run.phase = run.way.clone();
+            }
+            "step_passed" => {
+                check_shown(run, event, record, findings);
+                run.steps.insert(step, Step::Skipped);
+                run.phase = run.way.clone();
+            }
             "step_failed" => {
                 run.steps.insert(step.clone(), Step::Failed);
+                if run.planned(&step).is_some_and(|s| s["on_failure"] == json!("undo")) && run.way == Phase::Moving {
+                    run.way = Phase::Aborting { since: record.at };
+                    run.phase = run.way.clone();
+                }
                 self.close(record, true, |i| i.run == id && i.step == step);
             }
             "approval_recorded" => approve(run, &step, event, record, findings),
             "run_held" => {
                 let (code, waits_for) = (text(event, "code").to_owned(), text(event, "waits_for").to_owned());
+                if code == "undo-past-no-return" {
+                    run.way = Phase::Moving;
+                }
                 run.phase = Phase::Held { code, waits_for };
             }
             "run_paused" => run.phase = Phase::Paused { subject: text(event, "subject").to_owned() },
             "run_resumed" => {
                 run.resumes += 1;
-                run.phase = Phase::Moving;
+                run.phase = run.way.clone();
                 run.steps.retain(|_, step| *step != Step::Failed);
             }
-            "abort_requested" => run.phase = Phase::Aborting { since: record.at },
+            "abort_requested" => {
+                run.phase = Phase::Aborting { since: record.at };
+                run.way = run.phase.clone();
+            }
             "run_finished" => {
                 findings.checked("S15");
                 run.loss = event["loss"].clone();
@@ -331,6 +360,7 @@ impl Runs {
             approvals: Vec::new(),
             resumes: 0,
             phase: Phase::Moving,
+            way: Phase::Moving,
             loss: Value::Null,
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });
@@ -342,6 +372,38 @@ impl Runs {
             intent.closed.get_or_insert(record.index);
             intent.is_pending &= !is_settled;
         }
+    }
+
+    fn intend(&mut self, run: String, step: String, event: &Value, record: &Record, is_undo: bool) -> News {
+        self.intents.push(Intent {
+            run,
+            step,
+            attempt: event["attempt"].as_u64().unwrap_or_default(),
+            is_undo,
+            mutation: event["mutation"].clone(),
+            prior: event["prior"].clone(),
+            epoch: record.epoch,
+            record: record.index,
+            at: record.at,
+            clock_ahead_ms: record.clock_ahead_ms,
+            closed: None,
+            is_pending: true,
+            outcome: String::new(),
+            sent: None,
+        });
+        News::Intended(self.intents.len() - 1)
+    }
+
+    /// A standing effect is taken back: what stands is what was put instead.
+    fn stand_again(&mut self, position: usize, step: &str, record: &Record) {
+        let run = &self.runs[position];
+        if run.action(step).is_none_or(|a| a["standing"] != json!(true)) {
+            return;
+        }
+        let put = self.intents.iter().rev().find(|i| i.run == run.id && i.step == step && i.is_undo);
+        let of = |put: &Intent| Standing { mutation: put.mutation.clone(), record: record.index, at: record.at };
+        let again = put.map(of);
+        self.standing.extend(again);
     }
 
     fn stand(&mut self, position: usize, step: &str, record: &Record) {
@@ -369,6 +431,52 @@ fn check_not_done(run: &Run, step: &str, record: &Record, findings: &mut Finding
     if matches!(run.steps.get(step), Some(Step::Done | Step::Skipped)) {
         let text = format!("step {step} of {} is over and intends a call again: what is over stays over", run.id);
         findings.violated("S15", record.at, text);
+    }
+}
+
+/// S12: what a person says of a step, they say of the plan that is executed.
+fn check_shown(run: &Run, event: &Value, record: &Record, findings: &mut Findings) {
+    findings.checked("S12");
+    if text(event, "digest") != run.digest {
+        let text = format!("{} was shown another plan than the one that {} executes", text(event, "subject"), run.id);
+        findings.violated("S12", record.at, text);
+    }
+}
+
+/// S14 of the way back: what is intended restores what the journal says was there before, and nothing is taken back
+/// beyond what only another run takes back.
+fn check_way_back(
+    run: &Run,
+    intents: &[Intent],
+    step: &str,
+    event: &Value,
+    record: &Record,
+    findings: &mut Findings,
+) {
+    findings.checked("S14");
+    let of_step = |i: &&Intent| i.run == run.id && i.step == step && !i.is_undo && !i.prior.is_null();
+    let back = &event["mutation"];
+    let restores = |i: &Intent| match text(back, "call") {
+        "routing_controls" => i.prior["states"] == back["states"],
+        "upsert_records" => {
+            let before = i.prior["records"].as_array().map_or(&[][..], Vec::as_slice);
+            back["records"].as_array().is_some_and(|all| all.iter().all(|record| before.contains(record)))
+        }
+        "put_metric" => i.prior["value"] == back["value"],
+        _ => false,
+    };
+    if !intents.iter().filter(of_step).any(restores) {
+        let text = format!("{} takes {step} back by {back}, which is not what was there before it", run.id);
+        findings.violated("S14", record.at, text);
+    }
+    let is_final = |i: &&Intent| {
+        i.run == run.id && matches!(text(&i.mutation, "call"), "aurora_failover" | "aurora_switchover")
+    };
+    let passed = intents.iter().filter(is_final).find(|i| !matches!(i.outcome.as_str(), "rejected" | "not_sent"));
+    if let Some(passed) = passed {
+        let text =
+            format!("{} takes {step} back although {} has moved the writer: no way leads back", run.id, passed.step);
+        findings.violated("S14", record.at, text);
     }
 }
 
