@@ -223,9 +223,10 @@ impl Timeline {
                 (mark(StepStateName::UndoFailed), failed)
             }
             "step_retried" => (running, format!("{step}: {} has it tried again: {}", text("subject"), text("reason"))),
-            "step_passed" => {
-                (mark(StepStateName::Skipped), format!("{step}: {} passes over it: {}", text("subject"), text("reason")))
-            }
+            "step_passed" => (
+                mark(StepStateName::Skipped),
+                format!("{step}: {} passes over it: {}", text("subject"), text("reason")),
+            ),
             "approval_recorded" => {
                 let approved = event.get("approved").and_then(Value::as_bool);
                 let word = if approved == Some(true) { "approved" } else { "declined" };

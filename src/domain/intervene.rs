@@ -70,7 +70,9 @@ impl RunState {
             return Ok(());
         }
         if self.is_unwinding() {
-            return Err("the run is being taken back: only a step whose undo has failed is retried or skipped".to_owned());
+            return Err(
+                "the run is being taken back: only a step whose undo has failed is retried or skipped".to_owned()
+            );
         }
         let Some(StepState::Failed { .. }) = self.steps.get(step) else {
             return Err(format!("`{step}` has not failed"));

@@ -58,9 +58,15 @@ impl Made {
 /// Why a run is taken back.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cause {
-    Abort { subject: Subject, reason: String },
+    Abort {
+        subject: Subject,
+        reason: String,
+    },
     /// A step with `on_failure: undo` failed.
-    Failure { step: StepId, reason: String },
+    Failure {
+        step: StepId,
+        reason: String,
+    },
 }
 
 impl Cause {

@@ -175,14 +175,24 @@ impl Refusal {
 /// What a person does to a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
-    Approve { step: StepId, approved: bool, digest: Digest },
+    Approve {
+        step: StepId,
+        approved: bool,
+        digest: Digest,
+    },
     Abort,
     Pause,
     Resume,
     /// Of one failed step, or of its failed undo.
-    Retry { step: StepId, digest: Digest },
+    Retry {
+        step: StepId,
+        digest: Digest,
+    },
     /// The same, passed over.
-    Skip { step: StepId, digest: Digest },
+    Skip {
+        step: StepId,
+        digest: Digest,
+    },
 }
 
 /// Whether the daemon is able to act, and if not, why.

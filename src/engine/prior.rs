@@ -27,7 +27,9 @@ pub(super) enum Prior {
     Seen(undo::Prior),
     /// Nothing will be taken back by it.
     NotNeeded,
-    Unseen { why: String },
+    Unseen {
+        why: String,
+    },
 }
 
 /// What `mutation`, call number `call` of the step, is about to change.
@@ -43,7 +45,9 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
                 Ok(seen) if seen.len() == arns.len() => {
                     Prior::Seen(undo::Prior::RoutingControls { states: arns.into_iter().zip(seen).collect() })
                 }
-                Ok(seen) => Prior::Unseen { why: format!("{} of {} routing controls were told", seen.len(), arns.len()) },
+                Ok(seen) => {
+                    Prior::Unseen { why: format!("{} of {} routing controls were told", seen.len(), arns.len()) }
+                }
                 Err(error) => Prior::Unseen { why: error.to_string() },
             }
         }

@@ -351,7 +351,9 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
                 ));
             }
             Act::Abort => match run.phase {
-                Phase::Aborting { .. } | Phase::Undoing { .. } | Phase::Finished { .. } => return Err(wrong_phase(run)),
+                Phase::Aborting { .. } | Phase::Undoing { .. } | Phase::Finished { .. } => {
+                    return Err(wrong_phase(run));
+                }
                 Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
                     Event::AbortRequested { run: run_id, subject, reason }
                 }

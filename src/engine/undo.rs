@@ -7,13 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{
-        action::Action,
-        cloud::Mutation,
-        plan::PlannedStep,
-        run::RunState,
-        undo::destinations,
-    },
+    domain::{action::Action, cloud::Mutation, plan::PlannedStep, run::RunState, undo::destinations},
     engine::{
         aurora::{self, Proof},
         context::Context,
@@ -46,12 +40,18 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
 /// What stands before the first call back.
 enum Stands {
     /// What was there before: nothing is to be done.
-    Restored { evidence: Vec<String> },
+    Restored {
+        evidence: Vec<String>,
+    },
     /// What the step has made.
     Ours,
     /// Neither: somebody else has changed it since.
-    Drift { what: String },
-    Unknown { why: String },
+    Drift {
+        what: String,
+    },
+    Unknown {
+        why: String,
+    },
     Denied(Denial),
 }
 
@@ -127,14 +127,18 @@ pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
         let regions = &context.application.regions;
         let told = calls.iter().map(|call| destinations(entry?, regions, call)).collect::<Option<Vec<_>>>();
         let Some(told) = told else {
-            return Answer::Fails { why: "its configuration does not say to which Region traffic would go back".to_owned() };
+            return Answer::Fails {
+                why: "its configuration does not say to which Region traffic would go back".to_owned(),
+            };
         };
         match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
             Proof::Agreed { view, evidence } => {
                 let writer = view.writer().filter(|_| view.is_settled()).map(|w| w.arn.region());
                 if writer.is_none_or(|at| told.iter().flatten().any(|region| region != at)) {
                     let seen = aurora::describe(&view);
-                    return Answer::Fails { why: format!("traffic would go back to where no writer is proven: {seen}") };
+                    return Answer::Fails {
+                        why: format!("traffic would go back to where no writer is proven: {seen}"),
+                    };
                 }
                 all.push(evidence);
             }

@@ -244,14 +244,20 @@ pub async fn resume(
     perform(&api, id, Act::Resume, &principal, &body.reason).await
 }
 
-pub(super) async fn perform(api: &Api, id: RunId, act: Act, principal: &Principal, why: &str) -> Result<Json<RunView>, Problem> {
+pub(super) async fn perform(
+    api: &Api,
+    id: RunId,
+    act: Act,
+    principal: &Principal,
+    why: &str,
+) -> Result<Json<RunView>, Problem> {
     let why = reason(why)?;
     api.control.act(&id, act, &principal.subject, &why).await?;
     view(api, id)
 }
 
 /// A run's plan never changes, so its digest can be compared before the engine is asked.
-fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Result<(), Problem> {
+pub(super) fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Result<(), Problem> {
     let current = with_run(api, id, |run| run.plan_digest.clone())?;
     match digest {
         Some(shown) if *shown != current => Err(Refusal::StaleDigest { current }.into()),

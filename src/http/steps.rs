@@ -11,7 +11,7 @@ use super::{
     dto::StepRequest,
     extract::{Body, StepPath},
     problem::Problem,
-    runs::perform,
+    runs::{perform, was_shown},
     view::RunView,
 };
 use crate::engine::control::Act;
@@ -34,6 +34,7 @@ pub async fn retry(
     StepPath(run, step): StepPath,
     Body(body): Body<StepRequest>,
 ) -> Result<Json<RunView>, Problem> {
+    was_shown(&api, &run, Some(&body.digest))?;
     perform(&api, run, Act::Retry { step, digest: body.digest }, &principal, &body.reason).await
 }
 
@@ -55,5 +56,6 @@ pub async fn skip(
     StepPath(run, step): StepPath,
     Body(body): Body<StepRequest>,
 ) -> Result<Json<RunView>, Problem> {
+    was_shown(&api, &run, Some(&body.digest))?;
     perform(&api, run, Act::Skip { step, digest: body.digest }, &principal, &body.reason).await
 }

@@ -285,11 +285,9 @@ impl RunView {
 fn finished_at(run: &RunState) -> Option<Timestamp> {
     match &run.phase {
         Phase::Finished { at, .. } => Some(*at),
-        Phase::Running
-        | Phase::Held { .. }
-        | Phase::Paused { .. }
-        | Phase::Aborting { .. }
-        | Phase::Undoing { .. } => None,
+        Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } | Phase::Undoing { .. } => {
+            None
+        }
     }
 }
 

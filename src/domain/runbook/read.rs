@@ -84,8 +84,7 @@ fn rest_of_step(id: Option<StepId>, mut f: Fields<'_>, found: &mut Findings) -> 
     let timeout = f.get(found, "timeout", "timeout: 15m");
     let retry = retry(&mut f, found);
     let on_failure = f.get(found, "on_failure", "on_failure: hold");
-    let no_return =
-        f.get(found, "no_return", "no_return: true").map_or(Some(false), |at| at.boolean(found));
+    let no_return = f.get(found, "no_return", "no_return: true").map_or(Some(false), |at| at.boolean(found));
     let when = f.get(found, "when", "when: \"purpose == 'failover'\"");
     let when = match when {
         Some(at) => actions::condition(&at, found).map(Some),

@@ -291,7 +291,8 @@ impl Play {
                 prior: None,
             });
             let back = run.inverse_of(planned).ok().and_then(|action| action.mutations().into_iter().next());
-            let back = back.map(|mutation| Event::UndoIntended { run: id, step, attempt: 1, call: 0, mutation, guards });
+            let back =
+                back.map(|mutation| Event::UndoIntended { run: id, step, attempt: 1, call: 0, mutation, guards });
             forth.into_iter().chain(back).any(|event| self.history.check(at(self.second + 1), &[event]).is_ok())
         })
     }
@@ -414,7 +415,8 @@ fn records_come_back_whole_or_not_at_all() {
     let mut east = record("192.0.2.1", Some("e"), Some(70));
     (east.health_check_id, east.name) = (Some("hc".to_owned()), "API.example.com.".to_owned());
     let before = vec![record("198.51.100.1", Some("w"), Some(30)), east.clone()];
-    let Ok(Mutation::UpsertRecords { records, .. }) = inverse(&call, &Prior::Records { records: before.clone() }) else {
+    let Ok(Mutation::UpsertRecords { records, .. }) = inverse(&call, &Prior::Records { records: before.clone() })
+    else {
         panic!("both were there")
     };
     assert_eq!(records, [east, before[0].clone()]);
@@ -451,6 +453,78 @@ fn where_traffic_goes_back_to_is_told_by_the_configuration_or_not_at_all() {
     let call = upsert(vec![record("192.0.2.1", None, None), record("198.51.100.1", None, Some(0))]);
     assert_eq!(destinations(&records, &regions, &call), Some([east].into()));
     assert_eq!(destinations(&records, &regions, &upsert(vec![record("203.0.113.9", None, None)])), None);
+}
+
+/// A run in which `failed` have failed and hold it, one after the other.
+fn held_by(drawn: &[Drawn], failed: &[usize]) -> Play {
+    let mut play = Play::new(drawn.to_vec(), vec![0]);
+    for index in failed {
+        let (code, reason) = ("step-timeout".to_owned(), "so".to_owned());
+        play.say(Event::StepStarted { run: run_id(1), step: id(*index), attempt: 1 });
+        let (run, step) = (run_id(1), id(*index));
+        play.say(Event::StepFailed { run, step, attempt: 1, code, reason, nothing_happened: false });
+        let (code, reason, waits_for) = ("step-timeout".to_owned(), String::new(), "ann".to_owned());
+        play.say(Event::RunHeld { run: run_id(1), step: Some(id(*index)), code, reason, waits_for });
+    }
+    play
+}
+
+fn look() -> Drawn {
+    Drawn { kind: Kind::Look, needs: Vec::new(), on_failure: OnFailure::Hold, fails: 0, undo_fails: 0 }
+}
+
+fn retried(play: &Play, index: usize) -> Event {
+    let (digest, reason) = (play.run().plan_digest.clone(), "again".to_owned());
+    Event::StepRetried { run: run_id(1), step: id(index), subject: person(), digest, reason }
+}
+
+fn passed(play: &Play, index: usize) -> Event {
+    let (digest, reason) = (play.run().plan_digest.clone(), "by hand".to_owned());
+    Event::StepPassed { run: run_id(1), step: id(index), subject: person(), digest, reason }
+}
+
+#[test]
+fn a_run_that_two_steps_hold_goes_on_when_neither_does() {
+    let last = Drawn { needs: vec![0, 1], ..look() };
+    let mut play = held_by(&[look(), look(), last], &[0, 1]);
+    play.say(retried(&play, 1));
+    let run = play.run();
+    assert!(matches!(&run.phase, Phase::Held { step: Some(step), .. } if *step == id(0)), "{:?}", run.phase);
+    assert!(play.try_say(retried(&play, 1)).is_err(), "it has not failed any more");
+    play.say(passed(&play, 0));
+    assert_eq!(play.run().phase, Phase::Running);
+    assert!(matches!(&play.run().steps[&id(0)], StepState::Skipped { reason, .. } if reason.contains("ann: by hand")));
+    while play.step() {}
+    assert_eq!(play.result(), Some(RunResult::Succeeded));
+}
+
+#[test]
+fn a_person_acts_on_a_step_of_the_plan_that_they_were_shown_and_that_has_failed() {
+    let mut play = held_by(&[look(), look()], &[0]);
+    assert!(play.try_say(retried(&play, 1)).expect_err("it has not failed").contains("has not failed"));
+    let mut stale = retried(&play, 0);
+    if let Event::StepRetried { digest, .. } = &mut stale {
+        *digest = Digest::zero();
+    }
+    assert!(play.try_say(stale).expect_err("another plan").contains("another plan"));
+    assert!(play.try_say(retried(&play, 9)).expect_err("no such step").contains("no step"));
+}
+
+#[test]
+fn what_safety_rests_on_is_not_passed_over() {
+    use crate::domain::intervene::protects;
+    let plan = plan(Purpose::Failover);
+    let is_protected = |id: &str| protects(&plan, plan.step(&step(id)).expect("of the plan")).is_some();
+    let told = ["gate", "approve", "promote", "verify", "flip", "probe"].map(|id| (id, is_protected(id)));
+    let wanted = [("gate", true), ("approve", true), ("promote", true), ("verify", true), ("flip", false)];
+    assert_eq!(told[..5], wanted);
+    assert!(!is_protected("probe"), "nothing rests on the probe after the flip");
+    let mut before = plan.clone();
+    before.steps.swap(4, 5);
+    before.steps[4].needs = [step("verify")].into();
+    before.steps[5].needs = [step("probe")].into();
+    let probe = before.step(&step("probe")).expect("of the plan");
+    assert!(protects(&before, probe).is_some_and(|why| why.contains("`flip` rests on it")), "a flip needs it");
 }
 
 #[test]

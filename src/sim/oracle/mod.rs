@@ -15,6 +15,7 @@ mod runs;
 mod tests;
 mod traffic;
 mod truth;
+mod way_back;
 
 use std::collections::BTreeMap;
 

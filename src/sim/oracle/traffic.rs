@@ -235,7 +235,9 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
     if bench.known.global_clusters.is_empty() {
         return;
     }
-    let planned = intent.filter(|i| !i.is_undo).and_then(|i| runs.run(&i.run)?.action(&i.step)?["to"].as_str()?.parse::<Region>().ok());
+    let planned = intent
+        .filter(|i| !i.is_undo)
+        .and_then(|i| runs.run(&i.run)?.action(&i.step)?["to"].as_str()?.parse::<Region>().ok());
     let mut regions = sent_to(bench, &call.arguments);
     if let Some(wrong) = planned.as_ref().and_then(|to| regions.iter().find(|region| *region != to)) {
         let text = format!(

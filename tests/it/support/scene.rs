@@ -14,10 +14,11 @@ use failoverd::{
     domain::{
         application::{Application, AuroraStore, ClusterEndpoint, Endpoint, Mechanism, Objectives, Topic, Traffic},
         assessment::{Assessment, Verdict},
-        id::{ApplicationName, Digest, Region, RunId, StepId},
+        id::{ApplicationName, Digest, Region, RunId, RunbookName, StepId},
         journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState, StepState},
+        runbook::Runbook,
         signal::{Signal, SignalRole, SignalSource},
     },
     engine::{
@@ -65,6 +66,7 @@ pub(crate) struct Scene {
     pub(crate) journal: MemoryStore,
     pub(crate) application: Application,
     pub(crate) config_digest: Digest,
+    pub(crate) runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
     oversight: Oversight,
     drawn: Arc<AtomicU64>,
     beats: Beats,
@@ -81,9 +83,24 @@ impl Scene {
             oversight: Oversight::new(&application()),
             application: application(),
             config_digest: Digest::of(b"config"),
+            runbooks: config::shipped(),
             drawn: Arc::default(),
             beats: Beats::default(),
         }
+    }
+
+    /// The same without databases, and every move by `runbook`: only traffic moves.
+    pub(crate) fn stateless(seed: u64, warm_up: u64, runbook: &str) -> Self {
+        let mut scene = Self::payments(seed, warm_up);
+        let (runbook, _) = Runbook::parse("test.yaml", runbook).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let app = &mut scene.application;
+        app.stores.clear();
+        app.signals.retain(|signal| !matches!(signal.source, SignalSource::AuroraLag { .. }));
+        app.endpoints.values_mut().for_each(|endpoint| endpoint.last_write_pointer = None);
+        app.runbooks.values_mut().for_each(|name| name.clone_from(&runbook.name));
+        scene.oversight = Oversight::new(app);
+        scene.runbooks.insert(runbook.name.clone(), (runbook, Digest::of(b"runbook")));
+        scene
     }
 
     /// The us-east-1 health check of Route 53 is a trigger too.
@@ -123,7 +140,7 @@ impl Scene {
         let falls = Arc::default();
         let parts = Parts {
             applications: vec![self.application.clone()],
-            runbooks: config::shipped(),
+            runbooks: self.runbooks.clone(),
             config_digest: self.config_digest.clone(),
             store: Arc::new(overseen.clone()),
             cloud: Arc::new(overseen.clone()),
