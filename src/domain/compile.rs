@@ -63,6 +63,12 @@ pub fn compile(
     if compiler.faults.is_empty() { Ok(plan) } else { Err(compiler.faults) }
 }
 
+/// The directions in which a purpose can be carried out: a failback goes home only.
+pub fn directions(app: &Application, purpose: Purpose) -> Vec<(&Region, &Region)> {
+    let pairs = app.regions.iter().flat_map(|s| app.regions.iter().map(move |t| (s, t)));
+    pairs.filter(|(s, t)| s != t && (purpose != Purpose::Failback || app.regions.first() == Some(t))).collect()
+}
+
 struct Compiler<'a> {
     application: &'a Application,
     runbook: &'a Runbook,

@@ -16,6 +16,9 @@ use cel::{
 
 use super::action::Facts;
 
+mod types;
+pub use types::{Outputs, Type, check_types};
+
 /// The longest expression accepted.
 pub const CHARS_MAX: usize = 1024;
 /// The deepest brackets and `?` together (of twelve, the parser takes 2 MiB of stack in a debug build), and the most characters of
@@ -47,6 +50,8 @@ pub enum ExprError {
     BareSteps,
     #[error("is {0}, not true or false")]
     NotBoolean(String),
+    #[error("does not fit together: {0}")]
+    Type(String),
     #[error("cannot be evaluated: {0}")]
     Evaluation(String),
 }
@@ -174,6 +179,61 @@ fn walk(e: &IdedExpr, refs: &mut References) -> Result<(), ExprError> {
     }
 }
 
+/// The step that `e` stands for: `steps.promote`, `steps["promote.orders"]`.
+fn step_of(e: &IdedExpr) -> Option<String> {
+    match &e.expr {
+        Expr::Select(select) if is_steps(&select.operand) => Some(select.field.clone()),
+        Expr::Call(call) if call.func_name == "_[_]" => match call.args.as_slice() {
+            [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(id)), .. }] if is_steps(of) => {
+                Some(id.inner().to_owned())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `text` as it is to be read inside a step `call`: `steps.probe` becomes `steps["call.probe"]`. What is not a valid
+/// expression is left as it is, for [`check`] to refuse.
+pub fn within(text: &str, call: &str) -> String {
+    let (mut out, mut rest, mut quote) = (String::with_capacity(text.len() + 16), text, None::<char>);
+    let mut before = ' ';
+    while let Some(c) = rest.chars().next() {
+        let stands_alone = !before.is_ascii_alphanumeric() && before != '_' && before != '.';
+        if quote.is_none()
+            && stands_alone
+            && let Some((id, after)) = rest.strip_prefix("steps").and_then(step_after)
+        {
+            out.push_str(&format!("steps[\"{call}.{id}\"]"));
+            (rest, before) = (after, ']');
+            continue;
+        }
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            _ => {}
+        }
+        out.push(c);
+        before = c;
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+/// The id after `steps`, and what follows it. Literals hold no escapes, so a quote ends at its twin.
+fn step_after(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    if let Some(text) = text.strip_prefix('.') {
+        let text = text.trim_start();
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+        return (0 < end).then(|| text.split_at(end));
+    }
+    let text = text.strip_prefix('[')?.trim_start();
+    let open = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let (id, after) = text[1..].split_once(open)?;
+    Some((id, after.trim_start().strip_prefix(']')?))
+}
+
 fn is_steps(e: &IdedExpr) -> bool {
     matches!(&e.expr, Expr::Ident(name) if name == "steps")
 }
@@ -296,6 +356,26 @@ mod tests {
                 deepest = n;
             }
             assert!(deepest >= 6, "{open}…{close}: {deepest}");
+        }
+    }
+
+    #[test]
+    fn an_expression_is_moved_into_a_call_and_texts_in_it_are_not() {
+        for (text, moved) in [
+            ("steps.a.state == 'done'", "steps[\"p.a\"].state == 'done'"),
+            ("steps['a.b'].state == \"steps.a\"", "steps[\"p.a.b\"].state == \"steps.a\""),
+            (
+                "purpose == 'steps.a' && steps . a . state == 'x'",
+                "purpose == 'steps.a' && steps[\"p.a\"] . state == 'x'",
+            ),
+            ("my_steps.a == 1", "my_steps.a == 1"),
+            ("has(steps[ \"a\" ].outputs.steps)", "has(steps[\"p.a\"].outputs.steps)"),
+        ] {
+            assert_eq!(within(text, "p"), moved);
+            if let (Ok(before), Ok(after)) = (check(text), check(moved)) {
+                let expected: BTreeSet<String> = before.steps.iter().map(|id| format!("p.{id}")).collect();
+                assert_eq!(after.steps, expected, "{text}");
+            }
         }
     }
 

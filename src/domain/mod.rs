@@ -37,6 +37,7 @@ pub mod sabotage;
 pub mod seconds;
 pub mod secret;
 pub mod signal;
+pub mod stability;
 pub mod undo;
 pub mod vantage;
 pub mod yaml;

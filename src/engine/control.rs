@@ -19,10 +19,12 @@ use crate::{
         plan::{Plan, Purpose},
         report::OutOfOrder,
         rules::Rule,
+        runbook::Runbook,
         vantage::Observer,
     },
     engine::{
         observations::{Assigned, Posted, Receipt},
+        outlook::Outlook,
         overrides::lasting,
     },
 };
@@ -206,7 +208,15 @@ pub struct Readiness {
 #[async_trait]
 pub trait Control: Send + Sync {
     async fn start_run(&self, request: StartRun) -> Result<Started, Refusal>;
+    /// What `plan` would meet if `by` began it now. It only looks; `None`: nobody is there to look.
+    async fn look_ahead(&self, _plan: &Plan, _by: &Subject) -> Option<Outlook> {
+        None
+    }
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal>;
+    /// Every runbook, by name, with the digest that a plan pins.
+    fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
+        Vec::new()
+    }
     fn applications(&self) -> Vec<Arc<Application>>;
     /// A snapshot of everything that the application's journal says.
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>>;

@@ -14,6 +14,7 @@ use crate::{
         id::{ApplicationName, Digest, OverrideId, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
         journal::Record,
         overrides::Override,
+        plan::Plan,
         policy::Mode,
         runbook::Runbook,
         vantage,
@@ -27,6 +28,7 @@ use crate::{
         metrics::MetricReader,
         newest::Newest,
         observations::{Assigned, Observations, Posted, Receipt},
+        outlook::{self, Outlook},
         overrides::Bench,
         preflight::{self, Preflights},
         pulse::{self, Pulse},
@@ -256,6 +258,16 @@ impl Control for Engine {
         let context = context.clone();
         // A caller that goes away does not cut a commit in half.
         joined(tokio::spawn(async move { requests::start(&context, asked, request).await })).await
+    }
+
+    async fn look_ahead(&self, plan: &Plan, by: &Subject) -> Option<Outlook> {
+        let (context, newest) = self.seat(&plan.application).ok()?;
+        let assessment = newest.get();
+        Some(outlook::look_ahead(context, assessment.as_deref(), plan, by).await)
+    }
+
+    fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
+        self.parts.runbooks.values().map(|(runbook, digest)| (Arc::new(runbook.clone()), digest.clone())).collect()
     }
 
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {

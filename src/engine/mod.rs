@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod newest;
 pub mod observations;
 pub mod observe;
+pub mod outlook;
 pub mod outpost;
 pub mod overrides;
 pub mod preflight;

@@ -18,7 +18,6 @@ macro_rules! unbuilt {
     };
 }
 
-unbuilt!(/** Comes with issue 5. */ list_runbooks, get, "/runbooks", "listing runbooks", 5);
 unbuilt!(/** Comes with issue 7. */ list_drills, get, "/drills", "listing drills", 7);
 unbuilt!(/** Comes with issue 7. */ start_drill, post, "/drills", "a drill", 7);
 unbuilt!(/** Comes with issue 7. */ evidence, get, "/runs/{id}/evidence", "a run's evidence", 7, "id");

@@ -292,7 +292,6 @@ async fn what_is_not_there_is_a_problem_too() {
     get(&router, "/runs?page=2").await.problem(400, "invalid-request");
     let problem = post(&router, "/drills", "{}").await.problem(501, "not-built");
     assert_eq!(problem["issue"], 7);
-    get(&router, "/runbooks").await.problem(501, "not-built");
 }
 
 #[tokio::test]

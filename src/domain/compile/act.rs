@@ -39,6 +39,7 @@ impl Compiler<'_> {
             }
             Act::Wait { duration } => Ok(Action::Wait { duration: *duration }),
             Act::Assert { that, message } => Ok(Action::Assert { that: that.clone(), message: self.fill(message) }),
+            Act::Call { runbook, .. } => Err(format!("calls `{runbook}`, whose steps are not here")),
         }
     }
 
@@ -84,7 +85,8 @@ impl Compiler<'_> {
             | Act::Notify { .. }
             | Act::Approve { .. }
             | Act::Wait { .. }
-            | Act::Assert { .. } => Err("is not about a store".to_owned()),
+            | Act::Assert { .. }
+            | Act::Call { .. } => Err("is not about a store".to_owned()),
         }
     }
 
