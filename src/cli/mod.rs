@@ -191,7 +191,7 @@ pub enum ClientCommand {
     Runs {
         #[arg(long)]
         application: Option<String>,
-        /// running, held, paused, aborting, succeeded, failed, aborted, superseded
+        /// running, held, paused, aborting, undoing, succeeded, failed, aborted, superseded
         #[arg(long)]
         state: Option<String>,
         #[arg(long, default_value_t = 20)]
@@ -220,7 +220,7 @@ pub enum ClientCommand {
         #[arg(long)]
         decline: bool,
     },
-    /// End a run where it stands
+    /// End a run: what it has done is taken back, up to its point of no return
     Abort(StopArgs),
     /// Begin nothing new until resumed
     Pause(StopArgs),
@@ -233,6 +233,10 @@ pub enum ClientCommand {
         #[arg(long)]
         digest: String,
     },
+    /// Try one failed step again (or its failed undo)
+    Retry(StepArgs),
+    /// Pass over one failed step, or leave what could not be undone
+    Skip(StepArgs),
     /// Why an application is judged as it is, and what would change that
     Why { application: String },
     #[command(flatten)]
@@ -252,6 +256,18 @@ pub struct StopArgs {
     /// The plan's digest as it was shown to you; checked if given
     #[arg(long)]
     pub digest: Option<String>,
+}
+
+/// What `retry` and `skip` share.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    pub run: String,
+    pub step: String,
+    /// The plan's digest as it was shown to you
+    #[arg(long)]
+    pub digest: String,
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// Does what a client verb says, and prints what came of it.
@@ -360,6 +376,8 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let body = json!({ "reason": reason, "digest": digest });
             act(options, &api, &run, "resume", &body).await?;
         }
+        ClientCommand::Retry(args) => step(options, &api, "retry", args).await?,
+        ClientCommand::Skip(args) => step(options, &api, "skip", args).await?,
         ClientCommand::Override(command) => return overrides::perform(options, &api, command).await,
         ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
     }
@@ -372,6 +390,11 @@ async fn stop(options: &Options, api: &Api, verb: &str, args: StopArgs) -> Resul
         body["digest"] = digest.into();
     }
     act(options, api, &args.run, verb, &body).await
+}
+
+async fn step(options: &Options, api: &Api, verb: &str, args: StepArgs) -> Result<(), Failure> {
+    let body = json!({ "reason": args.reason, "digest": args.digest });
+    act(options, api, &args.run, &format!("steps/{}/{verb}", enc(&args.step)), &body).await
 }
 
 async fn act(options: &Options, api: &Api, run: &str, verb: &str, body: &Value) -> Result<(), Failure> {

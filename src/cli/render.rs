@@ -237,9 +237,10 @@ pub fn mark(state: StepStateName) -> &'static str {
     match state {
         StepStateName::Pending => "·",
         StepStateName::Running | StepStateName::Sending | StepStateName::Answered => "▸",
+        StepStateName::Undoing | StepStateName::Undone => "↩",
         StepStateName::Done => "✓",
         StepStateName::Skipped | StepStateName::Abandoned | StepStateName::NotRun => "-",
-        StepStateName::Failed => "✗",
+        StepStateName::Failed | StepStateName::UndoFailed => "✗",
     }
 }
 
@@ -314,9 +315,21 @@ pub fn tail(run: &RunView) -> String {
             "  failoverd resume {id} \\\n    --digest {} \\\n    --reason …\n",
             plain(&run.plan_digest)
         ));
+        out.push_str(&failed_steps(run));
     }
     out.push_str(&approvals(run));
     out
+}
+
+/// How each step that has failed is tried again by itself, or passed over.
+fn failed_steps(run: &RunView) -> String {
+    let failed = run.steps.iter().filter(|s| matches!(s.state, StepStateName::Failed | StepStateName::UndoFailed));
+    let verbs = failed.flat_map(|s| ["retry", "skip"].map(|verb| (verb, &s.id)));
+    let told = verbs.map(|(verb, step)| {
+        let (id, step, digest) = (plain(&run.id), plain(step), plain(&run.plan_digest));
+        format!("  failoverd {verb} {id} {step} \\\n    --digest {digest} \\\n    --reason …\n")
+    });
+    told.collect()
 }
 
 /// What each part of the RTO took, against its share where that is known.

@@ -203,6 +203,30 @@ impl Timeline {
             "step_failed" => {
                 (mark(StepStateName::Failed), format!("{step}: failed: {}: {}", text("code"), text("reason")))
             }
+            "undo_intended" => {
+                let call = event.get("mutation").and_then(|m| m.get("call"));
+                let call = call.and_then(Value::as_str).unwrap_or("a call");
+                (mark(StepStateName::Undoing), format!("{step}: undoing: sends {call}"))
+            }
+            "undo_answered" => {
+                let outcome = event.get("outcome").and_then(|o| o.get("outcome"));
+                let outcome = outcome.and_then(Value::as_str).unwrap_or("unknown");
+                (mark(StepStateName::Undoing), format!("{step}: undoing: AWS's answer: {outcome}"))
+            }
+            "step_undone" => {
+                let evidence = event.get("evidence").and_then(Value::as_array);
+                let last = evidence.and_then(|e| e.last()).and_then(Value::as_str).unwrap_or_default();
+                (mark(StepStateName::Undone), format!("{step}: undone: {last}"))
+            }
+            "undo_failed" => {
+                let failed = format!("{step}: undo failed: {}: {}", text("code"), text("reason"));
+                (mark(StepStateName::UndoFailed), failed)
+            }
+            "step_retried" => (running, format!("{step}: {} has it tried again: {}", text("subject"), text("reason"))),
+            "step_passed" => (
+                mark(StepStateName::Skipped),
+                format!("{step}: {} passes over it: {}", text("subject"), text("reason")),
+            ),
             "approval_recorded" => {
                 let approved = event.get("approved").and_then(Value::as_bool);
                 let word = if approved == Some(true) { "approved" } else { "declined" };

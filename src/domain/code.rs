@@ -14,6 +14,7 @@ pub const REFUSALS: &[&str] = &[
     "stale-digest",
     "self-approval",
     "wrong-phase",
+    "step-not-skippable",
     "runbook-uncompilable",
     "stopping",
     "application-held",
@@ -60,6 +61,10 @@ pub const STEPS: &[&str] = &[
     "access-denied",
     "credentials-refused",
     "read-rejected",
+    "prior-unseen",
+    "undo-impossible",
+    "undo-past-no-return",
+    "undo-drift",
 ];
 
 /// Faults of the configuration. The last ones are warnings.

@@ -161,6 +161,7 @@ impl<'a> Compiler<'a> {
                         timeout: step.timeout,
                         retry: step.retry,
                         on_failure: step.on_failure,
+                        no_return: step.no_return,
                     }),
                     Err(why) => self.fault(format!("step `{id}`: {why}")),
                 }
@@ -220,7 +221,7 @@ impl<'a> Compiler<'a> {
 }
 
 fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
-    let firm = step.when.is_none() && step.on_failure == OnFailure::Hold;
+    let firm = step.when.is_none() && step.on_failure != OnFailure::Continue;
     firm && match &step.action {
         Action::AuroraSwitchover { store, target, .. }
         | Action::AuroraFailover { store, target, .. }

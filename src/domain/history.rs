@@ -9,15 +9,18 @@ use jiff::Timestamp;
 
 use super::{
     action::Action,
-    cloud::Mutation,
+    cloud::{Mutation, Outcome},
     id::{ApplicationName, RunId, StepId, Subject, TrafficName},
     journal::{Event, Record, Request, Tail},
     overrides::Overrides,
-    plan::{Plan, PlannedStep},
+    plan::{OnFailure, Plan, PlannedStep},
     run::{Approval, Phase, RunState, StepState},
     runs::Runs,
     sabotage::{Guard, is_off},
+    undo::Unwind,
 };
+
+mod back;
 
 /// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +118,11 @@ impl History {
             | Event::StepDone { .. }
             | Event::StepSkipped { .. }
             | Event::StepFailed { .. } => self.apply_to_step(at, event),
+            Event::UndoIntended { .. }
+            | Event::UndoAnswered { .. }
+            | Event::StepUndone { .. }
+            | Event::UndoFailed { .. } => self.apply_to_undo(at, event),
+            Event::StepRetried { .. } | Event::StepPassed { .. } => self.intervene(at, event),
             Event::ApprovalRecorded { .. }
             | Event::RunHeld { .. }
             | Event::RunPaused { .. }
@@ -141,34 +149,34 @@ impl History {
                 StepState::Pending => Ok(StepState::Running { attempt: *attempt, since: at }),
                 from => Err(illegal("step_started", from)),
             }),
-            Event::Intent { run, step, attempt, call, mutation, .. } => {
-                self.intend(at, run, step, *attempt, *call, mutation)
+            Event::Intent { run, step, attempt, call, mutation, prior, .. } => {
+                self.intend(at, run, step, *attempt, *call, mutation)?;
+                self.run(run, "intent")?.note_intent(at, step, *call, prior.as_ref());
+                Ok(())
             }
-            Event::Answered { run, step, attempt, call, outcome } => self.step(run, step, "answered", |_, s| match s {
-                StepState::Sending { attempt: a, call: c, since, intended_at, .. } if a == attempt && c == call => {
-                    let (since, intended_at, outcome) = (*since, *intended_at, outcome.clone());
-                    Ok(StepState::Answered { attempt: *a, since, call: *c, intended_at, outcome })
-                }
-                from => Err(illegal("answered", from)),
-            }),
+            Event::Answered { run, step, attempt, call, outcome } => {
+                self.step(run, step, "answered", |_, s| answered("answered", s, *attempt, *call, outcome))?;
+                self.run(run, "answered")?.note_answer(step, *call, outcome);
+                Ok(())
+            }
             Event::StepDone { run, step, evidence, outputs } => self.finish_step(at, run, step, evidence, outputs),
             Event::StepSkipped { run, step, reason } => self.step(run, step, "step_skipped", |_, s| match s {
                 StepState::Pending => Ok(StepState::Skipped { at, reason: reason.clone() }),
                 from => Err(illegal("step_skipped", from)),
             }),
-            Event::StepFailed { run, step, attempt, code, reason } => {
-                self.step(run, step, "step_failed", |_, s| match s {
-                    StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
-                        Err(illegal("step_failed", s))
-                    }
-                    from => Ok(StepState::Failed {
-                        attempt: *attempt,
-                        since: from.since().unwrap_or(at),
-                        at,
-                        code: code.clone(),
-                        reason: reason.clone(),
-                    }),
-                })
+            Event::StepFailed { run, step, attempt, code, reason, nothing_happened } => {
+                let mut takes_back = false;
+                self.step(run, step, "step_failed", |planned, s| {
+                    takes_back = planned.on_failure == OnFailure::Undo;
+                    failed("step_failed", at, s, *attempt, code, reason)
+                })?;
+                if *nothing_happened {
+                    self.run(run, "step_failed")?.note_nothing_happened(step);
+                }
+                if takes_back {
+                    self.run(run, "step_failed")?.note_failure(at, step, &format!("{code}: {reason}"));
+                }
+                Ok(())
             }
             other => Err(IllegalEvent { event: "step event", why: format!("{other:?} is none") }),
         }
@@ -193,7 +201,7 @@ impl History {
                 let (subject, reason) = (subject.clone(), reason.clone());
                 self.run(run, "run_paused")?.phase = Phase::Paused { subject, reason, at };
             }
-            Event::RunResumed { run, .. } => self.run(run, "run_resumed")?.resume(),
+            Event::RunResumed { run, .. } => self.run(run, "run_resumed")?.go_on(at),
             Event::AbortRequested { run, subject, reason } => self.abort(at, run, subject, reason)?,
             Event::RunFinished { run, result, reason, loss } => {
                 let state = self.run(run, "run_finished")?;
@@ -240,6 +248,7 @@ impl History {
             approvals: BTreeMap::new(),
             phase: Phase::Running,
             loss: None,
+            unwind: Unwind::default(),
         };
         self.runs.begin(state);
         Ok(())
@@ -256,7 +265,7 @@ impl History {
     ) -> Result<(), IllegalEvent> {
         let state = self.run(run, "intent")?;
         let paused = matches!(state.phase, Phase::Paused { .. }) && !is_off(Guard::PauseIgnored);
-        if paused || matches!(state.phase, Phase::Aborting { .. } | Phase::Held { .. }) {
+        if paused || state.phase.is_unwinding() || matches!(state.phase, Phase::Held { .. }) {
             return Err(IllegalEvent { event: "intent", why: "the run is held, paused or being aborted".to_owned() });
         }
         self.step(run, step, "intent", |planned, s| {
@@ -316,7 +325,7 @@ impl History {
                 why: "the run is past its point of no return".to_owned(),
             });
         }
-        state.phase = Phase::Aborting { subject: subject.clone(), reason: reason.to_owned(), at };
+        state.note_abort(at, subject, reason);
         Ok(())
     }
 
@@ -348,6 +357,39 @@ impl History {
             state.attempts.insert(step.clone(), attempt);
         }
         Ok(())
+    }
+}
+
+fn answered(
+    event: &'static str,
+    from: &StepState,
+    attempt: u32,
+    call: u32,
+    outcome: &Outcome,
+) -> Result<StepState, IllegalEvent> {
+    match from {
+        StepState::Sending { attempt: a, call: c, since, intended_at, .. } if *a == attempt && *c == call => {
+            let (since, intended_at, outcome) = (*since, *intended_at, outcome.clone());
+            Ok(StepState::Answered { attempt, since, call, intended_at, outcome })
+        }
+        from => Err(illegal(event, from)),
+    }
+}
+
+fn failed(
+    event: &'static str,
+    at: Timestamp,
+    from: &StepState,
+    attempt: u32,
+    code: &str,
+    reason: &str,
+) -> Result<StepState, IllegalEvent> {
+    match from {
+        StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => Err(illegal(event, from)),
+        from => {
+            let (since, code, reason) = (from.since().unwrap_or(at), code.to_owned(), reason.to_owned());
+            Ok(StepState::Failed { attempt, since, at, code, reason })
+        }
     }
 }
 

@@ -18,11 +18,13 @@ use super::{
     run::{LossReport, RunResult},
     sabotage::{Guard, is_off},
     signal::SignalState,
+    undo::Prior,
 };
 
 /// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
-/// 2: overrides and their notices, and decisions with their rules and signals.
-pub const SCHEMA_VERSION: u32 = 2;
+/// 2: overrides and their notices, and decisions with their rules and signals. 3: what was there before an effect, undo,
+/// and people's retry and skip of a step.
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
 pub const RECORD_BYTES_MAX: usize = 350_000;
@@ -234,6 +236,9 @@ pub enum Event {
         call: u32,
         mutation: Mutation,
         guards: Vec<String>,
+        /// What was there before, as observed just before: what an undo restores.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prior: Option<Prior>,
     },
     /// How sending ended. Not yet done.
     Answered {
@@ -261,6 +266,54 @@ pub enum Event {
         step: StepId,
         attempt: u32,
         code: String,
+        reason: String,
+        /// It was observed that none of its calls has had an effect.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        nothing_happened: bool,
+    },
+    /// A call that takes a step back is about to be sent; durable before it leaves, like an intent.
+    UndoIntended {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        call: u32,
+        mutation: Mutation,
+        guards: Vec<String>,
+    },
+    UndoAnswered {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        call: u32,
+        outcome: Outcome,
+    },
+    /// What was there before the step was observed to be there again.
+    StepUndone {
+        run: RunId,
+        step: StepId,
+        evidence: Vec<String>,
+    },
+    UndoFailed {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        code: String,
+        reason: String,
+    },
+    /// A person has a failed step (or its failed undo) tried again.
+    StepRetried {
+        run: RunId,
+        step: StepId,
+        subject: Subject,
+        digest: Digest,
+        reason: String,
+    },
+    /// A person passes over a failed step, or leaves the effect of one whose undo failed.
+    StepPassed {
+        run: RunId,
+        step: StepId,
+        subject: Subject,
+        digest: Digest,
         reason: String,
     },
     ApprovalRecorded {
@@ -333,6 +386,12 @@ impl Event {
             | Self::StepDone { run, .. }
             | Self::StepSkipped { run, .. }
             | Self::StepFailed { run, .. }
+            | Self::UndoIntended { run, .. }
+            | Self::UndoAnswered { run, .. }
+            | Self::StepUndone { run, .. }
+            | Self::UndoFailed { run, .. }
+            | Self::StepRetried { run, .. }
+            | Self::StepPassed { run, .. }
             | Self::ApprovalRecorded { run, .. }
             | Self::RunHeld { run, .. }
             | Self::RunPaused { run, .. }

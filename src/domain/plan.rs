@@ -1,13 +1,19 @@
 //! A plan: a runbook compiled for one application, one direction and one moment. It leaves no choices, and its
 //! digest is what an approver approves.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    action::Action,
+    action::{Action, EffectClass},
+    catalogue::{self, Undo},
     id::{ApplicationName, Digest, Region, RunbookName, StepId},
+    runbook::closure,
     seconds,
 };
 
@@ -65,6 +71,18 @@ impl Plan {
     pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
         self.steps.iter().find(|s| s.id == *id)
     }
+
+    /// Where the point of no return lies: the first step, in the plan's order, that nothing but another whole run takes
+    /// back once it has had its effect. Up to there an abort restores what was. `None`: there is none.
+    pub fn no_return(&self) -> Option<&PlannedStep> {
+        self.steps.iter().find(|s| s.is_no_return())
+    }
+
+    /// Whether `id` needs `other`, directly or not.
+    pub fn needs(&self, id: &StepId, other: &StepId) -> bool {
+        let direct: BTreeMap<&StepId, &BTreeSet<StepId>> = self.steps.iter().map(|s| (&s.id, &s.needs)).collect();
+        closure(id, |id| direct.get(id).copied()).contains(other)
+    }
 }
 
 /// One step of a plan.
@@ -80,6 +98,25 @@ pub struct PlannedStep {
     pub timeout: Duration,
     pub retry: Retry,
     pub on_failure: OnFailure,
+    /// The runbook says that from its beginning nothing is taken back, whatever its action could do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_return: bool,
+}
+
+impl PlannedStep {
+    /// Whether and how its effect is taken back, as its action declares it. What declares nothing has no way back.
+    pub fn undo(&self) -> Undo {
+        match (self.action.effect(), catalogue::entry(self.action.kind())) {
+            (EffectClass::Read, _) => Undo::Nothing,
+            (_, Some(entry)) => entry.undo,
+            (_, None) => Undo::AnotherRun("a person, by hand"),
+        }
+    }
+
+    /// Whether it is a point of no return: by its action, or because the runbook declares it.
+    pub fn is_no_return(&self) -> bool {
+        self.no_return || matches!(self.undo(), Undo::AnotherRun(_))
+    }
 }
 
 /// How often a step is tried. Never blindly: an attempt whose outcome is unknown is observed first, and one that may
@@ -100,4 +137,6 @@ pub enum OnFailure {
     Hold,
     /// Record it and go on.
     Continue,
+    /// Take back what the run has done so far, last first, and end it as failed; past the point of no return: hold.
+    Undo,
 }

@@ -14,6 +14,7 @@ use super::{
     plan::{OnFailure, Plan, PlannedStep},
     sabotage::{Guard, is_off},
     seconds,
+    undo::Unwind,
 };
 
 /// How a run ended. Terminal: nothing follows.
@@ -99,7 +100,7 @@ impl StepState {
     }
 
     /// Whether a call may be on its way.
-    fn has_open_intent(&self) -> bool {
+    pub(super) fn has_open_intent(&self) -> bool {
         matches!(
             self,
             Self::Sending { .. } | Self::Answered { outcome: Outcome::Accepted { .. } | Outcome::Unknown { .. }, .. }
@@ -157,11 +158,24 @@ pub enum Phase {
         reason: String,
         at: Timestamp,
     },
+    /// A step with `on_failure: undo` failed; what is in flight is settled, and what was done is taken back.
+    Undoing {
+        step: StepId,
+        reason: String,
+        at: Timestamp,
+    },
     Finished {
         result: RunResult,
         reason: String,
         at: Timestamp,
     },
+}
+
+impl Phase {
+    /// Whether the run is on its way back: nothing new is begun but what takes back.
+    pub fn is_unwinding(&self) -> bool {
+        matches!(self, Self::Aborting { .. } | Self::Undoing { .. })
+    }
 }
 
 /// One person's word on one approval step.
@@ -190,13 +204,18 @@ pub struct RunState {
     pub approvals: BTreeMap<StepId, Vec<Approval>>,
     pub phase: Phase,
     pub loss: Option<LossReport>,
+    /// What it has made, and how far that is taken back.
+    pub unwind: Unwind,
 }
 
 /// What a run needs now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Drive these steps: the ones in flight and the ones whose needs are met, in the plan's order.
+    /// Drive these steps: the ones in flight and the ones whose needs are met, in the plan's order. In a run that is on
+    /// its way back: their undo, once what is in flight of themselves is settled ([`RunState::goes_back`]).
     Drive(Vec<StepId>),
+    /// A person must be told, before anything else, that it cannot go on.
+    Hold { step: StepId, code: &'static str, reason: String, waits_for: String },
     /// Nothing is left to do.
     Finish { result: RunResult, reason: String },
     /// Nothing moves until a person acts (held, paused) or ever again (finished).
@@ -208,7 +227,8 @@ impl RunState {
     pub fn next(&self) -> Next {
         let in_flight = || {
             let steps = self.plan.steps.iter().map(|s| &s.id);
-            steps.filter(|id| self.steps[*id].is_in_flight()).cloned().collect::<Vec<_>>()
+            let in_flight = steps.filter(|id| self.steps[*id].is_in_flight());
+            in_flight.chain(self.undos_in_flight()).cloned().collect::<Vec<_>>()
         };
         match &self.phase {
             Phase::Finished { .. } => Next::Wait,
@@ -216,10 +236,7 @@ impl RunState {
                 none if none.is_empty() => Next::Wait,
                 some => Next::Drive(some),
             },
-            Phase::Aborting { reason, .. } => match self.open_effects() {
-                none if none.is_empty() => Next::Finish { result: RunResult::Aborted, reason: reason.clone() },
-                open => Next::Drive(open),
-            },
+            Phase::Aborting { .. } | Phase::Undoing { .. } => self.next_unwinding(),
             Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
                 let drive: Vec<StepId> = self
                     .plan
@@ -293,18 +310,16 @@ impl RunState {
         self.plan.steps.iter().filter(|s| self.is_ready(s)).collect()
     }
 
-    /// Whether an irreversible effect has been intended: from there on the run is completed or held, never aborted.
+    /// Whether an irreversible effect has been intended, or a step has begun that is declared as the point of no return:
+    /// from there on the run is completed or held, never aborted.
     pub fn is_past_no_return(&self) -> bool {
-        self.plan.steps.iter().filter(|_| !is_off(Guard::NoWayBack)).any(|s| {
-            s.action.effect() == EffectClass::Irreversible
-                && match &self.steps[&s.id] {
-                    StepState::Sending { .. }
-                    | StepState::Answered { .. }
-                    | StepState::Done { .. }
-                    | StepState::Failed { .. } => true,
-                    StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => false,
-                }
-        })
+        self.plan.steps.iter().filter(|_| !is_off(Guard::NoWayBack)).any(|s| self.is_beyond(s))
+    }
+
+    /// Whether what is driven of `step` is its undo.
+    pub fn goes_back(&self, step: &StepId) -> bool {
+        self.unwind.steps.get(step).is_some_and(StepState::is_in_flight)
+            || (self.phase.is_unwinding() && !self.steps.get(step).is_some_and(StepState::has_open_intent))
     }
 
     pub fn is_finished(&self) -> bool {
@@ -315,16 +330,20 @@ impl RunState {
     pub fn result(&self) -> Option<RunResult> {
         match &self.phase {
             Phase::Finished { result, .. } => Some(*result),
-            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => None,
+            Phase::Running
+            | Phase::Held { .. }
+            | Phase::Paused { .. }
+            | Phase::Aborting { .. }
+            | Phase::Undoing { .. } => None,
         }
     }
 
     /// Whether an effect of this run on its application may still be on its way. A notice is none: nobody waits for it.
     pub fn has_open_intents(&self) -> bool {
-        !self.open_effects().is_empty()
+        !self.open_effects().is_empty() || self.has_open_undo()
     }
 
-    fn open_effects(&self) -> Vec<StepId> {
+    pub(super) fn open_effects(&self) -> Vec<StepId> {
         let effects = self.plan.steps.iter().filter(|s| s.action.effect() != EffectClass::Read);
         effects.map(|s| &s.id).filter(|id| self.steps[*id].has_open_intent()).cloned().collect()
     }
@@ -355,7 +374,7 @@ impl RunState {
     pub(super) fn resume(&mut self) {
         self.phase = Phase::Running;
         let plan = Arc::clone(&self.plan);
-        for planned in plan.steps.iter().filter(|s| s.on_failure == OnFailure::Hold) {
+        for planned in plan.steps.iter().filter(|s| s.on_failure != OnFailure::Continue) {
             if let Some(slot @ StepState::Failed { .. }) = self.steps.get_mut(&planned.id) {
                 *slot = StepState::Pending;
                 // Everybody is asked again: a "no" that was overruled would otherwise stand for ever.

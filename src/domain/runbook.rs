@@ -60,6 +60,8 @@ pub struct Step {
     pub timeout: Duration,
     pub retry: Retry,
     pub on_failure: OnFailure,
+    /// Declared: from its beginning nothing is taken back.
+    pub no_return: bool,
 }
 
 /// What a step does, before names are resolved. `None` for a store or a traffic entry means: every one.

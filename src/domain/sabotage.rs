@@ -86,6 +86,9 @@ guards! {
     OtherVersion, "other-version", "S9, 41", "promotes a target of another engine version";
     TwoRuns, "two-runs", "S1, 69", "starts a run beside an active one";
     NoWayBack, "no-way-back", "71", "aborts past the point of no return";
+    UndoUnseen, "undo-unseen", "71, R9", "does not look at what was there before a step, and takes what it cannot restore for undone";
+    UndoPastNoReturn, "undo-past-no-return", "71", "takes a run back across what only another run takes back";
+    UndoForgotten, "undo-forgotten", "71", "ends an aborted run without taking anything back";
     AfterTheEnd, "after-the-end", "S15", "lets events follow the end of a run";
     NoDeadline, "no-deadline", "L3, 36", "lets a step wait for ever";
     WallTime, "wall-time", "11", "measures a step's time on the wall clock";

@@ -35,7 +35,11 @@ impl Ages {
     /// Takes over what `history` shows under way at `wall`, which is `boot` on this machine.
     pub fn taken_over(history: &History, wall: Timestamp, boot: Duration) -> Self {
         let run = history.active_run();
-        let steps = run.iter().flat_map(|run| run.steps.iter().map(|(id, state)| (&run.id, id, state)));
+        let steps = run.iter().flat_map(|run| {
+            // A step and its undo are never under way at once.
+            let both = run.steps.iter().chain(&run.unwind.steps);
+            both.map(|(id, state)| (&run.id, id, state))
+        });
         let seen = steps.filter_map(|(run, id, state)| {
             let began = state.under_way_since()?;
             let spent = Duration::try_from(wall.duration_since(began)).unwrap_or_default();

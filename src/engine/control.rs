@@ -95,7 +95,7 @@ pub enum Refusal {
     UnknownApplication(ApplicationName),
     #[error("there is no run `{0}`")]
     UnknownRun(RunId),
-    #[error("the run has no step `{0}` that can be approved")]
+    #[error("the run has no step `{0}` of which that can be said")]
     UnknownStep(StepId),
     #[error("`{target}` cannot be the target: {why}")]
     BadTarget { target: String, why: String },
@@ -111,6 +111,8 @@ pub enum Refusal {
     SelfApproval(Subject),
     #[error("the run cannot do that now: {0}")]
     WrongPhase(String),
+    #[error("`{step}` is not skipped: {why}; retry it, or abort the run")]
+    NotSkippable { step: StepId, why: String },
     #[error("the runbook cannot be compiled: {}", .0.join("; "))]
     Uncompilable(Vec<String>),
     #[error("the daemon is stopping: ask again after its restart")]
@@ -157,6 +159,7 @@ impl Refusal {
             Self::StaleDigest { .. } => "stale-digest",
             Self::SelfApproval(_) => "self-approval",
             Self::WrongPhase(_) => "wrong-phase",
+            Self::NotSkippable { .. } => "step-not-skippable",
             Self::Uncompilable(_) => "runbook-uncompilable",
             Self::Stopping => "stopping",
             Self::Held(_) => "application-held",
@@ -176,10 +179,24 @@ impl Refusal {
 /// What a person does to a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
-    Approve { step: StepId, approved: bool, digest: Digest },
+    Approve {
+        step: StepId,
+        approved: bool,
+        digest: Digest,
+    },
     Abort,
     Pause,
     Resume,
+    /// Of one failed step, or of its failed undo.
+    Retry {
+        step: StepId,
+        digest: Digest,
+    },
+    /// The same, passed over.
+    Skip {
+        step: StepId,
+        digest: Digest,
+    },
 }
 
 /// Whether the daemon is able to act, and if not, why.

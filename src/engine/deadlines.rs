@@ -126,6 +126,7 @@ mod tests {
             timeout: Duration::from_secs(60),
             retry: Retry { attempts: 1, backoff: Duration::ZERO },
             on_failure: OnFailure::Hold,
+            no_return: false,
         };
         let plan = Plan {
             application: application.name.clone(),

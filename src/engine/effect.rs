@@ -12,18 +12,20 @@ use crate::{
         api_call,
         cloud::{Mutation, Outcome},
         journal::Event,
-        plan::PlannedStep,
-        run::{Phase, RunState, StepState},
+        plan::{PlannedStep, Purpose},
+        run::{RunState, StepState},
         sabotage::{Guard, is_off},
     },
     engine::{
         aurora,
         denial::Denial,
         escalation,
-        guards::{self, Answer},
+        guards::Answer,
         observe::{Seen, observe},
         postcondition,
-        step::{Driver, Stop, may_act},
+        prior::{self, Prior},
+        step::{Driver, Stop, Way},
+        undo,
     },
 };
 
@@ -40,18 +42,41 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The first intent of a step that has no guards.
 pub fn first_intent(run: &RunState, step: &PlannedStep) -> Option<Event> {
     let mutation = step.action.mutations().into_iter().next()?;
-    Some(intent(run, step, run.next_attempt(&step.id), 0, mutation, Vec::new()))
+    let (run_id, step_id, attempt) = (run.id.clone(), step.id.clone(), run.next_attempt(&step.id));
+    Some(Event::Intent { run: run_id, step: step_id, attempt, call: 0, mutation, guards: Vec::new(), prior: None })
 }
 
-fn intent(
+/// Call number `call` of the step, intended; `None` where there is none, or where what it changes must be seen before
+/// and cannot be in time (then the step has failed).
+async fn intent(
+    driver: &Driver,
     run: &RunState,
-    step: &PlannedStep,
     attempt: u32,
     call: u32,
-    mutation: Mutation,
-    guards: Vec<String>,
-) -> Event {
-    Event::Intent { run: run.id.clone(), step: step.id.clone(), attempt, call, mutation, guards }
+    mut guards: Vec<String>,
+) -> Result<Option<Event>, Stop> {
+    let Some(mutation) = driver.step.action.mutations().into_iter().nth(call as usize) else { return Ok(None) };
+    let (run_id, step) = (driver.run.clone(), driver.step.id.clone());
+    if driver.way == Way::Back {
+        return Ok(Some(Event::UndoIntended { run: run_id, step, attempt, call, mutation, guards }));
+    }
+    let prior = loop {
+        match prior::seen_before(driver, run, call, &mutation).await {
+            Prior::Seen(prior) => break Some(prior),
+            Prior::NotNeeded => break None,
+            // The emergency does not wait for its own way back.
+            Prior::Unseen { why } if run.plan.purpose == Purpose::Failover => {
+                guards.push(format!("cannot be undone: what was there before could not be seen: {why}"));
+                break None;
+            }
+            Prior::Unseen { why } if driver.deadline(run) <= driver.context.clock.boot() => {
+                driver.fail("prior-unseen", format!("what is there before it cannot be seen: {why}")).await?;
+                return Ok(None);
+            }
+            Prior::Unseen { why } => pause_unsent(driver, &why).await?,
+        }
+    };
+    Ok(Some(Event::Intent { run: run_id, step, attempt, call, mutation, guards, prior }))
 }
 
 /// Drives a step with effects to its end.
@@ -61,7 +86,7 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
     let mut before_since: Option<Duration> = None;
     loop {
         let run = driver.run_state()?;
-        match &run.steps[&driver.step.id] {
+        match driver.state(&run) {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
             StepState::Sending { attempt, call, mutation, .. } => {
                 let unsent = fresh || driver.context.unsent.take(&driver.run, &driver.step.id);
@@ -107,24 +132,32 @@ fn is_repeated_blindly(driver: &Driver) -> bool {
 }
 
 fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {
-    Event::Answered { run: driver.run.clone(), step: driver.step.id.clone(), attempt, call, outcome }
+    let (run, step) = (driver.run.clone(), driver.step.id.clone());
+    match driver.way {
+        Way::Forth => Event::Answered { run, step, attempt, call, outcome },
+        Way::Back => Event::UndoAnswered { run, step, attempt, call, outcome },
+    }
 }
 
 /// Precheck and first intent. True when an intent of ours is durable and unsent.
 async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
-    if driver.context.stopping.is_cancelled() || !may_act(run) {
+    if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
         return Err(Stop::Yield);
+    }
+    if driver.way == Way::Back && undo::is_settled(driver, run).await? {
+        return Ok(false);
     }
     let deadline = driver.deadline(run);
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
     let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
-    if (escalates || is_declared || run.attempts.contains_key(&driver.step.id)) && earlier(driver, deadline).await? {
+    let is_again = run.attempts.contains_key(&driver.step.id);
+    if (escalates || (driver.way == Way::Forth && (is_declared || is_again))) && earlier(driver, deadline).await? {
         return Ok(false);
     }
     let evidence = loop {
-        match guards::check(&driver.context, run, &driver.step.action).await {
+        match driver.guards(run).await {
             Answer::Holds { evidence } => break evidence,
             Answer::Fails { why } => {
                 driver.fail(guard_code(&driver.step.action), why).await?;
@@ -148,7 +181,12 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     if is_off(Guard::CallBeforeIntent) {
         driver.context.cloud.apply(&mutation).await;
     }
-    driver.record(vec![intent(run, &driver.step, run.next_attempt(&driver.step.id), 0, mutation, evidence)]).await?;
+    let attempt = match driver.way {
+        Way::Forth => run.next_attempt(&driver.step.id),
+        Way::Back => run.next_undo_attempt(&driver.step.id),
+    };
+    let Some(intent) = intent(driver, run, attempt, 0, evidence).await? else { return Ok(false) };
+    driver.record(vec![intent]).await?;
     Ok(true)
 }
 
@@ -197,7 +235,7 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
-    let refusal = match guards::check(&driver.context, run, &driver.step.action).await {
+    let refusal = match driver.guards(run).await {
         Answer::Holds { .. } => None,
         Answer::Fails { why } | Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
         Answer::Denied(denial) => Some((denial.code, denial.why)),
@@ -237,17 +275,17 @@ async fn settle(
     before_since: &mut Option<Duration>,
 ) -> Result<bool, Stop> {
     let calls = driver.step.action.mutations();
-    let next_call = calls.get(call as usize + 1).cloned();
+    let next_call = calls.get(call as usize + 1);
     let is_notice = matches!(driver.step.action, Action::Notify { .. });
     match outcome {
-        Outcome::Accepted { .. } if let Some(mutation) = next_call => {
-            return proceed(driver, run, attempt, call + 1, mutation).await;
+        Outcome::Accepted { .. } if next_call.is_some() => {
+            return proceed(driver, run, attempt, call + 1).await;
         }
         // People in the other Regions are told whatever became of this topic.
         Outcome::Rejected { .. } | Outcome::NotSent { .. } | Outcome::Unknown { .. }
-            if is_notice && let Some(mutation) = next_call =>
+            if is_notice && next_call.is_some() =>
         {
-            return proceed(driver, run, attempt, call + 1, mutation).await;
+            return proceed(driver, run, attempt, call + 1).await;
         }
         Outcome::NotSent { reason } => {
             return retry(driver, run, attempt, call, "call-not-sent", reason).await;
@@ -273,8 +311,8 @@ async fn settle(
     let now = driver.context.clock.boot();
     let why = match observe(driver, call, Some(outcome)).await {
         Seen::Done { evidence, outputs } => {
-            if let Some(mutation) = next_call {
-                return proceed(driver, run, attempt, call + 1, mutation).await;
+            if next_call.is_some() {
+                return proceed(driver, run, attempt, call + 1).await;
             }
             driver.finish(evidence, outputs).await?;
             return Ok(false);
@@ -307,11 +345,12 @@ async fn settle(
 }
 
 /// The next call of the same step.
-async fn proceed(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation: Mutation) -> Result<bool, Stop> {
-    if driver.context.stopping.is_cancelled() || !may_act(run) {
+async fn proceed(driver: &Driver, run: &RunState, attempt: u32, call: u32) -> Result<bool, Stop> {
+    if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
         return Err(Stop::Yield);
     }
-    driver.record(vec![intent(run, &driver.step, attempt, call, mutation, Vec::new())]).await?;
+    let Some(intent) = intent(driver, run, attempt, call, Vec::new()).await? else { return Ok(false) };
+    driver.record(vec![intent]).await?;
     Ok(true)
 }
 
@@ -329,11 +368,11 @@ async fn nothing_happened(
             retry(driver, run, attempt, call, "outcome-unknown", &format!("{reason}; then seen: {what}")).await
         }
         Outcome::Accepted { .. } => {
-            driver.fail("promotion-failed", format!("AWS took the call, and yet: {what}")).await?;
+            driver.fail_without_effect("promotion-failed", format!("AWS took the call, and yet: {what}")).await?;
             Ok(false)
         }
         Outcome::Rejected { code, message, .. } => {
-            driver.fail("call-rejected", format!("{code}: {message}; seen: {what}")).await?;
+            driver.fail_without_effect("call-rejected", format!("{code}: {message}; seen: {what}")).await?;
             Ok(false)
         }
         Outcome::NotSent { reason } => retry(driver, run, attempt, call, "call-not-sent", reason).await,
@@ -349,17 +388,17 @@ async fn retry(
     code: &str,
     reason: &str,
 ) -> Result<bool, Stop> {
-    if matches!(run.phase, Phase::Aborting { .. }) {
+    if driver.gives_up(run) {
         // Nothing of it has happened and nothing will: the abort need not wait for it.
-        driver.fail(code, format!("given up by the abort: {reason}")).await?;
+        driver.fail_without_effect(code, format!("given up by the abort: {reason}")).await?;
         return Ok(false);
     }
-    if driver.context.stopping.is_cancelled() || !may_act(run) {
+    if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
         return Err(Stop::Yield);
     }
     let attempts = driver.step.retry.attempts.max(WITHOUT_EFFECT_MAX);
     if attempts <= attempt || driver.deadline(run) <= driver.context.clock.boot() {
-        driver.fail(code, format!("after {attempt} attempt(s): {reason}")).await?;
+        driver.fail_without_effect(code, format!("after {attempt} attempt(s): {reason}")).await?;
         return Ok(false);
     }
     let backoff = driver.step.retry.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(6)).min(BACKOFF_MAX);
@@ -369,12 +408,10 @@ async fn retry(
         () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
-    match guards::check(&driver.context, &run, &driver.step.action).await {
+    match driver.guards(&run).await {
         Answer::Holds { evidence } => {
-            let Some(mutation) = driver.step.action.mutations().into_iter().nth(call as usize) else {
-                return Err(Stop::Yield);
-            };
-            driver.record(vec![intent(&run, &driver.step, attempt + 1, call, mutation, evidence)]).await?;
+            let Some(intent) = intent(driver, &run, attempt + 1, call, evidence).await? else { return Ok(false) };
+            driver.record(vec![intent]).await?;
             Ok(true)
         }
         Answer::Fails { why } => {
@@ -439,7 +476,7 @@ async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {
 }
 
 /// The same, while nothing of the step is on its way: an abort or a pause ends the wait.
-async fn pause_unsent(driver: &Driver, why: &str) -> Result<(), Stop> {
+pub(super) async fn pause_unsent(driver: &Driver, why: &str) -> Result<(), Stop> {
     pause(driver, why).await?;
-    if may_act(&*driver.run_state()?) { Ok(()) } else { Err(Stop::Yield) }
+    if driver.may_act(&*driver.run_state()?) { Ok(()) } else { Err(Stop::Yield) }
 }

@@ -22,9 +22,10 @@ use crate::{
 };
 
 /// Whether a failover to `target` may take the place of `active` although its effects are not settled: a planned move,
-/// and every one of its effects leads to the same target.
+/// and every one of its effects leads to the same target. A call that takes something back does not: it is settled
+/// first. What the planned move has done is not undone by its being superseded.
 pub fn may_escalate(active: &RunState, target: &Region) -> bool {
-    active.request.purpose != Purpose::Failover && active.plan.target == *target
+    active.request.purpose != Purpose::Failover && active.plan.target == *target && !active.has_open_undo()
 }
 
 /// Whether `run` took the place of a planned move to the same target that may have changed the roles.

@@ -15,8 +15,8 @@ use crate::{
     },
     engine::{
         context::Context,
-        scribe::Fatal,
-        step::{Driver, Stop},
+        scribe::{CommitError, Fatal},
+        step::{Driver, Stop, Way},
     },
 };
 
@@ -43,15 +43,21 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                         let Some(step) = run.plan.step(&key.1).cloned() else {
                             continue;
                         };
+                        let way = if run.goes_back(&key.1) { Way::Back } else { Way::Forth };
                         under_way.insert(key.clone());
                         driven_at.insert(key.clone(), tail);
-                        let driver = Driver { context: context.clone(), run: run.id.clone(), step };
+                        let driver = Driver { context: context.clone(), run: run.id.clone(), step, way };
                         driven.spawn(async move { (key, driver.drive().await) });
                     }
                 }
                 Next::Finish { result, reason } if under_way.iter().all(|(id, _)| *id != run.id) => {
                     driven_at.clear();
                     finish(&context, &run.id.clone(), result, reason, &fatal).await;
+                    continue;
+                }
+                Next::Hold { step, code, reason, waits_for } => {
+                    let (run, step, code) = (run.id.clone(), Some(step), code.to_owned());
+                    hold(&context, Event::RunHeld { run, step, code, reason, waits_for }, &fatal).await;
                     continue;
                 }
                 Next::Finish { .. } | Next::Wait => {}
@@ -81,6 +87,19 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
     }
 }
 
+/// Holds a run that cannot go on, where that is still so.
+async fn hold(context: &Context, held: Event, fatal: &Fatal) {
+    let committed = context.scribe.commit(|history, _| {
+        let run = held.run().and_then(|id| history.runs.get(id));
+        run.filter(|r| matches!(r.next(), Next::Hold { .. })).ok_or(())?;
+        Ok::<_, ()>((vec![held.clone()], ()))
+    });
+    match committed.await {
+        Ok(()) | Err(CommitError::Refused(())) => {}
+        Err(error) => fatal.raise(error.to_string()),
+    }
+}
+
 async fn finish(context: &Context, run: &RunId, result: RunResult, reason: String, fatal: &Fatal) {
     let finished = context
         .scribe
@@ -95,7 +114,7 @@ async fn finish(context: &Context, run: &RunId, result: RunResult, reason: Strin
             tracing::info!(%run, application = %context.application.name, ?result, "run finished")
         }
         // It is not finished any more (resumed in between): the loop looks again.
-        Err(crate::engine::scribe::CommitError::Refused(())) => {}
+        Err(CommitError::Refused(())) => {}
         Err(error) => fatal.raise(error.to_string()),
     }
 }

@@ -38,6 +38,7 @@ pub mod outpost;
 pub mod overrides;
 mod postcondition;
 pub mod preflight;
+pub mod prior;
 pub mod pulse;
 pub mod reach;
 pub mod recover;
@@ -47,6 +48,7 @@ pub mod scribe;
 mod seat;
 pub mod step;
 pub mod trail;
+pub mod undo;
 pub mod vantages;
 pub mod watch;
 

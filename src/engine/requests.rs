@@ -12,9 +12,10 @@ use crate::{
         assessment::{Assessment, Health},
         compile,
         history::History,
-        id::{Region, RunId, SignalName, StepId, Subject},
+        id::{Digest, Region, RunId, SignalName, StepId, Subject},
+        intervene::protects,
         journal::{Event, Request},
-        plan::{Plan, Purpose},
+        plan::{Plan, PlannedStep, Purpose},
         run::{Phase, RunResult, RunState, StepState},
         sabotage::{Guard, is_off},
         seconds::to_seconds,
@@ -350,7 +351,9 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
                 ));
             }
             Act::Abort => match run.phase {
-                Phase::Aborting { .. } | Phase::Finished { .. } => return Err(wrong_phase(run)),
+                Phase::Aborting { .. } | Phase::Undoing { .. } | Phase::Finished { .. } => {
+                    return Err(wrong_phase(run));
+                }
                 Phase::Running | Phase::Held { .. } | Phase::Paused { .. } => {
                     Event::AbortRequested { run: run_id, subject, reason }
                 }
@@ -361,11 +364,33 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
             {
                 Event::RunResumed { run: run_id, subject, reason }
             }
+            Act::Retry { step, digest } => {
+                failed_step(run, &step, &digest)?;
+                run.may_retry(&step).map_err(Refusal::WrongPhase)?;
+                Event::StepRetried { run: run_id, step, subject, digest, reason }
+            }
+            Act::Skip { step, digest } => {
+                let planned = failed_step(run, &step, &digest)?;
+                if let Some(why) = protects(&run.plan, planned).filter(|_| !run.is_undo_failed(&step)) {
+                    return Err(Refusal::NotSkippable { step, why });
+                }
+                run.may_pass(&step).map_err(Refusal::WrongPhase)?;
+                Event::StepPassed { run: run_id, step, subject, digest, reason }
+            }
             Act::Pause | Act::Resume => return Err(wrong_phase(run)),
         };
         Ok((vec![event], ()))
     });
     Ok(committed.await?)
+}
+
+/// The step that a person speaks of, where they were shown this very plan.
+fn failed_step<'a>(run: &'a RunState, step: &StepId, digest: &Digest) -> Result<&'a PlannedStep, Refusal> {
+    let planned = run.plan.step(step).ok_or_else(|| Refusal::UnknownStep(step.clone()))?;
+    if *digest != run.plan_digest && !is_off(Guard::OtherDigest) {
+        return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
+    }
+    Ok(planned)
 }
 
 fn wrong_phase(run: &RunState) -> Refusal {
@@ -374,6 +399,7 @@ fn wrong_phase(run: &RunState) -> Refusal {
         Phase::Held { reason, .. } => format!("it is held: {reason}"),
         Phase::Paused { .. } => "it is paused".to_owned(),
         Phase::Aborting { .. } => "it is being aborted".to_owned(),
+        Phase::Undoing { step, .. } => format!("it is being undone, since `{step}` failed"),
         Phase::Finished { reason, .. } => format!("it is finished: {reason}"),
     })
 }

@@ -23,9 +23,12 @@ use crate::{
     },
     engine::{
         context::Context,
-        effect, look,
+        effect,
+        guards::{self, Answer},
+        look,
         look::{Look, Memory},
         scribe::CommitError,
+        undo,
     },
 };
 
@@ -49,23 +52,65 @@ impl<E> From<CommitError<E>> for Stop {
     }
 }
 
+/// Which way a step is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Forth,
+    /// It is taken back: the same protocol with the inverse calls, and events of their own.
+    Back,
+}
+
 /// One step of one run, being driven.
 #[derive(Debug)]
 pub struct Driver {
     pub context: Context,
     pub run: RunId,
+    /// On the way back: with the inverse action.
     pub step: PlannedStep,
+    pub way: Way,
 }
 
 impl Driver {
     /// Drives the step until it is done, skipped or failed, or until something stops it.
     pub async fn drive(&self) -> Result<(), Stop> {
-        let driven = self.drive_from_journal().await;
+        let driven = match self.way {
+            Way::Forth => self.drive_from_journal().await,
+            Way::Back => undo::drive(self).await,
+        };
         self.context.waits.forget(&self.run, &self.step.id);
-        if !self.run_state().is_ok_and(|run| run.steps[&self.step.id].is_in_flight()) {
+        if !self.run_state().is_ok_and(|run| self.state(&run).is_in_flight()) {
             self.context.ages.forget(&self.run, &self.step.id);
         }
         driven
+    }
+
+    /// Where what is driven stands.
+    pub fn state<'a>(&self, run: &'a RunState) -> &'a StepState {
+        match self.way {
+            Way::Forth => &run.steps[&self.step.id],
+            Way::Back => run.undo_state(&self.step.id),
+        }
+    }
+
+    /// Whether `run` moves this way, and may send: not held, not paused.
+    pub fn may_act(&self, run: &RunState) -> bool {
+        match self.way {
+            Way::Forth => may_act(run),
+            Way::Back => run.phase.is_unwinding() && !run.unwind.stands,
+        }
+    }
+
+    /// Whether the run gives up what has had no effect, instead of trying it again.
+    pub fn gives_up(&self, run: &RunState) -> bool {
+        self.way == Way::Forth && run.phase.is_unwinding()
+    }
+
+    /// Whether its effect may be sent now.
+    pub async fn guards(&self, run: &RunState) -> Answer {
+        match self.way {
+            Way::Forth => guards::check(&self.context, run, &self.step.action).await,
+            Way::Back => undo::may_go_back(&self.context, &self.step.action).await,
+        }
     }
 
     async fn drive_from_journal(&self) -> Result<(), Stop> {
@@ -145,7 +190,7 @@ impl Driver {
     pub fn deadline(&self, run: &RunState) -> Duration {
         let waits_on = is_off(Guard::ExpiredApproval) && matches!(self.step.action, Action::Approve { .. });
         let timeout = self.step.timeout * if waits_on || is_off(Guard::NoDeadline) { 1_000 } else { 1 };
-        let left = timeout.saturating_sub(elapsed(&self.context, run, &self.step.id));
+        let left = timeout.saturating_sub(under_way(&self.context, run, &self.step.id, self.state(run)));
         self.context.clock.boot() + left
     }
 
@@ -163,7 +208,7 @@ impl Driver {
 
     /// Whether the run ends without this step, if the step has no effect under way.
     fn is_over(&self, history: &History) -> bool {
-        history.runs.get(&self.run).is_none_or(|run| run.is_finished() || matches!(run.phase, Phase::Aborting { .. }))
+        history.runs.get(&self.run).is_none_or(|run| run.is_finished() || run.phase.is_unwinding())
     }
 
     pub async fn record(&self, events: Vec<Event>) -> Result<(), Stop> {
@@ -182,7 +227,11 @@ impl Driver {
         evidence: Vec<String>,
         outputs: BTreeMap<String, Value>,
     ) -> Result<(), Stop> {
-        let done = Event::StepDone { run: self.run.clone(), step: self.step.id.clone(), evidence, outputs };
+        let (run, step) = (self.run.clone(), self.step.id.clone());
+        let done = match self.way {
+            Way::Forth => Event::StepDone { run, step, evidence, outputs },
+            Way::Back => Event::StepUndone { run, step, evidence },
+        };
         self.context
             .scribe
             .commit(|history, at| {
@@ -205,7 +254,7 @@ impl Driver {
         let run = history.runs.get(&self.run)?;
         // Seen without a copy of the state, since every step asks.
         let is_last = run.steps.iter().all(|(id, state)| *id == self.step.id || !state.is_unsettled());
-        if !is_last && !matches!(run.phase, Phase::Aborting { .. }) {
+        if !is_last && !run.phase.is_unwinding() {
             return None;
         }
         // An event that is illegal now is found by the commit, which names it.
@@ -244,29 +293,70 @@ impl Driver {
 
     /// The same, after `before` (the answer that failed it).
     pub async fn fail_after(&self, before: Vec<Event>, code: &str, reason: String) -> Result<(), Stop> {
+        self.fail_as(before, code, reason, false).await
+    }
+
+    /// Failed for good, and it was observed that none of its calls has had an effect.
+    pub async fn fail_without_effect(&self, code: &str, reason: String) -> Result<(), Stop> {
+        self.fail_as(Vec::new(), code, reason, true).await
+    }
+
+    async fn fail_as(
+        &self,
+        before: Vec<Event>,
+        code: &str,
+        reason: String,
+        nothing_happened: bool,
+    ) -> Result<(), Stop> {
         let run = self.run_state()?;
-        let attempt = run.attempts.get(&self.step.id).copied().unwrap_or(1);
-        tracing::warn!(run = %self.run, step = %self.step.id, application = %self.context.application.name, code, reason, "step failed");
+        let (id, step, code) = (self.run.clone(), self.step.id.clone(), code.to_owned());
+        let attempts = if self.way == Way::Forth { &run.attempts } else { &run.unwind.attempts };
+        let attempt = attempts.get(&step).copied().unwrap_or(1);
+        tracing::warn!(run = %id, %step, way = ?self.way, application = %self.context.application.name, code, reason, "step failed");
         let mut events = before;
-        events.push(Event::StepFailed {
-            run: self.run.clone(),
-            step: self.step.id.clone(),
-            attempt,
-            code: code.to_owned(),
-            reason: reason.clone(),
+        let (told, why) = (code.clone(), reason.clone());
+        events.push(match self.way {
+            Way::Forth => Event::StepFailed { run: id, step, attempt, code: told, reason: why, nothing_happened },
+            Way::Back => Event::UndoFailed { run: id, step, attempt, code: told, reason: why },
         });
-        // A run that is being aborted waits for nobody.
-        let holds = self.step.on_failure == OnFailure::Hold && !is_off(Guard::HoldIgnored);
-        if holds && !matches!(run.phase, Phase::Aborting { .. }) {
-            events.push(Event::RunHeld {
-                run: self.run.clone(),
-                step: Some(self.step.id.clone()),
-                code: code.to_owned(),
-                reason,
-                waits_for: "an operator: resume (tries the step again) or abort".to_owned(),
-            });
-        }
-        self.record(events).await
+        let committed = self.context.scribe.commit(|history, at| {
+            events.extend(self.hold(history, at, &events, code, reason));
+            Ok::<_, ()>((events, ()))
+        });
+        committed.await.map_err(Stop::from)
+    }
+
+    /// What holds the run with a step that has failed, where it is to be held. A run on its way back waits for nobody,
+    /// unless it is the way back that has failed; and one that cannot be taken back is held instead.
+    fn hold(
+        &self,
+        history: &History,
+        at: Timestamp,
+        events: &[Event],
+        code: String,
+        mut reason: String,
+    ) -> Option<Event> {
+        // An event that is illegal now is found by the commit, which names it.
+        let after = history.check(at, events).ok()?;
+        let run = after.runs.get(&self.run)?;
+        let waits_for = match (self.way, self.step.on_failure) {
+            (Way::Back, _) => {
+                "an operator: resume or retry (takes it back again), skip (leaves it as it is) or abort (ends the run \
+                 where it stands)"
+            }
+            (Way::Forth, _) if run.is_unwinding() => return None,
+            (Way::Forth, OnFailure::Continue) => return None,
+            (Way::Forth, OnFailure::Hold) if is_off(Guard::HoldIgnored) => return None,
+            (Way::Forth, OnFailure::Hold) => "an operator: resume (tries the step again) or abort",
+            (Way::Forth, OnFailure::Undo) => {
+                if let Some((_, why)) = run.crossed() {
+                    reason.push_str(&format!("; it is not undone: {why}"));
+                }
+                "an operator: resume (tries the step again); past its point of no return the run is completed"
+            }
+        };
+        let (run, step, waits_for) = (self.run.clone(), Some(self.step.id.clone()), waits_for.to_owned());
+        Some(Event::RunHeld { run, step, code, reason, waits_for })
     }
 }
 
@@ -297,7 +387,11 @@ pub fn openings(context: &Context, run: &RunState, ready: Vec<&PlannedStep>) -> 
 
 /// How long ago the step began; nothing where it is not under way.
 pub fn elapsed(context: &Context, run: &RunState, step: &StepId) -> Duration {
-    let began = run.steps[step].under_way_since();
+    under_way(context, run, step, &run.steps[step])
+}
+
+fn under_way(context: &Context, run: &RunState, step: &StepId, state: &StepState) -> Duration {
+    let began = state.under_way_since();
     let by_wall = began.filter(|_| is_off(Guard::WallTime)).map(|began| context.clock.wall().duration_since(began));
     if let Some(by_wall) = by_wall {
         return Duration::try_from(by_wall).unwrap_or_default();

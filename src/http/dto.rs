@@ -173,6 +173,17 @@ pub struct ResumeRequest {
     pub digest: Digest,
 }
 
+/// The body of `POST /runs/{id}/steps/{step}/retry` and `/skip`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepRequest {
+    #[schema(min_length = 1, max_length = 1024)]
+    pub reason: String,
+    /// The plan's digest as it was shown.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
+    pub digest: Digest,
+}
+
 /// The most runs in one page.
 pub const PAGE_RUNS_MAX: usize = 200;
 

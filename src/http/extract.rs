@@ -13,7 +13,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::domain::id::{ApplicationName, OverrideId, RunId};
+use crate::domain::id::{ApplicationName, OverrideId, RunId, StepId};
 
 /// The largest request body. Requests here are a few hundred bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -249,6 +249,21 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
         span.record("run", id.as_str());
         span.record("application", id.application().as_str());
         Ok(Self(id))
+    }
+}
+
+/// The run and the step in the path.
+#[derive(Debug)]
+pub struct StepPath(pub RunId, pub StepId);
+
+impl<S: Send + Sync> FromRequestParts<S> for StepPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let RunPath(run) = RunPath::from_request_parts(parts, state).await?;
+        let raw = RawPathParams::from_request_parts(parts, state).await.ok();
+        let text = raw.as_ref().and_then(|raw| raw.iter().nth(1)).map(|(_, v)| v.to_owned());
+        Ok(Self(run, parsed(text, "unknown-step", "No such step")?))
     }
 }
 

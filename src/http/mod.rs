@@ -23,6 +23,7 @@ pub mod runbooks;
 pub mod runs;
 pub mod server;
 pub mod step;
+pub mod steps;
 pub mod system;
 pub mod unbuilt;
 pub mod view;
@@ -109,8 +110,8 @@ fn operate() -> OpenApiRouter<Api> {
         .routes(routes!(runs::abort))
         .routes(routes!(runs::pause))
         .routes(routes!(runs::resume))
-        .routes(routes!(unbuilt::retry_step))
-        .routes(routes!(unbuilt::skip_step))
+        .routes(routes!(steps::retry))
+        .routes(routes!(steps::skip))
 }
 
 fn approve() -> OpenApiRouter<Api> {

@@ -171,6 +171,7 @@ impl From<Refusal> for Problem {
             | Refusal::KeyReused
             | Refusal::SelfApproval(_)
             | Refusal::WrongPhase(_)
+            | Refusal::NotSkippable { .. }
             | Refusal::UnknownStamp
             | Refusal::ReportOutOfOrder(_)
             | Refusal::UnknownOverride(_)
@@ -186,7 +187,7 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
         Refusal::UnknownApplication(_) => (StatusCode::NOT_FOUND, "No such application"),
         Refusal::UnknownRun(_) => (StatusCode::NOT_FOUND, "No such run"),
-        Refusal::UnknownStep(_) => (StatusCode::NOT_FOUND, "No such step to approve"),
+        Refusal::UnknownStep(_) => (StatusCode::NOT_FOUND, "No such step"),
         Refusal::BadTarget { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "That Region cannot be the target"),
         Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key belongs to another request"),
         Refusal::AlreadyRunning { .. } => (StatusCode::CONFLICT, "A run is already at work"),
@@ -194,6 +195,7 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::StaleDigest { .. } => (StatusCode::CONFLICT, "Another plan was shown"),
         Refusal::SelfApproval(_) => (StatusCode::FORBIDDEN, "Somebody else must approve"),
         Refusal::WrongPhase(_) => (StatusCode::CONFLICT, "The run cannot do that now"),
+        Refusal::NotSkippable { .. } => (StatusCode::CONFLICT, "That step is not skipped"),
         Refusal::Uncompilable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The runbook cannot be compiled"),
         Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping"),
         Refusal::Held(_) => (StatusCode::CONFLICT, "The application is held"),

@@ -181,7 +181,8 @@ pub async fn approvals(
     perform(&api, id, act, &principal, &body.reason).await
 }
 
-/// Ends the run where it stands; refused past its point of no return.
+/// Ends the run: what is in flight is settled, and what it has done is taken back. Refused past its point of no return;
+/// where the way back is held, a second abort ends the run where it stands.
 #[utoipa::path(
     post, path = "/runs/{id}/abort", operation_id = "abort", tag = "runs",
     params(("id" = String, Path, description = "The run")),
@@ -247,14 +248,20 @@ pub async fn resume(
     perform(&api, id, Act::Resume, &principal, &body.reason).await
 }
 
-async fn perform(api: &Api, id: RunId, act: Act, principal: &Principal, why: &str) -> Result<Json<RunView>, Problem> {
+pub(super) async fn perform(
+    api: &Api,
+    id: RunId,
+    act: Act,
+    principal: &Principal,
+    why: &str,
+) -> Result<Json<RunView>, Problem> {
     let why = reason(why)?;
     api.control.act(&id, act, &principal.subject, &why).await?;
     view(api, id)
 }
 
 /// A run's plan never changes, so its digest can be compared before the engine is asked.
-fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Result<(), Problem> {
+pub(super) fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Result<(), Problem> {
     let current = with_run(api, id, |run| run.plan_digest.clone())?;
     match digest {
         Some(shown) if *shown != current => Err(Refusal::StaleDigest { current }.into()),

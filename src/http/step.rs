@@ -30,6 +30,12 @@ pub enum StepStateName {
     Done,
     Skipped,
     Failed,
+    /// Its effect is being taken back.
+    Undoing,
+    /// What was there before it is there again.
+    Undone,
+    /// Taking its effect back failed; a person must look.
+    UndoFailed,
     /// The run ended before this step, which had begun, was over.
     Abandoned,
     /// The run ended before this step was begun.
@@ -47,6 +53,9 @@ impl StepStateName {
             Self::Done => "done",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
+            Self::Undoing => "undoing",
+            Self::Undone => "undone",
+            Self::UndoFailed => "undo_failed",
             Self::Abandoned => "abandoned",
             Self::NotRun => "not_run",
         }
@@ -81,17 +90,49 @@ pub struct StepView {
 impl StepView {
     pub fn new(run: &RunState, planned: &PlannedStep) -> Self {
         let mut view = as_journalled(run, planned);
+        view.taken_back(run.undo_state(&planned.id));
         if let Phase::Finished { at, .. } = &run.phase {
             view.left_behind(*at);
         }
         view
     }
 
+    /// Its undo says more than what it was before.
+    fn taken_back(&mut self, undo: &StepState) {
+        let before = self.state.as_str();
+        match undo {
+            StepState::Pending => {}
+            StepState::Running { .. } => self.state = StepStateName::Undoing,
+            StepState::Sending { mutation, .. } => {
+                self.state = StepStateName::Undoing;
+                self.finished_at = None;
+                self.detail = Some(format!("sending {} to take it back", mutation.operation()));
+            }
+            StepState::Answered { outcome, .. } => {
+                self.state = StepStateName::Undoing;
+                self.finished_at = None;
+                self.detail = Some(outcome_in_words(outcome));
+            }
+            StepState::Done { at, evidence, .. } => {
+                self.state = StepStateName::Undone;
+                self.finished_at = Some(*at);
+                self.detail = Some(format!("it was {before}, and what was there before is there again"));
+                self.evidence.extend(evidence.iter().cloned());
+            }
+            StepState::Skipped { reason, .. } => self.detail = Some(format!("not undone: {reason}")),
+            StepState::Failed { at, code, reason, .. } => {
+                self.state = StepStateName::UndoFailed;
+                self.finished_at = Some(*at);
+                self.detail = Some(format!("{code}: {reason}"));
+            }
+        }
+    }
+
     /// The run is finished since `at`: nothing more is done in this step.
     fn left_behind(&mut self, at: Timestamp) {
         match self.state {
             StepStateName::Pending => self.state = StepStateName::NotRun,
-            StepStateName::Running | StepStateName::Sending | StepStateName::Answered => {
+            StepStateName::Running | StepStateName::Sending | StepStateName::Answered | StepStateName::Undoing => {
                 let before = self.detail.take().map_or_else(String::new, |detail| format!("; before: {detail}"));
                 self.detail = Some(format!("the run ended before this step did{before}"));
                 self.state = StepStateName::Abandoned;
@@ -100,6 +141,8 @@ impl StepView {
             StepStateName::Done
             | StepStateName::Skipped
             | StepStateName::Failed
+            | StepStateName::Undone
+            | StepStateName::UndoFailed
             | StepStateName::Abandoned
             | StepStateName::NotRun => {}
         }

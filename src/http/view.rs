@@ -27,6 +27,8 @@ pub enum RunStateName {
     Held,
     Paused,
     Aborting,
+    /// A step failed, and what the run has done is being taken back.
+    Undoing,
     Succeeded,
     Failed,
     Aborted,
@@ -41,6 +43,7 @@ impl RunStateName {
             Phase::Held { .. } => Self::Held,
             Phase::Paused { .. } => Self::Paused,
             Phase::Aborting { .. } => Self::Aborting,
+            Phase::Undoing { .. } => Self::Undoing,
             Phase::Finished { result, .. } => match result {
                 RunResult::Succeeded => Self::Succeeded,
                 RunResult::Failed => Self::Failed,
@@ -62,6 +65,7 @@ impl RunStateName {
             Self::Held => "held",
             Self::Paused => "paused",
             Self::Aborting => "aborting",
+            Self::Undoing => "undoing",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Aborted => "aborted",
@@ -112,6 +116,12 @@ pub struct RunView {
     pub waits_for: Option<String>,
     /// In the plan's order.
     pub steps: Vec<StepView>,
+    /// The steps whose effect was taken back, in the plan's order.
+    #[serde(default)]
+    pub undone: Vec<String>,
+    /// The step from which on nothing is taken back; `null`: there is none.
+    #[serde(default)]
+    pub no_return: Option<String>,
     pub approvals: Vec<ApprovalView>,
     /// What was lost, measured after the run; `null` until then.
     pub loss: Option<LossView>,
@@ -210,12 +220,10 @@ impl RunView {
             Phase::Held { code, reason, at, .. } => (Some(reason), Some(code), Some(*at)),
             Phase::Paused { reason, at, .. }
             | Phase::Aborting { reason, at, .. }
+            | Phase::Undoing { reason, at, .. }
             | Phase::Finished { reason, at, .. } => (Some(reason), None, Some(*at)),
         };
-        let finished_at = match &run.phase {
-            Phase::Finished { at, .. } => Some(*at),
-            Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => None,
-        };
+        let finished_at = finished_at(run);
         let approvals = run.approvals.iter().flat_map(|(step, approvals)| {
             approvals.iter().map(|a| ApprovalView {
                 step: step.to_string(),
@@ -245,6 +253,8 @@ impl RunView {
             accepted_loss_seconds: run.plan.accepted_loss.map(to_seconds),
             waits_for: waits_for(run),
             steps: run.plan.steps.iter().map(|s| StepView::new(run, s)).collect(),
+            undone: run.undone().into_iter().map(ToString::to_string).collect(),
+            no_return: run.plan.no_return().map(|s| s.id.to_string()),
             approvals: approvals.collect(),
             loss: run.loss.as_ref().map(LossView::from),
             clock: ClockView::of(run, finished_at),
@@ -253,12 +263,30 @@ impl RunView {
     }
 }
 
+fn finished_at(run: &RunState) -> Option<Timestamp> {
+    match &run.phase {
+        Phase::Finished { at, .. } => Some(*at),
+        Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } | Phase::Undoing { .. } => {
+            None
+        }
+    }
+}
+
+/// What a run on its way back is at.
+fn way_back(run: &RunState) -> String {
+    let left: Vec<&str> = run.left_to_undo().into_iter().map(|id| id.as_str()).collect();
+    if run.unwind.stands || left.is_empty() {
+        return "the steps that are in flight".to_owned();
+    }
+    format!("the undo of {}", left.join(", "))
+}
+
 fn waits_for(run: &RunState) -> Option<String> {
     match &run.phase {
         Phase::Finished { .. } => None,
         Phase::Held { waits_for, .. } => Some(waits_for.clone()),
         Phase::Paused { subject, .. } => Some(format!("somebody to resume it ({subject} paused it)")),
-        Phase::Aborting { .. } => Some("the steps that are in flight".to_owned()),
+        Phase::Aborting { .. } | Phase::Undoing { .. } => Some(way_back(run)),
         Phase::Running => {
             let waiting: Vec<String> = run
                 .plan
@@ -320,10 +348,7 @@ impl RunSummary {
             requested_by: run.request.subject.to_string(),
             reason: run.request.reason.clone(),
             started_at: run.started_at,
-            finished_at: match &run.phase {
-                Phase::Finished { at, .. } => Some(*at),
-                Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => None,
-            },
+            finished_at: finished_at(run),
             waits_for: waits_for(run),
         }
     }

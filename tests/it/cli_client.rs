@@ -131,7 +131,10 @@ async fn people_act_from_the_command_line() {
     check(&fake, &["pause", RUN, "--reason", "wait"], DONE).await;
     check(&fake, &["resume", RUN, "--digest", digest, "--reason", "go"], DONE).await;
     check(&fake, &["abort", RUN, "--reason", "stop", "--digest", &"0".repeat(64)], FAILED).await;
-    assert_eq!(fake.acted.lock().expect("lock").len(), 3);
+    check(&fake, &["retry", RUN, "consent", "--digest", digest, "--reason", "mended"], DONE).await;
+    check(&fake, &["skip", RUN, "consent", "--digest", digest, "--reason", "by hand"], DONE).await;
+    check(&fake, &["skip", RUN, "consent", "--digest", &"0".repeat(64), "--reason", "by hand"], FAILED).await;
+    assert_eq!(fake.acted.lock().expect("lock").len(), 5);
 }
 
 #[tokio::test]

@@ -292,8 +292,6 @@ async fn what_is_not_there_is_a_problem_too() {
     get(&router, "/runs?page=2").await.problem(400, "invalid-request");
     let problem = post(&router, "/drills", "{}").await.problem(501, "not-built");
     assert_eq!(problem["issue"], 7);
-    let problem = post(&router, &format!("/runs/{RUN}/steps/a/retry"), "{}").await.problem(501, "not-built");
-    assert_eq!(problem["issue"], 5);
 }
 
 #[tokio::test]
@@ -390,6 +388,35 @@ async fn people_act_with_the_digest_that_was_shown() {
     let acts: Vec<&Act> = acted.iter().map(|(_, act, _, _)| act).collect();
     let approve = Act::Approve { step: "consent".parse().expect("valid"), approved: false, digest };
     assert_eq!(acts, [&approve, &Act::Pause, &Act::Resume, &Act::Abort, &Act::Abort]);
+}
+
+#[tokio::test]
+async fn people_act_on_one_step_with_the_digest_that_was_shown() {
+    let fake = Fake::new();
+    let router = open(&fake);
+    let digest = plan().digest();
+    let why = json!({"reason": "mended", "digest": digest.as_str()});
+    for verb in ["retry", "skip"] {
+        let path = format!("/runs/{RUN}/steps/consent/{verb}");
+        assert_eq!(post(&router, &path, &why).await.json()["id"], RUN);
+        let stale = json!({"reason": "mended", "digest": Digest::zero().as_str()});
+        let got = post(&router, &path, stale).await;
+        assert_eq!(got.problem(409, "stale-digest")["current_digest"], digest.as_str());
+        post(&router, &path, json!({"reason": "mended"})).await.problem(422, "invalid-request");
+        post(&router, &path, json!({"reason": " ", "digest": digest.as_str()})).await.problem(422, "invalid-request");
+        post(&router, &format!("/runs/{RUN}/steps/No_Such!/{verb}"), &why).await.problem(404, "unknown-step");
+        let elsewhere = format!("/runs/{}/steps/consent/{verb}", run_id(8));
+        post(&router, &elsewhere, &why).await.problem(404, "unknown-run");
+    }
+    let step = || "consent".parse().expect("valid");
+    let acts: Vec<Act> = fake.acted.lock().expect("lock").iter().map(|(_, act, _, _)| act.clone()).collect();
+    let digest = || digest.clone();
+    assert_eq!(acts, [Act::Retry { step: step(), digest: digest() }, Act::Skip { step: step(), digest: digest() }]);
+    let refusal = Refusal::NotSkippable { step: step(), why: "consent is given by people".to_owned() };
+    *fake.act_answer.lock().expect("lock") = Err(refusal);
+    let problem =
+        post(&router, &format!("/runs/{RUN}/steps/consent/skip"), &why).await.problem(409, "step-not-skippable");
+    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("consent is given by people")), "{problem}");
 }
 
 #[tokio::test]

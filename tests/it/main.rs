@@ -17,6 +17,7 @@ mod engine_heartbeat;
 mod engine_people;
 mod engine_planned;
 mod engine_trouble;
+mod engine_undo;
 mod fuzz;
 mod heartbeat;
 mod http_api;

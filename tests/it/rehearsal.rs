@@ -281,6 +281,31 @@ fn every_ninth_crash_of_a_failover_ends_as_none() {
     }
 }
 
+/// Every `nth` cell of the way back of each runbook of `setup`.
+fn the_way_back_restores_what_was(setup: &Setup, nth: usize) {
+    let tables = matrix::tables(setup, Matrix::Undo, SEED, &mut Undisturbed::default()).expect("it succeeds");
+    for table in &tables {
+        assert!(10 < table.cells.len(), "{}: {}", table.purpose, table.cells.len());
+        for (number, cell) in table.cells.iter().enumerate().step_by(nth) {
+            let mut rehearsed = rehearse(setup, &cell.scenario, SEED, false);
+            cell.judge(&mut rehearsed);
+            sound(&rehearsed, &format!("{}, cell {number}: {}", table.purpose, cell.what));
+            assert_eq!(rehearsed.ending, Ending::Aborted, "{}, cell {number}: {}", table.purpose, cell.what);
+        }
+    }
+}
+
+#[test]
+fn a_move_of_databases_that_is_aborted_before_its_point_of_no_return_leaves_what_was() {
+    the_way_back_restores_what_was(&payments(), 9);
+}
+
+#[test]
+fn traffic_that_has_moved_comes_back_wherever_the_way_back_is_killed_or_its_calls_are_lost() {
+    let name = "dns-flip".parse().expect("a name");
+    the_way_back_restores_what_was(&setup(matrix::without_stores(&scene::application(), &name)), 9);
+}
+
 #[test]
 fn what_has_no_store_is_moved_as_well() {
     let name = "dns-flip".parse().expect("a name");

@@ -23,9 +23,10 @@ use crate::{
         history::History,
         id::{ApplicationName, RunId, StepId},
         journal::{Event, Record},
-        plan::{Plan, Purpose},
+        plan::{OnFailure, Plan, Purpose},
         run::{Phase, RunResult, RunState, StepState},
         signal::SignalState,
+        undo::Cause,
     },
     ports::observer::Observer,
 };
@@ -44,7 +45,8 @@ const HEALTH: [(Health, &str); 5] = [
 
 const VERDICTS: [Verdict; 4] = [Verdict::Nothing, Verdict::Notify, Verdict::Recommend, Verdict::Start];
 
-const RUN_STATES: [&str; 8] = ["running", "held", "paused", "aborting", "succeeded", "failed", "aborted", "superseded"];
+const RUN_STATES: [&str; 9] =
+    ["running", "held", "paused", "aborting", "undoing", "succeeded", "failed", "aborted", "superseded"];
 
 /// From a poll to the longest promotion.
 const STEP_SECONDS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
@@ -89,12 +91,23 @@ struct ActiveRun {
     purpose: Purpose,
     kinds: BTreeMap<StepId, &'static str>,
     since: BTreeMap<StepId, Timestamp>,
+    /// The steps with `on_failure: undo`.
+    undoes: BTreeSet<StepId>,
+    /// What it goes back to when it is resumed.
+    way: &'static str,
 }
 
 impl ActiveRun {
     fn new(plan: &Plan) -> Self {
         let kinds = plan.steps.iter().map(|s| (s.id.clone(), s.action.kind()));
-        Self { purpose: plan.purpose, kinds: kinds.collect(), since: BTreeMap::new() }
+        let undoes = plan.steps.iter().filter(|s| s.on_failure == OnFailure::Undo).map(|s| s.id.clone());
+        Self {
+            purpose: plan.purpose,
+            kinds: kinds.collect(),
+            since: BTreeMap::new(),
+            undoes: undoes.collect(),
+            way: "running",
+        }
     }
 }
 
@@ -236,16 +249,42 @@ impl Metrics {
             Event::StepDone { run, step, .. } => {
                 return self.step_done(memory, run, step, record.at);
             }
-            Event::StepSkipped { run, step, .. } | Event::StepFailed { run, step, .. } => {
+            Event::StepSkipped { run, step, .. } => {
                 if let Some(active) = memory.runs.get_mut(run) {
                     active.since.remove(step);
                 }
                 return;
             }
-            Event::RunHeld { run, .. } => (run, "held"),
+            Event::StepFailed { run, step, .. } => {
+                let Some(active) = memory.runs.get_mut(run) else { return };
+                active.since.remove(step);
+                if !active.undoes.contains(step) || active.way != "running" {
+                    return;
+                }
+                // Where the run cannot be taken back, it is held by the next event.
+                active.way = "undoing";
+                (run, "undoing")
+            }
+            Event::UndoIntended { .. }
+            | Event::UndoAnswered { .. }
+            | Event::StepUndone { .. }
+            | Event::UndoFailed { .. } => return,
+            Event::RunHeld { run, code, .. } => {
+                if let Some(active) = memory.runs.get_mut(run).filter(|_| code == "undo-past-no-return") {
+                    active.way = "running";
+                }
+                (run, "held")
+            }
             Event::RunPaused { run, .. } => (run, "paused"),
-            Event::RunResumed { run, .. } => (run, "running"),
-            Event::AbortRequested { run, .. } => (run, "aborting"),
+            Event::RunResumed { run, .. } | Event::StepRetried { run, .. } | Event::StepPassed { run, .. } => {
+                (run, memory.runs.get(run).map_or("running", |active| active.way))
+            }
+            Event::AbortRequested { run, .. } => {
+                if let Some(active) = memory.runs.get_mut(run) {
+                    active.way = "aborting";
+                }
+                (run, "aborting")
+            }
             Event::RunFinished { run, result, .. } => (run, result_name(*result)),
             Event::DecisionChanged { .. } | Event::Answered { .. } | Event::ApprovalRecorded { .. } => return,
         };
@@ -331,6 +370,9 @@ fn requests() -> Result<IntCounterVec, prometheus::Error> {
 
 fn restored(run: &RunState) -> ActiveRun {
     let mut active = ActiveRun::new(&run.plan);
+    if let Some(cause) = &run.unwind.cause {
+        active.way = if matches!(cause, Cause::Abort { .. }) { "aborting" } else { "undoing" };
+    }
     for (id, state) in &run.steps {
         if let StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } =
             state
@@ -355,6 +397,7 @@ fn phase_name(phase: &Phase) -> &'static str {
         Phase::Held { .. } => "held",
         Phase::Paused { .. } => "paused",
         Phase::Aborting { .. } => "aborting",
+        Phase::Undoing { .. } => "undoing",
         Phase::Finished { result, .. } => result_name(*result),
     }
 }
@@ -534,6 +577,7 @@ mod tests {
             timeout: Duration::from_secs(60),
             retry: Retry { attempts: 1, backoff: Duration::ZERO },
             on_failure: OnFailure::Hold,
+            no_return: false,
         };
         let plan = Plan {
             application: name(),

@@ -248,7 +248,7 @@ impl Player<'_> {
                     return Ok(run);
                 }
                 Phase::Held { reason, .. } => bail!("the run is held: {reason}"),
-                Phase::Running | Phase::Paused { .. } | Phase::Aborting { .. } => {}
+                Phase::Running | Phase::Paused { .. } | Phase::Aborting { .. } | Phase::Undoing { .. } => {}
             }
             ensure!(self.stage.clock.boot() < self.deadline, "the run did not end in time");
             self.stage.clock.sleep(LOOK).await;

@@ -41,6 +41,8 @@ pub enum Choice {
     #[value(name = "us-east-1")]
     UsEast1,
     Twice,
+    /// Aborts, and everything that can happen on the way back
+    Undo,
     All,
 }
 
@@ -53,6 +55,7 @@ impl Choice {
             Self::Region => vec![Matrix::Region],
             Self::UsEast1 => vec![Matrix::UsEast1],
             Self::Twice => vec![Matrix::Twice],
+            Self::Undo => vec![Matrix::Undo],
             Self::All => Matrix::ALL.to_vec(),
         }
     }

@@ -41,6 +41,7 @@ fn run(bits: u128, promotion: i64, result: RunResult) -> RunState {
         approvals: BTreeMap::new(),
         phase: Phase::Finished { result, reason: String::new(), at: started_at },
         loss: None,
+        unwind: Default::default(),
     }
 }
 

@@ -102,6 +102,7 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
         timeout: second,
         retry: Retry { attempts: 1, backoff: second },
         on_failure: OnFailure::Hold,
+        no_return: false,
     });
     Plan {
         application: app(),
@@ -131,7 +132,7 @@ pub(in crate::domain) fn started(purpose: Purpose, bits: u128) -> Event {
 
 pub(in crate::domain) fn intent(purpose: Purpose, id: &str) -> Event {
     let mutation = plan(purpose).step(&step(id)).expect("known").action.mutations().remove(0);
-    Event::Intent { run: run_id(1), step: step(id), attempt: 1, call: 0, mutation, guards: Vec::new() }
+    Event::Intent { run: run_id(1), step: step(id), attempt: 1, call: 0, mutation, guards: Vec::new(), prior: None }
 }
 
 pub(in crate::domain) fn done(id: &str, outputs: &[(&str, &str)]) -> Event {
@@ -232,7 +233,7 @@ fn anything(kind: u8, which: u8) -> Event {
     let ids = ["gate", "approve", "promote", "verify", "flip", "probe"];
     let id = ids[usize::from(which) % ids.len()];
     let effect = ["promote", "flip"][usize::from(which) % 2];
-    match kind % 12 {
+    match kind % 17 {
         0 => Event::EpochStarted { holder: "me".to_owned() },
         1 => Event::StepStarted { run, step: step(id), attempt: 1 },
         2 | 3 => intent(fo, effect),
@@ -240,12 +241,29 @@ fn anything(kind: u8, which: u8) -> Event {
         6 => done(id, &[]),
         7 => {
             let (code, reason) = ("step-timeout".to_owned(), "why".to_owned());
-            Event::StepFailed { run, step: step(id), attempt: 1, code, reason }
+            Event::StepFailed { run, step: step(id), attempt: 1, code, reason, nothing_happened: false }
         }
         8 => held(),
         9 => Event::RunResumed { run, subject: somebody(), reason: "go on".to_owned() },
         10 if which < 32 => aborted(),
         11 if which < 32 => finished(RunResult::Aborted),
+        12 => {
+            let (mutation, guards) = (metric(), Vec::new());
+            Event::UndoIntended { run, step: step(effect), attempt: 1, call: 0, mutation, guards }
+        }
+        13 => Event::StepUndone { run, step: step(effect), evidence: Vec::new() },
+        14 => {
+            let (code, reason) = ("undo-drift".to_owned(), "why".to_owned());
+            Event::UndoFailed { run, step: step(effect), attempt: 1, code, reason }
+        }
+        15 => {
+            let (digest, reason) = (plan(fo).digest(), "again".to_owned());
+            Event::StepRetried { run, step: step(id), subject: somebody(), digest, reason }
+        }
+        16 => {
+            let (digest, reason) = (plan(fo).digest(), "on".to_owned());
+            Event::StepPassed { run, step: step(id), subject: somebody(), digest, reason }
+        }
         _ => Event::StepSkipped { run, step: step(id), reason: "`when` is false".to_owned() },
     }
 }
@@ -264,10 +282,12 @@ fn sound(history: &History) {
                 assert!(!ids.is_empty() && !run.is_finished());
                 for id in ids {
                     let planned = run.plan.step(&id).expect("of the plan");
-                    assert!(run.steps[&id].is_in_flight() || run.is_ready(planned), "{id} is {:?}", run.steps[&id]);
+                    let goes = run.steps[&id].is_in_flight() || run.is_ready(planned) || run.goes_back(&id);
+                    assert!(goes, "{id} is {:?}", run.steps[&id]);
                 }
             }
             Next::Finish { result: RunResult::Aborted, .. } => assert!(!run.has_open_intents()),
+            Next::Hold { .. } => assert!(run.crossed().is_some()),
             Next::Finish { .. } | Next::Wait => {}
         }
     }

@@ -343,7 +343,9 @@ fn last_alone(history: &History) -> Option<&RunState> {
 fn cool_down(last: Option<&RunState>, cool_down: Duration, now: Timestamp) -> Finding {
     let since = last.map(|run| match &run.phase {
         Phase::Finished { at, .. } => (&run.id, *at),
-        Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } => (&run.id, now),
+        Phase::Running | Phase::Held { .. } | Phase::Paused { .. } | Phase::Aborting { .. } | Phase::Undoing { .. } => {
+            (&run.id, now)
+        }
     });
     match since {
         None => Finding::yes(Rule::CoolDown, "nothing was started alone before"),

@@ -186,7 +186,7 @@ impl expression::Outputs for Declared<'_> {
 
 /// Whether nothing but success lets a run go past this step.
 fn is_firm(step: &Step) -> bool {
-    step.when.is_none() && step.on_failure == OnFailure::Hold
+    step.when.is_none() && step.on_failure != OnFailure::Continue
 }
 
 /// In a runbook that moves stores, traffic waits for their writers. Whether that is every store of an application is

@@ -99,6 +99,7 @@ fn rest_of_step(id: Option<StepId>, place: Place, mut f: Fields<'_>, found: &mut
     }
     let retry = retry(&mut f, found);
     let on_failure = f.get(found, "on_failure", "on_failure: hold");
+    let no_return = f.get(found, "no_return", "no_return: true").map_or(Some(false), |at| at.boolean(found));
     let when = f.get(found, "when", "when: \"purpose == 'failover'\"");
     let when = match when {
         Some(at) => actions::condition(&at, found).map(Some),
@@ -127,6 +128,7 @@ fn rest_of_step(id: Option<StepId>, place: Place, mut f: Fields<'_>, found: &mut
         act,
         timeout: timeout?,
         on_failure: on_failure?,
+        no_return: no_return?,
     })
 }
 
@@ -166,12 +168,13 @@ fn outcome(at: &At<'_>, act: Option<&Act>, found: &mut Findings) -> Option<OnFai
         }
         ("hold", _) => Some(OnFailure::Hold),
         ("continue", _) => Some(OnFailure::Continue),
-        ("undo", _) => {
-            found.coded("runbook-not-built", &at.key, "`undo` is not in this version", "on_failure: hold");
+        ("undo", Some(Act::Notify { .. })) => {
+            found.error(&at.key, "a notification never stops a run: leave `on_failure` out", "on_failure: continue");
             None
         }
+        ("undo", _) => Some(OnFailure::Undo),
         _ => {
-            found.error(&at.key, "expected `hold` or `continue`", at.example);
+            found.error(&at.key, "expected `hold`, `undo` or `continue`", at.example);
             None
         }
     }

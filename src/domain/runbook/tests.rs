@@ -34,7 +34,7 @@ steps:
   - id: c
     action: wait
     with: { duration: 2d, longer: true }
-    on_failure: undo
+    on_failure: redo
     when: \"mode == 'x' &&\"
   - id: c
     action: fence.sql

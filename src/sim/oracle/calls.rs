@@ -198,6 +198,12 @@ impl Calls {
         self.effects.push(Effect { at, target: target.to_owned(), run, step });
     }
 
+    /// S10: a step that says that it is undone.
+    pub(super) fn undone(&self, bench: &mut Bench<'_>, runs: &Runs, run: &str, step: &str, record: &Record) {
+        bench.findings.checked("S10");
+        self.traffic.undone(bench, runs, (run, step), record);
+    }
+
     /// S10: a step that says that it is done.
     pub(super) fn done(&self, bench: &mut Bench<'_>, runs: &Runs, run: &str, step: &str, record: &Record) {
         let Some(action) = runs.run(run).and_then(|run| run.action(step)) else { return };
@@ -209,7 +215,8 @@ impl Calls {
         if kind == "dns.verify" {
             return self.traffic.verified(bench, action, run, step, record);
         }
-        let mut intents = runs.intents.iter().filter(|i| i.run == run && i.step == step && i.record <= record.index);
+        let of_step = |i: &&Intent| i.run == run && i.step == step && !i.is_undo && i.record <= record.index;
+        let mut intents = runs.intents.iter().filter(of_step);
         let first = intents.next();
         if kind == "dns.flip"
             && let Some(first) = first

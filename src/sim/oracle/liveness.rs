@@ -94,7 +94,8 @@ fn moves(run: &Run, now: SimTime) -> bool {
 /// L7: one run turns the writer and traffic one way only, and none moves the writer without being asked to.
 fn check_finite(bench: &mut Bench<'_>, runs: &Runs, run: &Run) {
     bench.findings.checked("L7");
-    let of_run = || runs.intents.iter().filter(|i| i.run == run.id && i.sent.is_some());
+    // The way back is another way, once.
+    let of_run = || runs.intents.iter().filter(|i| i.run == run.id && i.sent.is_some() && !i.is_undo);
     for what in ["aurora", "traffic"] {
         let (steps, ways): (BTreeSet<&str>, BTreeSet<String>) = of_run()
             .filter_map(|i| {

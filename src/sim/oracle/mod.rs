@@ -15,6 +15,7 @@ mod runs;
 mod tests;
 mod traffic;
 mod truth;
+mod way_back;
 
 use std::collections::BTreeMap;
 
@@ -185,6 +186,7 @@ impl Oracle {
                     runs::News::Intended(index) => calls::intended(&mut bench, &self.runs, index),
                     runs::News::StartedAlone(id) => alone::started(&mut bench, &self.runs, &id),
                     runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),
+                    runs::News::Undone { run, step } => self.calls.undone(&mut bench, &self.runs, &run, &step, record),
                 }
             }
         }

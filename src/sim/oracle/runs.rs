@@ -8,7 +8,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Findings, armings::Armings, journal::Record, region_of, text};
+use super::{
+    Findings,
+    armings::Armings,
+    journal::Record,
+    region_of, text,
+    way_back::{check_not_done, check_shown, check_way_back},
+};
 use crate::sim::world::SimTime;
 
 /// Where a run stands.
@@ -63,6 +69,8 @@ pub(super) struct Run {
     pub approvals: Vec<Approval>,
     pub resumes: u64,
     pub phase: Phase,
+    /// What it goes back to when it is resumed: moving on, or being taken back.
+    pub way: Phase,
     pub loss: Value,
     /// The largest error of the daemon's clock while the run went on, in milliseconds.
     pub clock_error_ms: u64,
@@ -93,7 +101,11 @@ pub(super) struct Intent {
     pub run: String,
     pub step: String,
     pub attempt: u64,
+    /// It takes back what its step has done.
+    pub is_undo: bool,
     pub mutation: Value,
+    /// What the journal says was there before; null where it does not.
+    pub prior: Value,
     pub epoch: u64,
     /// The record that holds it.
     pub record: usize,
@@ -117,6 +129,11 @@ pub(super) enum News {
     /// This run was started alone.
     StartedAlone(String),
     Done {
+        run: String,
+        step: String,
+    },
+    /// What was there before is said to be there again.
+    Undone {
         run: String,
         step: String,
     },
@@ -266,23 +283,13 @@ impl Runs {
                 check_not_done(run, &step, record, findings);
                 open(run, &step, record.at);
                 check_planned(run, &step, event, record, findings);
-                self.intents.push(Intent {
-                    run: id,
-                    step,
-                    attempt: event["attempt"].as_u64().unwrap_or_default(),
-                    mutation: event["mutation"].clone(),
-                    epoch: record.epoch,
-                    record: record.index,
-                    at: record.at,
-                    clock_ahead_ms: record.clock_ahead_ms,
-                    closed: None,
-                    is_pending: true,
-                    outcome: String::new(),
-                    sent: None,
-                });
-                return Some(News::Intended(self.intents.len() - 1));
+                return Some(self.intend(id, step, event, record, false));
             }
-            "answered" => {
+            "undo_intended" => {
+                check_way_back(run, &self.intents, &step, event, record, findings);
+                return Some(self.intend(id, step, event, record, true));
+            }
+            "answered" | "undo_answered" => {
                 let outcome = text(&event["outcome"], "outcome");
                 if let Some(last) = self.intents.iter_mut().rev().find(|i| i.run == id && i.step == step) {
                     outcome.clone_into(&mut last.outcome);
@@ -296,23 +303,51 @@ impl Runs {
                 self.stand(position, &step, record);
                 return Some(News::Done { run: id, step });
             }
+            "step_undone" => {
+                self.close(record, true, |i| i.run == id && i.step == step);
+                self.stand_again(position, &step, record);
+                return Some(News::Undone { run: id, step });
+            }
+            "undo_failed" => self.close(record, true, |i| i.run == id && i.step == step),
             "step_skipped" => drop(run.steps.insert(step, Step::Skipped)),
+            // One more attempt, as by a resume.
+            "step_retried" => {
+                check_shown(run, event, record, findings);
+                run.resumes += 1;
+                run.steps.remove(&step);
+                run.phase = run.way.clone();
+            }
+            "step_passed" => {
+                check_shown(run, event, record, findings);
+                run.steps.insert(step, Step::Skipped);
+                run.phase = run.way.clone();
+            }
             "step_failed" => {
                 run.steps.insert(step.clone(), Step::Failed);
+                if run.planned(&step).is_some_and(|s| s["on_failure"] == json!("undo")) && run.way == Phase::Moving {
+                    run.way = Phase::Aborting { since: record.at };
+                    run.phase = run.way.clone();
+                }
                 self.close(record, true, |i| i.run == id && i.step == step);
             }
             "approval_recorded" => approve(run, &step, event, record, findings),
             "run_held" => {
                 let (code, waits_for) = (text(event, "code").to_owned(), text(event, "waits_for").to_owned());
+                if code == "undo-past-no-return" {
+                    run.way = Phase::Moving;
+                }
                 run.phase = Phase::Held { code, waits_for };
             }
             "run_paused" => run.phase = Phase::Paused { subject: text(event, "subject").to_owned() },
             "run_resumed" => {
                 run.resumes += 1;
-                run.phase = Phase::Moving;
+                run.phase = run.way.clone();
                 run.steps.retain(|_, step| *step != Step::Failed);
             }
-            "abort_requested" => run.phase = Phase::Aborting { since: record.at },
+            "abort_requested" => {
+                run.phase = Phase::Aborting { since: record.at };
+                run.way = run.phase.clone();
+            }
             "run_finished" => {
                 findings.checked("S15");
                 run.loss = event["loss"].clone();
@@ -364,6 +399,7 @@ impl Runs {
             approvals: Vec::new(),
             resumes: 0,
             phase: Phase::Moving,
+            way: Phase::Moving,
             loss: Value::Null,
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });
@@ -375,6 +411,38 @@ impl Runs {
             intent.closed.get_or_insert(record.index);
             intent.is_pending &= !is_settled;
         }
+    }
+
+    fn intend(&mut self, run: String, step: String, event: &Value, record: &Record, is_undo: bool) -> News {
+        self.intents.push(Intent {
+            run,
+            step,
+            attempt: event["attempt"].as_u64().unwrap_or_default(),
+            is_undo,
+            mutation: event["mutation"].clone(),
+            prior: event["prior"].clone(),
+            epoch: record.epoch,
+            record: record.index,
+            at: record.at,
+            clock_ahead_ms: record.clock_ahead_ms,
+            closed: None,
+            is_pending: true,
+            outcome: String::new(),
+            sent: None,
+        });
+        News::Intended(self.intents.len() - 1)
+    }
+
+    /// A standing effect is taken back: what stands is what was put instead.
+    fn stand_again(&mut self, position: usize, step: &str, record: &Record) {
+        let run = &self.runs[position];
+        if run.action(step).is_none_or(|a| a["standing"] != json!(true)) {
+            return;
+        }
+        let put = self.intents.iter().rev().find(|i| i.run == run.id && i.step == step && i.is_undo);
+        let of = |put: &Intent| Standing { mutation: put.mutation.clone(), record: record.index, at: record.at };
+        let again = put.map(of);
+        self.standing.extend(again);
     }
 
     fn stand(&mut self, position: usize, step: &str, record: &Record) {
@@ -395,13 +463,6 @@ fn open(run: &mut Run, step: &str, at: SimTime) {
     let stands = run.steps.entry(step.to_owned()).or_insert(Step::Open { since: at });
     if !matches!(stands, Step::Open { .. }) {
         *stands = Step::Open { since: at };
-    }
-}
-
-fn check_not_done(run: &Run, step: &str, record: &Record, findings: &mut Findings) {
-    if matches!(run.steps.get(step), Some(Step::Done | Step::Skipped)) {
-        let text = format!("step {step} of {} is over and intends a call again: what is over stays over", run.id);
-        findings.violated("S15", record.at, text);
     }
 }
 

@@ -114,7 +114,7 @@ impl Traffic {
     pub(super) fn done(&self, bench: &mut Bench<'_>, runs: &Runs, action: &Value, first: &Intent, record: &Record) {
         let (run, step) = (first.run.as_str(), first.step.as_str());
         let calls = action["calls"].as_array().map_or(&[][..], Vec::as_slice);
-        let last = runs.intents.iter().rev().find(|i| i.run == run && i.step == step);
+        let last = runs.intents.iter().rev().find(|i| i.run == run && i.step == step && !i.is_undo);
         let is_told = last.is_some_and(|last| last.outcome == "accepted");
         if calls.iter().all(|call| self.is_so(bench, call, first, record, is_told)) {
             return;
@@ -124,6 +124,31 @@ impl Traffic {
             bench.findings.clock(record.at)
         );
         bench.findings.violated("S10", record.at, text);
+    }
+
+    /// S10 of the way back: the mechanism stood as it was before at some time since, or stands so now.
+    pub(super) fn undone(&self, bench: &mut Bench<'_>, runs: &Runs, (run, step): (&str, &str), record: &Record) {
+        let of_step = |i: &&Intent| i.run == run && i.step == step;
+        let Some(first) = runs.intents.iter().find(|i| of_step(i) && i.is_undo) else {
+            let before = runs.intents.iter().filter(of_step).find(|i| !i.prior.is_null());
+            if let Some(before) = before.filter(|before| before.prior["states"].is_object()) {
+                let wanted = states_in(&before.prior);
+                if wanted.iter().any(|(arn, on)| bench.seen.world.arc.is_set_on(arn) != Some(*on)) {
+                    let text = format!("step {step} of {run} is undone, and its routing controls are not as before");
+                    bench.findings.violated("S10", record.at, text);
+                }
+            }
+            return;
+        };
+        let last = runs.intents.iter().rev().find(of_step);
+        let is_told = last.is_some_and(|last| last.outcome == "accepted");
+        if !self.is_so(bench, &first.mutation, first, record, is_told) {
+            let text = format!(
+                "step {step} of {run} is undone at {}, and traffic has not been turned back since it was asked for",
+                bench.findings.clock(record.at)
+            );
+            bench.findings.violated("S10", record.at, text);
+        }
     }
 
     fn is_so(&self, bench: &Bench<'_>, call: &Value, first: &Intent, record: &Record, is_told: bool) -> bool {
@@ -210,7 +235,9 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
     if bench.known.global_clusters.is_empty() {
         return;
     }
-    let planned = intent.and_then(|i| runs.run(&i.run)?.action(&i.step)?["to"].as_str()?.parse::<Region>().ok());
+    let planned = intent
+        .filter(|i| !i.is_undo)
+        .and_then(|i| runs.run(&i.run)?.action(&i.step)?["to"].as_str()?.parse::<Region>().ok());
     let mut regions = sent_to(bench, &call.arguments);
     if let Some(wrong) = planned.as_ref().and_then(|to| regions.iter().find(|region| *region != to)) {
         let text = format!(

@@ -136,6 +136,7 @@ impl<'a> Director<'a> {
             self.prelude(live).await;
             self.scene.begins.set(self.now());
             self.scene.begun_with.set((self.scene.store.appends(), self.scene.faults.mutations()));
+            self.scene.before.replace(self.scene.stands());
             self.begun.set(true);
             self.scene.tell("people", format!("the rehearsal begins: {}", self.scene.scenario.description));
         }
@@ -364,7 +365,7 @@ impl Director<'_> {
         let stopped = match &run.phase {
             Phase::Held { .. } => !resumes,
             Phase::Paused { .. } => true,
-            Phase::Running | Phase::Aborting { .. } | Phase::Finished { .. } => false,
+            Phase::Running | Phase::Aborting { .. } | Phase::Undoing { .. } | Phase::Finished { .. } => false,
         };
         stopped && !run.steps.values().any(StepState::is_in_flight) && self.has_healed_for(QUIET)
     }

@@ -4,13 +4,13 @@
 //! when each step began), each cell is an ordinary scenario, and the same seed has the same cells under the same
 //! numbers. Nothing is sampled here.
 //!
-//! Pairs of disturbances are not here (the swarm mixes them), nor is the undo of a step that failed: there is none yet
-//! (issue 5). A step whose reads nothing can cut off (the zone's name servers always answer) has no such cell.
+//! Pairs of other disturbances than deaths are not here (the swarm mixes them). A step whose reads nothing can cut off (the zone's name servers always answer) has no such cell.
 
 mod crash;
 mod moves;
 mod step;
 mod twice;
+mod undo;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -43,10 +43,11 @@ pub enum Matrix {
     Region,
     UsEast1,
     Twice,
+    Undo,
 }
 
 impl Matrix {
-    pub const ALL: [Self; 5] = [Self::Crash, Self::Step, Self::Region, Self::UsEast1, Self::Twice];
+    pub const ALL: [Self; 6] = [Self::Crash, Self::Step, Self::Region, Self::UsEast1, Self::Twice, Self::Undo];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -56,6 +57,7 @@ impl Matrix {
             Self::Region => "region",
             Self::UsEast1 => "us-east-1",
             Self::Twice => "twice",
+            Self::Undo => "undo",
         }
     }
 
@@ -83,6 +85,10 @@ impl Matrix {
                  it succeeds; all else ends, or says for whom it waits."
             }
             Self::Twice => "Every call arrives twice: the effect is that of once.",
+            Self::Undo => {
+                "Aborted as each step before the point of no return begins, and then SIGKILL at every place of the way \
+                 back, its calls refused, unanswered or arriving twice: what was is again."
+            }
         }
     }
 
@@ -190,6 +196,7 @@ pub fn tables(setup: &Setup, matrix: Matrix, seed: u64, known: &mut Undisturbed)
             Matrix::Region => region(&undisturbed),
             Matrix::UsEast1 => us_east_1(&undisturbed),
             Matrix::Twice => twice::cells(&undisturbed),
+            Matrix::Undo => undo::cells(&undisturbed, setup, seed)?,
         };
         tables.push(Table { matrix, purpose: *purpose, runbook: runbook.clone(), cells });
     }

@@ -239,7 +239,11 @@ impl Director<'_> {
         let lately = self.state.borrow().resumed_at.is_some_and(|at| now.since_ms(at) < ms(AGAIN));
         let held = match &run.phase {
             Phase::Held { .. } => true,
-            Phase::Running | Phase::Paused { .. } | Phase::Aborting { .. } | Phase::Finished { .. } => false,
+            Phase::Running
+            | Phase::Paused { .. }
+            | Phase::Aborting { .. }
+            | Phase::Undoing { .. }
+            | Phase::Finished { .. } => false,
         };
         if !held || lately || self.elapsed() < heals + after || RESUMES_MAX <= self.state.borrow().resumes {
             return;

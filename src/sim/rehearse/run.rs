@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -23,7 +24,12 @@ use super::{
     verdict,
 };
 use crate::{
-    domain::{assessment::Assessment, id::ApplicationName, journal::Record},
+    domain::{
+        application::{Application, Mechanism},
+        assessment::Assessment,
+        id::ApplicationName,
+        journal::Record,
+    },
     engine::{Engine, Parts, control::Control as _},
     ports::{Clock, Observer},
     sim::{
@@ -55,6 +61,8 @@ pub(super) struct Scene<'a> {
     pub(super) begins: Cell<SimTime>,
     /// How many appends and mutations there were by then: what is armed by number counts from here.
     pub(super) begun_with: Cell<(u64, u64)>,
+    /// What an undo is to restore, as it was by then.
+    pub(super) before: RefCell<BTreeMap<String, String>>,
     /// By how much the machine's wall clock is ahead of the world's.
     skew_seconds: Cell<i64>,
     pub(super) tracing: bool,
@@ -110,6 +118,7 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
         faults: Faults::seeded(seed).telling(Arc::new(move |sent| lock(&told).leaves(sent))),
         begins: Cell::new(START),
         begun_with: Cell::new((0, 0)),
+        before: RefCell::default(),
         skew_seconds: Cell::new(0),
         tracing: trace,
         trace: RefCell::default(),
@@ -238,6 +247,11 @@ impl Scene<'_> {
         act(&mut lock(&self.world))
     }
 
+    /// What stands of traffic and writers, by name: routing controls, records, the writer of each store.
+    pub(super) fn stands(&self) -> BTreeMap<String, String> {
+        self.world(|world| stands(world, &self.setup.application))
+    }
+
     pub(super) fn court<R>(&self, act: impl FnOnce(&mut Court) -> R) -> R {
         act(&mut lock(&self.court))
     }
@@ -266,6 +280,30 @@ impl Scene<'_> {
     pub(super) fn application(&self) -> &ApplicationName {
         &self.setup.application.name
     }
+}
+
+/// What stands of the traffic and the writers of `application`, by name.
+pub(super) fn stands(world: &World, application: &Application) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for store in application.stores.values() {
+        let writer = world.aurora.writer_of(&store.global_cluster).map(|w| w.region.to_string());
+        all.insert(format!("the writer of {}", store.global_cluster), writer.unwrap_or_default());
+    }
+    for traffic in application.traffic.values() {
+        if let Mechanism::RoutingControls { controls, .. } = &traffic.mechanism {
+            for arn in controls.values() {
+                all.insert(arn.clone(), format!("{:?}", world.arc.is_set_on(arn)));
+            }
+        }
+        let wanted = traffic.record_name.trim_end_matches('.');
+        let zone = world.route53.zones().get(traffic.hosted_zone_id.trim_start_matches("/hostedzone/"));
+        let sets = zone.into_iter().flat_map(|zone| zone.live.values());
+        for set in sets.filter(|set| set.name.as_str().trim_end_matches('.').eq_ignore_ascii_case(wanted)) {
+            let name = format!("{wanted} {} {:?}", set.rtype.as_str(), set.routing.set_identifier());
+            all.insert(name, format!("{set:?}"));
+        }
+    }
+    all
 }
 
 #[derive(Debug)]

@@ -11,7 +11,13 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Ending, Rehearsed, TraceLine, court::Court, director::Over, run::Scene, spent::Instants};
+use super::{
+    Ending, Rehearsed, TraceLine,
+    court::Court,
+    director::Over,
+    run::{self, Scene},
+    spent::Instants,
+};
 use crate::sim::{
     faults,
     oracle::{Stored, Violation},
@@ -218,6 +224,11 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
                 count("a step failed");
             }
             "step_skipped" => count("a step was skipped"),
+            "undo_intended" => count("an undo was journalled"),
+            "step_undone" => count("a step was undone"),
+            "undo_failed" => count("an undo failed"),
+            "step_retried" => count("a person retried a step"),
+            "step_passed" => count("a person skipped a step"),
             "override_consented" => count("a failover was armed"),
             "run_started" if told.event["request"]["armed"].is_string() => count("a run was started alone"),
             "run_held" => count("a run was held"),
@@ -326,6 +337,13 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             let begins = scene.begins.get();
             let started = events.iter().filter(|t| begins <= t.at && t.kind == "run_started").count();
             (0 < started).then(|| format!("no run should be started; there were {started}"))
+        }
+        Expectation::AsBefore => {
+            let now = run::stands(world, &scene.setup.application);
+            let before = scene.before.borrow();
+            let changed = before.iter().find(|(name, was)| now.get(*name) != Some(*was));
+            let gone = |name: &String| now.get(name).cloned().unwrap_or_else(|| "gone".to_owned());
+            changed.map(|(name, was)| format!("{name} should be as before, {was}, and is {}", gone(name)))
         }
         Expectation::Run(end) => unmet_end(end, &result.ending),
         Expectation::Armed(wanted) => {

@@ -438,6 +438,12 @@ pub(super) static EXPECTATION: Form = Form {
             "whether the daemon recommended to fail over at any time",
         ),
         may("armed", Shape::Bool, "armed: true", "whether what was armed still is at the end"),
+        may(
+            "as_before",
+            Shape::True,
+            "as_before: true",
+            "routing controls, records and writers are as they were when the rehearsal began",
+        ),
     ],
 };
 

@@ -218,6 +218,8 @@ pub enum Expectation {
     Recommended(bool),
     /// What was armed still is at the end, or is no more.
     Armed(bool),
+    /// Traffic's controls and records, and the writers, are as they were when the rehearsal began.
+    AsBefore,
 }
 
 /// How the run stands at the end.

@@ -408,6 +408,9 @@ fn expectation(t: &Table) -> Option<Expectation> {
     if t.has("no_run") {
         return Some(Expectation::NoRun);
     }
+    if t.has("as_before") {
+        return Some(Expectation::AsBefore);
+    }
     let t = t.table("run")?;
     Some(Expectation::Run(match t.word("ends")? {
         "succeeded" => RunEnd::Succeeded,

@@ -154,7 +154,7 @@ pub(super) const WHENS: &[Word] =
 pub(super) const ACTS: &[Word] = &[
     word("pause", "asks the run to stand still"),
     word("resume", "lets a paused or held run go on"),
-    word("abort", "asks the run to end (71)"),
+    word("abort", "asks the run to end, and what it has done to be taken back (71)"),
     Word { word: "ask-again", says: "asks for a second run of the application (69)", more: WISHED },
 ];
 

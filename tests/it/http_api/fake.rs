@@ -59,6 +59,7 @@ fn step(id: &str, action: Action) -> PlannedStep {
         timeout: Duration::from_secs(60),
         retry: Retry { attempts: 1, backoff: Duration::ZERO },
         on_failure: OnFailure::Hold,
+        no_return: false,
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Records,
     /// Traffic by a health signal that stands.
     HealthSignal,
+    /// Without databases: only traffic moves.
+    Stateless,
 }
 
 /// The disaster in which a guard is missed.
@@ -193,6 +195,12 @@ fn set_back() -> Scenario {
     expecting(lost, vec![Expectation::Recommended(true)])
 }
 
+/// Only traffic moves, and while the caches are waited for somebody thinks better of it.
+fn moved_and_aborted() -> Scenario {
+    let aborted = act(planned(), 100, PersonAct::Abort);
+    expecting(aborted, vec![Expectation::Run(RunEnd::Aborted), Expectation::TrafficIn(east()), Expectation::AsBefore])
+}
+
 fn headless() -> Scenario {
     held(with(lost(), 30, None, Trouble::Headless { region: west() }), "gate-target")
 }
@@ -324,6 +332,11 @@ const CASES: &[Row] = &[
     (Guard::NoWayBack, "somebody aborts in the middle", "expect", |seed| {
         act(lost(), 110 + seed % 8 * 10, PersonAct::Abort)
     }),
+    (Guard::UndoUnseen, "somebody aborts after the traffic has moved", "expect", |_| moved_and_aborted()),
+    (Guard::UndoPastNoReturn, "somebody aborts after the databases have switched", "expect", |seed| {
+        held(act(planned(), 110 + seed % 8 * 10, PersonAct::Abort), "undo-past-no-return")
+    }),
+    (Guard::UndoForgotten, "somebody aborts after the traffic has moved", "expect", |_| moved_and_aborted()),
     (Guard::AfterTheEnd, "somebody resumes a run that is over", "S15", |_| act(lost(), 900, PersonAct::Resume)),
     (Guard::NoDeadline, "a promotion sticks", "expect", |_| stuck()),
     (Guard::WallTime, "the clock jumps ahead while the run waits for a person", "expect", |_| {
@@ -371,6 +384,7 @@ impl Case {
             Guard::MissingLag => Kind::NoLag,
             Guard::PendingIsInSync => Kind::Records,
             Guard::AnyDnsAnswer | Guard::StandingUnrenewed => Kind::HealthSignal,
+            Guard::UndoUnseen | Guard::UndoForgotten => Kind::Stateless,
             _ => Kind::Controls,
         };
         Self { title, told_by, kind, scenario }

@@ -9,7 +9,7 @@ use failoverd::{
         sabotage::{self, Guard},
         signal::{Signal, SignalRole, SignalSource},
     },
-    sim::rehearse::{Rehearsed, Setup, run::rehearse},
+    sim::rehearse::{Rehearsed, Setup, matrix, run::rehearse},
 };
 
 use super::cases::{Case, Kind, s};
@@ -22,6 +22,7 @@ fn setup(kind: Kind) -> Setup {
     let mut application = match kind {
         Kind::Records => scene::moved_by(scene::records()),
         Kind::HealthSignal => scene::moved_by(scene::health_signal()),
+        Kind::Stateless => matrix::without_stores(&scene::application(), &"dns-flip".parse().expect("a name")),
         Kind::Controls | Kind::NoLag | Kind::TwoTriggers | Kind::HealthCheckOnly => scene::application(),
     };
     if kind == Kind::NoLag {
@@ -140,6 +141,9 @@ each_is_caught! {
     other_version OtherVersion;
     two_runs TwoRuns;
     no_way_back NoWayBack;
+    undo_unseen UndoUnseen;
+    undo_past_no_return UndoPastNoReturn;
+    undo_forgotten UndoForgotten;
     after_the_end AfterTheEnd;
     no_deadline NoDeadline;
     wall_time WallTime;

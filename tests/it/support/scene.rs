@@ -14,7 +14,7 @@ use failoverd::{
     domain::{
         application::{Application, AuroraStore, ClusterEndpoint, Endpoint, Mechanism, Objectives, Topic, Traffic},
         assessment::{Assessment, Verdict},
-        id::{ApplicationName, Digest, Region, RunId, StepId},
+        id::{ApplicationName, Digest, Region, RunId, RunbookName, StepId},
         journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState, StepState},
@@ -87,6 +87,20 @@ impl Scene {
             drawn: Arc::default(),
             beats: Beats::default(),
         }
+    }
+
+    /// The same without databases, and every move by `runbook`: only traffic moves.
+    pub(crate) fn stateless(seed: u64, warm_up: u64, runbook: &str) -> Self {
+        let mut scene = Self::payments(seed, warm_up);
+        let (runbook, _) = Runbook::parse("test.yaml", runbook).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let app = &mut scene.application;
+        app.stores.clear();
+        app.signals.retain(|signal| !matches!(signal.source, SignalSource::AuroraLag { .. }));
+        app.endpoints.values_mut().for_each(|endpoint| endpoint.last_write_pointer = None);
+        app.runbooks.values_mut().for_each(|name| name.clone_from(&runbook.name));
+        scene.oversight = Oversight::new(app);
+        scene.runbooks.insert(runbook.name.clone(), (runbook, Digest::of(b"runbook")));
+        scene
     }
 
     /// The us-east-1 health check of Route 53 is a trigger too.

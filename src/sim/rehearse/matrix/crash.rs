@@ -2,35 +2,38 @@
 
 use std::time::Duration;
 
-use super::{Cell, Happening, Met, Promise, Trouble, moves::Move};
+use super::{Cell, Happening, Measured, Met, Promise, Trouble, moves::Move};
 use crate::sim::faults::ProcessFault;
 
 /// Soon, and long after timeouts of steps are over.
-const OUTAGES: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(10)];
+pub(super) const OUTAGES: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(10)];
 /// How long a process that is back is given before the operator resumes what is held.
-const SETTLES: Duration = Duration::from_secs(30);
+pub(super) const SETTLES: Duration = Duration::from_secs(30);
 
 /// A place where the process can be killed.
-struct Point {
+pub(super) struct Point {
     /// `before append 3 (…)`.
-    what: String,
-    at: Duration,
+    pub(super) what: String,
+    pub(super) at: Duration,
     fault: fn(u64, bool, Duration) -> ProcessFault,
     number: u64,
     after: bool,
 }
 
 impl Point {
-    fn fault(&self, restart_after: Duration) -> ProcessFault {
+    pub(super) fn fault(&self, restart_after: Duration) -> ProcessFault {
         (self.fault)(self.number, self.after, restart_after)
     }
 }
 
-fn points(undisturbed: &Move) -> Vec<Point> {
-    let measured = &undisturbed.measured;
+/// The places from append number `from` on, but for the moment before it, and of the calls from `since` on.
+pub(super) fn points(measured: &Measured, from: Option<u64>, since: Duration) -> Vec<Point> {
     let mut points = Vec::new();
     for (number, noted) in (0..).zip(&measured.appends) {
         for (after, when) in [(false, "before"), (true, "after")] {
+            if from.is_some_and(|from| number < from || (number == from && !after)) {
+                continue;
+            }
             let what = format!("{when} append {number} ({})", noted.what);
             let fault = |append, durable, restart_after| ProcessFault::KillAtAppend { append, durable, restart_after };
             points.push(Point { what, at: noted.at, fault, number, after });
@@ -40,6 +43,9 @@ fn points(undisturbed: &Move) -> Vec<Point> {
         let noted = usize::try_from(number).ok().and_then(|call| measured.mutations.get(call));
         let operation = noted.map_or("a further endpoint", |n| &n.what);
         let at = noted.map_or(measured.mutations.last().map(|n| n.at).unwrap_or_default(), |n| n.at);
+        if at < since {
+            continue;
+        }
         for (after, when) in [(false, "before"), (true, "after the effect of")] {
             let what = format!("{when} call {number} ({operation})");
             let fault = |call, effect, restart_after| ProcessFault::KillAtCall { call, effect, restart_after };
@@ -51,7 +57,7 @@ fn points(undisturbed: &Move) -> Vec<Point> {
 
 pub(super) fn cells(undisturbed: &Move) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for point in points(undisturbed) {
+    for point in points(&undisturbed.measured, None, Duration::ZERO) {
         for restart_after in OUTAGES {
             let what = format!("killed {}, started {}", point.what, later(restart_after));
             cells.push(cell(undisturbed, what, vec![point.fault(restart_after)], point.at + restart_after));
@@ -63,7 +69,7 @@ pub(super) fn cells(undisturbed: &Move) -> Vec<Cell> {
 /// Every two of the places: the process that comes back is killed again. Numbers count over both lives, so the second
 /// death is as far on as the undisturbed move has it, or never comes.
 pub(super) fn pairs(undisturbed: &Move) -> Vec<Cell> {
-    let points = points(undisturbed);
+    let points = points(&undisturbed.measured, None, Duration::ZERO);
     let mut cells = Vec::new();
     for (index, first) in points.iter().enumerate() {
         for second in &points[index + 1..] {
@@ -76,7 +82,7 @@ pub(super) fn pairs(undisturbed: &Move) -> Vec<Cell> {
     cells
 }
 
-fn later(outage: Duration) -> String {
+pub(super) fn later(outage: Duration) -> String {
     format!("{} s later", outage.as_secs())
 }
 

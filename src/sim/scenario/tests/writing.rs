@@ -180,6 +180,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             Expectation::TrafficIn(region("us-east-1")),
             Expectation::LossAtMost(after),
             Expectation::Recommended(even),
+            Expectation::AsBefore,
         ]);
         all.push(scenario(Vec::new(), people, expect));
     }

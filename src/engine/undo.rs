@@ -1,0 +1,150 @@
+//! Taking one step back: the protocol of [`super::effect`] with the inverse calls, and what must be so before it.
+//!
+//! Invariants: nothing is called before no earlier call of the step can still arrive (FAULTS.md S11); what was there
+//! before is looked for first, so that a second undo does nothing; what a person has changed since is not overwritten
+//! (77); traffic goes back only to a Region whose writer is proven (S5).
+
+use std::time::Duration;
+
+use crate::{
+    domain::{action::Action, cloud::Mutation, plan::PlannedStep, run::RunState, undo::destinations},
+    engine::{
+        aurora::{self, Proof},
+        context::Context,
+        denial::Denial,
+        effect,
+        guards::Answer,
+        observe::{Seen, traffic},
+        step::{Driver, Stop, Way},
+    },
+};
+
+/// How long after its intent a call without an answer may still arrive: as long as its signature is valid (5 min,
+/// Signature Version 4), and what looking at guards took between.
+const LANDS_WITHIN: Duration = Duration::from_secs(330);
+
+/// Drives the undo of a step to its end.
+pub async fn drive(driver: &Driver) -> Result<(), Stop> {
+    let run = driver.run_state()?;
+    match run.inverse_of(&driver.step) {
+        Ok(action) => {
+            let step = PlannedStep { action, ..driver.step.clone() };
+            let back = Driver { context: driver.context.clone(), run: driver.run.clone(), step, way: Way::Back };
+            effect::drive(&back).await
+        }
+        Err(_) if !driver.may_act(&run) => Err(Stop::Yield),
+        Err(why) => driver.fail("undo-impossible", why).await,
+    }
+}
+
+/// What stands before the first call back.
+enum Stands {
+    /// What was there before: nothing is to be done.
+    Restored {
+        evidence: Vec<String>,
+    },
+    /// What the step has made.
+    Ours,
+    /// Neither: somebody else has changed it since.
+    Drift {
+        what: String,
+    },
+    Unknown {
+        why: String,
+    },
+    Denied(Denial),
+}
+
+/// Waits until nothing of the step can still arrive, and looks. True where the undo is over by that.
+pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
+    let context = &driver.context;
+    while let Some(doubt) = run.doubt_of(&driver.step.id) {
+        let age = context.ages.of(&driver.run, &driver.step.id, doubt, context.clock.boot());
+        if LANDS_WITHIN <= age {
+            break;
+        }
+        effect::pause_unsent(driver, "a call of the step was never answered, and may still arrive").await?;
+    }
+    let deadline = context.clock.boot() + driver.step.timeout;
+    loop {
+        match stands(driver, run).await {
+            Stands::Restored { evidence } => {
+                driver.finish(evidence, Default::default()).await?;
+                return Ok(true);
+            }
+            Stands::Ours => return Ok(false),
+            Stands::Drift { what } => {
+                driver.fail("undo-drift", format!("somebody else has changed it since: {what}")).await?;
+                return Ok(true);
+            }
+            Stands::Denied(denial) => {
+                driver.fail(denial.code, denial.why).await?;
+                return Ok(true);
+            }
+            Stands::Unknown { why } if deadline <= context.clock.boot() => {
+                driver.fail("step-timeout", format!("cannot be told in time: {why}")).await?;
+                return Ok(true);
+            }
+            Stands::Unknown { why } => effect::pause_unsent(driver, &why).await?,
+        }
+    }
+}
+
+async fn stands(driver: &Driver, run: &RunState) -> Stands {
+    let planned = run.plan.step(&driver.step.id);
+    let calls = planned.map_or_else(|| Ok(Vec::new()), |planned| run.made_and_back(planned)).unwrap_or_default();
+    let (mut is_restored, mut evidence) = (true, Vec::new());
+    for (made, back) in &calls {
+        match traffic(driver, back, None).await {
+            Seen::Done { evidence: seen, .. } => evidence.extend(seen),
+            // What a metric said cannot be read back: it is put again, which harms nothing.
+            Seen::Before { .. } if matches!(back, Mutation::PutMetric { .. }) => is_restored = false,
+            Seen::Before { .. } => match traffic(driver, made, None).await {
+                Seen::Done { .. } => is_restored = false,
+                Seen::Before { what } => return Stands::Drift { what },
+                Seen::Moving { what: why } | Seen::Unknown { why } => return Stands::Unknown { why },
+                Seen::Denied(denial) => return Stands::Denied(denial),
+            },
+            Seen::Moving { what: why } | Seen::Unknown { why } => return Stands::Unknown { why },
+            Seen::Denied(denial) => return Stands::Denied(denial),
+        }
+    }
+    if !is_restored {
+        return Stands::Ours;
+    }
+    evidence.push("is as it was before: nothing was sent".to_owned());
+    Stands::Restored { evidence }
+}
+
+/// S5 of the way back: where a store has one writer, traffic goes to no other Region than the proven one's.
+pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
+    let Action::DnsFlip { traffic, calls, requires_writer, .. } = action else {
+        return Answer::Fails { why: format!("{} is not taken back by a step", action.kind()) };
+    };
+    let mut all = Vec::new();
+    for proof in requires_writer {
+        let entry = context.application.traffic.get(traffic);
+        let regions = &context.application.regions;
+        let told = calls.iter().map(|call| destinations(entry?, regions, call)).collect::<Option<Vec<_>>>();
+        let Some(told) = told else {
+            return Answer::Fails {
+                why: "its configuration does not say to which Region traffic would go back".to_owned(),
+            };
+        };
+        match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
+            Proof::Agreed { view, evidence } => {
+                let writer = view.writer().filter(|_| view.is_settled()).map(|w| w.arn.region());
+                if writer.is_none_or(|at| told.iter().flatten().any(|region| region != at)) {
+                    let seen = aurora::describe(&view);
+                    return Answer::Fails {
+                        why: format!("traffic would go back to where no writer is proven: {seen}"),
+                    };
+                }
+                all.push(evidence);
+            }
+            Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
+            Proof::Denied(denial) => return Answer::Denied(denial),
+        }
+    }
+    Answer::Holds { evidence: all }
+}

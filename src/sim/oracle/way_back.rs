@@ -1,0 +1,66 @@
+//! What people say of one step, and the calls that take a step back: held against the plan and against what the journal
+//! says was there before.
+//!
+//! It judges what is intended, from the journal's JSON alone; whether the world is as it was is for the calls to say.
+
+use serde_json::Value;
+
+use super::{
+    Findings,
+    journal::Record,
+    runs::{Intent, Run, Step},
+    text,
+};
+
+/// S12: what a person says of a step, they say of the plan that is executed.
+pub(super) fn check_shown(run: &Run, event: &Value, record: &Record, findings: &mut Findings) {
+    findings.checked("S12");
+    if text(event, "digest") != run.digest {
+        let text = format!("{} was shown another plan than the one that {} executes", text(event, "subject"), run.id);
+        findings.violated("S12", record.at, text);
+    }
+}
+
+/// S14 of the way back: what is intended restores what the journal says was there before, and nothing is taken back
+/// beyond what only another run takes back.
+pub(super) fn check_way_back(
+    run: &Run,
+    intents: &[Intent],
+    step: &str,
+    event: &Value,
+    record: &Record,
+    findings: &mut Findings,
+) {
+    findings.checked("S14");
+    let of_step = |i: &&Intent| i.run == run.id && i.step == step && !i.is_undo && !i.prior.is_null();
+    let back = &event["mutation"];
+    let restores = |i: &Intent| match text(back, "call") {
+        "routing_controls" => i.prior["states"] == back["states"],
+        "upsert_records" => {
+            let before = i.prior["records"].as_array().map_or(&[][..], Vec::as_slice);
+            back["records"].as_array().is_some_and(|all| all.iter().all(|record| before.contains(record)))
+        }
+        "put_metric" => i.prior["value"] == back["value"],
+        _ => false,
+    };
+    if !intents.iter().filter(of_step).any(restores) {
+        let text = format!("{} takes {step} back by {back}, which is not what was there before it", run.id);
+        findings.violated("S14", record.at, text);
+    }
+    let is_final =
+        |i: &&Intent| i.run == run.id && matches!(text(&i.mutation, "call"), "aurora_failover" | "aurora_switchover");
+    let passed = intents.iter().filter(is_final).find(|i| !matches!(i.outcome.as_str(), "rejected" | "not_sent"));
+    if let Some(passed) = passed {
+        let text =
+            format!("{} takes {step} back although {} has moved the writer: no way leads back", run.id, passed.step);
+        findings.violated("S14", record.at, text);
+    }
+}
+
+/// S15: what is over intends nothing.
+pub(super) fn check_not_done(run: &Run, step: &str, record: &Record, findings: &mut Findings) {
+    if matches!(run.steps.get(step), Some(Step::Done | Step::Skipped)) {
+        let text = format!("step {step} of {} is over and intends a call again: what is over stays over", run.id);
+        findings.violated("S15", record.at, text);
+    }
+}

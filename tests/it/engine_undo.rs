@@ -1,0 +1,209 @@
+//! What a run has done is taken back: by an abort, by a step that fails with `on_failure: undo`; and what people do to
+//! one step.
+
+use failoverd::{
+    domain::{
+        id::{Digest, RunId},
+        run::{Phase, RunResult, StepState},
+    },
+    engine::control::{Act, Refusal, Started, Wish},
+    sim::{
+        port::Fault,
+        world::{
+            arc::ControlState,
+            route53::fixture::{CONTROL_USE1_ARN, CONTROL_USW2_ARN},
+        },
+    },
+};
+
+use crate::support::{Live, Played, Scene, region};
+
+const ABORTED: Played = Played::Finished(RunResult::Aborted);
+const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
+const FLIP: &str = "route53-recovery-cluster:UpdateRoutingControlStates";
+
+/// Traffic moves, and then something is looked at.
+fn runbook(last: &str) -> String {
+    format!(
+        "runbook: test\npurpose: [failover, switchover, failback]\ndescription: A test.\nsteps:\n  - {{ id: flip, action: \
+         dns.flip }}\n  - {{ id: settle, action: wait, needs: [flip], with: {{ duration: 1m }} }}\n{last}"
+    )
+}
+
+async fn well(scene: &Scene) -> Live {
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.pass(30).await;
+    live
+}
+
+/// Which of the two controls are On.
+fn on(live: &Live) -> (Option<bool>, Option<bool>) {
+    live.world.now(|w| (w.arc.is_set_on(CONTROL_USE1_ARN), w.arc.is_set_on(CONTROL_USW2_ARN)))
+}
+
+const HOME: (Option<bool>, Option<bool>) = (Some(true), Some(false));
+const AWAY: (Option<bool>, Option<bool>) = (Some(false), Some(true));
+
+fn reason(live: &Live, run: &RunId) -> String {
+    match &live.run(run).phase {
+        Phase::Finished { reason, .. } | Phase::Held { reason, .. } => reason.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_takes_back_the_traffic_that_has_moved() {
+    let scene = Scene::stateless(401, 240, &runbook(""));
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "settle").await;
+    assert_eq!(on(&live), AWAY);
+    live.act(&run, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&run, 120).await, ABORTED);
+    assert_eq!((on(&live), live.flips()), (HOME, 2));
+    assert_eq!(reason(&live, &run), "because; undone: flip.api");
+    live.pass(900).await;
+    assert_eq!((on(&live), live.flips()), (HOME, 2), "and nothing follows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_fails_with_undo_ends_the_run_as_failed_with_everything_as_it_was() {
+    let last = "  - { id: refuse, action: assert, needs: [settle], on_failure: undo, with: { that: \"purpose == 'failover'\", message: Not that. } }\n";
+    let scene = Scene::stateless(402, 240, &runbook(last));
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&run, 300).await, Played::Finished(RunResult::Failed));
+    assert_eq!((on(&live), live.flips()), (HOME, 2));
+    assert_eq!(reason(&live, &run), "`refuse` failed: assert-failed: Not that.; undone: flip.api");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_on_the_way_back_is_settled_by_looking_and_sent_once() {
+    let scene = Scene::stateless(403, 240, &runbook(""));
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "settle").await;
+    live.faults.arm(FLIP, Fault::LoseAfter);
+    live.act(&run, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&run, 300).await, ABORTED);
+    assert_eq!((on(&live), live.flips()), (HOME, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_has_changed_since_is_not_overwritten_and_may_be_left() {
+    let scene = Scene::stateless(404, 240, &runbook(""));
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "settle").await;
+    live.world.now(|w| {
+        let endpoint = region("us-west-2");
+        let mut control = w.arc.get_state(&w.planes, &endpoint, CONTROL_USE1_ARN).expect("it is there").clone();
+        control.state = ControlState::On;
+        w.arc.put_control(control);
+    });
+    live.act(&run, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-drift".to_owned()));
+    let digest = live.run(&run).plan_digest.clone();
+    let skip = Act::Skip { step: "flip.api".parse().expect("valid"), digest };
+    live.act(&run, skip).await.expect("left as it is");
+    assert_eq!(live.outcome(&run, 120).await, ABORTED);
+    assert_eq!((on(&live), live.flips()), ((Some(true), Some(true)), 1));
+    assert_eq!(reason(&live, &run), "because; not undone: flip.api");
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_a_switchover_an_abort_holds_and_a_resume_completes_the_run() {
+    let scene = Scene::payments(405, 240);
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "verify-writer.main").await;
+    live.act(&run, Act::Abort).await.expect("taken");
+    assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-past-no-return".to_owned()));
+    assert!(reason(&live, &run).contains("a switchover back"), "{}", reason(&live, &run));
+    live.act(&run, Act::Resume).await.expect("resumed");
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    assert_eq!(on(&live), AWAY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_a_switchover_a_second_abort_ends_the_run_where_it_stands_and_a_failback_is_the_way_back() {
+    let scene = Scene::payments(406, 240);
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "verify-writer.main").await;
+    live.act(&run, Act::Abort).await.expect("taken");
+    assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-past-no-return".to_owned()));
+    live.act(&run, Act::Abort).await.expect("taken");
+    assert_eq!(live.outcome(&run, 120).await, ABORTED);
+    assert!(reason(&live, &run).ends_with("; not undone: switch.main"), "{}", reason(&live, &run));
+    assert_eq!((on(&live), live.flips()), (HOME, 0));
+    let Ok(Started::Run { id: back, .. }) = live.ask(Live::request(Wish::Failback)).await else {
+        panic!("not started")
+    };
+    assert_eq!(live.outcome(&back, 7_200).await, SUCCEEDED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_that_supersedes_a_run_on_its_way_back_undoes_nothing_of_it() {
+    let scene = Scene::payments(407, 240);
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "verify-writer.main").await;
+    live.act(&run, Act::Abort).await.expect("taken");
+    assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-past-no-return".to_owned()));
+    live.lose("us-east-1");
+    live.pass(5).await;
+    let Ok(Started::Run { id, supersedes }) = live.ask(Live::request(Wish::Failover)).await else {
+        // The target is the writer already, which the daemon may know by now: nothing is left to fail over.
+        assert_eq!(live.flips(), 0);
+        return;
+    };
+    assert_eq!(supersedes, Some(run.clone()));
+    assert!(live.run(&run).undone().is_empty());
+    live.approve(&id).await;
+    assert_eq!(live.outcome(&id, 3_600).await, SUCCEEDED);
+    assert_eq!(on(&live), AWAY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failed_step_is_tried_again_by_a_person_who_was_shown_the_plan() {
+    let scene = Scene::stateless(408, 240, &runbook(""));
+    let live = well(&scene).await;
+    live.faults.arm(FLIP, Fault::Reject("AccessDenied"));
+    let run = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&run, 120).await, Played::Held("call-rejected".to_owned()));
+    let step = || "flip.api".parse().expect("valid");
+    let stale = live.act(&run, Act::Retry { step: step(), digest: Digest::of(b"another") }).await;
+    assert!(matches!(stale, Err(Refusal::StaleDigest { .. })), "{stale:?}");
+    let digest = live.run(&run).plan_digest.clone();
+    let early = live.act(&run, Act::Retry { step: "settle".parse().expect("valid"), digest: digest.clone() }).await;
+    assert!(matches!(early, Err(Refusal::WrongPhase(_))), "{early:?}");
+    let unknown = live.act(&run, Act::Skip { step: "none".parse().expect("valid"), digest: digest.clone() }).await;
+    assert!(matches!(unknown, Err(Refusal::UnknownStep(_))), "{unknown:?}");
+    live.act(&run, Act::Retry { step: step(), digest }).await.expect("tried again");
+    assert_eq!(live.outcome(&run, 300).await, SUCCEEDED);
+    assert_eq!((on(&live), live.flips()), (AWAY, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_nothing_rests_on_is_skipped_and_a_gate_is_not() {
+    let last = "  - { id: refuse, action: assert, needs: [settle], with: { that: \"purpose == 'failover'\", message: Not that. } }\n";
+    let scene = Scene::stateless(409, 240, &runbook(last));
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&run, 300).await, Played::Held("assert-failed".to_owned()));
+    let digest = live.run(&run).plan_digest.clone();
+    live.act(&run, Act::Skip { step: "refuse".parse().expect("valid"), digest }).await.expect("skipped");
+    assert_eq!(live.outcome(&run, 60).await, SUCCEEDED);
+    assert!(matches!(live.step(&run, "refuse"), StepState::Skipped { .. }));
+
+    let scene = Scene::payments(410, 240);
+    let live = well(&scene).await;
+    live.faults.arm("rds:SwitchoverGlobalCluster", Fault::Reject("AccessDenied"));
+    let run = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&run, 600).await, Played::Held("call-rejected".to_owned()));
+    let digest = live.run(&run).plan_digest.clone();
+    let refused = live.act(&run, Act::Skip { step: "switch.main".parse().expect("valid"), digest }).await;
+    assert!(matches!(refused, Err(Refusal::NotSkippable { .. })), "{refused:?}");
+}
