@@ -62,9 +62,10 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
             Prior::Seen(undo::Prior::Records { records: before })
         }
         Mutation::PutMetric { .. } => signal(driver, run, mutation).await,
-        Mutation::AuroraSwitchover { .. } | Mutation::AuroraFailover { .. } | Mutation::Publish { .. } => {
-            Prior::NotNeeded
-        }
+        Mutation::AuroraSwitchover { .. }
+        | Mutation::AuroraFailover { .. }
+        | Mutation::Publish { .. }
+        | Mutation::AwsCall { .. } => Prior::NotNeeded,
     }
 }
 

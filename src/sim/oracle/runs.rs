@@ -248,6 +248,8 @@ impl Runs {
                 run: about.to_owned(),
                 step: step(call),
                 attempt: 1,
+                is_undo: false,
+                prior: Value::Null,
                 mutation: mutation.clone(),
                 epoch: record.epoch,
                 record: record.index,
