@@ -174,19 +174,7 @@ pub enum ClientCommand {
         start: StartArgs,
     },
     /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
-    Plan {
-        /// The application
-        #[arg(long = "app", value_name = "APP")]
-        application: String,
-        #[arg(long, value_enum)]
-        purpose: plan::PurposeArg,
-        /// The Region to move to
-        #[arg(long, value_name = "REGION")]
-        target: Option<String>,
-        /// How many seconds of acknowledged writes may be lost
-        #[arg(long, value_name = "N")]
-        accept_data_loss_seconds: Option<u32>,
-    },
+    Plan(plan::PlanArgs),
     /// List runs, newest first
     Runs {
         #[arg(long)]
@@ -357,11 +345,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Failback { start: args } => {
             return start(options, &api, "/failback", json!({}), args).await;
         }
-        ClientCommand::Plan { application, purpose, target, accept_data_loss_seconds } => {
-            let (path, body) = plan::request(&application, purpose, target, accept_data_loss_seconds);
-            let view: PlanView = api.post(path, &body, None).await?.json()?;
-            show(options, &view, plan::plan);
-        }
+        ClientCommand::Plan(args) => look_ahead(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }
@@ -395,6 +379,13 @@ async fn stop(options: &Options, api: &Api, verb: &str, args: StopArgs) -> Resul
 async fn step(options: &Options, api: &Api, verb: &str, args: StepArgs) -> Result<(), Failure> {
     let body = json!({ "reason": args.reason, "digest": args.digest });
     act(options, api, &args.run, &format!("steps/{}/{verb}", enc(&args.step)), &body).await
+}
+
+async fn look_ahead(options: &Options, api: &Api, args: &plan::PlanArgs) -> Result<(), Failure> {
+    let (path, body) = plan::request(args);
+    let view: PlanView = api.post(path, &body, None).await?.json()?;
+    show(options, &view, plan::plan);
+    Ok(())
 }
 
 async fn act(options: &Options, api: &Api, run: &str, verb: &str, body: &Value) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: at most 80 columns, except for what is to be copied (digests); what is unknown says so.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::render::{cut, plain, seconds, wrapped};
@@ -22,15 +22,26 @@ pub enum PurposeArg {
     Failback,
 }
 
+/// What is to be shown.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The application
+    #[arg(long = "app", value_name = "APP")]
+    pub application: String,
+    #[arg(long, value_enum)]
+    pub purpose: PurposeArg,
+    /// The Region to move to
+    #[arg(long, value_name = "REGION")]
+    pub target: Option<String>,
+    /// How many seconds of acknowledged writes may be lost
+    #[arg(long, value_name = "N")]
+    pub accept_data_loss_seconds: Option<u32>,
+}
+
 /// Where to ask for a plan, and with what.
-pub fn request(
-    application: &str,
-    purpose: PurposeArg,
-    target: Option<String>,
-    accepted: Option<u32>,
-) -> (&'static str, Value) {
-    let mut body = json!({ "application": application, "reason": "failoverd plan", "dry_run": true });
-    let path = match purpose {
+pub fn request(args: &PlanArgs) -> (&'static str, Value) {
+    let mut body = json!({ "application": args.application, "reason": "failoverd plan", "dry_run": true });
+    let path = match args.purpose {
         PurposeArg::Failback => "/failback",
         PurposeArg::Failover => {
             body["mode"] = "failover".into();
@@ -41,11 +52,11 @@ pub fn request(
             "/failover"
         }
     };
-    if let Some(target) = target {
-        body["target_region"] = target.into();
+    if let Some(target) = &args.target {
+        body["target_region"] = target.as_str().into();
     }
     // With a purpose that loses nothing the daemon refuses it, with the reason.
-    if let Some(accepted) = accepted {
+    if let Some(accepted) = args.accept_data_loss_seconds {
         body["accept_data_loss_seconds"] = accepted.into();
     }
     (path, body)

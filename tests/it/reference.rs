@@ -149,6 +149,7 @@ fn one(entry: &Entry, app: &Application, out: &mut String) {
         match entry.effect {
             EffectClass::Read => "none on what is protected",
             EffectClass::Reversible => "reversible",
+            EffectClass::Compensable => "compensable: taken back by another call, not restored",
             EffectClass::Irreversible => "**irreversible**: the point of no return",
         },
     );

@@ -28,8 +28,15 @@ impl<'a> Ahead<'a> {
         let mut ahead = Self { ids, at, rows: vec![vec![0; words]; direct.len()] };
         // In the file's order one pass does nearly all of it; another that changes nothing ends it.
         let order: Vec<usize> = steps.iter().filter_map(|s| ahead.at.get(&s.id).copied()).collect();
-        while order.iter().fold(false, |changed, step| ahead.take_over(*step, &direct[*step]) || changed) {}
-        ahead
+        loop {
+            let mut changed = false;
+            for step in &order {
+                changed |= ahead.take_over(*step, &direct[*step]);
+            }
+            if !changed {
+                return ahead;
+            }
+        }
     }
 
     /// Adds to `step` what it needs and what stands before that; whether anything was new.
