@@ -179,7 +179,12 @@ fn application(n: usize) -> Application {
     let table = ReplicatedStore::Dynamodb { table: format!("app-{n}"), regions: vec![east.clone(), west.clone()] };
     let bucket = ReplicatedStore::S3 {
         buckets: BTreeMap::from([(east.clone(), format!("a-{n}")), (west.clone(), format!("b-{n}"))]),
-        rules: vec![ReplicationRule { from: east.clone(), to: west.clone(), rule_id: "all".to_owned() }],
+        rules: vec![ReplicationRule {
+            from: east.clone(),
+            to: west.clone(),
+            rule_id: "all".to_owned(),
+            metrics_region: None,
+        }],
     };
     let name = |s: &str| s.parse().expect("a name");
     Application {

@@ -198,6 +198,10 @@ impl Runs {
                 self.armings.take(event);
                 return None;
             }
+            "notice_intended" | "notice_answered" => {
+                self.notice(record, event);
+                return None;
+            }
             _ => {}
         }
         let id = text(event, "run");
@@ -216,6 +220,35 @@ impl Runs {
             return None;
         }
         self.take_run_event(position, record, event, findings)
+    }
+
+    /// Messages that belong to no run, but to what is armed no more: intents like others, each of a step of its own.
+    fn notice(&mut self, record: &Record, event: &Value) {
+        let about = text(event, "about");
+        let step = |call: u64| format!("notice-{call}");
+        if let Some(calls) = event["calls"].as_array() {
+            let intents = (0..).zip(calls).map(|(call, mutation)| Intent {
+                run: about.to_owned(),
+                step: step(call),
+                attempt: 1,
+                mutation: mutation.clone(),
+                epoch: record.epoch,
+                record: record.index,
+                at: record.at,
+                clock_ahead_ms: record.clock_ahead_ms,
+                closed: None,
+                is_pending: true,
+                outcome: String::new(),
+                sent: None,
+            });
+            self.intents.extend(intents);
+            return;
+        }
+        let (step, outcome) = (step(event["call"].as_u64().unwrap_or_default()), text(&event["outcome"], "outcome"));
+        if let Some(last) = self.intents.iter_mut().rev().find(|i| i.run == about && i.step == step) {
+            outcome.clone_into(&mut last.outcome);
+        }
+        self.close(record, true, |i| i.run == about && i.step == step);
     }
 
     fn take_run_event(
