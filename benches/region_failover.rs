@@ -34,6 +34,7 @@ use failoverd::{
     config::{self, Settings},
     domain::{
         application::{ClusterArn, ClusterEndpoint},
+        capacity::{DbInstance, Quotas},
         assessment::{Assessment, Health},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
@@ -312,6 +313,12 @@ impl<T: Cloud> Cloud for Timed<T> {
     }
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
         self.spans.of(self.inner.db_cluster(arn)).await
+    }
+    async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        self.spans.of(self.inner.db_instances(cluster)).await
+    }
+    async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
+        self.spans.of(self.inner.account_quotas(region)).await
     }
     async fn metrics(
         &self,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     config::{Faults, Settings, cross},
     domain::{
-        action::Action,
+        action::{Action, OnUnknown},
         cloud::Mutation,
         document::{Fault, Severity},
         id::{ApplicationName, Digest, Region, RunbookName, StepId},
@@ -89,6 +89,14 @@ fn plan_report(plan: &Plan) -> PlanReport {
 fn needs(action: &Action, region: &str) -> bool {
     if let Action::GateRpo { lag_region, .. } = action {
         return lag_region.as_str() == region;
+    }
+    match action {
+        Action::GateCapacity { target, unknown: OnUnknown::Hold, .. } => return target.region().as_str() == region,
+        Action::GateQuota { region: asked, unknown: OnUnknown::Hold, .. } => return asked.as_str() == region,
+        Action::GateReplication { measures, unknown: OnUnknown::Hold, .. } => {
+            return measures.iter().any(|m| m.region.as_str() == region);
+        }
+        _ => {}
     }
     if matches!(action, Action::Notify { .. }) {
         return false;

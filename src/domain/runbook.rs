@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    action::OnUnknown,
     document::{At, Fault, Findings},
     id::{RunbookName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry},
@@ -18,6 +19,7 @@ use super::{
 
 mod actions;
 pub(crate) use actions::is_web_address;
+mod gates;
 mod lint;
 mod read;
 
@@ -75,6 +77,23 @@ pub enum Act {
     GateRpo {
         store: Option<StoreName>,
         limit: Option<Duration>,
+    },
+    GateCapacity {
+        store: Option<StoreName>,
+        at_least_percent: u32,
+        unknown: OnUnknown,
+    },
+    GateQuota {
+        headroom: BTreeMap<String, u32>,
+        unknown: OnUnknown,
+    },
+    /// Of a store with many writers. `lag: None`: the application's RPO.
+    GateReplication {
+        store: Option<StoreName>,
+        lag: Option<Duration>,
+        pending_bytes: u64,
+        pending_operations: u64,
+        unknown: OnUnknown,
     },
     /// `demands`: the mechanism that the step's name insists on.
     DnsFlip {
@@ -136,6 +155,8 @@ pub enum Spread {
     No,
     /// Once per store: `promote` becomes `promote.orders`, `promote.ledger`.
     Stores,
+    /// Once per store with many writers.
+    Replicas,
     /// Once per traffic entry.
     Traffic,
 }
@@ -194,7 +215,9 @@ impl Act {
             | Self::AuroraWait { store: None, .. }
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
-            | Self::GateRpo { store: None, .. } => Spread::Stores,
+            | Self::GateRpo { store: None, .. }
+            | Self::GateCapacity { store: None, .. } => Spread::Stores,
+            Self::GateReplication { store: None, .. } => Spread::Replicas,
             Self::DnsFlip { via: None, .. } | Self::DnsVerify { via: None } => Spread::Traffic,
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
@@ -202,6 +225,9 @@ impl Act {
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
             | Self::GateRpo { .. }
+            | Self::GateCapacity { .. }
+            | Self::GateQuota { .. }
+            | Self::GateReplication { .. }
             | Self::DnsFlip { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
@@ -217,7 +243,7 @@ impl Act {
         matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. })
     }
 
-    /// Whether it concerns a store.
+    /// Whether it concerns a store with one writer.
     pub fn concerns_store(&self) -> bool {
         matches!(
             self,
@@ -227,6 +253,7 @@ impl Act {
                 | Self::AuroraVerifyWriter { .. }
                 | Self::GateTarget { .. }
                 | Self::GateRpo { .. }
+                | Self::GateCapacity { .. }
         )
     }
 }

@@ -10,8 +10,9 @@ use crate::{
     domain::{
         application::Application,
         assessment::Assessment,
+        capacity::Seen,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
         journal::Record,
         overrides::Override,
         policy::Mode,
@@ -21,6 +22,7 @@ use crate::{
     engine::{
         ages::Ages,
         alone::Alone,
+        capacities,
         context::{Context, Unsent, Waits},
         control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
         executor,
@@ -114,6 +116,9 @@ impl Engine {
             if let Seat::Working { context, newest, preflights } = seat {
                 if !context.pulses.is_empty() {
                     engine.spawn("pulse", pulse::beat(context.clone()));
+                }
+                if !context.application.stores.is_empty() {
+                    engine.spawn("capacities", capacities::watch(context.clone()));
                 }
                 engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
                 let observer = Arc::clone(&engine.parts.observer);
@@ -229,6 +234,7 @@ async fn take_seat(
                 probes: Arc::clone(&parts.probes),
                 clock: Arc::clone(&parts.clock),
                 trail: Arc::new(WriteTrail::default()),
+                capacities: Arc::default(),
                 unsent: Arc::new(Unsent::default()),
                 waits: Arc::new(Waits::default()),
                 ages: Arc::new(ages),
@@ -290,6 +296,10 @@ impl Control for Engine {
     ) -> Option<(VantageName, BTreeMap<VantageName, vantage::Observer>)> {
         let (context, _) = self.seat(application).ok()?;
         Some((context.vantages.own().clone(), context.vantages.elsewhere(application)))
+    }
+
+    fn capacities(&self, application: &ApplicationName) -> BTreeMap<(StoreName, Region), Seen> {
+        self.seat(application).map(|(context, _)| context.capacities.all()).unwrap_or_default()
     }
 
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {

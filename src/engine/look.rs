@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        action::Action,
+        action::{Action, OnUnknown},
         expression,
         id::{Region, StepId, Subject},
         plan::Purpose,
@@ -19,7 +19,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        escalation,
+        escalation, gates,
         guards::{self, Answer},
         pulse::Pulse,
         step,
@@ -64,6 +64,8 @@ pub struct Memory {
     successes: u32,
     /// Since when, in boot time, the Region that is waited for has not answered.
     silent_since: Option<Duration>,
+    /// How often a gate could not tell.
+    unknown_looks: u32,
 }
 
 /// Looks once.
@@ -90,6 +92,22 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             }
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, run, store, (lag, lag_region), limit).await, "gate-rpo", BTreeMap::new())
+        }
+        Action::GateCapacity { store, source, target, declared, at_least_percent, unknown } => {
+            let of = (store, source, target);
+            let (purpose, declared) = (run.plan.purpose, declared.as_ref());
+            let answer = gates::capacity(context, purpose, of, declared, *at_least_percent).await;
+            known_or_passed(answer, "gate-capacity", *unknown, memory)
+        }
+        Action::GateQuota { region, headroom, unknown } => {
+            known_or_passed(gates::quota(context, region, headroom).await, "gate-quota", *unknown, memory)
+        }
+        Action::GateReplication { store, measures, unknown } => {
+            match gates::replication(context, run, store, measures).await {
+                // What is pending drains, while there is a source to send it.
+                Answer::Fails { why } if run.plan.purpose != Purpose::Failover => not_yet(why),
+                answer => known_or_passed(answer, "gate-replication", *unknown, memory),
+            }
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(&run.plan.target);
@@ -147,6 +165,24 @@ fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) ->
         Answer::Unknown { why } => not_yet(why),
         Answer::Denied(denial) => denied(denial),
     }
+}
+
+/// As [`gate`]; what cannot be told passes where the runbook says so, after a few looks, and the evidence says it.
+fn known_or_passed(answer: Answer, code: &'static str, unknown: OnUnknown, memory: &mut Memory) -> Look {
+    /// One lost answer is no reason to go on without one.
+    const LOOKS: u32 = 3;
+    let known = |is: bool| BTreeMap::from([("known".to_owned(), json!(is))]);
+    let why = match (answer, unknown) {
+        (Answer::Unknown { why }, OnUnknown::Pass) => why,
+        (Answer::Denied(denial), OnUnknown::Pass) => denial.why,
+        (answer, _) => return gate(answer, code, known(true)),
+    };
+    memory.unknown_looks += 1;
+    if memory.unknown_looks < LOOKS {
+        return not_yet(why);
+    }
+    tracing::warn!(code, why, "a gate cannot tell, and the runbook lets that pass");
+    Look::Satisfied { evidence: vec![format!("NOT KNOWN, and passed as the runbook says: {why}")], outputs: known(false) }
 }
 
 /// What the old writer's Region showed last: the loss is measured against it.

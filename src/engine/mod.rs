@@ -7,6 +7,7 @@
 //!                             ├─ executor  fold → next → a Driver per step
 //!                             ├─ Watcher   signals → assessment → decision
 //!                             ├─ Alone     a decision to start, where it is armed → run
+//!                             ├─ capacities what each Region has, remembered for the worst day
 //!                             └─ preflight whether what is armed could run
 //! ```
 //!
@@ -15,6 +16,7 @@
 pub mod ages;
 pub mod alone;
 pub mod aurora;
+pub mod capacities;
 pub mod coalesce;
 pub mod context;
 pub mod control;
@@ -24,6 +26,7 @@ pub mod desk;
 pub mod effect;
 pub mod escalation;
 pub mod executor;
+pub mod gates;
 pub mod guards;
 pub mod look;
 pub mod metrics;

@@ -7,6 +7,7 @@
 //! text that an operator did not configure: identifiers and endpoints come from outside.
 
 mod arc;
+mod capacity;
 mod clients;
 mod cloudwatch;
 mod error;
@@ -40,6 +41,7 @@ pub use self::{
 use crate::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -145,6 +147,14 @@ impl Cloud for AwsCloud {
 
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
         self.describe_db_cluster(arn).await
+    }
+
+    async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        self.describe_db_instances(cluster).await
+    }
+
+    async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
+        self.describe_account_attributes(region).await
     }
 
     async fn metrics(

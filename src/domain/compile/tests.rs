@@ -23,6 +23,7 @@ fn store(name: &str) -> (StoreName, AuroraStore) {
         clusters: both(arn(EAST), arn(WEST)),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
         heartbeat: None,
+        capacity: None,
     };
     (name.parse().expect("a name"), store)
 }

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, gates};
 use crate::domain::{
     document::{At, Fields, Findings},
     expression,
 };
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 16] = [
+pub(super) const ACTIONS: [&str; 19] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
     "aurora.verify_writer",
     "gate.target",
     "gate.rpo",
+    "gate.capacity",
+    "gate.quota",
+    "gate.replication",
     "dns.flip",
     "dns.routing_controls",
     "dns.health_signal",
@@ -29,15 +32,12 @@ pub(super) const ACTIONS: [&str; 16] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 13] = [
+const NOT_BUILT: [&str; 10] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
     "dns.standby_object",
     "dns.weights",
-    "gate.replication",
-    "gate.capacity",
-    "gate.quota",
     "probe.tcp",
     "probe.postgres",
     "call",
@@ -98,6 +98,9 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
                 None => None,
             },
         },
+        "gate.capacity" => gates::capacity(store(with, found)?, with, found)?,
+        "gate.quota" => gates::quota(with, found)?,
+        "gate.replication" => gates::replication(store(with, found)?, with, found)?,
         "dns.flip" => flip(with, None, found)?,
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,

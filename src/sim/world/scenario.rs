@@ -98,6 +98,7 @@ fn add_database(world: &mut World, topology: &Topology) {
         region: site.region.clone(),
         instances: site.instances,
         instance_class: "db.r6g.large".to_owned(),
+        scaling: None,
     };
     let spec = GlobalClusterSpec {
         id: topology.application.clone(),

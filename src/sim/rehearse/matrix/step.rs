@@ -85,6 +85,9 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
         | Action::AuroraVerifyWriter { .. }
         | Action::GateTarget { .. } => unseen(&["rds:DescribeGlobalClusters", "rds:DescribeDBClusters"]),
         Action::GateRpo { .. } => unseen(&["cloudwatch:GetMetricData"]),
+        Action::GateCapacity { .. } => unseen(&["rds:DescribeDBClusters", "rds:DescribeDBInstances"]),
+        Action::GateQuota { .. } => unseen(&["rds:DescribeAccountAttributes"]),
+        Action::GateReplication { .. } => unseen(&["cloudwatch:GetMetricData"]),
         Action::DnsFlip { calls, .. } => calls.iter().flat_map(|call| unseen(seen_by(call))).collect(),
         Action::ProbeHttp { url, .. } => {
             let own = application.endpoints.iter().find(|(_, endpoint)| endpoint.health_url == *url);

@@ -31,6 +31,10 @@ use crate::{
 /// What a replicated store lags behind where all is well, in whatever unit its metric has: nothing to speak of.
 const LAG: f64 = 0.8;
 
+/// What is published while it replicates late, in whatever unit: twenty minutes of S3's lag, twenty seconds of
+/// DynamoDB's (more than it should ever be [DDBDG]; its unit is the millisecond), some pending bytes and operations.
+const LATE: f64 = 20_000.0;
+
 /// Up to this period a health check is taken for a fast one: every 10 s, else every 30 s [R53DG].
 const FAST_SECONDS_MAX: u64 = 10;
 
@@ -97,6 +101,7 @@ fn metric(
         address: *address,
         well: Some(well),
         ill: Some(beyond(threshold.unhealthy())),
+        late: None,
     };
     let now = stage.world.now;
     stage.world.canaries.add(canary, now);
@@ -123,7 +128,8 @@ fn replica(
         for (region, query) in queries {
             let metric = key_of(&query);
             if published.insert((region.clone(), metric.clone())) {
-                let canary = Canary { metric, from: region, address: *address, well: Some(well), ill: None };
+                let late = Some((from.clone(), LATE));
+                let canary = Canary { metric, from: region, address: *address, well: Some(well), ill: None, late };
                 let now = stage.world.now;
                 stage.world.canaries.add(canary, now);
             }

@@ -25,6 +25,26 @@ impl Aurora {
         }
     }
 
+    /// Leaves the clusters in `region` one instance each of those that were wanted, or launches the others.
+    pub fn set_undersized(&mut self, region: &Region, undersized: bool) {
+        for arn in self.arns_in(region) {
+            let Some(cluster) = self.clusters.get_mut(&arn) else {
+                continue;
+            };
+            if undersized {
+                let taken = cluster.instances.split_off(cluster.instances.len().min(1));
+                self.knobs.unlaunched.entry(arn).or_default().extend(taken);
+            } else if let Some(others) = self.knobs.unlaunched.remove(&arn) {
+                cluster.instances.extend(others);
+            }
+        }
+    }
+
+    /// Whether a cluster in `region` has fewer instances than were wanted.
+    pub fn is_undersized(&self, region: &Region) -> bool {
+        self.clusters(region).any(|c| self.knobs.unlaunched.get(&c.arn).is_some_and(|others| !others.is_empty()))
+    }
+
     /// Lets the clusters in `region` run another minor version than their global cluster, or the same again.
     pub fn set_mismatched(&mut self, region: &Region, mismatched: bool) {
         for arn in self.arns_in(region) {
