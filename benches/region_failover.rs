@@ -34,8 +34,8 @@ use failoverd::{
     config::{self, Settings},
     domain::{
         application::{ClusterArn, ClusterEndpoint},
-        capacity::{DbInstance, Quotas},
         assessment::{Assessment, Health},
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,

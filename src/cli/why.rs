@@ -83,7 +83,10 @@ pub fn brief(d: &DecisionView) -> String {
         out.push_str(&wrapped("  fail over now: ", &fail_over(d, option)));
         for c in option.capacity.iter().filter(|c| c.holds != Holds::Yes) {
             let word = if c.holds == Holds::No { "TOO SMALL" } else { "not known" };
-            out.push_str(&wrapped("        ", &format!("capacity of {} in {}: {word}: {}", c.store, option.target, c.says)));
+            out.push_str(&wrapped(
+                "        ",
+                &format!("capacity of {} in {}: {word}: {}", c.store, option.target, c.says),
+            ));
         }
     } else if let Some(active) = &d.active_region {
         let nowhere = format!("there is nowhere to go from {active}: something speaks ill of every other Region");

@@ -147,7 +147,13 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
         Some(arn)
     });
     complete(&clusters_at.key, "cluster", &clusters, regions, found, CLUSTERS);
-    Some(AuroraStore { global_cluster: global_cluster?, clusters, lag_metric, heartbeat: heartbeat?, capacity: capacity? })
+    Some(AuroraStore {
+        global_cluster: global_cluster?,
+        clusters,
+        lag_metric,
+        heartbeat: heartbeat?,
+        capacity: capacity?,
+    })
 }
 
 const CLUSTERS: &str = "clusters = { us-east-1 = \"arn:aws:rds:us-east-1:123456789012:cluster:payments-use1\" }";

@@ -156,7 +156,11 @@ pub fn parity(wanted: &[Size], carried: &Carried, at_least_percent: u32) -> Pari
 
 /// How the target's newest reading compares with what is declared, else with what the source had when it was last well.
 /// `None` where there is nothing to compare.
-pub fn compare(declared: Option<&Capacity>, source: Option<&Seen>, target: Option<&Seen>) -> Option<(Parity, Timestamp)> {
+pub fn compare(
+    declared: Option<&Capacity>,
+    source: Option<&Seen>,
+    target: Option<&Seen>,
+) -> Option<(Parity, Timestamp)> {
     let target = target?;
     let (sizes, basis) = match (declared, source.and_then(|s| s.well.as_ref())) {
         (Some(declared), _) => (declared.sizes(), "declared".to_owned()),
@@ -400,7 +404,10 @@ mod tests {
         else {
             panic!("too small")
         };
-        assert_eq!(says, "1 of the 2 needed of 2 x db.r6g.xlarge fit; it has db-0 db.r6g.xlarge, db-1 db.r6g.xlarge (failed)");
+        assert_eq!(
+            says,
+            "1 of the 2 needed of 2 x db.r6g.xlarge fit; it has db-0 db.r6g.xlarge, db-1 db.r6g.xlarge (failed)"
+        );
     }
 
     #[test]
@@ -409,9 +416,8 @@ mod tests {
             ("DBInstances".to_owned(), Quota { used: 39, max: 40 }),
             ("DBClusters".to_owned(), Quota { used: 41, max: 40 }),
         ]);
-        let ask = |of: &[(&str, u32)]| {
-            headroom(&quotas, &of.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect())
-        };
+        let ask =
+            |of: &[(&str, u32)]| headroom(&quotas, &of.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect());
         assert_eq!(ask(&[("DBInstances", 1)]), Ok(vec!["DBInstances: 39 of 40 used, 1 left, 1 needed".to_owned()]));
         let (short, untold) = ask(&[("DBInstances", 2), ("DBClusters", 0), ("OptionGroups", 0)]).expect_err("short");
         assert_eq!((short.len(), untold), (2, vec!["OptionGroups".to_owned()]), "{short:?}");

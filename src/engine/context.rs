@@ -12,7 +12,10 @@ use crate::{
         application::Application,
         id::{RunId, StepId, StoreName},
     },
-    engine::{ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, trail::WriteTrail, vantages::Vantages},
+    engine::{
+        ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, trail::WriteTrail,
+        vantages::Vantages,
+    },
     ports::{Clock, Cloud, Probes},
 };
 

@@ -12,7 +12,9 @@ use crate::{
         assessment::Assessment,
         capacity::Seen,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
+        id::{
+            ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+        },
         journal::Record,
         overrides::Override,
         policy::Mode,

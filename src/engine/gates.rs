@@ -180,9 +180,7 @@ impl Judge {
         };
         match measure.quantity {
             Quantity::Lag { unit, limit } => self.lag(point, age, unit, limit),
-            _ if self.freshness < age => {
-                Verdict::Unknown(format!("its newest datapoint is {} s old", to_seconds(age)))
-            }
+            _ if self.freshness < age => Verdict::Unknown(format!("its newest datapoint is {} s old", to_seconds(age))),
             Quantity::Pending { what, limit } => pending(point.value, age, what.as_str(), limit),
         }
     }

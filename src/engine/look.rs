@@ -182,7 +182,10 @@ fn known_or_passed(answer: Answer, code: &'static str, unknown: OnUnknown, memor
         return not_yet(why);
     }
     tracing::warn!(code, why, "a gate cannot tell, and the runbook lets that pass");
-    Look::Satisfied { evidence: vec![format!("NOT KNOWN, and passed as the runbook says: {why}")], outputs: known(false) }
+    Look::Satisfied {
+        evidence: vec![format!("NOT KNOWN, and passed as the runbook says: {why}")],
+        outputs: known(false),
+    }
 }
 
 /// What the old writer's Region showed last: the loss is measured against it.

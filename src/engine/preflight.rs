@@ -128,9 +128,7 @@ async fn capacity(context: &Context, plan: &Plan) -> Answer {
                 let of = (store, source, target);
                 (gates::capacity(context, purpose, of, declared.as_ref(), *at_least_percent).await, unknown)
             }
-            Action::GateQuota { region, headroom, unknown } => {
-                (gates::quota(context, region, headroom).await, unknown)
-            }
+            Action::GateQuota { region, headroom, unknown } => (gates::quota(context, region, headroom).await, unknown),
             _ => continue,
         };
         let holds_the_run = step.on_failure == OnFailure::Hold && step.when.is_none();

@@ -124,7 +124,10 @@ async fn a_declared_capacity_needs_nobody_s_memory() {
         }
     };
     let (says, known) = failed_over(43, false, declare).await;
-    assert!(says.starts_with("FAILED") && says.contains("2 x db.r6g.2xlarge") && says.contains("as declared"), "{says}");
+    assert!(
+        says.starts_with("FAILED") && says.contains("2 x db.r6g.2xlarge") && says.contains("as declared"),
+        "{says}"
+    );
     assert_eq!(known, None);
 }
 

@@ -139,7 +139,13 @@ fn history() -> History {
 fn shown(application: &Application, assessment: &Assessment) -> DecisionView {
     let history = history();
     let seen_from = (named("here"), BTreeMap::new());
-    let shown = Shown { application, assessment, history: Some(&history), seen_from: Some(&seen_from), capacities: &BTreeMap::new() };
+    let shown = Shown {
+        application,
+        assessment,
+        history: Some(&history),
+        seen_from: Some(&seen_from),
+        capacities: &BTreeMap::new(),
+    };
     DecisionView::new(&shown)
 }
 

@@ -29,11 +29,9 @@ impl Compiler<'_> {
             | Act::GateTarget { store, .. }
             | Act::GateRpo { store, .. }
             | Act::GateCapacity { store, .. } => self.store_action(&step.act, store.as_ref(), scope),
-            Act::GateQuota { headroom, unknown } => Ok(Action::GateQuota {
-                region: self.target.clone(),
-                headroom: headroom.clone(),
-                unknown: *unknown,
-            }),
+            Act::GateQuota { headroom, unknown } => {
+                Ok(Action::GateQuota { region: self.target.clone(), headroom: headroom.clone(), unknown: *unknown })
+            }
             Act::GateReplication { store, .. } => self.replication(&step.act, store.as_ref(), scope),
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),

@@ -13,7 +13,10 @@ use crate::{
     domain::id::Region,
     sim::world::{
         ApiFault, SimTime, World,
-        aurora::{AccountQuota, Cluster, Event, FailoverRequest, GlobalCluster, Instance, Membership, Snapshot, SnapshotStatus},
+        aurora::{
+            AccountQuota, Cluster, Event, FailoverRequest, GlobalCluster, Instance, Membership, Snapshot,
+            SnapshotStatus,
+        },
         rfc3339,
     },
 };

@@ -48,14 +48,13 @@ pub(super) fn used_in(application: &Application, region: &Region) -> Option<Stri
 fn everywhere(application: &Application) -> GlobalClusterSpec {
     let region = EVERYWHERE.parse().unwrap_or_else(|e| unreachable!("{e}"));
     let id = written(application);
-    let members =
-        vec![ClusterSpec {
-            id: id.clone(),
-            region,
-            instances: INSTANCES,
-            instance_class: INSTANCE_CLASS.to_owned(),
-            scaling: None,
-        }];
+    let members = vec![ClusterSpec {
+        id: id.clone(),
+        region,
+        instances: INSTANCES,
+        instance_class: INSTANCE_CLASS.to_owned(),
+        scaling: None,
+    }];
     let (engine, engine_version) = (ENGINE.to_owned(), ENGINE_VERSION.to_owned());
     GlobalClusterSpec { id, account: sns::ACCOUNT.to_owned(), engine, engine_version, members }
 }
@@ -106,13 +105,8 @@ fn spec(
             continue;
         };
         let (instances, instance_class, scaling) = sizes(store);
-        let member = ClusterSpec {
-            id: arn.identifier().to_owned(),
-            region: region.clone(),
-            instances,
-            instance_class,
-            scaling,
-        };
+        let member =
+            ClusterSpec { id: arn.identifier().to_owned(), region: region.clone(), instances, instance_class, scaling };
         let simulated = spec.arn_of(&member);
         if simulated != arn.as_str() {
             faults
