@@ -195,26 +195,27 @@ steps:
   - { id: flip, title: flip, action: dns.flip, needs: [switch] }
 ";
 
-fn planned(happening: &str, ends: &str) -> Scenario {
+/// A planned move that is asked for after `asked` minutes of trouble.
+fn planned(asked: u32, happening: &str, ends: &str) -> Scenario {
     let text = format!(
         "scenario: replication\ndescription: as it says\nwarm_up: 5m\nhappenings: [{{ at: 0s, {happening} }}]\n\
-         people: {{ ask: {{ wish: switchover, at: 5m }} }}\nlasts: 40m\nexpect: [{{ run: {{ ends: {ends} }} }}]\n"
+         people: {{ ask: {{ wish: switchover, at: {asked}m }} }}\nlasts: 40m\nexpect: [{{ run: {{ ends: {ends} }} }}]\n"
     );
     scenario("replication.yaml", &text)
 }
 
 #[test]
 fn a_planned_move_waits_until_s3_has_replicated_everything() {
-    let lags = planned("replicas_lag: primary", "held, code: step-timeout");
+    let lags = planned(5, "replicas_lag: primary", "held, code: step-timeout");
     sound(&rehearse(&with_audit("hold"), &lags, 1, false));
     sound(&rehearse(&with_audit("pass"), &lags, 1, false));
-    let drains = planned("lasts: 8m, replicas_lag: primary", "succeeded");
+    let drains = planned(5, "lasts: 8m, replicas_lag: primary", "succeeded");
     sound(&rehearse(&with_audit("hold"), &drains, 1, false));
 }
 
 #[test]
 fn a_replication_metric_that_is_silent_holds_or_passes_as_the_runbook_says() {
-    let silent = |ends| planned("metrics: { region: standby, namespace: AWS/S3, fault: withhold }", ends);
+    let silent = |ends| planned(15, "metrics: { region: standby, namespace: AWS/S3, fault: withhold }", ends);
     sound(&rehearse(&with_audit("hold"), &silent("held, code: step-timeout"), 1, false));
     sound(&rehearse(&with_audit("pass"), &silent("succeeded"), 1, false));
 }

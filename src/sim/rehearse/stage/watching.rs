@@ -31,8 +31,8 @@ use crate::{
 /// What a replicated store lags behind where all is well, in whatever unit its metric has: nothing to speak of.
 const LAG: f64 = 0.8;
 
-/// What is published while it replicates late, in whatever unit: twenty minutes of S3's lag, twenty seconds of
-/// DynamoDB's (more than it should ever be [DDBDG]; its unit is the millisecond), some pending bytes and operations.
+/// What is published while it replicates late, in whatever unit: hours of S3's lag, which is in seconds; twenty seconds
+/// of DynamoDB's, which is in milliseconds; so many pending bytes and operations.
 const LATE: f64 = 20_000.0;
 
 /// Up to this period a health check is taken for a fast one: every 10 s, else every 30 s [R53DG].
