@@ -1,6 +1,7 @@
 //! `failoverd simulate`: rehearses an operator's configuration and runbooks against thousands of disasters, and tells
 //! what broke. It asks AWS nothing: everything happens in simulated Regions, in virtual time.
 
+mod attainment;
 pub mod coverage;
 mod crew;
 mod disasters;
@@ -115,6 +116,8 @@ pub enum Form {
     Text,
     Json,
     Junit,
+    /// A page section per application: what was attained, and what the time went on.
+    Markdown,
 }
 
 fn jobs(text: &str) -> Result<usize, String> {
@@ -211,10 +214,12 @@ fn setups(args: &SimulateArgs, settings: &Settings) -> Result<Vec<Setup>, Refusa
     Ok(applications.into_iter().map(setup).collect())
 }
 
-/// Everything that is to be rehearsed: each setup with each disaster and each seed.
+/// Everything that is to be rehearsed: each setup with each disaster that fits it, and each seed.
 struct Rehearsals {
     setups: Vec<Setup>,
     disasters: Vec<Disaster>,
+    /// Setup and disaster, in order.
+    pairs: Vec<(usize, usize)>,
     /// Whether each disaster's scenario promises the application's objectives.
     promises: Vec<bool>,
     first_seed: u64,
@@ -229,7 +234,15 @@ struct Rehearsals {
 
 impl Rehearsals {
     fn plan(args: &SimulateArgs, setups: Vec<Setup>, disasters: Vec<Disaster>) -> Result<Self, Refusal> {
-        let rehearsals = setups.len() * disasters.len();
+        let grid = (0..setups.len()).flat_map(|setup| (0..disasters.len()).map(move |disaster| (setup, disaster)));
+        let pairs: Vec<(usize, usize)> =
+            grid.filter(|(setup, disaster)| disasters[*disaster].fits(&setups[*setup].application)).collect();
+        let rehearsals = pairs.len();
+        if rehearsals == 0 {
+            let why =
+                "these scenarios are about a promotion, and the application has no Aurora store: nothing to rehearse";
+            return Err(Refusal(super::render::wrapped("failoverd: ", why)));
+        }
         if args.trace && rehearsals != 1 {
             let why = format!(
                 "--trace shows one disaster, and these are {rehearsals}: give one --scenario or --scenario-file, and \
@@ -240,12 +253,10 @@ impl Rehearsals {
         // Whether a scenario fits an application's Regions does not depend on the seed.
         let mut text = String::new();
         let mut promises = vec![false; disasters.len()];
-        for setup in &setups {
-            for (disaster, promises) in disasters.iter().zip(&mut promises) {
-                match disaster.scenario(&setup.application, 0) {
-                    Ok(scenario) => *promises = scenario.expect.contains(&Expectation::Served { within: None }),
-                    Err(why) => text.push_str(&why),
-                }
+        for (setup, disaster) in &pairs {
+            match disasters[*disaster].scenario(&setups[*setup].application, 0) {
+                Ok(scenario) => promises[*disaster] = scenario.expect.contains(&Expectation::Served { within: None }),
+                Err(why) => text.push_str(&why),
             }
         }
         if !text.is_empty() {
@@ -256,6 +267,7 @@ impl Rehearsals {
         Ok(Self {
             setups,
             disasters,
+            pairs,
             promises,
             first_seed: args.seed.unwrap_or(args.first_seed),
             seeds: if args.seed.is_some() { 1 } else { seeds },
@@ -273,9 +285,9 @@ impl Rehearsals {
 
     /// The one disaster that was asked for, as a timeline.
     fn trace(&self) -> anyhow::Result<ExitCode> {
-        let seed = self.first_seed;
-        let task = Task { setup: &self.setups[0], scenario: self.scenario(0, 0, seed), seed };
-        told_trace(self.setups[0].application.name.as_str(), &task, |_| ())
+        let (seed, (setup, disaster)) = (self.first_seed, self.pairs[0]);
+        let task = Task { setup: &self.setups[setup], scenario: self.scenario(setup, disaster, seed), seed };
+        told_trace(self.setups[setup].application.name.as_str(), &task, |_| ())
     }
 
     fn run(&self, args: &SimulateArgs, json: bool) -> anyhow::Result<ExitCode> {
@@ -284,7 +296,7 @@ impl Rehearsals {
 
     /// All of them, and what came of it.
     fn rehearse(&self) -> anyhow::Result<Report> {
-        let pairs = self.setups.len() * self.disasters.len();
+        let pairs = self.pairs.len();
         // Seeds are the outer loop, so that the slowest scenario does not come last, on one thread; of the swarm, or of
         // all else, there may be more than of the others.
         let common = self.seeds.min(self.swarm_seeds);
@@ -299,10 +311,9 @@ impl Rehearsals {
             None => (index % pairs, self.first_seed + (index / pairs) as u64),
             Some(more) => (longer[more % longer.len()], self.first_seed + common + (more / longer.len()) as u64),
         };
-        let of = |pair: usize| (pair / self.disasters.len(), pair % self.disasters.len());
         let task = |index: usize| {
             let (pair, seed) = place(index);
-            let (setup, disaster) = of(pair);
+            let (setup, disaster) = self.pairs[pair];
             Task { setup: &self.setups[setup], scenario: self.scenario(setup, disaster, seed), seed }
         };
         let promised: Vec<Promised> = self.setups.iter().map(|s| promised(&s.application)).collect();
@@ -310,7 +321,7 @@ impl Rehearsals {
         let began = SystemClock.boot();
         crew::all(count, self.jobs, task, |index, told| {
             let (pair, seed) = place(index);
-            let (setup, disaster) = of(pair);
+            let (setup, disaster) = self.pairs[pair];
             let in_scenario = self.promises[disaster];
             tallies[pair].add(seed, &told, Promised { in_scenario, ..promised[setup] });
         });
@@ -319,7 +330,7 @@ impl Rehearsals {
     }
 
     fn seeds_of(&self, pair: usize) -> u64 {
-        self.seeds_for(&self.disasters[pair % self.disasters.len()])
+        self.seeds_for(&self.disasters[self.pairs[pair].1])
     }
 
     fn seeds_for(&self, disaster: &Disaster) -> u64 {
@@ -327,10 +338,10 @@ impl Rehearsals {
     }
 
     fn report(&self, tallies: &[Tally], promised: &[Promised], elapsed_seconds: f64) -> Report {
-        let disasters = self.disasters.len();
         let application = |(index, setup): (usize, &Setup)| {
-            let own = tallies[index * disasters..].iter().zip(&self.disasters);
-            let scenario = |(tally, disaster): (&Tally, &Disaster)| {
+            let own = self.pairs.iter().zip(tallies).filter(|((setup, _), _)| *setup == index);
+            let scenario = |((_, disaster), tally): (&(usize, usize), &Tally)| {
+                let disaster = &self.disasters[*disaster];
                 let seeds = (self.first_seed, self.seeds_for(disaster));
                 let replay = |seed| self.replay(&setup.application, disaster, seed);
                 tally.clone().report(disaster.name(), disaster.description(), &disaster.covers(), seeds, replay)
@@ -339,12 +350,20 @@ impl Rehearsals {
                 application: setup.application.name.to_string(),
                 rto_seconds: promised[index].rto_seconds,
                 rpo_seconds: promised[index].rpo_seconds,
-                remarks: stage::remarks(&setup.application),
+                remarks: stage::remarks(&setup.application).into_iter().chain(self.passed_over(setup)).collect(),
                 scenarios: own.map(scenario).collect(),
             }
         };
         let applications = self.setups.iter().enumerate().map(application).collect();
         whole(applications, tallies, self.config.clone(), elapsed_seconds, self.jobs)
+    }
+
+    /// What means nothing to the application, in a sentence.
+    fn passed_over(&self, setup: &Setup) -> Option<String> {
+        let others = self.disasters.iter().filter(|d| !d.fits(&setup.application));
+        let names: Vec<&str> = others.map(Disaster::name).collect();
+        (!names.is_empty())
+            .then(|| format!("passed over, since nothing is promoted without an Aurora store: {}", names.join(", ")))
     }
 
     /// The command that shows one seed.
@@ -394,6 +413,7 @@ fn finish(args: &SimulateArgs, json: bool, report: &Report) -> anyhow::Result<Ex
         Form::Text => report::text(report),
         Form::Json => serde_json::to_string_pretty(report)? + "\n",
         Form::Junit => junit::xml(report),
+        Form::Markdown => attainment::section(report),
     };
     match &args.out {
         Some(path) => {

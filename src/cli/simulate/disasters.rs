@@ -54,6 +54,16 @@ impl Disaster {
         }
     }
 
+    /// Whether it means something to `application`.
+    pub(super) fn fits(&self, application: &Application) -> bool {
+        match self {
+            Self::Shipped(written) | Self::OfFile(written, _) => {
+                !(written.needs_promotion && application.stores.is_empty())
+            }
+            Self::Swarm | Self::FalseAlarms => true,
+        }
+    }
+
     /// How it is asked for.
     pub(super) fn option(&self) -> String {
         match self {

@@ -85,6 +85,9 @@ pub struct Served {
     /// From the first failed request to the last, over those that failed and were served again; null where there are
     /// none.
     pub out_of_service_seconds: Option<Spread>,
+    /// What it was spent on, part by part, over the runs that were started after the first failure.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spent_seconds: BTreeMap<&'static str, Spread>,
 }
 
 /// Percentiles by nearest rank.
@@ -92,12 +95,15 @@ pub struct Served {
 pub struct Spread {
     pub p50: f64,
     pub p95: f64,
+    pub p99: f64,
     pub max: f64,
 }
 
 /// Acknowledged writes that the writer at the end does not have.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Loss {
+    /// Over all runs, those that lost nothing among them; null where there are none.
+    pub seconds: Option<Spread>,
     pub max_seconds: f64,
     pub max_writes: u64,
     pub runs_with_loss: u64,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Coverage, Failure, Held, Loss, ScenarioReport, Served, Spread, Unmet};
-use crate::sim::rehearse::{Ending, Rehearsed};
+use crate::sim::rehearse::{Ending, Rehearsed, Spent};
 
 /// Failing seeds of a scenario that are told; one is enough to begin with.
 const FAILING_SEEDS_MAX: usize = 50;
@@ -28,6 +28,10 @@ pub(super) struct Tally {
     endings: BTreeMap<&'static str, u64>,
     /// Milliseconds without service of each run that was interrupted and served at its end.
     out_of_service_ms: Vec<u64>,
+    /// The same, of each part that it was spent on.
+    spent_ms: BTreeMap<&'static str, Vec<u64>>,
+    /// Of every run.
+    loss_ms: Vec<u64>,
     served: u64,
     not_served: u64,
     within_rto: u64,
@@ -138,10 +142,14 @@ impl Tally {
             let out = run.out_of_service_seconds;
             self.within_rto += u64::from(out.is_none_or(|out| out <= promised.rto_seconds));
             self.out_of_service_ms.extend(out.map(ms));
+            for (part, seconds) in run.spent.iter().flat_map(Spent::parts) {
+                self.spent_ms.entry(part).or_default().push(ms(seconds));
+            }
         } else {
             self.not_served += 1;
         }
         self.uninterrupted += u64::from(run.out_of_service_seconds.is_none());
+        self.loss_ms.push(ms(run.loss_seconds));
         let loss = &mut self.loss;
         loss.max_seconds = loss.max_seconds.max(run.loss_seconds);
         loss.max_writes = loss.max_writes.max(run.writes_lost);
@@ -202,14 +210,17 @@ impl Tally {
 
     /// The report; `replay` gives the command that shows a seed.
     pub(super) fn report(
-        mut self,
+        self,
         scenario: &str,
         description: &str,
         covers: &BTreeSet<u8>,
         (first_seed, seeds): (u64, u64),
         replay: impl Fn(u64) -> String,
     ) -> ScenarioReport {
-        self.out_of_service_ms.sort_unstable();
+        let spread = |mut ms: Vec<u64>| {
+            ms.sort_unstable();
+            spread(&ms)
+        };
         let mut held: Vec<Held> =
             self.held.into_iter().map(|((code, waits_for), runs)| Held { code, waits_for, runs }).collect();
         held.sort_by_key(|h| std::cmp::Reverse(h.runs));
@@ -228,9 +239,10 @@ impl Tally {
                 not_at_end: self.not_served,
                 within_rto: self.within_rto,
                 uninterrupted: self.uninterrupted,
-                out_of_service_seconds: spread(&self.out_of_service_ms),
+                out_of_service_seconds: spread(self.out_of_service_ms),
+                spent_seconds: self.spent_ms.into_iter().filter_map(|(part, ms)| Some((part, spread(ms)?))).collect(),
             },
-            loss: self.loss,
+            loss: Loss { seconds: spread(self.loss_ms), ..self.loss },
             held,
             not_met: covers.iter().filter(|n| !self.coverage.faults_met.contains_key(n)).copied().collect(),
             unmet: unmet.collect(),
@@ -271,7 +283,7 @@ fn spread(sorted: &[u64]) -> Option<Spread> {
         let at = (percent * sorted.len()).div_ceil(100).max(1) - 1;
         sorted.get(at).map(|ms| seconds(*ms))
     };
-    Some(Spread { p50: rank(50)?, p95: rank(95)?, max: rank(100)? })
+    Some(Spread { p50: rank(50)?, p95: rank(95)?, p99: rank(99)?, max: rank(100)? })
 }
 
 #[cfg(test)]
@@ -287,8 +299,8 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_occurred() {
         assert_eq!(spread(&[]), None);
-        assert_eq!(spread(&[2_000]), Some(Spread { p50: 2.0, p95: 2.0, max: 2.0 }));
+        assert_eq!(spread(&[2_000]), Some(Spread { p50: 2.0, p95: 2.0, p99: 2.0, max: 2.0 }));
         let hundred: Vec<u64> = (1..=100).map(|s| s * 1_000).collect();
-        assert_eq!(spread(&hundred), Some(Spread { p50: 50.0, p95: 95.0, max: 100.0 }));
+        assert_eq!(spread(&hundred), Some(Spread { p50: 50.0, p95: 95.0, p99: 99.0, max: 100.0 }));
     }
 }

@@ -53,6 +53,26 @@ fn what_cannot_be_rehearsed_is_refused_with_its_reasons() {
 }
 
 #[test]
+fn what_is_about_a_promotion_is_passed_over_where_nothing_is_promoted() {
+    let mut settings = shipped();
+    let plan = |settings: &Settings, line: &str| {
+        let args = args(line).expect("valid");
+        let setups = setups(&args, settings).map_err(|Refusal(text)| text).expect("buildable");
+        let disasters = disasters::chosen(&args.scenarios, &[]).expect("known");
+        Rehearsals::plan(&args, setups, disasters).map_err(|Refusal(text)| text)
+    };
+    let (line, alone) = ("--scenario headless-target --scenario region-lost", "--scenario headless-target");
+    assert_eq!(plan(&settings, line).expect("both").pairs.len(), 2);
+    settings.applications[0].stores.clear();
+    let rehearsals = plan(&settings, line).expect("one");
+    assert_eq!(rehearsals.pairs, [(0, 1)]);
+    let told = rehearsals.passed_over(&rehearsals.setups[0]).expect("told");
+    assert!(told.ends_with(": headless-target"), "{told}");
+    let refused = plan(&settings, alone).err().expect("nothing is left");
+    assert!(refused.contains("about a promotion"), "{refused}");
+}
+
+#[test]
 fn an_unknown_scenario_is_told_with_the_known_ones() {
     let why = disasters::chosen(&["no-such".to_owned()], &["/nonexistent.yaml".into()]).expect_err("refused");
     assert!(why.contains("no scenario `no-such`") && why.contains("/nonexistent.yaml"), "{why}");

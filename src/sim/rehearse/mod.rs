@@ -9,6 +9,7 @@ pub mod matrix;
 mod measure;
 mod people;
 pub mod run;
+mod spent;
 pub mod stage;
 pub mod store;
 pub mod swarm;
@@ -16,6 +17,8 @@ mod vantages;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use spent::Spent;
 
 use crate::{
     domain::{
@@ -45,6 +48,8 @@ pub struct Rehearsed {
     /// From the clients' first failure to the end of their last, or of the rehearsal where it lasts; `None` where
     /// none ever failed.
     pub out_of_service_seconds: Option<f64>,
+    /// What that was spent on, where a run ended it.
+    pub spent: Option<Spent>,
     /// Whether no client is failing at the end.
     pub served_at_end: bool,
     /// Acknowledged writes that the present writer does not have, and over what time.

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Ending, Rehearsed, TraceLine, court::Court, director::Over, run::Scene};
+use super::{Ending, Rehearsed, TraceLine, court::Court, director::Over, run::Scene, spent::Instants};
 use crate::sim::{
     faults,
     oracle::{Stored, Violation},
@@ -44,6 +44,8 @@ pub(super) fn rehearsed(
         ending,
         begins,
         out_of_service_seconds,
+        spent: instants(&events, begins)
+            .and_then(|instants| instants.spent(ledger.first_failure_at?, ledger.served_again_at?)),
         served_at_end: world.clients.failing_since().is_none(),
         writes_lost: ledger.writes_lost,
         loss_seconds: ledger.loss_window_seconds,
@@ -125,6 +127,28 @@ fn out_of_service(ledger: &Ledger, now: SimTime) -> Option<f64> {
     let first = ledger.first_failure_at?;
     let end = ledger.served_again_at.unwrap_or(now);
     Some(end.since_ms(first) as f64 / 1e3)
+}
+
+/// When the first run since the start was recommended, started, consented to and done with traffic.
+fn instants(events: &[Told], begins: SimTime) -> Option<Instants> {
+    let events = || events.iter().filter(|t| begins <= t.at);
+    let started = events().find(|t| t.kind == "run_started")?;
+    let steps = started.event["plan"]["steps"].as_array()?;
+    let flips = steps.iter().filter(|step| step["action"]["action"] == "dns.flip").map(|step| &step["id"]);
+    let flips: Vec<&Value> = flips.collect();
+    let of_the_run = || events().filter(|t| t.event["run"] == started.event["run"]);
+    // A recommendation that was taken back is none.
+    let judged = events().take_while(|t| t.kind != "run_started").filter(|t| t.kind == "decision_changed");
+    let recommended = judged.fold(None, |since, t| {
+        let argues = matches!(t.event["verdict"].as_str(), Some("recommend" | "start"));
+        argues.then(|| since.unwrap_or(t.at))
+    });
+    Some(Instants {
+        recommended,
+        started: Some(started.at),
+        consented: of_the_run().filter(|t| t.kind == "approval_recorded").map(|t| t.at).last(),
+        moved: of_the_run().filter(|t| t.kind == "step_done" && flips.contains(&&t.event["step"])).map(|t| t.at).last(),
+    })
 }
 
 fn loss_reported(events: &[Told]) -> Option<(Option<f64>, Option<f64>)> {

@@ -48,6 +48,12 @@ pub(super) static SCENARIO: Form = Form {
             "covers: [33, 45]",
             "numbers of the faults that it is held against (FAULTS.md section 1)",
         ),
+        may(
+            "needs_promotion",
+            Shape::True,
+            "needs_promotion: true",
+            "it is about a promotion and who accepts it: an application without an Aurora store is passed over, and told so",
+        ),
         need("warm_up", SPAN, "warm_up: 4m", "how long all has been well when the rehearsal starts"),
         may(
             "active",

@@ -54,6 +54,8 @@ pub struct Written {
     pub reproduces: Option<String>,
     /// Numbers of the faults of FAULTS.md section 1 that must be met in it.
     pub covers: BTreeSet<u8>,
+    /// Whether it means nothing where nothing is promoted: to an application without an Aurora store.
+    pub needs_promotion: bool,
     file: String,
     text: String,
 }
@@ -74,6 +76,7 @@ impl Scenario {
             description: table.text("description").expect("the form demands it").to_owned(),
             reproduces: table.text("reproduces").map(str::to_owned),
             covers,
+            needs_promotion: table.has("needs_promotion"),
             file: file.to_owned(),
             text: text.to_owned(),
         })

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 64] = [
+pub(super) const SHIPPED: [(&str, &str); 65] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -87,6 +87,7 @@ pub(super) const SHIPPED: [(&str, &str); 64] = [
     ("tests/scenarios/sns-down.yaml", include_str!("../../../tests/scenarios/sns-down.yaml")),
     ("tests/scenarios/stale-reads.yaml", include_str!("../../../tests/scenarios/stale-reads.yaml")),
     ("tests/scenarios/standby-lost.yaml", include_str!("../../../tests/scenarios/standby-lost.yaml")),
+    ("tests/scenarios/steady-state.yaml", include_str!("../../../tests/scenarios/steady-state.yaml")),
     ("tests/scenarios/stopped-mid-run.yaml", include_str!("../../../tests/scenarios/stopped-mid-run.yaml")),
     (
         "tests/scenarios/target-quota-exhausted.yaml",

@@ -7,7 +7,9 @@ use std::net::Ipv4Addr;
 use super::{
     SimTime, World,
     aurora::{ClusterSpec, GlobalClusterSpec},
+    canaries::Canary,
     clients::Endpoint,
+    cloudwatch::MetricKey,
     route53::fixture::{PaymentsTraffic, payments_traffic},
 };
 use crate::domain::id::Region;
@@ -85,6 +87,7 @@ fn build(seed: u64, start: SimTime, topology: &Topology, traffic: impl FnOnce(&m
     let mut world = World::new(seed, start);
     add_database(&mut world, topology);
     add_servers(&mut world, topology);
+    add_services(&mut world, topology);
     add_topics(&mut world, topology);
     // Before the clients, who ask DNS at once.
     traffic(&mut world);
@@ -128,6 +131,22 @@ fn add_servers(world: &mut World, topology: &Topology) {
             address: site.address,
             db_cluster: topology.cluster_arn(site),
         });
+    }
+}
+
+/// What the application's other parts publish: its functions in both Regions, and its table of sessions from each Region
+/// to the other. They do well where the servers do; DynamoDB is silent where nothing is written.
+fn add_services(world: &mut World, topology: &Topology) {
+    let now = world.now;
+    let (a, b) = (&topology.primary, &topology.standby);
+    for (site, other) in [(a, b), (b, a)] {
+        let canary = |metric, well, ill| Canary { metric, from: site.region.clone(), address: site.address, well, ill };
+        let errors = MetricKey::new("AWS/Lambda", "Errors", [("FunctionName", topology.application.as_str())]);
+        let table = format!("{}-sessions", topology.application);
+        let dimensions = [("TableName", table.as_str()), ("ReceivingRegion", other.region.as_str())];
+        let lag = MetricKey::new("AWS/DynamoDB", "ReplicationLatency", dimensions);
+        world.canaries.add(canary(errors, Some(0.0), Some(20.0)), now);
+        world.canaries.add(canary(lag, Some(800.0), None), now);
     }
 }
 

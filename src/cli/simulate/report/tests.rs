@@ -21,6 +21,7 @@ pub(crate) fn rehearsed(seed: u64) -> Rehearsed {
         ending: Ending::Succeeded,
         begins: SimTime(1_795_000_000_000),
         out_of_service_seconds: Some(200.0),
+        spent: None,
         served_at_end: true,
         writes_lost: 0,
         loss_seconds: 0.0,

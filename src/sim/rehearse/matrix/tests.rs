@@ -23,6 +23,7 @@ fn ended(ending: Ending, asked_l3: bool) -> Rehearsed {
         ending,
         begins: SimTime(0),
         out_of_service_seconds: None,
+        spent: None,
         served_at_end: true,
         writes_lost: 0,
         loss_seconds: 0.0,

@@ -222,6 +222,29 @@ fn every_configuration_of_this_repository_can_be_rehearsed() {
 }
 
 #[test]
+fn the_reference_systems_can_be_rehearsed() {
+    for name in ["payments-audited", "payments-regulated", "migration-hub", "transactions"] {
+        let application = applications(&format!("config/examples/{name}.toml")).remove(0);
+        serves_five_minutes_without_a_failure(&application, &Choices::default());
+    }
+}
+
+#[test]
+fn what_the_databases_publish_themselves_is_not_said_over() {
+    let application = applications("config/examples/migration-hub.toml").remove(0);
+    let (mut world, _) = super::world(&application, 7, START).expect("builds");
+    world.lose_region(&east());
+    world.advance_to(START.plus_ms(600_000));
+    let lag = MetricKey::new("AWS/RDS", "AuroraGlobalDBRPOLag", [("DBClusterIdentifier", "migration-hub-usw2")]);
+    let since = |seconds: u64| {
+        world.cloudwatch.buckets(&west(), &lag, (SimTime(START.0 - 60_000 + 1_000 * seconds), world.now), 60_000, None)
+    };
+    assert!(!since(0).is_empty(), "the databases publish it while all is well");
+    // A canary would go on publishing how the servers do: a lag that is well, long after the writer fell silent.
+    assert!(since(240).is_empty(), "{:?}", since(240));
+}
+
+#[test]
 fn routing_controls_move_traffic() {
     serves_and_is_moved(&payments());
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
+        application::Application,
         cloud::MetricQuery,
         id::{Region, StoreName},
         replica::ReplicatedStore,
@@ -46,6 +47,8 @@ pub(super) fn build(stage: &mut Stage<'_>, servers: &Servers, faults: &mut Fault
         let (home, id, of) = match &signal.source {
             SignalSource::HealthCheck { health_check_id, of } => (None, health_check_id, of),
             SignalSource::Alarm { region, alarm_name, of } => (Some(region), alarm_name, of),
+            // What the simulated databases publish themselves is not said over by a canary.
+            SignalSource::Metric { query, .. } if is_own(application, query) => continue,
             SignalSource::Metric { region, query, threshold, of, .. } => {
                 if published.insert((region.clone(), key_of(query))) {
                     metric(stage, servers, (region, query), threshold, of);
@@ -105,6 +108,14 @@ fn metric(
     };
     let now = stage.world.now;
     stage.world.canaries.add(canary, now);
+}
+
+/// Whether a metric is of a cluster that is simulated.
+fn is_own(application: &Application, query: &MetricQuery) -> bool {
+    let clusters = application.stores.values().flat_map(|store| store.clusters.values());
+    let of = query.dimensions.get("DBClusterIdentifier");
+    query.namespace == "AWS/RDS"
+        && clusters.map(|arn| arn.identifier()).any(|cluster| of.is_some_and(|of| of == cluster))
 }
 
 fn key_of(query: &MetricQuery) -> MetricKey {

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Rehearses the five reference systems (config/examples) and writes docs/reference-systems.md. With a seed count as its
+# argument; 2,000 is what the page has. FAILOVERD names the program: a `rehearsal` build takes about an hour for all.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+seeds=${1:-2000}
+failoverd=${FAILOVERD:-target/rehearsal/failoverd}
+page=docs/reference-systems.md
+sections=$(mktemp)
+trap 'rm -f "$sections"' EXIT
+
+failed=0
+for name in payments-fast payments-audited payments-regulated migration-hub transactions; do
+  "$failoverd" simulate --config "config/examples/$name.toml" --seeds "$seeds" --report markdown \
+    --scenario steady-state --scenario region-lost --scenario planned-switchover --scenario failback \
+    --scenario false-alarm >>"$sections" || failed=1
+done
+{
+  sed -n '1,/^<!-- generated/p' "$page"
+  printf '\n%s seeds of each scenario.\n\n' "$seeds"
+  cat "$sections"
+} >"$page.new"
+mv "$page.new" "$page"
+exit "$failed"
