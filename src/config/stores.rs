@@ -16,7 +16,7 @@ use crate::domain::{
 
 /// A store of either sort.
 pub(super) enum Store {
-    Aurora(AuroraStore),
+    Aurora(Box<AuroraStore>),
     Replicated(ReplicatedStore),
 }
 
@@ -32,7 +32,7 @@ pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Opt
             {
                 found.error(&at.key, "expected aurora, dynamodb or s3", at.example);
             }
-            aurora(f, regions, found).map(Store::Aurora)
+            aurora(f, regions, found).map(Box::new).map(Store::Aurora)
         }
     }
 }

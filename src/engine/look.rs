@@ -93,21 +93,8 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, run, store, (lag, lag_region), limit).await, "gate-rpo", BTreeMap::new())
         }
-        Action::GateCapacity { store, source, target, declared, at_least_percent, unknown } => {
-            let of = (store, source, target);
-            let (purpose, declared) = (run.plan.purpose, declared.as_ref());
-            let answer = gates::capacity(context, purpose, of, declared, *at_least_percent).await;
-            known_or_passed(answer, "gate-capacity", *unknown, memory)
-        }
-        Action::GateQuota { region, headroom, unknown } => {
-            known_or_passed(gates::quota(context, region, headroom).await, "gate-quota", *unknown, memory)
-        }
-        Action::GateReplication { store, measures, unknown } => {
-            match gates::replication(context, run, store, measures).await {
-                // What is pending drains, while there is a source to send it.
-                Answer::Fails { why } if run.plan.purpose != Purpose::Failover => not_yet(why),
-                answer => known_or_passed(answer, "gate-replication", *unknown, memory),
-            }
+        Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => {
+            supporting_gate(context, run, action, memory).await
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(&run.plan.target);
@@ -144,11 +131,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 pause: duration.saturating_sub(step::elapsed(context, run, id)),
             },
         },
-        Action::Assert { that, message } => match expression::evaluate(that, &step::facts(run)) {
-            Ok(true) => satisfied(vec![format!("{that} is true")]),
-            Ok(false) => Look::Refused { code: "assert-failed", why: message.clone() },
-            Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
-        },
+        Action::Assert { that, message } => assertion(run, that, message),
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
         | Action::DnsFlip { .. }
@@ -164,6 +147,37 @@ fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) ->
         Answer::Fails { why } => Look::Refused { code, why },
         Answer::Unknown { why } => not_yet(why),
         Answer::Denied(denial) => denied(denial),
+    }
+}
+
+fn assertion(run: &RunState, that: &str, message: &str) -> Look {
+    match expression::evaluate(that, &step::facts(run)) {
+        Ok(true) => satisfied(vec![format!("{that} is true")]),
+        Ok(false) => Look::Refused { code: "assert-failed", why: message.to_owned() },
+        Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
+    }
+}
+
+/// The gates that say whether a move would be of use.
+async fn supporting_gate(context: &Context, run: &RunState, action: &Action, memory: &mut Memory) -> Look {
+    match action {
+        Action::GateCapacity { store, source, target, declared, at_least_percent, unknown } => {
+            let of = (store, source, target);
+            let (purpose, declared) = (run.plan.purpose, declared.as_ref());
+            let answer = gates::capacity(context, purpose, of, declared, *at_least_percent).await;
+            known_or_passed(answer, "gate-capacity", *unknown, memory)
+        }
+        Action::GateQuota { region, headroom, unknown } => {
+            known_or_passed(gates::quota(context, region, headroom).await, "gate-quota", *unknown, memory)
+        }
+        Action::GateReplication { store, measures, unknown } => {
+            match gates::replication(context, run, store, measures).await {
+                // What is pending drains, while there is a source to send it.
+                Answer::Fails { why } if run.plan.purpose != Purpose::Failover => not_yet(why),
+                answer => known_or_passed(answer, "gate-replication", *unknown, memory),
+            }
+        }
+        other => unreachable!("{} is none of these gates", other.kind()),
     }
 }
 

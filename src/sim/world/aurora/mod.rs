@@ -48,6 +48,9 @@ pub enum PromotionFate {
     Sticks,
 }
 
+/// The instances of a cluster, and its scaling.
+type Fleet = (Vec<Instance>, Option<(f64, f64)>);
+
 /// What to break.
 #[derive(Debug, Clone, Default)]
 pub struct Knobs {
@@ -57,8 +60,8 @@ pub struct Knobs {
     pub fencing_times_out: bool,
     /// The instances that were taken from headless clusters, by ARN.
     parked: BTreeMap<String, Vec<Instance>>,
-    /// The instances that were never launched in a Region whose fleet is there in part only, by ARN.
-    unlaunched: BTreeMap<String, Vec<Instance>>,
+    /// What undersized clusters should have, by ARN.
+    proper: BTreeMap<String, Fleet>,
     /// The Regions in which the account may add nothing more.
     exhausted: BTreeSet<Region>,
 }

@@ -25,24 +25,33 @@ impl Aurora {
         }
     }
 
-    /// Leaves the clusters in `region` one instance each of those that were wanted, or launches the others.
+    /// Leaves the clusters in `region` one instance each of those that they should have (a smaller one, where they should
+    /// have one only), or gives the others back.
     pub fn set_undersized(&mut self, region: &Region, undersized: bool) {
         for arn in self.arns_in(region) {
             let Some(cluster) = self.clusters.get_mut(&arn) else {
                 continue;
             };
-            if undersized {
-                let taken = cluster.instances.split_off(cluster.instances.len().min(1));
-                self.knobs.unlaunched.entry(arn).or_default().extend(taken);
-            } else if let Some(others) = self.knobs.unlaunched.remove(&arn) {
-                cluster.instances.extend(others);
+            if !undersized {
+                if let Some((instances, scaling)) = self.knobs.proper.remove(&arn) {
+                    (cluster.instances, cluster.scaling) = (instances, scaling);
+                }
+                continue;
+            }
+            self.knobs.proper.entry(arn).or_insert_with(|| (cluster.instances.clone(), cluster.scaling));
+            match &mut cluster.instances[..] {
+                [only] => {
+                    only.class = smallest_of(&only.class);
+                    cluster.scaling = cluster.scaling.map(|(_, most)| (0.0, most));
+                }
+                _ => cluster.instances.truncate(1),
             }
         }
     }
 
-    /// Whether a cluster in `region` has fewer instances than were wanted.
+    /// Whether a cluster in `region` has fewer or smaller instances than it should.
     pub fn is_undersized(&self, region: &Region) -> bool {
-        self.clusters(region).any(|c| self.knobs.unlaunched.get(&c.arn).is_some_and(|others| !others.is_empty()))
+        self.clusters(region).any(|c| self.knobs.proper.contains_key(&c.arn))
     }
 
     /// Lets the clusters in `region` run another minor version than their global cluster, or the same again.
@@ -79,6 +88,14 @@ impl Aurora {
         for id in ids {
             self.release_stuck(&id, ctx);
         }
+    }
+}
+
+/// `db.r6g.medium` for `db.r6g.xlarge`; `db.serverless` has no size.
+fn smallest_of(class: &str) -> String {
+    match class.rsplit_once('.') {
+        Some((family, _)) if family.contains('.') => format!("{family}.medium"),
+        _ => class.to_owned(),
     }
 }
 
