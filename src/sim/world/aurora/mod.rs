@@ -48,9 +48,6 @@ pub enum PromotionFate {
     Sticks,
 }
 
-/// The instances of a cluster, and its scaling.
-type Fleet = (Vec<Instance>, Option<(f64, f64)>);
-
 /// What to break.
 #[derive(Debug, Clone, Default)]
 pub struct Knobs {
@@ -60,8 +57,8 @@ pub struct Knobs {
     pub fencing_times_out: bool,
     /// The instances that were taken from headless clusters, by ARN.
     parked: BTreeMap<String, Vec<Instance>>,
-    /// What undersized clusters should have, by ARN.
-    proper: BTreeMap<String, Fleet>,
+    /// By ARN, of clusters that are undersized.
+    missing: BTreeMap<String, trouble::Missing>,
     /// The Regions in which the account may add nothing more.
     exhausted: BTreeSet<Region>,
 }
