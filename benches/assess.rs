@@ -27,6 +27,7 @@ use failoverd::{
         api_call::ApiCall,
         application::{Application, AuroraStore, ClusterArn, ClusterEndpoint, Objectives},
         assessment::Assessment,
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, AlarmState, Answer, CloudEvent, Datapoint, DbCluster, EventSource, GlobalCluster, Member,
             MetricQuery, MissingData, Mutation, ObserveError, Outcome, RecordSet, Series,
@@ -175,6 +176,7 @@ fn application(n: usize) -> Application {
         clusters: clusters.into(),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
         heartbeat: None,
+        capacity: None,
     };
     let table = ReplicatedStore::Dynamodb { table: format!("app-{n}"), regions: vec![east.clone(), west.clone()] };
     let bucket = ReplicatedStore::S3 {
@@ -323,6 +325,12 @@ impl Cloud for Counting {
         })
     }
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
+        nothing()
+    }
+    async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        nothing()
+    }
+    async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }
     async fn metrics(

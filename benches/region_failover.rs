@@ -36,6 +36,7 @@ use failoverd::{
         api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
         assessment::{Assessment, Health},
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -313,6 +314,12 @@ impl<T: Cloud> Cloud for Timed<T> {
     }
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
         self.spans.of(self.inner.db_cluster(arn)).await
+    }
+    async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        self.spans.of(self.inner.db_instances(cluster)).await
+    }
+    async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
+        self.spans.of(self.inner.account_quotas(region)).await
     }
     async fn metrics(
         &self,

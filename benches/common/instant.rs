@@ -16,6 +16,7 @@ use failoverd::{
         api_call::ApiCall,
         application::{Application, ClusterArn, ClusterEndpoint},
         assessment::Assessment,
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -50,6 +51,12 @@ impl Cloud for Instant {
         nothing()
     }
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
+        nothing()
+    }
+    async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        nothing()
+    }
+    async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }
     async fn metrics(&self, _: &Region, _: &[MetricQuery], _: Duration) -> Result<Vec<Answer<Series>>, ObserveError> {

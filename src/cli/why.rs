@@ -25,6 +25,9 @@ pub fn why(d: &DecisionView) -> String {
     for budget in &d.rpo {
         out.push_str(&wrapped("  rpo     ", &rpo(budget)));
     }
+    for c in d.options.fail_over.iter().flat_map(|o| &o.capacity).filter(|c| c.holds == Holds::Yes) {
+        out.push_str(&wrapped("  capacity ", &format!("{}: {}", c.store, c.says)));
+    }
     out.push_str(&wrapped("  mode    ", &mode(d)));
     for o in &d.overrides {
         let consent = match (&o.consent_by, word(&o.standing).as_str()) {
@@ -78,6 +81,13 @@ pub fn brief(d: &DecisionView) -> String {
     }
     if let Some(option) = &d.options.fail_over {
         out.push_str(&wrapped("  fail over now: ", &fail_over(d, option)));
+        for c in option.capacity.iter().filter(|c| c.holds != Holds::Yes) {
+            let word = if c.holds == Holds::No { "TOO SMALL" } else { "not known" };
+            out.push_str(&wrapped(
+                "        ",
+                &format!("capacity of {} in {}: {word}: {}", c.store, option.target, c.says),
+            ));
+        }
     } else if let Some(active) = &d.active_region {
         let nowhere = format!("there is nowhere to go from {active}: something speaks ill of every other Region");
         out.push_str(&wrapped("  fail over now: ", &nowhere));

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::domain::{
     application::{AuroraStore, ClusterArn},
+    capacity::{Capacity, Size, is_class},
     document::{At, Fields, Findings},
     id::Region,
     replica::{ReplicatedStore, ReplicationRule},
@@ -15,7 +16,7 @@ use crate::domain::{
 
 /// A store of either sort.
 pub(super) enum Store {
-    Aurora(AuroraStore),
+    Aurora(Box<AuroraStore>),
     Replicated(ReplicatedStore),
 }
 
@@ -31,7 +32,7 @@ pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Opt
             {
                 found.error(&at.key, "expected aurora, dynamodb or s3", at.example);
             }
-            aurora(f, regions, found).map(Store::Aurora)
+            aurora(f, regions, found).map(Box::new).map(Store::Aurora)
         }
     }
 }
@@ -121,7 +122,12 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
     let clusters = f.need(found, "clusters", CLUSTERS);
     let lag_metric = f.get(found, "lag_metric", "lag_metric = \"AuroraGlobalDBRPOLag\"");
     let heartbeat = f.get(found, "heartbeat", heartbeat::EXAMPLE);
+    let capacity = f.get(found, "capacity", CAPACITY);
     f.finish(found);
+    let capacity = match capacity {
+        Some(at) => capacity_of(&at, found).map(Some),
+        None => Some(None),
+    };
     let heartbeat = match heartbeat {
         Some(at) => heartbeat::read(&at, regions, found).map(Some),
         None => Some(None),
@@ -146,7 +152,53 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
         Some(arn)
     });
     complete(&clusters_at.key, "cluster", &clusters, regions, found, CLUSTERS);
-    Some(AuroraStore { global_cluster: global_cluster?, clusters, lag_metric, heartbeat: heartbeat? })
+    Some(AuroraStore {
+        global_cluster: global_cluster?,
+        clusters,
+        lag_metric,
+        heartbeat: heartbeat?,
+        capacity: capacity?,
+    })
 }
 
 const CLUSTERS: &str = "clusters = { us-east-1 = \"arn:aws:rds:us-east-1:123456789012:cluster:payments-use1\" }";
+
+const CAPACITY: &str = "capacity = { instances = 2, class = \"db.r6g.xlarge\" }";
+const ACU: &str = "capacity = { instances = 2, min_capacity_acu = 8 }";
+
+/// Aurora needs an instance to serve, and takes fifteen readers beside the writer [AUG].
+const INSTANCES_MAX: u32 = 16;
+/// ACU of the largest Serverless v2 instance [bc:rds.ServerlessV2ScalingConfiguration].
+const ACU_MAX: f64 = 256.0;
+
+fn capacity_of(at: &At<'_>, found: &mut Findings) -> Option<Capacity> {
+    let mut f = at.fields(found)?;
+    let instances = f.need(found, "instances", CAPACITY).and_then(|at| at.count(found, 1, INSTANCES_MAX));
+    let class = f.get(found, "class", CAPACITY);
+    let acu = f.get(found, "min_capacity_acu", ACU);
+    f.finish(found);
+    let size = match (class, acu) {
+        (Some(at), None) => {
+            let class = at.text(found)?;
+            if !is_class(class) {
+                found.error(&at.key, "is no instance class: of Serverless v2 give `min_capacity_acu`", CAPACITY);
+                return None;
+            }
+            Size::Provisioned { class: class.to_owned() }
+        }
+        (None, Some(at)) => {
+            let min_acu = at.number(found)?;
+            // In steps of a half.
+            if !(0.0..=ACU_MAX).contains(&min_acu) || (min_acu * 2.0).fract() != 0.0 {
+                found.error(&at.key, format!("expected 0 to {ACU_MAX} in steps of 0.5"), ACU);
+                return None;
+            }
+            Size::Serverless { min_acu, max_acu: None }
+        }
+        _ => {
+            found.error(&at.key, "needs exactly one of `class` and `min_capacity_acu`", CAPACITY);
+            return None;
+        }
+    };
+    Some(Capacity { instances: instances?, size })
+}

@@ -1,5 +1,8 @@
 use super::*;
-use crate::domain::document::Severity;
+use crate::domain::{
+    capacity::{Capacity, Size},
+    document::Severity,
+};
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -471,4 +474,33 @@ fn nobody_is_called_automation() {
         format!("tokens = [{{ name = \"automation\", sha256 = \"{}\", roles = [\"operator\"] }}]", Digest::zero());
     let faults = load(&default_text().replacen("tokens = []", &token, 1), &nothing()).expect_err("refused");
     assert!(lines(&faults).contains("auth.tokens[0].name"), "{}", lines(&faults));
+}
+
+#[test]
+fn a_capacity_is_a_count_and_a_size() {
+    let with = |capacity: &str| {
+        let lag = "lag_metric = \"AuroraGlobalDBRPOLag\"";
+        load(&default_text().replacen(lag, &format!("{lag}\ncapacity = {capacity}"), 1), &nothing())
+    };
+    let declared = |capacity: &str| {
+        let settings = with(capacity).unwrap_or_else(|faults| panic!("{}", lines(&faults)));
+        settings.applications[0].stores.values().next().and_then(|s| s.capacity.clone())
+    };
+    let class = "db.r6g.xlarge".to_owned();
+    let provisioned = Capacity { instances: 2, size: Size::Provisioned { class } };
+    assert_eq!(declared("{ instances = 2, class = \"db.r6g.xlarge\" }"), Some(provisioned));
+    let serverless = Capacity { instances: 1, size: Size::Serverless { min_acu: 0.5, max_acu: None } };
+    assert_eq!(declared("{ instances = 1, min_capacity_acu = 0.5 }"), Some(serverless));
+    for (faulty, says) in [
+        ("{ instances = 0, class = \"db.r6g.large\" }", "is not between 1 and 16"),
+        ("{ class = \"db.r6g.large\" }", "`instances` is missing"),
+        ("{ instances = 2 }", "exactly one of"),
+        ("{ instances = 2, class = \"db.r6g.large\", min_capacity_acu = 1 }", "exactly one of"),
+        ("{ instances = 2, class = \"r6g.large\" }", "no instance class"),
+        ("{ instances = 2, class = \"db.serverless\" }", "give `min_capacity_acu`"),
+        ("{ instances = 2, min_capacity_acu = 0.7 }", "steps of 0.5"),
+    ] {
+        let faults = with(faulty).map(|_| ()).expect_err(faulty);
+        assert!(lines(&faults).contains(says), "{faulty}: {}", lines(&faults));
+    }
 }

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     api_call::AwsCall,
     application::{ClusterArn, Topic},
+    capacity::Capacity,
     cloud::{MetricQuery, Mutation},
     id::{Region, StoreName, TrafficName},
+    replica::Measure,
     sabotage::{Guard, is_off},
     seconds,
 };
@@ -64,6 +66,23 @@ pub enum Action {
         #[serde(with = "seconds", rename = "limit_seconds")]
         limit: Duration,
     },
+    /// The target can carry what the source carries: as declared, else as the source is or was when it was well.
+    #[serde(rename = "gate.capacity")]
+    GateCapacity {
+        store: StoreName,
+        source: ClusterArn,
+        target: ClusterArn,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        declared: Option<Capacity>,
+        at_least_percent: u32,
+        unknown: OnUnknown,
+    },
+    /// So much of each quota of the account in `region` is left.
+    #[serde(rename = "gate.quota")]
+    GateQuota { region: Region, headroom: BTreeMap<String, u32>, unknown: OnUnknown },
+    /// Every measure of the store's replication is within its limit.
+    #[serde(rename = "gate.replication")]
+    GateReplication { store: StoreName, measures: Vec<Measure>, unknown: OnUnknown },
     /// Moves traffic by the mechanism of the application's `traffic` entry. Done when the mechanism says so.
     #[serde(rename = "dns.flip")]
     DnsFlip {
@@ -125,6 +144,17 @@ pub struct WriterProof {
     pub observe_in: Vec<Region>,
 }
 
+/// What a gate makes of what it cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// It looks again until its timeout, and then fails.
+    #[default]
+    Hold,
+    /// After a few looks it goes on, and its evidence says that nothing was known.
+    Pass,
+}
+
 /// What an action does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,6 +179,9 @@ impl Action {
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
             Self::GateRpo { .. } => "gate.rpo",
+            Self::GateCapacity { .. } => "gate.capacity",
+            Self::GateQuota { .. } => "gate.quota",
+            Self::GateReplication { .. } => "gate.replication",
             Self::DnsFlip { .. } => "dns.flip",
             Self::DnsVerify { .. } => "dns.verify",
             Self::ProbeHttp { .. } => "probe.http",
@@ -169,6 +202,9 @@ impl Action {
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
             | Self::GateRpo { .. }
+            | Self::GateCapacity { .. }
+            | Self::GateQuota { .. }
+            | Self::GateReplication { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
             | Self::Notify { .. }

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    capacity::Capacity,
     heartbeat::Heartbeat,
     id::{ApplicationName, InvalidName, Region, RunbookName, StoreName, TrafficName},
     plan::Purpose,
@@ -49,7 +50,7 @@ pub struct Objectives {
 }
 
 /// An Aurora global database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuroraStore {
     pub global_cluster: String,
     /// The member cluster of each Region.
@@ -59,6 +60,9 @@ pub struct AuroraStore {
     /// A row written to the writer each period and looked for in the other Regions; `None`: not configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Heartbeat>,
+    /// What a Region's cluster must have in order to carry the application; `None`: whatever the active one has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
 }
 
 /// Where one Region's servers answer.

@@ -140,6 +140,10 @@ const fn need(service: &'static str, plane: Plane, place: Place) -> Need {
 
 const ANYWHERE: &[Need] = &[need("rds", Plane::Control, Place::AnyOfSeveral)];
 
+/// A gate that may pass what cannot be told.
+const KNOWN: &[Output] =
+    &[Output { name: "known", kind: OutputKind::Boolean, what: "false where it passed because nobody could tell" }];
+
 /// Every action of this version, by family.
 pub const ENTRIES: &[Entry] = &[
     Entry {
@@ -207,6 +211,39 @@ pub const ENTRIES: &[Entry] = &[
         undo: Undo::Nothing,
         example: "{ limit: 5s }",
         outputs: &[],
+    },
+    Entry {
+        name: "gate.capacity",
+        what: "Refuses a target that cannot carry what the source carries: by the declared capacity, else by what the source has or had when it was well.",
+        effect: EffectClass::Read,
+        needs: &[need("rds", Plane::Control, Place::Target)],
+        repeat: Repeat::Looks,
+        probe: Some("rds:DescribeDBClusters, rds:DescribeDBInstances"),
+        undo: Undo::Nothing,
+        example: "{ store: orders, at_least_percent: 100, unknown: hold }",
+        outputs: KNOWN,
+    },
+    Entry {
+        name: "gate.quota",
+        what: "Refuses a target Region whose account has less left of an RDS quota than is asked for.",
+        effect: EffectClass::Read,
+        needs: &[need("rds", Plane::Control, Place::Target)],
+        repeat: Repeat::Looks,
+        probe: Some("rds:DescribeAccountAttributes"),
+        undo: Undo::Nothing,
+        example: "{ headroom: { DBInstances: 1 }, unknown: hold }",
+        outputs: KNOWN,
+    },
+    Entry {
+        name: "gate.replication",
+        what: "Refuses while a DynamoDB global table or an S3 bucket has not replicated what was written in the source.",
+        effect: EffectClass::Read,
+        needs: &[need("cloudwatch", Plane::Data, Place::Named)],
+        repeat: Repeat::Looks,
+        probe: Some("the replication metrics: of DynamoDB in the source's Region, of S3 in the target's"),
+        undo: Undo::Nothing,
+        example: "{ store: audit, lag: 15m, pending_bytes: 0, pending_operations: 0, unknown: hold }",
+        outputs: KNOWN,
     },
     Entry {
         name: "dns.flip",

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
+    capacity::AcuRange,
     id::Region,
     sabotage::{Guard, is_off},
 };
@@ -68,13 +69,16 @@ impl GlobalCluster {
 }
 
 /// A regional DB cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DbCluster {
     pub arn: ClusterArn,
     pub status: String,
     pub engine_version: String,
     /// Zero is headless: it cannot be promoted into service [AUG].
     pub instances: usize,
+    /// Of Aurora Serverless v2; `None` where it is not reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<AcuRange>,
 }
 
 /// One metric to read: the newest datapoints of one statistic.

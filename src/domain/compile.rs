@@ -124,13 +124,21 @@ impl<'a> Compiler<'a> {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
                     app.stores.keys().map(named).collect()
                 }
+                Spread::Replicas => {
+                    let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
+                    app.replicas.keys().map(named).collect()
+                }
                 Spread::Traffic => {
                     let named = |t: &TrafficName| (format!("{}.{t}", step.id), Scope::Traffic(t.clone()));
                     app.traffic.keys().map(named).collect()
                 }
             };
             if scopes.is_empty() && step.act.spread() != Spread::No {
-                let what = if step.act.concerns_store() { "stores" } else { "dns" };
+                let what = match step.act.spread() {
+                    Spread::Stores => "stores",
+                    Spread::Replicas => "stores with many writers (dynamodb, s3)",
+                    Spread::No | Spread::Traffic => "dns",
+                };
                 self.fault(format!("step `{}`: `{}` has no {what}", step.id, app.name));
             }
             let mut ids = Vec::new();
@@ -229,6 +237,9 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         Action::AuroraWait { .. }
         | Action::GateTarget { .. }
         | Action::GateRpo { .. }
+        | Action::GateCapacity { .. }
+        | Action::GateQuota { .. }
+        | Action::GateReplication { .. }
         | Action::DnsFlip { .. }
         | Action::DnsVerify { .. }
         | Action::ProbeHttp { .. }

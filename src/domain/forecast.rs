@@ -126,6 +126,8 @@ pub fn declared(step: &PlannedStep) -> Estimate {
         Action::AuroraSwitchover { .. } => (s(25), s(50)),
         Action::AuroraWait { .. } => (s(60), s(600)),
         Action::AuroraVerifyWriter { .. } | Action::GateTarget { .. } => (s(4), s(10)),
+        // Two calls, one after the other; of CloudWatch one in each Region.
+        Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => (s(2), s(6)),
         Action::GateRpo { .. } | Action::Assert { .. } | Action::Notify { .. } => (s(1), s(3)),
         Action::DnsFlip { .. } => (s(5), s(60)),
         Action::DnsVerify { .. } => (s(10), s(60)),

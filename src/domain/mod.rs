@@ -10,6 +10,7 @@ pub mod assessment;
 pub mod backtest;
 pub mod budget;
 pub mod calendar;
+pub mod capacity;
 pub mod catalogue;
 pub mod cloud;
 pub mod code;

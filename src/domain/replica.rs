@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{cloud::MetricQuery, id::Region, signal::lag_from_ms};
+use super::{cloud::MetricQuery, id::Region, seconds, signal::lag_from_ms};
 
 /// Both services publish their replication metrics every minute [DDBDG metrics, S3UG:repl-metrics].
 const PERIOD: Duration = Duration::from_mins(1);
@@ -43,7 +43,67 @@ pub enum Backlog {
     Operations,
 }
 
+/// One metric of a store's replication, and what a gate holds it to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Where it is published.
+    pub region: Region,
+    pub query: MetricQuery,
+    pub quantity: Quantity,
+    /// What it means that there is no data.
+    pub silence: String,
+}
+
+/// What a metric counts, and how much of it is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case")]
+pub enum Quantity {
+    Lag {
+        unit: LagUnit,
+        #[serde(with = "seconds", rename = "limit_seconds")]
+        limit: Duration,
+    },
+    Pending {
+        what: Backlog,
+        limit: u64,
+    },
+}
+
+/// In what a service publishes its lag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LagUnit {
+    Milliseconds,
+    Seconds,
+}
+
+impl LagUnit {
+    /// `None` where it is no lag.
+    pub fn lag(self, value: f64) -> Option<Duration> {
+        match self {
+            Self::Milliseconds => lag_from_ms(value),
+            Self::Seconds => lag_from_ms(value * 1_000.0),
+        }
+    }
+}
+
+/// What a gate allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    pub lag: Duration,
+    /// Of S3 only, as the next.
+    pub pending_bytes: u64,
+    pub pending_operations: u64,
+}
+
 impl Backlog {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Operations => "operations",
+        }
+    }
+
     fn metric(self) -> &'static str {
         match self {
             Self::Bytes => "BytesPendingReplication",
@@ -94,9 +154,41 @@ impl ReplicatedStore {
 
     /// A lag as the store's metric has it; `None` where it is no lag.
     pub fn lag_from(&self, value: f64) -> Option<Duration> {
+        self.lag_unit().lag(value)
+    }
+
+    fn lag_unit(&self) -> LagUnit {
         match self {
-            Self::Dynamodb { .. } => lag_from_ms(value),
-            Self::S3 { .. } => lag_from_ms(value * 1_000.0),
+            Self::Dynamodb { .. } => LagUnit::Milliseconds,
+            Self::S3 { .. } => LagUnit::Seconds,
+        }
+    }
+
+    /// What tells whether everything written in `from` has arrived in `to`; empty where nothing is replicated so.
+    pub fn measures(&self, from: &Region, to: &Region, allowed: &Allowed) -> Vec<Measure> {
+        let measure = |quantity: Quantity| {
+            let silence = self.silence().to_owned();
+            move |(region, query): (Region, MetricQuery)| Measure { region, query, quantity, silence: silence.clone() }
+        };
+        let lag = Quantity::Lag { unit: self.lag_unit(), limit: allowed.lag };
+        let pending = |what, limit| {
+            let queries = self.backlog_queries(from, what).into_iter();
+            queries.map(measure(Quantity::Pending { what, limit }))
+        };
+        let all = self.lag_queries(from).into_iter().map(measure(lag));
+        let all = all
+            .chain(pending(Backlog::Bytes, allowed.pending_bytes))
+            .chain(pending(Backlog::Operations, allowed.pending_operations));
+        all.filter(|m| self.receives(m, to)).collect()
+    }
+
+    /// Whether `measure` tells of what `to` receives.
+    fn receives(&self, measure: &Measure, to: &Region) -> bool {
+        match self {
+            Self::Dynamodb { .. } => {
+                measure.query.dimensions.get("ReceivingRegion").is_some_and(|region| region == to.as_str())
+            }
+            Self::S3 { .. } => measure.region == *to,
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    action::OnUnknown,
     document::{At, Fault, Findings, Node, Place},
     id::{RunbookName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry},
@@ -23,6 +24,7 @@ mod api_call;
 pub use api_call::{Probe, Template};
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
+mod gates;
 mod lint;
 mod parameters;
 mod read;
@@ -89,6 +91,23 @@ pub enum Act {
     GateRpo {
         store: Option<StoreName>,
         limit: Option<Duration>,
+    },
+    GateCapacity {
+        store: Option<StoreName>,
+        at_least_percent: u32,
+        unknown: OnUnknown,
+    },
+    GateQuota {
+        headroom: BTreeMap<String, u32>,
+        unknown: OnUnknown,
+    },
+    /// Of a store with many writers. `lag: None`: the application's RPO.
+    GateReplication {
+        store: Option<StoreName>,
+        lag: Option<Duration>,
+        pending_bytes: u64,
+        pending_operations: u64,
+        unknown: OnUnknown,
     },
     /// `demands`: the mechanism that the step's name insists on.
     DnsFlip {
@@ -158,6 +177,8 @@ pub enum Spread {
     No,
     /// Once per store: `promote` becomes `promote.orders`, `promote.ledger`.
     Stores,
+    /// Once per store with many writers.
+    Replicas,
     /// Once per traffic entry.
     Traffic,
 }
@@ -236,7 +257,9 @@ impl Act {
             | Self::AuroraWait { store: None, .. }
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
-            | Self::GateRpo { store: None, .. } => Spread::Stores,
+            | Self::GateRpo { store: None, .. }
+            | Self::GateCapacity { store: None, .. } => Spread::Stores,
+            Self::GateReplication { store: None, .. } => Spread::Replicas,
             Self::DnsFlip { via: None, .. } | Self::DnsVerify { via: None } => Spread::Traffic,
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
@@ -244,6 +267,9 @@ impl Act {
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
             | Self::GateRpo { .. }
+            | Self::GateCapacity { .. }
+            | Self::GateQuota { .. }
+            | Self::GateReplication { .. }
             | Self::DnsFlip { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
@@ -265,6 +291,9 @@ impl Act {
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
             Self::GateRpo { .. } => "gate.rpo",
+            Self::GateCapacity { .. } => "gate.capacity",
+            Self::GateQuota { .. } => "gate.quota",
+            Self::GateReplication { .. } => "gate.replication",
             Self::DnsFlip { demands: None, .. } => "dns.flip",
             Self::DnsFlip { demands: Some(MechanismKind::RoutingControls), .. } => "dns.routing_controls",
             Self::DnsFlip { demands: Some(MechanismKind::HealthSignal), .. } => "dns.health_signal",
@@ -285,7 +314,7 @@ impl Act {
         matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. })
     }
 
-    /// Whether it concerns a store.
+    /// Whether it concerns a store with one writer.
     pub fn concerns_store(&self) -> bool {
         matches!(
             self,
@@ -295,6 +324,7 @@ impl Act {
                 | Self::AuroraVerifyWriter { .. }
                 | Self::GateTarget { .. }
                 | Self::GateRpo { .. }
+                | Self::GateCapacity { .. }
         )
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    action::{Action, EffectClass},
+    action::{Action, EffectClass, OnUnknown},
     application::Application,
     catalogue::{self, Entry, Place, Plane},
     cloud::Mutation,
@@ -82,6 +82,13 @@ pub fn point_of_no_return(plan: &Plan) -> Option<&PlannedStep> {
 
 /// What `action` cannot do without.
 pub fn requirements(action: &Action, plan: &Plan, app: &Application) -> Vec<Requirement> {
+    // What passes where it cannot be told needs nobody.
+    if let Action::GateCapacity { unknown: OnUnknown::Pass, .. }
+    | Action::GateQuota { unknown: OnUnknown::Pass, .. }
+    | Action::GateReplication { unknown: OnUnknown::Pass, .. } = action
+    {
+        return Vec::new();
+    }
     let mut all: Vec<Requirement> = Vec::new();
     for need in entry_of(action).map_or(&[][..], |e| e.needs) {
         let any_of = match need.place {
@@ -112,6 +119,7 @@ fn named(action: &Action) -> Vec<Region> {
         Action::DnsFlip { calls, .. } => calls.iter().flat_map(call_regions).collect(),
         // Its probe is asked there too.
         Action::AwsCall { call } => vec![call.request.region.clone()],
+        Action::GateReplication { measures, .. } => measures.iter().map(|m| m.region.clone()).collect(),
         _ => Vec::new(),
     }
 }
@@ -145,6 +153,11 @@ fn by_argument(action: &Action, plan: &Plan, app: &Application) -> Vec<Requireme
         Action::DnsFlip { requires_writer, .. } => {
             let proofs = requires_writer.iter();
             proofs.map(|p| Requirement::new("rds", Plane::Control, p.observe_in.clone())).collect()
+        }
+        // Each of them, not any.
+        Action::GateReplication { measures, .. } => {
+            let each = measures.iter();
+            each.map(|m| Requirement::new("cloudwatch", Plane::Data, vec![m.region.clone()])).collect()
         }
         Action::ProbeHttp { url, .. } => {
             let at = app.endpoints.iter().filter(|(_, e)| e.health_url == *url);

@@ -12,7 +12,10 @@ use crate::{
         application::Application,
         id::{RunId, StepId, StoreName},
     },
-    engine::{ages::Ages, metrics::MetricReader, pulse::Pulse, scribe::Scribe, trail::WriteTrail, vantages::Vantages},
+    engine::{
+        ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, trail::WriteTrail,
+        vantages::Vantages,
+    },
     ports::{Clock, Cloud, Probes},
 };
 
@@ -27,6 +30,7 @@ pub struct Context {
     pub probes: Arc<dyn Probes>,
     pub clock: Arc<dyn Clock>,
     pub trail: Arc<WriteTrail>,
+    pub capacities: Arc<Capacities>,
     pub unsent: Arc<Unsent>,
     pub waits: Arc<Waits>,
     pub ages: Arc<Ages>,

@@ -12,8 +12,9 @@ use crate::{
     domain::{
         application::Application,
         assessment::Assessment,
+        capacity::Seen,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, Region, RunId, StepId, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, Region, RunId, StepId, StoreName, Subject, VantageName},
         journal::Record,
         overrides::{Override, OverrideKind, STANDING_COUNT_MAX, Standing},
         plan::{Plan, Purpose},
@@ -227,6 +228,10 @@ pub trait Control: Send + Sync {
     /// From where this daemon looks at the application, and what observers elsewhere have reported of it.
     fn seen_from(&self, _application: &ApplicationName) -> Option<(VantageName, BTreeMap<VantageName, Observer>)> {
         None
+    }
+    /// What each Region's clusters were last seen to have.
+    fn capacities(&self, _application: &ApplicationName) -> BTreeMap<(StoreName, Region), Seen> {
+        BTreeMap::new()
     }
     /// Records as they become durable; a receiver that lags behind reads the journal again.
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>>;

@@ -10,8 +10,11 @@ use crate::{
     domain::{
         application::Application,
         assessment::Assessment,
+        capacity::Seen,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, RunId, RunbookName, StepId, Subject, VantageName},
+        id::{
+            ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+        },
         journal::Record,
         overrides::Override,
         plan::Plan,
@@ -21,6 +24,7 @@ use crate::{
     },
     engine::{
         alone::Alone,
+        capacities,
         context::Context,
         control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
         executor,
@@ -116,6 +120,9 @@ impl Engine {
         let Working { context, newest, preflights } = working;
         if !context.pulses.is_empty() {
             self.spawn("pulse", pulse::beat(context.clone()));
+        }
+        if !context.application.stores.is_empty() {
+            self.spawn("capacities", capacities::watch(context.clone()));
         }
         self.spawn("executor", executor::execute(context.clone(), Arc::clone(&self.fatal)));
         let observer = Arc::clone(&self.parts.observer);
@@ -250,6 +257,10 @@ impl Control for Engine {
     ) -> Option<(VantageName, BTreeMap<VantageName, vantage::Observer>)> {
         let (context, _) = self.seat(application).ok()?;
         Some((context.vantages.own().clone(), context.vantages.elsewhere(application)))
+    }
+
+    fn capacities(&self, application: &ApplicationName) -> BTreeMap<(StoreName, Region), Seen> {
+        self.seat(application).map(|(context, _)| context.capacities.all()).unwrap_or_default()
     }
 
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {

@@ -31,7 +31,7 @@ use crate::{
 pub const LAG_WINDOW: Duration = Duration::from_secs(3 * 3600);
 
 /// How old a lag may be before a planned move, where no signal of the store says: CloudWatch is minutes behind [INF].
-const LAG_FRESHNESS: Duration = Duration::from_secs(300);
+pub(super) const LAG_FRESHNESS: Duration = Duration::from_secs(300);
 
 /// The answer of a guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +53,14 @@ pub enum Answer {
 
 impl Answer {
     /// What a reading that failed leaves of a question.
-    fn unread(operation: &str, region: &Region, error: &ObserveError, what: &str) -> Self {
+    pub(super) fn unread(operation: &str, region: &Region, error: &ObserveError, what: &str) -> Self {
         match Denial::of(operation, Some(region), error) {
             Some(denial) => Self::Denied(denial),
             None => Self::Unknown { why: format!("{what}: {error}") },
         }
     }
 
-    fn fails(why: impl Into<String>) -> Self {
+    pub(super) fn fails(why: impl Into<String>) -> Self {
         Self::Fails { why: why.into() }
     }
 }

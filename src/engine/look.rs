@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        action::Action,
+        action::{Action, OnUnknown},
         expression,
         id::{Region, StepId, Subject},
         plan::Purpose,
@@ -19,7 +19,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        escalation,
+        escalation, gates,
         guards::{self, Answer},
         postcondition,
         pulse::Pulse,
@@ -65,6 +65,8 @@ pub struct Memory {
     successes: u32,
     /// Since when, in boot time, the Region that is waited for has not answered.
     silent_since: Option<Duration>,
+    /// How often a gate could not tell.
+    unknown_looks: u32,
 }
 
 /// Looks once.
@@ -91,6 +93,9 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             }
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, run, store, (lag, lag_region), limit).await, "gate-rpo", BTreeMap::new())
+        }
+        Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => {
+            supporting_gate(context, run, action, memory).await
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(&run.plan.target);
@@ -139,6 +144,15 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
     }
 }
 
+fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) -> Look {
+    match answer {
+        Answer::Holds { evidence } => Look::Satisfied { evidence, outputs },
+        Answer::Fails { why } => Look::Refused { code, why },
+        Answer::Unknown { why } => not_yet(why),
+        Answer::Denied(denial) => denied(denial),
+    }
+}
+
 fn assertion(run: &RunState, that: &str, message: &str) -> Look {
     match expression::evaluate(that, &step::facts(run)) {
         Ok(true) => satisfied(vec![format!("{that} is true")]),
@@ -147,12 +161,47 @@ fn assertion(run: &RunState, that: &str, message: &str) -> Look {
     }
 }
 
-fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) -> Look {
-    match answer {
-        Answer::Holds { evidence } => Look::Satisfied { evidence, outputs },
-        Answer::Fails { why } => Look::Refused { code, why },
-        Answer::Unknown { why } => not_yet(why),
-        Answer::Denied(denial) => denied(denial),
+/// The gates that say whether a move would be of use.
+async fn supporting_gate(context: &Context, run: &RunState, action: &Action, memory: &mut Memory) -> Look {
+    match action {
+        Action::GateCapacity { store, source, target, declared, at_least_percent, unknown } => {
+            let of = (store, source, target);
+            let (purpose, declared) = (run.plan.purpose, declared.as_ref());
+            let answer = gates::capacity(context, purpose, of, declared, *at_least_percent).await;
+            known_or_passed(answer, "gate-capacity", *unknown, memory)
+        }
+        Action::GateQuota { region, headroom, unknown } => {
+            known_or_passed(gates::quota(context, region, headroom).await, "gate-quota", *unknown, memory)
+        }
+        Action::GateReplication { store, measures, unknown } => {
+            match gates::replication(context, run, store, measures).await {
+                // What is pending drains, while there is a source to send it.
+                Answer::Fails { why } if run.plan.purpose != Purpose::Failover => not_yet(why),
+                answer => known_or_passed(answer, "gate-replication", *unknown, memory),
+            }
+        }
+        other => unreachable!("{} is none of these gates", other.kind()),
+    }
+}
+
+/// As [`gate`]; what cannot be told passes where the runbook says so, after a few looks, and the evidence says it.
+fn known_or_passed(answer: Answer, code: &'static str, unknown: OnUnknown, memory: &mut Memory) -> Look {
+    /// One lost answer is no reason to go on without one.
+    const LOOKS: u32 = 3;
+    let known = |is: bool| BTreeMap::from([("known".to_owned(), json!(is))]);
+    let why = match (answer, unknown) {
+        (Answer::Unknown { why }, OnUnknown::Pass) => why,
+        (Answer::Denied(denial), OnUnknown::Pass) => denial.why,
+        (answer, _) => return gate(answer, code, known(true)),
+    };
+    memory.unknown_looks += 1;
+    if memory.unknown_looks < LOOKS {
+        return not_yet(why);
+    }
+    tracing::warn!(code, why, "a gate cannot tell, and the runbook lets that pass");
+    Look::Satisfied {
+        evidence: vec![format!("NOT KNOWN, and passed as the runbook says: {why}")],
+        outputs: known(false),
     }
 }
 

@@ -7,6 +7,7 @@
 //!                             ├─ executor  fold → next → a Driver per step
 //!                             ├─ Watcher   signals → assessment → decision
 //!                             ├─ Alone     a decision to start, where it is armed → run
+//!                             ├─ capacities what each Region has, remembered for the worst day
 //!                             ├─ preflight whether what is armed could run
 //!                             └─ notices   that something armed is over
 //! ```
@@ -16,6 +17,7 @@
 pub mod ages;
 pub mod alone;
 pub mod aurora;
+pub mod capacities;
 pub mod coalesce;
 pub mod context;
 pub mod control;
@@ -26,6 +28,7 @@ pub mod effect;
 pub mod escalation;
 pub mod executor;
 mod flaps;
+pub mod gates;
 pub mod guards;
 pub mod look;
 pub mod metrics;

@@ -27,6 +27,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         context::Context,
+        gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
         postcondition, step,
@@ -206,6 +207,14 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         Action::GateRpo { store, lag, lag_region, limit } => {
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             answered(guards::loss_bound(context, run, store, (lag, lag_region), limit).await)
+        }
+        Action::GateCapacity { store, source, target, declared, at_least_percent, .. } => {
+            let (of, purpose) = ((store, source, target), run.plan.purpose);
+            answered(gates::capacity(context, purpose, of, declared.as_ref(), *at_least_percent).await)
+        }
+        Action::GateQuota { region, headroom, .. } => answered(gates::quota(context, region, headroom).await),
+        Action::GateReplication { store, measures, .. } => {
+            answered(gates::replication(context, run, store, measures).await)
         }
         Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
             names(context, record_name, record_type, servers, expected).await

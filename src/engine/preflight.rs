@@ -1,11 +1,11 @@
-//! Whether what is armed could run: the looks of `gate.target` for every store of the armed direction, when it is
-//! armed and every few minutes after.
+//! Whether what is armed could run: the looks of `gate.target` for every store of the armed direction, and of the plan's
+//! gates of capacity and quota, when it is armed and every few minutes after.
 //!
 //! Invariants: only facts disarm at once; what cannot be told is shown, and disarms when it could not be told three
 //! times in a row. Nothing is disarmed while the primary is ill: that is what it was armed for. It starts nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,15 +14,17 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        action::Action,
+        action::{Action, OnUnknown},
         assessment::{Assessment, Health},
         id::{OverrideId, Region},
         overrides::{Ending, Override, OverrideKind},
-        plan::{Plan, Purpose},
+        plan::{OnFailure, Plan, Purpose},
     },
     engine::{
         context::Context,
+        denial::Denial,
         desk::Parts,
+        gates,
         guards::{self, Answer},
         newest::Newest,
         overrides, requests,
@@ -138,7 +140,57 @@ async fn targets(context: &Context, plan: &Plan) -> Answer {
             denied @ Answer::Denied(_) => return denied,
         }
     }
+    match capacity(context, plan).await {
+        Answer::Holds { evidence } => all.extend(evidence),
+        other => return other,
+    }
     Answer::Holds { evidence: all }
+}
+
+/// Capacity and quotas of the target, as the plan's own gates would find them: what would not hold the run is told, and
+/// ends nothing. A store whose capacity is declared is looked at also where the plan has no gate for it.
+async fn capacity(context: &Context, plan: &Plan) -> Answer {
+    let purpose = plan.purpose;
+    let mut told = Vec::new();
+    let mut gated = BTreeSet::new();
+    for step in &plan.steps {
+        let (answer, unknown) = match &step.action {
+            Action::GateCapacity { store, source, target, declared, at_least_percent, unknown } => {
+                gated.insert(store);
+                let of = (store, source, target);
+                (gates::capacity(context, purpose, of, declared.as_ref(), *at_least_percent).await, unknown)
+            }
+            Action::GateQuota { region, headroom, unknown } => (gates::quota(context, region, headroom).await, unknown),
+            _ => continue,
+        };
+        let holds_the_run = step.on_failure == OnFailure::Hold && step.when.is_none();
+        match answer {
+            Answer::Holds { evidence } => told.extend(evidence),
+            Answer::Fails { why } if holds_the_run => return Answer::Fails { why: format!("step {}: {why}", step.id) },
+            Answer::Fails { why } => told.push(format!("WARNING, step {}: {why}", step.id)),
+            Answer::Unknown { why } if holds_the_run && *unknown == OnUnknown::Hold => {
+                return Answer::Unknown { why: format!("step {}: {why}", step.id) };
+            }
+            Answer::Denied(denial) if holds_the_run && *unknown == OnUnknown::Hold => return Answer::Denied(denial),
+            Answer::Unknown { why } | Answer::Denied(Denial { why, .. }) => {
+                told.push(format!("step {}: not known: {why}", step.id));
+            }
+        }
+    }
+    for (store, db) in context.application.stores.iter().filter(|(store, _)| !gated.contains(store)) {
+        let (Some(source), Some(target)) = (db.clusters.get(&plan.source), db.clusters.get(&plan.target)) else {
+            continue;
+        };
+        let Some(declared) = &db.capacity else { continue };
+        match gates::capacity(context, purpose, (store, source, target), Some(declared), 100).await {
+            Answer::Holds { evidence } => told.extend(evidence),
+            Answer::Fails { why } => told.push(format!("WARNING, store {store}: {why}")),
+            Answer::Unknown { why } | Answer::Denied(Denial { why, .. }) => {
+                told.push(format!("store {store}: not known: {why}"));
+            }
+        }
+    }
+    Answer::Holds { evidence: told }
 }
 
 /// Looks at what is armed until the daemon stops.

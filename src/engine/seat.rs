@@ -158,6 +158,7 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
         probes: Arc::clone(&parts.probes),
         clock: Arc::clone(&parts.clock),
         trail: Arc::new(WriteTrail::default()),
+        capacities: Arc::default(),
         unsent: Arc::new(Unsent::default()),
         waits: Arc::new(Waits::default()),
         ages: Arc::new(ages),

@@ -278,6 +278,9 @@ impl Driver {
                 | Action::Wait { .. }
                 | Action::GateRpo { .. }
                 | Action::GateTarget { .. }
+                | Action::GateCapacity { .. }
+                | Action::GateQuota { .. }
+                | Action::GateReplication { .. }
                 | Action::Assert { .. }
         );
         let Some(run) = history.runs.get(&self.run).filter(|_| !is_gate) else {

@@ -72,12 +72,14 @@ pub async fn decision(
     };
     let history = api.control.history(&name);
     let seen_from = api.control.seen_from(&name);
+    let capacities = api.control.capacities(&name);
     match api.control.assessment(&name) {
         Some(assessment) => Ok(Json(DecisionView::new(&Shown {
             application,
             assessment: &assessment,
             history: history.as_deref(),
             seen_from: seen_from.as_ref(),
+            capacities: &capacities,
         }))),
         None => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -14,9 +14,10 @@ use super::{
     deadline::ShareView,
 };
 use crate::domain::{
-    application::Application,
+    application::{Application, AuroraStore},
     assessment::{Assessment, Health, Verdict},
     budget,
+    capacity::{self, Parity, Seen},
     forecast::{Forecast, StepForecast},
     history::History,
     id::{Region, SignalName, StoreName, VantageName},
@@ -132,6 +133,21 @@ pub struct FailOverView {
     pub lose_at_most_seconds: Option<f64>,
     /// How long it would take; `null` where no runbook for it compiles.
     pub forecast: Option<ForecastView>,
+    /// Whether the target can carry each store, as it was seen last; none where nothing was declared or seen.
+    pub capacity: Vec<CapacityView>,
+}
+
+/// Whether one store's cluster in the target has what is declared, else what the source had when it was last well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CapacityView {
+    pub store: String,
+    /// `yes`, `no` or `unknown`.
+    #[schema(value_type = String, example = "yes")]
+    pub holds: Holds,
+    pub says: String,
+    /// When the target was seen; `null`: not since the start.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub seen_at: Option<Timestamp>,
 }
 
 /// How long a run would take, from its beginning until clients are served. People's time is no part of it.
@@ -198,6 +214,8 @@ pub struct Shown<'a> {
     pub history: Option<&'a History>,
     /// From where this daemon looks, and what observers elsewhere have reported.
     pub seen_from: Option<&'a (VantageName, BTreeMap<VantageName, Observer>)>,
+    /// What each Region's clusters were last seen to have.
+    pub capacities: &'a BTreeMap<(StoreName, Region), Seen>,
 }
 
 impl DecisionView {
@@ -303,7 +321,25 @@ impl Shown<'_> {
             loses_nothing: self.application.stores.is_empty() && self.assessment.exposure.is_empty(),
             lose_at_most_seconds: bound.map(to_seconds),
             forecast: self.assessment.forecast.as_ref().map(ForecastView::from),
+            capacity: self.capacity(source, target),
         })
+    }
+
+    fn capacity(&self, source: &Region, target: &Region) -> Vec<CapacityView> {
+        let view = |(store, db): (&StoreName, &AuroraStore)| {
+            let seen = |region: &Region| self.capacities.get(&(store.clone(), region.clone()));
+            let (holds, says, seen_at) = match capacity::compare(db.capacity.as_ref(), seen(source), seen(target)) {
+                Some((Parity::Enough { says }, at)) => (Holds::Yes, says, Some(at)),
+                Some((Parity::TooSmall { says }, at)) => (Holds::No, says, Some(at)),
+                Some((Parity::Unknown { says }, at)) => (Holds::Unknown, says, Some(at)),
+                None if db.capacity.is_some() => {
+                    (Holds::Unknown, format!("what {target} has was not seen since the start"), None)
+                }
+                None => return None,
+            };
+            Some(CapacityView { store: store.to_string(), holds, says, seen_at })
+        };
+        self.application.stores.iter().filter_map(view).collect()
     }
 
     fn wait(&self) -> WaitView {

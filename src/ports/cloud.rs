@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::domain::{
     api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
+    capacity::{DbInstance, Quotas},
     cloud::{
         Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome,
         RecordSet, Series,
@@ -24,6 +25,12 @@ pub trait Cloud: Send + Sync + Debug {
 
     /// `rds:DescribeDBClusters` in the cluster's own Region.
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError>;
+
+    /// `rds:DescribeDBInstances` of the cluster's instances, in its own Region.
+    async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError>;
+
+    /// `rds:DescribeAccountAttributes`: the caller's account in `region`. A quota that is not told is not in it.
+    async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError>;
 
     /// The newest datapoints of each query within `window`, in the order of the queries. A query that CloudWatch did
     /// not answer whole has an error of its own; the error of the call is everybody's.

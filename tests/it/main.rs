@@ -19,6 +19,7 @@ mod engine_planned;
 mod engine_trouble;
 mod engine_undo;
 mod fuzz;
+mod gates;
 mod heartbeat;
 mod http_api;
 mod independent_emulator;

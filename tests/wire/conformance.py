@@ -32,7 +32,7 @@ LAG = {"Namespace": "AWS/RDS", "MetricName": "AuroraGlobalDBRPOLag"}
 LAG_DIMENSIONS = [{"Name": "DBClusterIdentifier", "Value": "payments-usw2"}]
 
 SERVED = {
-    "rds": "CopyDBClusterSnapshot DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
+    "rds": "CopyDBClusterSnapshot DescribeAccountAttributes DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
     "DescribeGlobalClusters FailoverGlobalCluster RemoveFromGlobalCluster SwitchoverGlobalCluster",
     "route53": "ChangeResourceRecordSets CreateHealthCheck GetChange GetHealthCheck GetHealthCheckStatus "
     "GetHostedZone ListHealthChecks ListHostedZones ListHostedZonesByName ListResourceRecordSets TestDNSAnswer "
@@ -139,6 +139,12 @@ def rds_reads():
         assert [c["DBClusterIdentifier"] for c in found] == [cluster]
         assert len(found[0]["DBClusterMembers"]) == 2
         assert len(rds.describe_db_instances()["DBInstances"]) == 2
+        mine = [{"Name": "db-cluster-id", "Values": [cluster]}]
+        sizes = {(i["DBInstanceClass"], i["DBInstanceStatus"]) for i in rds.describe_db_instances(Filters=mine)["DBInstances"]}
+        assert sizes == {("db.r6g.large", "available")}, sizes
+        quotas = {q["AccountQuotaName"]: q for q in rds.describe_account_attributes()["AccountQuotas"]}
+        instances = quotas["DBInstances"]
+        assert instances["Used"] == 2 and instances["Max"] >= 40, instances
         rds.describe_events(SourceType="db-cluster", Duration=600)
         rds.describe_db_cluster_snapshots()
     cluster, writers = roles()

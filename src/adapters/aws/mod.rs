@@ -8,6 +8,7 @@
 
 mod arc;
 mod call;
+mod capacity;
 mod clients;
 mod cloudwatch;
 mod error;
@@ -42,6 +43,7 @@ use crate::{
     domain::{
         api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -150,6 +152,14 @@ impl Cloud for AwsCloud {
 
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
         self.describe_db_cluster(arn).await
+    }
+
+    async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        self.describe_db_instances(cluster).await
+    }
+
+    async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
+        self.describe_account_attributes(region).await
     }
 
     async fn metrics(

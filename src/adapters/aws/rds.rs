@@ -9,6 +9,7 @@ use aws_types::request_id::RequestId as _;
 use super::{AwsCloud, Call, PAGES_MAX, error::Failure, intercept::Departure, lacking, too_many_pages};
 use crate::domain::{
     application::ClusterArn,
+    capacity::AcuRange,
     cloud::{DbCluster, FailoverState, GlobalCluster, Member, ObserveError, Outcome},
     id::Region,
 };
@@ -137,7 +138,7 @@ impl AwsCloud {
     }
 }
 
-fn rds<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
+pub(super) fn rds<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
     Call { service: "rds", operation, region }
 }
 
@@ -216,5 +217,9 @@ fn db_cluster(arn: &ClusterArn, what: &str, sdk: &sdk::types::DbCluster) -> Resu
         status: sdk.status().unwrap_or(UNREPORTED).to_owned(),
         engine_version: sdk.engine_version().ok_or_else(|| lacking(what, "engine version"))?.to_owned(),
         instances: sdk.db_cluster_members().len(),
+        scaling: sdk.serverless_v2_scaling_configuration().and_then(|s| {
+            // One bound alone tells nothing of the other.
+            Some(AcuRange { min: s.min_capacity()?, max: s.max_capacity()? })
+        }),
     })
 }

@@ -48,6 +48,7 @@ fn application(mode: Mode) -> Application {
         clusters: BTreeMap::new(),
         lag_metric: "lag".into(),
         heartbeat: None,
+        capacity: None,
     };
     let probe = |of: &str| SignalSource::HttpProbe { url: "https://x".into(), of: named(of), timeout: s(3_000) };
     let alarm = SignalSource::Alarm { region: named("us-west-2"), alarm_name: "edge".into(), of: named("us-east-1") };
@@ -138,7 +139,13 @@ fn history() -> History {
 fn shown(application: &Application, assessment: &Assessment) -> DecisionView {
     let history = history();
     let seen_from = (named("here"), BTreeMap::new());
-    let shown = Shown { application, assessment, history: Some(&history), seen_from: Some(&seen_from) };
+    let shown = Shown {
+        application,
+        assessment,
+        history: Some(&history),
+        seen_from: Some(&seen_from),
+        capacities: &BTreeMap::new(),
+    };
     DecisionView::new(&shown)
 }
 

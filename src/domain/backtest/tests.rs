@@ -37,6 +37,7 @@ fn application() -> Application {
         clusters: BTreeMap::new(),
         lag_metric: "lag".into(),
         heartbeat: None,
+        capacity: None,
     };
     let (policy, observers) = (Policy::default(), ["frankfurt", "dublin"].map(named));
     Application {

@@ -10,6 +10,7 @@ use super::{
         application::{AuroraStore, Topic},
         id::{Region, StoreName},
         plan::Purpose,
+        replica::Allowed,
         runbook::{Act, ProbeAt, Step},
     },
     Compiler, Scope, cluster, lag_query, listed,
@@ -26,7 +27,12 @@ impl Compiler<'_> {
             | Act::AuroraWait { store, .. }
             | Act::AuroraVerifyWriter { store }
             | Act::GateTarget { store, .. }
-            | Act::GateRpo { store, .. } => self.store_action(&step.act, store.as_ref(), scope),
+            | Act::GateRpo { store, .. }
+            | Act::GateCapacity { store, .. } => self.store_action(&step.act, store.as_ref(), scope),
+            Act::GateQuota { headroom, unknown } => {
+                Ok(Action::GateQuota { region: self.target.clone(), headroom: headroom.clone(), unknown: *unknown })
+            }
+            Act::GateReplication { store, .. } => self.replication(&step.act, store.as_ref(), scope),
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
             Act::Notify { subject, message } => Ok(Action::Notify {
@@ -80,7 +86,17 @@ impl Compiler<'_> {
                 lag_region: target.region().clone(),
                 limit: limit.unwrap_or(self.application.objectives.rpo),
             }),
-            Act::DnsFlip { .. }
+            Act::GateCapacity { at_least_percent, unknown, .. } => Ok(Action::GateCapacity {
+                store,
+                source: from,
+                target,
+                declared: db.capacity.clone(),
+                at_least_percent: *at_least_percent,
+                unknown: *unknown,
+            }),
+            Act::GateQuota { .. }
+            | Act::GateReplication { .. }
+            | Act::DnsFlip { .. }
             | Act::DnsVerify { .. }
             | Act::ProbeHttp { .. }
             | Act::Notify { .. }
@@ -90,6 +106,29 @@ impl Compiler<'_> {
             | Act::AwsCall { .. }
             | Act::Call { .. } => Err("is not about a store".to_owned()),
         }
+    }
+
+    fn replication(&self, act: &Act, named: Option<&StoreName>, scope: &Scope) -> Result<Action, String> {
+        let Act::GateReplication { lag, pending_bytes, pending_operations, unknown, .. } = act else {
+            return Err("is not about replication".to_owned());
+        };
+        let (name, replicas) = (if let Scope::Store(s) = scope { Some(s) } else { named }, &self.application.replicas);
+        let name = name.ok_or("names no store")?;
+        let replica = replicas.get(name).ok_or_else(|| {
+            let known: Vec<&str> = replicas.keys().map(StoreName::as_str).collect();
+            let known = listed(&known);
+            format!("`{}` has no store `{name}` with many writers; such stores: {known}", self.application.name)
+        })?;
+        let allowed = Allowed {
+            lag: lag.unwrap_or(self.application.objectives.rpo),
+            pending_bytes: *pending_bytes,
+            pending_operations: *pending_operations,
+        };
+        let measures = replica.measures(self.source, self.target, &allowed);
+        if measures.is_empty() {
+            return Err(format!("nothing of `{name}` is replicated from {} to {}", self.source, self.target));
+        }
+        Ok(Action::GateReplication { store: name.clone(), measures, unknown: *unknown })
     }
 
     /// The target's Region first: on the worst day the source's does not answer.

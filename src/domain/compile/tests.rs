@@ -3,6 +3,7 @@ use crate::domain::{
     application::{Endpoint, Mechanism, Objectives, Topic, Traffic},
     cloud::Mutation,
     id::ApplicationName,
+    replica::{Measure, ReplicatedStore, ReplicationRule},
 };
 
 const EAST: &str = "us-east-1";
@@ -23,6 +24,7 @@ fn store(name: &str) -> (StoreName, AuroraStore) {
         clusters: both(arn(EAST), arn(WEST)),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
         heartbeat: None,
+        capacity: None,
     };
     (name.parse().expect("a name"), store)
 }
@@ -249,4 +251,52 @@ fn hosts_are_found_in_urls() {
     ] {
         assert_eq!(act::host_of(url), host, "{url}");
     }
+}
+
+/// One step of `with`, compiled for an application with a table and a bucket in each Region.
+fn replication(with: &str) -> Result<Vec<Action>, Vec<String>> {
+    let text = format!(
+        "runbook: r\npurpose: switchover\ndescription: d\nsteps:\n  - {{ id: g, action: gate.replication, with: {with} }}\n"
+    );
+    let (runbook, _) = Runbook::parse("r.yaml", &text).unwrap_or_else(|f| panic!("{f:#?}"));
+    let mut app = an_application(&["orders"], controls());
+    let rule =
+        ReplicationRule { from: region(EAST), to: region(WEST), rule_id: "to-west".to_owned(), metrics_region: None };
+    let s3 = ReplicatedStore::S3 { buckets: both("e".to_owned(), "w".to_owned()), rules: vec![rule] };
+    let table = ReplicatedStore::Dynamodb { table: "sessions".to_owned(), regions: app.regions.clone() };
+    app.replicas.insert("audit".parse().expect("a name"), s3);
+    app.replicas.insert("sessions".parse().expect("a name"), table);
+    let plan = plan(&app, &runbook, Purpose::Switchover, EAST, WEST)?;
+    Ok(plan.steps.into_iter().map(|s| s.action).collect())
+}
+
+#[test]
+fn a_gate_of_replication_is_resolved_to_each_metric_where_it_is_published_with_its_limit() {
+    let all = replication("{ pending_bytes: 5000000000 }").expect("compiles");
+    let line = |action: &Action| {
+        let Action::GateReplication { store, measures, .. } = action else { panic!("{action:?}") };
+        let measure = |m: &Measure| format!("{} in {}: {:?}", m.query.metric, m.region, m.quantity);
+        format!("{store}: {}", measures.iter().map(measure).collect::<Vec<_>>().join("; "))
+    };
+    assert_eq!(
+        all.iter().map(line).collect::<Vec<_>>(),
+        [
+            "audit: ReplicationLatency in us-west-2: Lag { unit: Seconds, limit: 1s }; BytesPendingReplication in \
+             us-west-2: Pending { what: Bytes, limit: 5000000000 }; OperationsPendingReplication in us-west-2: \
+             Pending { what: Operations, limit: 0 }",
+            "sessions: ReplicationLatency in us-east-1: Lag { unit: Milliseconds, limit: 1s }",
+        ]
+    );
+    let bytes = serde_json::to_vec(&all).expect("serialises");
+    assert_eq!(serde_json::from_slice::<Vec<Action>>(&bytes).expect("deserialises"), all);
+}
+
+#[test]
+fn a_gate_of_replication_needs_a_store_with_many_writers_that_is_replicated_this_way() {
+    let refused = replication("{ store: orders }").expect_err("it has one writer");
+    assert!(refused[0].contains("no store `orders` with many writers; such stores: audit, sessions"), "{refused:?}");
+    let text = "runbook: r\npurpose: failback\ndescription: d\nsteps:\n  - { id: g, action: gate.replication }\n";
+    let (runbook, _) = Runbook::parse("r.yaml", text).expect("a runbook");
+    let refused = plan(&an_application(&["orders"], controls()), &runbook, Purpose::Failback, WEST, EAST);
+    assert!(refused.expect_err("it has none")[0].contains("has no stores with many writers"));
 }

@@ -2,20 +2,23 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, gates};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
 };
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 18] = [
+pub(super) const ACTIONS: [&str; 21] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
     "aurora.verify_writer",
     "gate.target",
     "gate.rpo",
+    "gate.capacity",
+    "gate.quota",
+    "gate.replication",
     "dns.flip",
     "dns.routing_controls",
     "dns.health_signal",
@@ -31,15 +34,12 @@ pub(super) const ACTIONS: [&str; 18] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 11] = [
+const NOT_BUILT: [&str; 8] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
     "dns.standby_object",
     "dns.weights",
-    "gate.replication",
-    "gate.capacity",
-    "gate.quota",
     "probe.tcp",
     "probe.postgres",
     "undo",
@@ -94,6 +94,9 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
                 None => None,
             },
         },
+        "gate.capacity" => gates::capacity(store(with, found)?, with, found)?,
+        "gate.quota" => gates::quota(with, found)?,
+        "gate.replication" => gates::replication(store(with, found)?, with, found)?,
         "dns.flip" => flip(with, None, found)?,
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,

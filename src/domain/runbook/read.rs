@@ -217,7 +217,9 @@ fn default_timeout(act: &Act) -> Duration {
         Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } => 15 * MINUTE,
         Act::AuroraWait { .. } => 4 * 60 * MINUTE,
         Act::AuroraVerifyWriter { .. } | Act::DnsFlip { .. } => 5 * MINUTE,
-        Act::GateTarget { .. } | Act::GateRpo { .. } => 2 * MINUTE,
+        Act::GateTarget { .. } | Act::GateRpo { .. } | Act::GateCapacity { .. } | Act::GateQuota { .. } => 2 * MINUTE,
+        // CloudWatch is minutes behind [INF], and what is pending drains.
+        Act::GateReplication { .. } => 10 * MINUTE,
         Act::DnsVerify { .. } => 10 * MINUTE,
         Act::ProbeHttp { .. } => (10 * MINUTE).max(shortest_timeout(act)),
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.

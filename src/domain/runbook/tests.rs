@@ -299,3 +299,19 @@ fn outputs_are_those_that_the_action_declares() {
         assert!(found.starts_with("6:"), "it has its line: {found}");
     }
 }
+
+#[test]
+fn the_gates_of_capacity_quota_and_replication_refuse_what_they_cannot_mean() {
+    let told = |with: &str| faults(&with_steps("failover", &format!("  - {{ id: g, {with} }}\n")));
+    for (with, says) in [
+        ("action: gate.capacity, with: { at_least_percent: 0 }", "0 is not between 1 and 100"),
+        ("action: gate.capacity, with: { unknown: maybe }", "expected `hold` or `pass`"),
+        ("action: gate.quota, with: { headroom: { DBInstance: 1 } }", "did you mean `DBInstances`?"),
+        ("action: gate.quota, with: { headroom: { DBInstances: 0 } }", "0 is not between 1 and"),
+        ("action: gate.quota, with: { headroom: {} }", "names no quota"),
+        ("action: gate.replication, with: { pending_bytes: -1 }", "expected a whole number, 0 or more"),
+        ("action: gate.replication, with: { pending: 1 }", "unknown key `pending`"),
+    ] {
+        assert!(told(with).contains(says), "{with}: {}", told(with));
+    }
+}

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     domain::{
         application::{ClusterArn, ClusterEndpoint},
+        capacity::{DbInstance, Quotas},
         cloud::{
             AlarmState, CloudEvent, Datapoint, DbCluster, EventSource, GlobalCluster, MissingData, Mutation, Outcome,
             RecordSet,
@@ -47,6 +48,12 @@ impl Cloud for Noting {
         not_here()
     }
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
+        not_here()
+    }
+    async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        not_here()
+    }
+    async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         not_here()
     }
     async fn metrics(

@@ -30,6 +30,9 @@ pub fn apply(world: &mut World, trouble: &Trouble) {
         Trouble::FencingTimesOut => world.aurora.knobs.fencing_times_out = true,
         Trouble::Headless { region } => world.aurora.set_headless(region, true),
         Trouble::Mismatched { region } => world.aurora.set_mismatched(region, true),
+        Trouble::Undersized { region } => world.aurora.set_undersized(region, true),
+        Trouble::QuotaExhausted { region } => world.aurora.set_quota_exhausted(region, true),
+        Trouble::ReplicasLag { region } => world.canaries.set_late(region, true),
         Trouble::Lag { region, setting } => {
             // Under the old setting until now: what had already crossed has crossed.
             world.aurora.replicate(world.now, &world.planes);
@@ -65,6 +68,9 @@ pub fn heal(world: &mut World, trouble: &Trouble) {
         Trouble::FencingTimesOut => world.aurora.knobs.fencing_times_out = false,
         Trouble::Headless { region } => world.aurora.set_headless(region, false),
         Trouble::Mismatched { region } => world.aurora.set_mismatched(region, false),
+        Trouble::Undersized { region } => world.aurora.set_undersized(region, false),
+        Trouble::QuotaExhausted { region } => world.aurora.set_quota_exhausted(region, false),
+        Trouble::ReplicasLag { region } => world.canaries.set_late(region, false),
         Trouble::Lag { region, .. } => world.aurora.set_lag_in(region, LagSetting::default()),
         Trouble::LagMetric { region, .. } => world.aurora.set_lag_metric_in(region, LagMetric::default()),
         Trouble::Metrics { region, namespace, .. } => {
@@ -158,6 +164,9 @@ mod tests {
             Trouble::FencingTimesOut,
             Trouble::Headless { region: west() },
             Trouble::Mismatched { region: west() },
+            Trouble::Undersized { region: west() },
+            Trouble::QuotaExhausted { region: west() },
+            Trouble::ReplicasLag { region: east() },
             Trouble::Lag { region: west(), setting: LagSetting::StandsStill },
             Trouble::LagMetric { region: west(), metric: LagMetric::Negative },
             Trouble::Metrics { region: west(), namespace: "AWS/RDS".to_owned(), fault: MetricFault::Freeze },

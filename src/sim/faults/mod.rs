@@ -96,6 +96,18 @@ pub enum Trouble {
     Mismatched {
         region: Region,
     },
+    /// Of the instances that the Region's members should have, one is there (56).
+    Undersized {
+        region: Region,
+    },
+    /// The account may add nothing to the Region's databases (55).
+    QuotaExhausted {
+        region: Region,
+    },
+    /// What is written in the Region to stores with many writers replicates late.
+    ReplicasLag {
+        region: Region,
+    },
     Lag {
         region: Region,
         setting: LagSetting,

@@ -409,7 +409,10 @@ fn turns_the_same_knob(a: &Trouble, b: &Trouble) -> bool {
         (Trouble::Lag { region: a, .. }, Trouble::Lag { region: b, .. })
         | (Trouble::LagMetric { region: a, .. }, Trouble::LagMetric { region: b, .. })
         | (Trouble::Headless { region: a }, Trouble::Headless { region: b })
-        | (Trouble::Mismatched { region: a }, Trouble::Mismatched { region: b }) => a == b,
+        | (Trouble::Mismatched { region: a }, Trouble::Mismatched { region: b })
+        | (Trouble::Undersized { region: a }, Trouble::Undersized { region: b })
+        | (Trouble::QuotaExhausted { region: a }, Trouble::QuotaExhausted { region: b })
+        | (Trouble::ReplicasLag { region: a }, Trouble::ReplicasLag { region: b }) => a == b,
         (Trouble::Metrics { region: a, namespace: x, .. }, Trouble::Metrics { region: b, namespace: y, .. }) => {
             a == b && x == y
         }

@@ -26,6 +26,11 @@ impl Trouble {
             Self::FencingTimesOut => "fencing times out".to_owned(),
             Self::Headless { region } => format!("the cluster in {region} has no instances"),
             Self::Mismatched { region } => format!("the cluster in {region} runs another engine version"),
+            Self::Undersized { region } => format!("the cluster in {region} has one instance of those it should have"),
+            Self::QuotaExhausted { region } => format!("every quota of the account in {region} is used up"),
+            Self::ReplicasLag { region } => {
+                format!("what is written in {region} to many-writer stores replicates late")
+            }
             Self::Lag { region, setting } => match setting {
                 LagSetting::Wanders => format!("replication to {region} wanders as usual"),
                 LagSetting::Fixed(ms) => format!("replication to {region} is {ms} ms behind"),

@@ -18,6 +18,7 @@ use crate::{
     domain::{
         api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, EventSource, GlobalCluster, MetricQuery,
             Mutation, ObserveError, Outcome, RecordSet, Series,
@@ -189,6 +190,26 @@ impl Cloud for SimCloud {
                 self.meet(40, cluster.instances.is_empty());
                 self.meet(41, global.is_some_and(|g| g.engine_version != cluster.engine_version));
                 view::db_cluster(cluster)
+            })
+            .await
+    }
+
+    async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        let region = cluster.region();
+        self.way
+            .read(at("rds:DescribeDBInstances", Plane::Rds, region), Some(cluster.as_str()), |world| {
+                self.meet(56, world.aurora.is_undersized(region));
+                // Of a cluster that is not there RDS lists no instances.
+                Ok(world.aurora.cluster(cluster.as_str()).map(view::db_instances).unwrap_or_default())
+            })
+            .await
+    }
+
+    async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
+        self.way
+            .read(at("rds:DescribeAccountAttributes", Plane::Rds, region), None, |world| {
+                self.meet(55, world.aurora.is_quota_exhausted(region));
+                Ok(view::quotas(&world.aurora, region, world.now))
             })
             .await
     }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use crate::{
     domain::{
+        capacity::{AcuRange, DbInstance, Quota, Quotas},
         cloud::{
             Alarm, AlarmState, Answer, CloudEvent, DbCluster, FailoverState, GlobalCluster, Member, MetricQuery,
             MissingData, ObserveError, RecordSet, Series,
         },
-        id::InvalidName,
+        id::{InvalidName, Region},
     },
     sim::world::{
         self, ApiFault, SimTime,
-        aurora::{Aurora, Membership},
+        aurora::{AccountQuota, Aurora, Membership},
         cloudwatch,
         route53::record::{self, Routing},
     },
@@ -49,6 +50,15 @@ impl Shown for DbCluster {
     }
 }
 
+impl Shown for Vec<DbInstance> {
+    const HAS_STATUS: bool = true;
+
+    fn with_unknown_status(self) -> Self {
+        self.into_iter().map(|i| DbInstance { status: UNKNOWN_STATUS.to_owned(), ..i }).collect()
+    }
+}
+
+impl Shown for Quotas {}
 impl Shown for Vec<Answer<Series>> {}
 impl Shown for Vec<Answer<Alarm>> {}
 impl Shown for Vec<CloudEvent> {}
@@ -103,7 +113,24 @@ pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, 
         status: cluster.status.to_owned(),
         engine_version: cluster.engine_version.clone(),
         instances: cluster.instances.len(),
+        scaling: cluster.scaling.map(|(min, max)| AcuRange { min, max }),
     })
+}
+
+/// How `DescribeDBInstances` shows the instances of `cluster`.
+pub(super) fn db_instances(cluster: &world::aurora::Cluster) -> Vec<DbInstance> {
+    let instance = |i: &world::aurora::Instance| DbInstance {
+        identifier: i.id.clone(),
+        class: i.class.clone(),
+        status: "available".to_owned(),
+    };
+    cluster.instances.iter().map(instance).collect()
+}
+
+/// How `DescribeAccountAttributes` shows it.
+pub(super) fn quotas(aurora: &Aurora, region: &Region, now: SimTime) -> Quotas {
+    let quota = |q: AccountQuota| (q.name.to_owned(), Quota { used: q.used, max: q.max });
+    aurora.account_quotas(region, now).into_iter().map(quota).collect()
 }
 
 /// `name` is given back as it was asked for: with or without the final dot.

@@ -146,6 +146,24 @@ pub(super) static HAPPENING: Form = Form {
         ),
         may("headless", OURS, "headless: standby", "the Region's database has no instances (40)"),
         may("mismatched", OURS, "mismatched: standby", "the Region's database runs another engine version (41)"),
+        may(
+            "undersized",
+            OURS,
+            "undersized: standby",
+            "the Region's database has one instance of those it should have (56)",
+        ),
+        may(
+            "quota_exhausted",
+            ANY_REGION,
+            "quota_exhausted: standby",
+            "the account may add nothing to the Region's databases (55)",
+        ),
+        may(
+            "replicas_lag",
+            OURS,
+            "replicas_lag: primary",
+            "what is written in the Region to DynamoDB tables and S3 buckets replicates late",
+        ),
         may("lag", Shape::Table(&LAG), "lag: { region: standby, setting: stands-still }", "replication itself (44)"),
         may(
             "lag_metric",

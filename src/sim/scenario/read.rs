@@ -167,6 +167,15 @@ fn trouble(t: &Table) -> Option<Trouble> {
     if let Some(region) = t.region("mismatched") {
         return Some(Trouble::Mismatched { region });
     }
+    if let Some(region) = t.region("undersized") {
+        return Some(Trouble::Undersized { region });
+    }
+    if let Some(region) = t.region("quota_exhausted") {
+        return Some(Trouble::QuotaExhausted { region });
+    }
+    if let Some(region) = t.region("replicas_lag") {
+        return Some(Trouble::ReplicasLag { region });
+    }
     if let Some(word) = t.word("promotion") {
         let fate = match word {
             "fails" => PromotionFate::Fails,

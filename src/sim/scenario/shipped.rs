@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 62] = [
+pub(super) const SHIPPED: [(&str, &str); 65] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -89,6 +89,15 @@ pub(super) const SHIPPED: [(&str, &str); 62] = [
     ("tests/scenarios/standby-lost.yaml", include_str!("../../../tests/scenarios/standby-lost.yaml")),
     ("tests/scenarios/steady-state.yaml", include_str!("../../../tests/scenarios/steady-state.yaml")),
     ("tests/scenarios/stopped-mid-run.yaml", include_str!("../../../tests/scenarios/stopped-mid-run.yaml")),
+    (
+        "tests/scenarios/target-quota-exhausted.yaml",
+        include_str!("../../../tests/scenarios/target-quota-exhausted.yaml"),
+    ),
+    (
+        "tests/scenarios/target-too-small-in-disaster.yaml",
+        include_str!("../../../tests/scenarios/target-too-small-in-disaster.yaml"),
+    ),
+    ("tests/scenarios/target-too-small.yaml", include_str!("../../../tests/scenarios/target-too-small.yaml")),
     ("tests/scenarios/throttled.yaml", include_str!("../../../tests/scenarios/throttled.yaml")),
     ("tests/scenarios/unknown-status.yaml", include_str!("../../../tests/scenarios/unknown-status.yaml")),
     ("tests/scenarios/us-east-1-black-hole.yaml", include_str!("../../../tests/scenarios/us-east-1-black-hole.yaml")),

@@ -37,6 +37,8 @@ pub(super) const REACHES: &[Word] = &[
 pub(super) const OPERATIONS: &[&str] = &[
     "rds:DescribeGlobalClusters",
     "rds:DescribeDBClusters",
+    "rds:DescribeDBInstances",
+    "rds:DescribeAccountAttributes",
     "rds:DescribeEvents",
     "rds:SwitchoverGlobalCluster",
     "rds:FailoverGlobalCluster",

@@ -74,6 +74,9 @@ fn trouble(t: &Trouble) -> String {
         Trouble::FencingTimesOut => "fencing_times_out: true".to_owned(),
         Trouble::Headless { region } => format!("headless: {region}"),
         Trouble::Mismatched { region } => format!("mismatched: {region}"),
+        Trouble::Undersized { region } => format!("undersized: {region}"),
+        Trouble::QuotaExhausted { region } => format!("quota_exhausted: {region}"),
+        Trouble::ReplicasLag { region } => format!("replicas_lag: {region}"),
         Trouble::Lag { region, setting } => {
             let setting = match setting {
                 LagSetting::Wanders => "wanders".to_owned(),

@@ -13,7 +13,10 @@ use crate::{
     domain::id::Region,
     sim::world::{
         ApiFault, SimTime, World,
-        aurora::{Cluster, Event, FailoverRequest, GlobalCluster, Instance, Membership, Snapshot, SnapshotStatus},
+        aurora::{
+            AccountQuota, Cluster, Event, FailoverRequest, GlobalCluster, Instance, Membership, Snapshot,
+            SnapshotStatus,
+        },
         rfc3339,
     },
 };
@@ -27,6 +30,7 @@ pub fn handle(world: &mut World, region: &Region, params: &HashMap<String, Strin
         "DescribeGlobalClusters" => describe_global_clusters(world, region, params),
         "DescribeDBClusters" => describe_clusters(world, region, params),
         "DescribeDBInstances" => describe_instances(world, region, params),
+        "DescribeAccountAttributes" => Ok(describe_account(world, region)),
         "DescribeEvents" => describe_events(world, region, params),
         "DescribeDBClusterSnapshots" => describe_snapshots(world, region, params),
         "CopyDBClusterSnapshot" => copy_snapshot(world, region, params),
@@ -240,6 +244,13 @@ fn cluster_shape(cluster: &Cluster) -> model::DBCluster {
         backup_retention_period: i32::try_from(cluster.backup_retention_days).ok(),
         cluster_create_time: Some(rfc3339(cluster.created_at)),
         global_cluster_identifier: cluster.global.clone().filter(|_| cluster.is_listed()),
+        serverless_v2_scaling_configuration: cluster.scaling.map(|(min, max)| {
+            model::ServerlessV2ScalingConfigurationInfo {
+                min_capacity: Some(min),
+                max_capacity: Some(max),
+                seconds_until_auto_pause: None,
+            }
+        }),
         d_b_cluster_members: Some(model::DBClusterMemberList { items: members.collect() }),
         ..Default::default()
     }
@@ -295,6 +306,19 @@ fn instance_shape(cluster: &Cluster, instance: &Instance) -> model::DBInstance {
         endpoint: Some(model::Endpoint { address, port: Some(5432), hosted_zone_id: None }),
         ..Default::default()
     }
+}
+
+/// The account's quotas, those of them that the world counts.
+fn describe_account(world: &World, region: &Region) -> MockResponse {
+    let quota = |q: AccountQuota| model::AccountQuota {
+        account_quota_name: Some(q.name.to_owned()),
+        used: Some(q.used),
+        max: Some(q.max),
+    };
+    let items = world.aurora.account_quotas(region, world.now).into_iter().map(quota).collect();
+    wire::serialize_describe_account_attributes_response(&model::AccountAttributesMessage {
+        account_quotas: Some(model::AccountQuotaList { items }),
+    })
 }
 
 /// How long events are kept: 14 days [AUG].

@@ -5,7 +5,7 @@
 //!
 //! Invariant: a canary tells what it saw; one that stands in a lost Region tells nobody.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{
     Context, Plane, Reach, SimTime,
@@ -34,13 +34,15 @@ pub struct Canary {
     /// What it publishes where they answered well, and where not; `None` is nothing.
     pub well: Option<f64>,
     pub ill: Option<f64>,
+    /// What it publishes in place of `well` while this Region's stores with many writers replicate late.
+    pub late: Option<(Region, f64)>,
 }
 
 impl Canary {
     /// One of CloudWatch Synthetics.
     pub fn named(name: &str, from: Region, address: Ipv4Addr) -> Self {
         let metric = MetricKey::new(NAMESPACE, METRIC, [(DIMENSION, name)]);
-        Self { metric, from, address, well: Some(100.0), ill: Some(0.0) }
+        Self { metric, from, address, well: Some(100.0), ill: Some(0.0), late: None }
     }
 }
 
@@ -49,6 +51,7 @@ impl Canary {
 pub struct Canaries {
     canaries: Vec<Canary>,
     due: Option<SimTime>,
+    late: BTreeSet<Region>,
 }
 
 impl Canaries {
@@ -56,6 +59,15 @@ impl Canaries {
     pub fn add(&mut self, canary: Canary, now: SimTime) {
         self.canaries.push(canary);
         self.due.get_or_insert(now.plus_ms(EVERY_MS));
+    }
+
+    /// Lets what is written in `region` to stores with many writers replicate late, or in time again.
+    pub fn set_late(&mut self, region: &Region, late: bool) {
+        if late {
+            self.late.insert(region.clone());
+        } else {
+            self.late.remove(region);
+        }
     }
 
     /// When they look next.
@@ -67,7 +79,8 @@ impl Canaries {
     pub fn run_due(&mut self, ctx: &mut Context<'_>, endpoints: &Endpoints, cloudwatch: &mut CloudWatch) {
         self.due = Some(ctx.now.plus_ms(EVERY_MS));
         for canary in &self.canaries {
-            let value = if canary.sees(ctx, endpoints) { canary.well } else { canary.ill };
+            let late = canary.late.as_ref().filter(|(of, _)| self.late.contains(of)).map(|(_, value)| *value);
+            let value = if canary.sees(ctx, endpoints) { late.or(canary.well) } else { canary.ill };
             let key = &canary.metric;
             let dimensions: Vec<(&str, &str)> = key.dimensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             if let Some(value) = value {

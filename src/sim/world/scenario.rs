@@ -102,6 +102,7 @@ fn add_database(world: &mut World, topology: &Topology) {
         region: site.region.clone(),
         instances: site.instances,
         instance_class: "db.r6g.large".to_owned(),
+        scaling: None,
     };
     let spec = GlobalClusterSpec {
         id: topology.application.clone(),
@@ -154,7 +155,14 @@ fn add_services(world: &mut World, topology: &Topology) {
     let now = world.now;
     let (a, b) = (&topology.primary, &topology.standby);
     for (site, other) in [(a, b), (b, a)] {
-        let canary = |metric, well, ill| Canary { metric, from: site.region.clone(), address: site.address, well, ill };
+        let canary = |metric, well, ill| Canary {
+            metric,
+            from: site.region.clone(),
+            address: site.address,
+            well,
+            ill,
+            late: None,
+        };
         let errors = MetricKey::new("AWS/Lambda", "Errors", [("FunctionName", topology.application.as_str())]);
         let table = format!("{}-sessions", topology.application);
         let dimensions = [("TableName", table.as_str()), ("ReceivingRegion", other.region.as_str())];

@@ -10,6 +10,7 @@ use failoverd::{
     domain::{
         api_call::ApiCall,
         application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
+        capacity::{DbInstance, Quotas},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
             Outcome, RecordSet, Series,
@@ -136,6 +137,14 @@ impl<C: Cloud> Cloud for Overseen<C> {
 
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError> {
         self.cloud.db_cluster(arn).await
+    }
+
+    async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
+        self.cloud.db_instances(cluster).await
+    }
+
+    async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
+        self.cloud.account_quotas(region).await
     }
 
     async fn metrics(

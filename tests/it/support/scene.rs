@@ -279,6 +279,7 @@ pub(crate) fn application() -> Application {
                 clusters,
                 lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
                 heartbeat: None,
+                capacity: None,
             },
         )]),
         replicas: BTreeMap::new(),

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "time limits of the SDK are measured against real time here")]
 
 pub(super) mod canned;
+mod capacity;
 
 use std::{
     collections::BTreeMap,

@@ -89,6 +89,9 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             let read = call.done_when.as_ref().and_then(|done| done.read.as_ref());
             read.map(|read| calls(&read.operation, &CallFault::Hang)).into_iter().collect()
         }
+        Action::GateCapacity { .. } => unseen(&["rds:DescribeDBClusters", "rds:DescribeDBInstances"]),
+        Action::GateQuota { .. } => unseen(&["rds:DescribeAccountAttributes"]),
+        Action::GateReplication { .. } => unseen(&["cloudwatch:GetMetricData"]),
         Action::DnsFlip { calls, .. } => calls.iter().flat_map(|call| unseen(seen_by(call))).collect(),
         Action::ProbeHttp { url, .. } => {
             let own = application.endpoints.iter().find(|(_, endpoint)| endpoint.health_url == *url);

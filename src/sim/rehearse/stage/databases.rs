@@ -1,6 +1,6 @@
 //! The Aurora global clusters, each with its members as the configuration names them.
 //!
-//! What it does not say is the same everywhere: two instances per cluster, one engine version. Lag is published by
+//! What it does not say is the same everywhere: two instances per cluster (where no capacity is declared), one engine version. Lag is published by
 //! the clusters themselves, under both metrics. An application without stores has one that all its Regions write and
 //! that nothing can lose: what is rehearsed is its traffic.
 
@@ -10,6 +10,7 @@ use super::{Faults, Stage};
 use crate::{
     domain::{
         application::{Application, AuroraStore, ClusterArn},
+        capacity::{self, Capacity, Size},
         id::{Region, StoreName},
     },
     sim::world::{
@@ -47,8 +48,13 @@ pub(super) fn used_in(application: &Application, region: &Region) -> Option<Stri
 fn everywhere(application: &Application) -> GlobalClusterSpec {
     let region = EVERYWHERE.parse().unwrap_or_else(|e| unreachable!("{e}"));
     let id = written(application);
-    let members =
-        vec![ClusterSpec { id: id.clone(), region, instances: INSTANCES, instance_class: INSTANCE_CLASS.to_owned() }];
+    let members = vec![ClusterSpec {
+        id: id.clone(),
+        region,
+        instances: INSTANCES,
+        instance_class: INSTANCE_CLASS.to_owned(),
+        scaling: None,
+    }];
     let (engine, engine_version) = (ENGINE.to_owned(), ENGINE_VERSION.to_owned());
     GlobalClusterSpec { id, account: sns::ACCOUNT.to_owned(), engine, engine_version, members }
 }
@@ -98,12 +104,9 @@ fn spec(
             faults.add(at(region), "no cluster is named for this Region");
             continue;
         };
-        let member = ClusterSpec {
-            id: arn.identifier().to_owned(),
-            region: region.clone(),
-            instances: INSTANCES,
-            instance_class: INSTANCE_CLASS.to_owned(),
-        };
+        let (instances, instance_class, scaling) = sizes(store);
+        let member =
+            ClusterSpec { id: arn.identifier().to_owned(), region: region.clone(), instances, instance_class, scaling };
         let simulated = spec.arn_of(&member);
         if simulated != arn.as_str() {
             faults
@@ -113,6 +116,20 @@ fn spec(
     }
     Some(spec)
 }
+
+/// What each Region has: what is declared.
+fn sizes(store: &AuroraStore) -> (usize, String, Option<(f64, f64)>) {
+    match &store.capacity {
+        None => (INSTANCES, INSTANCE_CLASS.to_owned(), None),
+        Some(Capacity { instances, size: Size::Provisioned { class } }) => (*instances as usize, class.clone(), None),
+        Some(Capacity { instances, size: Size::Serverless { min_acu, max_acu } }) => {
+            (*instances as usize, capacity::SERVERLESS.to_owned(), Some((*min_acu, max_acu.unwrap_or(ACU_MAX))))
+        }
+    }
+}
+
+/// Of the largest instance [bc:rds.ServerlessV2ScalingConfiguration].
+const ACU_MAX: f64 = 256.0;
 
 fn account(arn: &ClusterArn) -> &str {
     arn.as_str().split(':').nth(4).unwrap_or_default()

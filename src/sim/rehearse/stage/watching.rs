@@ -32,6 +32,10 @@ use crate::{
 /// What a replicated store lags behind where all is well, in whatever unit its metric has: nothing to speak of.
 const LAG: f64 = 0.8;
 
+/// What is published while it replicates late, in whatever unit: hours of S3's lag, which is in seconds; twenty seconds
+/// of DynamoDB's, which is in milliseconds; so many pending bytes and operations.
+const LATE: f64 = 20_000.0;
+
 /// Up to this period a health check is taken for a fast one: every 10 s, else every 30 s [R53DG].
 const FAST_SECONDS_MAX: u64 = 10;
 
@@ -100,6 +104,7 @@ fn metric(
         address: *address,
         well: Some(well),
         ill: Some(beyond(threshold.unhealthy())),
+        late: None,
     };
     let now = stage.world.now;
     stage.world.canaries.add(canary, now);
@@ -134,7 +139,8 @@ fn replica(
         for (region, query) in queries {
             let metric = key_of(&query);
             if published.insert((region.clone(), metric.clone())) {
-                let canary = Canary { metric, from: region, address: *address, well: Some(well), ill: None };
+                let late = Some((from.clone(), LATE));
+                let canary = Canary { metric, from: region, address: *address, well: Some(well), ill: None, late };
                 let now = stage.world.now;
                 stage.world.canaries.add(canary, now);
             }

@@ -62,6 +62,8 @@ pub struct Cluster {
     pub status: &'static str,
     /// The first is the writer inside the cluster. None: the cluster is headless.
     pub instances: Vec<Instance>,
+    /// Least and most ACU of its instances, where they are Serverless v2.
+    pub scaling: Option<(f64, f64)>,
     pub global: Option<String>,
     pub membership: Membership,
     pub backup_retention_days: u32,
@@ -95,6 +97,7 @@ impl Cluster {
             engine_version: global.engine_version.clone(),
             status: "available",
             instances,
+            scaling: spec.scaling,
             global: Some(global.id.clone()),
             membership: if is_writer { Membership::Writer } else { Membership::Connected },
             backup_retention_days: 7,
@@ -233,6 +236,8 @@ pub struct ClusterSpec {
     /// 0 makes a headless secondary.
     pub instances: usize,
     pub instance_class: String,
+    /// Least and most ACU, where the class is `db.serverless`.
+    pub scaling: Option<(f64, f64)>,
 }
 
 /// The part of an AWS name that AWS draws; here from the name itself, so that it is the same in every run.

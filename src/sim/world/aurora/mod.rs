@@ -11,6 +11,7 @@ mod calls;
 mod cluster;
 mod events;
 mod operation;
+mod quotas;
 mod rejoin;
 mod replication;
 mod snapshots;
@@ -18,7 +19,7 @@ mod snapshots;
 mod tests;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::id::Region;
 
@@ -28,6 +29,7 @@ pub use cluster::{
 };
 pub use events::{Event, SourceType};
 pub use operation::{Operation, OperationKind, Stage};
+pub use quotas::AccountQuota;
 pub use replication::{LagMetric, LagSetting};
 pub use snapshots::{Snapshot, SnapshotStatus};
 
@@ -55,6 +57,10 @@ pub struct Knobs {
     pub fencing_times_out: bool,
     /// The instances that were taken from headless clusters, by ARN.
     parked: BTreeMap<String, Vec<Instance>>,
+    /// By ARN, of clusters that are undersized.
+    missing: BTreeMap<String, trouble::Missing>,
+    /// The Regions in which the account may add nothing more.
+    exhausted: BTreeSet<Region>,
 }
 
 /// One mutating call, accepted or not: what the oracle counts.

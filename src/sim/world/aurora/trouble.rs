@@ -2,8 +2,16 @@
 //!
 //! Invariant: taking back restores what was there before; what was never broken is not touched.
 
-use super::{Aurora, Context, LagMetric, LagSetting};
+use super::{Aurora, Context, Instance, LagMetric, LagSetting};
 use crate::domain::id::Region;
+
+/// What an undersized cluster lacks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Missing {
+    instances: Vec<Instance>,
+    /// Its only instance and its scaling, as they should be.
+    shrunk: Option<(Instance, Option<(f64, f64)>)>,
+}
 
 impl Aurora {
     fn arns_in(&self, region: &Region) -> Vec<String> {
@@ -23,6 +31,43 @@ impl Aurora {
                 cluster.instances.extend(parked);
             }
         }
+    }
+
+    /// Leaves the clusters in `region` one instance each of those that they should have (a smaller one, where they should
+    /// have one only), or gives the others back.
+    pub fn set_undersized(&mut self, region: &Region, undersized: bool) {
+        for arn in self.arns_in(region) {
+            let Some(cluster) = self.clusters.get_mut(&arn) else {
+                continue;
+            };
+            if !undersized {
+                let Some(Missing { instances, shrunk }) = self.knobs.missing.remove(&arn) else { continue };
+                cluster.instances.extend(instances);
+                let Some((proper, scaling)) = shrunk else { continue };
+                cluster.scaling = scaling;
+                let parked = self.knobs.parked.get_mut(&arn).into_iter().flatten();
+                for instance in cluster.instances.iter_mut().chain(parked).filter(|i| i.id == proper.id) {
+                    instance.class = proper.class.clone();
+                }
+            } else if !self.knobs.missing.contains_key(&arn) {
+                let instances = cluster.instances.split_off(cluster.instances.len().min(1));
+                let only = cluster.instances.first_mut().filter(|_| instances.is_empty());
+                let shrunk = only.map(|only| {
+                    let proper = (only.clone(), cluster.scaling);
+                    only.class = smallest_of(&only.class);
+                    proper
+                });
+                if shrunk.is_some() {
+                    cluster.scaling = cluster.scaling.map(|(_, most)| (0.0, most));
+                }
+                self.knobs.missing.insert(arn, Missing { instances, shrunk });
+            }
+        }
+    }
+
+    /// Whether a cluster in `region` has fewer or smaller instances than it should.
+    pub fn is_undersized(&self, region: &Region) -> bool {
+        self.clusters(region).any(|c| self.knobs.missing.contains_key(&c.arn))
     }
 
     /// Lets the clusters in `region` run another minor version than their global cluster, or the same again.
@@ -59,6 +104,14 @@ impl Aurora {
         for id in ids {
             self.release_stuck(&id, ctx);
         }
+    }
+}
+
+/// `db.r6g.medium` for `db.r6g.xlarge`; `db.serverless` has no size.
+fn smallest_of(class: &str) -> String {
+    match class.rsplit_once('.') {
+        Some((family, _)) if family.contains('.') => format!("{family}.medium"),
+        _ => class.to_owned(),
     }
 }
 
