@@ -326,12 +326,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             show(options, &view, why::why);
         }
         ClientCommand::Runs { application, state, limit, cursor } => {
-            let mut path = format!("/runs?limit={limit}");
-            for (key, value) in [("application", application), ("state", state), ("cursor", cursor)] {
-                if let Some(value) = value {
-                    path.push_str(&format!("&{key}={}", enc(&value)));
-                }
-            }
+            let path = runs_path(limit, [("application", application), ("state", state), ("cursor", cursor)]);
             let view: RunsView = api.get(&path).await?;
             show(options, &view, render::runs);
         }
@@ -366,6 +361,16 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
     }
     Ok(EXIT_DONE)
+}
+
+fn runs_path(limit: usize, wanted: [(&str, Option<String>); 3]) -> String {
+    let mut path = format!("/runs?limit={limit}");
+    for (key, value) in wanted {
+        if let Some(value) = value {
+            path.push_str(&format!("&{key}={}", enc(&value)));
+        }
+    }
+    path
 }
 
 async fn stop(options: &Options, api: &Api, verb: &str, args: StopArgs) -> Result<(), Failure> {

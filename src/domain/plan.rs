@@ -106,6 +106,16 @@ pub struct PlannedStep {
 impl PlannedStep {
     /// Whether and how its effect is taken back, as its action declares it. What declares nothing has no way back.
     pub fn undo(&self) -> Undo {
+        if let Action::AwsCall { call } = &self.action {
+            return match (call.effect, &call.undo) {
+                (EffectClass::Read, _) => Undo::Nothing,
+                (EffectClass::Irreversible, _) => Undo::AnotherRun("a person, by hand: the runbook says irreversible"),
+                (EffectClass::Reversible | EffectClass::Compensable, Some(_)) => Undo::Inverse("the call under `undo`"),
+                (EffectClass::Reversible | EffectClass::Compensable, None) => {
+                    Undo::Inverse("nothing that the runbook declares: the way back is held for a person")
+                }
+            };
+        }
         match (self.action.effect(), catalogue::entry(self.action.kind())) {
             (EffectClass::Read, _) => Undo::Nothing,
             (_, Some(entry)) => entry.undo,

@@ -91,6 +91,10 @@ pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, 
 }
 
 async fn stands(driver: &Driver, run: &RunState) -> Stands {
+    // What was there before is the runbook's word, not a reading: its call back is sent, once.
+    if matches!(driver.step.action, Action::AwsCall { .. }) {
+        return Stands::Ours;
+    }
     let planned = run.plan.step(&driver.step.id);
     let calls = planned.map_or_else(|| Ok(Vec::new()), |planned| run.made_and_back(planned)).unwrap_or_default();
     let (mut is_restored, mut evidence) = (true, Vec::new());
@@ -118,6 +122,10 @@ async fn stands(driver: &Driver, run: &RunState) -> Stands {
 
 /// S5 of the way back: where a store has one writer, traffic goes to no other Region than the proven one's.
 pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
+    // It moves no traffic that a writer stands behind: actions that do are refused in `aws.call`.
+    if matches!(action, Action::AwsCall { .. }) {
+        return Answer::Holds { evidence: Vec::new() };
+    }
     let Action::DnsFlip { traffic, calls, requires_writer, .. } = action else {
         return Answer::Fails { why: format!("{} is not taken back by a step", action.kind()) };
     };

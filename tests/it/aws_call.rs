@@ -529,3 +529,73 @@ fn a_kill_around_a_call_leaves_one_effect() {
     assert_eq!((played, sent), (Played::Held("outcome-unknown".to_owned()), 1), "at most once");
     assert_eq!(came_to["rule"], "false");
 }
+
+/// One parameter is changed, and then something is waited for.
+const ONE_CALL: &str = "\
+runbook: one-call
+purpose: switchover
+description: A test.
+steps:
+  - id: point
+    action: aws.call
+    with:
+      service: ssm
+      region: us-west-2
+      operation: PutParameter
+      arguments: { Name: /payments/writer, Value: moved, Overwrite: true }
+      effect: reversible
+      repeat: idempotent
+      done_when:
+        operation: GetParameter
+        arguments: { Name: /payments/writer }
+        that: answer.Parameter.Value == 'moved'
+      undo:
+        operation: PutParameter
+        arguments: { Name: /payments/writer, Value: back, Overwrite: true }
+        repeat: idempotent
+        done_when:
+          operation: GetParameter
+          arguments: { Name: /payments/writer }
+          that: answer.Parameter.Value == 'back'
+  - { id: linger, action: wait, needs: [point], with: { duration: 10m }, timeout: 20m }
+";
+
+fn parameter(live: &Live) -> String {
+    came_to(live)["parameter"].clone()
+}
+
+async fn aborted_at_linger(live: &Live, lose_the_answer: bool) -> (failoverd::domain::id::RunId, Played) {
+    live.ready().await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "linger").await;
+    assert_eq!(parameter(live), "moved v2");
+    if lose_the_answer {
+        live.faults.arm(1, "ssm:PutParameter", None, CallFault::LoseAfter);
+    }
+    live.act(&run, Act::Abort).await.expect("aborted");
+    let played = live.outcome(&run, 900).await;
+    (run, played)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_declares_its_way_back_is_taken_back_by_it_once() {
+    for lose_the_answer in [false, true] {
+        let scene = Scene::payments(90, 240).with_runbook(Purpose::Switchover, ONE_CALL);
+        let live = scene.start(0).await;
+        let (_, played) = aborted_at_linger(&live, lose_the_answer).await;
+        assert_eq!(played, Played::Finished(RunResult::Aborted));
+        assert_eq!((parameter(&live).as_str(), sent(&live, "ssm:PutParameter")), ("back v3", 2), "{lose_the_answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_declares_no_way_back_is_held_for_a_person() {
+    let (before, after) = ONE_CALL.split_once("      undo:\n").expect("has one");
+    let (_, after) = after.split_once("  - { id: linger").expect("has one");
+    let text = format!("{before}  - {{ id: linger{after}");
+    let scene = Scene::payments(91, 240).with_runbook(Purpose::Switchover, &text);
+    let live = scene.start(0).await;
+    let (_, played) = aborted_at_linger(&live, false).await;
+    assert!(matches!(&played, Played::Held { code, .. } if code == "undo-impossible"), "{played:?}");
+    assert_eq!((parameter(&live).as_str(), sent(&live, "ssm:PutParameter")), ("moved v2", 1));
+}
