@@ -149,6 +149,8 @@ fn one(entry: &Entry, app: &Application, out: &mut String) {
         match entry.effect {
             EffectClass::Read => "none on what is protected",
             EffectClass::Reversible => "reversible",
+            EffectClass::Compensable => "compensable: another step takes it back",
+        EffectClass::Compensable => "compensable: another step takes it back",
             EffectClass::Irreversible => "**irreversible**: the point of no return",
         },
     );
