@@ -150,7 +150,6 @@ fn one(entry: &Entry, app: &Application, out: &mut String) {
             EffectClass::Read => "none on what is protected",
             EffectClass::Reversible => "reversible",
             EffectClass::Compensable => "compensable: another step takes it back",
-        EffectClass::Compensable => "compensable: another step takes it back",
             EffectClass::Irreversible => "**irreversible**: the point of no return",
         },
     );
