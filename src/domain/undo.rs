@@ -170,8 +170,9 @@ impl RunState {
     /// Why there is none, as a sentence.
     pub fn inverse_of(&self, planned: &PlannedStep) -> Result<Action, String> {
         if let Action::AwsCall { call } = &planned.action {
-            let back = call.undo.as_deref().ok_or("the runbook declares no call that takes it back, under `undo`")?;
-            return Ok(Action::AwsCall { call: back.clone() });
+            let back = call.undo.clone();
+            let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
+            return Ok(Action::AwsCall { call: back });
         }
         let Action::DnsFlip { traffic, to, standing, requires_writer, .. } = &planned.action else {
             return Err(format!("{} is not taken back by a step", planned.action.kind()));

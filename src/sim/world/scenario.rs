@@ -163,7 +163,8 @@ fn add_services(world: &mut World, topology: &Topology) {
             ill,
             late: None,
         };
-        let errors = MetricKey::new("AWS/Lambda", "Errors", [("FunctionName", topology.application.as_str())]);
+        let function = format!("{}-api", topology.application);
+        let errors = MetricKey::new("AWS/Lambda", "Errors", [("FunctionName", function.as_str())]);
         let table = format!("{}-sessions", topology.application);
         let dimensions = [("TableName", table.as_str()), ("ReceivingRegion", other.region.as_str())];
         let lag = MetricKey::new("AWS/DynamoDB", "ReplicationLatency", dimensions);
