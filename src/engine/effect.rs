@@ -444,6 +444,9 @@ fn is_passing(code: &str) -> bool {
                 | "RequestLimitExceeded"
                 | "PriorRequestNotComplete"
                 | "EndpointTemporarilyUnavailableException"
+                // ARC's safety rules let no control be changed again within their wait period, 5 s by default: an abort
+                // right after a flip meets it.
+                | "ConflictException"
         )
 }
 
