@@ -125,6 +125,7 @@ fn step(n: usize, s: &PlanStepView) -> String {
     let effect = match s.effect {
         EffectClass::Read => "changes nothing",
         EffectClass::Reversible => "has a way back",
+        EffectClass::Compensable => "can be made up for",
         EffectClass::Irreversible => "NO WAY BACK",
     };
     let after = if s.needs.is_empty() { "at once".to_owned() } else { format!("after {}", s.needs.join(", ")) };

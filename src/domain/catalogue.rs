@@ -329,6 +329,20 @@ pub const ENTRIES: &[Entry] = &[
         example: "{ runbook: prove-target, arguments: { consecutive: 5 } }",
         outputs: &[],
     },
+    Entry {
+        name: "aws.call",
+        what: "Any other JSON, REST-JSON or Query operation; done when its `done_when` is true, or without one when AWS took it.",
+        // The widest that a step may declare; each step says its own.
+        effect: EffectClass::Irreversible,
+        needs: &[need("the service named", Plane::Control, Place::Named)],
+        repeat: Repeat::AtMostOnce,
+        // A step without `done_when` must say `on_unknown: hold`.
+        probe: Some("`done_when`: a read that the step declares"),
+        undo: Undo::Inverse("by the step's own `undo`, where it declares one"),
+        example: "{ service: ssm, region: \"{target}\", operation: PutParameter, arguments: { Name: /payments/writer, Value: \"{target}\", Overwrite: true }, effect: reversible, repeat: idempotent, done_when: { operation: GetParameter, arguments: { Name: /payments/writer }, that: answer.Parameter.Value == target } }",
+        // A step declares its own, under `outputs`, and has `handle` where it declares one.
+        outputs: &[],
+    },
 ];
 
 /// The entry of an action, by its name in runbooks.

@@ -21,6 +21,7 @@ use super::{
 };
 
 mod act;
+mod api_call;
 mod flip;
 
 /// CloudWatch publishes Aurora's global lag every minute [AUG].
@@ -234,7 +235,8 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }
-        | Action::Assert { .. } => false,
+        | Action::Assert { .. }
+        | Action::AwsCall { .. } => false,
     }
 }
 

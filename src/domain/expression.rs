@@ -59,15 +59,29 @@ pub enum ExprError {
 /// What an expression refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct References {
+    /// Whether `answer` may be named.
+    has_answer: bool,
     pub variables: BTreeSet<String>,
     /// The ids after `steps`.
     pub steps: BTreeSet<String>,
 }
 
+/// What an expression over an answer of AWS names besides [`VARIABLES`].
+const ANSWER: &str = "answer";
+
 /// Checks an expression without facts, and says what it refers to.
 pub fn check(text: &str) -> Result<References, ExprError> {
+    check_with(text, false)
+}
+
+/// The same for an expression that may also name `answer`.
+pub fn check_answer(text: &str) -> Result<References, ExprError> {
+    check_with(text, true)
+}
+
+fn check_with(text: &str, has_answer: bool) -> Result<References, ExprError> {
     let program = compile(text)?;
-    let mut references = References::default();
+    let mut references = References { has_answer, ..References::default() };
     walk(program.expression(), &mut references)?;
     Ok(references)
 }
@@ -77,11 +91,26 @@ pub fn check(text: &str) -> Result<References, ExprError> {
 /// # Errors
 /// When the expression is not valid, names what is not among the facts, or is not a boolean. Never read as false.
 pub fn evaluate(text: &str, facts: &Facts) -> Result<bool, ExprError> {
+    evaluate_with(text, None, facts)
+}
+
+/// The same over `answer` too.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_answer(text: &str, answer: &serde_json::Value, facts: &Facts) -> Result<bool, ExprError> {
+    evaluate_with(text, Some(answer), facts)
+}
+
+fn evaluate_with(text: &str, answer: Option<&serde_json::Value>, facts: &Facts) -> Result<bool, ExprError> {
     let program = compile(text)?;
-    walk(program.expression(), &mut References::default())?;
+    walk(program.expression(), &mut References { has_answer: answer.is_some(), ..References::default() })?;
     let mut context = Context::default();
     for (name, value) in facts {
         context.add_variable_from_value(name.as_str(), to_cel(value));
+    }
+    if let Some(answer) = answer {
+        context.add_variable_from_value(ANSWER, to_cel(answer));
     }
     match program.execute(&context) {
         Ok(Value::Bool(b)) => Ok(b),
@@ -142,7 +171,7 @@ fn walk(e: &IdedExpr, refs: &mut References) -> Result<(), ExprError> {
         Expr::Comprehension(_) => Err(ExprError::Loop),
         Expr::Struct(s) => Err(ExprError::UnknownVariable(s.type_name.clone())),
         Expr::Ident(name) if name == "steps" => Err(ExprError::BareSteps),
-        Expr::Ident(name) if VARIABLES.contains(&name.as_str()) => {
+        Expr::Ident(name) if VARIABLES.contains(&name.as_str()) || refs.has_answer && name == ANSWER => {
             refs.variables.insert(name.clone());
             Ok(())
         }

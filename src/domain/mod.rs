@@ -4,6 +4,7 @@
 //! or any other folder of this crate. Time is an argument.
 
 pub mod action;
+pub mod api_call;
 pub mod application;
 pub mod assessment;
 pub mod backtest;

@@ -108,8 +108,9 @@ impl PlannedStep {
     pub fn undo(&self) -> Undo {
         match (self.action.effect(), catalogue::entry(self.action.kind())) {
             (EffectClass::Read, _) => Undo::Nothing,
-            (_, Some(entry)) => entry.undo,
-            (_, None) => Undo::AnotherRun("a person, by hand"),
+            (EffectClass::Reversible | EffectClass::Compensable, Some(entry)) => entry.undo,
+            (EffectClass::Irreversible, Some(entry)) if matches!(entry.undo, Undo::AnotherRun(_)) => entry.undo,
+            (_, _) => Undo::AnotherRun("a person, by hand"),
         }
     }
 

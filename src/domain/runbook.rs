@@ -18,6 +18,8 @@ use super::{
 
 mod actions;
 pub(crate) use actions::is_web_address;
+mod api_call;
+pub use api_call::{Probe, Template};
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod lint;
@@ -116,6 +118,9 @@ pub enum Act {
     Assert {
         that: String,
         message: String,
+    },
+    AwsCall {
+        template: Box<Template>,
     },
     /// The steps of another runbook. None is left in a [`Runbook`] that exists.
     Call {
@@ -243,6 +248,7 @@ impl Act {
             | Self::Approve { .. }
             | Self::Wait { .. }
             | Self::Assert { .. }
+            | Self::AwsCall { .. }
             | Self::Call { .. } => Spread::No,
         }
     }
@@ -266,6 +272,7 @@ impl Act {
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
             Self::Assert { .. } => "assert",
+            Self::AwsCall { .. } => "aws.call",
             Self::Call { .. } => "call",
         }
     }

@@ -90,7 +90,8 @@ pub fn requirements(action: &Action, plan: &Plan, app: &Application) -> Vec<Requ
             Place::UsEast1 => global_region().into_iter().collect(),
             Place::AnyOfSeveral | Place::Named => named(action),
         };
-        all.push(Requirement::new(need.service, need.plane, any_of));
+        let service = if let Action::AwsCall { call } = action { call.request.service() } else { need.service };
+        all.push(Requirement::new(service, need.plane, any_of));
     }
     all.extend(by_argument(action, plan, app));
     all
@@ -109,6 +110,8 @@ fn named(action: &Action) -> Vec<Region> {
         | Action::AuroraVerifyWriter { observe_in, .. }
         | Action::GateTarget { observe_in, .. } => observe_in.clone(),
         Action::DnsFlip { calls, .. } => calls.iter().flat_map(call_regions).collect(),
+        // Its probe is asked there too.
+        Action::AwsCall { call } => vec![call.request.region.clone()],
         _ => Vec::new(),
     }
 }
@@ -123,6 +126,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         | Mutation::AuroraFailover { region, .. }
         | Mutation::PutMetric { region, .. }
         | Mutation::Publish { region, .. } => vec![region.clone()],
+        Mutation::AwsCall { request, .. } => vec![request.region.clone()],
     }
 }
 

@@ -131,8 +131,10 @@ pub enum Refusal {
     OverrideTooLong { kind: &'static str, asked: Duration, longest: Duration },
     #[error("`{}` cannot be waived: it guards data, not against haste; {} can", rule.as_str(), waivable())]
     NotWaivable { rule: Rule },
-    #[error("{standing} overrides stand already, and at most {STANDING_COUNT_MAX} may: end one first")]
-    TooManyOverrides { standing: usize },
+    #[error(
+        "{standing} overrides of the kind {kind} stand already, and at most {STANDING_COUNT_MAX} may: end one first"
+    )]
+    TooManyOverrides { kind: &'static str, standing: usize },
     #[error("it cannot be armed: {why}; {satisfied_by}")]
     Arming { why: String, satisfied_by: String },
     #[error("the consent must come from somebody other than {0}, who asked for it")]

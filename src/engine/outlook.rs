@@ -29,7 +29,7 @@ use crate::{
         context::Context,
         guards::{self, Answer},
         look::{self, Look, Memory},
-        step,
+        postcondition, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -211,6 +211,7 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
             names(context, record_name, record_type, servers, expected).await
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
+        Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, call).await,
         action if action.effect() != EffectClass::Read => answered(guards::check(context, run, action).await),
         _ => looked(context, run, step).await,
     }

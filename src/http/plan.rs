@@ -230,6 +230,13 @@ impl PlanStepView {
 }
 
 fn undo(action: &Action) -> String {
+    if let Action::AwsCall { call } = action {
+        return match &call.undo {
+            Some(undo) => format!("by {}", undo.request.operation),
+            None if call.is_read() => "nothing to take back".to_owned(),
+            None => "the runbook declares none".to_owned(),
+        };
+    }
     match stability::entry_of(action).map(|e| e.undo) {
         None => "unknown".to_owned(),
         Some(Undo::Nothing) => "nothing to take back".to_owned(),
@@ -245,10 +252,15 @@ impl CallView {
             arguments.remove("call");
         }
         let needs = stability::entry_of(action).map_or(&[][..], |e| e.needs);
-        let service = call.operation().split(':').next().unwrap_or_default();
-        let plane = needs.iter().find(|n| n.service == service).map_or(Plane::Data, |n| n.plane);
+        let operation = call.operation().into_owned();
+        let service = operation.split(':').next().unwrap_or_default();
+        let plane = match call {
+            // The catalogue names no service: the step does.
+            Mutation::AwsCall { .. } => Plane::Control,
+            _ => needs.iter().find(|n| n.service == service).map_or(Plane::Data, |n| n.plane),
+        };
         Self {
-            operation: call.operation().to_owned(),
+            operation,
             regions: stability::call_regions(call).iter().map(ToString::to_string).collect(),
             plane,
             arguments,

@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod aws_call;
 mod cli_client;
 mod emulator_failover;
 mod engine_alone;

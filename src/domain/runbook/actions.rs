@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
 };
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 17] = [
+pub(super) const ACTIONS: [&str; 18] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -27,10 +27,11 @@ pub(super) const ACTIONS: [&str; 17] = [
     "wait",
     "assert",
     "call",
+    "aws.call",
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 12] = [
+const NOT_BUILT: [&str; 11] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
@@ -41,7 +42,6 @@ const NOT_BUILT: [&str; 12] = [
     "gate.quota",
     "probe.tcp",
     "probe.postgres",
-    "aws.call",
     "undo",
 ];
 
@@ -49,7 +49,7 @@ const NOT_BUILT: [&str; 12] = [
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// What a text may hold in braces.
-const PLACEHOLDERS: [&str; 4] = ["{application}", "{purpose}", "{source}", "{target}"];
+pub(super) const PLACEHOLDERS: [&str; 4] = ["{application}", "{purpose}", "{source}", "{target}"];
 
 const MINUTE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -110,6 +110,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
             )?,
         },
         "assert" => assertion(with, found)?,
+        "aws.call" => Act::AwsCall { template: Box::new(api_call::read(with, found)?) },
         "call" => call(with, found)?,
         other => unreachable!("`{other}` is in ACTIONS"),
     })

@@ -176,7 +176,19 @@ struct Declared<'a>(&'a Runbook);
 
 impl expression::Outputs for Declared<'_> {
     fn output(&self, step: &str, name: &str) -> Result<expression::Type, String> {
-        let entry = meant(self.0, step).and_then(|(s, _)| catalogue::entry(s.act.name()));
+        let meant_step = meant(self.0, step).map(|(s, _)| s);
+        if let Some(Step { act: Act::AwsCall { template }, .. }) = meant_step {
+            let handle = template.handle.as_ref().map(|_| "handle");
+            let known: Vec<&str> = template.outputs.keys().map(String::as_str).chain(handle).collect();
+            let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            // What AWS answers has the type that it has.
+            return if known.contains(&name) {
+                Ok(expression::Type::Any)
+            } else {
+                Err(format!("`{step}` (aws.call) declares no output `{name}`; outputs: {listed}"))
+            };
+        }
+        let entry = meant_step.and_then(|s| catalogue::entry(s.act.name()));
         let Some(entry) = entry else { return Ok(expression::Type::Any) };
         let Some(output) = entry.outputs.iter().find(|o| o.name == name) else {
             let known: Vec<&str> = entry.outputs.iter().map(|o| o.name).collect();

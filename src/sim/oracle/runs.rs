@@ -12,7 +12,8 @@ use super::{
     Findings,
     armings::Armings,
     journal::Record,
-    region_of, text,
+    planned::check_planned,
+    text,
     way_back::{check_not_done, check_shown, check_way_back},
 };
 use crate::sim::world::SimTime;
@@ -215,6 +216,10 @@ impl Runs {
                 self.armings.take(event);
                 return None;
             }
+            "notice_intended" | "notice_answered" => {
+                self.notice(record, event);
+                return None;
+            }
             _ => {}
         }
         let id = text(event, "run");
@@ -233,6 +238,37 @@ impl Runs {
             return None;
         }
         self.take_run_event(position, record, event, findings)
+    }
+
+    /// Messages that belong to no run, but to what is armed no more: intents like others, each of a step of its own.
+    fn notice(&mut self, record: &Record, event: &Value) {
+        let about = text(event, "about");
+        let step = |call: u64| format!("notice-{call}");
+        if let Some(calls) = event["calls"].as_array() {
+            let intents = (0..).zip(calls).map(|(call, mutation)| Intent {
+                run: about.to_owned(),
+                step: step(call),
+                attempt: 1,
+                is_undo: false,
+                mutation: mutation.clone(),
+                prior: Value::Null,
+                epoch: record.epoch,
+                record: record.index,
+                at: record.at,
+                clock_ahead_ms: record.clock_ahead_ms,
+                closed: None,
+                is_pending: true,
+                outcome: String::new(),
+                sent: None,
+            });
+            self.intents.extend(intents);
+            return;
+        }
+        let (step, outcome) = (step(event["call"].as_u64().unwrap_or_default()), text(&event["outcome"], "outcome"));
+        if let Some(last) = self.intents.iter_mut().rev().find(|i| i.run == about && i.step == step) {
+            outcome.clone_into(&mut last.outcome);
+        }
+        self.close(record, true, |i| i.run == about && i.step == step);
     }
 
     fn take_run_event(
@@ -430,52 +466,6 @@ fn open(run: &mut Run, step: &str, at: SimTime) {
     let stands = run.steps.entry(step.to_owned()).or_insert(Step::Open { since: at });
     if !matches!(stands, Step::Open { .. }) {
         *stands = Step::Open { since: at };
-    }
-}
-
-/// S14: the plan was fixed at the start; what is intended is one of its calls, to the last argument.
-fn check_planned(run: &Run, step: &str, event: &Value, record: &Record, findings: &mut Findings) {
-    findings.checked("S14");
-    let number = event["call"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-    let planned = run.action(step).map(planned_calls).unwrap_or_default();
-    if planned.get(number) != Some(&event["mutation"]) {
-        let text = format!(
-            "step {step} of {} intends {}, which is not call {number} of the plan that was fixed when it started",
-            run.id, event["mutation"]
-        );
-        findings.violated("S14", record.at, text);
-    }
-}
-
-/// The calls that an action of a plan stands for (DESIGN.md 7, AWS.md 1): a switchover is called in the Region of the
-/// present writer, a failover in the target's.
-fn planned_calls(action: &Value) -> Vec<Value> {
-    let aurora = |call: &str, region: &str| {
-        json!({
-            "call": call,
-            "region": region,
-            "global_cluster": action["global_cluster"],
-            "target": action["target"],
-        })
-    };
-    match text(action, "action") {
-        "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
-        "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
-        "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
-        "notify" => {
-            let topics = action["topics"].as_array().into_iter().flatten();
-            let publish = |topic: &Value| {
-                json!({
-                    "call": "publish",
-                    "region": topic["region"],
-                    "topic_arn": topic["arn"],
-                    "subject": action["subject"],
-                    "message": action["message"],
-                })
-            };
-            topics.map(publish).collect()
-        }
-        _ => Vec::new(),
     }
 }
 

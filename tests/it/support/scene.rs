@@ -66,7 +66,7 @@ pub(crate) struct Scene {
     pub(crate) journal: MemoryStore,
     pub(crate) application: Application,
     pub(crate) config_digest: Digest,
-    pub(crate) runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
+    pub(crate) runbooks: config::runbooks::Catalogue,
     oversight: Oversight,
     drawn: Arc<AtomicU64>,
     beats: Beats,
@@ -113,6 +113,14 @@ impl Scene {
             freshness: seconds(300),
             consecutive: 1,
         });
+        self
+    }
+
+    /// The runbook of `text` stands for `purpose`.
+    pub(crate) fn with_runbook(mut self, purpose: Purpose, text: &str) -> Self {
+        let (runbook, _) = Runbook::parse("own.yaml", text).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        self.application.runbooks.insert(purpose, runbook.name.clone());
+        self.runbooks.insert(runbook.name.clone(), (runbook, Digest::of(text.as_bytes())));
         self
     }
 
