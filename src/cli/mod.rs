@@ -338,14 +338,8 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             show(options, &view, why::why);
         }
         ClientCommand::Runs { application, state, limit, cursor } => {
-            let mut path = format!("/runs?limit={limit}");
-            for (key, value) in [("application", application), ("state", state), ("cursor", cursor)] {
-                if let Some(value) = value {
-                    path.push_str(&format!("&{key}={}", enc(&value)));
-                }
-            }
-            let view: RunsView = api.get(&path).await?;
-            show(options, &view, render::runs);
+            let filters = [("application", application), ("state", state), ("cursor", cursor)];
+            list_runs(options, &api, limit, filters).await?;
         }
         ClientCommand::Failover { start: args, mode, accept_data_loss_seconds } => {
             let mut body = json!({ "mode": mode.as_str() });
@@ -382,6 +376,23 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
     }
     Ok(EXIT_DONE)
+}
+
+async fn list_runs(
+    options: &Options,
+    api: &Api,
+    limit: usize,
+    filters: [(&str, Option<String>); 3],
+) -> Result<(), Failure> {
+    let mut path = format!("/runs?limit={limit}");
+    for (key, value) in filters {
+        if let Some(value) = value {
+            path.push_str(&format!("&{key}={}", enc(&value)));
+        }
+    }
+    let view: RunsView = api.get(&path).await?;
+    show(options, &view, render::runs);
+    Ok(())
 }
 
 async fn stop(options: &Options, api: &Api, verb: &str, args: StopArgs) -> Result<(), Failure> {

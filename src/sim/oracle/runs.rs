@@ -313,18 +313,6 @@ impl Runs {
             }
             "undo_failed" => self.close(record, true, |i| i.run == id && i.step == step),
             "step_skipped" => drop(run.steps.insert(step, Step::Skipped)),
-            // One more attempt, as by a resume.
-            "step_retried" => {
-                check_shown(run, event, record, findings);
-                run.resumes += 1;
-                run.steps.remove(&step);
-                run.phase = run.way.clone();
-            }
-            "step_passed" => {
-                check_shown(run, event, record, findings);
-                run.steps.insert(step, Step::Skipped);
-                run.phase = run.way.clone();
-            }
             "step_failed" => {
                 run.steps.insert(step.clone(), Step::Failed);
                 if run.planned(&step).is_some_and(|s| s["on_failure"] == json!("undo")) && run.way == Phase::Moving {
@@ -334,22 +322,8 @@ impl Runs {
                 self.close(record, true, |i| i.run == id && i.step == step);
             }
             "approval_recorded" => approve(run, &step, event, record, findings),
-            "run_held" => {
-                let (code, waits_for) = (text(event, "code").to_owned(), text(event, "waits_for").to_owned());
-                if code == "undo-past-no-return" {
-                    run.way = Phase::Moving;
-                }
-                run.phase = Phase::Held { code, waits_for };
-            }
-            "run_paused" => run.phase = Phase::Paused { subject: text(event, "subject").to_owned() },
-            "run_resumed" => {
-                run.resumes += 1;
-                run.phase = run.way.clone();
-                run.steps.retain(|_, step| *step != Step::Failed);
-            }
-            "abort_requested" => {
-                run.phase = Phase::Aborting { since: record.at };
-                run.way = run.phase.clone();
+            "step_retried" | "step_passed" | "run_held" | "run_paused" | "run_resumed" | "abort_requested" => {
+                stopped(run, step, event, record, findings);
             }
             "run_finished" => {
                 findings.checked("S15");
@@ -460,6 +434,42 @@ impl Runs {
 /// What tells one standing effect from another.
 fn metric(mutation: &Value) -> [Value; 4] {
     ["region", "namespace", "metric", "dimensions"].map(|key| mutation[key].clone())
+}
+
+/// What stops a run, and what lets it go on.
+fn stopped(run: &mut Run, step: String, event: &Value, record: &Record, findings: &mut Findings) {
+    match text(event, "event") {
+        // One more attempt, as by a resume.
+        "step_retried" => {
+            check_shown(run, event, record, findings);
+            run.resumes += 1;
+            run.steps.remove(&step);
+            run.phase = run.way.clone();
+        }
+        "step_passed" => {
+            check_shown(run, event, record, findings);
+            run.steps.insert(step, Step::Skipped);
+            run.phase = run.way.clone();
+        }
+        "run_held" => {
+            let (code, waits_for) = (text(event, "code").to_owned(), text(event, "waits_for").to_owned());
+            if code == "undo-past-no-return" {
+                run.way = Phase::Moving;
+            }
+            run.phase = Phase::Held { code, waits_for };
+        }
+        "run_paused" => run.phase = Phase::Paused { subject: text(event, "subject").to_owned() },
+        "run_resumed" => {
+            run.resumes += 1;
+            run.phase = run.way.clone();
+            run.steps.retain(|_, step| *step != Step::Failed);
+        }
+        "abort_requested" => {
+            run.phase = Phase::Aborting { since: record.at };
+            run.way = run.phase.clone();
+        }
+        _ => {}
+    }
 }
 
 fn open(run: &mut Run, step: &str, at: SimTime) {
