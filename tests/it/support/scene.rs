@@ -14,7 +14,7 @@ use failoverd::{
     domain::{
         application::{Application, AuroraStore, ClusterEndpoint, Endpoint, Mechanism, Objectives, Topic, Traffic},
         assessment::{Assessment, Verdict},
-        id::{ApplicationName, Digest, Region, RunId, RunbookName, StepId},
+        id::{ApplicationName, Digest, Region, RunId, StepId},
         journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState, StepState},
