@@ -118,8 +118,9 @@ impl PlannedStep {
         }
         match (self.action.effect(), catalogue::entry(self.action.kind())) {
             (EffectClass::Read, _) => Undo::Nothing,
-            (_, Some(entry)) => entry.undo,
-            (_, None) => Undo::AnotherRun("a person, by hand"),
+            (EffectClass::Reversible | EffectClass::Compensable, Some(entry)) => entry.undo,
+            (EffectClass::Irreversible, Some(entry)) if matches!(entry.undo, Undo::AnotherRun(_)) => entry.undo,
+            (_, _) => Undo::AnotherRun("a person, by hand"),
         }
     }
 

@@ -153,7 +153,8 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     // What a runbook declares to be done may be so already: then nothing is sent.
     let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
     let is_again = run.attempts.contains_key(&driver.step.id);
-    if (escalates || (driver.way == Way::Forth && (is_declared || is_again))) && earlier(driver, deadline).await? {
+    let looks_first = driver.way == Way::Forth && (escalates || is_declared || is_again);
+    if looks_first && earlier(driver, deadline).await? {
         return Ok(false);
     }
     let evidence = loop {
@@ -447,6 +448,9 @@ fn is_passing(code: &str) -> bool {
                 | "RequestLimitExceeded"
                 | "PriorRequestNotComplete"
                 | "EndpointTemporarilyUnavailableException"
+                // ARC's safety rules let no control be changed again within their wait period, 5 s by default: an abort
+                // right after a flip meets it.
+                | "ConflictException"
         )
 }
 

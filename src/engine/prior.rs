@@ -62,6 +62,7 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
             Prior::Seen(undo::Prior::Records { records: before })
         }
         Mutation::PutMetric { .. } => signal(driver, run, mutation).await,
+        // A step with a call of its own says itself what takes it back.
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
         | Mutation::Publish { .. }

@@ -52,6 +52,16 @@ fn reason(live: &Live, run: &RunId) -> String {
     }
 }
 
+/// Somebody sets the control of us-east-1 On beside the other.
+fn by_hand(live: &Live) {
+    live.world.now(|w| {
+        let endpoint = region("us-west-2");
+        let mut control = w.arc.get_state(&w.planes, &endpoint, CONTROL_USE1_ARN).expect("it is there").clone();
+        control.state = ControlState::On;
+        w.arc.put_control(control);
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_abort_takes_back_the_traffic_that_has_moved() {
     let scene = Scene::stateless(401, 240, &runbook(""));
@@ -96,12 +106,7 @@ async fn what_somebody_else_has_changed_since_is_not_overwritten_and_may_be_left
     let live = well(&scene).await;
     let run = live.begin(Wish::Switchover).await;
     live.until_running(&run, "settle").await;
-    live.world.now(|w| {
-        let endpoint = region("us-west-2");
-        let mut control = w.arc.get_state(&w.planes, &endpoint, CONTROL_USE1_ARN).expect("it is there").clone();
-        control.state = ControlState::On;
-        w.arc.put_control(control);
-    });
+    by_hand(&live);
     live.act(&run, Act::Abort).await.expect("aborted");
     assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-drift".to_owned()));
     let digest = live.run(&run).plan_digest.clone();
@@ -138,31 +143,40 @@ async fn past_a_switchover_a_second_abort_ends_the_run_where_it_stands_and_a_fai
     assert_eq!(live.outcome(&run, 120).await, ABORTED);
     assert!(reason(&live, &run).ends_with("; not undone: switch.main"), "{}", reason(&live, &run));
     assert_eq!((on(&live), live.flips()), (HOME, 0));
-    let Ok(Started::Run { id: back, .. }) = live.ask(Live::request(Wish::Failback)).await else {
-        panic!("not started")
-    };
+    // The watcher learns where the writer is now.
+    live.pass(120).await;
+    let back = live.begin(Wish::Failback).await;
     assert_eq!(live.outcome(&back, 7_200).await, SUCCEEDED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failover_that_supersedes_a_run_on_its_way_back_undoes_nothing_of_it() {
-    let scene = Scene::payments(407, 240);
+async fn a_failover_waits_while_a_call_back_is_on_its_way() {
+    let scene = Scene::stateless(407, 240, &runbook(""));
     let live = well(&scene).await;
     let run = live.begin(Wish::Switchover).await;
-    live.until_running(&run, "verify-writer.main").await;
-    live.act(&run, Act::Abort).await.expect("taken");
-    assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-past-no-return".to_owned()));
-    live.lose("us-east-1");
-    live.pass(5).await;
-    let Ok(Started::Run { id, supersedes }) = live.ask(Live::request(Wish::Failover)).await else {
-        // The target is the writer already, which the daemon may know by now: nothing is left to fail over.
-        assert_eq!(live.flips(), 0);
-        return;
-    };
+    live.until_running(&run, "settle").await;
+    live.faults.arm(FLIP, Fault::Hang);
+    live.act(&run, Act::Abort).await.expect("aborted");
+    live.until("the call back", 30, |live| live.run(&run).has_open_undo()).await;
+    let refused = live.ask(Live::request(Wish::Failover)).await;
+    assert!(matches!(refused, Err(Refusal::AlreadyRunning { .. })), "{refused:?}");
+    assert_eq!(live.outcome(&run, 900).await, ABORTED);
+    assert_eq!(on(&live), HOME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_run_is_not_undone() {
+    let scene = Scene::stateless(411, 240, &runbook(""));
+    let live = well(&scene).await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "settle").await;
+    by_hand(&live);
+    live.act(&run, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-drift".to_owned()));
+    let Ok(Started::Run { id, supersedes }) = live.ask(Live::request(Wish::Failover)).await else { panic!("refused") };
     assert_eq!(supersedes, Some(run.clone()));
+    assert_eq!(live.outcome(&id, 600).await, SUCCEEDED);
     assert!(live.run(&run).undone().is_empty());
-    live.approve(&id).await;
-    assert_eq!(live.outcome(&id, 3_600).await, SUCCEEDED);
     assert_eq!(on(&live), AWAY);
 }
 

@@ -10,6 +10,7 @@ mod clients;
 mod journal;
 mod liveness;
 mod loss;
+mod planned;
 mod runs;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,8 @@ use super::{
     Findings,
     armings::Armings,
     journal::Record,
-    region_of, text,
+    planned::check_planned,
+    text,
     way_back::{check_not_done, check_shown, check_way_back},
 };
 use crate::sim::world::SimTime;
@@ -249,8 +250,8 @@ impl Runs {
                 step: step(call),
                 attempt: 1,
                 is_undo: false,
-                prior: Value::Null,
                 mutation: mutation.clone(),
+                prior: Value::Null,
                 epoch: record.epoch,
                 record: record.index,
                 at: record.at,
@@ -312,18 +313,6 @@ impl Runs {
             }
             "undo_failed" => self.close(record, true, |i| i.run == id && i.step == step),
             "step_skipped" => drop(run.steps.insert(step, Step::Skipped)),
-            // One more attempt, as by a resume.
-            "step_retried" => {
-                check_shown(run, event, record, findings);
-                run.resumes += 1;
-                run.steps.remove(&step);
-                run.phase = run.way.clone();
-            }
-            "step_passed" => {
-                check_shown(run, event, record, findings);
-                run.steps.insert(step, Step::Skipped);
-                run.phase = run.way.clone();
-            }
             "step_failed" => {
                 run.steps.insert(step.clone(), Step::Failed);
                 if run.planned(&step).is_some_and(|s| s["on_failure"] == json!("undo")) && run.way == Phase::Moving {
@@ -333,22 +322,8 @@ impl Runs {
                 self.close(record, true, |i| i.run == id && i.step == step);
             }
             "approval_recorded" => approve(run, &step, event, record, findings),
-            "run_held" => {
-                let (code, waits_for) = (text(event, "code").to_owned(), text(event, "waits_for").to_owned());
-                if code == "undo-past-no-return" {
-                    run.way = Phase::Moving;
-                }
-                run.phase = Phase::Held { code, waits_for };
-            }
-            "run_paused" => run.phase = Phase::Paused { subject: text(event, "subject").to_owned() },
-            "run_resumed" => {
-                run.resumes += 1;
-                run.phase = run.way.clone();
-                run.steps.retain(|_, step| *step != Step::Failed);
-            }
-            "abort_requested" => {
-                run.phase = Phase::Aborting { since: record.at };
-                run.way = run.phase.clone();
+            "step_retried" | "step_passed" | "run_held" | "run_paused" | "run_resumed" | "abort_requested" => {
+                stopped(run, step, event, record, findings);
             }
             "run_finished" => {
                 findings.checked("S15");
@@ -461,60 +436,46 @@ fn metric(mutation: &Value) -> [Value; 4] {
     ["region", "namespace", "metric", "dimensions"].map(|key| mutation[key].clone())
 }
 
+/// What stops a run, and what lets it go on.
+fn stopped(run: &mut Run, step: String, event: &Value, record: &Record, findings: &mut Findings) {
+    match text(event, "event") {
+        // One more attempt, as by a resume.
+        "step_retried" => {
+            check_shown(run, event, record, findings);
+            run.resumes += 1;
+            run.steps.remove(&step);
+            run.phase = run.way.clone();
+        }
+        "step_passed" => {
+            check_shown(run, event, record, findings);
+            run.steps.insert(step, Step::Skipped);
+            run.phase = run.way.clone();
+        }
+        "run_held" => {
+            let (code, waits_for) = (text(event, "code").to_owned(), text(event, "waits_for").to_owned());
+            if code == "undo-past-no-return" {
+                run.way = Phase::Moving;
+            }
+            run.phase = Phase::Held { code, waits_for };
+        }
+        "run_paused" => run.phase = Phase::Paused { subject: text(event, "subject").to_owned() },
+        "run_resumed" => {
+            run.resumes += 1;
+            run.phase = run.way.clone();
+            run.steps.retain(|_, step| *step != Step::Failed);
+        }
+        "abort_requested" => {
+            run.phase = Phase::Aborting { since: record.at };
+            run.way = run.phase.clone();
+        }
+        _ => {}
+    }
+}
+
 fn open(run: &mut Run, step: &str, at: SimTime) {
     let stands = run.steps.entry(step.to_owned()).or_insert(Step::Open { since: at });
     if !matches!(stands, Step::Open { .. }) {
         *stands = Step::Open { since: at };
-    }
-}
-
-/// S14: the plan was fixed at the start; what is intended is one of its calls, to the last argument.
-fn check_planned(run: &Run, step: &str, event: &Value, record: &Record, findings: &mut Findings) {
-    findings.checked("S14");
-    let number = event["call"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-    let planned = run.action(step).map(planned_calls).unwrap_or_default();
-    if planned.get(number) != Some(&event["mutation"]) {
-        let text = format!(
-            "step {step} of {} intends {}, which is not call {number} of the plan that was fixed when it started",
-            run.id, event["mutation"]
-        );
-        findings.violated("S14", record.at, text);
-    }
-}
-
-/// The calls that an action of a plan stands for (DESIGN.md 7, AWS.md 1): a switchover is called in the Region of the
-/// present writer, a failover in the target's.
-fn planned_calls(action: &Value) -> Vec<Value> {
-    let aurora = |call: &str, region: &str| {
-        json!({
-            "call": call,
-            "region": region,
-            "global_cluster": action["global_cluster"],
-            "target": action["target"],
-        })
-    };
-    match text(action, "action") {
-        "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
-        "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
-        "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
-        "notify" => {
-            let topics = action["topics"].as_array().into_iter().flatten();
-            let publish = |topic: &Value| {
-                json!({
-                    "call": "publish",
-                    "region": topic["region"],
-                    "topic_arn": topic["arn"],
-                    "subject": action["subject"],
-                    "message": action["message"],
-                })
-            };
-            topics.map(publish).collect()
-        }
-        "aws.call" if text(&action["call"], "effect") != "read" => {
-            let call = &action["call"];
-            vec![json!({ "call": "aws_call", "request": call["request"], "idempotent": call["idempotent"] })]
-        }
-        _ => Vec::new(),
     }
 }
 

@@ -338,13 +338,7 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             let started = events.iter().filter(|t| begins <= t.at && t.kind == "run_started").count();
             (0 < started).then(|| format!("no run should be started; there were {started}"))
         }
-        Expectation::AsBefore => {
-            let now = run::stands(world, &scene.setup.application);
-            let before = scene.before.borrow();
-            let changed = before.iter().find(|(name, was)| now.get(*name) != Some(*was));
-            let gone = |name: &String| now.get(name).cloned().unwrap_or_else(|| "gone".to_owned());
-            changed.map(|(name, was)| format!("{name} should be as before, {was}, and is {}", gone(name)))
-        }
+        Expectation::AsBefore => changed(scene, world),
         Expectation::Run(end) => unmet_end(end, &result.ending),
         Expectation::Armed(wanted) => {
             let armed = is_armed(events);
@@ -358,6 +352,15 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             format!("a failover {not}")
         }),
     }
+}
+
+/// What is not as it was when the rehearsal began.
+fn changed(scene: &Scene<'_>, world: &World) -> Option<String> {
+    let now = run::stands(world, &scene.setup.application);
+    let before = scene.before.borrow();
+    let (name, was) = before.iter().find(|(name, was)| now.get(*name) != Some(*was))?;
+    let is = now.get(name).map_or("gone", String::as_str);
+    Some(format!("{name} should be as before, {was}, and is {is}"))
 }
 
 /// Whether something has a second person's consent and has not ended, by the journal.
