@@ -72,6 +72,9 @@ pub struct Memory {
 /// Looks once.
 pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Action, memory: &mut Memory) -> Look {
     match action {
+        Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => {
+            supporting_gate(context, run, action, memory).await
+        }
         Action::GateTarget { store, global_cluster, from, target, observe_in, lossless } => {
             if let Some(looked) = escalation::gate(context, run, store).await {
                 return looked;
@@ -93,9 +96,6 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             }
             let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
             gate(guards::loss_bound(context, run, store, (lag, lag_region), limit).await, "gate-rpo", BTreeMap::new())
-        }
-        Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => {
-            supporting_gate(context, run, action, memory).await
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(&run.plan.target);
@@ -125,13 +125,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
-        Action::Wait { duration } => match step::elapsed(context, run, id).checked_sub(*duration) {
-            Some(_) => satisfied(vec![format!("waited {} s", to_seconds(*duration))]),
-            None => Look::NotYet {
-                why: format!("waits {} s", to_seconds(*duration)),
-                pause: duration.saturating_sub(step::elapsed(context, run, id)),
-            },
-        },
+        Action::Wait { duration } => timer(step::elapsed(context, run, id), *duration),
         Action::Assert { that, message } => assertion(run, that, message),
         Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, call).await,
         Action::AuroraSwitchover { .. }
@@ -141,6 +135,13 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())
         }
+    }
+}
+
+fn timer(elapsed: Duration, duration: Duration) -> Look {
+    match duration.checked_sub(elapsed).filter(|left| !left.is_zero()) {
+        None => satisfied(vec![format!("waited {} s", to_seconds(duration))]),
+        Some(pause) => Look::NotYet { why: format!("waits {} s", to_seconds(duration)), pause },
     }
 }
 

@@ -110,7 +110,8 @@ mod tests {
         let (clock, patience) = (SystemClock, Duration::from_millis(50));
         assert_eq!(files.read(&clock, Duration::from_secs(30), &text, 10).await.expect("read"), b"here");
         // As if the thread before were still in the kernel.
-        let hangs = files.reading.lock().expect("nobody panics")[&path].clone().lock_owned().await;
+        let reading = files.reading.lock().expect("nobody panics")[&path].clone();
+        let hangs = reading.lock_owned().await;
         for _ in 0..3 {
             let why = files.read(&clock, patience, &text, 10).await.expect_err("the disk hangs");
             assert_eq!(why, "its disk does not answer within 50ms");

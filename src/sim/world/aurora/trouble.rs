@@ -2,6 +2,8 @@
 //!
 //! Invariant: taking back restores what was there before; what was never broken is not touched.
 
+use std::collections::btree_map::Entry;
+
 use super::{Aurora, Context, Instance, LagMetric, LagSetting};
 use crate::domain::id::Region;
 
@@ -49,7 +51,7 @@ impl Aurora {
                 for instance in cluster.instances.iter_mut().chain(parked).filter(|i| i.id == proper.id) {
                     instance.class = proper.class.clone();
                 }
-            } else if !self.knobs.missing.contains_key(&arn) {
+            } else if let Entry::Vacant(missing) = self.knobs.missing.entry(arn) {
                 let instances = cluster.instances.split_off(cluster.instances.len().min(1));
                 let only = cluster.instances.first_mut().filter(|_| instances.is_empty());
                 let shrunk = only.map(|only| {
@@ -60,7 +62,7 @@ impl Aurora {
                 if shrunk.is_some() {
                     cluster.scaling = cluster.scaling.map(|(_, most)| (0.0, most));
                 }
-                self.knobs.missing.insert(arn, Missing { instances, shrunk });
+                missing.insert(Missing { instances, shrunk });
             }
         }
     }
