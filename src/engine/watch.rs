@@ -55,13 +55,6 @@ struct Seen {
 }
 
 impl Seen {
-    /// Lag that was measured before the writer moved is of another direction: nothing is known of this one yet.
-    fn forget_lag(&mut self, context: &Context, store: &StoreName) {
-        for signal in context.application.signals.iter().filter(|s| s.source.store() == Some(store)) {
-            self.windows.insert(signal.name.clone(), SignalWindow::new(signal.consecutive));
-        }
-    }
-
     fn sight(&self, signal: &Signal) -> Sight {
         let window = self.windows.get(&signal.name);
         Sight {
@@ -365,9 +358,7 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
                     if let Some(pulse) = context.pulses.get(name) {
                         pulse.writer_is(&region);
                     }
-                    if seen.writers.insert(name.clone(), region.clone()).is_some_and(|was| was != region) {
-                        seen.forget_lag(context, name);
-                    }
+                    seen.writers.insert(name.clone(), region);
                 }
                 break;
             }

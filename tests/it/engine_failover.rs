@@ -7,7 +7,6 @@ use failoverd::{
         assessment::{Health, Verdict},
         recovery,
         run::RunResult,
-        signal::SignalState,
     },
     engine::control::{Control, Wish},
     sim::{
@@ -16,7 +15,7 @@ use failoverd::{
     },
 };
 
-use crate::support::{Live, Played, Scene, disaster, incarnation, payments, region};
+use crate::support::{Played, Scene, incarnation, payments, region};
 
 const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
 
@@ -147,16 +146,4 @@ fn one_seed_is_one_history_to_the_byte() {
     for _ in 0..4 {
         assert_eq!(history_of(90), first);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn lag_of_before_a_promotion_is_not_shown_as_that_of_the_new_direction() {
-    let scene = Scene::payments(71, 240);
-    let live = disaster(&scene).await;
-    let run = live.begin(Wish::Failover).await;
-    live.approve(&run).await;
-    let moved = |live: &Live| live.assessment().active_region == Some(region("us-west-2"));
-    live.until("the writer is seen elsewhere", 600, moved).await;
-    let state = live.assessment().signals[&"lag".parse().expect("a name")].clone();
-    assert!(matches!(state, SignalState::Missing { .. }), "{state:?}");
 }

@@ -391,7 +391,12 @@ async fn one(server: &Server, cloud: &AwsCloud, call: Ask, n: u64, answer: Vec<u
     let told = tokio::time::timeout(INPUT_LIMIT, ask(cloud, call, &server.url)).await;
     let told = told.unwrap_or_else(|_| panic!("iteration {n}: {call:?} does not end: {shown:?}"));
     let requests = *server.requests.lock().expect("lock");
-    assert!(requests == 1 || !call.mutates(), "iteration {n}: {call:?} was sent {requests} times: {told:?} {shown:?}");
+    // A date of AWS's that is garbled is a clock that cannot be trusted: then nothing leaves, and that is what is told.
+    let was_kept = requests == 0 && matches!(told, Told::Ended(Outcome::NotSent { .. }));
+    assert!(
+        requests == 1 || was_kept || !call.mutates(),
+        "iteration {n}: {call:?} was sent {requests} times: {told:?} {shown:?}"
+    );
     match told {
         Told::Read(Ok(_)) => "read",
         Told::Read(Err(why)) => {
@@ -401,6 +406,7 @@ async fn one(server: &Server, cloud: &AwsCloud, call: Ask, n: u64, answer: Vec<u
         Told::Ended(Outcome::Accepted { .. }) => "accepted",
         Told::Ended(Outcome::Rejected { .. }) => "rejected",
         Told::Ended(Outcome::Unknown { .. }) => "unknown",
+        Told::Ended(Outcome::NotSent { .. }) if requests == 0 => "not sent",
         Told::Ended(Outcome::NotSent { reason }) => panic!("iteration {n}: {call:?} was sent ({reason}): {shown:?}"),
     }
 }
