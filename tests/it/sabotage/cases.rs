@@ -342,7 +342,7 @@ const CASES: &[Row] = &[
     (Guard::WallTime, "the clock jumps ahead while the run waits for a person", "expect", |_| {
         // It is set right again before anything is to be changed: with a clock that is wrong nothing would be.
         let jump = with(lost(), 200, Some(20), Trouble::ClockJumps { seconds: 1_200 });
-        let slow = approver(jump, Approver::Approves { after: s(720) });
+        let slow = approver(jump, Approver::Approves { after: s(150) });
         ask(slow, |ask| ask.accept_data_loss = Some(s(3_600)))
     }),
     (Guard::HoldIgnored, "the target has no instances", "expect", |_| headless()),
