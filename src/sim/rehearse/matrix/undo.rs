@@ -76,7 +76,9 @@ fn of(undisturbed: &Move, abort: &Abort) -> Vec<Cell> {
     let asked = measured.appends.iter().position(|noted| noted.what.contains("abort_requested"));
     let asked_at = asked.and_then(|index| measured.appends.get(index)).map_or(at, |noted| noted.at);
     let from = asked.and_then(|index| u64::try_from(index).ok());
-    for point in crash::points(measured, from, asked_at) {
+    // A call of the same instant is one of the way there: who dies of it is not there to be asked.
+    let heard = asked_at + Duration::from_millis(1);
+    for point in crash::points(measured, from, heard) {
         for outage in OUTAGES {
             let what = format!("aborted as `{step}` begins, killed {}, started {}", point.what, later(outage));
             let happening = Happening { at: Duration::ZERO, lasts: None, what: Trouble::Process(point.fault(outage)) };
@@ -84,7 +86,7 @@ fn of(undisturbed: &Move, abort: &Abort) -> Vec<Cell> {
             cells.push(cell(what, scenario, Met::Death));
         }
     }
-    let calls = measured.mutations.iter().filter(|noted| asked_at <= noted.at);
+    let calls = measured.mutations.iter().filter(|noted| heard <= noted.at);
     let operations: BTreeSet<&str> = calls.map(|noted| noted.what.as_str()).collect();
     for operation in operations {
         for (how, fault) in FAILURES {
