@@ -15,6 +15,7 @@ use crate::{
         effect,
         guards::Answer,
         observe::{Seen, traffic},
+        postcondition,
         step::{Driver, Stop, Way},
     },
 };
@@ -91,9 +92,16 @@ pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, 
 }
 
 async fn stands(driver: &Driver, run: &RunState) -> Stands {
-    // What was there before is the runbook's word, not a reading: its call back is sent, once.
-    if matches!(driver.step.action, Action::AwsCall { .. }) {
-        return Stands::Ours;
+    // What was there before is the runbook's word, not a reading.
+    if let Action::AwsCall { call } = &driver.step.action {
+        return match postcondition::observe(driver, call, None).await {
+            Seen::Done { evidence, .. } => Stands::Restored { evidence },
+            Seen::Before { .. } => Stands::Ours,
+            Seen::Moving { what: why } | Seen::Unknown { why } if call.done_when.is_some() => Stands::Unknown { why },
+            // There is nothing to look at.
+            Seen::Moving { .. } | Seen::Unknown { .. } => Stands::Ours,
+            Seen::Denied(denial) => Stands::Denied(denial),
+        };
     }
     let planned = run.plan.step(&driver.step.id);
     let calls = planned.map_or_else(|| Ok(Vec::new()), |planned| run.made_and_back(planned)).unwrap_or_default();
@@ -122,7 +130,7 @@ async fn stands(driver: &Driver, run: &RunState) -> Stands {
 
 /// S5 of the way back: where a store has one writer, traffic goes to no other Region than the proven one's.
 pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
-    // It moves no traffic that a writer stands behind: actions that do are refused in `aws.call`.
+    // S5 is not asked of what a runbook writes out; the calls that are known to move traffic are refused there.
     if matches!(action, Action::AwsCall { .. }) {
         return Answer::Holds { evidence: Vec::new() };
     }
