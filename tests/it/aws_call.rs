@@ -589,6 +589,19 @@ async fn what_declares_its_way_back_is_taken_back_by_it_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_has_put_back_already_is_not_sent() {
+    let scene = Scene::payments(92, 240).with_runbook(Purpose::Switchover, ONE_CALL);
+    let live = scene.start(0).await;
+    live.ready().await;
+    let run = live.begin(Wish::Switchover).await;
+    live.until_running(&run, "linger").await;
+    scene.world.lock().expect("nobody panics").services.ssm.add(&region("us-west-2"), "/payments/writer", "back");
+    live.act(&run, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&run, 900).await, Played::Finished(RunResult::Aborted));
+    assert_eq!(sent(&live, "ssm:PutParameter"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_declares_no_way_back_is_held_for_a_person() {
     let (before, after) = ONE_CALL.split_once("      undo:\n").expect("has one");
     let (_, after) = after.split_once("  - { id: linger").expect("has one");
