@@ -12,6 +12,8 @@ use super::{
     application::{ClusterArn, Topic},
     capacity::Capacity,
     cloud::{MetricQuery, Mutation},
+    database::{Door, Expect},
+    fence::Fence,
     id::{Region, StoreName, TrafficName},
     replica::Measure,
     sabotage::{Guard, is_off},
@@ -110,6 +112,32 @@ pub enum Action {
         #[serde(with = "seconds", rename = "not_before_seconds")]
         not_before: Duration,
     },
+    /// A TCP connection that must be made `consecutive` times in a row; nothing is sent.
+    #[serde(rename = "probe.tcp")]
+    ProbeTcp {
+        address: String,
+        consecutive: u32,
+        #[serde(with = "seconds", rename = "interval_seconds")]
+        interval: Duration,
+        #[serde(with = "seconds", rename = "probe_timeout_seconds")]
+        probe_timeout: Duration,
+    },
+    /// The store's database in `region`, asked `consecutive` times in a row over the heartbeat's connection settings.
+    #[serde(rename = "probe.postgres")]
+    ProbePostgres {
+        store: StoreName,
+        region: Region,
+        door: Door,
+        expect: Expect,
+        consecutive: u32,
+        #[serde(with = "seconds", rename = "interval_seconds")]
+        interval: Duration,
+        #[serde(with = "seconds", rename = "probe_timeout_seconds")]
+        probe_timeout: Duration,
+    },
+    /// One rung of the ladder that keeps the old writer from writing (`fence.*`).
+    #[serde(rename = "fence")]
+    Fence { fence: Box<Fence> },
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
     Notify { topics: Vec<Topic>, subject: String, message: String },
@@ -185,6 +213,9 @@ impl Action {
             Self::DnsFlip { .. } => "dns.flip",
             Self::DnsVerify { .. } => "dns.verify",
             Self::ProbeHttp { .. } => "probe.http",
+            Self::ProbeTcp { .. } => "probe.tcp",
+            Self::ProbePostgres { .. } => "probe.postgres",
+            Self::Fence { fence } => fence.rung.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -207,10 +238,13 @@ impl Action {
             | Self::GateReplication { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
+            | Self::ProbeTcp { .. }
+            | Self::ProbePostgres { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
             | Self::Assert { .. } => EffectClass::Read,
+            Self::Fence { fence } => fence.rung.effect(),
             Self::AwsCall { call } => call.effect,
         }
     }
@@ -229,6 +263,7 @@ impl Action {
                 target: target.clone(),
             }],
             Self::DnsFlip { calls, .. } => calls.clone(),
+            Self::Fence { fence } => fence.rung.mutations(&fence.old),
             Self::Notify { topics, subject, message } => topics
                 .iter()
                 .map(|t| Mutation::Publish {

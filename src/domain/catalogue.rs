@@ -144,6 +144,10 @@ const ANYWHERE: &[Need] = &[need("rds", Plane::Control, Place::AnyOfSeveral)];
 const KNOWN: &[Output] =
     &[Output { name: "known", kind: OutputKind::Boolean, what: "false where it passed because nobody could tell" }];
 
+/// What is known of the old writer when a fence is over.
+const FENCED: &[Output] =
+    &[Output { name: "fenced", kind: OutputKind::Text, what: "verified, timed_out (AWS gave up) or unknown" }];
+
 /// Every action of this version, by family.
 pub const ENTRIES: &[Entry] = &[
     Entry {
@@ -310,6 +314,83 @@ pub const ENTRIES: &[Entry] = &[
         undo: Undo::Nothing,
         example: "{ endpoint: target, expect_status: 200, consecutive: 3 }",
         outputs: &[],
+    },
+    Entry {
+        name: "probe.tcp",
+        what: "Done when a TCP connection was made so many times in a row; nothing is sent over it.",
+        effect: EffectClass::Read,
+        needs: &[],
+        repeat: Repeat::Looks,
+        probe: Some("the connections themselves"),
+        undo: Undo::Nothing,
+        example: "{ endpoint: target, consecutive: 3 }",
+        outputs: &[],
+    },
+    Entry {
+        name: "probe.postgres",
+        what: "Done when a store's database has said so many times in a row that it takes writes, that it takes none, or anything; over the heartbeat's connection settings.",
+        effect: EffectClass::Read,
+        needs: &[],
+        repeat: Repeat::Looks,
+        probe: Some("pg_is_in_recovery() and transaction_read_only"),
+        undo: Undo::Nothing,
+        example: "{ store: orders, endpoint: target, connect_to: writer, expect: writable, consecutive: 3 }",
+        outputs: &[],
+    },
+    Entry {
+        name: "fence.application",
+        what: "Switches the application's ECS services and Lambda functions in the source off; done when nothing of them runs.",
+        effect: EffectClass::Reversible,
+        needs: &[need("the services named", Plane::Control, Place::Source)],
+        repeat: Repeat::Idempotent,
+        probe: Some("ecs:DescribeServices, lambda:GetFunctionConcurrency"),
+        undo: Undo::Inverse("gives each what it had before, while the source is still the proven writer"),
+        example: "{ ecs: [payments/api], lambda: [payments-worker], on_unknown: hold }",
+        outputs: FENCED,
+    },
+    Entry {
+        name: "fence.security_group",
+        what: "Revokes the rules by which clients reach the source's database; done when nobody but `keep` has one. Established connections stay.",
+        effect: EffectClass::Reversible,
+        needs: &[need("ec2", Plane::Control, Place::Source)],
+        repeat: Repeat::Idempotent,
+        probe: Some("ec2:DescribeSecurityGroupRules"),
+        undo: Undo::Inverse("authorises the very rules that were there, while the source is still the proven writer"),
+        example: "{ store: orders, group: sg-0a1b2c3d4e5f60718, port: 5432, from: [sg-08f7e6d5c4b3a2910], keep: [10.9.0.0/24], on_unknown: hold }",
+        outputs: FENCED,
+    },
+    Entry {
+        name: "fence.connections",
+        what: "Ends everybody else's sessions on the source's database through PostgreSQL; done when none is left.",
+        effect: EffectClass::Compensable,
+        needs: &[need("rds", Plane::Data, Place::Source)],
+        repeat: Repeat::Idempotent,
+        probe: Some("pg_stat_activity"),
+        undo: Undo::Nothing,
+        example: "{ store: orders, on_unknown: hold }",
+        outputs: FENCED,
+    },
+    Entry {
+        name: "fence.event",
+        what: "Waits for Aurora's own event that the old primary was fenced by a failover, which has begun before.",
+        effect: EffectClass::Read,
+        needs: ANYWHERE,
+        repeat: Repeat::Looks,
+        probe: Some("rds:DescribeEvents of the instances of both clusters"),
+        undo: Undo::Nothing,
+        example: "{ store: orders, within: 2m, on_unknown: hold }",
+        outputs: FENCED,
+    },
+    Entry {
+        name: "fence.write_must_fail",
+        what: "Tries a write at the source's database, which must be refused; one that is taken fails the step. Nothing is left of it.",
+        effect: EffectClass::Read,
+        needs: &[need("rds", Plane::Data, Place::Source)],
+        repeat: Repeat::Looks,
+        probe: Some("the database's own answer"),
+        undo: Undo::Nothing,
+        example: "{ store: orders, within: 2m, on_unknown: hold }",
+        outputs: FENCED,
     },
     Entry {
         name: "notify",

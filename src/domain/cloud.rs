@@ -12,7 +12,7 @@ use super::{
     api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
     capacity::AcuRange,
-    id::Region,
+    id::{Region, StoreName},
     sabotage::{Guard, is_off},
 };
 
@@ -189,7 +189,13 @@ impl Alarm {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum EventSource {
-    DbCluster { identifier: String },
+    DbCluster {
+        identifier: String,
+    },
+    /// Aurora tells of the fencing of an old primary as an event of an instance [AUG].
+    DbInstance {
+        identifier: String,
+    },
 }
 
 /// Something that RDS says has happened. The API gives no id, so what it is stands in the categories and the text
@@ -231,6 +237,9 @@ pub enum Mutation {
     UpsertRecords { hosted_zone_id: String, records: Vec<RecordSet>, comment: String },
     /// `sns:Publish`.
     Publish { region: Region, topic_arn: String, subject: String, message: String },
+    /// PostgreSQL's `pg_terminate_backend` of everybody else's sessions on the store's database in `region`: no call to
+    /// AWS, and sent over the databases' port.
+    EndSessions { region: Region, store: StoreName },
     /// Any other operation, as a runbook wrote it out (`aws.call`).
     AwsCall { request: Box<ApiCall>, idempotent: bool },
 }
@@ -245,6 +254,7 @@ impl Mutation {
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
             Self::Publish { .. } => "sns:Publish",
+            Self::EndSessions { .. } => "postgres:pg_terminate_backend",
             Self::AwsCall { request, .. } => return Cow::Owned(request.operation.clone()),
         })
     }
@@ -254,7 +264,10 @@ impl Mutation {
     pub fn is_idempotent(&self) -> bool {
         match self {
             Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => false,
-            Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
+            Self::RoutingControls { .. }
+            | Self::PutMetric { .. }
+            | Self::UpsertRecords { .. }
+            | Self::EndSessions { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,
         }
     }

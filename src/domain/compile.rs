@@ -22,7 +22,10 @@ use super::{
 
 mod act;
 mod api_call;
+mod fence;
 mod flip;
+
+pub use fence::address_of;
 
 /// CloudWatch publishes Aurora's global lag every minute [AUG].
 const LAG_PERIOD: Duration = Duration::from_mins(1);
@@ -243,6 +246,9 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::DnsFlip { .. }
         | Action::DnsVerify { .. }
         | Action::ProbeHttp { .. }
+        | Action::ProbeTcp { .. }
+        | Action::ProbePostgres { .. }
+        | Action::Fence { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }

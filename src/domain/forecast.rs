@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     action::Action,
+    fence::Rung,
     id::StepId,
     plan::{Plan, PlannedStep},
     run::{RunResult, RunState, StepState},
@@ -135,6 +136,18 @@ pub fn declared(step: &PlannedStep) -> Estimate {
             let looks = *not_before + *interval * *consecutive;
             (looks, looks + s(20))
         }
+        Action::ProbeTcp { consecutive, interval, .. } | Action::ProbePostgres { consecutive, interval, .. } => {
+            (*interval * *consecutive, *interval * *consecutive + s(20))
+        }
+        Action::Fence { fence } => match &fence.rung {
+            // AWS tries for half a minute or so (`sim/world/timings.toml`).
+            Rung::Event { within } => (s(30), *within),
+            Rung::WriteMustFail { within } => (s(2), *within),
+            Rung::Connections => (s(3), s(10)),
+            Rung::SecurityGroup { .. } | Rung::Restore { .. } => (s(3), s(30)),
+            // Tasks take so long to stop.
+            Rung::Application { .. } => (s(45), s(90)),
+        },
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),
         // A control plane's call and the look after it; what it sets going is the runbook's to know.

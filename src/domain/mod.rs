@@ -15,11 +15,13 @@ pub mod catalogue;
 pub mod cloud;
 pub mod code;
 pub mod compile;
+pub mod database;
 pub mod deadline;
 pub mod document;
 #[cfg(test)]
 pub(crate) mod draft7;
 pub mod expression;
+pub mod fence;
 pub mod forecast;
 pub mod heartbeat;
 pub mod history;

@@ -11,7 +11,9 @@ use std::{
 
 use super::{
     action::OnUnknown,
+    database::{Door, Expect},
     document::{At, Fault, Findings, Node, Place},
+    fence::{Part, Peer},
     id::{RunbookName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry},
     yaml,
@@ -24,9 +26,11 @@ mod api_call;
 pub use api_call::{Probe, Template};
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
+mod fences;
 mod gates;
 mod lint;
 mod parameters;
+mod probes;
 mod read;
 mod schema;
 pub use schema::{Argument, arguments, schema};
@@ -125,6 +129,28 @@ pub enum Act {
         probe_timeout: Duration,
         after_ttl: bool,
     },
+    ProbeTcp {
+        at: TcpAt,
+        consecutive: u32,
+        interval: Duration,
+        probe_timeout: Duration,
+    },
+    ProbePostgres {
+        store: Option<StoreName>,
+        /// The source's database, not the target's.
+        of_source: bool,
+        door: Door,
+        expect: Expect,
+        consecutive: u32,
+        interval: Duration,
+        probe_timeout: Duration,
+    },
+    /// A rung on the source.
+    Fence {
+        store: Option<StoreName>,
+        rung: FenceRung,
+        on_unknown: OnUnknown,
+    },
     Notify {
         subject: Option<String>,
         message: String,
@@ -149,6 +175,26 @@ pub enum Act {
         runbook: RunbookName,
         arguments: BTreeMap<String, Node>,
     },
+}
+
+/// Where a TCP probe knocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TcpAt {
+    /// `host:port`.
+    Address(String),
+    /// The host and port of the target's health URL, or of the source's.
+    Target,
+    Source,
+}
+
+/// A rung as a runbook names it; the Region and the clusters are the plan's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FenceRung {
+    Event { within: Duration },
+    WriteMustFail { within: Duration },
+    Connections,
+    SecurityGroup { group: String, port: u16, from: Vec<Peer>, keep: Vec<Peer> },
+    Application { parts: Vec<Part> },
 }
 
 /// Where a probe looks.
@@ -259,6 +305,8 @@ impl Act {
             | Self::GateTarget { store: None, .. }
             | Self::GateRpo { store: None, .. }
             | Self::GateCapacity { store: None, .. } => Spread::Stores,
+            Self::Fence { rung: FenceRung::Application { .. }, .. } => Spread::No,
+            Self::ProbePostgres { store: None, .. } | Self::Fence { store: None, .. } => Spread::Stores,
             Self::GateReplication { store: None, .. } => Spread::Replicas,
             Self::DnsFlip { via: None, .. } | Self::DnsVerify { via: None } => Spread::Traffic,
             Self::AuroraSwitchover { .. }
@@ -273,6 +321,9 @@ impl Act {
             | Self::DnsFlip { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
+            | Self::ProbeTcp { .. }
+            | Self::ProbePostgres { .. }
+            | Self::Fence { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
@@ -300,6 +351,13 @@ impl Act {
             Self::DnsFlip { demands: Some(MechanismKind::Records), .. } => "dns.records",
             Self::DnsVerify { .. } => "dns.verify",
             Self::ProbeHttp { .. } => "probe.http",
+            Self::ProbeTcp { .. } => "probe.tcp",
+            Self::ProbePostgres { .. } => "probe.postgres",
+            Self::Fence { rung: FenceRung::Event { .. }, .. } => "fence.event",
+            Self::Fence { rung: FenceRung::WriteMustFail { .. }, .. } => "fence.write_must_fail",
+            Self::Fence { rung: FenceRung::Connections, .. } => "fence.connections",
+            Self::Fence { rung: FenceRung::SecurityGroup { .. }, .. } => "fence.security_group",
+            Self::Fence { rung: FenceRung::Application { .. }, .. } => "fence.application",
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",

@@ -14,6 +14,8 @@ use super::{
     application::Application,
     catalogue::{self, Entry, Place, Plane},
     cloud::Mutation,
+    compile::address_of,
+    fence::Rung,
     id::{Region, StepId, Subject},
     plan::{Plan, PlannedStep, Purpose},
     runbook::closure,
@@ -89,6 +91,9 @@ pub fn requirements(action: &Action, plan: &Plan, app: &Application) -> Vec<Requ
     {
         return Vec::new();
     }
+    if matches!(action, Action::Fence { fence } if fence.on_unknown == OnUnknown::Pass) {
+        return Vec::new();
+    }
     let mut all: Vec<Requirement> = Vec::new();
     for need in entry_of(action).map_or(&[][..], |e| e.needs) {
         let any_of = match need.place {
@@ -120,6 +125,7 @@ fn named(action: &Action) -> Vec<Region> {
         // Its probe is asked there too.
         Action::AwsCall { call } => vec![call.request.region.clone()],
         Action::GateReplication { measures, .. } => measures.iter().map(|m| m.region.clone()).collect(),
+        Action::Fence { fence } => fence.writer().map(|old| old.observe_in.clone()).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
@@ -134,6 +140,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         | Mutation::AuroraFailover { region, .. }
         | Mutation::PutMetric { region, .. }
         | Mutation::Publish { region, .. } => vec![region.clone()],
+        Mutation::EndSessions { region, .. } => vec![region.clone()],
         Mutation::AwsCall { request, .. } => vec![request.region.clone()],
     }
 }
@@ -163,6 +170,11 @@ fn by_argument(action: &Action, plan: &Plan, app: &Application) -> Vec<Requireme
             let at = app.endpoints.iter().filter(|(_, e)| e.health_url == *url);
             at.map(|(region, _)| Requirement::new("application", Plane::Data, vec![region.clone()])).collect()
         }
+        Action::ProbeTcp { address, .. } => {
+            let at = app.endpoints.iter().filter(|(_, e)| address_of(&e.health_url) == *address);
+            at.map(|(region, _)| Requirement::new("application", Plane::Data, vec![region.clone()])).collect()
+        }
+        Action::ProbePostgres { region, .. } => vec![Requirement::new("rds", Plane::Data, vec![region.clone()])],
         _ => Vec::new(),
     }
 }
@@ -242,11 +254,21 @@ fn gone(step: &PlannedStep, plan: &Plan, app: &Application) -> Option<Finding> {
     let instead = match &step.action {
         Action::AuroraSwitchover { .. } => "aurora.failover, which is called in the target's Region",
         Action::GateTarget { .. } => "leave `lossless` out: a failover asks the target only",
-        Action::ProbeHttp { .. } => "with: { endpoint: target }",
+        Action::ProbeHttp { .. } | Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => {
+            "with: { endpoint: target }"
+        }
+        Action::Fence { .. } => {
+            "with: { on_unknown: pass }: the step then ends as unknown, within its timeout, and says so in its output"
+        }
         Action::DnsFlip { .. } => "a health signal whose `region` is the standby, or routing controls",
         _ => "the same in the target's Region",
     };
     Some(finding(step, "runbook-needs-source", problem, instead))
+}
+
+fn is_after_promotion(step: &PlannedStep, plan: &Plan) -> bool {
+    let before = closure(&step.id, |id| plan.step(id).map(|s| &s.needs));
+    plan.steps.iter().any(|s| matches!(s.action, Action::AuroraFailover { .. }) && before.contains(&s.id))
 }
 
 /// What waits for something that is not needed.
@@ -264,6 +286,14 @@ fn needless(
             "waits for people, and nothing that needs it is without a way back".to_owned(),
             "leave it out, or put it before the promotion",
         )),
+        Action::Fence { fence } if matches!(fence.rung, Rung::Event { .. }) && !is_after_promotion(step, plan) => {
+            Some(finding(
+                step,
+                "runbook-needless-wait",
+                "waits for an event that only a promotion brings about, and needs none".to_owned(),
+                "needs: the step that promotes with aurora.failover",
+            ))
+        }
         Action::Wait { duration } if plan.purpose == Purpose::Failover && leads_to(is_flip) => Some(finding(
             step,
             "runbook-needless-wait",

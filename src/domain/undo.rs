@@ -17,6 +17,7 @@ use super::{
     application::{Mechanism, Traffic},
     catalogue::Undo,
     cloud::{Mutation, Outcome, RecordSet},
+    fence::{self, Fence, IngressRule, Rung, Wanted},
     id::{Region, StepId, Subject},
     plan::PlannedStep,
     run::{Next, Phase, RunResult, RunState, StepState},
@@ -33,6 +34,10 @@ pub enum Prior {
     Records { records: Vec<RecordSet> },
     /// What a health signal said last, and how that is known.
     Metric { value: f64, basis: String },
+    /// The rules of a security group that a fence takes away.
+    Ingress { rules: Vec<IngressRule> },
+    /// How much of a service there was; `None`: a function without a reservation.
+    Size { count: Option<u64> },
 }
 
 /// A call of a run that may have changed something.
@@ -129,6 +134,16 @@ pub fn inverse(call: &Mutation, prior: &Prior) -> Result<Mutation, String> {
             let (region, dimensions) = (region.clone(), dimensions.clone());
             Ok(Mutation::PutMetric { region, namespace, metric, dimensions, value: *value })
         }
+        (Mutation::AwsCall { request, .. }, Prior::Ingress { rules }) => match Wanted::of(request) {
+            Some(Wanted::Gone { region, group, .. }) if !rules.is_empty() => {
+                Ok(fence::authorise(&region, &group, rules))
+            }
+            _ => Err("no rule was there before that could be made again".to_owned()),
+        },
+        (Mutation::AwsCall { request, .. }, Prior::Size { count }) => match Wanted::of(request) {
+            Some(Wanted::Size { region, part, .. }) => fence::restore(&region, &part, *count),
+            _ => Err(format!("{} has no inverse", call.operation())),
+        },
         _ => Err(format!("{} has no inverse", call.operation())),
     }
 }
@@ -173,6 +188,11 @@ impl RunState {
             let back = call.undo.clone();
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
             return Ok(Action::AwsCall { call: back });
+        }
+        if let Action::Fence { fence } = &planned.action {
+            let calls = self.made_and_back(planned)?.into_iter().map(|(_, back)| back).collect();
+            let rung = Rung::Restore { of: fence.rung.name().to_owned(), calls };
+            return Ok(Action::Fence { fence: Box::new(Fence { rung, ..(**fence).clone() }) });
         }
         let Action::DnsFlip { traffic, to, standing, requires_writer, .. } = &planned.action else {
             return Err(format!("{} is not taken back by a step", planned.action.kind()));

@@ -40,7 +40,7 @@ use crate::{
         vantages::Vantages,
         watch::Watcher,
     },
-    ports::{Clock, Cloud, Heartbeats, JournalStore, Observer, Probes},
+    ports::{Clock, Cloud, Databases, Heartbeats, JournalStore, Observer, Probes},
 };
 
 /// What an engine is made of.
@@ -53,6 +53,7 @@ pub struct Parts {
     pub cloud: Arc<dyn Cloud>,
     pub probes: Arc<dyn Probes>,
     pub heartbeats: Arc<dyn Heartbeats>,
+    pub databases: Arc<dyn Databases>,
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
     pub vantages: Arc<Vantages>,

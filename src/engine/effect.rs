@@ -19,7 +19,7 @@ use crate::{
     engine::{
         aurora,
         denial::Denial,
-        escalation,
+        escalation, fences,
         guards::Answer,
         observe::{Seen, observe},
         postcondition,
@@ -65,7 +65,8 @@ async fn intent(
             Prior::Seen(prior) => break Some(prior),
             Prior::NotNeeded => break None,
             // The emergency does not wait for its own way back.
-            Prior::Unseen { why } if run.plan.purpose == Purpose::Failover => {
+            // A fence that nobody could open again is not closed unseen: the old Region may come back.
+            Prior::Unseen { why } if run.plan.purpose == Purpose::Failover && !is_fence(&driver.step.action) => {
                 guards.push(format!("cannot be undone: what was there before could not be seen: {why}"));
                 break None;
             }
@@ -151,7 +152,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
-    let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
+    let is_declared = matches!(driver.step.action, Action::AwsCall { .. } | Action::Fence { .. });
     let is_again = run.attempts.contains_key(&driver.step.id);
     let looks_first = driver.way == Way::Forth && (escalates || is_declared || is_again);
     if looks_first && earlier(driver, deadline).await? {
@@ -161,7 +162,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
         match driver.guards(run).await {
             Answer::Holds { evidence } => break evidence,
             Answer::Fails { why } => {
-                driver.fail(guard_code(&driver.step.action), why).await?;
+                driver.fail(refusal_code(&driver.step.action), why).await?;
                 return Ok(false);
             }
             Answer::Unknown { why } if deadline <= driver.context.clock.boot() => {
@@ -222,8 +223,19 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
     }
 }
 
+fn is_fence(action: &Action) -> bool {
+    matches!(action, Action::Fence { .. })
+}
+
+/// The code of a guard that says no.
+fn refusal_code(action: &Action) -> &'static str {
+    if is_fence(action) { fences::REFUSED } else { guard_code(action) }
+}
+
+/// The code of one that cannot tell.
 fn guard_code(action: &Action) -> &'static str {
     match action {
+        Action::Fence { .. } => fences::UNKNOWN,
         Action::DnsFlip { .. } => "writer-not-proven",
         _ => "gate-target",
     }
@@ -238,7 +250,8 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
     }
     let refusal = match driver.guards(run).await {
         Answer::Holds { .. } => None,
-        Answer::Fails { why } | Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
+        Answer::Fails { why } => Some((refusal_code(&driver.step.action), why)),
+        Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
         Answer::Denied(denial) => Some((denial.code, denial.why)),
     };
     if let Some((code, why)) = refusal {
@@ -250,7 +263,11 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         );
         return driver.fail_after(vec![refused], code, why).await;
     }
-    let outcome = match driver.context.cloud.apply(mutation).await {
+    let sent = match mutation {
+        Mutation::EndSessions { .. } => fences::end_sessions(&driver.context, mutation).await,
+        _ => driver.context.cloud.apply(mutation).await,
+    };
+    let outcome = match sent {
         Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },
         outcome => outcome,
     };
@@ -292,6 +309,8 @@ async fn settle(
             return retry(driver, run, attempt, call, "call-not-sent", reason).await;
         }
         Outcome::Rejected { code, .. } if is_perhaps_our_own(code) => {}
+        // The rules are not there, or there already: looking tells.
+        Outcome::Rejected { code, .. } if is_fence(&driver.step.action) && code.starts_with("InvalidPermission.") => {}
         Outcome::Rejected { code, message, .. } => {
             let reason = format!("{code}: {message}");
             if is_passing(code) || passes(&driver.step.action, code) {
@@ -369,7 +388,8 @@ async fn nothing_happened(
             retry(driver, run, attempt, call, "outcome-unknown", &format!("{reason}; then seen: {what}")).await
         }
         Outcome::Accepted { .. } => {
-            driver.fail_without_effect("promotion-failed", format!("AWS took the call, and yet: {what}")).await?;
+            let code = if is_fence(&driver.step.action) { fences::NOT_HELD } else { "promotion-failed" };
+            driver.fail_without_effect(code, format!("AWS took the call, and yet: {what}")).await?;
             Ok(false)
         }
         Outcome::Rejected { code, message, .. } => {
@@ -416,7 +436,7 @@ async fn retry(
             Ok(true)
         }
         Answer::Fails { why } => {
-            driver.fail(guard_code(&driver.step.action), why).await?;
+            driver.fail(refusal_code(&driver.step.action), why).await?;
             Ok(false)
         }
         Answer::Unknown { why } => {
@@ -456,8 +476,8 @@ fn is_passing(code: &str) -> bool {
 
 /// The same for a call that a runbook wrote out: each service has codes of its own.
 fn passes(action: &Action, code: &str) -> bool {
-    matches!(action, Action::AwsCall { call } if api_call::is_passing(call.request.service(), code))
-        && !is_off(Guard::ThrottledIsFinal)
+    let is_passing = |call: &Mutation| matches!(call, Mutation::AwsCall { request, .. } if api_call::is_passing(request.service(), code));
+    action.mutations().iter().any(is_passing) && !is_off(Guard::ThrottledIsFinal)
 }
 
 /// Why a call without an answer is for a person to settle, where that is so.

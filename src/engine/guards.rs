@@ -23,7 +23,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        preflight,
+        fences, preflight,
     },
 };
 
@@ -96,6 +96,7 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
             roles(context, global_cluster, from, target, observe_in).await
         }
         Action::DnsFlip { requires_writer, .. } => writers(context, requires_writer).await,
+        Action::Fence { fence } => fences::may(context, run, fence).await,
         _ => Answer::Holds { evidence: Vec::new() },
     }
 }

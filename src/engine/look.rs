@@ -19,9 +19,9 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        escalation, gates,
+        escalation, fences, gates,
         guards::{self, Answer},
-        postcondition,
+        postcondition, probing,
         pulse::Pulse,
         step,
     },
@@ -67,6 +67,14 @@ pub struct Memory {
     silent_since: Option<Duration>,
     /// How often a gate could not tell.
     unknown_looks: u32,
+}
+
+impl Memory {
+    /// How many good looks there were in a row, this one among them.
+    pub(super) fn in_a_row(&mut self, is_good: bool) -> u32 {
+        self.successes = if is_good { self.successes + 1 } else { 0 };
+        self.successes
+    }
 }
 
 /// Looks once.
@@ -124,6 +132,8 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             dns_verify(context, record_name, record_type, servers, expected).await
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
+        Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::look(context, action, memory).await,
+        Action::Fence { fence } if action.mutations().is_empty() => fences::look(context, run, id, fence).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
         Action::Wait { duration } => timer(step::elapsed(context, run, id), *duration),
         Action::Assert { that, message } => assertion(run, that, message),
@@ -131,6 +141,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
         | Action::DnsFlip { .. }
+        | Action::Fence { .. }
         | Action::AwsCall { .. }
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())

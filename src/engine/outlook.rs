@@ -27,10 +27,10 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         context::Context,
-        gates,
+        fences, gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
-        postcondition, step,
+        postcondition, probing, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -220,6 +220,8 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
             names(context, record_name, record_type, servers, expected).await
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
+        Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::ahead(context, &step.action).await,
+        Action::Fence { fence } => fences::ahead(context, run, fence).await,
         Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, call).await,
         action if action.effect() != EffectClass::Read => answered(guards::check(context, run, action).await),
         _ => looked(context, run, step).await,

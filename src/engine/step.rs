@@ -23,7 +23,7 @@ use crate::{
     },
     engine::{
         context::Context,
-        effect,
+        effect, fences,
         guards::{self, Answer},
         look,
         look::{Look, Memory},
@@ -312,6 +312,10 @@ impl Driver {
         nothing_happened: bool,
     ) -> Result<(), Stop> {
         let run = self.run_state()?;
+        let is_forth = self.way == Way::Forth && !run.is_unwinding();
+        if let Some((evidence, outputs)) = fences::passed(&self.step.action, code, &reason).filter(|_| is_forth) {
+            return self.finish_after(before, evidence, outputs).await;
+        }
         let (id, step, code) = (self.run.clone(), self.step.id.clone(), code.to_owned());
         let attempts = if self.way == Way::Forth { &run.attempts } else { &run.unwind.attempts };
         let attempt = attempts.get(&step).copied().unwrap_or(1);

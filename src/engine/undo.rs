@@ -12,7 +12,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        effect,
+        effect, fences,
         guards::Answer,
         observe::{Seen, traffic},
         postcondition,
@@ -133,6 +133,9 @@ pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
     // S5 is not asked of what a runbook writes out; the calls that are known to move traffic are refused there.
     if matches!(action, Action::AwsCall { .. }) {
         return Answer::Holds { evidence: Vec::new() };
+    }
+    if let Action::Fence { fence } = action {
+        return fences::may_go_back(context, fence).await;
     }
     let Action::DnsFlip { traffic, calls, requires_writer, .. } = action else {
         return Answer::Fails { why: format!("{} is not taken back by a step", action.kind()) };

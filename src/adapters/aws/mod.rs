@@ -232,6 +232,7 @@ impl Cloud for AwsCloud {
             Mutation::Publish { region, topic_arn, subject, message } => {
                 self.publish(region, topic_arn, subject, message).await
             }
+            Mutation::EndSessions { .. } => Outcome::NotSent { reason: "no call to AWS".to_owned() },
             Mutation::AwsCall { request, .. } => self.call_api(request).await,
         }
     }

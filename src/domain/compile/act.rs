@@ -35,6 +35,9 @@ impl Compiler<'_> {
             Act::GateReplication { store, .. } => self.replication(&step.act, store.as_ref(), scope),
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
+            Act::ProbeTcp { .. } => self.probe_tcp(&step.act),
+            Act::ProbePostgres { .. } => self.probe_postgres(&step.act, scope),
+            Act::Fence { .. } => self.fence(&step.act, scope),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),
@@ -99,6 +102,9 @@ impl Compiler<'_> {
             | Act::DnsFlip { .. }
             | Act::DnsVerify { .. }
             | Act::ProbeHttp { .. }
+            | Act::ProbeTcp { .. }
+            | Act::ProbePostgres { .. }
+            | Act::Fence { .. }
             | Act::Notify { .. }
             | Act::Approve { .. }
             | Act::Wait { .. }
@@ -132,7 +138,7 @@ impl Compiler<'_> {
     }
 
     /// The target's Region first: on the worst day the source's does not answer.
-    fn observe_in(&self, db: &AuroraStore) -> Vec<Region> {
+    pub(super) fn observe_in(&self, db: &AuroraStore) -> Vec<Region> {
         let mut regions = vec![self.target.clone()];
         let others = self.application.regions.iter().filter(|r| *r != self.target && *r != self.source);
         regions.extend(others.filter(|r| db.clusters.contains_key(r)).cloned());
@@ -184,7 +190,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn health_url(&self, region: &Region) -> Result<String, String> {
+    pub(super) fn health_url(&self, region: &Region) -> Result<String, String> {
         let endpoint = self.application.endpoints.get(region);
         endpoint
             .map(|e| e.health_url.clone())

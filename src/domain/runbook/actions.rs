@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, gates};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
 };
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 21] = [
+pub(super) const ACTIONS: [&str; 28] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -25,6 +25,13 @@ pub(super) const ACTIONS: [&str; 21] = [
     "dns.records",
     "dns.verify",
     "probe.http",
+    "probe.tcp",
+    "probe.postgres",
+    "fence.application",
+    "fence.security_group",
+    "fence.connections",
+    "fence.event",
+    "fence.write_must_fail",
     "notify",
     "approve",
     "wait",
@@ -34,16 +41,8 @@ pub(super) const ACTIONS: [&str; 21] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 8] = [
-    "aurora.detach",
-    "aurora.add_instance",
-    "aurora.preserve_snapshot",
-    "dns.standby_object",
-    "dns.weights",
-    "probe.tcp",
-    "probe.postgres",
-    "undo",
-];
+const NOT_BUILT: [&str; 6] =
+    ["aurora.detach", "aurora.add_instance", "aurora.preserve_snapshot", "dns.standby_object", "dns.weights", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -57,7 +56,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Reads what a step does from its `action` and its `with`.
 pub(super) fn act(action: &At<'_>, with: Option<&At<'_>>, found: &mut Findings) -> Option<Act> {
     let name = action.text(found)?;
-    if NOT_BUILT.contains(&name) || name.starts_with("fence.") {
+    if NOT_BUILT.contains(&name) {
         found.coded("runbook-not-built", &action.key, format!("`{name}` is not in this version"), "");
         return None;
     }
@@ -103,6 +102,13 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },
         "probe.http" => probe(with, found)?,
+        "probe.tcp" => probes::tcp(with, found)?,
+        "probe.postgres" => probes::postgres(store(with, found)?, with, found)?,
+        "fence.application" => fences::application(with, found)?,
+        "fence.security_group" => fences::security_group(store(with, found)?, with, found)?,
+        "fence.connections" => fences::connections(store(with, found)?, with, found)?,
+        "fence.event" => fences::event(store(with, found)?, with, found)?,
+        "fence.write_must_fail" => fences::write_must_fail(store(with, found)?, with, found)?,
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {
@@ -150,9 +156,7 @@ fn probe(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
     let endpoint = with.get(found, "endpoint", "endpoint: target");
     let public = with.get(found, "public", "public: true");
     let status = with.get(found, "expect_status", "expect_status: 200");
-    let consecutive = with.get(found, "consecutive", "consecutive: 3");
-    let interval = with.get(found, "interval", "interval: 5s");
-    let timeout = with.get(found, "timeout", "timeout: 3s");
+    let rhythm = probes::rhythm(with, found);
     let after_ttl = with.get(found, "after_ttl", "after_ttl: true");
     let at = match (&url, &endpoint, &public) {
         (Some(url), None, None) => web_address(url, found).map(ProbeAt::Url),
@@ -176,21 +180,17 @@ fn probe(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
             None
         }
     };
-    let limit = Duration::from_mins(1);
     let status = match status {
         Some(s) => s.count(found, 100, 599).and_then(|n| u16::try_from(n).ok()),
         None => Some(200),
     };
-    let consecutive = consecutive.map_or(Some(3), |c| c.count(found, 1, 100));
-    let interval = interval.map_or(Some(5 * SECOND), |i| i.duration(found, SECOND, 10 * MINUTE));
-    let probe_timeout = timeout.map_or(Some(3 * SECOND), |t| t.duration(found, Duration::from_millis(100), limit));
     let after_ttl = after_ttl.map_or(Some(false), |a| a.boolean(found));
     Some(Act::ProbeHttp {
         at: at?,
         expect_status: status?,
-        consecutive: consecutive?,
-        interval: interval?,
-        probe_timeout: probe_timeout?,
+        consecutive: rhythm.consecutive?,
+        interval: rhythm.interval?,
+        probe_timeout: rhythm.timeout?,
         after_ttl: after_ttl?,
     })
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
+use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
 use crate::domain::{
     document::{At, Fields, Findings, Place, Value},
     id::StepId,
@@ -204,8 +204,14 @@ fn shortest_timeout(act: &Act) -> Duration {
     match act {
         Act::Wait { duration } => *duration + Duration::from_secs(1),
         Act::Approve { expires_after, .. } => *expires_after + Duration::from_secs(1),
-        Act::ProbeHttp { consecutive, interval, .. } => {
+        Act::ProbeHttp { consecutive, interval, .. }
+        | Act::ProbeTcp { consecutive, interval, .. }
+        | Act::ProbePostgres { consecutive, interval, .. } => {
             *interval * consecutive.saturating_sub(1) + Duration::from_secs(1)
+        }
+        // What is looked for so long is told by the step itself, not by its timeout.
+        Act::Fence { rung: FenceRung::Event { within } | FenceRung::WriteMustFail { within }, .. } => {
+            *within + Duration::from_secs(1)
         }
         _ => Duration::from_secs(1),
     }
@@ -221,7 +227,11 @@ fn default_timeout(act: &Act) -> Duration {
         // CloudWatch is minutes behind [INF], and what is pending drains.
         Act::GateReplication { .. } => 10 * MINUTE,
         Act::DnsVerify { .. } => 10 * MINUTE,
-        Act::ProbeHttp { .. } => (10 * MINUTE).max(shortest_timeout(act)),
+        Act::ProbeHttp { .. } | Act::ProbeTcp { .. } | Act::ProbePostgres { .. } => {
+            (10 * MINUTE).max(shortest_timeout(act))
+        }
+        // In a disaster it ends as unknown by its timeout, and the emergency waits for it.
+        Act::Fence { .. } => shortest_timeout(act) + MINUTE,
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,
         Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } => MINUTE,

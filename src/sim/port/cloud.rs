@@ -261,14 +261,18 @@ impl Cloud for SimCloud {
         window: Duration,
     ) -> Result<Vec<CloudEvent>, ObserveError> {
         let route = at("rds:DescribeEvents", Plane::Rds, region);
-        let EventSource::DbCluster { identifier } = source;
+        let (kind, identifier) = match source {
+            EventSource::DbCluster { identifier } => (SourceType::DbCluster, identifier),
+            EventSource::DbInstance { identifier } => (SourceType::DbInstance, identifier),
+        };
         let now = self.way.world.wall();
         let from = SimTime(now.0.saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)));
         self.way
             .read(route, None, |world| {
-                let events = world.aurora.events(region).filter(|e| {
-                    e.source_type == SourceType::DbCluster && e.source_id == *identifier && (from..=now).contains(&e.at)
-                });
+                let events = world
+                    .aurora
+                    .events(region)
+                    .filter(|e| e.source_type == kind && e.source_id == *identifier && (from..=now).contains(&e.at));
                 events.map(view::event).collect()
             })
             .await
@@ -364,6 +368,10 @@ impl Cloud for SimCloud {
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),
+            Mutation::EndSessions { .. } => {
+                self.way.faults.arrived(place, false);
+                return Outcome::NotSent { reason: "no call to AWS".to_owned() };
+            }
             Mutation::AwsCall { request, .. } => match written_out(request) {
                 Some(route) => route,
                 None => {

@@ -78,6 +78,8 @@ impl Effect {
                     Publication { subject: Some(subject.clone()), body: message.clone(), ..Publication::default() };
                 world.with_sns(|sns, ctx| sns.publish(region, topic_arn, publication, ctx)).map(Some)
             }
+            // Over the databases' port, never here.
+            Mutation::EndSessions { .. } => Ok(None),
             // Roles of other accounts are not simulated: everything is in one.
             Mutation::AwsCall { request, .. } => {
                 let answer = world.call_service(&request.operation, &request.region, &request.arguments)?;

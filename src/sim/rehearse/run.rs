@@ -104,6 +104,7 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
     let choices = stage::Choices { active: scenario.active.clone(), ..stage::Choices::default() };
     let (mut world, known) = stage::world_with(&setup.application, seed, START, &choices)
         .unwrap_or_else(|reasons| panic!("the setup cannot be staged: {reasons:?}"));
+    stage::fenced::furnish(&mut world, &setup.application, &setup.runbooks);
     world.advance_to(START.plus_ms(ms(PAST)));
     let store = MemoryStore::default();
     let court = Arc::new(Mutex::new(Court::new(known, store.clone(), setup.application.name.clone())));
@@ -223,6 +224,7 @@ impl Scene<'_> {
 
     async fn start(&self, clock: &Arc<SimClock>, world: &LiveWorld, store: MemoryStore) -> Engine {
         let (drawn, outside, vantages) = (Arc::clone(&self.drawn), self.sights.outside(), self.sights.heard());
+        let heartbeats = SimHeartbeats::new(world.clone(), Arc::clone(&self.beats)).beside(outside.clone());
         let parts = Parts {
             applications: vec![self.setup.application.clone()],
             runbooks: self.setup.runbooks.clone(),
@@ -230,7 +232,8 @@ impl Scene<'_> {
             store: Arc::new(store),
             cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
             probes: Arc::new(SimProbes::beside(world.clone(), outside.clone())),
-            heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats)).beside(outside)),
+            heartbeats: Arc::new(heartbeats.clone()),
+            databases: Arc::new(heartbeats),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             observer: Arc::new(Nobody),
             vantages: Arc::clone(&vantages),

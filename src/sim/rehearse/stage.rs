@@ -8,6 +8,7 @@
 //! (what stands behind a health check, an alarm, a record) is chosen as AWS's guides advise, and said where it is.
 
 mod databases;
+pub(super) mod fenced;
 mod servers;
 mod traffic;
 mod watching;

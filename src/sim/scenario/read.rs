@@ -212,6 +212,7 @@ fn plane(t: &Table) -> Option<Trouble> {
         "cloudwatch" => Plane::CloudWatch,
         "sns" => Plane::Sns,
         "lambda" => Plane::Lambda,
+        "ec2" => Plane::Ec2,
         "ecs" => Plane::Ecs,
         "ssm" => Plane::Ssm,
         "eventbridge" => Plane::EventBridge,

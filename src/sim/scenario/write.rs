@@ -134,6 +134,7 @@ fn plane(plane: Plane) -> &'static str {
         Plane::CloudWatch => "cloudwatch",
         Plane::Sns => "sns",
         Plane::Lambda => "lambda",
+        Plane::Ec2 => "ec2",
         Plane::Ecs => "ecs",
         Plane::Ssm => "ssm",
         Plane::EventBridge => "eventbridge",

@@ -164,6 +164,7 @@ fn route53_operation(method: &Method, path: &str) -> &'static str {
 
 pub(super) fn throttled(service: &str) -> ApiFault {
     let (status, code) = match service {
+        "ec2" => (503, "RequestLimitExceeded"),
         "sns" => (429, "Throttled"),
         "route53-recovery-cluster" => (429, "ThrottlingException"),
         "lambda" => (429, "TooManyRequestsException"),
@@ -185,6 +186,7 @@ pub(super) fn denied(service: &str, operation: &str) -> ApiFault {
     // The awsJson services refuse with 400. [bc]
     let status = if matches!(service, "ecs" | "ssm" | "events" | "secretsmanager") { 400 } else { 403 };
     let code = match service {
+        "ec2" => "UnauthorizedOperation",
         "sns" => "AuthorizationError",
         "route53-recovery-cluster" | "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" => "AccessDeniedException",
         _ => "AccessDenied",

@@ -83,6 +83,9 @@ pub(super) const REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
 pub(super) fn error(protocol: Protocol, service: &str, fault: &ApiFault) -> MockResponse {
     let ApiFault { status, code, message } = fault;
     let kind = if *status < 500 { "Sender" } else { "Receiver" };
+    if service == "ec2" {
+        return super::ec2::error(fault);
+    }
     let mut response = match protocol {
         Protocol::Query | Protocol::RestXml => {
             let ns = namespace(service);

@@ -8,6 +8,7 @@ mod call;
 mod cloudwatch;
 mod control;
 pub mod dns;
+mod ec2;
 mod encode;
 pub mod endpoints;
 pub mod faults;

@@ -104,6 +104,13 @@ impl World {
         self.aurora.beat(arn, &ctx)
     }
 
+    /// Ends every session of the application on the cluster `arn`. Whoever is let in connects anew.
+    pub fn end_sessions(&mut self, arn: &str) {
+        self.clients.end_sessions(arn);
+        let text = format!("the sessions on {arn} are ended");
+        self.log.push(WorldEvent { at: self.now, kind: "database.sessions_ended", text });
+    }
+
     /// An empty world at `start`; `sim::scenario` (or a test) fills it.
     pub fn new(seed: u64, start: SimTime) -> Self {
         Self {
@@ -185,7 +192,8 @@ impl World {
             self.sns.run_due(&mut ctx);
         }
         if is_due(self.clients.next_due()) {
-            self.clients.run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints);
+            let ec2 = &self.services.ec2;
+            self.clients.run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints, ec2);
         }
         while let Some(arrival) = self.arrivals.first_entry()
             && arrival.key().0 <= now

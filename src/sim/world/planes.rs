@@ -17,6 +17,8 @@ pub enum Plane {
     Sns,
     /// Lambda's API of the Region.
     Lambda,
+    /// The API of EC2 of the Region, which security groups belong to.
+    Ec2,
     /// The API of ECS of the Region.
     Ecs,
     /// The API of Systems Manager of the Region.
@@ -145,12 +147,13 @@ impl Planes {
     }
 
     /// Every plane of a Region.
-    pub const ALL: [Plane; 15] = [
+    pub const ALL: [Plane; 16] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
         Plane::Sns,
         Plane::Lambda,
+        Plane::Ec2,
         Plane::Ecs,
         Plane::Ssm,
         Plane::EventBridge,

@@ -154,6 +154,7 @@ impl Scene {
             cloud: Arc::new(overseen.clone()),
             probes: Arc::new(SimProbes::new(world.clone())),
             heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats))),
+            databases: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats))),
             clock: Arc::new(wall.clone()),
             observer: Arc::new(Onlooker(Arc::clone(&falls))),
             vantages: Arc::clone(&vantages),

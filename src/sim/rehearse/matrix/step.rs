@@ -8,6 +8,7 @@ use crate::{
         action::Action,
         application::Application,
         cloud::Mutation,
+        fence::Rung,
         id::Region,
         plan::{Plan, PlannedStep, Purpose},
     },
@@ -41,7 +42,9 @@ pub(super) fn cells(undisturbed: &Move, application: &Application) -> Vec<Cell> 
         }
         let what = format!("nothing that `{}` looks at can be seen for 5 min", step.id);
         let unseen = reads(step, &undisturbed.plan, application);
-        let met = if matches!(step.action, Action::ProbeHttp { .. }) {
+        let is_probe =
+            |a: &Action| matches!(a, Action::ProbeHttp { .. } | Action::ProbeTcp { .. } | Action::ProbePostgres { .. });
+        let met = if is_probe(&step.action) {
             Met::Always // Probes do not go through the port that counts.
         } else {
             Met::Fault(CallFault::Hang.numbers())
@@ -98,6 +101,19 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             let region: &Region = own.map_or(&plan.target, |(region, _)| region);
             vec![Trouble::Plane { plane: Plane::Application, region: region.clone(), reach: Reach::Hangs }]
         }
+        Action::ProbeTcp { .. } => {
+            vec![Trouble::Plane { plane: Plane::Application, region: plan.target.clone(), reach: Reach::Hangs }]
+        }
+        Action::ProbePostgres { region, .. } => {
+            vec![Trouble::Plane { plane: Plane::Database, region: region.clone(), reach: Reach::Hangs }]
+        }
+        Action::Fence { fence } => match &fence.rung {
+            Rung::Event { .. } => unseen(&["rds:DescribeEvents", "rds:DescribeDBInstances"]),
+            Rung::SecurityGroup { .. } => unseen(&["ec2:DescribeSecurityGroupRules"]),
+            Rung::Application { .. } => unseen(&["ecs:DescribeServices", "lambda:GetFunctionConcurrency"]),
+            // Over connections of their own.
+            Rung::WriteMustFail { .. } | Rung::Connections | Rung::Restore { .. } => Vec::new(),
+        },
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
         | Action::Notify { .. }
@@ -116,6 +132,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
         | Mutation::Publish { .. }
+        | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => &[],
     }
 }

@@ -46,6 +46,7 @@ fn troubles() -> Vec<Trouble> {
         Plane::CloudWatch,
         Plane::Sns,
         Plane::Lambda,
+        Plane::Ec2,
         Plane::Ecs,
         Plane::Ssm,
         Plane::EventBridge,

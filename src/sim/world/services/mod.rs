@@ -1,4 +1,4 @@
-//! Services that a failover touches beside its databases and its names: Lambda, ECS, SSM parameters, EventBridge and
+//! Services that a failover touches beside its databases and its names: security groups, Lambda, ECS, SSM parameters, EventBridge and
 //! Secrets Manager, each per Region.
 //!
 //! Invariant: they do nothing by themselves: what takes time (an update of a function, tasks that start) is told by the
@@ -7,6 +7,7 @@
 //! Deliberately not modelled: what the functions and tasks do, permissions, other accounts, and every operation that is
 //! not in [`OPERATIONS`]: it is refused by name.
 
+pub mod ec2;
 pub mod ecs;
 pub mod events;
 pub mod lambda;
@@ -20,6 +21,9 @@ use crate::domain::id::Region;
 
 /// Every operation that is served, as `service:Operation`.
 pub const OPERATIONS: &[&str] = &[
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:DescribeSecurityGroupRules",
+    "ec2:RevokeSecurityGroupIngress",
     "ecs:DescribeServices",
     "ecs:UpdateService",
     "events:DescribeRule",
@@ -42,6 +46,7 @@ pub const OPERATIONS: &[&str] = &[
 /// The plane of a service that is here.
 pub fn plane(service: &str) -> Option<Plane> {
     Some(match service {
+        "ec2" => Plane::Ec2,
         "ecs" => Plane::Ecs,
         "events" => Plane::EventBridge,
         "lambda" => Plane::Lambda,
@@ -55,6 +60,7 @@ pub fn plane(service: &str) -> Option<Plane> {
 /// The services of every Region.
 #[derive(Debug, Default)]
 pub struct Services {
+    pub ec2: ec2::Ec2,
     pub ecs: ecs::Ecs,
     pub events: events::Events,
     pub lambda: lambda::Lambda,
@@ -72,6 +78,7 @@ impl World {
         let call = Request { region, now: self.now, arguments: arguments.as_object().unwrap_or(&none) };
         let (service, name) = operation.split_once(':').unwrap_or((operation, ""));
         let answer = match service {
+            "ec2" => self.services.ec2.call(name, &call),
             "ecs" => self.services.ecs.call(name, &call),
             "events" => self.services.events.call(name, &call),
             "lambda" => self.services.lambda.call(name, &call),
