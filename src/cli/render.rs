@@ -264,7 +264,7 @@ pub fn plan(view: &PlanView) -> String {
 pub fn mark(state: StepStateName) -> &'static str {
     match state {
         StepStateName::Pending => "·",
-        StepStateName::Running | StepStateName::Sending | StepStateName::Answered => "▸",
+        StepStateName::Running | StepStateName::Sending | StepStateName::Answered | StepStateName::Holding => "▸",
         StepStateName::Done => "✓",
         StepStateName::Skipped | StepStateName::Abandoned | StepStateName::NotRun => "-",
         StepStateName::Failed => "✗",

@@ -115,8 +115,10 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
     let global_cluster = f.need(found, "global_cluster", "global_cluster = \"payments\"");
     let clusters = f.need(found, "clusters", CLUSTERS);
     let lag_metric = f.get(found, "lag_metric", "lag_metric = \"AuroraGlobalDBRPOLag\"");
+    let shared = f.get(found, "written_from_all_regions", "written_from_all_regions = true");
     let heartbeat = f.get(found, "heartbeat", heartbeat::EXAMPLE);
     f.finish(found);
+    let shared = shared.map_or(Some(false), |at| at.boolean(found));
     let heartbeat = match heartbeat {
         Some(at) => heartbeat::read(&at, regions, found).map(Some),
         None => Some(None),
@@ -141,7 +143,13 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
         Some(arn)
     });
     complete(&clusters_at.key, "cluster", &clusters, regions, found, CLUSTERS);
-    Some(AuroraStore { global_cluster: global_cluster?, clusters, lag_metric, heartbeat: heartbeat? })
+    Some(AuroraStore {
+        global_cluster: global_cluster?,
+        clusters,
+        lag_metric,
+        written_from_all_regions: shared?,
+        heartbeat: heartbeat?,
+    })
 }
 
 const CLUSTERS: &str = "clusters = { us-east-1 = \"arn:aws:rds:us-east-1:123456789012:cluster:payments-use1\" }";

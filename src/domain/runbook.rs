@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     document::{At, Fault, Findings},
-    id::{RunbookName, StepId, StoreName, TrafficName},
+    id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry},
     yaml,
 };
@@ -80,6 +80,15 @@ pub enum Act {
     DnsFlip {
         via: Option<TrafficName>,
         demands: Option<MechanismKind>,
+    },
+    /// `ramp`: percent to the target, rising, the last 100. `signals: None`: those that tell of the target.
+    DnsWeights {
+        via: Option<TrafficName>,
+        ramp: Vec<u8>,
+        hold_for: Duration,
+        signals: Option<Vec<SignalName>>,
+        unknown_for: Duration,
+        step_back: bool,
     },
     DnsVerify {
         via: Option<TrafficName>,
@@ -195,7 +204,9 @@ impl Act {
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
             | Self::GateRpo { store: None, .. } => Spread::Stores,
-            Self::DnsFlip { via: None, .. } | Self::DnsVerify { via: None } => Spread::Traffic,
+            Self::DnsFlip { via: None, .. } | Self::DnsWeights { via: None, .. } | Self::DnsVerify { via: None } => {
+                Spread::Traffic
+            }
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
             | Self::AuroraWait { .. }
@@ -203,6 +214,7 @@ impl Act {
             | Self::GateTarget { .. }
             | Self::GateRpo { .. }
             | Self::DnsFlip { .. }
+            | Self::DnsWeights { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
             | Self::Notify { .. }
@@ -215,6 +227,11 @@ impl Act {
     /// Whether, once done, the target is the proven writer of the store.
     pub fn proves_writer(&self) -> bool {
         matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. })
+    }
+
+    /// Whether it moves traffic.
+    pub fn moves_traffic(&self) -> bool {
+        matches!(self, Self::DnsFlip { .. } | Self::DnsWeights { .. })
     }
 
     /// Whether it concerns a store.

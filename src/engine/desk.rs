@@ -33,6 +33,7 @@ use crate::{
         reach, recover,
         requests::{self, Asked},
         scribe::{Desk, Fatal, Scribe},
+        signs::Signs,
         trail::WriteTrail,
         vantages::Vantages,
         watch::Watcher,
@@ -212,7 +213,9 @@ async fn take_seat(
         }
     };
     let pulses = pulses(parts, &application);
-    let ages = Ages::taken_over(&history, parts.clock.wall(), parts.clock.boot());
+    let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
+    let ages = Ages::taken_over(&history, wall, boot);
+    let holds = Ages::of_holds(&history, wall, boot);
     let desk = Desk {
         store: Arc::clone(&parts.store),
         clock: Arc::clone(&parts.clock),
@@ -232,6 +235,8 @@ async fn take_seat(
                 unsent: Arc::new(Unsent::default()),
                 waits: Arc::new(Waits::default()),
                 ages: Arc::new(ages),
+                holds: Arc::new(holds),
+                signs: Arc::new(Signs::default()),
                 vantages: Arc::clone(&parts.vantages),
                 pulses: Arc::new(pulses),
                 stopping: stopping.clone(),

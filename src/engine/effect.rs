@@ -12,6 +12,7 @@ use crate::{
         cloud::{Mutation, Outcome},
         journal::Event,
         plan::PlannedStep,
+        ramp::Watch,
         run::{Phase, RunState, StepState},
         sabotage::{Guard, is_off},
     },
@@ -21,6 +22,7 @@ use crate::{
         escalation,
         guards::{self, Answer},
         observe::{Seen, observe},
+        ramp,
         step::{Driver, Stop, may_act},
     },
 };
@@ -41,7 +43,7 @@ pub fn first_intent(run: &RunState, step: &PlannedStep) -> Option<Event> {
     Some(intent(run, step, run.next_attempt(&step.id), 0, mutation, Vec::new()))
 }
 
-fn intent(
+pub(super) fn intent(
     run: &RunState,
     step: &PlannedStep,
     attempt: u32,
@@ -71,6 +73,13 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
                     driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
                 }
+            }
+            StepState::Answered { attempt, call, outcome, .. } if let Some(ramp) = ramp::of(&driver.step.action) => {
+                fresh = ramp::settle(driver, &run, ramp, (*attempt, *call), outcome, &mut before_since).await?;
+            }
+            StepState::Holding { .. } => {
+                let Some(ramp) = ramp::of(&driver.step.action) else { return Err(Stop::Yield) };
+                fresh = ramp::hold(driver, ramp).await?;
             }
             StepState::Answered { outcome, .. } if is_done_unseen(outcome) => {
                 driver.finish(vec!["it was answered".to_owned()], BTreeMap::new()).await?;
@@ -116,10 +125,26 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     let deadline = driver.deadline(run);
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
-    if (escalates || run.attempts.contains_key(&driver.step.id)) && earlier(driver, deadline).await? {
+    // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
+    let is_ramp = ramp::of(&driver.step.action).is_some();
+    let was_begun = run.attempts.contains_key(&driver.step.id) && !is_ramp;
+    if (escalates || was_begun) && earlier(driver, deadline).await? {
         return Ok(false);
     }
     let evidence = loop {
+        let unwell = ramp::of(&driver.step.action).map(|ramp| ramp::watch(driver, ramp));
+        match unwell.filter(|watch| *watch != Watch::Well) {
+            None => {}
+            Some(Watch::Waits { why }) if driver.context.clock.boot() < deadline => {
+                pause_unsent(driver, &format!("nothing is moved yet: {why}")).await?;
+                continue;
+            }
+            Some(Watch::Waits { why } | Watch::Breached { why }) => {
+                driver.fail("ramp-not-begun", format!("nothing was moved: {why}")).await?;
+                return Ok(false);
+            }
+            Some(Watch::Well) => {}
+        }
         match guards::check(&driver.context, run, &driver.step.action).await {
             Answer::Holds { evidence } => break evidence,
             Answer::Fails { why } => {
@@ -181,7 +206,7 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
 
 fn guard_code(action: &Action) -> &'static str {
     match action {
-        Action::DnsFlip { .. } => "writer-not-proven",
+        action if action.requires_writer().is_some() => "writer-not-proven",
         _ => "gate-target",
     }
 }
@@ -193,7 +218,7 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
-    let refusal = match guards::check(&driver.context, run, &driver.step.action).await {
+    let refusal = match guards::check_call(&driver.context, run, &driver.step.action, call).await {
         Answer::Holds { .. } => None,
         Answer::Fails { why } | Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
         Answer::Denied(denial) => Some((denial.code, denial.why)),
@@ -338,7 +363,7 @@ async fn nothing_happened(
 }
 
 /// A new intent for the same call, where attempts are left; else the step fails.
-async fn retry(
+pub(super) async fn retry(
     driver: &Driver,
     run: &RunState,
     attempt: u32,
@@ -366,8 +391,9 @@ async fn retry(
         () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
-    match guards::check(&driver.context, &run, &driver.step.action).await {
+    match guards::check_call(&driver.context, &run, &driver.step.action, call).await {
         Answer::Holds { evidence } => {
+            let evidence = because(&run, driver, call).unwrap_or(evidence);
             let Some(mutation) = driver.step.action.mutations().into_iter().nth(call as usize) else {
                 return Err(Stop::Yield);
             };
@@ -386,6 +412,15 @@ async fn retry(
     }
 }
 
+/// Why a ramp was to be taken back: kept with each intent of that, or the reason would be lost with the first.
+fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
+    let is_back = ramp::of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
+    match &run.steps[&driver.step.id] {
+        StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
+        _ => None,
+    }
+}
+
 /// Whether a call that was not answered, and did not happen, may be sent again at once.
 fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
     matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
@@ -397,7 +432,7 @@ fn is_perhaps_our_own(code: &str) -> bool {
 }
 
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
-fn is_passing(code: &str) -> bool {
+pub(super) fn is_passing(code: &str) -> bool {
     !is_off(Guard::ThrottledIsFinal)
         && matches!(
             code,

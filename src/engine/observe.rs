@@ -74,7 +74,7 @@ fn unread(operation: &str, error: &ObserveError) -> Seen {
 }
 
 /// Whether a change of traffic shows in the mechanism itself (what clients see is verified by steps of their own).
-async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>) -> Seen {
+pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Option<&Outcome>) -> Seen {
     let cloud = &driver.context.cloud;
     let (accepted, handle) = match outcome {
         Some(Outcome::Accepted { handle, .. }) => (true, handle.as_deref()),

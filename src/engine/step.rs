@@ -64,6 +64,7 @@ impl Driver {
         self.context.waits.forget(&self.run, &self.step.id);
         if !self.run_state().is_ok_and(|run| run.steps[&self.step.id].is_in_flight()) {
             self.context.ages.forget(&self.run, &self.step.id);
+            self.context.holds.forget(&self.run, &self.step.id);
         }
         driven
     }
@@ -313,7 +314,10 @@ pub fn facts(run: &RunState) -> Facts {
         .map(|(id, state)| {
             let (state, outputs) = match state {
                 StepState::Pending => ("pending", None),
-                StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => ("running", None),
+                StepState::Running { .. }
+                | StepState::Sending { .. }
+                | StepState::Answered { .. }
+                | StepState::Holding { .. } => ("running", None),
                 StepState::Done { outputs, .. } => ("done", Some(outputs)),
                 StepState::Skipped { .. } => ("skipped", None),
                 StepState::Failed { .. } => ("failed", None),

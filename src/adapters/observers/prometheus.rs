@@ -243,7 +243,10 @@ impl Metrics {
             Event::RunResumed { run, .. } => (run, "running"),
             Event::AbortRequested { run, .. } => (run, "aborting"),
             Event::RunFinished { run, result, .. } => (run, result_name(*result)),
-            Event::DecisionChanged { .. } | Event::Answered { .. } | Event::ApprovalRecorded { .. } => return,
+            Event::DecisionChanged { .. }
+            | Event::Answered { .. }
+            | Event::CallObserved { .. }
+            | Event::ApprovalRecorded { .. } => return,
         };
         if let Some(active) = memory.runs.get(run) {
             self.set_run(&record.journal, active.purpose, state);
@@ -328,8 +331,10 @@ fn requests() -> Result<IntCounterVec, prometheus::Error> {
 fn restored(run: &RunState) -> ActiveRun {
     let mut active = ActiveRun::new(&run.plan);
     for (id, state) in &run.steps {
-        if let StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } =
-            state
+        if let StepState::Running { since, .. }
+        | StepState::Sending { since, .. }
+        | StepState::Answered { since, .. }
+        | StepState::Holding { since, .. } = state
         {
             active.since.insert(id.clone(), *since);
         }

@@ -28,6 +28,7 @@ impl Compiler<'_> {
             | Act::GateTarget { store, .. }
             | Act::GateRpo { store, .. } => self.store_action(&step.act, store.as_ref(), scope),
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
+            Act::DnsWeights { via, .. } => self.ramp(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
@@ -79,6 +80,7 @@ impl Compiler<'_> {
                 limit: limit.unwrap_or(self.application.objectives.rpo),
             }),
             Act::DnsFlip { .. }
+            | Act::DnsWeights { .. }
             | Act::DnsVerify { .. }
             | Act::ProbeHttp { .. }
             | Act::Notify { .. }

@@ -22,6 +22,7 @@ fn store(name: &str) -> (StoreName, AuroraStore) {
         global_cluster: format!("global-{name}"),
         clusters: both(arn(EAST), arn(WEST)),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+        written_from_all_regions: false,
         heartbeat: None,
     };
     (name.parse().expect("a name"), store)
@@ -61,6 +62,7 @@ fn controls() -> Mechanism {
     Mechanism::RoutingControls {
         endpoints: Vec::new(),
         controls: both("control-east".to_owned(), "control-west".to_owned()),
+        weighted: BTreeMap::new(),
     }
 }
 

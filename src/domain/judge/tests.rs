@@ -46,7 +46,16 @@ fn app(with_store: bool) -> Application {
         let store: StoreName = "main".parse().expect("a name");
         signals.push(signal("lag", SignalSource::AuroraLag { store: store.clone() }));
         let (global_cluster, lag_metric) = ("pay".to_owned(), "AuroraGlobalDBRPOLag".to_owned());
-        stores.insert(store, AuroraStore { global_cluster, clusters: BTreeMap::new(), lag_metric, heartbeat: None });
+        stores.insert(
+            store,
+            AuroraStore {
+                global_cluster,
+                clusters: BTreeMap::new(),
+                lag_metric,
+                written_from_all_regions: false,
+                heartbeat: None,
+            },
+        );
     }
     Application {
         name: "payments".parse().expect("a name"),

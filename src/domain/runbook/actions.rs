@@ -8,8 +8,10 @@ use crate::domain::{
     expression,
 };
 
+mod weights;
+
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 16] = [
+pub(super) const ACTIONS: [&str; 17] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -20,6 +22,7 @@ pub(super) const ACTIONS: [&str; 16] = [
     "dns.routing_controls",
     "dns.health_signal",
     "dns.records",
+    "dns.weights",
     "dns.verify",
     "probe.http",
     "notify",
@@ -29,12 +32,11 @@ pub(super) const ACTIONS: [&str; 16] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 13] = [
+const NOT_BUILT: [&str; 12] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
     "dns.standby_object",
-    "dns.weights",
     "gate.replication",
     "gate.capacity",
     "gate.quota",
@@ -102,6 +104,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
+        "dns.weights" => weights::read(with, found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },
         "probe.http" => probe(with, found)?,
         "notify" => notify(with, found)?,

@@ -64,6 +64,8 @@ pub(super) struct Run {
     pub resumes: u64,
     pub phase: Phase,
     pub loss: Value,
+    /// By step, the call that was last said to be in effect, and when.
+    pub observed: BTreeMap<String, (u64, SimTime)>,
     /// The largest error of the daemon's clock while the run went on, in milliseconds.
     pub clock_error_ms: u64,
 }
@@ -93,6 +95,10 @@ pub(super) struct Intent {
     pub run: String,
     pub step: String,
     pub attempt: u64,
+    /// Which of the step's calls, from 0.
+    pub call: u64,
+    /// How often a person had said to go on.
+    pub resumes: u64,
     pub mutation: Value,
     pub epoch: u64,
     /// The record that holds it.
@@ -116,6 +122,12 @@ pub(super) enum News {
     Intended(usize),
     /// This run was started alone.
     StartedAlone(String),
+    /// This call of a step is said to be in effect.
+    Observed {
+        run: String,
+        step: String,
+        call: u64,
+    },
     Done {
         run: String,
         step: String,
@@ -147,6 +159,10 @@ impl Runs {
 
     pub(super) fn run(&self, id: &str) -> Option<&Run> {
         self.runs.iter().rev().find(|run| run.id == id)
+    }
+
+    pub(super) fn run_mut(&mut self, id: &str) -> Option<&mut Run> {
+        self.runs.iter_mut().rev().find(|run| run.id == id)
     }
 
     pub(super) fn armings(&self) -> &Armings {
@@ -237,6 +253,8 @@ impl Runs {
                     run: id,
                     step,
                     attempt: event["attempt"].as_u64().unwrap_or_default(),
+                    call: event["call"].as_u64().unwrap_or(u64::MAX),
+                    resumes: run.resumes,
                     mutation: event["mutation"].clone(),
                     epoch: record.epoch,
                     record: record.index,
@@ -256,6 +274,10 @@ impl Runs {
                 }
                 let has_none = matches!(outcome, "rejected" | "not_sent");
                 self.close(record, has_none, |i| i.run == id && i.step == step);
+            }
+            "call_observed" => {
+                let call = event["call"].as_u64().unwrap_or(u64::MAX);
+                return Some(News::Observed { run: id, step, call });
             }
             "step_done" => {
                 run.steps.insert(step.clone(), Step::Done);
@@ -332,6 +354,7 @@ impl Runs {
             resumes: 0,
             phase: Phase::Moving,
             loss: Value::Null,
+            observed: BTreeMap::new(),
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });
     }
@@ -401,6 +424,10 @@ fn planned_calls(action: &Value) -> Vec<Value> {
         "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
         "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
         "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
+        "dns.weights" => {
+            let calls = action["calls"].as_array().into_iter().flatten();
+            calls.map(|call| call["mutation"].clone()).collect()
+        }
         "notify" => {
             let topics = action["topics"].as_array().into_iter().flatten();
             let publish = |topic: &Value| {

@@ -14,7 +14,7 @@ use super::{
     Bench, Call,
     calls::sight,
     journal::Record,
-    region_of,
+    ramp, region_of,
     runs::{Intent, Runs, Step},
     text,
 };
@@ -186,7 +186,7 @@ fn records_are(world: &World, call: &Value, is_served: bool) -> bool {
 }
 
 /// Where a call sends traffic to, by what is known of the application; empty where that does not say.
-fn sent_to(bench: &Bench<'_>, mutation: &Value) -> Vec<Region> {
+pub(super) fn sent_to(bench: &Bench<'_>, mutation: &Value) -> Vec<Region> {
     match text(mutation, "call") {
         "routing_controls" => {
             let on = states_in(mutation).into_iter().filter(|(_, on)| *on).map(|(arn, _)| arn);
@@ -211,6 +211,10 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
         return;
     }
     let planned = intent.and_then(|i| runs.run(&i.run)?.action(&i.step)?["to"].as_str()?.parse::<Region>().ok());
+    let action = intent.and_then(|i| runs.run(&i.run)?.action(&i.step).map(|action| (i, action)));
+    if let Some((intent, action)) = action.filter(|(_, action)| text(action, "action") == "dns.weights") {
+        return ramp::check(bench, runs, call, intent, action);
+    }
     let mut regions = sent_to(bench, &call.arguments);
     if let Some(wrong) = planned.as_ref().and_then(|to| regions.iter().find(|region| *region != to)) {
         let text = format!(
@@ -227,7 +231,7 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
     }
 }
 
-fn check_region(bench: &mut Bench<'_>, call: &Call, region: &Region) {
+pub(super) fn check_region(bench: &mut Bench<'_>, call: &Call, region: &Region) {
     bench.findings.checked("S5");
     let clock = bench.findings.clock(call.at);
     let here = |writer: Option<&str>| writer.is_some_and(|arn| region_of(arn) == region.as_str());

@@ -46,6 +46,7 @@ fn known() -> Known {
         record_name: Some("api.payments.example.com".to_owned()),
         addresses: BTreeMap::from([(region(USE1), PRIMARY_ADDRESS), (region(USW2), SECONDARY_ADDRESS)]),
         controls: of(CONTROL_USE1_ARN, CONTROL_USW2_ARN),
+        is_written_from_all_regions: false,
     }
 }
 
