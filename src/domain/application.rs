@@ -100,7 +100,7 @@ pub enum Mechanism {
     RoutingControls {
         endpoints: Vec<ClusterEndpoint>,
         controls: BTreeMap<Region, String>,
-        /// Where the name's records are weighted ones below the controls (docs/adr/0012): so traffic can return in
+        /// Where the name's records are weighted ones below the controls (docs/adr/0013): so traffic can return in
         /// steps, and a flip needs no more than the controls. Empty: failover records.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         weighted: BTreeMap<Region, WeightedRecord>,

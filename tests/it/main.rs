@@ -17,6 +17,7 @@ mod engine_people;
 mod engine_planned;
 mod engine_trouble;
 mod fuzz;
+mod gradual_failback;
 mod heartbeat;
 mod http_api;
 mod independent_emulator;

@@ -5,6 +5,8 @@ use crate::domain::{
     id::ApplicationName,
 };
 
+mod weights;
+
 const EAST: &str = "us-east-1";
 const WEST: &str = "us-west-2";
 

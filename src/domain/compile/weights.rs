@@ -2,7 +2,7 @@
 //!
 //! - `records` with set identifiers: weighted records without health checks, as `dns.flip` leaves them.
 //! - `routing_controls` with `weighted`: weighted records, each with the health check of its Region's control
-//!   (docs/adr/0012). First the weights are set to what the controls say already, and all controls to On; then the
+//!   (docs/adr/0013). First the weights are set to what the controls say already, and all controls to On; then the
 //!   weights are moved; last the source's control is Off again. So a flip by the controls alone always works.
 //!
 //! Invariant: while traffic is shared, both Regions take writes; so every store with one writer must be written from all

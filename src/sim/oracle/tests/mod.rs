@@ -19,6 +19,7 @@ mod armings;
 mod calls;
 mod journal;
 mod loss;
+mod ramp;
 mod traffic;
 
 const START: SimTime = SimTime(1_795_000_000_000);
