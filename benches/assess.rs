@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use failoverd::{
     adapters::{clock::SystemClock, probes::postgres::PostgresHeartbeats},
     domain::{
+        api_call::ApiCall,
         application::{Application, AuroraStore, ClusterArn, ClusterEndpoint, Objectives},
         assessment::Assessment,
         cloud::{
@@ -179,7 +180,12 @@ fn application(n: usize) -> Application {
     let table = ReplicatedStore::Dynamodb { table: format!("app-{n}"), regions: vec![east.clone(), west.clone()] };
     let bucket = ReplicatedStore::S3 {
         buckets: BTreeMap::from([(east.clone(), format!("a-{n}")), (west.clone(), format!("b-{n}"))]),
-        rules: vec![ReplicationRule { from: east.clone(), to: west.clone(), rule_id: "all".to_owned() }],
+        rules: vec![ReplicationRule {
+            from: east.clone(),
+            to: west.clone(),
+            rule_id: "all".to_owned(),
+            metrics_region: None,
+        }],
     };
     let name = |s: &str| s.parse().expect("a name");
     Application {
@@ -355,6 +361,9 @@ impl Cloud for Counting {
         nothing()
     }
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
+        nothing()
+    }
+    async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         nothing()
     }
     async fn apply(&self, _: &Mutation) -> Outcome {

@@ -33,6 +33,7 @@ use failoverd::{
     },
     config::{self, Settings},
     domain::{
+        api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
         assessment::{Assessment, Health},
         cloud::{
@@ -344,6 +345,9 @@ impl<T: Cloud> Cloud for Timed<T> {
     }
     async fn change_is_insync(&self, change: &str) -> Result<bool, ObserveError> {
         self.spans.of(self.inner.change_is_insync(change)).await
+    }
+    async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
+        self.spans.of(self.inner.ask(request)).await
     }
     async fn apply(&self, mutation: &Mutation) -> Outcome {
         self.spans.of(self.inner.apply(mutation)).await

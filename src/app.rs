@@ -18,12 +18,12 @@ use crate::{
         store::SqliteStore,
     },
     config::{Auth, Aws, Role, Settings, Store},
-    engine::{Engine, Parts, control::Control as _, vantages::Vantages},
+    engine::{Engine, Parts, outpost::Outpost, vantages::Vantages},
     http::{
         self, Api,
         auth::{TokenEntry, Tokens},
     },
-    ports::{Clock, Heartbeats, JournalStore, Observer},
+    ports::{Clock, Heartbeats, JournalStore, Observer, Probes},
 };
 
 pub mod observe;
@@ -62,9 +62,18 @@ impl Daemon {
             settings.applications.iter().flat_map(|a| a.stores.values()).filter_map(|s| s.heartbeat.as_ref());
         let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment());
         let heartbeats: Arc<dyn Heartbeats> = Arc::new(heartbeats);
+        let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
+        let probes: Arc<dyn Probes> = Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?);
+        let outpost = match &settings.vantage.report_to {
+            Some(to) => {
+                let (vantages, probes) = (Arc::clone(&vantages), Arc::clone(&probes));
+                Some(observe::beside(to, vantages, probes, Arc::clone(&clock), &environment())?)
+            }
+            None => None,
+        };
         let parts = Parts {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
-            probes: Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?),
+            probes,
             heartbeats,
             store,
             applications: settings.applications,
@@ -72,15 +81,13 @@ impl Daemon {
             config_digest: settings.digest,
             clock,
             observer,
-            vantages: Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points)),
+            vantages,
             holder: format!("{}:{}", hostname(), std::process::id()),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
         };
         let engine = Engine::start(parts).await;
-        for application in &applications {
-            if let Some(history) = engine.history(&application.name) {
-                prometheus.restore(&history);
-            }
+        if let Some(outpost) = outpost {
+            engine.beside("observer", |stopping| Outpost { stopping, ..outpost }.observe_beside());
         }
         prometheus.set_leader(true);
         let stopping = CancellationToken::new();

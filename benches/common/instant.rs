@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use failoverd::{
     adapters::{clock::SystemClock, probes::postgres::PostgresHeartbeats},
     domain::{
+        api_call::ApiCall,
         application::{Application, ClusterArn, ClusterEndpoint},
         assessment::Assessment,
         cloud::{
@@ -67,6 +68,9 @@ impl Cloud for Instant {
         nothing()
     }
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
+        nothing()
+    }
+    async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         nothing()
     }
     async fn apply(&self, _: &Mutation) -> Outcome {

@@ -1,14 +1,17 @@
-//! `failoverd observe`: an observer elsewhere, put together from the network's probes, the machine's clock and an HTTP
-//! client per daemon.
+//! An observer elsewhere, put together from the network's probes, the machine's clock and an HTTP client per daemon: by
+//! itself (`failoverd observe`), or beside a daemon that reports to others (`[vantage] report_to`).
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    adapters::{clock::SystemClock, probes::NetProbes},
+    adapters::{
+        clock::SystemClock,
+        probes::{NetProbes, files},
+    },
     cli::{
         Options,
         api::{Api, Failure},
@@ -18,20 +21,24 @@ use crate::{
         id::VantageName,
         report::{Assignment, Report},
         seconds::to_seconds,
-        vantage::ControlPoints,
+        secret::SecretRef,
+        vantage::{ControlPoints, DaemonUrl, ReportTo},
     },
     engine::{outpost::Outpost, vantages::Vantages},
     http::observations::{
         AssignmentView, AssignmentsView, ObservationsRequest, ObservationsView, ReadingRequest, SampleRequest,
     },
     ports::{
-        Clock, Daemon,
+        Clock, Daemon, Probes,
         daemons::{Answered, DaemonError, Orders},
     },
 };
 
 /// How long a daemon may take to answer. Short: the next report says more than this one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest token.
+const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// A daemon over HTTP.
 #[derive(Debug)]
@@ -115,22 +122,79 @@ fn assignment(view: &AssignmentView) -> Result<Assignment, String> {
     })
 }
 
+/// The daemons at `urls`, as the observer `vantage` with the bearer token `token` speaks to them.
+fn daemons(
+    urls: &[DaemonUrl],
+    vantage: &VantageName,
+    token: &str,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<Arc<dyn Daemon>>> {
+    let mut daemons: Vec<Arc<dyn Daemon>> = Vec::new();
+    for url in urls {
+        let url = url.to_string();
+        let api = Api::new(&Options { url: url.clone(), token: Some(token.to_owned()), json: false })?;
+        daemons.push(Arc::new(HttpDaemon { url, api, vantage: vantage.clone(), clock: Arc::clone(clock) }));
+    }
+    Ok(daemons)
+}
+
+/// A bearer token of `bytes`; `from` is where they were found.
+fn token(from: &str, bytes: Vec<u8>) -> anyhow::Result<String> {
+    let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{from} is no text"))?;
+    match text.trim() {
+        "" => bail!("{from} is empty: expected the bearer token of an observer"),
+        token => Ok(token.to_owned()),
+    }
+}
+
+/// What a daemon's `[vantage] report_to` says: an observer beside it, of the same vantages and probes.
+///
+/// # Errors
+/// That the token is not where the configuration says.
+pub fn beside(
+    to: &ReportTo,
+    vantages: Arc<Vantages>,
+    probes: Arc<dyn Probes>,
+    clock: Arc<dyn Clock>,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<Outpost> {
+    let bytes = match &to.token {
+        SecretRef::Env(name) => match environment.get(name) {
+            Some(value) => value.clone().into_bytes(),
+            None => bail!("vantage.report_token: the environment variable {name} is not set"),
+        },
+        SecretRef::File(path) => files::read(Path::new(path), TOKEN_BYTES_MAX)
+            .map_err(|why| anyhow::anyhow!("vantage.report_token: {path}: {why}"))?,
+    };
+    let token = token(&format!("vantage.report_token: {}", to.token), bytes)?;
+    let daemons = daemons(&to.daemons, vantages.own(), &token, &clock)?;
+    Ok(outpost(vantages, probes, clock, daemons))
+}
+
+fn outpost(
+    vantages: Arc<Vantages>,
+    probes: Arc<dyn Probes>,
+    clock: Arc<dyn Clock>,
+    daemons: Vec<Arc<dyn Daemon>>,
+) -> Outpost {
+    Outpost {
+        vantages,
+        clock,
+        probes,
+        daemons,
+        process: uuid::Uuid::now_v7().to_string(),
+        jitter: Arc::new(|| f64::from(uuid::Uuid::now_v7().as_fields().3[7]) / 255.0),
+        stopping: CancellationToken::new(),
+    }
+}
+
 /// Observes until SIGTERM or Ctrl-C.
 pub async fn observe(args: ObserveArgs) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let token = std::fs::read_to_string(&args.token_file)
-        .with_context(|| format!("read the token of {}", args.token_file.display()))?;
-    let token = token.trim();
-    if token.is_empty() {
-        bail!("{} is empty: expected the bearer token of an observer", args.token_file.display());
-    }
-    let mut daemons: Vec<Arc<dyn Daemon>> = Vec::new();
-    for url in &args.report_to {
-        let options = Options { url: url.to_string(), token: Some(token.to_owned()), json: false };
-        let api = Api::new(&options)?;
-        let (url, vantage, clock) = (url.to_string(), args.name.clone(), Arc::clone(&clock));
-        daemons.push(Arc::new(HttpDaemon { url, api, vantage, clock }));
-    }
+    let from = args.token_file.display().to_string();
+    let bytes = files::read(&args.token_file, TOKEN_BYTES_MAX)
+        .map_err(|why| anyhow::anyhow!("read the token of {from}: {why}"))?;
+    let daemons = daemons(&args.report_to, &args.name, &token(&from, bytes)?, &clock)?;
     let points = ControlPoints {
         needed: args.control_points_needed.unwrap_or(ControlPoints::more_than_half(args.control_points.len())),
         period: Duration::from_secs(args.control_period_seconds),
@@ -139,16 +203,10 @@ pub async fn observe(args: ObserveArgs) -> anyhow::Result<ExitCode> {
     if points.needed == 0 || points.points.len() < points.needed {
         bail!("--control-points-needed: expected 1 to {}, got {}", points.points.len(), points.needed);
     }
-    let stopping = CancellationToken::new();
-    let outpost = Outpost {
-        vantages: Arc::new(Vantages::asking(args.name.clone(), points)),
-        probes: Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?),
-        clock,
-        daemons,
-        process: uuid::Uuid::now_v7().to_string(),
-        jitter: Arc::new(|| f64::from(uuid::Uuid::now_v7().as_fields().3[7]) / 255.0),
-        stopping: stopping.clone(),
-    };
+    let vantages = Arc::new(Vantages::asking(args.name.clone(), points));
+    let probes = Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?);
+    let outpost = outpost(vantages, probes, clock, daemons);
+    let stopping = outpost.stopping.clone();
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tracing::info!(vantage = %args.name, daemons = args.report_to.len(), "observing");
     let observing = tokio::spawn(outpost.observe());

@@ -182,3 +182,31 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     deepest.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// FAULTS.md 57.
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a caller");
+            let mut request = [0; 4096];
+            let _asked = stream.read(&mut request).await;
+            let _begun = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n").await;
+            let noise = vec![b' '; 1 << 20];
+            while stream.write_all(&noise).await.is_ok() {}
+        });
+        let api = Api::new(&Options { url, token: None, json: false }).expect("a client");
+        let failure = api.get::<Value>("/applications").await.expect_err("it never ends");
+        assert!(matches!(&failure, Failure::Answer(why) if why.contains("more than")), "{failure}");
+    }
+}

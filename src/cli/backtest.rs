@@ -6,7 +6,6 @@ mod words;
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::BufReader,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,6 +18,7 @@ use serde_json::json;
 
 use super::{EXIT_DONE, EXIT_USAGE, print};
 use crate::{
+    adapters::probes::files,
     config::{Settings, cross},
     domain::{
         application::Application,
@@ -81,7 +81,7 @@ pub fn run(args: &BacktestArgs, json: bool, env: &BTreeMap<String, String>) -> a
             }
         },
     };
-    let file = File::open(&args.metrics).with_context(|| format!("open {}", args.metrics.display()))?;
+    let file = files::open(&args.metrics).map_err(|why| anyhow::anyhow!("open {}: {why}", args.metrics.display()))?;
     let from = BufReader::with_capacity(BUFFER_BYTES, file);
     match replay(from, &settings, only, args.assume_armed_loss)
         .with_context(|| format!("read {}", args.metrics.display()))?

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::Serialize;
 
+use super::render::wrapped;
 use crate::{
-    config::{Faults, Settings, cross},
+    config::{Auth, Faults, Role, Settings, cross},
     domain::{
-        action::Action,
-        cloud::Mutation,
-        document::{Fault, Severity},
+        application::Application,
+        document::{Fault, Place, Severity},
         id::{ApplicationName, Digest, Region, RunbookName, StepId},
         plan::{Plan, Purpose},
+        stability::{self, Finding, GLOBAL_REGION, fall_with, lint, people_besides},
     },
 };
 
@@ -39,10 +40,20 @@ pub struct PlanReport {
     pub steps: usize,
     /// The first step from which there is no way back; `None` where there is one from all.
     pub point_of_no_return: Option<StepId>,
-    /// Steps whose calls need the source Region.
+    /// Steps that need the source Region.
     pub needs_source: Vec<StepId>,
-    /// Steps whose calls need us-east-1, where control planes live.
+    /// Steps that need us-east-1, where control planes live.
     pub needs_us_east_1: Vec<StepId>,
+    /// What the static-stability lint says.
+    pub findings: Vec<Found>,
+}
+
+/// What the lint says of a step, and where the step stands in the runbook's file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Found {
+    pub finding: Finding,
+    pub line: usize,
+    pub column: usize,
 }
 
 /// Checks the file at `path` with the environment `env`.
@@ -51,9 +62,10 @@ pub fn check(path: &Path, env: &BTreeMap<String, String>) -> CheckReport {
         Err(faults) => report(&faults, None, Vec::new()),
         Ok(settings) => {
             let apps = settings.applications.iter();
-            let plans = apps.flat_map(|app| cross::plans(app, &settings.runbooks, &settings.digest));
-            let plans = plans.filter_map(|(_, plan)| plan.ok()).map(|plan| plan_report(&plan)).collect();
-            report(&settings.warnings, Some(settings.digest), plans)
+            let of = |app| cross::plans(app, &settings.runbooks, &settings.digest).into_iter().map(move |p| (app, p.1));
+            let plans = apps.flat_map(of).filter_map(|(app, plan)| Some((app, plan.ok()?)));
+            let plans = plans.map(|(app, plan)| plan_report(&plan, app, &settings)).collect();
+            report(&settings.warnings, Some(settings.digest.clone()), plans)
         }
     }
 }
@@ -68,9 +80,16 @@ fn report(faults: &Faults, config_digest: Option<Digest>, plans: Vec<PlanReport>
     }
 }
 
-fn plan_report(plan: &Plan) -> PlanReport {
-    let that = |wanted: &dyn Fn(&Action) -> bool| -> Vec<StepId> {
-        plan.steps.iter().filter(|s| wanted(&s.action)).map(|s| s.id.clone()).collect()
+fn plan_report(plan: &Plan, app: &Application, settings: &Settings) -> PlanReport {
+    let fall = |region: &str| -> Vec<StepId> {
+        let region: Option<Region> = region.parse().ok();
+        region.map(|r| fall_with(plan, app, &r).iter().map(|s| s.id.clone()).collect()).unwrap_or_default()
+    };
+    let runbook = settings.runbooks.get(&plan.runbook).map(|(runbook, _)| runbook);
+    let place = |step: &StepId| runbook.and_then(|r| r.origin(step)).map_or(Place::default(), |s| s.place);
+    let found = |finding: Finding| {
+        let place = place(&finding.step);
+        Found { finding, line: place.line, column: place.column }
     };
     PlanReport {
         application: plan.application.clone(),
@@ -79,29 +98,20 @@ fn plan_report(plan: &Plan) -> PlanReport {
         target: plan.target.clone(),
         runbook: plan.runbook.clone(),
         steps: plan.steps.len(),
-        point_of_no_return: that(&|a| matches!(a, Action::AuroraFailover { .. })).into_iter().next(),
-        needs_source: that(&|a| needs(a, plan.source.as_str())),
-        needs_us_east_1: that(&|a| needs(a, "us-east-1")),
+        point_of_no_return: stability::point_of_no_return(plan).map(|s| s.id.clone()),
+        needs_source: fall(plan.source.as_str()),
+        needs_us_east_1: fall(GLOBAL_REGION),
+        findings: lint(plan, app, Some(people(&settings.auth))).into_iter().map(found).collect(),
     }
 }
 
-/// Whether the action cannot be carried out when `region` is lost. Notifications never stop a run.
-fn needs(action: &Action, region: &str) -> bool {
-    if let Action::GateRpo { lag_region, .. } = action {
-        return lag_region.as_str() == region;
-    }
-    if matches!(action, Action::Notify { .. }) {
-        return false;
-    }
-    action.mutations().iter().any(|call| match call {
-        Mutation::AuroraSwitchover { region: r, .. }
-        | Mutation::AuroraFailover { region: r, .. }
-        | Mutation::PutMetric { region: r, .. }
-        | Mutation::Publish { region: r, .. } => r.as_str() == region,
-        Mutation::RoutingControls { endpoints, .. } => endpoints.iter().all(|e| e.region.as_str() == region),
-        // Route 53's control plane [WP].
-        Mutation::UpsertRecords { .. } => region == "us-east-1",
-    })
+/// How many may approve besides whoever asks.
+fn people(auth: &Auth) -> usize {
+    let with = |roles: &[Role]| {
+        let may = auth.tokens.iter().filter(|t| t.roles.iter().any(|r| roles.contains(r)));
+        may.map(|t| t.name.clone()).collect()
+    };
+    people_besides(&with(&[Role::Approver]), &with(&[Role::Operator, Role::Admin]))
 }
 
 impl fmt::Display for CheckReport {
@@ -116,9 +126,18 @@ impl fmt::Display for CheckReport {
             for (what, steps) in [("the source", &plan.needs_source), ("us-east-1", &plan.needs_us_east_1)] {
                 if !steps.is_empty() {
                     let ids: Vec<&str> = steps.iter().map(StepId::as_str).collect();
-                    writeln!(f, "  would fail with {what} gone: {}", ids.join(", "))?;
+                    write!(f, "{}", wrapped(&format!("  would fail with {what} gone: "), &ids.join(", ")))?;
                 }
             }
+            for Found { finding, line, column } in &plan.findings {
+                let at = format!("{}:{line}:{column}", plan.runbook);
+                let said = format!("step `{}` {}; use {}", finding.step, finding.problem, finding.instead);
+                write!(f, "{}", wrapped(&format!("  {}: ", finding.code), &format!("{at}: {said}")))?;
+            }
+        }
+        let findings: usize = self.plans.iter().map(|p| p.findings.len()).sum();
+        if 0 < findings {
+            writeln!(f, "{findings} findings for the worst day: see docs/errors")?;
         }
         let count = |s: Severity| self.faults.iter().filter(|f| f.severity == s).count();
         let verdict = if self.ok { "ok" } else { "refused" };

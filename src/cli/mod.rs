@@ -10,6 +10,7 @@ pub mod check;
 pub mod demo;
 pub mod observe;
 pub mod overrides;
+pub mod plan;
 pub mod render;
 pub mod sim;
 pub mod simulate;
@@ -26,7 +27,8 @@ use crate::http::{
     condition::{ApplicationView, ApplicationsView},
     decision::DecisionView,
     openapi,
-    view::{PlanView, RunView, RunsView, StartedView},
+    plan::PlanView,
+    view::{RunView, RunsView, StartedView},
 };
 
 /// Done.
@@ -170,6 +172,20 @@ pub enum ClientCommand {
     Failback {
         #[command(flatten)]
         start: StartArgs,
+    },
+    /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
+    Plan {
+        /// The application
+        #[arg(long = "app", value_name = "APP")]
+        application: String,
+        #[arg(long, value_enum)]
+        purpose: plan::PurposeArg,
+        /// The Region to move to
+        #[arg(long, value_name = "REGION")]
+        target: Option<String>,
+        /// How many seconds of acknowledged writes may be lost
+        #[arg(long, value_name = "N")]
+        accept_data_loss_seconds: Option<u32>,
     },
     /// List runs, newest first
     Runs {
@@ -325,6 +341,11 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Failback { start: args } => {
             return start(options, &api, "/failback", json!({}), args).await;
         }
+        ClientCommand::Plan { application, purpose, target, accept_data_loss_seconds } => {
+            let (path, body) = plan::request(&application, purpose, target, accept_data_loss_seconds);
+            let view: PlanView = api.post(path, &body, None).await?.json()?;
+            show(options, &view, plan::plan);
+        }
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }
@@ -373,7 +394,7 @@ async fn start(options: &Options, api: &Api, path: &str, mut body: Value, args: 
     let answer = api.post(path, &body, key).await?;
     if args.dry_run {
         let view: PlanView = answer.json()?;
-        show(options, &view, render::plan);
+        show(options, &view, plan::plan);
         return Ok(EXIT_DONE);
     }
     let view: StartedView = answer.json()?;
@@ -383,11 +404,21 @@ async fn start(options: &Options, api: &Api, path: &str, mut body: Value, args: 
         print_line(&line);
     } else {
         show(options, &view, |v| render::started(v, args.watch));
+        if !options.json {
+            summary(api, &view.run).await;
+        }
     }
     if args.watch {
         return watch::watch(options, api, &view.run, false).await;
     }
     Ok(EXIT_DONE)
+}
+
+/// What the run is about to do, in short. It runs already: where it cannot be read, nothing is said.
+async fn summary(api: &Api, run: &str) {
+    if let Ok(run) = api.get::<RunView>(&format!("/runs/{}", enc(run))).await {
+        print(&plan::summary(&run));
+    }
 }
 
 /// Percent-encodes one path segment or query value.

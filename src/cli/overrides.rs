@@ -317,6 +317,11 @@ fn one(o: &OverrideView) -> String {
     if let (Some(says), Some(at)) = (&o.preflight, o.preflight_at) {
         out.push_str(&wrapped("  preflight ", &format!("at {at:.0}: {says}")));
     }
+    if o.kind == KindName::Acknowledge && o.reconciled != Some(true) {
+        let hint = "the rule `acknowledged` holds again; the rule `not_demoted` does not: nothing moves alone to the \
+                    Region that the run left before its lost writes are dealt with and somebody says so (--reconciled)";
+        out.push_str(&wrapped("  clears    ", hint));
+    }
     if word(&o.standing) == "awaits_consent" {
         out.push_str(&format!("  a second person:\n    failoverd consent {} \\\n      --reason …\n", plain(&o.id)));
     }

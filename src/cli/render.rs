@@ -10,7 +10,7 @@ use crate::http::{
     condition::{ApplicationView, ExposureView, SignalView},
     deadline::{ShareView, WarningView},
     step::{StepStateName, StepView},
-    view::{PlanView, RunView, RunsView, StartedView},
+    view::{RunView, RunsView, StartedView},
 };
 
 /// The width that text is made for.
@@ -229,34 +229,6 @@ pub fn started(view: &StartedView, watched: bool) -> String {
     if !watched {
         out.push_str(&format!("watch it: failoverd watch {}\n", plain(&view.run)));
     }
-    out
-}
-
-/// A plan that was compiled only.
-pub fn plan(view: &PlanView) -> String {
-    let text = |value: &serde_json::Value, key: &str| {
-        plain(value.get(key).and_then(serde_json::Value::as_str).unwrap_or("unknown"))
-    };
-    let p = &view.plan;
-    let mut out = cut(&format!(
-        "{} of {}: {} → {}, runbook {}",
-        text(p, "purpose"),
-        text(p, "application"),
-        text(p, "source"),
-        text(p, "target"),
-        text(p, "runbook")
-    ));
-    out.push_str(&format!("\ndigest {}\n", plain(&view.digest)));
-    let loss = p.get("accepted_loss_seconds").and_then(serde_json::Value::as_f64);
-    let loss = loss.map_or("none".to_owned(), seconds);
-    out.push_str(&format!("accepted loss: {loss}\n"));
-    let steps = p.get("steps").and_then(serde_json::Value::as_array);
-    for (n, step) in (1..).zip(steps.into_iter().flatten()) {
-        let action = step.get("action").map_or(String::new(), |a| text(a, "action"));
-        let head = format!("{n:>3}  {:<22} {:<21} ", text(step, "id"), action);
-        out.push_str(&wrapped(&head, &text(step, "title")));
-    }
-    out.push_str("nothing was started\n");
     out
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{deciding, runbooks::Catalogue, sections::Read, vantage};
 use crate::domain::{
     application::{Application, Mechanism},
-    compile::compile,
+    compile::{compile, directions},
     document::Findings,
     id::{Digest, Region},
     plan::{Plan, Purpose},
@@ -56,12 +56,6 @@ pub(super) fn check(
             found.warning("config-static-stability", &format!("{key}.dns.{name}.ttl"), problem, "ttl = \"60s\"");
         }
     }
-}
-
-/// The directions in which a purpose can be carried out: a failback goes home only.
-pub fn directions(app: &Application, purpose: Purpose) -> Vec<(&Region, &Region)> {
-    let pairs = app.regions.iter().flat_map(|s| app.regions.iter().map(move |t| (s, t)));
-    pairs.filter(|(s, t)| s != t && (purpose != Purpose::Failback || app.regions.first() == Some(t))).collect()
 }
 
 /// The plans of `app`, for each purpose that has a runbook and each direction.

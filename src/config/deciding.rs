@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{Timestamp, civil::Time};
 
-use super::Auth;
+use super::{Auth, Role};
 use crate::domain::{
     application::Application,
     budget::RtoShares,
@@ -222,11 +222,15 @@ pub(super) fn warn(key: &str, app: &Application, auth: &Auth, found: &mut Findin
             );
             warn("observers", problem, "observers = [\"frankfurt\"]");
         }
-        if !auth.tokens.is_empty() && !auth.tokens.iter().any(|t| t.name.as_str() == observer.as_str()) {
-            let problem =
-                format!("nobody is called `{observer}`: no token of [auth] has that name, so it is never heard");
-            warn("observers", problem, "tokens = [{ name = \"frankfurt\", … }]");
-        }
+        let named = auth.tokens.iter().find(|t| t.name.as_str() == observer.as_str());
+        let problem = match named {
+            None if auth.tokens.is_empty() => continue,
+            None => format!("nobody is called `{observer}`: no token of [auth] has that name, so it is never heard"),
+            // All tokens of one name have the same roles.
+            Some(token) if token.roles.contains(&Role::Observer) => continue,
+            Some(_) => format!("`{observer}` has a token without the role observer, so it is never heard"),
+        };
+        warn("observers", problem, "tokens = [{ name = \"frankfurt\", sha256 = \"…\", roles = [\"observer\"] }]");
     }
     if policy.mode == Mode::Recommend {
         return;

@@ -6,7 +6,7 @@ use super::{Faults, read_text};
 use crate::domain::{
     document::Findings,
     id::{Digest, RunbookName},
-    runbook::Runbook,
+    runbook::{Library, Runbook},
     yaml,
 };
 
@@ -37,9 +37,9 @@ pub fn shipped() -> Catalogue {
 pub(super) fn load(directory: Option<&Path>, faults: &mut Faults, found: &mut Findings) -> Catalogue {
     let mut catalogue = Catalogue::new();
     let Some(directory) = directory else {
-        for (file, text) in SHIPPED {
-            add(file, text, &mut catalogue, faults);
-        }
+        let files: Vec<(String, String)> =
+            SHIPPED.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+        add_all(&files, &mut catalogue, faults);
         return catalogue;
     };
     let entries = match std::fs::read_dir(directory) {
@@ -58,11 +58,12 @@ pub(super) fn load(directory: Option<&Path>, faults: &mut Faults, found: &mut Fi
             format!("{}: holds {} runbooks; between 1 and {FILES_MAX} are possible", directory.display(), paths.len());
         found.error("runbooks.directory", problem, "");
     }
+    let mut files = Vec::new();
     for path in paths.iter().take(FILES_MAX) {
         let file = path.display().to_string();
         // One byte over the limit is enough for the YAML reader to say so.
         match read_text(path, 16 * yaml::BYTES_MAX as u64) {
-            Ok(text) => add(&file, &text, &mut catalogue, faults),
+            Ok(text) => files.push((file, text)),
             Err(why) => {
                 let mut own = Findings::new(&file, "config-unreadable");
                 own.error("", why, "");
@@ -70,11 +71,47 @@ pub(super) fn load(directory: Option<&Path>, faults: &mut Faults, found: &mut Fi
             }
         }
     }
+    add_all(&files, &mut catalogue, faults);
     catalogue
 }
 
-fn add(file: &str, text: &str, catalogue: &mut Catalogue, faults: &mut Faults) {
-    let (runbook, mut notes) = match Runbook::parse(file, text) {
+/// Any of `files` may call any other.
+fn add_all(files: &[(String, String)], catalogue: &mut Catalogue, faults: &mut Faults) {
+    let mut library = Library::default();
+    let mut digests = BTreeMap::new();
+    for (file, text) in files {
+        library.add(file, text);
+        digests.insert(stem(file), Digest::of(text.as_bytes()));
+    }
+    for (file, text) in files {
+        add(file, text, &library, &digests, catalogue, faults);
+    }
+}
+
+fn stem(file: &str) -> String {
+    Path::new(file).file_stem().and_then(|s| s.to_str()).unwrap_or_default().to_owned()
+}
+
+/// What a plan pins: the file, and those of every runbook that it calls, which are named as their files are.
+fn digest(runbook: &Runbook, text: &str, digests: &BTreeMap<String, Digest>) -> Digest {
+    let own = Digest::of(text.as_bytes());
+    if runbook.calls.is_empty() {
+        return own;
+    }
+    let called: BTreeMap<&str, Option<&Digest>> =
+        runbook.calls.iter().map(|name| (name.as_str(), digests.get(name.as_str()))).collect();
+    Digest::of_json(&(own, called))
+}
+
+fn add(
+    file: &str,
+    text: &str,
+    library: &Library,
+    digests: &BTreeMap<String, Digest>,
+    catalogue: &mut Catalogue,
+    faults: &mut Faults,
+) {
+    let (runbook, mut notes) = match Runbook::parse_with(file, text, library) {
         Ok((runbook, warnings)) => (runbook, warnings),
         Err(errors) => {
             faults.add(file, text, errors);
@@ -82,7 +119,7 @@ fn add(file: &str, text: &str, catalogue: &mut Catalogue, faults: &mut Faults) {
         }
     };
     let mut own = Findings::new(file, "runbook-invalid");
-    let stem = Path::new(file).file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let stem = stem(file);
     if stem != runbook.name.as_str() {
         own.error("runbook", format!("is `{}`, and the file is named `{stem}`: let them agree", runbook.name), "");
     }
@@ -91,5 +128,6 @@ fn add(file: &str, text: &str, catalogue: &mut Catalogue, faults: &mut Faults) {
     }
     notes.extend(own.into_faults());
     faults.add(file, text, notes);
-    catalogue.insert(runbook.name.clone(), (runbook, Digest::of(text.as_bytes())));
+    let digest = digest(&runbook, text, digests);
+    catalogue.insert(runbook.name.clone(), (runbook, digest));
 }

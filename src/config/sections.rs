@@ -49,6 +49,9 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
         let problem = format!("{} can be reached from outside, and no tokens are configured", server.listen);
         found.coded("auth-required", "server.listen", problem, "listen = \"127.0.0.1:8080\", or [auth] tokens");
     }
+    if let Some(vantage) = &vantage {
+        vantage::itself(server.listen, vantage, found);
+    }
     Some(Read { server, store: store?, aws: aws?, auth, vantage: vantage?, runbooks: runbooks?, applications })
 }
 

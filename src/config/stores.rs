@@ -97,8 +97,13 @@ fn rule(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Replica
     let from = f.need(found, "from", RULES).and_then(|at| member(&at, regions, found));
     let to = f.need(found, "to", RULES).and_then(|at| member(&at, regions, found));
     let rule_id = f.need(found, "rule_id", RULES).and_then(|at| at.text(found).map(str::to_owned));
+    let metrics_region = f.get(found, "metrics_region", RULES).map(|at| member(&at, regions, found));
     f.finish(found);
-    Some(ReplicationRule { from: from?, to: to?, rule_id: rule_id? })
+    let metrics_region = match metrics_region {
+        Some(region) => Some(region?),
+        None => None,
+    };
+    Some(ReplicationRule { from: from?, to: to?, rule_id: rule_id?, metrics_region })
 }
 
 /// A Region of the application.

@@ -324,6 +324,11 @@ fn a_vantage_has_a_name_and_control_points_of_which_more_than_half_must_answer()
 #[test]
 fn what_is_wrong_with_a_vantage_or_an_observer_s_token_is_told_with_its_place() {
     let points = "control_points = [\"https://a.example/\", \"tcp://192.0.2.1:443\"]";
+    let token_there = "report_token = \"env:OBSERVER\"";
+    let reporting = |token: &str, to: &str| format!("name = \"a\"\n{points}\nreport_to = [\"{to}\"]\n{token}");
+    let good = load(&with_vantage(&reporting(token_there, "https://x/")), &nothing()).expect("loads");
+    let to = good.vantage.report_to.expect("given");
+    assert_eq!((to.daemons[0].to_string().as_str(), to.token.to_string().as_str()), ("https://x/", "env:OBSERVER"));
     for (section, key, part) in [
         ("name = \"US\"", "vantage.name", "vantage name"),
         ("name = \"route53\"", "vantage.name", "AWS's own"),
@@ -333,6 +338,14 @@ fn what_is_wrong_with_a_vantage_or_an_observer_s_token_is_told_with_its_place() 
         (&format!("{points}\ncontrol_points_needed = 3"), "vantage.control_points_needed", "between 1 and 2"),
         ("period = \"2s\"\ntimeout = \"3s\"", "vantage.timeout", "longer than the period"),
         ("report = 1", "vantage.report", "unknown key"),
+        (&reporting("", "https://x/"), "vantage.report_to", "`report_token` is missing"),
+        (&reporting("report_token = \"hunter2\"", "https://x/"), "vantage.report_token", "expected a reference"),
+        (&reporting(token_there, "http://x/"), "vantage.report_to[0]", "in the clear"),
+        (&reporting(token_there, "http://127.0.0.1:8080"), "vantage.report_to", "is this daemon itself"),
+        (&reporting(token_there, "https://x/\", \"https://x/"), "vantage.report_to", "twice"),
+        (&reporting(token_there, "https://x/").replace("name", "#"), "vantage.report_to", "`name` is missing"),
+        (&reporting(token_there, "https://x/").replace(points, ""), "vantage.report_to", "without control points"),
+        (token_there, "vantage.report_token", "no daemon to report to"),
     ] {
         let faults = load(&with_vantage(section), &nothing()).expect_err(section);
         let found: Vec<(&str, &str)> = faults.faults.iter().map(|f| (f.key.as_str(), f.problem.as_str())).collect();
@@ -434,9 +447,22 @@ fn a_policy_that_will_not_do_what_it_seems_to_is_warned_of() {
     let dwell = "mode = \"shadow\"\ndwell = \"44s\"\nobservers = [\"frankfurt\"]";
     assert!(warned(dwell).contains("deciding.dwell: after 44 s"), "{}", warned(dwell));
     assert!(warned("observers = [\"dublin\"]").contains("nobody is called `dublin`"));
+    assert!(warned("observers = [\"alice\"]").contains("`alice` has a token without the role observer"));
     assert!(warned("observers = [\"in-us-west-2\"]").contains("seems to stand in us-west-2"));
     let four = "mode = \"automatic\"\nobservers = [\"frankfurt\", \"a\", \"b\"]";
     assert!(warned(four).contains("2 of 4 vantages are not more than half: 3 are asked for"), "{}", warned(four));
+}
+
+#[test]
+fn control_points_that_tell_nothing_are_warned_of() {
+    let text = default_text();
+    let (before, _) = text.split_once("[applications.deciding]").expect("documented");
+    let points = "[\"https://a.example/x\", \"tcp://a.example:443\", \"https://x.us-east-1.amazonaws.com/\"]";
+    let text = format!("{before}[applications.deciding]\nmode = \"automatic\"\n");
+    let text = text.replacen("control_points = []", &format!("control_points = {points}"), 1);
+    let warned = lines(&load(&text, &nothing()).expect("loads").warnings);
+    assert!(warned.contains("tcp://a.example:443 and https://a.example/x are one host"), "{warned}");
+    assert!(warned.contains("seems to be in us-east-1"), "{warned}");
 }
 
 #[test]

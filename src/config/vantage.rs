@@ -12,7 +12,8 @@ use crate::domain::{
     document::{At, Fields, Findings},
     id::VantageName,
     policy::Mode,
-    vantage::{CONTROL_POINTS_MAX, ControlPoints, ProbeTarget},
+    secret::SecretRef,
+    vantage::{CONTROL_POINTS_MAX, ControlPoints, DAEMONS_MAX, DaemonUrl, ProbeTarget, ReportTo},
 };
 
 /// This daemon's own vantage.
@@ -20,6 +21,8 @@ use crate::domain::{
 pub struct Vantage {
     pub name: VantageName,
     pub control_points: ControlPoints,
+    /// Where this daemon is an observer too.
+    pub report_to: Option<ReportTo>,
 }
 
 /// So many control points are advised: of two, one that is down itself looks like being half cut off.
@@ -27,6 +30,8 @@ const ADVISED_LEAST: usize = 3;
 
 const POINTS: &str =
     "control_points = [\"https://status.example.net/\", \"tcp://192.0.2.1:443\", \"https://dns.example.org/\"]";
+const DAEMONS: &str = "report_to = [\"https://failoverd.us-west-2.example.com\"]";
+const TOKEN: &str = "report_token = \"file:/run/secrets/failoverd-observer\"";
 const OBSERVER: &str = "tokens = [{ name = \"eu-west-1\", sha256 = \"9f86…\", roles = [\"observer\"] }]";
 
 /// Reads the section; `None` in `f` where it is not given.
@@ -37,6 +42,9 @@ pub(super) fn read(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<V
     let needed = get("control_points_needed", "control_points_needed = 2");
     let period = get("period", "period = \"5s\"");
     let timeout = get("timeout", "timeout = \"2s\"");
+    let daemons = get("report_to", DAEMONS);
+    let token = get("report_token", TOKEN);
+    let is_named = name.is_some();
     let name = match name {
         Some(at) => own_name(&at, found),
         None => Some("here".parse().unwrap_or_else(|e| unreachable!("a literal: {e}"))),
@@ -45,6 +53,7 @@ pub(super) fn read(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<V
     let second = Duration::from_secs(1);
     let period = period.map_or(Some(ControlPoints::PERIOD), |at| at.duration(found, second, 60 * second));
     let timeout = timeout.map_or(Some(ControlPoints::TIMEOUT), |at| at.duration(found, second / 10, 60 * second));
+    let report_to = report_to(daemons.as_ref(), token.as_ref(), is_named, points.as_deref(), found);
     let points = points?;
     let all = u32::try_from(points.len()).unwrap_or(u32::MAX);
     let needed = match needed {
@@ -59,7 +68,67 @@ pub(super) fn read(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<V
     if period < timeout {
         found.error("vantage.timeout", "one question takes longer than the period", "timeout = \"2s\"");
     }
-    Some(Vantage { name: name?, control_points: ControlPoints { points, needed: needed?, period, timeout } })
+    let control_points = ControlPoints { points, needed: needed?, period, timeout };
+    Some(Vantage { name: name?, control_points, report_to: report_to? })
+}
+
+/// Where this daemon reports as an observer; `Some(None)`: nowhere.
+fn report_to(
+    daemons: Option<&At<'_>>,
+    token: Option<&At<'_>>,
+    is_named: bool,
+    points: Option<&[ProbeTarget]>,
+    found: &mut Findings,
+) -> Option<Option<ReportTo>> {
+    let Some(at) = daemons else {
+        return match token {
+            Some(token) => {
+                found.error(&token.key, "there is no daemon to report to", DAEMONS);
+                None
+            }
+            None => Some(None),
+        };
+    };
+    let token = match token {
+        Some(token) => token.parse::<SecretRef>(found),
+        None => {
+            found.error(&at.key, "without a token no daemon takes a report: `report_token` is missing", TOKEN);
+            None
+        }
+    };
+    if !is_named {
+        found.error(&at.key, "an observer has a name of its own: `name` is missing", "name = \"eu-west-1\"");
+    }
+    if points.is_some_and(<[ProbeTarget]>::is_empty) {
+        let problem = "an observer without control points never knows that it is not cut off itself: it would abstain \
+                       for ever";
+        found.error(&at.key, problem, POINTS);
+    }
+    let read: Vec<Option<DaemonUrl>> = at.list(found)?.iter().map(|item| item.parse(found)).collect();
+    if read.is_empty() || DAEMONS_MAX < read.len() {
+        found.error(&at.key, format!("are {}; expected 1 to {DAEMONS_MAX}", read.len()), DAEMONS);
+        return None;
+    }
+    let daemons: Vec<DaemonUrl> = read.into_iter().collect::<Option<_>>()?;
+    if daemons.iter().collect::<BTreeSet<_>>().len() != daemons.len() {
+        found.error(
+            &at.key,
+            "a daemon stands here twice: each of the two would be refused the other's reports",
+            DAEMONS,
+        );
+        return None;
+    }
+    Some(Some(ReportTo { daemons, token: token? }))
+}
+
+/// Notes what does not fit between this daemon and those that it reports to.
+pub(super) fn itself(listen: std::net::SocketAddr, vantage: &Vantage, found: &mut Findings) {
+    for daemon in vantage.report_to.iter().flat_map(|to| &to.daemons) {
+        if daemon.local_port() == Some(listen.port()) {
+            let problem = format!("{daemon} is this daemon itself: it sees what it sees without a report");
+            found.error("vantage.report_to", problem, DAEMONS);
+        }
+    }
 }
 
 fn own_name(at: &At<'_>, found: &mut Findings) -> Option<VantageName> {
@@ -117,6 +186,11 @@ pub(super) fn check(key: &str, app: &Application, read: &Read, found: &mut Findi
     if app.policy.mode != Mode::Automatic {
         return;
     }
+    if read.vantage.report_to.is_some() {
+        let problem = "is automatic in a daemon that is an observer of another one: each has a journal of its own, and \
+                       only one of the two may act alone";
+        found.warning("config-deciding", key, problem, "mode = \"recommend\"");
+    }
     let points = &read.vantage.control_points.points;
     if points.len() < ADVISED_LEAST {
         let problem = match points.len() {
@@ -125,8 +199,12 @@ pub(super) fn check(key: &str, app: &Application, read: &Read, found: &mut Findi
         };
         found.warning("config-no-control-points", key, problem, POINTS);
     }
-    for point in points {
+    for (index, point) in points.iter().enumerate() {
         let text = point.to_string();
+        if let Some(twin) = points[..index].iter().find(|other| other.host() == point.host()) {
+            let problem = format!("{text} and {twin} are one host: what is lost is lost to both, and counts twice");
+            found.warning("config-no-control-points", "vantage.control_points", problem, POINTS);
+        }
         if let Some(region) = app.regions.iter().find(|r| text.contains(r.as_str())) {
             let problem =
                 format!("{text} seems to be in {region}, a Region of `{}`: it would be lost with it", app.name);

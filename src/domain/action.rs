@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    api_call::AwsCall,
     application::{ClusterArn, Topic},
     cloud::{MetricQuery, Mutation},
     id::{Region, StoreName, TrafficName},
@@ -115,6 +116,9 @@ pub enum Action {
     /// A CEL expression over the run's facts that must be true now.
     #[serde(rename = "assert")]
     Assert { that: String, message: String },
+    /// Any other operation of AWS. Done when its declared postcondition is observed; without one, when AWS took it.
+    #[serde(rename = "aws.call")]
+    AwsCall { call: Box<AwsCall> },
 }
 
 /// A writer that must be proven immediately before traffic moves (FAULTS.md S5).
@@ -134,6 +138,8 @@ pub enum EffectClass {
     Read,
     /// The same action with other arguments takes it back.
     Reversible,
+    /// Another call makes up for it, but what was meanwhile stays so.
+    Compensable,
     /// There is no way back but another whole run.
     Irreversible,
 }
@@ -156,6 +162,7 @@ impl Action {
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
             Self::Assert { .. } => "assert",
+            Self::AwsCall { .. } => "aws.call",
         }
     }
 
@@ -174,6 +181,7 @@ impl Action {
             | Self::Approve { .. }
             | Self::Wait { .. }
             | Self::Assert { .. } => EffectClass::Read,
+            Self::AwsCall { call } => call.effect,
         }
     }
 
@@ -211,6 +219,9 @@ impl Action {
                     message: message.clone(),
                 })
                 .collect(),
+            Self::AwsCall { call } if !call.is_read() => {
+                vec![Mutation::AwsCall { request: Box::new(call.request.clone()), idempotent: call.idempotent }]
+            }
             _ => Vec::new(),
         }
     }

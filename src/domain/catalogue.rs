@@ -5,6 +5,8 @@
 //! Invariant: every action that a runbook may name has exactly one entry, and no other has one (a test holds it).
 //! It decides nothing: what an action does is in [`super::action`].
 
+use serde::{Deserialize, Serialize};
+
 use super::action::EffectClass;
 
 /// One action, as it is declared.
@@ -24,7 +26,50 @@ pub struct Entry {
     pub undo: Undo,
     /// A valid `with`, as YAML in one line; empty where it takes nothing.
     pub example: &'static str,
+    /// What a step of it leaves behind once it is done, for the expressions of later steps.
+    pub outputs: &'static [Output],
 }
+
+/// One value that a step leaves behind; it may be missing where the world did not tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output {
+    pub name: &'static str,
+    pub kind: OutputKind,
+    pub what: &'static str,
+}
+
+/// What an output holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    Text,
+    Number,
+    Boolean,
+}
+
+impl OutputKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+const fn output(name: &'static str, kind: OutputKind, what: &'static str) -> Output {
+    Output { name, kind, what }
+}
+
+const WRITER: Output = output("writer", OutputKind::Text, "the ARN of the cluster that is the writer now");
+const SEEN: Output = output("last_seen_write", OutputKind::Text, "when the old writer was last seen to hold a write");
+const UNANSWERED: Output =
+    output("first_unanswered", OutputKind::Text, "from when on the old writer was not seen to answer");
+const SURVIVING: Output =
+    output("last_surviving_write", OutputKind::Text, "the newest write that the new writer holds");
+const BEATS_SECONDS: Output =
+    output("beats_at_least_seconds", OutputKind::Number, "so much was lost at least, by the heartbeat");
+const BEATS_MISSING: Output =
+    output("beats_missing", OutputKind::Number, "acknowledged beats that the new writer does not hold");
 
 /// A plane of a service, in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +81,20 @@ pub struct Need {
 }
 
 /// Data planes stay up when control planes do not [WP].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Plane {
     Control,
     Data,
+}
+
+impl Plane {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+        }
+    }
 }
 
 /// Where a plane must be up.
@@ -96,6 +151,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("rds:DescribeGlobalClusters, twice, agreeing"),
         undo: Undo::AnotherRun("a switchover back"),
         example: "{ store: orders }",
+        outputs: &[WRITER],
     },
     Entry {
         name: "aurora.failover",
@@ -106,6 +162,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("rds:DescribeGlobalClusters, twice, agreeing"),
         undo: Undo::AnotherRun("a failback"),
         example: "{ store: orders }",
+        outputs: &[WRITER],
     },
     Entry {
         name: "aurora.wait",
@@ -116,6 +173,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("rds:DescribeGlobalClusters"),
         undo: Undo::Nothing,
         example: "{ synchronized: true }",
+        outputs: &[],
     },
     Entry {
         name: "aurora.verify_writer",
@@ -126,6 +184,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("rds:DescribeGlobalClusters, twice, agreeing"),
         undo: Undo::Nothing,
         example: "{ store: orders }",
+        outputs: &[SEEN, UNANSWERED, SURVIVING, BEATS_SECONDS, BEATS_MISSING],
     },
     Entry {
         name: "gate.target",
@@ -136,6 +195,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("rds:DescribeGlobalClusters, rds:DescribeDBClusters"),
         undo: Undo::Nothing,
         example: "{ lossless: true }",
+        outputs: &[SEEN, UNANSWERED],
     },
     Entry {
         name: "gate.rpo",
@@ -146,6 +206,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("the lag as the target's Region sees it, and the heartbeat"),
         undo: Undo::Nothing,
         example: "{ limit: 5s }",
+        outputs: &[],
     },
     Entry {
         name: "dns.flip",
@@ -156,6 +217,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("the mechanism's own reading"),
         undo: Undo::Inverse("moves traffic back, once the old writer is proven"),
         example: "{ via: api }",
+        outputs: &[],
     },
     Entry {
         name: "dns.routing_controls",
@@ -166,6 +228,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("route53-recovery-cluster:ListRoutingControls"),
         undo: Undo::Inverse("moves traffic back, once the old writer is proven"),
         example: "{ via: api }",
+        outputs: &[],
     },
     Entry {
         name: "dns.health_signal",
@@ -176,6 +239,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("cloudwatch:GetMetricData and the zone's own servers"),
         undo: Undo::Inverse("moves traffic back, once the old writer is proven"),
         example: "{ via: api }",
+        outputs: &[],
     },
     Entry {
         name: "dns.records",
@@ -186,6 +250,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("route53:GetChange until INSYNC, route53:ListResourceRecordSets"),
         undo: Undo::Inverse("moves traffic back, once the old writer is proven"),
         example: "{ via: api }",
+        outputs: &[],
     },
     Entry {
         name: "dns.weights",
@@ -199,6 +264,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("route53:GetChange until INSYNC, a DNS question to each server"),
         undo: Undo::Inverse("moves the weights back, step by step or at once"),
         example: "{ via: api, ramp: [5, 25, 50, 100], hold_for: 5m, guard: { signals: [use1-health], unknown_for: 2m, step_back: true } }",
+        outputs: &[],
     },
     Entry {
         name: "dns.verify",
@@ -209,6 +275,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("a DNS question to each server"),
         undo: Undo::Nothing,
         example: "{ via: api }",
+        outputs: &[],
     },
     Entry {
         name: "probe.http",
@@ -219,6 +286,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("the answers themselves"),
         undo: Undo::Nothing,
         example: "{ endpoint: target, expect_status: 200, consecutive: 3 }",
+        outputs: &[],
     },
     Entry {
         name: "notify",
@@ -229,6 +297,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("the topic's answer"),
         undo: Undo::Nothing,
         example: "{ subject: \"{application} moves\", message: \"{application} moves to {target}.\" }",
+        outputs: &[],
     },
     Entry {
         name: "approve",
@@ -239,6 +308,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("the journal"),
         undo: Undo::Nothing,
         example: "{ count: 1, expires_after: 15m, reason: Writes may be lost. }",
+        outputs: &[],
     },
     Entry {
         name: "wait",
@@ -249,6 +319,7 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("the clock"),
         undo: Undo::Nothing,
         example: "{ duration: 2m }",
+        outputs: &[],
     },
     Entry {
         name: "assert",
@@ -259,6 +330,32 @@ pub const ENTRIES: &[Entry] = &[
         probe: Some("the run's facts"),
         undo: Undo::Nothing,
         example: "{ that: \"accepted_loss_seconds != null\", message: No loss was accepted. }",
+        outputs: &[],
+    },
+    Entry {
+        name: "call",
+        what: "Stands for the steps of another runbook; its effects, needs and undo are theirs.",
+        effect: EffectClass::Read,
+        needs: &[],
+        repeat: Repeat::Looks,
+        probe: Some("that of each of its steps"),
+        undo: Undo::Nothing,
+        example: "{ runbook: prove-target, arguments: { consecutive: 5 } }",
+        outputs: &[],
+    },
+    Entry {
+        name: "aws.call",
+        what: "Any other JSON, REST-JSON or Query operation; done when its `done_when` is true, or without one when AWS took it.",
+        // The widest that a step may declare; each step says its own.
+        effect: EffectClass::Irreversible,
+        needs: &[need("the service named", Plane::Control, Place::Named)],
+        repeat: Repeat::AtMostOnce,
+        // A step without `done_when` must say `on_unknown: hold`.
+        probe: Some("`done_when`: a read that the step declares"),
+        undo: Undo::Inverse("by the step's own `undo`, where it declares one"),
+        example: "{ service: ssm, region: \"{target}\", operation: PutParameter, arguments: { Name: /payments/writer, Value: \"{target}\", Overwrite: true }, effect: reversible, repeat: idempotent, done_when: { operation: GetParameter, arguments: { Name: /payments/writer }, that: answer.Parameter.Value == target } }",
+        // A step declares its own, under `outputs`, and has `handle` where it declares one.
+        outputs: &[],
     },
 ];
 

@@ -3,12 +3,13 @@
 //! A [`Mutation`] is the exact call: it is journalled as the intent, digested, approved, sent and compared, so
 //! nothing about it is chosen at the moment of sending. Nothing here is an SDK type.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
     id::Region,
     sabotage::{Guard, is_off},
@@ -226,19 +227,22 @@ pub enum Mutation {
     UpsertRecords { hosted_zone_id: String, records: Vec<RecordSet>, comment: String },
     /// `sns:Publish`.
     Publish { region: Region, topic_arn: String, subject: String, message: String },
+    /// Any other operation, as a runbook wrote it out (`aws.call`).
+    AwsCall { request: Box<ApiCall>, idempotent: bool },
 }
 
 impl Mutation {
     /// The AWS operation, as `service:Operation`.
-    pub fn operation(&self) -> &'static str {
-        match self {
+    pub fn operation(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::AuroraSwitchover { .. } => "rds:SwitchoverGlobalCluster",
             Self::AuroraFailover { .. } => "rds:FailoverGlobalCluster",
             Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
             Self::Publish { .. } => "sns:Publish",
-        }
+            Self::AwsCall { request, .. } => return Cow::Owned(request.operation.clone()),
+        })
     }
 
     /// Whether sending the same call twice has the effect of sending it once (so an unknown outcome may be
@@ -247,6 +251,7 @@ impl Mutation {
         match self {
             Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => false,
             Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
+            Self::AwsCall { idempotent, .. } => *idempotent,
         }
     }
 }

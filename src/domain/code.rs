@@ -79,7 +79,7 @@ pub const CONFIG: &[&str] = &[
     "config-deciding",
 ];
 
-/// Faults of runbooks. The last one is a warning.
+/// Faults of runbooks. From `runbook-ungated` on: warnings, and findings of the static-stability lint.
 pub const RUNBOOKS: &[&str] = &[
     "runbook-invalid",
     "runbook-unknown-action",
@@ -87,6 +87,10 @@ pub const RUNBOOKS: &[&str] = &[
     "runbook-unproven-writer",
     "expression-invalid",
     "runbook-ungated",
+    "runbook-needs-source",
+    "runbook-needs-us-east-1",
+    "runbook-needless-wait",
+    "runbook-endless-wait",
 ];
 
 /// Faults of the files that describe a disaster to rehearse.

@@ -21,6 +21,7 @@ use super::{
 };
 
 mod act;
+mod api_call;
 mod flip;
 mod weights;
 
@@ -62,6 +63,12 @@ pub fn compile(
     };
     compiler.check_plan(&plan);
     if compiler.faults.is_empty() { Ok(plan) } else { Err(compiler.faults) }
+}
+
+/// The directions in which a purpose can be carried out: a failback goes home only.
+pub fn directions(app: &Application, purpose: Purpose) -> Vec<(&Region, &Region)> {
+    let pairs = app.regions.iter().flat_map(|s| app.regions.iter().map(move |t| (s, t)));
+    pairs.filter(|(s, t)| s != t && (purpose != Purpose::Failback || app.regions.first() == Some(t))).collect()
 }
 
 struct Compiler<'a> {
@@ -229,7 +236,8 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }
-        | Action::Assert { .. } => false,
+        | Action::Assert { .. }
+        | Action::AwsCall { .. } => false,
     }
 }
 

@@ -16,6 +16,9 @@ use cel::{
 
 use super::action::Facts;
 
+mod types;
+pub use types::{Outputs, Type, check_types};
+
 /// The longest expression accepted.
 pub const CHARS_MAX: usize = 1024;
 /// The deepest brackets and `?` together (of twelve, the parser takes 2 MiB of stack in a debug build), and the most characters of
@@ -47,6 +50,8 @@ pub enum ExprError {
     BareSteps,
     #[error("is {0}, not true or false")]
     NotBoolean(String),
+    #[error("does not fit together: {0}")]
+    Type(String),
     #[error("cannot be evaluated: {0}")]
     Evaluation(String),
 }
@@ -54,15 +59,29 @@ pub enum ExprError {
 /// What an expression refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct References {
+    /// Whether `answer` may be named.
+    has_answer: bool,
     pub variables: BTreeSet<String>,
     /// The ids after `steps`.
     pub steps: BTreeSet<String>,
 }
 
+/// What an expression over an answer of AWS names besides [`VARIABLES`].
+const ANSWER: &str = "answer";
+
 /// Checks an expression without facts, and says what it refers to.
 pub fn check(text: &str) -> Result<References, ExprError> {
+    check_with(text, false)
+}
+
+/// The same for an expression that may also name `answer`.
+pub fn check_answer(text: &str) -> Result<References, ExprError> {
+    check_with(text, true)
+}
+
+fn check_with(text: &str, has_answer: bool) -> Result<References, ExprError> {
     let program = compile(text)?;
-    let mut references = References::default();
+    let mut references = References { has_answer, ..References::default() };
     walk(program.expression(), &mut references)?;
     Ok(references)
 }
@@ -72,11 +91,26 @@ pub fn check(text: &str) -> Result<References, ExprError> {
 /// # Errors
 /// When the expression is not valid, names what is not among the facts, or is not a boolean. Never read as false.
 pub fn evaluate(text: &str, facts: &Facts) -> Result<bool, ExprError> {
+    evaluate_with(text, None, facts)
+}
+
+/// The same over `answer` too.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_answer(text: &str, answer: &serde_json::Value, facts: &Facts) -> Result<bool, ExprError> {
+    evaluate_with(text, Some(answer), facts)
+}
+
+fn evaluate_with(text: &str, answer: Option<&serde_json::Value>, facts: &Facts) -> Result<bool, ExprError> {
     let program = compile(text)?;
-    walk(program.expression(), &mut References::default())?;
+    walk(program.expression(), &mut References { has_answer: answer.is_some(), ..References::default() })?;
     let mut context = Context::default();
     for (name, value) in facts {
         context.add_variable_from_value(name.as_str(), to_cel(value));
+    }
+    if let Some(answer) = answer {
+        context.add_variable_from_value(ANSWER, to_cel(answer));
     }
     match program.execute(&context) {
         Ok(Value::Bool(b)) => Ok(b),
@@ -137,7 +171,7 @@ fn walk(e: &IdedExpr, refs: &mut References) -> Result<(), ExprError> {
         Expr::Comprehension(_) => Err(ExprError::Loop),
         Expr::Struct(s) => Err(ExprError::UnknownVariable(s.type_name.clone())),
         Expr::Ident(name) if name == "steps" => Err(ExprError::BareSteps),
-        Expr::Ident(name) if VARIABLES.contains(&name.as_str()) => {
+        Expr::Ident(name) if VARIABLES.contains(&name.as_str()) || refs.has_answer && name == ANSWER => {
             refs.variables.insert(name.clone());
             Ok(())
         }
@@ -172,6 +206,61 @@ fn walk(e: &IdedExpr, refs: &mut References) -> Result<(), ExprError> {
             call.args.iter().try_for_each(|a| walk(a, refs))
         }
     }
+}
+
+/// The step that `e` stands for: `steps.promote`, `steps["promote.orders"]`.
+fn step_of(e: &IdedExpr) -> Option<String> {
+    match &e.expr {
+        Expr::Select(select) if is_steps(&select.operand) => Some(select.field.clone()),
+        Expr::Call(call) if call.func_name == "_[_]" => match call.args.as_slice() {
+            [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(id)), .. }] if is_steps(of) => {
+                Some(id.inner().to_owned())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `text` as it is to be read inside a step `call`: `steps.probe` becomes `steps["call.probe"]`. What is not a valid
+/// expression is left as it is, for [`check`] to refuse.
+pub fn within(text: &str, call: &str) -> String {
+    let (mut out, mut rest, mut quote) = (String::with_capacity(text.len() + 16), text, None::<char>);
+    let mut before = ' ';
+    while let Some(c) = rest.chars().next() {
+        let stands_alone = !before.is_ascii_alphanumeric() && before != '_' && before != '.';
+        if quote.is_none()
+            && stands_alone
+            && let Some((id, after)) = rest.strip_prefix("steps").and_then(step_after)
+        {
+            out.push_str(&format!("steps[\"{call}.{id}\"]"));
+            (rest, before) = (after, ']');
+            continue;
+        }
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            _ => {}
+        }
+        out.push(c);
+        before = c;
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+/// The id after `steps`, and what follows it. Literals hold no escapes, so a quote ends at its twin.
+fn step_after(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    if let Some(text) = text.strip_prefix('.') {
+        let text = text.trim_start();
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+        return (0 < end).then(|| text.split_at(end));
+    }
+    let text = text.strip_prefix('[')?.trim_start();
+    let open = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let (id, after) = text[1..].split_once(open)?;
+    Some((id, after.trim_start().strip_prefix(']')?))
 }
 
 fn is_steps(e: &IdedExpr) -> bool {
@@ -296,6 +385,26 @@ mod tests {
                 deepest = n;
             }
             assert!(deepest >= 6, "{open}…{close}: {deepest}");
+        }
+    }
+
+    #[test]
+    fn an_expression_is_moved_into_a_call_and_texts_in_it_are_not() {
+        for (text, moved) in [
+            ("steps.a.state == 'done'", "steps[\"p.a\"].state == 'done'"),
+            ("steps['a.b'].state == \"steps.a\"", "steps[\"p.a.b\"].state == \"steps.a\""),
+            (
+                "purpose == 'steps.a' && steps . a . state == 'x'",
+                "purpose == 'steps.a' && steps[\"p.a\"] . state == 'x'",
+            ),
+            ("my_steps.a == 1", "my_steps.a == 1"),
+            ("has(steps[ \"a\" ].outputs.steps)", "has(steps[\"p.a\"].outputs.steps)"),
+        ] {
+            assert_eq!(within(text, "p"), moved);
+            if let (Ok(before), Ok(after)) = (check(text), check(moved)) {
+                let expected: BTreeSet<String> = before.steps.iter().map(|id| format!("p.{id}")).collect();
+                assert_eq!(after.steps, expected, "{text}");
+            }
         }
     }
 

@@ -140,6 +140,8 @@ fn declared(step: &PlannedStep) -> Estimate {
         }
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),
+        // A control plane's call and the look after it; what it sets going is the runbook's to know.
+        Action::AwsCall { .. } => (s(3), s(30)),
     };
     Estimate { p50, p95 }
 }

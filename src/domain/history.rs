@@ -101,9 +101,11 @@ impl History {
                 self.decide(at, verdict, *would_start);
                 Ok(())
             }
-            Event::OverrideAsked { .. } | Event::OverrideConsented { .. } | Event::OverrideEnded { .. } => {
-                self.overrides.apply(at, event)
-            }
+            Event::OverrideAsked { .. }
+            | Event::OverrideConsented { .. }
+            | Event::OverrideEnded { .. }
+            | Event::NoticeIntended { .. }
+            | Event::NoticeAnswered { .. } => self.overrides.apply(at, event),
             Event::RunStarted { run, request, plan, evidence_since } => {
                 self.start_run(at, run, request, plan, *evidence_since)
             }

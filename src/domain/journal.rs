@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
-/// 2: overrides, and decisions with their rules and signals.
+/// 2: overrides and their notices, and decisions with their rules and signals.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
@@ -181,6 +181,10 @@ pub enum Event {
         /// In shadow mode: a failover would have been started now.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         would_start: bool,
+        /// How many changes of the verdict before this one were not recorded, since they followed too fast upon
+        /// another. None of them was from or to `recommend` or `start`.
+        #[serde(default, skip_serializing_if = "is_none")]
+        suppressed: u32,
     },
     /// A person asked for an override: the record's time is when.
     OverrideAsked {
@@ -198,6 +202,17 @@ pub enum Event {
         ending: Ending,
         subject: Option<Subject>,
         why: String,
+    },
+    /// An arming is over and no person ended it: these messages are about to be sent, each once.
+    NoticeIntended {
+        about: OverrideId,
+        calls: Vec<Mutation>,
+    },
+    /// How sending the message `call`, counted from 0, ended. None is sent again, whatever became of it.
+    NoticeAnswered {
+        about: OverrideId,
+        call: u32,
+        outcome: Outcome,
     },
     RunStarted {
         run: RunId,
@@ -305,6 +320,7 @@ impl Event {
             rules: Vec::new(),
             signals: BTreeMap::new(),
             would_start: false,
+            suppressed: 0,
         }
     }
 
@@ -315,7 +331,9 @@ impl Event {
             | Self::DecisionChanged { .. }
             | Self::OverrideAsked { .. }
             | Self::OverrideConsented { .. }
-            | Self::OverrideEnded { .. } => None,
+            | Self::OverrideEnded { .. }
+            | Self::NoticeIntended { .. }
+            | Self::NoticeAnswered { .. } => None,
             Self::RunStarted { run, .. }
             | Self::StepStarted { run, .. }
             | Self::Intent { run, .. }
@@ -332,6 +350,10 @@ impl Event {
             | Self::RunFinished { run, .. } => Some(run),
         }
     }
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Who asked for a run, for what and why.

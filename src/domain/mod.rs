@@ -4,6 +4,7 @@
 //! or any other folder of this crate. Time is an argument.
 
 pub mod action;
+pub mod api_call;
 pub mod application;
 pub mod assessment;
 pub mod backtest;
@@ -37,5 +38,6 @@ pub mod sabotage;
 pub mod seconds;
 pub mod secret;
 pub mod signal;
+pub mod stability;
 pub mod vantage;
 pub mod yaml;

@@ -30,7 +30,10 @@ pub const STANDING_MAX: Duration = Duration::from_hours(90 * 24);
 pub const ENDED_KEPT_MAX: usize = 64;
 /// How many acknowledgements are kept though their time is over: those of the newest runs.
 pub const ACKNOWLEDGEMENTS_MAX: usize = 64;
-/// How many may stand at once.
+/// For how long an arming that ended by itself is told of: a daemon that was down for longer does not dig up the past.
+pub const TOLD_FOR: Duration = Duration::from_hours(24);
+/// How many of one kind may stand at once: of waivers and acknowledgements never so many that nothing can be armed, or
+/// the automation switched off.
 pub const STANDING_COUNT_MAX: usize = 32;
 
 /// What is overridden.
@@ -99,6 +102,20 @@ pub enum Ending {
     Replaced,
 }
 
+impl Ending {
+    /// What it is called where no person chose it.
+    fn by_itself(self) -> Option<&'static str> {
+        match self {
+            Self::Withdrawn | Self::Declined | Self::Replaced => None,
+            Self::Used => Some("used"),
+            Self::ConfigChanged => Some("configuration changed"),
+            Self::PreflightFailed => Some("preflight failed"),
+            Self::LagUnknown => Some("lag unknown"),
+            Self::DirectionChanged => Some("direction changed"),
+        }
+    }
+}
+
 /// One override.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Override {
@@ -152,25 +169,50 @@ impl Override {
 
 /// The overrides of one application.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Overrides(BTreeMap<OverrideId, Override>);
+pub struct Overrides {
+    all: BTreeMap<OverrideId, Override>,
+    /// Armings of which people were told that they are over: those that are kept.
+    told: BTreeSet<OverrideId>,
+}
+
+/// An arming that is over, and no person ended it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Over<'a> {
+    pub what: &'a Override,
+    pub at: Timestamp,
+    /// For a subject.
+    pub word: &'static str,
+    pub why: String,
+}
 
 impl Overrides {
     /// Every override that is kept, by id (which is in the order of asking).
     pub fn all(&self) -> impl DoubleEndedIterator<Item = &Override> {
-        self.0.values()
+        self.all.values()
     }
 
     pub fn get(&self, id: &OverrideId) -> Option<&Override> {
-        self.0.get(id)
+        self.all.get(id)
     }
 
     pub fn in_force(&self, now: Timestamp) -> impl Iterator<Item = &Override> {
-        self.0.values().filter(move |o| o.is_in_force(now))
+        self.all.values().filter(move |o| o.is_in_force(now))
     }
 
     /// The arming that is in force.
     pub fn armed(&self, now: Timestamp) -> Option<&Override> {
         self.in_force(now).find(|o| matches!(o.kind, OverrideKind::Arm { .. }))
+    }
+
+    /// Armings that were in force and ended by themselves, of which nobody was told yet: those of the last
+    /// [`TOLD_FOR`].
+    pub fn untold(&self, now: Timestamp) -> impl Iterator<Item = Over<'_>> {
+        let newly = move |at: Timestamp| {
+            let ago = now.duration_since(at);
+            !ago.is_negative() && ago.unsigned_abs() <= TOLD_FOR
+        };
+        let armings = self.all.values().filter(|o| matches!(o.kind, OverrideKind::Arm { .. }) && o.consent.is_some());
+        armings.filter(|o| !self.told.contains(&o.id)).filter_map(move |o| over(o, now)).filter(move |o| newly(o.at))
     }
 
     pub fn kill_switch(&self, now: Timestamp) -> Option<&Override> {
@@ -185,7 +227,7 @@ impl Overrides {
     /// Whether somebody has acknowledged `run`, and whether what it lost was reconciled. An acknowledgement that has
     /// expired was given all the same.
     pub fn acknowledged(&self, run: &RunId) -> Option<bool> {
-        let mut given = self.0.values().filter_map(|o| match &o.kind {
+        let mut given = self.all.values().filter_map(|o| match &o.kind {
             OverrideKind::Acknowledge { run: of, reconciled } if of == run && o.ended.is_none() => Some(*reconciled),
             _ => None,
         });
@@ -197,14 +239,14 @@ impl Overrides {
     pub(super) fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {
             Event::OverrideAsked { asked } => {
-                if self.0.contains_key(&asked.id) {
+                if self.all.contains_key(&asked.id) {
                     return Err(illegal("override_asked", format!("{} exists", asked.id)));
                 }
                 if asked.expires_at <= at {
                     return Err(illegal("override_asked", "it is over before it begins".to_owned()));
                 }
                 let asked = Override { asked_at: at, consent: None, ended: None, ..Override::clone(asked) };
-                self.0.insert(asked.id.clone(), asked);
+                self.all.insert(asked.id.clone(), asked);
                 self.forget(at);
             }
             Event::OverrideConsented { id, subject, .. } => {
@@ -220,6 +262,17 @@ impl Overrides {
             Event::OverrideEnded { id, ending, why, .. } => {
                 let slot = self.open(id, at, "override_ended")?;
                 slot.ended = Some((*ending, at, why.clone()));
+            }
+            Event::NoticeIntended { about, .. } => {
+                let is_over = self.all.get(about).is_some_and(|o| !o.is_open(at));
+                if !is_over || !self.told.insert(about.clone()) {
+                    return Err(illegal("notice_intended", format!("{about} is not over, or was told of before")));
+                }
+            }
+            Event::NoticeAnswered { about, .. } => {
+                if !self.told.contains(about) {
+                    return Err(illegal("notice_answered", format!("nothing was sent about {about}")));
+                }
             }
             other => return Err(illegal("override event", format!("{other:?} is none"))),
         }
@@ -248,7 +301,7 @@ impl Overrides {
 
     /// The override `id`, where it is not over.
     fn open(&mut self, id: &OverrideId, at: Timestamp, event: &'static str) -> Result<&mut Override, IllegalEvent> {
-        let slot = self.0.get_mut(id).ok_or_else(|| illegal(event, format!("there is no override {id}")))?;
+        let slot = self.all.get_mut(id).ok_or_else(|| illegal(event, format!("there is no override {id}")))?;
         match slot.standing(at) {
             Standing::AwaitsConsent | Standing::InForce => Ok(slot),
             Standing::Expired | Standing::Ended => Err(illegal(event, format!("{id} is over"))),
@@ -259,7 +312,7 @@ impl Overrides {
     fn forget(&mut self, now: Timestamp) {
         // An acknowledgement stands for ever; the newest of each run say all that the older ones do.
         let mut newest: BTreeMap<(&RunId, bool), (Timestamp, &OverrideId)> = BTreeMap::new();
-        for o in self.0.values().filter(|o| o.ended.is_none()) {
+        for o in self.all.values().filter(|o| o.ended.is_none()) {
             if let OverrideKind::Acknowledge { run, reconciled } = &o.kind {
                 let slot = newest.entry((run, *reconciled)).or_insert((o.asked_at, &o.id));
                 *slot = (*slot).max((o.asked_at, &o.id));
@@ -271,13 +324,25 @@ impl Overrides {
             newest.into_iter().rev().take(ACKNOWLEDGEMENTS_MAX).map(|(_, id)| id).collect();
         let over =
             |o: &Override| !kept.contains(&o.id) && matches!(o.standing(now), Standing::Expired | Standing::Ended);
-        let mut too_many = self.0.values().filter(|o| over(o)).count().saturating_sub(ENDED_KEPT_MAX);
-        self.0.retain(|_, o| {
+        let mut too_many = self.all.values().filter(|o| over(o)).count().saturating_sub(ENDED_KEPT_MAX);
+        self.all.retain(|_, o| {
             let goes = too_many > 0 && over(o);
             too_many -= usize::from(goes);
             !goes
         });
+        let all = &self.all;
+        self.told.retain(|id| all.contains_key(id));
     }
+}
+
+/// How `o` ended, where no person ended it.
+fn over(o: &Override, now: Timestamp) -> Option<Over<'_>> {
+    let (at, word, why) = match (&o.ended, o.standing(now)) {
+        (Some((ending, at, why)), _) => (*at, ending.by_itself()?, why.clone()),
+        (None, Standing::Expired) => (o.expires_at, "expired", "its time is over".to_owned()),
+        (None, Standing::AwaitsConsent | Standing::InForce | Standing::Ended) => return None,
+    };
+    Some(Over { what: o, at, word, why })
 }
 
 fn illegal(event: &'static str, why: String) -> IllegalEvent {

@@ -30,6 +30,9 @@ pub struct ReplicationRule {
     pub from: Region,
     pub to: Region,
     pub rule_id: String,
+    /// Where its metrics are read, where it is not `to`: which Region publishes them is not certain [AWS.md 2.1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_region: Option<Region>,
 }
 
 /// What waits to be replicated, counted in what.
@@ -73,7 +76,8 @@ impl ReplicatedStore {
         self.s3_queries(from, backlog.metric())
     }
 
-    /// In the Region of the destination bucket [S3UG:repl-metrics], so they can be read when the source is lost.
+    /// In the Region of the destination bucket [S3UG:repl-metrics], so they can be read when the source is lost; or where
+    /// the configuration says.
     fn s3_queries(&self, from: &Region, metric: &str) -> Vec<(Region, MetricQuery)> {
         let Self::S3 { buckets, rules } = self else { return Vec::new() };
         let of_rule = |rule: &ReplicationRule| {
@@ -82,7 +86,8 @@ impl ReplicatedStore {
                 ("DestinationBucket", buckets.get(&rule.to)?.as_str()),
                 ("RuleId", rule.rule_id.as_str()),
             ];
-            Some((rule.to.clone(), query("AWS/S3", metric, dimensions)))
+            let region = rule.metrics_region.as_ref().unwrap_or(&rule.to).clone();
+            Some((region, query("AWS/S3", metric, dimensions)))
         };
         rules.iter().filter(|rule| rule.from == *from).filter_map(of_rule).collect()
     }
@@ -113,5 +118,27 @@ fn query<const N: usize>(namespace: &str, metric: &str, dimensions: [(&str, &str
         dimensions: dimensions.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
         statistic: "Maximum".to_owned(),
         period: PERIOD,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metrics_of_a_rule_are_read_in_the_destination_s_region_or_where_it_is_said() {
+        let region = |name: &str| name.parse::<Region>().expect("a Region");
+        let (east, west) = (region("us-east-1"), region("us-west-2"));
+        let read_in = |metrics_region: Option<Region>| {
+            let rule =
+                ReplicationRule { from: east.clone(), to: west.clone(), rule_id: "r".to_owned(), metrics_region };
+            let buckets = BTreeMap::from([(east.clone(), "a".to_owned()), (west.clone(), "b".to_owned())]);
+            let store = ReplicatedStore::S3 { buckets, rules: vec![rule] };
+            let mut queries = store.lag_queries(&east);
+            assert!(store.lag_queries(&west).is_empty());
+            queries.pop().expect("one").0
+        };
+        assert_eq!(read_in(None), west);
+        assert_eq!(read_in(Some(east.clone())), east);
     }
 }

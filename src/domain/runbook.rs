@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    document::{At, Fault, Findings},
+    document::{At, Fault, Findings, Node, Place},
     id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry},
     yaml,
@@ -18,13 +18,18 @@ use super::{
 
 mod actions;
 pub(crate) use actions::is_web_address;
+mod api_call;
+pub use api_call::{Probe, Template};
+mod call;
+pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod lint;
+mod parameters;
 mod read;
 
 /// The longest that any step may take.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_hours(24);
-/// The most steps of a runbook.
-pub const STEPS_MAX: usize = 100;
+/// The most steps of a runbook, those of called ones among them: more cannot be read aloud, let alone at night.
+pub const STEPS_MAX: usize = 500;
 
 /// A runbook as its file describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,14 +38,18 @@ pub struct Runbook {
     /// What it may be used for; one purpose, or several where no step loses data.
     pub purposes: BTreeSet<Purpose>,
     pub description: String,
-    /// In the order of the file.
+    /// In the order of the file; those of a called runbook stand in the place of the call.
     pub steps: Vec<Step>,
+    /// The runbooks that it calls, directly or not.
+    pub calls: BTreeSet<RunbookName>,
 }
 
 /// A step as it is written: for every store (or traffic entry) where it names none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub id: StepId,
+    /// Where it stands in its file.
+    pub place: Place,
     pub title: String,
     pub needs: BTreeSet<StepId>,
     pub when: Option<String>,
@@ -117,6 +126,14 @@ pub enum Act {
         that: String,
         message: String,
     },
+    AwsCall {
+        template: Box<Template>,
+    },
+    /// The steps of another runbook. None is left in a [`Runbook`] that exists.
+    Call {
+        runbook: RunbookName,
+        arguments: BTreeMap<String, Node>,
+    },
 }
 
 /// Where a probe looks.
@@ -155,10 +172,22 @@ impl Runbook {
     /// # Errors
     /// Every fault that was found, in the order of the file (warnings among them).
     pub fn parse(file: &str, text: &str) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+        Self::parse_with(file, text, &Library::default())
+    }
+
+    /// The same of a runbook that may call those of `library`.
+    ///
+    /// # Errors
+    /// As [`Runbook::parse`]; a fault that only a call brings about is told where the call stands, with its place in
+    /// the called file.
+    pub fn parse_with(file: &str, text: &str, library: &Library) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let mut found = Findings::new(file, "runbook-invalid");
-        let runbook = yaml::parse(text, &mut found).and_then(|node| {
+        let runbook = yaml::parse(text, &mut found).and_then(|mut node| {
+            let declared = parameters::declared(&node, &mut found);
+            parameters::fill(&mut node, &parameters::defaults(&declared), &mut found);
             let root = At::root(&node, &mut found);
-            let (runbook, keys) = read::runbook(&root, &mut found)?;
+            let (runbook, mut keys) = read::runbook(&root, &mut found)?;
+            let runbook = call::inline(runbook, &mut keys, library, &mut found);
             lint::check(&runbook, &keys, &mut found);
             Some(runbook)
         });
@@ -173,6 +202,14 @@ impl Runbook {
         self.steps.iter().find(|s| s.id == *id)
     }
 
+    /// The step that the planned step `id` was made of: `promote` for `promote.orders`.
+    pub fn origin(&self, id: &StepId) -> Option<&Step> {
+        let made = |s: &&Step| {
+            id.as_str().strip_prefix(s.id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.steps.iter().filter(made).max_by_key(|s| s.id.as_str().len())
+    }
+
     /// Everything that `id` needs, directly or not.
     pub fn all_needs(&self, id: &StepId) -> BTreeSet<StepId> {
         let direct: BTreeMap<_, _> = self.steps.iter().map(|s| (&s.id, &s.needs)).collect();
@@ -181,7 +218,7 @@ impl Runbook {
 }
 
 /// Everything reachable from `id` over `needs`; ends on cycles too (which then hold `id` itself).
-pub(super) fn closure<'a>(id: &'a StepId, needs: impl Fn(&StepId) -> Option<&'a BTreeSet<StepId>>) -> BTreeSet<StepId> {
+pub fn closure<'a>(id: &'a StepId, needs: impl Fn(&StepId) -> Option<&'a BTreeSet<StepId>>) -> BTreeSet<StepId> {
     let mut seen = BTreeSet::new();
     let mut open = vec![id];
     while let Some(id) = open.pop() {
@@ -220,7 +257,34 @@ impl Act {
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
-            | Self::Assert { .. } => Spread::No,
+            | Self::Assert { .. }
+            | Self::AwsCall { .. }
+            | Self::Call { .. } => Spread::No,
+        }
+    }
+
+    /// The action's name in runbooks.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AuroraSwitchover { .. } => "aurora.switchover",
+            Self::AuroraFailover { .. } => "aurora.failover",
+            Self::AuroraWait { .. } => "aurora.wait",
+            Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
+            Self::GateTarget { .. } => "gate.target",
+            Self::GateRpo { .. } => "gate.rpo",
+            Self::DnsFlip { demands: None, .. } => "dns.flip",
+            Self::DnsFlip { demands: Some(MechanismKind::RoutingControls), .. } => "dns.routing_controls",
+            Self::DnsFlip { demands: Some(MechanismKind::HealthSignal), .. } => "dns.health_signal",
+            Self::DnsFlip { demands: Some(MechanismKind::Records), .. } => "dns.records",
+            Self::DnsWeights { .. } => "dns.weights",
+            Self::DnsVerify { .. } => "dns.verify",
+            Self::ProbeHttp { .. } => "probe.http",
+            Self::Notify { .. } => "notify",
+            Self::Approve { .. } => "approve",
+            Self::Wait { .. } => "wait",
+            Self::Assert { .. } => "assert",
+            Self::AwsCall { .. } => "aws.call",
+            Self::Call { .. } => "call",
         }
     }
 

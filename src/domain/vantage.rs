@@ -13,6 +13,7 @@ use super::{
     id::{SignalName, VantageName},
     judge::Reach,
     runbook::is_web_address,
+    secret::SecretRef,
     signal::SignalWindow,
 };
 
@@ -75,6 +76,21 @@ impl FromStr for ProbeTarget {
     }
 }
 
+impl ProbeTarget {
+    /// The host that is asked, without its port.
+    pub fn host(&self) -> &str {
+        let authority = match self {
+            Self::Http { url } => url.split_once("://").map_or(url.as_str(), |(_, rest)| rest),
+            Self::Tcp { address } => address,
+        };
+        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => authority,
+        }
+    }
+}
+
 impl fmt::Display for ProbeTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,6 +98,75 @@ impl fmt::Display for ProbeTarget {
             Self::Tcp { address } => write!(f, "tcp://{address}"),
         }
     }
+}
+
+/// Where a daemon answers. Tokens go there: in the clear over loopback only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DaemonUrl {
+    text: String,
+    /// Of a loopback address, where there is one.
+    local_port: Option<u16>,
+}
+
+/// A text that names no daemon that a token may be sent to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDaemonUrl {
+    #[error("expected a URL such as https://failoverd.example.com")]
+    NoUrl,
+    #[error("expected no user in the URL: the token is in a file or a variable")]
+    User,
+    #[error("expected https: the token would go to {host} in the clear")]
+    Clear { host: String },
+}
+
+impl DaemonUrl {
+    /// The port, where the daemon is on this very machine.
+    pub fn local_port(&self) -> Option<u16> {
+        self.local_port
+    }
+}
+
+impl FromStr for DaemonUrl {
+    type Err = InvalidDaemonUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDaemonUrl> {
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidDaemonUrl::NoUrl)?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(InvalidDaemonUrl::User);
+        }
+        let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+            Some((host, port)) => (host, Some(port.parse::<u16>().map_err(|_| InvalidDaemonUrl::NoUrl)?)),
+            None => (authority, None),
+        };
+        if !matches!(scheme, "https" | "http") || !is_web_address(text) || host.is_empty() || port == Some(0) {
+            return Err(InvalidDaemonUrl::NoUrl);
+        }
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if scheme == "http" && !is_loopback {
+            return Err(InvalidDaemonUrl::Clear { host: host.to_owned() });
+        }
+        let known = port.unwrap_or(if scheme == "https" { 443 } else { 80 });
+        Ok(Self { text: text.to_owned(), local_port: is_loopback.then_some(known) })
+    }
+}
+
+impl fmt::Display for DaemonUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The most daemons that one observer reports to: each is told every second.
+pub const DAEMONS_MAX: usize = 8;
+
+/// To whom a daemon reports what it sees, as an observer of theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportTo {
+    pub daemons: Vec<DaemonUrl>,
+    /// The bearer token of an observer of this vantage's name, there.
+    pub token: SecretRef,
 }
 
 /// The most control points of one vantage: each is asked every period.
@@ -225,11 +310,40 @@ mod tests {
     }
 
     #[test]
+    fn tokens_go_in_the_clear_over_loopback_only() {
+        for (good, port) in [
+            ("https://failoverd.example.com", None),
+            ("https://failoverd.example.com:8443/x", None),
+            ("http://127.0.0.1:8080", Some(8080)),
+            ("http://[::1]:90", Some(90)),
+            ("http://[::1]", Some(80)),
+            ("http://localhost", Some(80)),
+        ] {
+            let url: DaemonUrl = good.parse().expect(good);
+            assert_eq!((url.to_string().as_str(), url.local_port()), (good, port));
+        }
+        for bad in [
+            "http://10.0.0.1",
+            "http://failoverd.example.com",
+            "http://127.0.0.1.evil",
+            "http://127.0.0.1:0",
+            "http://127.0.0.1:x",
+            "ftp://x",
+            "x",
+            "https://u:p@x",
+        ] {
+            assert!(bad.parse::<DaemonUrl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_can_be_probed_is_read_and_written_alike() {
         for text in ["https://a.example.com/x", "http://127.0.0.1:8080/", "tcp://db.example.com:5432", "tcp://[::1]:80"]
         {
             assert_eq!(text.parse::<ProbeTarget>().expect(text).to_string(), text);
         }
+        let hosts = ["https://a.example.com/x", "http://a.example.com:8080", "tcp://a.example.com:5432"];
+        assert!(hosts.iter().all(|t| t.parse::<ProbeTarget>().expect(t).host() == "a.example.com"));
         for text in
             ["", "a", "ftp://a", "tcp://a", "tcp://a:0", "tcp://:80", "tcp://u@a:80", "tcp://a/b:80", "https://"]
         {

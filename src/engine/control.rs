@@ -19,10 +19,12 @@ use crate::{
         plan::{Plan, Purpose},
         report::OutOfOrder,
         rules::Rule,
+        runbook::Runbook,
         vantage::Observer,
     },
     engine::{
         observations::{Assigned, Posted, Receipt},
+        outlook::Outlook,
         overrides::lasting,
     },
 };
@@ -127,8 +129,10 @@ pub enum Refusal {
     OverrideTooLong { kind: &'static str, asked: Duration, longest: Duration },
     #[error("`{}` cannot be waived: it guards data, not against haste; {} can", rule.as_str(), waivable())]
     NotWaivable { rule: Rule },
-    #[error("{standing} overrides stand already, and at most {STANDING_COUNT_MAX} may: end one first")]
-    TooManyOverrides { standing: usize },
+    #[error(
+        "{standing} overrides of the kind {kind} stand already, and at most {STANDING_COUNT_MAX} may: end one first"
+    )]
+    TooManyOverrides { kind: &'static str, standing: usize },
     #[error("it cannot be armed: {why}; {satisfied_by}")]
     Arming { why: String, satisfied_by: String },
     #[error("the consent must come from somebody other than {0}, who asked for it")]
@@ -189,7 +193,15 @@ pub struct Readiness {
 #[async_trait]
 pub trait Control: Send + Sync {
     async fn start_run(&self, request: StartRun) -> Result<Started, Refusal>;
+    /// What `plan` would meet if `by` began it now. It only looks; `None`: nobody is there to look.
+    async fn look_ahead(&self, _plan: &Plan, _by: &Subject) -> Option<Outlook> {
+        None
+    }
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal>;
+    /// Every runbook, by name, with the digest that a plan pins.
+    fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
+        Vec::new()
+    }
     fn applications(&self) -> Vec<Arc<Application>>;
     /// A snapshot of everything that the application's journal says.
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>>;

@@ -11,30 +11,28 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, RunId, RunbookName, StepId, Subject, VantageName},
         journal::Record,
         overrides::Override,
+        plan::Plan,
         policy::Mode,
         runbook::Runbook,
         vantage,
     },
     engine::{
-        ages::Ages,
         alone::Alone,
-        context::{Context, Unsent, Waits},
+        context::Context,
         control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
         executor,
         metrics::MetricReader,
-        newest::Newest,
+        notices,
         observations::{Assigned, Observations, Posted, Receipt},
+        outlook::{self, Outlook},
         overrides::Bench,
-        preflight::{self, Preflights},
-        pulse::{self, Pulse},
-        reach, recover,
+        preflight, pulse, reach, recover,
         requests::{self, Asked},
-        scribe::{Desk, Fatal, Scribe},
-        signs::Signs,
-        trail::WriteTrail,
+        scribe::Fatal,
+        seat::{House, NewestAssessment, Seat, Trouble, Working},
         vantages::Vantages,
         watch::Watcher,
     },
@@ -60,19 +58,10 @@ pub struct Parts {
     pub draw_id: Arc<dyn Fn() -> u128 + Send + Sync>,
 }
 
-/// The newest assessment, once there is one.
-type NewestAssessment = Newest<Option<Arc<Assessment>>>;
-
-/// One application: worked on, or held because its journal cannot be trusted.
-enum Seat {
-    Working { context: Context, newest: NewestAssessment, preflights: Arc<Preflights> },
-    Held { application: Arc<Application>, reason: String },
-}
-
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    seats: Arc<BTreeMap<ApplicationName, Seat>>,
+    seats: Arc<BTreeMap<ApplicationName, Arc<Seat>>>,
     parts: Arc<Parts>,
     observations: Arc<Observations>,
     stopping: CancellationToken,
@@ -82,24 +71,25 @@ pub struct Engine {
 
 impl Engine {
     /// Reads every journal back, takes each over in a new epoch, and begins to watch and to carry on what was under
-    /// way. An application whose journal does not verify is held, and the others go on.
+    /// way. An application whose journal does not verify is held, one whose store fails for a moment is taken over as
+    /// soon as it can be read, and the others go on.
     pub async fn start(parts: Parts) -> Self {
-        let fatal = Arc::new(Fatal::default());
-        let stopping = CancellationToken::new();
-        let mut seats = BTreeMap::new();
+        let (fatal, stopping) = (Arc::new(Fatal::default()), CancellationToken::new());
         let readings = Arc::new(MetricReader::new(Arc::clone(&parts.cloud), Arc::clone(&parts.clock)));
-        for application in &parts.applications {
-            let seat = take_seat(&parts, application, &readings, &stopping, &fatal).await;
-            if let Seat::Held { reason, .. } = &seat {
-                tracing::error!(application = %application.name, reason, "the application is held");
-            }
-            seats.insert(application.name.clone(), seat);
+        let parts = Arc::new(parts);
+        let house =
+            House { parts: Arc::clone(&parts), readings, stopping: stopping.clone(), fatal: Arc::clone(&fatal) };
+        let seats: BTreeMap<_, _> =
+            parts.applications.iter().map(|a| (a.name.clone(), Arc::new(Seat::empty(a.clone())))).collect();
+        for seat in seats.values() {
+            // What stands in its way is kept in the seat.
+            let _held = seat.take(&house).await;
         }
         let watched = parts.applications.iter().cloned().map(Arc::new).collect();
         let observations = Observations::new(watched, Arc::clone(&parts.vantages), Arc::clone(&parts.clock));
         let engine = Self {
             seats: Arc::new(seats),
-            parts: Arc::new(parts),
+            parts,
             observations: Arc::new(observations),
             stopping,
             tasks: TaskTracker::new(),
@@ -112,26 +102,42 @@ impl Engine {
             engine.spawn("control points", reach::keep(vantages, clock, probes, engine.stopping.clone()));
         }
         for seat in engine.seats.values() {
-            if let Seat::Working { context, newest, preflights } = seat {
-                if !context.pulses.is_empty() {
-                    engine.spawn("pulse", pulse::beat(context.clone()));
-                }
-                engine.spawn("executor", executor::execute(context.clone(), Arc::clone(&engine.fatal)));
-                let observer = Arc::clone(&engine.parts.observer);
-                engine.spawn(
-                    "watcher",
-                    Watcher::new(context.clone(), observer, Arc::clone(&engine.parts), newest.clone()).watch(),
-                );
-                if context.application.policy.mode != Mode::Recommend {
-                    let (parts, newest) = (Arc::clone(&engine.parts), newest.clone());
-                    let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
-                    engine.spawn("preflight", looking);
-                }
-                let (context, parts, newest) = (context.clone(), Arc::clone(&engine.parts), newest.clone());
-                engine.spawn("automation", Alone { context, parts, newest }.act());
+            match seat.working() {
+                Ok(working) => engine.work(working),
+                Err(Trouble::ForNow(_)) => engine.take_later(Arc::clone(seat), house.clone()),
+                Err(Trouble::ForGood(_)) => {}
             }
         }
         engine
+    }
+
+    /// Begins to watch one application, and to carry on what is under way.
+    fn work(&self, working: &Working) {
+        let Working { context, newest, preflights } = working;
+        if !context.pulses.is_empty() {
+            self.spawn("pulse", pulse::beat(context.clone()));
+        }
+        self.spawn("executor", executor::execute(context.clone(), Arc::clone(&self.fatal)));
+        let observer = Arc::clone(&self.parts.observer);
+        self.spawn("watcher", Watcher::new(context.clone(), observer, Arc::clone(&self.parts), newest.clone()).watch());
+        if context.application.policy.mode != Mode::Recommend {
+            let (parts, newest) = (Arc::clone(&self.parts), newest.clone());
+            let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
+            self.spawn("preflight", looking);
+        }
+        self.spawn("notices", notices::tell(context.clone()));
+        let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
+        self.spawn("automation", Alone { context, parts, newest }.act());
+    }
+
+    /// Takes a journal over as soon as its store can be read.
+    fn take_later(&self, seat: Arc<Seat>, house: House) {
+        let engine = self.clone();
+        self.spawn("taking over", async move {
+            if let Some(working) = seat.take_again(&house).await {
+                engine.work(working);
+            }
+        });
     }
 
     /// A task of the engine; its panic ends the process: half-alive is worse than dead (FAULTS.md 9).
@@ -142,6 +148,15 @@ impl Engine {
                 fatal.raise(format!("the {what} panicked: {panicked}"));
             }
         });
+    }
+
+    /// Something that works beside the applications: told to stop with them, and whose panic ends the process too.
+    pub fn beside<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        what: &'static str,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) {
+        self.spawn(what, task(self.stopping.clone()));
     }
 
     /// Starts no new effect, finishes the bounded calls under way, and returns when all is at a safe point, or after
@@ -161,90 +176,24 @@ impl Engine {
         self.fatal.wait().await
     }
 
+    fn working(&self, application: &ApplicationName) -> Result<&Working, Refusal> {
+        let seat = self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))?;
+        seat.working().map_err(|trouble| Refusal::Held(trouble.words()))
+    }
+
     fn seat(&self, application: &ApplicationName) -> Result<(&Context, &NewestAssessment), Refusal> {
-        match self.seats.get(application) {
-            None => Err(Refusal::UnknownApplication(application.clone())),
-            Some(Seat::Held { reason, .. }) => Err(Refusal::Held(reason.clone())),
-            Some(Seat::Working { context, newest, .. }) => Ok((context, newest)),
-        }
+        self.working(application).map(|working| (&working.context, &working.newest))
     }
 
     fn bench(&self, application: &ApplicationName) -> Result<Bench, Refusal> {
         self.refuse_while_stopping()?;
-        let (context, newest) = self.seat(application)?;
+        let Working { context, newest, preflights } = self.working(application)?;
         let (context, parts, assessment) = (context.clone(), Arc::clone(&self.parts), newest.get());
-        let preflights = match self.seats.get(application) {
-            Some(Seat::Working { preflights, .. }) => Arc::clone(preflights),
-            Some(Seat::Held { .. }) | None => Arc::default(),
-        };
-        Ok(Bench { context, parts, assessment, preflights })
+        Ok(Bench { context, parts, assessment, preflights: Arc::clone(preflights) })
     }
 
     fn refuse_while_stopping(&self) -> Result<(), Refusal> {
         if self.stopping.is_cancelled() || self.fatal.is_raised() { Err(Refusal::Stopping) } else { Ok(()) }
-    }
-}
-
-/// The pulse of each store that has a heartbeat; each life of a process is a beater of its own.
-fn pulses(parts: &Parts, application: &Application) -> BTreeMap<StoreName, Pulse> {
-    let with_heartbeat = application.stores.iter().filter_map(|(name, s)| Some((name, s.heartbeat.clone()?)));
-    with_heartbeat
-        .map(|(name, heartbeat)| {
-            let beater = format!("{:032x}", (parts.draw_id)());
-            let beater = beater.parse().unwrap_or_else(|e| unreachable!("hexadecimal digits are a name: {e}"));
-            let (databases, clock) = (Arc::clone(&parts.heartbeats), Arc::clone(&parts.clock));
-            (name.clone(), Pulse::new(name.clone(), heartbeat, beater, databases, clock))
-        })
-        .collect()
-}
-
-async fn take_seat(
-    parts: &Parts,
-    application: &Application,
-    readings: &Arc<MetricReader>,
-    stopping: &CancellationToken,
-    fatal: &Arc<Fatal>,
-) -> Seat {
-    let application = Arc::new(application.clone());
-    let history = match recover::recover(&*parts.store, &application.name).await {
-        Ok(history) => history,
-        Err(error) => {
-            return Seat::Held { application, reason: error.to_string() };
-        }
-    };
-    let pulses = pulses(parts, &application);
-    let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
-    let ages = Ages::taken_over(&history, wall, boot);
-    let holds = Ages::of_holds(&history, wall, boot);
-    let desk = Desk {
-        store: Arc::clone(&parts.store),
-        clock: Arc::clone(&parts.clock),
-        observer: Arc::clone(&parts.observer),
-        fatal: Arc::clone(fatal),
-    };
-    match Scribe::take_over(desk, history, &parts.holder).await {
-        Ok(scribe) => Seat::Working {
-            context: Context {
-                application,
-                scribe: Arc::new(scribe),
-                cloud: Arc::clone(&parts.cloud),
-                readings: Arc::clone(readings),
-                probes: Arc::clone(&parts.probes),
-                clock: Arc::clone(&parts.clock),
-                trail: Arc::new(WriteTrail::default()),
-                unsent: Arc::new(Unsent::default()),
-                waits: Arc::new(Waits::default()),
-                ages: Arc::new(ages),
-                holds: Arc::new(holds),
-                signs: Arc::new(Signs::default()),
-                vantages: Arc::clone(&parts.vantages),
-                pulses: Arc::new(pulses),
-                stopping: stopping.clone(),
-            },
-            newest: Newest::new(None),
-            preflights: Arc::default(),
-        },
-        Err(error) => Seat::Held { application, reason: error.to_string() },
     }
 }
 
@@ -263,6 +212,16 @@ impl Control for Engine {
         joined(tokio::spawn(async move { requests::start(&context, asked, request).await })).await
     }
 
+    async fn look_ahead(&self, plan: &Plan, by: &Subject) -> Option<Outlook> {
+        let (context, newest) = self.seat(&plan.application).ok()?;
+        let assessment = newest.get();
+        Some(outlook::look_ahead(context, assessment.as_deref(), plan, by).await)
+    }
+
+    fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
+        self.parts.runbooks.values().map(|(runbook, digest)| (Arc::new(runbook.clone()), digest.clone())).collect()
+    }
+
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {
         self.refuse_while_stopping()?;
         let (context, _) = self.seat(&run.application()).map_err(|refusal| match refusal {
@@ -274,11 +233,7 @@ impl Control for Engine {
     }
 
     fn applications(&self) -> Vec<Arc<Application>> {
-        let application = |seat: &Seat| match seat {
-            Seat::Working { context, .. } => Arc::clone(&context.application),
-            Seat::Held { application, .. } => Arc::clone(application),
-        };
-        self.seats.values().map(application).collect()
+        self.seats.values().map(|seat| Arc::clone(&seat.application)).collect()
     }
 
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>> {
@@ -326,12 +281,10 @@ impl Control for Engine {
             reasons.push("the journal store failed".to_owned());
         }
         for (name, seat) in self.seats.iter() {
-            match seat {
-                Seat::Held { reason, .. } => reasons.push(format!("{name} is held: {reason}")),
-                Seat::Working { newest, .. } if newest.get().is_none() => {
-                    reasons.push(format!("{name} is not assessed yet"))
-                }
-                Seat::Working { .. } => {}
+            match seat.working() {
+                Err(trouble) => reasons.push(format!("{name} is held: {}", trouble.words())),
+                Ok(working) if working.newest.get().is_none() => reasons.push(format!("{name} is not assessed yet")),
+                Ok(_) => {}
             }
         }
         Readiness { ready: reasons.is_empty(), reasons }
@@ -370,16 +323,12 @@ impl Control for Engine {
     }
 
     fn overrides(&self, application: &ApplicationName) -> Result<Vec<OverrideNow>, Refusal> {
-        let (context, _) = self.seat(application)?;
+        let Working { context, preflights, .. } = self.working(application)?;
         let (history, now) = (context.scribe.history(), context.clock.wall());
-        let preflight = |id: &OverrideId| match self.seats.get(application) {
-            Some(Seat::Working { preflights, .. }) => preflights.of(id),
-            Some(Seat::Held { .. }) | None => None,
-        };
         let shown = |o: &Override| OverrideNow {
             what: o.clone(),
             standing: o.standing(now),
-            preflight: if o.is_open(now) { preflight(&o.id) } else { None },
+            preflight: if o.is_open(now) { preflights.of(&o.id) } else { None },
         };
         Ok(history.overrides.all().map(shown).collect())
     }

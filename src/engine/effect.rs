@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     domain::{
         action::Action,
+        api_call,
         cloud::{Mutation, Outcome},
         journal::Event,
         plan::PlannedStep,
@@ -22,7 +23,7 @@ use crate::{
         escalation,
         guards::{self, Answer},
         observe::{Seen, observe},
-        ramp,
+        postcondition, ramp,
         step::{Driver, Stop, may_act},
     },
 };
@@ -125,10 +126,11 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     let deadline = driver.deadline(run);
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
+    // What a runbook declares to be done may be so already: then nothing is sent.
+    let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
     // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
-    let is_ramp = ramp::of(&driver.step.action).is_some();
-    let was_begun = run.attempts.contains_key(&driver.step.id) && !is_ramp;
-    if (escalates || was_begun) && earlier(driver, deadline).await? {
+    let was_begun = run.attempts.contains_key(&driver.step.id) && ramp::of(&driver.step.action).is_none();
+    if (escalates || is_declared || was_begun) && earlier(driver, deadline).await? {
         return Ok(false);
     }
     let evidence = loop {
@@ -236,7 +238,7 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },
         outcome => outcome,
     };
-    tracing::info!(run = %driver.run, step = %driver.step.id, application = %driver.context.application.name, operation = mutation.operation(), ?outcome, "call ended");
+    tracing::info!(run = %driver.run, step = %driver.step.id, application = %driver.context.application.name, operation = %mutation.operation(), ?outcome, "call ended");
     let last_call = call as usize + 1 == driver.step.action.mutations().len();
     match (&outcome, &driver.step.action) {
         // A message that SNS took is all there is to observe.
@@ -276,7 +278,7 @@ async fn settle(
         Outcome::Rejected { code, .. } if is_perhaps_our_own(code) => {}
         Outcome::Rejected { code, message, .. } => {
             let reason = format!("{code}: {message}");
-            if is_passing(code) {
+            if is_passing(code) || passes(&driver.step.action, code) {
                 return retry(driver, run, attempt, call, "call-rejected", &reason).await;
             }
             driver.fail("call-rejected", reason).await?;
@@ -285,9 +287,8 @@ async fn settle(
         Outcome::Unknown { reason } if is_notice && is_off(Guard::NoticeTwice) => {
             return retry(driver, run, attempt, call, "outcome-unknown", reason).await;
         }
-        Outcome::Unknown { reason } if is_notice => {
-            // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
-            driver.fail("outcome-unknown", format!("not repeated: {reason}")).await?;
+        Outcome::Unknown { reason } if let Some(why) = left_to_people(&driver.step.action) => {
+            driver.fail("outcome-unknown", format!("{why}: {reason}")).await?;
             return Ok(false);
         }
         Outcome::Accepted { .. } | Outcome::Unknown { .. } => {}
@@ -443,6 +444,22 @@ pub(super) fn is_passing(code: &str) -> bool {
                 | "PriorRequestNotComplete"
                 | "EndpointTemporarilyUnavailableException"
         )
+}
+
+/// The same for a call that a runbook wrote out: each service has codes of its own.
+fn passes(action: &Action, code: &str) -> bool {
+    matches!(action, Action::AwsCall { call } if api_call::is_passing(call.request.service(), code))
+        && !is_off(Guard::ThrottledIsFinal)
+}
+
+/// Why a call without an answer is for a person to settle, where that is so.
+fn left_to_people(action: &Action) -> Option<String> {
+    match action {
+        // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
+        Action::Notify { .. } => Some("not repeated".to_owned()),
+        Action::AwsCall { call } => Some(format!("not repeated, {}", postcondition::unsettled(call)?)),
+        _ => None,
+    }
 }
 
 async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {

@@ -21,6 +21,7 @@ use crate::{
         denial::Denial,
         escalation,
         guards::{self, Answer},
+        postcondition,
         pulse::Pulse,
         step,
     },
@@ -126,18 +127,24 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 pause: duration.saturating_sub(step::elapsed(context, run, id)),
             },
         },
-        Action::Assert { that, message } => match expression::evaluate(that, &step::facts(run)) {
-            Ok(true) => satisfied(vec![format!("{that} is true")]),
-            Ok(false) => Look::Refused { code: "assert-failed", why: message.clone() },
-            Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
-        },
+        Action::Assert { that, message } => assertion(run, that, message),
+        Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, call).await,
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
         | Action::DnsFlip { .. }
         | Action::DnsWeights(_)
+        | Action::AwsCall { .. }
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())
         }
+    }
+}
+
+fn assertion(run: &RunState, that: &str, message: &str) -> Look {
+    match expression::evaluate(that, &step::facts(run)) {
+        Ok(true) => satisfied(vec![format!("{that} is true")]),
+        Ok(false) => Look::Refused { code: "assert-failed", why: message.to_owned() },
+        Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
     }
 }
 

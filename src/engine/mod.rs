@@ -7,7 +7,8 @@
 //!                             ├─ executor  fold → next → a Driver per step
 //!                             ├─ Watcher   signals → assessment → decision
 //!                             ├─ Alone     a decision to start, where it is armed → run
-//!                             └─ preflight whether what is armed could run
+//!                             ├─ preflight whether what is armed could run
+//!                             └─ notices   that something armed is over
 //! ```
 //!
 //! It deliberately knows no HTTP, no AWS SDK and no file: see `ports`.
@@ -24,14 +25,18 @@ pub mod desk;
 pub mod effect;
 pub mod escalation;
 pub mod executor;
+mod flaps;
 pub mod guards;
 pub mod look;
 pub mod metrics;
 pub mod newest;
+pub mod notices;
 pub mod observations;
 pub mod observe;
+pub mod outlook;
 pub mod outpost;
 pub mod overrides;
+mod postcondition;
 pub mod preflight;
 pub mod pulse;
 pub mod ramp;
@@ -40,6 +45,7 @@ pub mod recover;
 pub mod requests;
 pub mod sample;
 pub mod scribe;
+mod seat;
 pub mod signs;
 pub mod step;
 pub mod trail;

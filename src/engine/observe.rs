@@ -18,6 +18,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         denial::Denial,
+        postcondition,
         step::Driver,
     },
 };
@@ -48,6 +49,7 @@ pub(super) async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome
             Some(mutation) => traffic(driver, mutation, outcome).await,
             None => Seen::Unknown { why: "no such call".to_owned() },
         },
+        Action::AwsCall { call } => postcondition::observe(driver, call, outcome).await,
         _ => Seen::Unknown { why: "nothing can be observed of this action".to_owned() },
     }
 }
@@ -123,8 +125,9 @@ pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Optio
         // verified at the authoritative servers by a step of its own.
         Mutation::PutMetric { metric, .. } if accepted => done(format!("{metric} was put")),
         Mutation::PutMetric { metric, .. } => Seen::Before { what: format!("{metric} is not known to have been put") },
-        Mutation::AuroraSwitchover { .. } | Mutation::AuroraFailover { .. } | Mutation::Publish { .. } => {
-            Seen::Unknown { why: "not a change of traffic".to_owned() }
-        }
+        Mutation::AuroraSwitchover { .. }
+        | Mutation::AuroraFailover { .. }
+        | Mutation::Publish { .. }
+        | Mutation::AwsCall { .. } => Seen::Unknown { why: "not a change of traffic".to_owned() },
     }
 }

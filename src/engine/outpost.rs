@@ -114,10 +114,19 @@ impl Board {
 impl Outpost {
     /// Observes until it is told to stop.
     pub async fn observe(self) {
-        let board = Arc::new(Board::default());
-        let mut tasks = JoinSet::new();
         let (vantages, clock, probes) = (Arc::clone(&self.vantages), Arc::clone(&self.clock), Arc::clone(&self.probes));
+        let mut tasks = JoinSet::new();
         tasks.spawn(reach::keep(vantages, clock, probes, self.stopping.clone()));
+        self.work(tasks).await;
+    }
+
+    /// The same beside an engine, which asks the control points of the same vantages.
+    pub async fn observe_beside(self) {
+        self.work(JoinSet::new()).await;
+    }
+
+    async fn work(self, mut tasks: JoinSet<()>) {
+        let board = Arc::new(Board::default());
         tasks.spawn(self.clone().probe(Arc::clone(&board)));
         for (index, daemon) in self.daemons.iter().enumerate() {
             let line = Line::new(self.clone(), Arc::clone(&board), index, Arc::clone(daemon));

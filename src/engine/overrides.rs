@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::{
     domain::{
@@ -26,7 +27,7 @@ use crate::{
         control::{AskOverride, Refusal},
         desk::Parts,
         guards::Answer,
-        preflight::{self, Preflights},
+        preflight::{self, Look, Preflights},
         scribe::CommitError,
     },
 };
@@ -55,7 +56,12 @@ impl Bench {
         self.lasts(&asked)?;
         let mut looked = None;
         if let OverrideKind::Arm { from, to, largest_loss } = &asked.kind {
-            looked = Some(self.may_arm(from, to, *largest_loss).await?);
+            self.direction(from, to)?;
+            let look = self.look(from, to, *largest_loss).await;
+            if let Looked::Found(answer) = &look {
+                found(answer)?;
+            }
+            looked = Some(look);
         }
         let bound_to = asked.kind.needs_consent().then(|| binding(&self.context.application, &self.parts));
         let committed = self.context.scribe.commit(|history, at| {
@@ -80,15 +86,33 @@ impl Bench {
             Ok((events, id.clone()))
         });
         let id = committed.await.map_err(refused)?;
-        self.tell(&id, looked);
+        match looked {
+            Some(Looked::Found(answer)) => self.tell(&id, &answer),
+            Some(Looked::GoesOn(look)) => self.decide_later(id.clone(), look),
+            None => {}
+        }
         Ok(id)
+    }
+
+    /// What the look finds decides afterwards: a fact against it ends what was asked for, which is not in force yet.
+    fn decide_later(&self, id: OverrideId, look: JoinHandle<Answer>) {
+        self.preflights.note(&id, self.context.clock.wall(), "checking: the target is being looked at".to_owned());
+        let (context, preflights) = (self.context.clone(), Arc::clone(&self.preflights));
+        tokio::spawn(async move {
+            let answer = ended(look).await;
+            preflights.note(&id, context.clock.wall(), says(&answer));
+            if let Answer::Fails { why } = answer
+                && !context.stopping.is_cancelled()
+            {
+                end_by_itself(&context, &id, Ending::PreflightFailed, why).await;
+            }
+        });
     }
 
     /// Records the word of a second person.
     pub async fn consent(&self, id: &OverrideId, agrees: bool, subject: &Subject, reason: &str) -> Result<(), Refusal> {
         let history = self.context.scribe.history();
         let asked = consentable(&history, id, agrees, subject, self.context.clock.wall())?;
-        let mut looked = None;
         if let (OverrideKind::Arm { from, to, largest_loss }, true) = (&asked.kind, agrees) {
             if asked.bound_to.as_ref() != Some(&binding(&self.context.application, &self.parts)) {
                 return Err(arming(
@@ -96,7 +120,10 @@ impl Bench {
                     "asking anew",
                 ));
             }
-            looked = Some(self.may_arm(from, to, *largest_loss).await?);
+            self.direction(from, to)?;
+            let answer = self.look_for_consent(id, from, to, *largest_loss).await?;
+            self.tell(id, &answer);
+            found(&answer)?;
         }
         let committed = self.context.scribe.commit(|history, at| {
             consentable(history, id, agrees, subject, at)?;
@@ -109,9 +136,7 @@ impl Bench {
             events.push(Event::OverrideConsented { id, subject, reason });
             Ok((events, ()))
         });
-        committed.await.map_err(refused)?;
-        self.tell(id, looked);
-        Ok(())
+        committed.await.map_err(refused)
     }
 
     /// Records that a person takes it back.
@@ -150,8 +175,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Whether this direction may be armed now, from facts: what is unknown refuses. What was found.
-    async fn may_arm(&self, from: &Region, to: &Region, loss: Duration) -> Result<String, Refusal> {
+    /// Whether this direction may be armed now, as far as is known without a look at AWS: what is unknown refuses.
+    fn direction(&self, from: &Region, to: &Region) -> Result<(), Refusal> {
         let app = &self.context.application;
         for region in [from, to] {
             if !app.regions.contains(region) || from == to {
@@ -173,19 +198,87 @@ impl Bench {
             let why = format!("the lag of store {store} is unknown: {}", e.basis);
             return Err(arming(&why, "a fresh lag sample of every store"));
         }
-        match preflight::look(&self.context, &self.parts, from, to, loss).await {
-            Answer::Holds { evidence } => Ok(format!("it could run: {}", evidence.join("; "))),
-            Answer::Fails { why } => Err(arming(&format!("the preflight fails: {why}"), "what it names, put right")),
-            Answer::Unknown { why } => Err(arming(&format!("the preflight cannot tell: {why}"), "asking again")),
-            Answer::Denied(denial) => {
-                Err(arming(&format!("the preflight cannot tell: {}", denial.why), "the permission that it names"))
+        Ok(())
+    }
+
+    /// Looks whether it could run, for as long as a person waits.
+    async fn look(&self, from: &Region, to: &Region, loss: Duration) -> Looked {
+        let (context, parts, from, to) = (self.context.clone(), Arc::clone(&self.parts), from.clone(), to.clone());
+        let mut look = tokio::spawn(async move { preflight::look(&context, &parts, &from, &to, loss).await });
+        tokio::select! {
+            biased;
+            answer = &mut look => Looked::Found(answer.unwrap_or_else(|e| panicked(&e))),
+            () = self.context.clock.sleep(preflight::ANSWER_WITHIN) => Looked::GoesOn(look),
+        }
+    }
+
+    /// The same where the consent hangs on it: what is not found in time refuses for now, and counts when it is asked
+    /// again soon.
+    async fn look_for_consent(
+        &self,
+        id: &OverrideId,
+        from: &Region,
+        to: &Region,
+        loss: Duration,
+    ) -> Result<Answer, Refusal> {
+        let checking = || arming("checking: the target is still being looked at", "consenting again in a few seconds");
+        match self.preflights.take_look(id, self.context.clock.boot()) {
+            Some(Look::UnderWay) => return Err(checking()),
+            Some(Look::Ended(_, answer)) => return Ok(answer),
+            None => {}
+        }
+        match self.look(from, to, loss).await {
+            Looked::Found(answer) => Ok(answer),
+            Looked::GoesOn(look) => {
+                self.preflights.put_look(id, Look::UnderWay);
+                let (id, clock, preflights) =
+                    (id.clone(), Arc::clone(&self.context.clock), Arc::clone(&self.preflights));
+                tokio::spawn(async move {
+                    let answer = ended(look).await;
+                    preflights.put_look(&id, Look::Ended(clock.boot(), answer));
+                });
+                Err(checking())
             }
         }
     }
 
-    fn tell(&self, id: &OverrideId, looked: Option<String>) {
-        if let Some(says) = looked {
-            self.preflights.note(id, self.context.clock.wall(), says);
+    fn tell(&self, id: &OverrideId, answer: &Answer) {
+        self.preflights.note(id, self.context.clock.wall(), says(answer));
+    }
+}
+
+/// What a look has found within a person's patience.
+enum Looked {
+    Found(Answer),
+    GoesOn(JoinHandle<Answer>),
+}
+
+async fn ended(look: JoinHandle<Answer>) -> Answer {
+    look.await.unwrap_or_else(|e| panicked(&e))
+}
+
+/// What cannot be told is never taken for a yes.
+fn panicked(error: &JoinError) -> Answer {
+    Answer::Unknown { why: format!("the look ended: {error}") }
+}
+
+fn says(answer: &Answer) -> String {
+    match answer {
+        Answer::Holds { evidence } => format!("it could run: {}", evidence.join("; ")),
+        Answer::Fails { why } => why.clone(),
+        Answer::Unknown { why } => format!("it cannot be told whether it could run: {why}"),
+        Answer::Denied(denial) => format!("it cannot be told whether it could run: {}", denial.why),
+    }
+}
+
+/// Whether what was found lets it be armed: what is unknown refuses.
+fn found(answer: &Answer) -> Result<(), Refusal> {
+    match answer {
+        Answer::Holds { .. } => Ok(()),
+        Answer::Fails { why } => Err(arming(&format!("the preflight fails: {why}"), "what it names, put right")),
+        Answer::Unknown { why } => Err(arming(&format!("the preflight cannot tell: {why}"), "asking again")),
+        Answer::Denied(denial) => {
+            Err(arming(&format!("the preflight cannot tell: {}", denial.why), "the permission that it names"))
         }
     }
 }
@@ -238,12 +331,15 @@ fn repeated(
     }
 }
 
-/// Whether one more may stand. Kill switches have a count of their own: they are refused for nothing else.
+/// Whether one more of its kind may stand: no kind is refused for what stands of another.
 fn stand(history: &History, at: Timestamp, kind: &OverrideKind, ended: usize) -> Result<(), Refusal> {
-    let counts =
-        |o: &&Override| o.is_open(at) && (o.kind == OverrideKind::KillSwitch) == (*kind == OverrideKind::KillSwitch);
+    let counts = |o: &&Override| o.is_open(at) && o.kind.as_str() == kind.as_str();
     let standing = history.overrides.all().filter(counts).count().saturating_sub(ended);
-    if standing < STANDING_COUNT_MAX { Ok(()) } else { Err(Refusal::TooManyOverrides { standing }) }
+    if standing < STANDING_COUNT_MAX {
+        Ok(())
+    } else {
+        Err(Refusal::TooManyOverrides { kind: kind.as_str(), standing })
+    }
 }
 
 /// An acknowledgement is of a run of this application that is over.

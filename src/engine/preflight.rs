@@ -35,22 +35,37 @@ const PERIOD: Duration = Duration::from_mins(5);
 const LATER: Duration = Duration::from_secs(30);
 /// So many looks in a row that could not tell disarm.
 const UNKNOWN_MAX: u32 = 3;
-/// How long one look may take: a person waits for the first.
+/// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// For how long a person who asks or consents waits for the look; it goes on without them (FAULTS.md L6: within 1 s).
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+/// For how long what was found after that counts, for whoever consents again.
+const FOUND_FOR: Duration = Duration::from_secs(30);
 
 /// The two people of an arming: who asks, and who consents.
 const PEOPLE: u32 = 2;
 
 /// What the newest look at what is armed has found, for people. Lost on a restart, which only makes it look again.
 #[derive(Debug, Default)]
-pub struct Preflights(Mutex<BTreeMap<OverrideId, (Timestamp, String)>>);
+pub struct Preflights {
+    notes: Mutex<BTreeMap<OverrideId, (Timestamp, String)>>,
+    consent: Mutex<Option<(OverrideId, Look)>>,
+}
+
+/// A look that somebody who consents did not wait for; one at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Look {
+    UnderWay,
+    /// In boot time, and what was found.
+    Ended(Duration, Answer),
+}
 
 /// What is armed and what waits for consent are two; the oldest of more are over.
 const NOTES_MAX: usize = 4;
 
 impl Preflights {
     pub fn note(&self, id: &OverrideId, at: Timestamp, says: String) {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.insert(id.clone(), (at, says));
         while NOTES_MAX < notes.len() {
             notes.pop_first();
@@ -59,7 +74,24 @@ impl Preflights {
 
     /// When `id` was looked at last, and what was found.
     pub fn of(&self, id: &OverrideId) -> Option<(Timestamp, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// What has become of the look that the consent to `id` asked for before; what ended counts once, and not for long.
+    pub(super) fn take_look(&self, id: &OverrideId, boot: Duration) -> Option<Look> {
+        let mut slot = self.consent.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, look) = slot.as_ref().filter(|(of, _)| of == id)?;
+        let look = look.clone();
+        if let Look::Ended(at, _) = &look {
+            let counts = boot.saturating_sub(*at) <= FOUND_FOR;
+            *slot = None;
+            return counts.then_some(look);
+        }
+        Some(look)
+    }
+
+    pub(super) fn put_look(&self, id: &OverrideId, look: Look) {
+        *self.consent.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), look));
     }
 }
 

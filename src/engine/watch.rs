@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::{
     domain::{
         assessment::{Assessment, Verdict},
-        history::Standing,
+        history::{History, Standing},
         id::{Region, SignalName, StoreName},
         journal::Event,
         judge::{self, Known, Memory, Silence},
@@ -26,7 +26,8 @@ use crate::{
         context::Context,
         deadlines::Deadlines,
         desk::Parts,
-        newest::Newest,
+        flaps::Flaps,
+        newest::{Changes, Newest},
         requests,
         sample::{Senses, Sight, sample},
     },
@@ -54,6 +55,13 @@ struct Seen {
 }
 
 impl Seen {
+    /// Lag that was measured before the writer moved is of another direction: nothing is known of this one yet.
+    fn forget_lag(&mut self, context: &Context, store: &StoreName) {
+        for signal in context.application.signals.iter().filter(|s| s.source.store() == Some(store)) {
+            self.windows.insert(signal.name.clone(), SignalWindow::new(signal.consecutive));
+        }
+    }
+
     fn sight(&self, signal: &Signal) -> Sight {
         let window = self.windows.get(&signal.name);
         Sight {
@@ -76,6 +84,7 @@ pub struct Watcher {
     plan: Option<Plan>,
     seen: Arc<Mutex<Seen>>,
     newest: Newest<Option<Arc<Assessment>>>,
+    flaps: Flaps,
     /// In boot time; until then a restart has seen too little to take back what was decided before it.
     warm_at: Duration,
 }
@@ -109,6 +118,7 @@ impl Watcher {
             plan: None,
             seen,
             newest,
+            flaps: Flaps::default(),
             warm_at,
         }
     }
@@ -120,6 +130,8 @@ impl Watcher {
         let periods: BTreeMap<Task, Duration> = tasks.into_iter().collect();
         let mut busy: BTreeSet<Task> = BTreeSet::new();
         let mut reading: JoinSet<Task> = JoinSet::new();
+        let mut changes = self.context.scribe.changes();
+        let mut judged = changes.take();
         loop {
             let now = self.context.clock.boot();
             for (task, at) in &mut due {
@@ -148,6 +160,8 @@ impl Watcher {
                     self.hasten(&done, now, &mut due);
                     busy.remove(&done);
                 }
+                // What people say of how it is decided is judged at once, not at the next tick.
+                () = overridden(&mut changes, &mut judged) => {}
                 () = self.context.clock.sleep(next.clamp(Duration::from_millis(100), TICK)) => {}
             }
         }
@@ -192,7 +206,10 @@ impl Watcher {
         let history = self.context.scribe.history();
         self.deadlines.look(&self.context.application, &history, &*self.observer, assessment.at);
         drop(history);
-        if self.is_decided_anew(&assessment) && !self.context.stopping.is_cancelled() {
+        let is_news = self.is_decided_anew(&assessment);
+        if self.flaps.is_told(&assessment, is_news, self.context.clock.boot()) && !self.context.stopping.is_cancelled()
+        {
+            let suppressed = self.flaps.told(self.context.clock.boot());
             let verdict = assessment.verdict.as_str();
             tracing::info!(application = %assessment.application, verdict, reasons = ?assessment.reasons, "decision changed");
             let event = Event::DecisionChanged {
@@ -202,6 +219,7 @@ impl Watcher {
                 rules: assessment.rules.clone(),
                 signals: assessment.signals.clone(),
                 would_start: assessment.would_start,
+                suppressed,
             };
             // A store that failed was raised where it happened; the assessment is shown all the same.
             if let Err(error) = self.context.scribe.commit(|_, _| Ok::<_, ()>((vec![event], ()))).await {
@@ -269,6 +287,17 @@ impl Watcher {
     }
 }
 
+/// Completes when people have armed, switched off, waived or acknowledged something since `judged`.
+async fn overridden(changes: &mut Changes<Arc<History>>, judged: &mut Arc<History>) {
+    loop {
+        changes.changed().await;
+        let before = std::mem::replace(judged, changes.take());
+        if before.overrides != judged.overrides {
+            return;
+        }
+    }
+}
+
 /// When a signal that is read now is read again. What is read from CloudWatch is due at the same moments in all
 /// applications, so that one call reads it for all (see `metrics`).
 fn next_due(signal: &Signal, now: Duration, period: Duration) -> Duration {
@@ -305,6 +334,14 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
             let sight = seen.lock().unwrap_or_else(PoisonError::into_inner).sight(signal);
             let sample = sample(Senses::of(context), &sight, signal).await;
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            // A lag of the direction that was, read while the writer moved, says nothing of the one that is.
+            let store = signal.source.store();
+            if store.is_some_and(|store| {
+                let was = sight.writers.get(store);
+                was.is_some() && was != seen.writers.get(store)
+            }) {
+                return;
+            }
             if let Some(window) = seen.windows.get_mut(&signal.name) {
                 window.push(sample);
             }
@@ -332,7 +369,9 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
                     if let Some(pulse) = context.pulses.get(name) {
                         pulse.writer_is(&region);
                     }
-                    seen.writers.insert(name.clone(), region);
+                    if seen.writers.insert(name.clone(), region.clone()).is_some_and(|was| was != region) {
+                        seen.forget_lag(context, name);
+                    }
                 }
                 break;
             }
@@ -349,7 +388,7 @@ async fn renew(context: &Context) {
         }
         let outcome = context.cloud.apply(mutation).await;
         if !matches!(outcome, crate::domain::cloud::Outcome::Accepted { .. }) {
-            tracing::warn!(application = %context.application.name, operation = mutation.operation(), ?outcome, "a standing effect was not renewed");
+            tracing::warn!(application = %context.application.name, operation = %mutation.operation(), ?outcome, "a standing effect was not renewed");
         }
     }
 }

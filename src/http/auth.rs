@@ -164,6 +164,15 @@ impl Tokens {
         self.entries.is_empty()
     }
 
+    /// Everybody who may do `permission`, by name; in the open mode, the one that everybody is.
+    pub fn people(&self, permission: Permission) -> BTreeSet<Subject> {
+        if self.is_open() {
+            return BTreeSet::from([local().subject]);
+        }
+        let may = self.entries.iter().filter(|(_, principal)| principal.may(permission));
+        may.map(|(_, principal)| principal.subject.clone()).collect()
+    }
+
     /// Whether the service may listen on `address` with these tokens.
     ///
     /// # Errors

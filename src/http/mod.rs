@@ -17,7 +17,9 @@ pub mod extract;
 pub mod observations;
 pub mod openapi;
 pub mod overrides;
+pub mod plan;
 pub mod problem;
+pub mod runbooks;
 pub mod runs;
 pub mod server;
 pub mod step;
@@ -94,7 +96,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(applications::list))
         .routes(routes!(applications::one))
         .routes(routes!(applications::decision))
-        .routes(routes!(unbuilt::list_runbooks))
+        .routes(routes!(runbooks::list))
         .routes(routes!(unbuilt::list_drills))
         .routes(routes!(overrides::list))
         .routes(routes!(unbuilt::evidence))

@@ -18,8 +18,9 @@ use super::{
         RunsQuery, StopRequest,
     },
     extract::{Body, IdempotencyKey, Params, RunPath, invalid_query, reason},
+    plan::{Known, PlanView},
     problem::Problem,
-    view::{PlanView, RunStateName, RunSummary, RunView, RunsView, StartedView},
+    view::{RunStateName, RunSummary, RunView, RunsView, StartedView},
 };
 use crate::{
     domain::{
@@ -80,9 +81,12 @@ pub async fn failback(
 async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
     let span = tracing::Span::current();
     span.record("application", request.application.as_str());
+    let subject = request.subject.clone();
     let (run, supersedes) = match api.control.start_run(request).await? {
         Started::Planned { plan, digest } => {
-            return Ok(Json(PlanView::new(&plan, &digest)).into_response());
+            let outlook = api.control.look_ahead(&plan, &subject).await;
+            let known = Known { api, subject: &subject, outlook: outlook.as_ref() };
+            return Ok(Json(PlanView::new(&plan, &digest, &known)).into_response());
         }
         Started::Run { id, supersedes } => (id, supersedes),
         Started::Again { id } => (id, None),

@@ -18,7 +18,6 @@ macro_rules! unbuilt {
     };
 }
 
-unbuilt!(/** Comes with issue 5. */ list_runbooks, get, "/runbooks", "listing runbooks", 5);
 unbuilt!(/** Comes with issue 5. */ retry_step, post, "/runs/{id}/steps/{step}/retry", "retrying one step", 5, "id", "step");
 unbuilt!(/** Comes with issue 5. */ skip_step, post, "/runs/{id}/steps/{step}/skip", "skipping a step", 5, "id", "step");
 unbuilt!(/** Comes with issue 7. */ list_drills, get, "/drills", "listing drills", 7);

@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use super::{deadline::DeadlineView, step::StepView};
 use crate::domain::{
     action::Action,
-    id::{Digest, RunId},
+    id::RunId,
     journal::Record,
-    plan::{Plan, Purpose},
+    plan::Purpose,
     recovery,
     run::{LossReport, Phase, RunResult, RunState, StepState},
     seconds::to_seconds,
@@ -77,25 +77,6 @@ pub struct StartedView {
     /// The run that this one ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<String>,
-}
-
-/// What a dry run shows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct PlanView {
-    /// The SHA-256 of `plan` as compact JSON in this field order: what an approver approves.
-    pub digest: String,
-    /// The plan to the last argument.
-    #[schema(value_type = Object)]
-    pub plan: Value,
-}
-
-impl PlanView {
-    pub fn new(plan: &Plan, digest: &Digest) -> Self {
-        Self {
-            digest: digest.to_string(),
-            plan: serde_json::to_value(plan).unwrap_or_else(|e| unreachable!("plans serialise: {e}")),
-        }
-    }
 }
 
 /// One run.

@@ -5,6 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use async_trait::async_trait;
 
 use crate::domain::{
+    api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
     cloud::{
         Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome,
@@ -58,6 +59,9 @@ pub trait Cloud: Send + Sync + Debug {
 
     /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;
+
+    /// Asks what a runbook wrote out, once: an operation that only reads. Its answer as JSON.
+    async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError>;
 
     /// Sends one mutation, once.
     async fn apply(&self, mutation: &Mutation) -> Outcome;

@@ -5,10 +5,15 @@ use std::fmt::Debug;
 
 use jiff::Timestamp;
 
-use crate::domain::{assessment::Assessment, deadline::Deadline, id::ApplicationName, journal::Record};
+use crate::domain::{
+    assessment::Assessment, deadline::Deadline, history::History, id::ApplicationName, journal::Record,
+};
 
 /// Must return at once: whatever takes time is queued (bounded) and done elsewhere.
 pub trait Observer: Send + Sync + Debug {
+    /// An application's journal was read back and taken over, at the start or as soon as its store could be read.
+    fn taken_over(&self, _history: &History) {}
+
     /// `record` is durable. `append_seconds` is how long its commit took.
     fn recorded(&self, record: &Record, append_seconds: f64);
 

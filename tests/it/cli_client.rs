@@ -184,7 +184,7 @@ async fn overrides_are_set_listed_and_taken_back_from_the_command_line() {
     check(&fake, &["waive", "luck", "--app", "payments", "--expires", "20m", "--reason", "now"], USAGE).await;
     let refusals = [
         (Refusal::Arming { why: "lag".into(), satisfied_by: "a sample".into() }, REFUSED),
-        (Refusal::TooManyOverrides { standing: 32 }, FAILED),
+        (Refusal::TooManyOverrides { kind: "waive", standing: 32 }, FAILED),
     ];
     for (refusal, code) in refusals {
         *fake.override_answer.lock().expect("lock") = Err(refusal);

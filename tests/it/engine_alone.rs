@@ -419,8 +419,9 @@ async fn overrides_have_limits_and_the_refusal_names_them() {
         ask_for(waive(Rule::Blackout), Duration::from_mins(30)).await.expect("one more");
     }
     let many = ask_for(waive(Rule::Dwell), Duration::from_mins(1)).await;
-    assert_eq!(many, Err(Refusal::TooManyOverrides { standing: STANDING_COUNT_MAX }));
+    assert_eq!(many, Err(Refusal::TooManyOverrides { kind: "waive", standing: STANDING_COUNT_MAX }));
     ask_for(OverrideKind::KillSwitch, Duration::from_hours(1)).await.expect("a kill switch always finds room");
+    ask_for(arm("us-west-2", 900), Duration::from_hours(1)).await.expect("so does an arming");
 }
 
 #[tokio::test(start_paused = true)]
@@ -458,6 +459,122 @@ async fn what_was_started_alone_is_acknowledged_by_a_person() {
     let met = |rule| live.assessment().rules.iter().find(|f| f.rule == rule).is_some_and(|f| f.is_met());
     assert!(met(Rule::Acknowledged) && met(Rule::NotDemoted) && !met(Rule::CoolDown));
     assert_eq!(live.run(&run).request.purpose, Purpose::Failover);
+}
+
+/// Region and subject of each message that says that something is armed no more.
+fn notices(live: &Live) -> Vec<String> {
+    let subject = |m: &failoverd::sim::world::sns::Message| {
+        let subject = m.subject.clone().unwrap_or_default();
+        subject.contains("no longer armed").then(|| format!("{}: {subject}", m.region))
+    };
+    let mut all: Vec<String> = live.world.now(|w| w.sns.delivered.iter().filter_map(subject).collect());
+    all.sort();
+    all
+}
+
+/// One for each topic.
+fn told(word: &str) -> [String; 2] {
+    ["us-east-1", "us-west-2"].map(|region| format!("{region}: payments: no longer armed ({word})"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_are_told_once_that_an_arming_is_over_and_not_again_after_a_restart() {
+    let scene = scene(230, Mode::Automatic);
+    let live = well(&scene, Sees::TheWorld).await;
+    let expires = armed_for(&live, 1).await;
+    live.pass(3_600).await;
+    live.until("it is told", 30, |live| notices(live) == told("expired")).await;
+    assert_eq!(get(&live, &expires).standing(live.wall.wall()), Standing::Expired);
+    armed(&live).await;
+    make_headless(&live);
+    live.until("it is told", 900, |live| notices(live).len() == 4).await;
+    live.engine.stop(Duration::from_secs(5)).await;
+    drop(live);
+    let live = well(&scene, Sees::TheWorld).await;
+    live.pass(600).await;
+    let mut both: Vec<String> = told("expired").into_iter().chain(told("preflight failed")).collect();
+    both.sort();
+    assert_eq!(notices(&live), both);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_an_arming_was_used_is_told_and_a_topic_that_hangs_delays_nothing() {
+    let scene = scene(231, Mode::Automatic);
+    let live = well(&scene, Sees::TheWorld).await;
+    armed(&live).await;
+    live.world.now(|w| w.set_plane(Plane::Sns, &region("us-west-2"), Reach::Hangs));
+    live.pass(60).await;
+    live.lose("us-east-1");
+    let run = starts_alone(&live, DWELL + TWO_PERIODS).await;
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    let journalled = |live: &Live| {
+        live.engine.history(&payments()).is_some_and(|h| h.overrides.untold(live.wall.wall()).next().is_none())
+    };
+    assert!(journalled(&live), "what could not be delivered is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_ends_is_not_told() {
+    let scene = scene(232, Mode::Automatic);
+    let live = well(&scene, Sees::TheWorld).await;
+    let id = armed(&live).await;
+    live.engine.override_end(&id, &"carol".parse().unwrap(), "not today").await.expect("ended");
+    live.pass(60).await;
+    assert_eq!(notices(&live), [] as [String; 0]);
+}
+
+/// FAULTS.md L6.
+#[tokio::test(start_paused = true)]
+async fn a_preflight_that_hangs_keeps_nobody_waiting_and_arms_nothing() {
+    let scene = scene(233, Mode::Automatic);
+    let live = well(&scene, Sees::TheWorld).await;
+    let says = |live: &Live, id: &OverrideId| {
+        let all = live.engine.overrides(&payments()).expect("listed");
+        all.into_iter().find(|o| o.what.id == *id).and_then(|o| o.preflight).map(|(_, says)| says).unwrap_or_default()
+    };
+    blind_to_roles(&live);
+    let began = live.clock.boot();
+    let id = live.engine.override_ask(ask(arm("us-west-2", 900), 24)).await.expect("asked");
+    assert!(says(&live, &id).starts_with("checking"), "{}", says(&live, &id));
+    let refused = consent(&live, &id, "bob").await.expect_err("nothing is known yet");
+    assert!(matches!(&refused, Refusal::Arming { why, .. } if why.starts_with("checking")), "{refused}");
+    assert!(live.clock.boot().saturating_sub(began) < Duration::from_secs(2), "a second for each");
+    assert!(matches!(consent(&live, &id, "bob").await, Err(Refusal::Arming { .. })), "it goes on");
+    live.pass(16).await;
+    assert!(says(&live, &id).starts_with("it cannot be told"), "{}", says(&live, &id));
+    let refused = consent(&live, &id, "bob").await.expect_err("what is unknown arms nothing");
+    assert!(matches!(&refused, Refusal::Arming { why, .. } if why.contains("cannot tell")), "{refused}");
+    assert_eq!(get(&live, &id).standing(live.wall.wall()), Standing::AwaitsConsent);
+    live.world.now(|w| {
+        for name in ["us-east-1", "us-west-2"] {
+            w.set_plane(Plane::Rds, &region(name), Reach::Up);
+        }
+    });
+    live.pass(30).await;
+    consent(&live, &id, "bob").await.expect("consented");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_people_say_is_judged_at_once() {
+    let scene = scene(234, Mode::Automatic);
+    let live = well(&scene, Sees::TheWorld).await;
+    live.engine.override_ask(ask(OverrideKind::KillSwitch, 1)).await.expect("switched off");
+    let met = |live: &Live| live.assessment().rules.iter().any(|f| f.rule == Rule::KillSwitch && f.is_met());
+    // A thousandth of a second, not a tick.
+    live.clock.sleep(Duration::from_millis(1)).await;
+    assert!(!met(&live), "the kill switch is seen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_of_an_override_that_is_over_does_not_say_that_it_stands() {
+    let scene = scene(235, Mode::Automatic);
+    let live = well(&scene, Sees::TheWorld).await;
+    let keyed = || AskOverride { idempotency_key: Some("k".to_owned()), ..ask(OverrideKind::KillSwitch, 1) };
+    let id = live.engine.override_ask(keyed()).await.expect("asked");
+    live.engine.override_end(&id, &"carol".parse().unwrap(), "over").await.expect("ended");
+    let again = live.engine.override_ask(keyed()).await.expect_err("it is over");
+    assert!(matches!(&again, Refusal::OverrideOver(why) if why.contains("take another key")), "{again}");
 }
 
 /// The standby has no instance any more.

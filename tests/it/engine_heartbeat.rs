@@ -5,14 +5,20 @@ use std::{collections::BTreeMap, time::Duration};
 use failoverd::{
     domain::{
         heartbeat::{Heartbeat, Tls},
-        run::RunResult,
+        overrides::OverrideKind,
+        policy::{Mode, Policy},
+        run::{Phase, RunResult},
         signal::{Signal, SignalRole, SignalSource, SignalState},
     },
-    engine::control::{Refusal, Wish},
+    engine::control::{Act, AskOverride, Control as _, Refusal, Wish},
     sim::world::aurora::{LagMetric, LagSetting},
 };
 
-use crate::support::{Live, Played, Scene, region};
+use crate::support::{
+    Live, Played, Scene,
+    observers::{Sees, observe},
+    payments, region,
+};
 
 /// The application with a heartbeat in its store, and a signal that reads it.
 fn beating(seed: u64) -> Scene {
@@ -114,4 +120,48 @@ async fn after_a_promotion_the_beats_that_are_missing_are_counted_and_agree_with
     assert!(loss.at_least.expect("known") <= lost, "{loss:?} against {lost:?}");
     assert!(Duration::from_secs(8) < loss.at_least.expect("known"), "{loss:?}");
     assert!(lost <= loss.at_most.expect("known"), "{loss:?} against {lost:?}");
+}
+
+/// A person may look at CloudWatch and decide; what was armed beforehand rests on the heartbeat alone (docs/adr/0010).
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_started_alone_stops_where_the_heartbeat_can_tell_nothing() {
+    let mut scene = beating(4);
+    let observers = ["frankfurt".parse().expect("a name")].into();
+    let dwell = Duration::from_secs(60);
+    scene.application.policy = Policy { mode: Mode::Automatic, dwell, observers, ..Policy::default() };
+    let live = well(&scene).await;
+    observe(&live, "frankfurt", Sees::TheWorld);
+    live.pass(20).await;
+    let kind = OverrideKind::Arm {
+        from: region("us-east-1"),
+        to: region("us-west-2"),
+        largest_loss: Duration::from_secs(900),
+    };
+    let asked = AskOverride {
+        application: payments(),
+        kind,
+        reason: "the quarter's end".to_owned(),
+        expires_in: Duration::from_hours(1),
+        subject: "alice".parse().expect("a subject"),
+        idempotency_key: None,
+    };
+    let id = live.engine.override_ask(asked).await.expect("asked");
+    live.engine.override_consent(&id, true, &"bob".parse().expect("a subject"), "agreed").await.expect("consented");
+    live.lose("us-east-1");
+    let active = |live: &Live| live.engine.history(&payments()).and_then(|h| h.active_run().map(|run| run.id.clone()));
+    live.until("a run is started alone", 120, |live| active(live).is_some()).await;
+    let run = active(&live).expect("one");
+    live.engine_act(&run, Act::Pause, "oncall").await.expect("paused");
+    live.engine.stop(Duration::from_secs(5)).await;
+    drop(live);
+    // The new process has seen no beat: the writer is gone. CloudWatch would still tell of a lag that is small enough.
+    let live = scene.start(10).await;
+    live.pass(60).await;
+    live.engine_act(&run, Act::Resume, "oncall").await.expect("resumed");
+    assert_eq!(live.outcome(&run, 600).await, Played::Held("gate-rpo".to_owned()));
+    match &live.run(&run).phase {
+        Phase::Held { reason, .. } => assert!(reason.contains("the heartbeat does not bound the loss"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(live.accepted("FailoverGlobalCluster"), 0);
 }

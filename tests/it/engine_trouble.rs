@@ -26,6 +26,26 @@ async fn fail_over(live: &Live) -> Played {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_for_a_moment_is_read_again_and_the_run_goes_on() {
+    let scene = Scene::payments(61, 240);
+    let live = disaster(&scene).await;
+    let run = live.begin(Wish::Failover).await;
+    live.until_running(&run, "approve").await;
+    drop(live);
+    scene.journal.fail_reads(3);
+    let live = scene.start(10).await;
+    let held = live.engine.readiness().reasons.join("; ");
+    assert!(held.contains("I/O error") && held.contains("tried again"), "{held}");
+    let refused = live.act(&run, Act::Pause).await.expect_err("held");
+    assert!(matches!(&refused, Refusal::Held(_)), "{refused}");
+    // One second, two, and at the fourth it is read.
+    live.pass(10).await;
+    assert!(live.engine.readiness().ready, "{:?}", live.engine.readiness());
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 7_200).await, SUCCEEDED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_promotion_that_fails_holds_the_run_and_leaves_dns_alone() {
     let scene = Scene::payments(40, 240);
     let live = disaster(&scene).await;

@@ -180,7 +180,7 @@ async fn every_refusal_has_its_status_and_its_members() {
         (Refusal::OverrideOver("it expired".into()), 409),
         (Refusal::OverrideTooLong { kind: "waive", asked: WAIVER_MAX * 2, longest: WAIVER_MAX }, 422),
         (Refusal::NotWaivable { rule: Rule::Loss }, 422),
-        (Refusal::TooManyOverrides { standing: 32 }, 409),
+        (Refusal::TooManyOverrides { kind: "waive", standing: 32 }, 409),
         (Refusal::Arming { why: "the lag is unknown".into(), satisfied_by: "a sample".into() }, 409),
         (Refusal::SelfConsent("ann".parse().expect("valid")), 403),
     ];
@@ -591,6 +591,31 @@ async fn an_operator_asks_an_approver_consents_and_either_switches_off_at_once()
     as_token(&router, &Method::GET, "/overrides?application=other", Some("eve"))
         .await
         .problem(404, "unknown-application");
+}
+
+/// Taking it off lets the automation act: that is for those who run the application.
+#[tokio::test]
+async fn an_approver_switches_off_and_an_operator_on_again() {
+    let fake = Fake::new();
+    let entries = [entry("ann", "ann", &[Role::Operator]), entry("bob", "bob", &[Role::Approver])];
+    let router = router(api(&fake, Tokens::new(entries.to_vec()).expect("valid")));
+    let off = json!({
+        "application": "payments", "kind": "kill_switch", "reason": "a storm", "expires_in_seconds": 60,
+    });
+    let switched = post_as(&router, "bob", "/overrides", &off).await.json();
+    let path = format!("/overrides/{}/end", switched["id"].as_str().expect("an id"));
+    post_as(&router, "bob", &path, &json!({ "reason": "over" })).await.problem(403, "forbidden");
+    let ended = post_as(&router, "ann", &path, &json!({ "reason": "over" })).await.json();
+    assert_eq!(ended["ended"], "withdrawn");
+}
+
+#[tokio::test]
+async fn a_key_of_an_override_that_is_over_is_409() {
+    let fake = Fake::new();
+    let why = "this key asked for it before, which is over; take another key";
+    *fake.override_answer.lock().expect("lock") = Err(Refusal::OverrideOver(why.to_owned()));
+    let problem = post(&open(&fake), "/overrides", arming()).await.problem(409, "override-over");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{problem}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod aws_call;
 mod cli_client;
 mod emulator_failover;
 mod engine_alone;
@@ -23,9 +24,11 @@ mod http_api;
 mod independent_emulator;
 mod kill;
 mod pause;
+mod plan_ahead;
 mod power_loss;
 mod rehearsal;
 mod sabotage;
+mod static_stability;
 mod store_conformance;
 mod support;
 mod traffic_mechanisms;

@@ -68,6 +68,18 @@ fn seeds_4_to_6_of_the_swarm_break_nothing() {
     the_swarm_breaks_nothing(4..=6);
 }
 
+/// In both the store fails around the first append of a new process: that is a moment, and no rotten journal.
+#[test]
+fn a_store_that_fails_as_a_process_starts_is_tried_again() {
+    let setup = payments();
+    for seed in [24, 32] {
+        let scenario = swarm::scenario(seed, &setup.application.regions);
+        let rehearsed = rehearse(&setup, &scenario, seed, false);
+        sound(&rehearsed, "swarm");
+        assert_ne!(rehearsed.ending, Ending::Unfinished, "seed {seed}");
+    }
+}
+
 #[test]
 fn one_seed_is_one_history() {
     let setup = payments();

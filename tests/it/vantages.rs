@@ -17,7 +17,7 @@ use failoverd::{
         clock::SystemClock,
     },
     app::Daemon,
-    config::Settings,
+    config::{self, Settings},
     domain::{
         assessment::Assessment,
         id::Digest,
@@ -96,6 +96,13 @@ impl Observer {
 
 /// The stage's configuration with the vantages in it.
 fn settings(stage: &Stage, own: &Points) -> Settings {
+    let mut settings = parsed(stage, own, "us-west-2", "");
+    settings.applications[0].policy.observers = OBSERVERS.map(|name| name.parse().expect("a name")).into();
+    settings
+}
+
+/// The same of a daemon at `name`; `report` are more keys of its `[vantage]`.
+fn parsed(stage: &Stage, own: &Points, name: &str, report: &str) -> Settings {
     let text = std::fs::read_to_string(stage.config()).expect("the stage wrote it");
     let token = |name: &str| {
         let hash = Digest::of(format!("token-of-{name}").as_bytes());
@@ -105,12 +112,10 @@ fn settings(stage: &Stage, own: &Points) -> Settings {
     let points = own.urls.join("\", \"");
     let text = text.replace("tokens = [\n", &format!("tokens = [\n{tokens}"));
     let text = format!(
-        "[vantage]\nname = \"us-west-2\"\ncontrol_points = [\"{points}\"]\nperiod = \"2s\"\ntimeout = \"1s\"\n\n{text}"
+        "[vantage]\nname = \"{name}\"\n{report}control_points = [\"{points}\"]\nperiod = \"2s\"\ntimeout = \"1s\"\n\n{text}"
     );
     let parsed = Settings::parse("failoverd.toml", &text, stage.directory(), &BTreeMap::new());
-    let mut settings = parsed.unwrap_or_else(|faults| panic!("{faults}"));
-    settings.applications[0].policy.observers = OBSERVERS.map(|name| name.parse().expect("a name")).into();
-    settings
+    parsed.unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 struct Scene {
@@ -124,14 +129,15 @@ impl Scene {
     }
 
     /// Until every vantage stands as `stands` says, in the order of their names.
-    async fn until(&self, what: &str, stands: [Stand; 3]) -> Arc<Assessment> {
+    async fn until(&self, what: &str, stands: impl IntoIterator<Item = Stand>) -> Arc<Assessment> {
+        let stands: Vec<Stand> = stands.into_iter().collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let assessment = self.assessment();
             let witnesses = assessment.as_ref().map_or(&[][..], |a| &a.witnesses);
             let heard = |w: &Witness| !w.says.contains("never heard") && !w.says.contains("not asked");
             if let Some(assessment) = &assessment
-                && witnesses.iter().map(|w| w.stand).eq(stands)
+                && witnesses.iter().map(|w| w.stand).eq(stands.iter().copied())
                 && witnesses.iter().all(heard)
             {
                 return Arc::clone(assessment);
@@ -192,5 +198,43 @@ async fn a_region_is_lost_for_those_who_are_not_cut_off_themselves() {
     scene.until("none left", [Stand::Abstains, Stand::Silent, Stand::Abstains]).await;
     scene.observers[0].stop().await;
     assert!(scene.observers[0].logged().contains("this vantage is cut off"), "{}", scene.observers[0].logged());
+    scene.daemon.stop().await;
+}
+
+/// No process beside it: the daemon elsewhere is an observer by its own configuration.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_elsewhere_reports_what_it_sees_without_a_process_beside_it() {
+    let stage = Stage::build(Setting::seeded(32)).await;
+    let (own, mut theirs) = (Points::three().await, Points::three().await);
+    let start = async |settings: Settings| {
+        let clock = Arc::new(SystemClock);
+        let sdk = simulated_sdk_config(&stage.world.aws_url, clock.clone(), &aws::Options::default());
+        Daemon::start(settings, clock, sdk).await
+    };
+    let mut acting = parsed(&stage, &own, "us-west-2", "");
+    acting.applications[0].policy.observers = ["eu-west-1".parse().expect("a name")].into();
+    let daemon = start(acting).await.expect("starts");
+    let token = stage.directory().join("eu-west-1.token");
+    let report = format!("report_to = [\"http://{}\"]\nreport_token = \"file:{}\"\n", daemon.address, token.display());
+    let mut elsewhere = parsed(&stage, &theirs, "eu-west-1", &report);
+    elsewhere.store = config::Store::Sqlite { path: stage.directory().join("elsewhere.sqlite") };
+    let without = start(elsewhere.clone()).await.err().expect("there is no token yet");
+    assert!(without.to_string().starts_with("vantage.report_token: "), "{without}");
+    std::fs::write(&token, "token-of-eu-west-1\n").expect("written");
+    let elsewhere = start(elsewhere).await.expect("starts");
+    let scene = Scene { daemon, observers: Vec::new() };
+    let calm = scene.until("calm", [Stand::Against; 2]).await;
+    let vantages: Vec<&str> = calm.witnesses.iter().map(|w| w.vantage.as_str()).collect();
+    assert_eq!(vantages, ["eu-west-1", "us-west-2"]);
+
+    let east = "us-east-1".parse().expect("a Region");
+    stage.world.world.with(|world: &mut World| world.lose_region(&east));
+    let lost = scene.until("seen by both", [Stand::Ill; 2]).await;
+    assert_eq!(holds(&lost, Rule::Quorum).0, Holds::Yes);
+
+    theirs.cut_off();
+    scene.until("one left", [Stand::Abstains, Stand::Ill]).await;
+    // What reports ends with its daemon.
+    elsewhere.stop().await;
     scene.daemon.stop().await;
 }

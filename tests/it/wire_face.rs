@@ -88,12 +88,12 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-fn scripts() -> PathBuf {
+pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire")
 }
 
 /// The virtual environment with the pinned clients; made once, by one test at a time.
-async fn venv() -> PathBuf {
+pub(crate) async fn venv() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wire-venv");
     let path = directory.clone();
     let made = tokio::task::spawn_blocking(move || {

@@ -42,6 +42,13 @@ SERVED = {
     "cloudwatch": "DeleteAlarms DescribeAlarms GetMetricData GetMetricStatistics ListMetrics PutMetricAlarm "
     "PutMetricData SetAlarmState",
     "sns": "CreateTopic GetTopicAttributes ListTopics Publish PublishBatch",
+    "lambda": "DeleteFunctionConcurrency GetFunctionConcurrency GetFunctionConfiguration PutFunctionConcurrency "
+    "UpdateFunctionConfiguration",
+    "ecs": "DescribeServices UpdateService",
+    "ssm": "DeleteParameter GetParameter PutParameter",
+    "events": "DescribeRule DisableRule EnableRule PutRule",
+    "secretsmanager": "DescribeSecret ReplicateSecretToRegions StopReplicationToReplica",
+    "sts": "AssumeRole GetCallerIdentity",
 }
 checked = {}
 clients = {}
@@ -71,8 +78,8 @@ def aws(service, region):
                 return
             protocol = operation_model.service_model.resolved_protocol
             body = response_dict["body"]
-            if protocol == "json":
-                body = json.loads(body or b"{}")
+            if protocol in ("json", "rest-json"):
+                body, protocol = json.loads(body or b"{}"), "json"
             check_answer(operation_model, response_dict["status_code"], response_dict["headers"], body, protocol)
             checked.setdefault(service, set()).add(operation_model.name)
 
@@ -408,6 +415,65 @@ def topics():
     assert messages[-2]["subject"] == "failover <started>" and messages[-2]["body"] == "us-east-1 & more", messages
 
 
+def functions():
+    east = aws("lambda", EAST)
+    api = {"FunctionName": "payments-api"}
+    assert "ReservedConcurrentExecutions" not in east.get_function_concurrency(**api)
+    east.put_function_concurrency(FunctionName=f"arn:aws:lambda:{EAST}:{ACCOUNT}:function:payments-api", ReservedConcurrentExecutions=0)
+    assert east.get_function_concurrency(**api)["ReservedConcurrentExecutions"] == 0
+    east.delete_function_concurrency(**api)
+    assert "ReservedConcurrentExecutions" not in east.get_function_concurrency(**api)
+    assert east.get_function_configuration(**api)["Environment"]["Variables"] == {"WRITER": EAST}
+    changed = east.update_function_configuration(**api, Environment={"Variables": {"WRITER": WEST, "é&": "<x>"}})
+    assert changed["LastUpdateStatus"] == "InProgress"
+    refused("ResourceConflictException", east.update_function_configuration, 409, **api)
+    advance(2)
+    seen = east.get_function_configuration(**api)
+    assert seen["LastUpdateStatus"] == "Successful" and seen["Environment"]["Variables"] == {"WRITER": WEST, "é&": "<x>"}
+    refused("ResourceNotFoundException", east.get_function_concurrency, 404, FunctionName="nobody")
+    refused("InvalidParameterValueException", east.put_function_concurrency, **api, ReservedConcurrentExecutions=901)
+
+
+def tasks():
+    east = aws("ecs", EAST)
+    counts = lambda: [(s["desiredCount"], s["runningCount"]) for s in east.describe_services(cluster="payments", services=["worker"])["services"]]
+    assert counts() == [(3, 3)]
+    assert east.update_service(cluster="payments", service="worker", desiredCount=0)["service"]["runningCount"] == 3
+    advance(40)
+    assert counts() == [(0, 0)]
+    assert east.describe_services(cluster="payments", services=["nobody"])["failures"][0]["reason"] == "MISSING"
+    refused("ClusterNotFoundException", east.update_service, cluster="nobody", service="worker", desiredCount=1)
+    refused("ServiceNotFoundException", east.update_service, cluster="payments", service="nobody", desiredCount=1)
+
+
+def parameters_rules_secrets_and_roles():
+    west = aws("ssm", WEST)
+    assert west.get_parameter(Name="/payments/writer")["Parameter"]["Value"] == EAST
+    assert west.put_parameter(Name="/payments/writer", Value=WEST, Overwrite=True)["Version"] == 2
+    refused("ParameterAlreadyExists", west.put_parameter, Name="/payments/writer", Value="x")
+    west.put_parameter(Name="/new", Value="x", Type="String")
+    west.delete_parameter(Name="/new")
+    refused("ParameterNotFound", west.get_parameter, Name="/new")
+    rules = aws("events", WEST)
+    assert rules.describe_rule(Name="payments-nightly")["State"] == "DISABLED"
+    rules.enable_rule(Name="payments-nightly")
+    assert rules.describe_rule(Name="payments-nightly")["State"] == "ENABLED"
+    rules.disable_rule(Name="payments-nightly")
+    rules.put_rule(Name="hourly", ScheduleExpression="rate(1 hour)")
+    refused("ResourceNotFoundException", rules.enable_rule, Name="nobody")
+    secrets = aws("secretsmanager", WEST)
+    assert secrets.describe_secret(SecretId="payments/db")["PrimaryRegion"] == EAST
+    secrets.stop_replication_to_replica(SecretId="payments/db")
+    assert secrets.describe_secret(SecretId="payments/db")["PrimaryRegion"] == WEST
+    secrets.replicate_secret_to_regions(SecretId="payments/db", AddReplicaRegions=[{"Region": "eu-west-1"}])
+    assert aws("secretsmanager", "eu-west-1").describe_secret(SecretId="payments/db")["PrimaryRegion"] == WEST
+    sts = aws("sts", WEST)
+    assert sts.get_caller_identity()["Account"] == ACCOUNT
+    role = sts.assume_role(RoleArn="arn:aws:iam::210987654321:role/operator", RoleSessionName="me")
+    assert role["Credentials"]["AccessKeyId"] and role["AssumedRoleUser"]["Arn"].endswith("operator/me")
+    refused("AccessDenied", sts.assume_role, 403, RoleArn="arn:aws:iam::210987654321:role/x-denied", RoleSessionName="me")
+
+
 def planes_and_faults():
     west = aws("rds", WEST)
     expected = [
@@ -415,6 +481,9 @@ def planes_and_faults():
         ("sns", aws("sns", WEST).list_topics, "sns", {"throttles": ("Throttled", 429), "denies-access": ("AuthorizationError", 403)}),
         ("cloudwatch", aws("cloudwatch", WEST).list_metrics, "cloudwatch", {"throttles": ("Throttling", 400), "unavailable": ("ServiceUnavailable", 503)}),
         ("route53-recovery-cluster", aws("route53-recovery-cluster", WEST).list_routing_controls, "arc-cluster", {"throttles": ("ThrottlingException", 429), "unavailable": ("EndpointTemporarilyUnavailableException", 503), "denies-access": ("AccessDeniedException", 403)}),
+        ("lambda", lambda: aws("lambda", WEST).get_function_concurrency(FunctionName="payments-api"), "lambda", {"throttles": ("TooManyRequestsException", 429), "unavailable": ("ServiceUnavailable", 503), "denies-access": ("AccessDeniedException", 403)}),
+        ("ssm", lambda: aws("ssm", WEST).get_parameter(Name="/payments/writer"), "ssm", {"throttles": ("ThrottlingException", 400), "denies-access": ("AccessDeniedException", 400)}),
+        ("sts", aws("sts", WEST).get_caller_identity, "sts", {"throttles": ("Throttling", 400)}),
     ]
     for _, call, plane, reaches in expected:
         for reach, (code, status) in reaches.items():
@@ -469,7 +538,7 @@ def control():
     assert sim("state")["planes"] == []
     sim("lose-region", {"region": EAST})
     state = sim("state")
-    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 9, state["planes"]
+    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 15, state["planes"]
     sim("restore-region", {"region": EAST})
     sim("partition-region", {"region": EAST})
     assert sim("state")["planes"], "a partition must show"
@@ -525,7 +594,7 @@ def checker_bites():
 
 
 def main():
-    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, detach]
+    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, functions, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, detach]
     for step in steps:
         begun = time.monotonic()
         step()

@@ -102,6 +102,11 @@ impl Clients {
         }
     }
 
+    /// What every client is made from.
+    pub(super) fn base(&self) -> &SdkConfig {
+        &self.base
+    }
+
     client!(rds);
     client!(route53);
     client!(cloudwatch);

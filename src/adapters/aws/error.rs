@@ -62,6 +62,13 @@ pub(super) fn is_throttle(code: &str) -> bool {
     THROTTLES.contains(&code)
 }
 
+/// Whether `code` says that a thing is not there. Services that are called by name alone (`aws.call`) have codes of their
+/// own, which end alike [bc].
+fn is_absence(code: &str) -> bool {
+    let ends = ["NotFound", "NotFoundException", "NotFoundFault", "DoesNotExist", "DoesNotExistException"];
+    ABSENCES.contains(&code) || ends.iter().any(|end| code.ends_with(end))
+}
+
 /// What `error` means, given whether the call came as far as the network.
 pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>, departure: &Departure) -> Failure
 where
@@ -136,9 +143,7 @@ impl Failure {
     /// Why a read of `what` that failed so told nothing.
     pub(super) fn into_observe_error(self, what: &str) -> ObserveError {
         match self {
-            Self::Rejected { code, .. } if ABSENCES.contains(&code.as_str()) => {
-                ObserveError::NotFound { what: what.to_owned(), code }
-            }
+            Self::Rejected { code, .. } if is_absence(&code) => ObserveError::NotFound { what: what.to_owned(), code },
             Self::Rejected { code, .. } if is_throttle(&code) => ObserveError::Throttled,
             Self::Unknown { throttled: true, .. } => ObserveError::Throttled,
             Self::Rejected { code, message, .. } => ObserveError::Rejected { code, message },

@@ -7,6 +7,7 @@
 //! text that an operator did not configure: identifiers and endpoints come from outside.
 
 mod arc;
+mod call;
 mod clients;
 mod cloudwatch;
 mod error;
@@ -32,13 +33,14 @@ use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use self::{clients::Clients, error::Failure, intercept::Departure, skew::Skew};
+use self::{call::Caller, clients::Clients, error::Failure, intercept::Departure, skew::Skew};
 pub use self::{
     settings::{EndpointsRefused, Options, custom_endpoints_in_environment, load_sdk_config, simulated_sdk_config},
     time::SdkClock,
 };
 use crate::{
     domain::{
+        api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
@@ -56,6 +58,7 @@ const PAGES_MAX: usize = 20;
 #[derive(Debug)]
 pub struct AwsCloud {
     clients: Clients,
+    caller: Caller,
     skew: Skew,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -67,8 +70,8 @@ pub struct AwsCloud {
 /// Which call it is, for those who count calls.
 #[derive(Debug, Clone, Copy)]
 struct Call<'a> {
-    service: &'static str,
-    operation: &'static str,
+    service: &'a str,
+    operation: &'a str,
     region: &'a Region,
 }
 
@@ -76,8 +79,10 @@ impl AwsCloud {
     /// `sdk_config` brings credentials, the HTTP client and endpoints; its timeouts, retries and time are replaced.
     pub fn new(sdk_config: SdkConfig, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>, options: Options) -> Self {
         let skew = Skew::new(Arc::clone(&clock));
+        let clients = Clients::new(&sdk_config, Arc::clone(&clock), skew.clone(), &options);
         Self {
-            clients: Clients::new(&sdk_config, Arc::clone(&clock), skew.clone(), &options),
+            caller: Caller::new(clients.base()),
+            clients,
             skew,
             rotation: AtomicUsize::new(options.rotation_seed),
             clock,
@@ -190,6 +195,10 @@ impl Cloud for AwsCloud {
         self.get_change(change_id).await
     }
 
+    async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
+        self.ask_api(request).await
+    }
+
     async fn apply(&self, mutation: &Mutation) -> Outcome {
         // A notice is no change, and the one that a clock which is off should not silence.
         let changes = !matches!(mutation, Mutation::Publish { .. });
@@ -213,6 +222,7 @@ impl Cloud for AwsCloud {
             Mutation::Publish { region, topic_arn, subject, message } => {
                 self.publish(region, topic_arn, subject, message).await
             }
+            Mutation::AwsCall { request, .. } => self.call_api(request).await,
         }
     }
 }

@@ -128,7 +128,8 @@ fn endpoints_in_profile(config: &SdkConfig) -> Vec<String> {
     let Some(services) = config.service_config() else {
         return names;
     };
-    for id in SERVICE_IDS {
+    let known = crate::domain::api_call::SERVICES.iter().map(|service| service.sdk_id);
+    for id in SERVICE_IDS.iter().copied().chain(known.filter(|id| !SERVICE_IDS.contains(id))) {
         let key = ServiceConfigKey::builder().service_id(id).profile("endpoint_url").env("AWS_ENDPOINT_URL").build();
         if key.is_ok_and(|key| services.load_config(key).is_some()) {
             names.push(format!("endpoint_url of {id} in the profile"));

@@ -218,7 +218,11 @@ impl Metrics {
     fn event(&self, memory: &mut Memory, record: &Record, event: &Event) {
         let (run, state) = match event {
             Event::EpochStarted { .. } => return self.set_leader(true),
-            Event::OverrideAsked { .. } | Event::OverrideConsented { .. } | Event::OverrideEnded { .. } => return,
+            Event::OverrideAsked { .. }
+            | Event::OverrideConsented { .. }
+            | Event::OverrideEnded { .. }
+            | Event::NoticeIntended { .. }
+            | Event::NoticeAnswered { .. } => return,
             Event::RunStarted { run, plan, .. } => {
                 memory.runs.insert(run.clone(), ActiveRun::new(plan));
                 (run, "running")
@@ -382,6 +386,10 @@ fn replace<const N: usize>(gauge: &GaugeVec, before: &mut BTreeSet<[String; N]>,
 }
 
 impl Observer for Metrics {
+    fn taken_over(&self, history: &History) {
+        self.restore(history);
+    }
+
     fn recorded(&self, record: &Record, append_seconds: f64) {
         self.append.observe(append_seconds);
         let mut memory = self.memory();

@@ -6,6 +6,7 @@
 //! application's health, retries, or a second vantage point.
 
 mod dns;
+pub mod files;
 mod http;
 pub mod postgres;
 mod tcp;

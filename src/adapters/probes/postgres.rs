@@ -87,7 +87,7 @@ impl PostgresHeartbeats {
     async fn session(&self, slot: &mut Option<Session>, at: &DatabaseEndpoint) -> Result<Session, String> {
         match slot.take().filter(|s| !s.is_closed()) {
             Some(session) => Ok(session),
-            None => Session::open(at, &self.secrets).await,
+            None => Session::open(at, &self.secrets, &*self.clock).await,
         }
     }
 

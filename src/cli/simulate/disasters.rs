@@ -7,6 +7,7 @@ use std::{
 
 use super::quoted;
 use crate::{
+    adapters::probes::files,
     config::Faults,
     domain::{application::Application, document::Fault},
     sim::{
@@ -137,11 +138,7 @@ fn of_file(path: &Path) -> Result<Written, String> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if BYTES_MAX < size {
-        return Err(format!("is {size} bytes long; the limit is {BYTES_MAX}"));
-    }
-    std::fs::read_to_string(path).map_err(|e| e.to_string())
+    String::from_utf8(files::read(path, BYTES_MAX)?).map_err(|e| format!("is not UTF-8: {e}"))
 }
 
 fn told(file: &str, text: &str, found: Vec<Fault>) -> String {

@@ -40,6 +40,8 @@ impl Compiler<'_> {
             }
             Act::Wait { duration } => Ok(Action::Wait { duration: *duration }),
             Act::Assert { that, message } => Ok(Action::Assert { that: that.clone(), message: self.fill(message) }),
+            Act::AwsCall { template } => self.aws_call(template),
+            Act::Call { runbook, .. } => Err(format!("calls `{runbook}`, whose steps are not here")),
         }
     }
 
@@ -86,7 +88,9 @@ impl Compiler<'_> {
             | Act::Notify { .. }
             | Act::Approve { .. }
             | Act::Wait { .. }
-            | Act::Assert { .. } => Err("is not about a store".to_owned()),
+            | Act::Assert { .. }
+            | Act::AwsCall { .. }
+            | Act::Call { .. } => Err("is not about a store".to_owned()),
         }
     }
 
@@ -157,13 +161,16 @@ impl Compiler<'_> {
         topics
     }
 
-    fn fill(&self, text: &str) -> String {
+    pub(super) fn fill(&self, text: &str) -> String {
+        self.fill_in(text).trim().to_owned()
+    }
+
+    /// The same to the letter: white space of an argument is the argument's.
+    pub(super) fn fill_in(&self, text: &str) -> String {
         text.replace("{application}", self.application.name.as_str())
             .replace("{purpose}", self.purpose.as_str())
             .replace("{source}", self.source.as_str())
             .replace("{target}", self.target.as_str())
-            .trim()
-            .to_owned()
     }
 
     /// ASCII on one line, short enough for SNS.

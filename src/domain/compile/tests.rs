@@ -96,7 +96,7 @@ fn plan(app: &Application, runbook: &Runbook, purpose: Purpose, from: &str, to: 
 fn outline(plan: &Plan) -> String {
     let step = |s: &PlannedStep| {
         let needs: Vec<&str> = s.needs.iter().map(StepId::as_str).collect();
-        let calls: Vec<&str> = s.action.mutations().iter().map(Mutation::operation).collect();
+        let calls: Vec<_> = s.action.mutations().iter().map(Mutation::operation).collect();
         format!("{} = {} <- [{}] {}\n", s.id, s.action.kind(), needs.join(", "), calls.join(" "))
     };
     plan.steps.iter().map(step).collect()

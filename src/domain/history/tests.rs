@@ -308,8 +308,8 @@ proptest! {
 #[test]
 fn what_shadow_would_start_is_remembered_with_when_it_began() {
     let decided = |would_start: bool| match Event::decision("recommend", "down", Vec::new()) {
-        Event::DecisionChanged { verdict, health, reasons, rules, signals, .. } => {
-            Event::DecisionChanged { verdict, health, reasons, rules, signals, would_start }
+        Event::DecisionChanged { verdict, health, reasons, rules, signals, suppressed, .. } => {
+            Event::DecisionChanged { verdict, health, reasons, rules, signals, would_start, suppressed }
         }
         other => other,
     };

@@ -60,6 +60,31 @@ fn arming_is_in_force_from_the_second_persons_consent_to_its_end() {
     assert!(all.apply(at(4), &consented(9, "bob")).is_err(), "there is no such override");
 }
 
+fn told(bits: u128) -> Event {
+    Event::NoticeIntended { about: id(bits), calls: vec![] }
+}
+
+#[test]
+fn what_ends_by_itself_is_to_be_told_once_and_what_a_person_ended_is_not() {
+    let mut all = Overrides::default();
+    let untold = |all: &Overrides, now| all.untold(at(now)).map(|o| (o.what.id.clone(), o.word)).collect::<Vec<_>>();
+    for n in 1..=3 {
+        all.apply(at(0), &asked(n, arm(5), 0, 100)).expect("legal");
+    }
+    all.apply(at(1), &consented(1, "bob")).expect("legal");
+    all.apply(at(1), &consented(2, "bob")).expect("legal");
+    assert!(all.apply(at(2), &told(1)).is_err(), "it is in force");
+    all.apply(at(2), &ended(2)).expect("legal");
+    assert_eq!(untold(&all, 99), []);
+    assert_eq!(untold(&all, 100), [(id(1), "expired")], "nobody had consented to the third");
+    let day = i64::try_from(TOLD_FOR.as_secs()).expect("fits");
+    assert_eq!(untold(&all, 101 + day), [], "an old story");
+    all.apply(at(101), &told(1)).expect("legal");
+    assert_eq!(untold(&all, 102), []);
+    assert!(all.apply(at(102), &told(1)).is_err(), "once");
+    assert!(all.apply(at(102), &told(9)).is_err(), "there is no such override");
+}
+
 #[test]
 fn what_has_ended_never_comes_back_and_is_not_asked_for_twice() {
     let mut all = Overrides::default();

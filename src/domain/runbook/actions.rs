@@ -1,17 +1,17 @@
 //! The actions that a runbook may name, and how the `with` of each is read.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call};
 use crate::domain::{
-    document::{At, Fields, Findings},
+    document::{At, Fields, Findings, Node, Value, clip},
     expression,
 };
 
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 17] = [
+pub(super) const ACTIONS: [&str; 19] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -29,10 +29,12 @@ pub(super) const ACTIONS: [&str; 17] = [
     "approve",
     "wait",
     "assert",
+    "call",
+    "aws.call",
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 12] = [
+const NOT_BUILT: [&str; 10] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
@@ -42,8 +44,6 @@ const NOT_BUILT: [&str; 12] = [
     "gate.quota",
     "probe.tcp",
     "probe.postgres",
-    "call",
-    "aws.call",
     "undo",
 ];
 
@@ -51,7 +51,7 @@ const NOT_BUILT: [&str; 12] = [
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// What a text may hold in braces.
-const PLACEHOLDERS: [&str; 4] = ["{application}", "{purpose}", "{source}", "{target}"];
+pub(super) const PLACEHOLDERS: [&str; 4] = ["{application}", "{purpose}", "{source}", "{target}"];
 
 const MINUTE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,15 +64,11 @@ pub(super) fn act(action: &At<'_>, with: Option<&At<'_>>, found: &mut Findings) 
         return None;
     }
     if !ACTIONS.contains(&name) {
-        let problem =
-            format!("unknown action `{}`; valid: {}", crate::domain::document::clip(name), ACTIONS.join(", "));
+        let problem = format!("unknown action `{}`; valid: {}", clip(name), ACTIONS.join(", "));
         found.coded("runbook-unknown-action", &action.key, problem, "action: aurora.failover");
         return None;
     }
-    let nothing = crate::domain::document::Node {
-        place: action.node.place,
-        value: crate::domain::document::Value::Table(Vec::new()),
-    };
+    let nothing = Node { place: action.node.place, value: Value::Table(Vec::new()) };
     let key = action.key.trim_end_matches("action");
     let empty = At { node: &nothing, key: format!("{key}with"), example: "" };
     let mut fields = with.unwrap_or(&empty).fields(found)?;
@@ -117,6 +113,8 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
             )?,
         },
         "assert" => assertion(with, found)?,
+        "aws.call" => Act::AwsCall { template: Box::new(api_call::read(with, found)?) },
+        "call" => call(with, found)?,
         other => unreachable!("`{other}` is in ACTIONS"),
     })
 }
@@ -258,6 +256,24 @@ fn assertion(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
     let text = with.need(found, "message", "message: No loss was accepted.");
     let that = that.and_then(|at| condition(&at, found));
     Some(Act::Assert { message: message(&text?, found)?, that: that? })
+}
+
+/// What is called is looked for later, where all runbooks are at hand.
+fn call(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
+    let runbook = with.need(found, "runbook", "runbook: prove-target");
+    let arguments = with.get(found, "arguments", "arguments: { consecutive: 5 }");
+    let runbook = runbook.and_then(|at| at.parse(found));
+    let arguments = match arguments {
+        None => Some(BTreeMap::new()),
+        Some(at) => match &at.node.value {
+            Value::Table(entries) => Some(entries.iter().map(|e| (e.key.clone(), e.value.clone())).collect()),
+            _ => {
+                found.error(&at.key, "expected a table of names", at.example);
+                None
+            }
+        },
+    };
+    Some(Act::Call { runbook: runbook?, arguments: arguments? })
 }
 
 /// A CEL expression that is valid.

@@ -1,33 +1,59 @@
 //! What must hold between the steps of a runbook: needs resolve, no cycles, every step can be reached, a planned run
 //! loses nothing, and no traffic moves before a proven writer (FAULTS.md S5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Act, Runbook, Spread, Step, read::Keys};
+use super::{Act, Runbook, Spread, Step, closure, read::Keys};
 use crate::domain::{
-    document::Findings,
+    catalogue::{self, OutputKind},
+    document::{Findings, did_you_mean},
     expression,
     id::StepId,
     plan::{OnFailure, Purpose},
 };
 
 pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
-    let cyclic = needs(runbook, keys, found);
+    let ahead = Ahead::of(runbook);
+    let cyclic = needs(runbook, keys, &ahead, found);
     for step in &runbook.steps {
         let key = keys.get(&step.id).map_or("", String::as_str);
+        let before = ahead.before(&step.id);
         purpose(runbook, step, key, found);
-        conditions(runbook, step, key, found);
+        conditions(runbook, step, key, before, found);
         if !cyclic {
-            writer_before_traffic(runbook, step, key, found);
-            before_promotion(runbook, step, key, found);
+            writer_before_traffic(runbook, step, key, before, found);
+            before_promotion(runbook, step, key, before, found);
         }
     }
 }
 
+/// What stands before each step, directly or not; found once for all.
+struct Ahead {
+    all: BTreeMap<StepId, BTreeSet<StepId>>,
+    none: BTreeSet<StepId>,
+}
+
+impl Ahead {
+    fn of(runbook: &Runbook) -> Self {
+        let needs: BTreeMap<&StepId, &BTreeSet<StepId>> = runbook.steps.iter().map(|s| (&s.id, &s.needs)).collect();
+        let all = runbook.steps.iter().map(|s| (s.id.clone(), closure(&s.id, |id| needs.get(id).copied())));
+        Self { all: all.collect(), none: BTreeSet::new() }
+    }
+
+    fn before(&self, id: &StepId) -> &BTreeSet<StepId> {
+        self.all.get(id).unwrap_or(&self.none)
+    }
+
+    fn needs_itself(&self, id: &StepId) -> bool {
+        self.before(id).contains(id)
+    }
+}
+
 /// Returns whether there is a cycle.
-fn needs(runbook: &Runbook, keys: &Keys, found: &mut Findings) -> bool {
+fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead, found: &mut Findings) -> bool {
     let mut cyclic = false;
-    let known = |id: &StepId| runbook.step(id);
+    let steps: BTreeMap<&StepId, &Step> = runbook.steps.iter().map(|s| (&s.id, s)).collect();
+    let known = |id: &StepId| steps.get(id).copied();
     for step in &runbook.steps {
         let key = format!("{}.needs", keys.get(&step.id).map_or("", String::as_str));
         for need in &step.needs {
@@ -46,9 +72,9 @@ fn needs(runbook: &Runbook, keys: &Keys, found: &mut Findings) -> bool {
                 Some(_) => {}
             }
         }
-        if runbook.all_needs(&step.id).contains(&step.id) {
+        if ahead.needs_itself(&step.id) {
             cyclic = true;
-            let problem = format!("`{}` needs itself, through {}", step.id, ring(runbook, &step.id));
+            let problem = format!("`{}` needs itself, through {}", step.id, ring(ahead, &step.id));
             found.error(&key, problem, "");
         }
     }
@@ -56,9 +82,9 @@ fn needs(runbook: &Runbook, keys: &Keys, found: &mut Findings) -> bool {
         return false;
     }
     for step in &runbook.steps {
-        let all = runbook.all_needs(&step.id);
+        let all = ahead.before(&step.id);
         if !all.contains(&step.id)
-            && let Some(need) = all.iter().find(|n| runbook.all_needs(n).contains(n))
+            && let Some(need) = all.iter().find(|n| ahead.needs_itself(n))
         {
             let key = format!("{}.needs", keys.get(&step.id).map_or("", String::as_str));
             found.error(&key, format!("can never be reached: it needs `{need}`, which needs itself"), "");
@@ -67,10 +93,9 @@ fn needs(runbook: &Runbook, keys: &Keys, found: &mut Findings) -> bool {
     true
 }
 
-fn ring(runbook: &Runbook, id: &StepId) -> String {
-    let all = runbook.all_needs(id);
-    let ring: Vec<&str> =
-        all.iter().filter(|other| runbook.all_needs(other).contains(id)).map(StepId::as_str).collect();
+fn ring(ahead: &Ahead, id: &StepId) -> String {
+    let ring = ahead.before(id).iter().filter(|other| ahead.before(other).contains(id));
+    let ring: Vec<&str> = ring.map(StepId::as_str).collect();
     ring.join(", ")
 }
 
@@ -86,29 +111,35 @@ fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
     }
 }
 
-fn conditions(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
-    let before = runbook.all_needs(&step.id);
+fn conditions(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepId>, found: &mut Findings) {
     let mut look = |text: &str, key: String| {
         let Ok(refs) = expression::check(text) else { return };
+        let mut problems = Vec::new();
         for id in &refs.steps {
-            let base: Option<StepId> = id.split('.').next().and_then(|s| s.parse().ok());
-            let Some(other) = base.as_ref().and_then(|b| runbook.step(b)) else {
-                found.coded("expression-invalid", &key, format!("there is no step `{id}`"), "");
+            let Some((other, rest)) = meant(runbook, id) else {
+                problems.push(absent(runbook, id));
                 continue;
             };
             if !before.contains(&other.id) {
-                let problem = format!("looks at `{id}`, which this step does not need: add it to `needs`");
-                found.coded("expression-invalid", &key, problem, "");
+                problems.push(format!("looks at `{id}`, which this step does not need: add it to `needs`"));
             }
             let spread = other.act.spread() != Spread::No;
-            if spread != id.contains('.') {
-                let problem = if spread {
-                    format!("`{id}` becomes one step per store or dns name: say which, as in steps[\"{id}.orders\"]")
-                } else {
-                    format!("`{}` is one step: say steps[\"{}\"]", other.id, other.id)
-                };
-                found.coded("expression-invalid", &key, problem, "");
+            if spread && rest.is_empty() {
+                let problem =
+                    format!("`{id}` becomes one step per store or dns name: say which, as in steps[\"{id}.orders\"]");
+                problems.push(problem);
             }
+            if !spread && !rest.is_empty() {
+                problems.push(format!("`{}` is one step: say steps[\"{}\"]", other.id, other.id));
+            }
+        }
+        if problems.is_empty()
+            && let Err(error) = expression::check_types(text, &Declared(runbook))
+        {
+            problems.push(error.to_string());
+        }
+        for problem in problems {
+            found.coded("expression-invalid", &key, problem, "");
         }
         if refs.variables.is_empty() && expression::evaluate(text, &Default::default()) == Ok(false) {
             found.error(&key, "can never be reached: `when` is always false", "when: \"purpose == 'failover'\"");
@@ -122,6 +153,57 @@ fn conditions(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
     }
 }
 
+fn absent(runbook: &Runbook, id: &str) -> String {
+    let inside = runbook.steps.iter().find(|s| s.id.as_str().strip_prefix(id).is_some_and(|r| r.starts_with('.')));
+    match inside {
+        Some(child) => format!("`{id}` is a call: say one of its steps, as in steps[\"{}\"]", child.id),
+        None => format!("there is no step `{id}`"),
+    }
+}
+
+/// The step that `id` speaks of, and what follows its own id: `promote` and `orders` of `promote.orders`.
+fn meant<'a, 'b>(runbook: &'a Runbook, id: &'b str) -> Option<(&'a Step, &'b str)> {
+    let rest_after = |s: &Step| {
+        let rest = id.strip_prefix(s.id.as_str())?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
+    };
+    let meant = runbook.steps.iter().filter_map(|s| Some((s, rest_after(s)?)));
+    meant.max_by_key(|(s, _)| s.id.as_str().len())
+}
+
+/// The outputs that the actions declare.
+struct Declared<'a>(&'a Runbook);
+
+impl expression::Outputs for Declared<'_> {
+    fn output(&self, step: &str, name: &str) -> Result<expression::Type, String> {
+        let meant_step = meant(self.0, step).map(|(s, _)| s);
+        if let Some(Step { act: Act::AwsCall { template }, .. }) = meant_step {
+            let handle = template.handle.as_ref().map(|_| "handle");
+            let known: Vec<&str> = template.outputs.keys().map(String::as_str).chain(handle).collect();
+            let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            // What AWS answers has the type that it has.
+            return if known.contains(&name) {
+                Ok(expression::Type::Any)
+            } else {
+                Err(format!("`{step}` (aws.call) declares no output `{name}`; outputs: {listed}"))
+            };
+        }
+        let entry = meant_step.and_then(|s| catalogue::entry(s.act.name()));
+        let Some(entry) = entry else { return Ok(expression::Type::Any) };
+        let Some(output) = entry.outputs.iter().find(|o| o.name == name) else {
+            let known: Vec<&str> = entry.outputs.iter().map(|o| o.name).collect();
+            let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let meant = did_you_mean(name, known.iter().copied());
+            return Err(format!("`{step}` ({}) has no output `{name}`; outputs: {listed}{meant}", entry.name));
+        };
+        Ok(match output.kind {
+            OutputKind::Text => expression::Type::Text,
+            OutputKind::Number => expression::Type::Number,
+            OutputKind::Boolean => expression::Type::Boolean,
+        })
+    }
+}
+
 /// Whether nothing but success lets a run go past this step.
 fn is_firm(step: &Step) -> bool {
     step.when.is_none() && step.on_failure == OnFailure::Hold
@@ -129,11 +211,10 @@ fn is_firm(step: &Step) -> bool {
 
 /// In a runbook that moves stores, traffic waits for their writers. Whether that is every store of an application is
 /// checked again when it is compiled for one.
-fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
+fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepId>, found: &mut Findings) {
     if !step.act.moves_traffic() || !runbook.steps.iter().any(|s| s.act.concerns_store()) {
         return;
     }
-    let before = runbook.all_needs(&step.id);
     let proven = runbook.steps.iter().any(|s| before.contains(&s.id) && s.act.proves_writer() && is_firm(s));
     if !proven {
         let problem = "traffic would move before the writer is proven: it must need (also through other steps) an \
@@ -142,11 +223,10 @@ fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, found: &mut 
     }
 }
 
-fn before_promotion(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
+fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: &BTreeSet<StepId>, found: &mut Findings) {
     let (Act::AuroraFailover { .. } | Act::AuroraSwitchover { .. }) = step.act else {
         return;
     };
-    let before: BTreeSet<StepId> = runbook.all_needs(&step.id);
     let has =
         |wanted: fn(&Act) -> bool| runbook.steps.iter().any(|s| before.contains(&s.id) && wanted(&s.act) && is_firm(s));
     let action = format!("{key}.action");

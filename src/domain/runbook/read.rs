@@ -7,7 +7,7 @@ use std::{
 
 use super::{Act, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
 use crate::domain::{
-    document::{At, Fields, Findings},
+    document::{At, Fields, Findings, Place, Value},
     id::StepId,
     plan::{OnFailure, Purpose, Retry},
 };
@@ -22,6 +22,8 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
     let description = fields
         .need(found, "description", "description: Moves the application out of a Region that is lost.")
         .and_then(|at| at.text(found));
+    // Read before: their values stand in the steps already.
+    let _parameters = fields.get(found, "parameters", "parameters: { consecutive: { type: number, default: 3 } }");
     let steps = fields.need(found, "steps", "steps: [{ id: promote, action: aurora.failover }]");
     fields.finish(found);
     let items = steps?.list(found)?;
@@ -39,13 +41,19 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
         keys.insert(id, at.key.clone());
         steps.extend(step);
     }
-    let runbook = Runbook { name: name?, purposes: purposes?, description: description?.trim().to_owned(), steps };
+    let runbook = Runbook {
+        name: name?,
+        purposes: purposes?,
+        description: description?.trim().to_owned(),
+        steps,
+        calls: BTreeSet::new(),
+    };
     Some((runbook, keys))
 }
 
 fn purposes(at: &At<'_>, found: &mut Findings) -> Option<BTreeSet<Purpose>> {
     let items = match at.node.value {
-        crate::domain::document::Value::List(_) => at.list(found)?,
+        Value::List(_) => at.list(found)?,
         _ => vec![at.clone()],
     };
     let mut purposes = BTreeSet::new();
@@ -73,15 +81,22 @@ fn step(at: &At<'_>, found: &mut Findings) -> (Option<StepId>, Option<Step>) {
         return (None, None);
     };
     let id = f.need(found, "id", "id: promote").and_then(|at| id(&at, found));
-    (id.clone(), rest_of_step(id, f, found))
+    (id.clone(), rest_of_step(id, at.node.place, f, found))
 }
 
-fn rest_of_step(id: Option<StepId>, mut f: Fields<'_>, found: &mut Findings) -> Option<Step> {
+fn rest_of_step(id: Option<StepId>, place: Place, mut f: Fields<'_>, found: &mut Findings) -> Option<Step> {
     let title = f.get(found, "title", "title: Promote the standby").map(|at| at.text(found));
     let action = f.need(found, "action", "action: aurora.failover");
     let needs = f.get(found, "needs", "needs: [approve]").map_or(Some(BTreeSet::new()), |at| needs(&at, found));
     let with = f.get(found, "with", "with: { store: orders }");
     let timeout = f.get(found, "timeout", "timeout: 15m");
+    if action.as_ref().is_some_and(|a| matches!(&a.node.value, Value::Text(name) if name == "call")) {
+        for key in ["timeout", "retry", "on_failure"] {
+            if let Some(at) = f.get(found, key, "") {
+                found.error(&at.key, "a call has none of its own: its steps have theirs", "");
+            }
+        }
+    }
     let retry = retry(&mut f, found);
     let on_failure = f.get(found, "on_failure", "on_failure: hold");
     let when = f.get(found, "when", "when: \"purpose == 'failover'\"");
@@ -104,6 +119,7 @@ fn rest_of_step(id: Option<StepId>, mut f: Fields<'_>, found: &mut Findings) -> 
     };
     Some(Step {
         id,
+        place,
         title,
         needs: needs?,
         when: when?,
@@ -209,7 +225,9 @@ fn default_timeout(act: &Act) -> Duration {
             (shortest_timeout(act) + 10 * MINUTE * steps.saturating_add(1)).min(STEP_TIMEOUT_MAX)
         }
         Act::ProbeHttp { .. } => (10 * MINUTE).max(shortest_timeout(act)),
-        Act::Notify { .. } | Act::Assert { .. } => MINUTE,
+        // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
+        Act::AwsCall { .. } => 5 * MINUTE,
+        Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } => MINUTE,
         Act::Wait { .. } | Act::Approve { .. } => (shortest_timeout(act) + MINUTE).min(STEP_TIMEOUT_MAX),
     }
 }

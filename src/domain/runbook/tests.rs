@@ -131,6 +131,8 @@ fn every_action_has_one_entry_in_the_catalogue_and_its_example_is_valid() {
     use super::{super::catalogue::ENTRIES, actions::ACTIONS};
     let named: Vec<&str> = ENTRIES.iter().map(|e| e.name).collect();
     assert_eq!(named, ACTIONS);
+    let mut library = Library::default();
+    library.add("prove-target.yaml", PROVE);
     for entry in ENTRIES {
         let with = if entry.example.is_empty() { "{}" } else { entry.example };
         let text = format!(
@@ -138,7 +140,7 @@ fn every_action_has_one_entry_in_the_catalogue_and_its_example_is_valid() {
              timeout: 1h, with: {with} }}\n",
             entry.name
         );
-        let faults = match Runbook::parse("one.yaml", &text) {
+        let faults = match Runbook::parse_with("one.yaml", &text, &library) {
             Ok(_) => Vec::new(),
             // What must come before it is another rule's affair.
             Err(faults) => faults.into_iter().filter(|f| f.key.contains(".with")).collect(),
@@ -166,4 +168,155 @@ fn a_ramp_rises_to_a_hundred_and_its_guard_names_each_signal_once() {
     assert!(step("{ ramp: [100], hold_for: 1s }").contains("hold_for"));
     assert!(step("{ ramp: [100], hold_for: 1m, guard: { signals: [a, a] } }").contains("each once"));
     assert!(step("{ ramp: [100], hold_for: 1m, guard: { signal: [a] } }").contains("unknown key `signal`"));
+}
+
+/// A runbook to be called: the target answers, and says so.
+const PROVE: &str = "\
+runbook: prove-target
+purpose: [failover, switchover, failback]
+description: The target answers.
+parameters:
+  consecutive: { type: number, default: 3 }
+  patience: { type: duration, default: 5m }
+steps:
+  - id: probe
+    action: probe.http
+    timeout: { parameter: patience }
+    with: { endpoint: target, consecutive: { parameter: consecutive } }
+  - id: told
+    action: notify
+    needs: [probe]
+    with: { message: It answers. }
+  - id: sure
+    action: assert
+    needs: [probe]
+    when: \"purpose != 'failback'\"
+    with: { that: \"steps.probe.state == 'done'\", message: It does not answer. }
+";
+
+fn library(of: &[(&str, &str)]) -> Library {
+    let mut library = Library::default();
+    for (file, text) in of {
+        library.add(file, text);
+    }
+    library
+}
+
+fn called(steps: &str, library: &Library) -> Result<(Runbook, Vec<Fault>), Vec<Fault>> {
+    Runbook::parse_with("caller.yaml", &with_steps("failover", steps), library)
+}
+
+/// A line per step: `id <- [needs] when`.
+fn outline(runbook: &Runbook) -> String {
+    let line = |s: &Step| {
+        let needs: Vec<&str> = s.needs.iter().map(StepId::as_str).collect();
+        let that = if let Act::Assert { that, .. } = &s.act { format!(" that {that}") } else { String::new() };
+        format!("{} <- [{}] {}{that}\n", s.id, needs.join(", "), s.when.as_deref().unwrap_or("-"))
+    };
+    runbook.steps.iter().map(line).collect()
+}
+
+#[test]
+fn a_call_becomes_the_steps_of_the_called_runbook_with_its_arguments() {
+    let steps = "  - { id: first, action: wait, with: { duration: 1m } }
+  - { id: p, action: call, needs: [first], when: \"source != 'eu-west-1'\", with: { runbook: prove-target, arguments: { consecutive: 7, patience: 12m } } }
+  - { id: last, action: assert, needs: [p], with: { that: \"steps['p.probe'].state == 'done'\", message: m } }
+";
+    let (runbook, warnings) = called(steps, &library(&[("prove-target.yaml", PROVE)])).expect("valid");
+    assert_eq!(warnings, []);
+    assert_eq!(
+        outline(&runbook),
+        "first <- [] -
+p.probe <- [first] source != 'eu-west-1'
+p.told <- [p.probe] source != 'eu-west-1'
+p.sure <- [p.probe] (source != 'eu-west-1') && (purpose != 'failback') that steps[\"p.probe\"].state == 'done'
+last <- [p.sure] - that steps['p.probe'].state == 'done'
+"
+    );
+    let probe = runbook.step(&"p.probe".parse().expect("an id")).expect("it is there");
+    assert!(matches!(probe.act, Act::ProbeHttp { consecutive: 7, .. }), "{probe:?}");
+    assert_eq!(probe.timeout, Duration::from_mins(12));
+    assert_eq!(runbook.calls.iter().map(RunbookName::as_str).collect::<Vec<_>>(), ["prove-target"]);
+    // Alone, it has its defaults.
+    let (alone, _) = Runbook::parse("prove-target.yaml", PROVE).expect("valid");
+    assert!(matches!(alone.steps[0].act, Act::ProbeHttp { consecutive: 3, .. }));
+}
+
+#[test]
+fn faults_of_a_call_are_told_with_their_places_in_both_files() {
+    let shared = library(&[("prove-target.yaml", PROVE)]);
+    let told = |steps: &str| match called(steps, &shared) {
+        Ok((runbook, _)) => panic!("{}", outline(&runbook)),
+        Err(faults) => {
+            faults.iter().map(|f| format!("{}:{} {}: {}\n", f.line, f.column, f.key, f.problem)).collect::<String>()
+        }
+    };
+    insta::assert_snapshot!(told(
+        "  - { id: a, action: call, with: { runbook: prove-traget } }
+  - { id: b, action: call, timeout: 5m, with: { runbook: prove-target, arguments: { consecutive: many, patiense: 3m } } }
+  - id: c
+    action: call
+    with:
+      runbook: prove-target
+      arguments: { consecutive: 900 }
+  - { id: d, action: call, with: { runbook: prove-target } }
+  - { id: e, action: wait, needs: [d], when: \"steps.d.state == 'done'\", with: { duration: 1m } }
+  - { id: f, action: wait, timeout: { parameter: patience }, with: { duration: 1m } }
+"
+    ));
+}
+
+#[test]
+fn calls_are_bounded_and_never_come_back() {
+    let calls = |name: &str, next: &str| {
+        format!(
+            "runbook: {name}\npurpose: failover\ndescription: d\nsteps:\n  - {{ id: s, action: call, with: {{ runbook: {next} }} }}\n"
+        )
+    };
+    let end = "runbook: end\npurpose: failover\ndescription: d\nsteps:\n  - { id: w, action: wait, with: { duration: 1m } }\n";
+    let texts =
+        [("d", calls("d", "end")), ("c", calls("c", "d")), ("b", calls("b", "c")), ("ring", calls("ring", "ring"))];
+    let mut all: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    all.push(("end", end));
+    let library = library(&all);
+    let call = |name: &str| called(&format!("  - {{ id: a, action: call, with: {{ runbook: {name} }} }}\n"), &library);
+    let (three, _) = call("c").expect("three deep");
+    assert_eq!(outline(&three), "a.s.s.w <- [] -\n");
+    assert_eq!(three.calls.len(), 3);
+    let deep = call("b").expect_err("four deep");
+    assert!(deep[0].problem.contains("nested deeper than 3"), "{deep:?}");
+    let ring = call("ring").expect_err("no end");
+    assert!(ring[0].problem.contains("calls itself"), "{ring:?}");
+    // A planned move may not call what is for a failover only.
+    let planned = Runbook::parse_with(
+        "r",
+        &with_steps("switchover", "  - { id: a, action: call, with: { runbook: end } }\n"),
+        &library,
+    );
+    assert!(planned.expect_err("refused")[0].problem.contains("is not for a switchover"));
+}
+
+#[test]
+fn outputs_are_those_that_the_action_declares() {
+    let text = |that: &str| {
+        with_steps(
+            "failover",
+            &format!(
+                "  - {{ id: v, action: aurora.verify_writer }}\n  - {{ id: a, action: assert, needs: [v], with: {{ that: \"{that}\", message: m }} }}\n"
+            ),
+        )
+    };
+    assert_eq!(faults(&text("steps['v.orders'].outputs.beats_missing == 0")), "");
+    for (that, says) in [
+        (
+            "steps['v.orders'].outputs.beats_mising == 0",
+            "has no output `beats_mising`; outputs: last_seen_write, first_unanswered, last_surviving_write, beats_at_least_seconds, beats_missing; did you mean `beats_missing`?",
+        ),
+        ("steps['v.orders'].outputs.beats_missing == 'none'", "`==` of a number and text"),
+        ("steps['v.orders'].outputs.last_surviving_write > 5", "`>` of text and a number"),
+    ] {
+        let found = faults(&text(that));
+        assert!(found.contains(says), "{that}: {found}");
+        assert!(found.starts_with("6:"), "it has its line: {found}");
+    }
 }

@@ -92,6 +92,9 @@ impl Cloud for Noting {
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
         not_here()
     }
+    async fn ask(&self, _: &crate::domain::api_call::ApiCall) -> Result<serde_json::Value, ObserveError> {
+        not_here()
+    }
     async fn apply(&self, _: &Mutation) -> Outcome {
         Outcome::NotSent { reason: "not a part of this test".to_owned() }
     }

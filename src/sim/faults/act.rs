@@ -77,7 +77,7 @@ pub fn heal(world: &mut World, trouble: &Trouble) {
 }
 
 /// What breaks where a Region is lost.
-fn whole() -> [(Plane, Reach); 9] {
+fn whole() -> [(Plane, Reach); Planes::ALL.len()] {
     Planes::ALL.map(|plane| (plane, Reach::Hangs))
 }
 

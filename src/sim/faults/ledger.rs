@@ -108,6 +108,16 @@ pub fn of_plane(plane: Plane, reach: Reach) -> &'static [u8] {
         (Plane::Route53Control, Reach::Hangs) => &[47],
         (Plane::HealthCheckers, _) => &[46],
         (Plane::Application | Plane::Database, _) => &[],
+        // What a runbook's own calls need (`aws.call`).
+        (Plane::Lambda | Plane::Ecs | Plane::Ssm | Plane::EventBridge | Plane::SecretsManager | Plane::Sts, reach) => {
+            match reach {
+                Reach::Up => &[],
+                Reach::Throttles => &[31],
+                Reach::DeniesAccess => &[51],
+                Reach::Unavailable => &[32],
+                Reach::Hangs => &[23],
+            }
+        }
         (Plane::Rds | Plane::ArcCluster | Plane::Network, Reach::Throttles) => &[31],
         (Plane::Rds | Plane::ArcCluster | Plane::Network, Reach::DeniesAccess) => &[51],
         (Plane::Rds | Plane::ArcCluster | Plane::Network, Reach::Unavailable) => &[32],

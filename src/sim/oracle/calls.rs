@@ -124,11 +124,15 @@ impl Calls {
             }
             "routing_controls" | "upsert_records" | "put_metric" => traffic::check(bench, runs, call, intended),
             "publish" => self.take_notice(bench, runs, call, intent),
+            // A call that its runbook says is sent at most once is held to the same as a message.
+            "aws_call" if call.arguments.get("idempotent") != Some(&Value::Bool(true)) => {
+                self.take_notice(bench, runs, call, intent);
+            }
             _ => {}
         }
     }
 
-    /// S10 of a message: the same one again only where the first certainly did not arrive, or a person said so.
+    /// S10 of a message, or of a call that is sent at most once: the same one again only where the first certainly did not arrive, or a person said so.
     fn take_notice(&mut self, bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Option<usize>) {
         bench.findings.checked("S10");
         let of = |index: usize| (&runs.intents[index].run, &runs.intents[index].step);
@@ -140,12 +144,15 @@ impl Calls {
             resumes <= n.resumes && !matches!(outcome, "rejected" | "not_sent")
         };
         if again.is_some_and(|n| had_effect(&n)) {
-            let text = format!(
-                "the message \"{}\" was sent to {} again at {}, although the first may have arrived",
-                text(&call.arguments, "subject"),
-                text(&call.arguments, "topic_arn"),
-                bench.findings.clock(call.at)
-            );
+            let what = match text(&call.arguments, "call") {
+                "publish" => {
+                    let (subject, topic) = (text(&call.arguments, "subject"), text(&call.arguments, "topic_arn"));
+                    format!("the message \"{subject}\" was sent to {topic}")
+                }
+                _ => format!("{} was sent", call.operation),
+            };
+            let at = bench.findings.clock(call.at);
+            let text = format!("{what} again at {at}, although the first may have arrived");
             bench.findings.violated("S10", call.at, text);
         }
         self.notices.push(Notice { arguments: call.arguments.clone(), intent, resumes });

@@ -187,7 +187,7 @@ impl Oracle {
                 match news {
                     runs::News::Intended(index) => calls::intended(&mut bench, &self.runs, index),
                     runs::News::Observed { run, step, call } => {
-                        ramp::observed(&mut bench, &mut self.runs, (&run, &step, call), record);
+                        ramp::observed(&mut bench, &self.runs, (&run, &step, call), record);
                     }
                     runs::News::StartedAlone(id) => alone::started(&mut bench, &self.runs, &id),
                     runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),

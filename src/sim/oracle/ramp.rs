@@ -118,10 +118,8 @@ fn check_pace(bench: &mut Bench<'_>, runs: &Runs, run: &Run, intent: &Intent, ac
 }
 
 /// S10: a call that is said to be in effect is what the name servers answer from.
-pub(super) fn observed(bench: &mut Bench<'_>, runs: &mut Runs, (run, step, call): (&str, &str, u64), record: &Record) {
-    let Some(of) = runs.run_mut(run) else { return };
-    of.observed.insert(step.to_owned(), (call, record.at));
-    let Some(action) = of.action(step) else { return };
+pub(super) fn observed(bench: &mut Bench<'_>, runs: &Runs, (run, step, call): (&str, &str, u64), record: &Record) {
+    let Some(action) = runs.run(run).and_then(|run| run.action(step)) else { return };
     bench.findings.checked("S10");
     if !is_served(bench.seen.world, mutation(action, call)) {
         let text = format!(

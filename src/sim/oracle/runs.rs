@@ -161,10 +161,6 @@ impl Runs {
         self.runs.iter().rev().find(|run| run.id == id)
     }
 
-    pub(super) fn run_mut(&mut self, id: &str) -> Option<&mut Run> {
-        self.runs.iter_mut().rev().find(|run| run.id == id)
-    }
-
     pub(super) fn armings(&self) -> &Armings {
         &self.armings
     }
@@ -214,6 +210,10 @@ impl Runs {
                 self.armings.take(event);
                 return None;
             }
+            "notice_intended" | "notice_answered" => {
+                self.notice(record, event);
+                return None;
+            }
             _ => {}
         }
         let id = text(event, "run");
@@ -232,6 +232,37 @@ impl Runs {
             return None;
         }
         self.take_run_event(position, record, event, findings)
+    }
+
+    /// Messages that belong to no run, but to what is armed no more: intents like others, each of a step of its own.
+    fn notice(&mut self, record: &Record, event: &Value) {
+        let about = text(event, "about");
+        let step = |call: u64| format!("notice-{call}");
+        if let Some(calls) = event["calls"].as_array() {
+            let intents = (0..).zip(calls).map(|(call, mutation)| Intent {
+                run: about.to_owned(),
+                step: step(call),
+                attempt: 1,
+                call,
+                resumes: 0,
+                mutation: mutation.clone(),
+                epoch: record.epoch,
+                record: record.index,
+                at: record.at,
+                clock_ahead_ms: record.clock_ahead_ms,
+                closed: None,
+                is_pending: true,
+                outcome: String::new(),
+                sent: None,
+            });
+            self.intents.extend(intents);
+            return;
+        }
+        let (step, outcome) = (step(event["call"].as_u64().unwrap_or_default()), text(&event["outcome"], "outcome"));
+        if let Some(last) = self.intents.iter_mut().rev().find(|i| i.run == about && i.step == step) {
+            outcome.clone_into(&mut last.outcome);
+        }
+        self.close(record, true, |i| i.run == about && i.step == step);
     }
 
     fn take_run_event(
@@ -277,6 +308,7 @@ impl Runs {
             }
             "call_observed" => {
                 let call = event["call"].as_u64().unwrap_or(u64::MAX);
+                run.observed.insert(step.clone(), (call, record.at));
                 return Some(News::Observed { run: id, step, call });
             }
             "step_done" => {
@@ -440,6 +472,10 @@ fn planned_calls(action: &Value) -> Vec<Value> {
                 })
             };
             topics.map(publish).collect()
+        }
+        "aws.call" if text(&action["call"], "effect") != "read" => {
+            let call = &action["call"];
+            vec![json!({ "call": "aws_call", "request": call["request"], "idempotent": call["idempotent"] })]
         }
         _ => Vec::new(),
     }

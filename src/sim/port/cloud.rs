@@ -3,7 +3,7 @@
 //!
 //! What each call asks for is here; what becomes of it on the way is in `way`, what it does in `effect`.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
 
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
+        api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
         cloud::{
             Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, EventSource, GlobalCluster, MetricQuery,
@@ -37,6 +38,7 @@ use crate::{
                 listing::StartRecord,
                 record::{DnsName, RrType},
             },
+            services,
         },
     },
 };
@@ -57,6 +59,12 @@ fn at(operation: &'static str, plane: Plane, region: &Region) -> Route {
 /// Route 53's API is one for all Regions.
 fn route53(operation: &'static str) -> Route {
     Route { operation, plane: Plane::Route53Control, region: route53::home() }
+}
+
+/// The way of a call that a runbook wrote out; `None` where its operation is not simulated.
+fn written_out(request: &ApiCall) -> Option<Route> {
+    let operation = services::OPERATIONS.iter().find(|operation| **operation == request.operation)?;
+    Some(at(operation, services::plane(request.service())?, &request.region))
 }
 
 impl SimCloud {
@@ -92,7 +100,7 @@ impl SimCloud {
         let mut last = Outcome::NotSent { reason: "the cluster has no endpoint".to_owned() };
         for endpoint in endpoints {
             let region = &endpoint.region;
-            let route = at(mutation.operation(), Plane::ArcCluster, region);
+            let route = at("route53-recovery-cluster:UpdateRoutingControlStates", Plane::ArcCluster, region);
             if self.is_gone(&route) {
                 self.way.sleep(ENDPOINT_TIMEOUT).await;
                 last = Outcome::Unknown { reason: format!("the endpoint in {region} did not answer") };
@@ -294,8 +302,27 @@ impl Cloud for SimCloud {
             .await
     }
 
+    async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
+        let Some(route) = written_out(request) else {
+            return Err(ObserveError::Rejected {
+                code: "NotImplemented".to_owned(),
+                message: format!("{} is not simulated", request.operation),
+            });
+        };
+        let key = request.arguments.to_string();
+        self.way
+            .read(route, Some(&key), |world| {
+                let answer = world.call_service(&request.operation, &request.region, &request.arguments);
+                answer.map_err(|fault| view::read_error(&request.operation, fault))
+            })
+            .await
+    }
+
     async fn apply(&self, mutation: &Mutation) -> Outcome {
-        let operation = mutation.operation();
+        let operation = match mutation.operation() {
+            Cow::Borrowed(operation) => operation,
+            Cow::Owned(_) => "aws.call",
+        };
         // The adapter has it from the answers before this call; here it is known.
         let (ours, theirs) = (self.way.world.wall(), self.way.world.now(|world| world.now));
         let refused = skewed(ours, theirs).filter(|_| !matches!(mutation, Mutation::Publish { .. }));
@@ -316,6 +343,16 @@ impl Cloud for SimCloud {
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),
+            Mutation::AwsCall { request, .. } => match written_out(request) {
+                Some(route) => route,
+                None => {
+                    self.way.faults.arrived(place, false);
+                    let reason = format!("{} is not simulated", request.operation);
+                    let outcome = Outcome::NotSent { reason };
+                    self.way.faults.answered(place, &outcome);
+                    return outcome;
+                }
+            },
         };
         let outcome = self.send(route, CALL_TIMEOUT, mutation, place).await;
         self.way.faults.answered(place, &outcome);

@@ -78,6 +78,11 @@ impl Effect {
                     Publication { subject: Some(subject.clone()), body: message.clone(), ..Publication::default() };
                 world.with_sns(|sns, ctx| sns.publish(region, topic_arn, publication, ctx)).map(Some)
             }
+            // Roles of other accounts are not simulated: everything is in one.
+            Mutation::AwsCall { request, .. } => {
+                let answer = world.call_service(&request.operation, &request.region, &request.arguments)?;
+                Ok(request.handle_in(&answer))
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ impl Sent {
     pub(super) fn new(at: SimTime, mutation: &Mutation) -> Self {
         Self {
             at,
-            operation: mutation.operation().to_owned(),
+            operation: mutation.operation().into_owned(),
             arguments: serde_json::to_value(mutation).expect("a mutation is plain data with text for keys"),
             arrived: None,
             answer: None,

@@ -55,6 +55,7 @@ impl Shown for Vec<CloudEvent> {}
 impl Shown for Vec<RecordSet> {}
 impl Shown for Vec<bool> {}
 impl Shown for bool {}
+impl Shown for serde_json::Value {}
 
 fn malformed(error: InvalidName) -> ObserveError {
     ObserveError::Malformed { reason: error.to_string() }
@@ -194,7 +195,10 @@ pub(super) fn read_error(what: &str, fault: ApiFault) -> ObserveError {
     let ApiFault { status, code, message } = fault;
     match code {
         "Throttling" | "ThrottlingException" => ObserveError::Throttled,
-        _ if status == 404 => ObserveError::NotFound { what: what.to_owned(), code: code.to_owned() },
+        "ThrottledException" | "TooManyRequestsException" => ObserveError::Throttled,
+        _ if status == 404 || code.ends_with("NotFound") || code.ends_with("NotFoundException") => {
+            ObserveError::NotFound { what: what.to_owned(), code: code.to_owned() }
+        }
         _ if 500 <= status => ObserveError::Unreachable { reason: format!("{status} {code}: {message}") },
         _ => ObserveError::Rejected { code: code.to_owned(), message },
     }

@@ -357,7 +357,7 @@ impl Way {
         let (faults, route, effect) = (self.faults.clone(), route.clone(), effect.clone());
         world.later(world.now.plus_ms(DUPLICATE_MS), move |world| {
             if route.check(world, 0).is_ok() && effect.happen(world).is_ok() {
-                faults.outdate(effect.mutation.operation());
+                faults.outdate(&effect.mutation.operation());
             }
         });
     }
@@ -368,7 +368,7 @@ fn arrive(faults: &Faults, world: &mut World, effect: &Effect) -> Result<Option<
     let result = effect.happen(world);
     faults.arrived(effect.place, result.is_ok());
     if result.is_ok() {
-        faults.outdate(effect.mutation.operation());
+        faults.outdate(&effect.mutation.operation());
     }
     result
 }

@@ -164,7 +164,7 @@ impl Scene<'_> {
         let life = async {
             let live = Live { engine: self.start(&clock, &world, store.clone()).await, clock, world };
             self.tell("process", "started".to_owned());
-            if let Some(death) = self.refused_at_start(&live) {
+            if let Some(death) = self.refused_at_start(&live).await {
                 return death;
             }
             tokio::select! {
@@ -181,16 +181,21 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether the journal was refused at the start: for good where it does not verify, for now where the disk is full.
-    fn refused_at_start(&self, live: &Live) -> Option<Death> {
-        let name = &self.setup.application.name;
-        if live.engine.history(name).is_some() {
+    /// Whether the journal was refused at the start: for good where it does not verify; where only the store failed,
+    /// the process ends and is started again, as at any other append.
+    async fn refused_at_start(&self, live: &Live) -> Option<Death> {
+        if live.engine.history(self.application()).is_some() {
             return None;
         }
-        let why = live.engine.readiness().reasons.join("; ");
-        if self.store.is_full() {
+        let failed = tokio::select! {
+            biased;
+            why = live.engine.failed() => Some(why),
+            () = std::future::ready(()) => None,
+        };
+        if let Some(why) = failed {
             return Some(Death::Dies { why, restart_after: RESTART });
         }
+        let why = live.engine.readiness().reasons.join("; ");
         self.tell("process", format!("refuses the journal: {why}"));
         Some(Death::Over)
     }

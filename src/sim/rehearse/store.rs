@@ -41,6 +41,8 @@ struct State {
     /// By number of the append, counted over every process.
     around: BTreeMap<u64, Around>,
     fail_next: bool,
+    /// So many reads fail yet.
+    failing_reads: u32,
     full: bool,
     met: BTreeMap<u8, u64>,
 }
@@ -77,10 +79,6 @@ impl MemoryStore {
         self.lock().around.remove(&append);
     }
 
-    pub fn is_full(&self) -> bool {
-        self.lock().full
-    }
-
     /// What happens around the append of this number, counted from 0 over all journals and processes.
     pub fn arm(&self, append: u64, around: Around) {
         self.lock().around.insert(append, around);
@@ -89,6 +87,11 @@ impl MemoryStore {
     /// The next append fails although its record is there.
     pub fn fail_after_next_commit(&self) {
         self.lock().fail_next = true;
+    }
+
+    /// The next `reads` reads fail, and what is stored stays as it is.
+    pub fn fail_reads(&self, reads: u32) {
+        self.lock().failing_reads = reads;
     }
 
     /// Whether every append fails, its record not there.
@@ -210,7 +213,11 @@ impl JournalStore for MemoryStore {
     ) -> Result<Vec<(Vec<u8>, Digest)>, ReadError> {
         let from = usize::try_from(from_seq).unwrap_or(usize::MAX);
         let corrupted = |e: crate::domain::id::InvalidName| ReadError::Corrupted { reason: e.to_string() };
-        let state = self.lock();
+        let mut state = self.lock();
+        if let Some(left) = state.failing_reads.checked_sub(1) {
+            state.failing_reads = left;
+            return Err(ReadError::Failed { reason: "the disk reported an I/O error".to_owned() });
+        }
         let records = state.journals.get(journal).into_iter().flatten().skip(from).take(limit);
         records.map(|s| Ok((s.bytes.clone(), s.hash.parse().map_err(corrupted)?))).collect()
     }

@@ -146,8 +146,11 @@ fn instants(events: &[Told], begins: SimTime) -> Option<Instants> {
     Some(Instants {
         recommended,
         started: Some(started.at),
-        consented: of_the_run().filter(|t| t.kind == "approval_recorded").map(|t| t.at).last(),
-        moved: of_the_run().filter(|t| t.kind == "step_done" && flips.contains(&&t.event["step"])).map(|t| t.at).last(),
+        consented: of_the_run().filter(|t| t.kind == "approval_recorded").map(|t| t.at).next_back(),
+        moved: of_the_run()
+            .filter(|t| t.kind == "step_done" && flips.contains(&&t.event["step"]))
+            .map(|t| t.at)
+            .next_back(),
     })
 }
 

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, http::request::Parts};
 use winterbaume_core::MockResponse;
 
-use super::encode::{self, Protocol};
+use super::{
+    encode::{self, Protocol},
+    services,
+};
 use crate::{
     domain::id::Region,
-    sim::world::{ApiFault, Plane},
+    sim::world::{ApiFault, Plane, services as world_services},
 };
 
 /// Home of the Route 53 control plane. [WP]
@@ -40,6 +43,9 @@ impl Call {
 
     /// The plane that answers it, and where that plane lives.
     pub(super) fn plane(&self) -> (Plane, Region) {
+        if let Some(plane) = world_services::plane(&self.service) {
+            return (plane, self.region.clone());
+        }
         let plane = match self.service.as_str() {
             "rds" => Plane::Rds,
             "sns" => Plane::Sns,
@@ -93,11 +99,16 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
         Some((region, rest)) => (region, format!("/{rest}")),
         None => (*region, path.to_owned()),
     };
+    // REST-JSON has nothing but the path; who is meant stands in the signature.
+    let protocol = if *service == "lambda" { Protocol::Json } else { protocol };
     let Ok(region) = region.parse::<Region>() else {
         return refuse(400, "InvalidSignatureException", format!("{region} is not a Region"));
     };
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let operation = match protocol {
+        _ if *service == "lambda" => {
+            services::lambda_operation(&parts.method, &path).map_or("Unknown", |(operation, _)| operation).to_owned()
+        }
         Protocol::Cbor | Protocol::Json => rpc.or(target).unwrap_or_default().to_owned(),
         Protocol::RestXml => route53_operation(&parts.method, &path).to_owned(),
         Protocol::Query => action(&body),
@@ -155,6 +166,8 @@ pub(super) fn throttled(service: &str) -> ApiFault {
     let (status, code) = match service {
         "sns" => (429, "Throttled"),
         "route53-recovery-cluster" => (429, "ThrottlingException"),
+        "lambda" => (429, "TooManyRequestsException"),
+        "ecs" | "ssm" | "events" | "secretsmanager" => (400, "ThrottlingException"),
         _ => (400, "Throttling"),
     };
     ApiFault { status, code, message: "Rate exceeded".to_owned() }
@@ -169,12 +182,14 @@ pub(super) fn unavailable(service: &str) -> ApiFault {
 }
 
 pub(super) fn denied(service: &str, operation: &str) -> ApiFault {
+    // The awsJson services refuse with 400. [bc]
+    let status = if matches!(service, "ecs" | "ssm" | "events" | "secretsmanager") { 400 } else { 403 };
     let code = match service {
         "sns" => "AuthorizationError",
-        "route53-recovery-cluster" => "AccessDeniedException",
+        "route53-recovery-cluster" | "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" => "AccessDeniedException",
         _ => "AccessDenied",
     };
-    ApiFault { status: 403, code, message: format!("User is not authorized to perform: {service}:{operation}") }
+    ApiFault { status, code, message: format!("User is not authorized to perform: {service}:{operation}") }
 }
 
 pub(super) fn with_status(status: u16) -> ApiFault {

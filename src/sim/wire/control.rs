@@ -215,11 +215,17 @@ fn on_region(server: &Server, body: &[u8], act: fn(&mut World, &Region)) -> Answ
     Ok(json!({ "region": region }))
 }
 
-const PLANES: [(&str, Plane); 9] = [
+const PLANES: [(&str, Plane); 15] = [
     ("rds", Plane::Rds),
     ("route53-control", Plane::Route53Control),
     ("cloudwatch", Plane::CloudWatch),
     ("sns", Plane::Sns),
+    ("lambda", Plane::Lambda),
+    ("ecs", Plane::Ecs),
+    ("ssm", Plane::Ssm),
+    ("eventbridge", Plane::EventBridge),
+    ("secretsmanager", Plane::SecretsManager),
+    ("sts", Plane::Sts),
     ("health-checkers", Plane::HealthCheckers),
     ("arc-cluster", Plane::ArcCluster),
     ("application", Plane::Application),

@@ -47,6 +47,7 @@ pub(super) fn namespace(service: &str) -> &'static str {
         "rds" => "http://rds.amazonaws.com/doc/2014-10-31/",
         "sns" => "http://sns.amazonaws.com/doc/2010-03-31/",
         "monitoring" => "http://monitoring.amazonaws.com/doc/2010-08-01/",
+        "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
         _ => "https://route53.amazonaws.com/doc/2013-04-01/",
     }
 }
@@ -103,6 +104,12 @@ pub(super) fn error(protocol: Protocol, service: &str, fault: &ApiFault) -> Mock
             }
         }
     };
+    // REST-JSON tells the error's shape in a header.
+    if service == "lambda"
+        && let Ok(value) = code.parse()
+    {
+        response.headers.insert("x-amzn-errortype", value);
+    }
     // CloudWatch moved from the Query protocol and tells clients the old code in a header (awsQueryCompatible).
     if service == "monitoring"
         && let Ok(value) = format!("{code};{kind}").parse()

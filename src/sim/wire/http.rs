@@ -34,7 +34,7 @@ use super::{
     cloudwatch, control,
     encode::{self, Protocol},
     faults::{Barriers, Fault, Faults, Point, Release},
-    rds, route53, sns,
+    rds, route53, services, sns,
 };
 use crate::sim::world::{ApiFault, Reach, SimTime, World};
 
@@ -389,6 +389,7 @@ fn dispatch(world: &mut World, call: &Call) -> MockResponse {
         "monitoring" => cloudwatch::handle(world, region, operation, (call.protocol, &call.body)),
         "route53" => route53::handle(world, call.method.as_str(), &call.path, &call.query, &call.body),
         "route53-recovery-cluster" => arc::handle(world, region, &format!("ToggleCustomerAPI.{operation}"), &call.body),
+        "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "sts" => services::handle(world, call),
         other => call.fault(&super::not_simulated(other, operation)),
     }
 }

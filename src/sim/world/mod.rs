@@ -15,6 +15,7 @@ pub mod health_page;
 pub mod planes;
 pub mod route53;
 pub mod scenario;
+pub mod services;
 pub mod sns;
 pub mod timings;
 
@@ -83,6 +84,7 @@ pub struct World {
     pub route53: route53::Route53,
     pub arc: arc::Arc,
     pub sns: sns::Sns,
+    pub services: services::Services,
     /// The application's servers, one address per Region.
     pub endpoints: clients::Endpoints,
     pub canaries: canaries::Canaries,
@@ -113,6 +115,7 @@ impl World {
             route53: route53::Route53::default(),
             arc: arc::Arc::default(),
             sns: sns::Sns::default(),
+            services: services::Services::default(),
             endpoints: clients::Endpoints::default(),
             canaries: canaries::Canaries::default(),
             clients: clients::Clients::default(),

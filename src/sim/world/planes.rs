@@ -15,6 +15,18 @@ pub enum Plane {
     CloudWatch,
     /// SNS of the Region.
     Sns,
+    /// Lambda's API of the Region.
+    Lambda,
+    /// The API of ECS of the Region.
+    Ecs,
+    /// The API of Systems Manager of the Region.
+    Ssm,
+    /// EventBridge of the Region.
+    EventBridge,
+    /// Secrets Manager of the Region.
+    SecretsManager,
+    /// The Security Token Service of the Region.
+    Sts,
     /// The Route 53 health checkers of the Region.
     HealthCheckers,
     /// The Region's endpoint of the ARC routing-control cluster.
@@ -133,11 +145,17 @@ impl Planes {
     }
 
     /// Every plane of a Region.
-    pub const ALL: [Plane; 9] = [
+    pub const ALL: [Plane; 15] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
         Plane::Sns,
+        Plane::Lambda,
+        Plane::Ecs,
+        Plane::Ssm,
+        Plane::EventBridge,
+        Plane::SecretsManager,
+        Plane::Sts,
         Plane::HealthCheckers,
         Plane::ArcCluster,
         Plane::Application,

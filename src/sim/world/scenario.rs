@@ -89,6 +89,7 @@ fn build(seed: u64, start: SimTime, topology: &Topology, traffic: impl FnOnce(&m
     add_servers(&mut world, topology);
     add_services(&mut world, topology);
     add_topics(&mut world, topology);
+    add_called_services(&mut world, topology);
     // Before the clients, who ask DNS at once.
     traffic(&mut world);
     world.clients.start(topology.clients, &topology.public_name, &topology.application, start);
@@ -120,6 +121,20 @@ fn add_topics(world: &mut World, topology: &Topology) {
         let created = world.sns.create_topic(&site.region, &name, now);
         created.expect("the topology's names are plain");
     }
+}
+
+/// What a runbook's own calls find (`aws.call`): a function, a service of tasks, a parameter that names the writer, a
+/// nightly rule (enabled where the writer is) and a replicated secret.
+fn add_called_services(world: &mut World, topology: &Topology) {
+    let (name, primary) = (&topology.application, &topology.primary.region);
+    for site in [&topology.primary, &topology.standby] {
+        let (region, services) = (&site.region, &mut world.services);
+        services.lambda.add(region, &format!("{name}-api"), &[("WRITER", primary.as_str())]);
+        services.ecs.add(region, name, "worker", 3);
+        services.ssm.add(region, &format!("/{name}/writer"), primary.as_str());
+        services.events.add(region, &format!("{name}-nightly"), "rate(1 day)", region == primary);
+    }
+    world.services.secrets.add(primary, &format!("{name}/db"), std::slice::from_ref(&topology.standby.region));
 }
 
 fn add_servers(world: &mut World, topology: &Topology) {

@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use failoverd::{
     domain::{
+        api_call::ApiCall,
         application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
         cloud::{
             Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
@@ -73,7 +74,7 @@ impl Oversight {
             state.journal.extend(news.into_iter().map(|stored| Stored { at: world.now, ..stored }));
             state.calls.extend(call.map(|mutation| Call {
                 at: world.now,
-                operation: mutation.operation().to_owned(),
+                operation: mutation.operation().into_owned(),
                 arguments: serde_json::to_value(mutation).expect("JSON"),
                 durable: state.journal.len(),
                 arrived: None,
@@ -174,6 +175,10 @@ impl<C: Cloud> Cloud for Overseen<C> {
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
         self.cloud.change_is_insync(change_id).await
+    }
+
+    async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
+        self.cloud.ask(request).await
     }
 
     async fn apply(&self, mutation: &Mutation) -> Outcome {

@@ -18,6 +18,7 @@ use failoverd::{
         journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState, StepState},
+        runbook::Runbook,
         signal::{Signal, SignalRole, SignalSource},
     },
     engine::{
@@ -65,6 +66,7 @@ pub(crate) struct Scene {
     pub(crate) journal: MemoryStore,
     pub(crate) application: Application,
     pub(crate) config_digest: Digest,
+    pub(crate) runbooks: config::runbooks::Catalogue,
     oversight: Oversight,
     drawn: Arc<AtomicU64>,
     beats: Beats,
@@ -81,6 +83,7 @@ impl Scene {
             oversight: Oversight::new(&application()),
             application: application(),
             config_digest: Digest::of(b"config"),
+            runbooks: config::shipped(),
             drawn: Arc::default(),
             beats: Beats::default(),
         }
@@ -96,6 +99,14 @@ impl Scene {
             freshness: seconds(300),
             consecutive: 1,
         });
+        self
+    }
+
+    /// The runbook of `text` stands for `purpose`.
+    pub(crate) fn with_runbook(mut self, purpose: Purpose, text: &str) -> Self {
+        let (runbook, _) = Runbook::parse("own.yaml", text).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        self.application.runbooks.insert(purpose, runbook.name.clone());
+        self.runbooks.insert(runbook.name.clone(), (runbook, Digest::of(text.as_bytes())));
         self
     }
 
@@ -123,7 +134,7 @@ impl Scene {
         let falls = Arc::default();
         let parts = Parts {
             applications: vec![self.application.clone()],
-            runbooks: config::shipped(),
+            runbooks: self.runbooks.clone(),
             config_digest: self.config_digest.clone(),
             store: Arc::new(overseen.clone()),
             cloud: Arc::new(overseen.clone()),

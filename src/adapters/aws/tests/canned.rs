@@ -12,7 +12,7 @@ use tokio::{
 
 /// What the server does with a request that it has read whole.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(in super::super) enum Answer {
     Http {
         status: u16,
         content_type: &'static str,
@@ -26,7 +26,7 @@ pub(super) enum Answer {
     BreakOff,
 }
 
-pub(super) fn xml(status: u16, body: &str) -> Answer {
+pub(in super::super) fn xml(status: u16, body: &str) -> Answer {
     Answer::Http { status, content_type: "text/xml", body: body.to_owned() }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn fault(status: u16, code: &str) -> Answer {
 }
 
 /// A running server; it ends with the runtime of the test.
-pub(super) struct Server {
+pub(in super::super) struct Server {
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
     sound: Arc<AtomicBool>,
@@ -54,7 +54,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Answers the requests in order; the last answer is repeated.
-    pub(super) async fn start(answers: Vec<Answer>) -> Self {
+    pub(in super::super) async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// The requests read whole so far: head and body.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(in super::super) fn requests(&self) -> Vec<String> {
         assert!(self.sound.load(Ordering::SeqCst), "a request broke off");
         self.requests.lock().expect("not poisoned").clone()
     }

@@ -2,7 +2,7 @@
 //! sent exactly once.
 #![expect(clippy::disallowed_methods, reason = "time limits of the SDK are measured against real time here")]
 
-mod canned;
+pub(super) mod canned;
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ impl Clock for TestClock {
 }
 
 #[derive(Debug, Default)]
-struct Calls(Mutex<Vec<String>>);
+pub(super) struct Calls(Mutex<Vec<String>>);
 
 impl Observer for Calls {
     fn recorded(&self, _: &Record, _: f64) {}
@@ -53,13 +53,13 @@ impl Observer for Calls {
 }
 
 impl Calls {
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.0.lock().expect("not poisoned").clone()
     }
 }
 
 #[derive(Debug)]
-struct NoCredentials;
+pub(super) struct NoCredentials;
 
 impl ProvideCredentials for NoCredentials {
     fn provide_credentials<'a>(&'a self) -> provider::future::ProvideCredentials<'a>
@@ -79,7 +79,7 @@ fn options() -> Options {
     }
 }
 
-fn cloud_with(url: &str, credentials: SharedCredentialsProvider) -> (AwsCloud, Arc<Calls>) {
+pub(super) fn cloud_with(url: &str, credentials: SharedCredentialsProvider) -> (AwsCloud, Arc<Calls>) {
     let calls = Arc::new(Calls::default());
     let config = SdkConfig::builder().endpoint_url(url).credentials_provider(credentials).build();
     let clock = Arc::new(TestClock(Instant::now()));
@@ -87,12 +87,12 @@ fn cloud_with(url: &str, credentials: SharedCredentialsProvider) -> (AwsCloud, A
     (cloud, calls)
 }
 
-fn cloud(url: &str) -> (AwsCloud, Arc<Calls>) {
+pub(super) fn cloud(url: &str) -> (AwsCloud, Arc<Calls>) {
     let credentials = Credentials::new("AKIDTEST", "secret", None, None, "test");
     cloud_with(url, SharedCredentialsProvider::new(credentials))
 }
 
-fn region(name: &str) -> Region {
+pub(super) fn region(name: &str) -> Region {
     name.parse().expect("a Region")
 }
 

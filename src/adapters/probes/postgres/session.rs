@@ -14,14 +14,20 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, config::SslMode}
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    super::chain,
-    secret::{Secret, Secrets},
+    super::{chain, files::Files},
+    secret::{PATIENCE, Secret, Secrets},
     statement,
 };
-use crate::domain::heartbeat::{DatabaseEndpoint, Tls};
+use crate::{
+    domain::heartbeat::{DatabaseEndpoint, Tls},
+    ports::Clock,
+};
 
 /// As the server shows it in `pg_stat_activity`.
 pub const APPLICATION_NAME: &str = "failoverd-heartbeat";
+
+/// The longest file of certificate authorities: Amazon's for RDS has about 200 kB.
+const CA_BYTES_MAX: u64 = 4 << 20;
 
 /// How often an idle connection is probed, so that one that a firewall has forgotten is found out.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -40,8 +46,10 @@ impl Drop for Session {
 
 impl Session {
     /// Connects, logs in and sets up. Nothing is written, whatever happens.
-    pub(super) async fn open(at: &DatabaseEndpoint, secrets: &Secrets) -> Result<Self, String> {
-        let password = secrets.find(&at.password).await?;
+    pub(super) async fn open(at: &DatabaseEndpoint, secrets: &Secrets, clock: &dyn Clock) -> Result<Self, String> {
+        // The connection needs time too.
+        let patience = at.timeout / 2;
+        let password = secrets.find(&at.password, clock, patience).await?;
         let config = config(at, &password);
         let session = match &at.tls {
             Tls::Disable if !at.address.is_loopback() => {
@@ -52,7 +60,7 @@ impl Session {
                 Self { client, connection: tokio::spawn(async move { _ = connection.await }) }
             }
             Tls::VerifyFull { ca_file } => {
-                let tls = MakeRustlsConnect::new(tls(ca_file.as_deref()).await?);
+                let tls = MakeRustlsConnect::new(tls(ca_file.as_deref(), secrets.files(), clock, patience).await?);
                 let (client, connection) = config.connect(tls).await.map_err(|e| explain(&e))?;
                 Self { client, connection: tokio::spawn(async move { _ = connection.await }) }
             }
@@ -90,11 +98,22 @@ fn config(at: &DatabaseEndpoint, password: &Secret) -> Config {
 
 /// Trusts what `ca_file` holds, or, without one, what the system trusts; read anew for each connection, so that a
 /// renewed authority needs no restart.
-async fn tls(ca_file: Option<&str>) -> Result<ClientConfig, String> {
-    let ca_file = ca_file.map(str::to_owned);
-    // Files are read and certificates are parsed: some milliseconds that no other task should wait for.
-    let roots = tokio::task::spawn_blocking(move || match ca_file {
-        Some(path) => from_file(&path),
+async fn tls(
+    ca_file: Option<&str>,
+    files: &Files,
+    clock: &dyn Clock,
+    patience: Duration,
+) -> Result<ClientConfig, String> {
+    let pem = match ca_file {
+        Some(path) => {
+            let read = files.read(clock, patience.min(PATIENCE), path, CA_BYTES_MAX).await;
+            Some((path.to_owned(), read.map_err(|why| format!("ca_file {path}: {why}"))?))
+        }
+        None => None,
+    };
+    // Certificates are parsed: some milliseconds that no other task should wait for.
+    let roots = tokio::task::spawn_blocking(move || match pem {
+        Some((path, pem)) => from_pem(&path, &pem),
         None => from_system(),
     });
     let roots = roots.await.map_err(|e| format!("reading the certificate authorities: {e}"))??;
@@ -103,10 +122,10 @@ async fn tls(ca_file: Option<&str>) -> Result<ClientConfig, String> {
     Ok(config.map_err(|e| format!("TLS: {e}"))?.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn from_file(path: &str) -> Result<RootCertStore, String> {
+fn from_pem(path: &str, pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let fault = |e: &dyn std::fmt::Display| format!("ca_file {path}: {e}");
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(&e))? {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
         roots.add(certificate.map_err(|e| fault(&e))?).map_err(|e| fault(&e))?;
     }
     if roots.is_empty() { Err(format!("ca_file {path}: holds no certificate")) } else { Ok(roots) }

@@ -1,6 +1,6 @@
 //! Each step fails in turn, for a while.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use super::{Cell, Happening, Met, Plane, Promise, Reach, Trouble, just_before, moves::Move};
 use crate::{
@@ -34,7 +34,7 @@ pub(super) fn cells(undisturbed: &Move, application: &Application) -> Vec<Cell> 
         for (how, fault) in FAILURES {
             let troubles: Vec<Trouble> = operations(&step.action, &undisturbed.plan)
                 .into_iter()
-                .map(|operation| calls(operation, &fault))
+                .map(|operation| calls(&operation, &fault))
                 .collect();
             let what = format!("the calls of `{}` {how} for 5 min", step.id);
             cells.extend(troubled(undisturbed, what, at, troubles, Met::Fault(fault.numbers())));
@@ -69,7 +69,7 @@ fn calls(operation: &str, fault: &CallFault) -> Trouble {
 }
 
 /// What a step calls to change something. What is published in a lost Region fails without our help.
-fn operations(action: &Action, plan: &Plan) -> BTreeSet<&'static str> {
+fn operations(action: &Action, plan: &Plan) -> BTreeSet<Cow<'static, str>> {
     let lost = (plan.purpose == Purpose::Failover).then_some(&plan.source);
     let fails = |call: &Mutation| matches!(call, Mutation::Publish { region, .. } if Some(region) == lost);
     action.mutations().iter().filter(|call| !fails(call)).map(Mutation::operation).collect()
@@ -85,6 +85,10 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
         | Action::AuroraVerifyWriter { .. }
         | Action::GateTarget { .. } => unseen(&["rds:DescribeGlobalClusters", "rds:DescribeDBClusters"]),
         Action::GateRpo { .. } => unseen(&["cloudwatch:GetMetricData"]),
+        Action::AwsCall { call } => {
+            let read = call.done_when.as_ref().and_then(|done| done.read.as_ref());
+            read.map(|read| calls(&read.operation, &CallFault::Hang)).into_iter().collect()
+        }
         Action::DnsFlip { calls, .. } => calls.iter().flat_map(|call| unseen(seen_by(call))).collect(),
         // The calls of one kind are unseen alike: each is to be named once.
         Action::DnsWeights(ramp) => {
@@ -111,7 +115,10 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         Mutation::RoutingControls { .. } => &["route53-recovery-cluster:GetRoutingControlState"],
         Mutation::UpsertRecords { .. } => &["route53:ListResourceRecordSets", "route53:GetChange"],
         Mutation::PutMetric { .. } => &["cloudwatch:GetMetricData"],
-        Mutation::AuroraSwitchover { .. } | Mutation::AuroraFailover { .. } | Mutation::Publish { .. } => &[],
+        Mutation::AuroraSwitchover { .. }
+        | Mutation::AuroraFailover { .. }
+        | Mutation::Publish { .. }
+        | Mutation::AwsCall { .. } => &[],
     }
 }
 

@@ -1,0 +1,218 @@
+//! `failoverd plan`: what a move would do, as it would be met now.
+//!
+//! Invariant: at most 80 columns, except for what is to be copied (digests); what is unknown says so.
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::render::{cut, plain, seconds, wrapped};
+use crate::{
+    domain::{action::EffectClass, catalogue},
+    http::{
+        plan::{CallView, PlanForecastView, PlanStepView, PlanView, PreconditionState, RequirementView},
+        view::RunView,
+    },
+};
+
+/// Why the move is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PurposeArg {
+    Failover,
+    Switchover,
+    Failback,
+}
+
+/// Where to ask for a plan, and with what.
+pub fn request(
+    application: &str,
+    purpose: PurposeArg,
+    target: Option<String>,
+    accepted: Option<u32>,
+) -> (&'static str, Value) {
+    let mut body = json!({ "application": application, "reason": "failoverd plan", "dry_run": true });
+    let path = match purpose {
+        PurposeArg::Failback => "/failback",
+        PurposeArg::Failover => {
+            body["mode"] = "failover".into();
+            "/failover"
+        }
+        PurposeArg::Switchover => {
+            body["mode"] = "switchover".into();
+            "/failover"
+        }
+    };
+    if let Some(target) = target {
+        body["target_region"] = target.into();
+    }
+    // With a purpose that loses nothing the daemon refuses it, with the reason.
+    if let Some(accepted) = accepted {
+        body["accept_data_loss_seconds"] = accepted.into();
+    }
+    (path, body)
+}
+
+/// A plan that was looked ahead at only.
+pub fn plan(view: &PlanView) -> String {
+    let text = |key: &str| plain(view.plan.get(key).and_then(Value::as_str).unwrap_or("unknown"));
+    let mut out = cut(&format!(
+        "{} of {}: {} → {}, runbook {}",
+        text("purpose"),
+        text("application"),
+        text("source"),
+        text("target"),
+        text("runbook")
+    ));
+    out.push_str(&format!("\ndigest {}\n", plain(&view.digest)));
+    let loss = view.plan.get("accepted_loss_seconds").and_then(Value::as_f64);
+    out.push_str(&format!("accepted loss: {}\n", loss.map_or("none".to_owned(), seconds)));
+    out.push_str(&wrapped("time: ", &time(view)));
+    let no_return = view.point_of_no_return.as_deref().unwrap_or("none: there is a way back from every step");
+    out.push_str(&wrapped("point of no return: ", no_return));
+    for approval in &view.approvals {
+        let by = if approval.by.is_empty() { "nobody who could".to_owned() } else { approval.by.join(", ") };
+        let within = seconds(approval.expires_after_seconds);
+        let said = format!("{} of {by}, within {within}, at step {}", approval.count, approval.step);
+        out.push_str(&wrapped("approvals: ", &said));
+    }
+    out.push('\n');
+    for (n, s) in (1..).zip(&view.steps) {
+        out.push_str(&step(n, s));
+    }
+    if !view.findings.is_empty() {
+        out.push_str("\non the worst day:\n");
+    }
+    for f in &view.findings {
+        out.push_str(&wrapped(
+            "  ",
+            &format!("{}: {} {}; use {} ({})", f.code, f.step, f.problem, f.instead, page(&f.code)),
+        ));
+    }
+    out.push_str("\nnothing was started\n");
+    out
+}
+
+fn page(code: &str) -> String {
+    format!("docs/errors/{code}.md")
+}
+
+fn time(view: &PlanView) -> String {
+    let predicted = view.forecast.as_ref().map_or("unknown".to_owned(), estimate);
+    let objective = view.rto_objective_seconds.map_or("unknown".to_owned(), seconds);
+    // Looked at, and nothing left: spent. Not looked at: unknown.
+    let left = match (view.rto_left_seconds, view.at) {
+        (Some(left), _) => seconds(left),
+        (None, Some(_)) => "nothing".to_owned(),
+        (None, None) => "unknown".to_owned(),
+    };
+    format!("{predicted}, without people's own; {left} is left of an RTO of {objective}")
+}
+
+fn estimate(of: &PlanForecastView) -> String {
+    let basis = match of.runs {
+        0 => "declared".to_owned(),
+        1 => "measured in 1 run".to_owned(),
+        runs => format!("measured in {runs} runs"),
+    };
+    if of.p50_seconds == of.p95_seconds {
+        return format!("{} ({basis})", seconds(of.p50_seconds));
+    }
+    format!("{}, 1 in 20 over {} ({basis})", seconds(of.p50_seconds), seconds(of.p95_seconds))
+}
+
+fn step(n: usize, s: &PlanStepView) -> String {
+    let mut out = wrapped(&format!("{n:>3}  "), &format!("{}: {}", s.id, s.title));
+    let indent = "     ";
+    let effect = match s.effect {
+        EffectClass::Read => "changes nothing",
+        EffectClass::Reversible => "has a way back",
+        EffectClass::Compensable => "can be made up for",
+        EffectClass::Irreversible => "NO WAY BACK",
+    };
+    let after = if s.needs.is_empty() { "at once".to_owned() } else { format!("after {}", s.needs.join(", ")) };
+    out.push_str(&wrapped(indent, &format!("{} ({effect}), {after}", s.action)));
+    for call in &s.calls {
+        out.push_str(&wrapped(&format!("{indent}calls "), &called(call)));
+    }
+    if !s.requires.is_empty() {
+        let needed: Vec<String> = s.requires.iter().map(required).collect();
+        out.push_str(&wrapped(&format!("{indent}needs "), &needed.join("; ")));
+    }
+    if let Some(when) = &s.when {
+        let holds = match s.when_holds {
+            Some(true) => "true now",
+            Some(false) => "false now: it would be passed over",
+            None => "only the run can tell",
+        };
+        out.push_str(&wrapped(&format!("{indent}when  "), &format!("{when} ({holds})")));
+    }
+    out.push_str(&condition(s, indent));
+    if s.effect != EffectClass::Read {
+        out.push_str(&wrapped(&format!("{indent}undo  "), &s.undo));
+    }
+    let within = format!("at most {}", seconds(s.timeout_seconds));
+    let took = s.forecast.as_ref().map_or("unknown".to_owned(), estimate);
+    out.push_str(&wrapped(&format!("{indent}takes "), &format!("{took}; {within}")));
+    out
+}
+
+fn condition(s: &PlanStepView, indent: &str) -> String {
+    let detail = s.precondition.detail.join("; ");
+    let head = match (s.precondition.state, s.precondition.after.is_empty()) {
+        (PreconditionState::Free, _) => return String::new(),
+        (PreconditionState::Met, _) => "met",
+        (PreconditionState::Unknown, _) => "unknown",
+        (PreconditionState::NotMet, true) => "NOT MET",
+        (PreconditionState::NotMet, false) => "not yet",
+    };
+    let by = match (s.precondition.state, s.precondition.after.last()) {
+        (PreconditionState::NotMet, Some(last)) => format!(" (as is to be expected before {last})"),
+        _ => String::new(),
+    };
+    wrapped(&format!("{indent}{head}: "), &format!("{detail}{by}"))
+}
+
+fn called(call: &CallView) -> String {
+    let arguments = call.arguments.as_object().into_iter().flatten();
+    // Where it is sent stands before them.
+    let said = arguments.filter(|(key, _)| !matches!(key.as_str(), "region" | "endpoints"));
+    let mut words = Vec::new();
+    said.for_each(|(key, value)| flat(key, value, &mut words));
+    format!("{} in {} ({} plane) {}", call.operation, call.regions.join(" or "), call.plane.as_str(), words.join(" "))
+}
+
+/// `key=value`, and what a table or a list holds one by one, so that lines can be broken between them.
+fn flat(key: &str, value: &Value, words: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(k, v)| flat(&format!("{key}.{k}"), v, words)),
+        Value::Array(items) => (0..).zip(items).for_each(|(n, v): (usize, _)| flat(&format!("{key}[{n}]"), v, words)),
+        Value::String(text) => words.push(format!("{key}={text}")),
+        other => words.push(format!("{key}={other}")),
+    }
+}
+
+fn required(need: &RequirementView) -> String {
+    let at = if need.any_of.is_empty() { "any Region".to_owned() } else { need.any_of.join(" or ") };
+    format!("{} {} in {at}", need.service, need.plane.as_str())
+}
+
+/// What a run that has just been started is about to do.
+pub fn summary(run: &RunView) -> String {
+    let is_last = |effect: EffectClass| effect == EffectClass::Irreversible;
+    let of = |action: &str| catalogue::entry(action).map(|e| e.effect);
+    let no_return = run.steps.iter().find(|s| of(&s.action).is_some_and(is_last));
+    let no_return = no_return.map_or("no step without a way back".to_owned(), |s| format!("no way back from {}", s.id));
+    let approvals: Vec<&str> = run.steps.iter().filter(|s| s.action == "approve").map(|s| s.id.as_str()).collect();
+    let approvals = match approvals.as_slice() {
+        [] => "no approval".to_owned(),
+        some => format!("waits for approval at {}", some.join(", ")),
+    };
+    let what = format!(
+        "{} {} → {} by {}, {} steps; {no_return}; {approvals}",
+        run.purpose,
+        run.source,
+        run.target,
+        run.runbook,
+        run.steps.len()
+    );
+    format!("{}plan {}\n", wrapped("", &what), plain(&run.plan_digest))
+}

@@ -1,0 +1,288 @@
+//! What a plan would meet if it began now: each step's precondition, asked by the very code of the gates and guards, all
+//! at once and within [`PATIENCE`].
+//!
+//! Invariant: it only reads. Nothing is journalled, no call is sent; the run that the guards are asked about exists in
+//! memory only, and counts as approved, since who must approve is told apart from what the world says.
+//! What did not answer in time is unknown. A step whose turn comes after a change of the world may be unmet now by
+//! rights: what brings it about is named.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        action::{Action, EffectClass},
+        assessment::Assessment,
+        expression,
+        forecast::Forecast,
+        history::History,
+        id::{RunId, StepId, Subject},
+        journal::{Event, Request},
+        plan::{Plan, PlannedStep, Purpose},
+        run::RunState,
+        runbook::closure,
+    },
+    engine::{
+        aurora::{self, Proof},
+        context::Context,
+        guards::{self, Answer},
+        look::{self, Look, Memory},
+        postcondition, step,
+    },
+    ports::probes::{HttpAnswer, HttpQuestion},
+};
+
+/// How long all looks together may take: a person waits, and an emergency may be behind them.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// So many looks are under way at once: each is up to a handful of requests.
+const AT_ONCE: usize = 32;
+/// How long one server may take.
+const SERVER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whether what a step needs to see is so now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    Met {
+        evidence: Vec<String>,
+    },
+    NotMet {
+        why: String,
+    },
+    /// It cannot be told.
+    Unknown {
+        why: String,
+    },
+    /// The step asks for nothing.
+    Free,
+}
+
+/// One step as it would be met now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepOutlook {
+    pub step: StepId,
+    pub condition: Condition,
+    /// The steps before it that change the world: what is not met now may be met by them.
+    pub after: Vec<StepId>,
+    /// Whether its `when` holds now; `None`: it has none, or only the run can tell.
+    pub is_wanted: Option<bool>,
+}
+
+/// A plan as it would be met now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outlook {
+    pub at: Timestamp,
+    /// In the plan's order.
+    pub steps: Vec<StepOutlook>,
+    pub forecast: Forecast,
+    /// What is left of the RTO: of a failover since the first evidence, of a planned move all of it; `None`: spent.
+    pub rto_left: Option<Duration>,
+}
+
+/// Looks at everything that `plan` needs, now.
+pub async fn look_ahead(context: &Context, assessment: Option<&Assessment>, plan: &Plan, by: &Subject) -> Outlook {
+    let at = context.clock.wall();
+    let history = context.scribe.history();
+    let forecast = Forecast::of(plan, history.runs.values().map(AsRef::as_ref));
+    let until = context.clock.boot() + PATIENCE;
+    let steps = match as_if_approved(context, at, plan, by) {
+        Ok(run) => {
+            let run = &*run;
+            let looks: Vec<_> = plan.steps.iter().map(|step| bounded(context, run, step, until)).collect();
+            stream::iter(looks).buffered(AT_ONCE).collect().await
+        }
+        Err(why) => {
+            let blind = |s: &PlannedStep| outlook(plan, s, Condition::Unknown { why: why.clone() }, None);
+            plan.steps.iter().map(blind).collect()
+        }
+    };
+    Outlook { at, steps, forecast, rto_left: rto_left(context, assessment, plan, at) }
+}
+
+fn rto_left(context: &Context, assessment: Option<&Assessment>, plan: &Plan, at: Timestamp) -> Option<Duration> {
+    let rto = context.application.objectives.rto;
+    let since = assessment.and_then(|a| a.evidence_since).filter(|_| plan.purpose == Purpose::Failover);
+    let used = since.map_or(Duration::ZERO, |since| Duration::try_from(at.duration_since(since)).unwrap_or_default());
+    rto.checked_sub(used).filter(|left| !left.is_zero())
+}
+
+/// The run that `plan` would be, in memory only: begun now, everybody asked has approved.
+fn as_if_approved(context: &Context, at: Timestamp, plan: &Plan, by: &Subject) -> Result<Arc<RunState>, String> {
+    let run = RunId::new(&context.application.name, 0);
+    let request = Request {
+        purpose: plan.purpose,
+        subject: by.clone(),
+        reason: "a look ahead".to_owned(),
+        idempotency_key: None,
+        body_digest: plan.digest(),
+        supersedes: None,
+        armed: None,
+    };
+    let mut events =
+        vec![Event::RunStarted { run: run.clone(), request, plan: Box::new(plan.clone()), evidence_since: None }];
+    for step in &plan.steps {
+        if let Action::Approve { count, .. } = &step.action {
+            events.push(Event::StepStarted { run: run.clone(), step: step.id.clone(), attempt: 1 });
+            for n in 0..*count {
+                let subject: Subject = format!("approver-{n}").parse().map_err(|e| format!("{e}"))?;
+                events.push(Event::ApprovalRecorded {
+                    run: run.clone(),
+                    step: step.id.clone(),
+                    subject,
+                    approved: true,
+                    digest: plan.digest(),
+                    reason: "assumed".to_owned(),
+                });
+            }
+            events.push(Event::StepDone {
+                run: run.clone(),
+                step: step.id.clone(),
+                evidence: Vec::new(),
+                outputs: Default::default(),
+            });
+        }
+    }
+    let after = History::new(context.application.name.clone()).check(at, &events).map_err(|e| e.to_string())?;
+    after.runs.get(&run).cloned().ok_or_else(|| "the plan makes no run".to_owned())
+}
+
+async fn bounded(context: &Context, run: &RunState, step: &PlannedStep, until: Duration) -> StepOutlook {
+    let left = until.saturating_sub(context.clock.boot());
+    let condition = tokio::select! {
+        biased;
+        condition = condition(context, run, step) => condition,
+        () = context.clock.sleep(left) => {
+            Condition::Unknown { why: format!("no answer within {} s", PATIENCE.as_secs()) }
+        }
+    };
+    outlook(&run.plan, step, condition, is_wanted(run, step))
+}
+
+fn outlook(plan: &Plan, step: &PlannedStep, condition: Condition, is_wanted: Option<bool>) -> StepOutlook {
+    let before = closure(&step.id, |id| plan.step(id).map(|s| &s.needs));
+    let changes = |s: &&PlannedStep| before.contains(&s.id) && s.action.effect() != EffectClass::Read;
+    let after = plan.steps.iter().filter(changes).map(|s| s.id.clone()).collect();
+    StepOutlook { step: step.id.clone(), condition, after, is_wanted }
+}
+
+/// Whether `when` holds, where it looks at nothing that only the run can know.
+fn is_wanted(run: &RunState, step: &PlannedStep) -> Option<bool> {
+    let when = step.when.as_deref()?;
+    knows(when).then(|| expression::evaluate(when, &step::facts(run)).ok()).flatten()
+}
+
+fn knows(text: &str) -> bool {
+    expression::check(text).is_ok_and(|refs| refs.steps.is_empty())
+}
+
+async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Condition {
+    match &step.action {
+        Action::Notify { .. } | Action::Approve { .. } | Action::Wait { .. } => Condition::Free,
+        Action::Assert { that, message } => assertion(run, that, message),
+        Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
+            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
+                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
+                    Condition::Met { evidence: vec![evidence] }
+                }
+                Proof::Agreed { evidence, .. } => Condition::NotMet { why: evidence },
+                Proof::Contradicted { why } | Proof::Unknown { why } => Condition::Unknown { why },
+                Proof::Denied(denial) => Condition::Unknown { why: denial.why },
+            }
+        }
+        Action::AuroraWait { global_cluster, observe_in, .. } => {
+            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
+                Proof::Agreed { .. } => looked(context, run, step).await,
+                Proof::Contradicted { why } | Proof::Unknown { why } => Condition::Unknown { why },
+                Proof::Denied(denial) => Condition::Unknown { why: denial.why },
+            }
+        }
+        Action::GateTarget { global_cluster, from, target, observe_in, lossless, .. } => {
+            answered(guards::target(context, global_cluster, from, target, observe_in, *lossless).await)
+        }
+        Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
+            answered(guards::lag_at_rest(context, store, lag, lag_region, *limit).await)
+        }
+        Action::GateRpo { store, lag, lag_region, limit } => {
+            let limit = run.plan.accepted_loss.map_or(*limit, |accepted| accepted.max(*limit));
+            answered(guards::loss_bound(context, run, store, (lag, lag_region), limit).await)
+        }
+        Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
+            names(context, record_name, record_type, servers, expected).await
+        }
+        Action::ProbeHttp { .. } => probed(context, &step.action).await,
+        Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, call).await,
+        action if action.effect() != EffectClass::Read => answered(guards::check(context, run, action).await),
+        _ => looked(context, run, step).await,
+    }
+}
+
+fn answered(answer: Answer) -> Condition {
+    match answer {
+        Answer::Holds { evidence } => Condition::Met { evidence },
+        Answer::Fails { why } => Condition::NotMet { why },
+        Answer::Unknown { why } => Condition::Unknown { why },
+        Answer::Denied(denial) => Condition::Unknown { why: denial.why },
+    }
+}
+
+/// One look of the step itself.
+async fn looked(context: &Context, run: &RunState, step: &PlannedStep) -> Condition {
+    match look::look(context, run, &step.id, &step.action, &mut Memory::default()).await {
+        Look::Satisfied { evidence, .. } => Condition::Met { evidence },
+        Look::Refused { why, .. } | Look::NotYet { why, .. } => Condition::NotMet { why },
+    }
+}
+
+fn assertion(run: &RunState, that: &str, message: &str) -> Condition {
+    if !knows(that) {
+        return Condition::Unknown { why: "only the run can tell: it looks at other steps".to_owned() };
+    }
+    match expression::evaluate(that, &step::facts(run)) {
+        Ok(true) => Condition::Met { evidence: vec![format!("{that} is true")] },
+        Ok(false) => Condition::NotMet { why: message.to_owned() },
+        Err(error) => Condition::Unknown { why: error.to_string() },
+    }
+}
+
+async fn names(context: &Context, name: &str, record_type: &str, servers: &[String], expected: &str) -> Condition {
+    let mut evidence = Vec::new();
+    for server in servers {
+        match context.probes.dns(server, name, record_type, SERVER_PATIENCE).await {
+            Ok(answers) if answers == [expected.to_owned()] => evidence.push(format!("{server} answers {expected}")),
+            Ok(answers) => return Condition::NotMet { why: format!("{server} answers {}", answers.join(", ")) },
+            Err(error) => return Condition::Unknown { why: error.to_string() },
+        }
+    }
+    Condition::Met { evidence }
+}
+
+/// One question, though the step asks several times. Silence is no vote.
+async fn probed(context: &Context, action: &Action) -> Condition {
+    let Action::ProbeHttp { url, expect_status, probe_timeout, resolve_with, .. } = action else {
+        return Condition::Free;
+    };
+    let question = HttpQuestion {
+        url: url.clone(),
+        timeout: *probe_timeout,
+        resolve_with: resolve_with.clone(),
+        record_type: "A".to_owned(),
+    };
+    match context.probes.http(&question).await {
+        HttpAnswer::Status { status, .. } if status == *expect_status => {
+            Condition::Met { evidence: vec![format!("{url} answered {status}")] }
+        }
+        HttpAnswer::Status { status, .. } => Condition::NotMet { why: format!("{url} answered {status}") },
+        HttpAnswer::NoAnswer { reason } | HttpAnswer::NotAsked { reason } => {
+            Condition::Unknown { why: format!("{url}: {reason}") }
+        }
+    }
+}
+
+impl Outlook {
+    /// The steps of `plan` that are not met and that nothing before them changes: they would stop the run now.
+    pub fn stops(&self) -> BTreeSet<&StepId> {
+        let stops = |s: &&StepOutlook| matches!(s.condition, Condition::NotMet { .. }) && s.after.is_empty();
+        self.steps.iter().filter(stops).map(|s| &s.step).collect()
+    }
+}

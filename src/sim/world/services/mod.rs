@@ -1,0 +1,125 @@
+//! Services that a failover touches beside its databases and its names: Lambda, ECS, SSM parameters, EventBridge and
+//! Secrets Manager, each per Region.
+//!
+//! Invariant: they do nothing by themselves: what takes time (an update of a function, tasks that start) is told by the
+//! time of the change and the time of the look, so no generator is drawn from and no history changes by their being
+//! there. Arguments and answers are the services' own, as JSON.
+//! Deliberately not modelled: what the functions and tasks do, permissions, other accounts, and every operation that is
+//! not in [`OPERATIONS`]: it is refused by name.
+
+pub mod ecs;
+pub mod events;
+pub mod lambda;
+pub mod secrets;
+pub mod ssm;
+
+use serde_json::{Map, Value};
+
+use super::{ApiFault, Plane, SimTime, World, WorldEvent};
+use crate::domain::id::Region;
+
+/// Every operation that is served, as `service:Operation`.
+pub const OPERATIONS: &[&str] = &[
+    "ecs:DescribeServices",
+    "ecs:UpdateService",
+    "events:DescribeRule",
+    "events:DisableRule",
+    "events:EnableRule",
+    "events:PutRule",
+    "lambda:DeleteFunctionConcurrency",
+    "lambda:GetFunctionConcurrency",
+    "lambda:GetFunctionConfiguration",
+    "lambda:PutFunctionConcurrency",
+    "lambda:UpdateFunctionConfiguration",
+    "secretsmanager:DescribeSecret",
+    "secretsmanager:ReplicateSecretToRegions",
+    "secretsmanager:StopReplicationToReplica",
+    "ssm:DeleteParameter",
+    "ssm:GetParameter",
+    "ssm:PutParameter",
+];
+
+/// The plane of a service that is here.
+pub fn plane(service: &str) -> Option<Plane> {
+    Some(match service {
+        "ecs" => Plane::Ecs,
+        "events" => Plane::EventBridge,
+        "lambda" => Plane::Lambda,
+        "secretsmanager" => Plane::SecretsManager,
+        "ssm" => Plane::Ssm,
+        "sts" => Plane::Sts,
+        _ => return None,
+    })
+}
+
+/// The services of every Region.
+#[derive(Debug, Default)]
+pub struct Services {
+    pub ecs: ecs::Ecs,
+    pub events: events::Events,
+    pub lambda: lambda::Lambda,
+    pub secrets: secrets::Secrets,
+    pub ssm: ssm::Ssm,
+}
+
+impl World {
+    /// Calls `operation` (one of [`OPERATIONS`]) of the endpoint in `region`, as it is now.
+    ///
+    /// # Errors
+    /// The service's own refusal; `NotImplemented` for what is not simulated.
+    pub fn call_service(&mut self, operation: &str, region: &Region, arguments: &Value) -> Result<Value, ApiFault> {
+        let none = Map::new();
+        let call = Request { region, now: self.now, arguments: arguments.as_object().unwrap_or(&none) };
+        let (service, name) = operation.split_once(':').unwrap_or((operation, ""));
+        let answer = match service {
+            "ecs" => self.services.ecs.call(name, &call),
+            "events" => self.services.events.call(name, &call),
+            "lambda" => self.services.lambda.call(name, &call),
+            "secretsmanager" => self.services.secrets.call(name, &call),
+            "ssm" => self.services.ssm.call(name, &call),
+            _ => Err(not_simulated(operation)),
+        }?;
+        let reads = ["Get", "Describe"].iter().any(|verb| name.starts_with(verb));
+        if !reads {
+            self.log.push(WorldEvent {
+                at: self.now,
+                kind: "service.called",
+                text: format!("{operation} in {region}"),
+            });
+        }
+        Ok(answer)
+    }
+}
+
+/// One call as a service sees it.
+struct Request<'a> {
+    region: &'a Region,
+    now: SimTime,
+    arguments: &'a Map<String, Value>,
+}
+
+impl Request<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.arguments.get(name).and_then(Value::as_str)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.arguments.get(name).and_then(Value::as_u64)
+    }
+}
+
+fn fault(status: u16, code: &'static str, message: impl Into<String>) -> ApiFault {
+    ApiFault { status, code, message: message.into() }
+}
+
+fn not_simulated(operation: &str) -> ApiFault {
+    fault(501, "NotImplemented", format!("{operation} is not simulated"))
+}
+
+/// Seconds since the epoch, as the JSON protocols write a time.
+fn seconds(at: SimTime) -> f64 {
+    at.0 as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! `failoverd plan` over the production engine and the simulated AWS: what it shows, and that it changes nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use failoverd::{
+    cli,
+    domain::{
+        catalogue::OutputKind,
+        run::{RunResult, StepState},
+        stability,
+    },
+    engine::control::{Control, StartRun, Started, Wish},
+    http::{
+        Api,
+        auth::{Role, Tokens},
+        plan::{Known, PlanView, PreconditionState},
+    },
+    sim::world::{Plane, Reach},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    http_api::entry,
+    support::{Live, Played, Scene, payments, region},
+};
+
+/// The plan as the API shows it to `oncall`; bob and carol may approve.
+async fn plan(live: &Live, request: StartRun) -> PlanView {
+    let control: Arc<dyn Control> = Arc::new(live.engine.clone());
+    let subject = request.subject.clone();
+    let Ok(Started::Planned { plan, digest }) = control.start_run(StartRun { dry_run: true, ..request }).await else {
+        panic!("a dry run is answered with a plan")
+    };
+    let outlook = control.look_ahead(&plan, &subject).await;
+    let entries = vec![
+        entry("oncall", "t1", &[Role::Operator, Role::Approver]),
+        entry("bob", "t2", &[Role::Approver]),
+        entry("carol", "t3", &[Role::Viewer, Role::Approver]),
+        entry("dan", "t4", &[Role::Admin]),
+    ];
+    let tokens = Tokens::new(entries).expect("valid");
+    let api = Api::new(control, tokens, Arc::new(String::new), CancellationToken::new());
+    PlanView::new(&plan, &digest, &Known { api: &api, subject: &subject, outlook: outlook.as_ref() })
+}
+
+/// As the command line prints it; the digest of this build's files is not the test's affair.
+fn text(view: &PlanView) -> String {
+    let text = cli::plan::plan(view);
+    for line in text.lines().filter(|l| !l.starts_with("digest ")) {
+        assert!(line.chars().count() <= 80 || !line.trim().contains(' ') || is_one_word_too_long(line), "{line}");
+    }
+    text.replace(&view.digest, "DIGEST")
+}
+
+/// An ARN alone may be longer than a line, and is not cut: it is there to be read.
+fn is_one_word_too_long(line: &str) -> bool {
+    line.split_whitespace().any(|word| 60 < word.chars().count())
+}
+
+/// Everything that the world was asked to change, and the length of the journal.
+fn changes(live: &Live) -> (usize, u64) {
+    let calls = live
+        .world
+        .now(|w| w.aurora.effects.len() + w.arc.effects.len() + w.route53.effects.len() + w.sns.delivered.len());
+    (calls, live.engine.history(&payments()).expect("a history").tail.next_seq)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_of_each_shipped_runbook_is_as_written() {
+    let scene = Scene::payments(21, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.pass(30).await;
+    let before = changes(&live);
+    insta::assert_snapshot!("plan_failover", text(&plan(&live, Live::request(Wish::Failover)).await));
+    insta::assert_snapshot!("plan_switchover", text(&plan(&live, Live::request(Wish::Switchover)).await));
+    assert_eq!(changes(&live), before, "a plan changes nothing");
+    let away = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&away, 3_600).await, Played::Finished(RunResult::Succeeded));
+    live.pass(360).await;
+    insta::assert_snapshot!("plan_failback", text(&plan(&live, Live::request(Wish::Failback)).await));
+    // What was measured is told from what is declared.
+    let again = plan(&live, StartRun { target: None, ..Live::request(Wish::Failback) }).await;
+    assert_eq!(again.forecast.expect("a forecast").runs, 0, "no failback has been made yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_of_an_application_without_stores_is_as_written() {
+    let mut scene = Scene::payments(22, 240);
+    scene.application.stores.clear();
+    scene.application.signals.retain(|s| !format!("{:?}", s.source).contains("AuroraLag"));
+    let flip = "dns-flip".parse().expect("valid");
+    scene.application.runbooks.values_mut().for_each(|name: &mut failoverd::domain::id::RunbookName| {
+        name.clone_from(&flip);
+    });
+    let live = scene.start(0).await;
+    live.until("the active Region is known", 120, |l| {
+        l.engine.assessment(&payments()).is_some_and(|a| a.active_region.is_some())
+    })
+    .await;
+    insta::assert_snapshot!("plan_dns_flip", text(&plan(&live, Live::request(Wish::Failover)).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_source_gone_a_plan_is_there_in_five_seconds_and_changes_nothing() {
+    let scene = Scene::payments(23, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    live.pass(60).await;
+    let before = changes(&live);
+    let began = live.clock.boot();
+    let view = plan(&live, Live::request(Wish::Failover)).await;
+    let took = live.clock.boot() - began;
+    assert!(took <= Duration::from_millis(5_100), "{took:?}");
+    assert_eq!(changes(&live), before);
+    let step = |id: &str| view.steps.iter().find(|s| s.id == id).expect(id);
+    assert_eq!(step("check-target.main").precondition.state, PreconditionState::Met, "{view:#?}");
+    assert_eq!(step("promote.main").precondition.state, PreconditionState::Met, "{view:#?}");
+    let verify = &step("verify-writer.main").precondition;
+    assert_eq!((verify.state, verify.after.as_slice()), (PreconditionState::NotMet, &["promote.main".to_owned()][..]));
+    assert_eq!(view.point_of_no_return.as_deref(), Some("promote.main"));
+    assert_eq!(view.approvals[0].by, ["bob", "carol"], "never the one who asks");
+    assert!(view.rto_left_seconds.is_some_and(|left| left < view.rto_objective_seconds.expect("known")), "{view:#?}");
+    assert_eq!(view.findings, [], "what ships depends on neither");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_answer_in_time_is_unknown_and_never_met() {
+    let scene = Scene::payments(24, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    for name in ["us-east-1", "us-west-2"] {
+        live.world.now(|w| w.set_plane(Plane::Rds, &region(name), Reach::Hangs));
+    }
+    let began = live.clock.boot();
+    let view = plan(&live, Live::request(Wish::Failover)).await;
+    assert!(live.clock.boot() - began <= Duration::from_millis(5_100));
+    for id in ["check-target.main", "promote.main", "flip.api"] {
+        let step = view.steps.iter().find(|s| s.id == id).expect(id);
+        assert_eq!(step.precondition.state, PreconditionState::Unknown, "{id}: {:?}", step.precondition);
+    }
+}
+
+/// The catalogue's word against what the engine really leaves behind.
+#[tokio::test(start_paused = true)]
+async fn every_output_that_a_run_leaves_behind_is_declared_with_its_type() {
+    let scene = Scene::payments(25, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.lose("us-east-1");
+    let run = live.begin(Wish::Failover).await;
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 3_600).await, Played::Finished(RunResult::Succeeded));
+    let run = live.run(&run);
+    let mut seen = 0;
+    for step in &run.plan.steps {
+        let entry = stability::entry_of(&step.action).expect("every action has an entry");
+        let StepState::Done { outputs, .. } = &run.steps[&step.id] else { panic!("{} is done", step.id) };
+        for (name, value) in outputs {
+            let declared = entry.outputs.iter().find(|o| o.name == name);
+            let declared = declared.unwrap_or_else(|| panic!("{} leaves `{name}`, undeclared", entry.name));
+            let fits = match declared.kind {
+                OutputKind::Text => value.is_string(),
+                OutputKind::Number => value.is_number(),
+                OutputKind::Boolean => value.is_boolean(),
+            };
+            assert!(fits, "{} leaves {value} in `{name}`, declared {:?}", entry.name, declared.kind);
+            seen += 1;
+        }
+    }
+    assert!(2 <= seen, "the writer, the newest write");
+}
