@@ -256,10 +256,7 @@ pub const ENTRIES: &[Entry] = &[
         name: "dns.weights",
         what: "Moves traffic in steps of weight, each observed and kept for a time, and back by one step when a signal of its guard is ill; done when all of it goes to the target. For the way home: it needs Route 53's control plane.",
         effect: EffectClass::Reversible,
-        needs: &[
-            need("route53", Plane::Control, Place::UsEast1),
-            need("route53-recovery-cluster", Plane::Data, Place::AnyOfSeveral),
-        ],
+        needs: &[need("route53", Plane::Control, Place::UsEast1)],
         repeat: Repeat::Idempotent,
         probe: Some("route53:GetChange until INSYNC, a DNS question to each server"),
         undo: Undo::Inverse("moves the weights back, step by step or at once"),
