@@ -50,7 +50,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     let (mut stores, mut replicas) = (BTreeMap::new(), BTreeMap::new());
     for (name, store) in all {
         match store {
-            Store::Aurora(store) => _ = stores.insert(name, store),
+            Store::Aurora(store) => _ = stores.insert(name, *store),
             Store::Replicated(store) => _ = replicas.insert(name, store),
         }
     }

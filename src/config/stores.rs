@@ -15,7 +15,7 @@ use crate::domain::{
 
 /// A store of either sort.
 pub(super) enum Store {
-    Aurora(AuroraStore),
+    Aurora(Box<AuroraStore>),
     Replicated(ReplicatedStore),
 }
 
@@ -31,7 +31,7 @@ pub(super) fn read(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Opt
             {
                 found.error(&at.key, "expected aurora, dynamodb or s3", at.example);
             }
-            aurora(f, regions, found).map(Store::Aurora)
+            aurora(f, regions, found).map(|store| Store::Aurora(Box::new(store)))
         }
     }
 }

@@ -115,6 +115,27 @@ pub(super) struct Intent {
     pub sent: Option<SimTime>,
 }
 
+impl Intent {
+    fn new(run: String, step: String, mutation: &Value, record: &Record) -> Self {
+        Self {
+            run,
+            step,
+            attempt: 0,
+            call: 0,
+            resumes: 0,
+            mutation: mutation.clone(),
+            epoch: record.epoch,
+            record: record.index,
+            at: record.at,
+            clock_ahead_ms: record.clock_ahead_ms,
+            closed: None,
+            is_pending: true,
+            outcome: String::new(),
+            sent: None,
+        }
+    }
+}
+
 /// What other checks look into at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum News {
@@ -239,21 +260,9 @@ impl Runs {
         let about = text(event, "about");
         let step = |call: u64| format!("notice-{call}");
         if let Some(calls) = event["calls"].as_array() {
-            let intents = (0..).zip(calls).map(|(call, mutation)| Intent {
-                run: about.to_owned(),
-                step: step(call),
-                attempt: 1,
-                call,
-                resumes: 0,
-                mutation: mutation.clone(),
-                epoch: record.epoch,
-                record: record.index,
-                at: record.at,
-                clock_ahead_ms: record.clock_ahead_ms,
-                closed: None,
-                is_pending: true,
-                outcome: String::new(),
-                sent: None,
+            let intents = (0..).zip(calls).map(|(call, mutation)| {
+                let intent = Intent::new(about.to_owned(), step(call), mutation, record);
+                Intent { attempt: 1, call, ..intent }
             });
             self.intents.extend(intents);
             return;
@@ -280,21 +289,12 @@ impl Runs {
                 check_not_done(run, &step, record, findings);
                 open(run, &step, record.at);
                 check_planned(run, &step, event, record, findings);
+                let (attempt, call) = (event["attempt"].as_u64(), event["call"].as_u64());
                 self.intents.push(Intent {
-                    run: id,
-                    step,
-                    attempt: event["attempt"].as_u64().unwrap_or_default(),
-                    call: event["call"].as_u64().unwrap_or(u64::MAX),
+                    attempt: attempt.unwrap_or_default(),
+                    call: call.unwrap_or(u64::MAX),
                     resumes: run.resumes,
-                    mutation: event["mutation"].clone(),
-                    epoch: record.epoch,
-                    record: record.index,
-                    at: record.at,
-                    clock_ahead_ms: record.clock_ahead_ms,
-                    closed: None,
-                    is_pending: true,
-                    outcome: String::new(),
-                    sent: None,
+                    ..Intent::new(id, step, &event["mutation"], record)
                 });
                 return Some(News::Intended(self.intents.len() - 1));
             }
