@@ -209,6 +209,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         probes: Arc::new(Timed { inner: probes, spans: Arc::clone(spans) }),
         // No store has one: nobody asks.
         heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
+        databases: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock,
         observer: Arc::new(Nobody),
         vantages: Arc::new(Vantages::here()),

@@ -34,6 +34,7 @@ impl Compiler<'_> {
             }
             Act::GateReplication { store, .. } => self.replication(&step.act, store.as_ref(), scope),
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
+            Act::DnsWeights { via, .. } => self.ramp(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
             Act::ProbeTcp { .. } => self.probe_tcp(&step.act),
             Act::ProbePostgres { .. } => self.probe_postgres(&step.act, scope),
@@ -100,6 +101,7 @@ impl Compiler<'_> {
             Act::GateQuota { .. }
             | Act::GateReplication { .. }
             | Act::DnsFlip { .. }
+            | Act::DnsWeights { .. }
             | Act::DnsVerify { .. }
             | Act::ProbeHttp { .. }
             | Act::ProbeTcp { .. }

@@ -8,8 +8,10 @@ use crate::domain::{
     expression,
 };
 
+mod weights;
+
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 28] = [
+pub(super) const ACTIONS: [&str; 29] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -23,6 +25,7 @@ pub(super) const ACTIONS: [&str; 28] = [
     "dns.routing_controls",
     "dns.health_signal",
     "dns.records",
+    "dns.weights",
     "dns.verify",
     "probe.http",
     "probe.tcp",
@@ -41,8 +44,8 @@ pub(super) const ACTIONS: [&str; 28] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 6] =
-    ["aurora.detach", "aurora.add_instance", "aurora.preserve_snapshot", "dns.standby_object", "dns.weights", "undo"];
+const NOT_BUILT: [&str; 5] =
+    ["aurora.detach", "aurora.add_instance", "aurora.preserve_snapshot", "dns.standby_object", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -100,6 +103,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
+        "dns.weights" => weights::read(with, found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },
         "probe.http" => probe(with, found)?,
         "probe.tcp" => probes::tcp(with, found)?,

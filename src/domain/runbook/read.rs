@@ -193,7 +193,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Aurora's calls are tried once unless the runbook says otherwise; what can be repeated is.
 fn default_retry(act: &Act) -> Retry {
     let attempts = match act {
-        Act::DnsFlip { .. } | Act::Notify { .. } => 3,
+        Act::DnsFlip { .. } | Act::DnsWeights { .. } | Act::Notify { .. } => 3,
         _ => 1,
     };
     Retry { attempts, backoff: BACKOFF }
@@ -212,6 +212,9 @@ fn shortest_timeout(act: &Act) -> Duration {
         // What is looked for so long is told by the step itself, not by its timeout.
         Act::Fence { rung: FenceRung::Event { within } | FenceRung::WriteMustFail { within }, .. } => {
             *within + Duration::from_secs(1)
+        }
+        Act::DnsWeights { ramp, hold_for, .. } => {
+            *hold_for * u32::try_from(ramp.len()).unwrap_or(u32::MAX) + Duration::from_secs(1)
         }
         _ => Duration::from_secs(1),
     }
@@ -232,6 +235,11 @@ fn default_timeout(act: &Act) -> Duration {
         }
         // In a disaster it ends as unknown by its timeout, and the emergency waits for it.
         Act::Fence { .. } => shortest_timeout(act) + MINUTE,
+        // A change of records takes a minute until it is in sync, and now and then several [bc:route53.GetChange].
+        Act::DnsWeights { ramp, .. } => {
+            let steps = u32::try_from(ramp.len()).unwrap_or(u32::MAX);
+            (shortest_timeout(act) + 10 * MINUTE * steps.saturating_add(1)).min(STEP_TIMEOUT_MAX)
+        }
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,
         Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } => MINUTE,

@@ -35,6 +35,10 @@ fn planned_calls(action: &Value) -> Vec<Value> {
         "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
         "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
         "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
+        "dns.weights" => {
+            let calls = action["calls"].as_array().into_iter().flatten();
+            calls.map(|call| call["mutation"].clone()).collect()
+        }
         "notify" => {
             let topics = action["topics"].as_array().into_iter().flatten();
             let publish = |topic: &Value| {
@@ -51,6 +55,63 @@ fn planned_calls(action: &Value) -> Vec<Value> {
         "aws.call" if text(&action["call"], "effect") != "read" => {
             let call = &action["call"];
             vec![json!({ "call": "aws_call", "request": call["request"], "idempotent": call["idempotent"] })]
+        }
+        "fence" => fence_calls(&action["fence"]),
+        _ => Vec::new(),
+    }
+}
+
+/// Those of a rung (docs/fences.md): in the Region of the old writer, in the order in which the plan names its parts.
+fn fence_calls(fence: &Value) -> Vec<Value> {
+    let rung = &fence["rung"];
+    let call = |operation: &str, wire: Value, arguments: Value| {
+        let request = json!({
+            "operation": operation, "region": rung["region"], "wire": wire, "arguments": arguments,
+        });
+        json!({ "call": "aws_call", "request": request, "idempotent": true })
+    };
+    match text(rung, "rung") {
+        "connections" => {
+            let old = fence["old"].as_array().into_iter().flatten();
+            let ends = |old: &Value| {
+                json!({ "call": "end_sessions", "region": region_of(text(old, "cluster")), "store": old["store"] })
+            };
+            old.map(ends).collect()
+        }
+        "security_group" => {
+            let permission = |peer: &Value| {
+                let peer = peer.as_str().unwrap_or_default();
+                let (list, name) = match peer {
+                    group if group.starts_with("sg-") => ("Groups", "GroupId"),
+                    list if list.starts_with("pl-") => ("PrefixListIds", "PrefixListId"),
+                    block if block.contains(':') => ("Ipv6Ranges", "CidrIpv6"),
+                    _ => ("IpRanges", "CidrIp"),
+                };
+                let port = &rung["port"];
+                json!({ "IpProtocol": "tcp", "FromPort": port, "ToPort": port, list: [{ name: peer }] })
+            };
+            let from: Vec<Value> = rung["from"].as_array().into_iter().flatten().map(permission).collect();
+            let wire = json!({ "protocol": "query", "version": "2016-11-15", "lists": "flat" });
+            let arguments = json!({ "GroupId": rung["group"], "IpPermissions": from });
+            vec![call("ec2:RevokeSecurityGroupIngress", wire, arguments)]
+        }
+        "application" => {
+            let off = |part: &Value| match text(part, "part") {
+                "ecs" => {
+                    let target = "AmazonEC2ContainerServiceV20141113";
+                    let wire = json!({ "protocol": "json", "target": target, "version": "1.1" });
+                    let (cluster, service) = (&part["cluster"], &part["service"]);
+                    let arguments = json!({ "cluster": cluster, "service": service, "desiredCount": 0 });
+                    call("ecs:UpdateService", wire, arguments)
+                }
+                _ => {
+                    let path = "/2017-10-31/functions/{FunctionName}/concurrency";
+                    let wire = json!({ "protocol": "rest_json", "method": "PUT", "path": path });
+                    let arguments = json!({ "FunctionName": part["function"], "ReservedConcurrentExecutions": 0 });
+                    call("lambda:PutFunctionConcurrency", wire, arguments)
+                }
+            };
+            rung["parts"].as_array().into_iter().flatten().map(off).collect()
         }
         _ => Vec::new(),
     }
