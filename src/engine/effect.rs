@@ -16,15 +16,17 @@ use crate::{
         sabotage::{Guard, is_off},
     },
     engine::{
+        answers::{
+            guard_code, ineffective_code, is_fence, is_passing, is_perhaps_our_own, is_repeatable, left_to_people,
+            passes, refusal_code,
+        },
         aurora,
         denial::Denial,
         escalation, fences,
         guards::Answer,
         observe::{Seen, observe},
-        postcondition,
         prior::{self, Prior},
         ramp,
-        refusals::{guard_code, ineffective_code, is_fence, is_passing, is_perhaps_our_own, passes, refusal_code},
         step::{Driver, Stop, Way},
         undo,
     },
@@ -452,21 +454,6 @@ fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
     let is_back = ramp::of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
     match &run.steps[&driver.step.id] {
         StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
-        _ => None,
-    }
-}
-
-/// Whether a call that was not answered, and did not happen, may be sent again at once.
-fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
-    matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
-}
-
-/// Why a call without an answer is for a person to settle, where that is so.
-fn left_to_people(action: &Action) -> Option<String> {
-    match action {
-        // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
-        Action::Notify { .. } => Some("not repeated".to_owned()),
-        Action::AwsCall { call } => Some(format!("not repeated, {}", postcondition::unsettled(call)?)),
         _ => None,
     }
 }

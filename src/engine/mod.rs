@@ -16,6 +16,7 @@
 
 pub mod ages;
 pub mod alone;
+mod answers;
 pub mod aurora;
 pub mod capacities;
 pub mod coalesce;
@@ -48,7 +49,6 @@ pub mod pulse;
 pub mod ramp;
 pub mod reach;
 pub mod recover;
-mod refusals;
 pub mod requests;
 pub mod sample;
 pub mod scribe;

@@ -18,10 +18,10 @@ use crate::{
         seconds::to_seconds,
     },
     engine::{
+        answers::is_passing,
         aurora,
         effect::{intent, pause_unsent, retry},
         observe::{self, Seen},
-        refusals::is_passing,
         step::{Driver, Stop, may_act},
     },
 };

@@ -3,21 +3,27 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use failoverd::{
+    config,
     domain::{
+        compile::compile,
         heartbeat::{Heartbeat, Tls},
-        id::RunId,
+        id::{Digest, RunId},
         plan::Purpose,
         run::{Phase, RunResult, StepState},
+        runbook::Runbook,
+        stability::lint,
     },
     engine::control::{Act, Wish},
     sim::{
         faults::{self, Trouble},
         port::Fault,
+        rehearse::{Rehearsed, Setup, run::rehearse},
+        scenario::Scenario,
         world::{Plane, Reach},
     },
 };
 
-use crate::support::{Live, Played, Scene, region};
+use crate::support::{Live, Played, Scene, region, scene};
 
 const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
 const EAST: &str = "arn:aws:rds:us-east-1:123456789012:cluster:payments-use1";
@@ -40,12 +46,66 @@ fn runbook(purpose: &str, steps: &[&str]) -> String {
     text
 }
 
-/// The application with a heartbeat, a group before its databases, and services.
-fn scene(seed: u64, purpose: Purpose, steps: &[&str]) -> Scene {
-    let mut scene = Scene::payments(seed, 240).with_runbook(purpose, &runbook(purpose.as_str(), steps));
+const DOCS: &str = include_str!("../../docs/fences.md");
+
+/// The whole runbooks of docs/fences.md, by name.
+fn documented() -> Vec<(String, String)> {
+    let blocks = DOCS.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
+    let named = |block: &str| {
+        let name = block.strip_prefix("runbook: ")?.lines().next()?.to_owned();
+        Some((name, block.to_owned()))
+    };
+    blocks.filter_map(named).collect()
+}
+
+/// The application with a heartbeat, moved by the runbooks of docs/fences.md.
+pub(crate) fn setup() -> Setup {
+    let (mut application, mut runbooks) = (scene::application(), config::shipped());
+    application.stores.values_mut().for_each(|store| store.heartbeat = Some(heartbeat()));
+    for (name, text) in documented() {
+        let (runbook, warnings) =
+            Runbook::parse(&format!("{name}.yaml"), &text).unwrap_or_else(|faults| panic!("{name}: {faults:#?}"));
+        assert!(warnings.is_empty(), "{name}: {warnings:#?}");
+        for purpose in &runbook.purposes {
+            application.runbooks.insert(*purpose, runbook.name.clone());
+        }
+        runbooks.insert(runbook.name.clone(), (runbook, Digest::of(text.as_bytes())));
+    }
+    Setup { application, runbooks, config_digest: Digest::of(b"config") }
+}
+
+fn rehearsed(name: &str, seed: u64) -> Rehearsed {
+    let shipped = Scenario::embedded().into_iter().find(|(file, _)| file.ends_with(&format!("/{name}.yaml")));
+    let (file, text) = shipped.expect("it ships");
+    let written = Scenario::parse(file, text).unwrap_or_else(|faults| panic!("{file}: {faults:?}"));
+    let scenario = written.resolve(&scene::application().regions).expect("two Regions");
+    rehearse(&setup(), &scenario, seed, false)
+}
+
+#[test]
+fn the_documented_runbooks_survive_their_disasters() {
+    assert_eq!(documented().len(), 2);
+    for name in ["fence-verified", "fence-unreachable", "fence-not-held", "fenced-switchover"] {
+        for seed in 1..4 {
+            let played = rehearsed(name, seed);
+            assert!(played.violations.is_empty() && played.unmet.is_empty(), "{name}, seed {seed}: {played:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_documented_failover_depends_on_nothing_in_the_source() {
+    let Setup { application, runbooks, .. } = setup();
+    let (runbook, digest) = &runbooks[&"fenced-failover".parse().expect("a name")];
+    let (east, west) = (region("us-east-1"), region("us-west-2"));
+    let plan = compile(&application, runbook, Purpose::Failover, &east, &west, None, digest, digest).expect("a plan");
+    let found: Vec<_> = lint(&plan, &application, None).into_iter().map(|f| (f.code, f.step)).collect();
+    assert_eq!(found, [], "on the worst day");
+}
+
+fn heartbeat() -> Heartbeat {
     let endpoint = |name: &str| format!("{name}.example.com:5432").parse().expect("an address");
-    let store = "main".parse().expect("a name");
-    scene.application.stores.get_mut(&store).expect("the store").heartbeat = Some(Heartbeat {
+    Heartbeat {
         user: "failoverd_heartbeat".to_owned(),
         password: "env:HEARTBEAT_PASSWORD".parse().expect("a reference"),
         database: "payments".to_owned(),
@@ -57,7 +117,13 @@ fn scene(seed: u64, purpose: Purpose, steps: &[&str]) -> Scene {
         tls: Tls::VerifyFull { ca_file: None },
         period: Duration::from_secs(1),
         timeout: Duration::from_secs(2),
-    });
+    }
+}
+
+/// The application with a heartbeat, a group before its databases, and services.
+fn fenced_scene(seed: u64, purpose: Purpose, steps: &[&str]) -> Scene {
+    let mut scene = Scene::payments(seed, 240).with_runbook(purpose, &runbook(purpose.as_str(), steps));
+    scene.application.stores.values_mut().for_each(|store| store.heartbeat = Some(heartbeat()));
     let mut world = scene.world.lock().expect("nobody panics");
     for (name, arn) in [("us-east-1", EAST), ("us-west-2", WEST)] {
         world.services.ec2.add(&region(name), GROUP, 5432, &[APP.to_owned(), KEPT.to_owned()]);
@@ -129,7 +195,7 @@ const SETTLE: &str = "settle: action: wait, with: { duration: 1m }";
 
 #[tokio::test(start_paused = true)]
 async fn rules_alone_leave_the_sessions_that_stand_and_with_them_ended_nobody_writes() {
-    let scene = scene(
+    let scene = fenced_scene(
         901,
         Purpose::Switchover,
         &[GROUP_STEP, SETTLE, CONNECTIONS, "rest: action: wait, with: { duration: 1m }"],
@@ -156,7 +222,7 @@ async fn rules_alone_leave_the_sessions_that_stand_and_with_them_ended_nobody_wr
 
 #[tokio::test(start_paused = true)]
 async fn sessions_that_come_back_are_no_fence() {
-    let scene = scene(902, Purpose::Switchover, &[CONNECTIONS]);
+    let scene = fenced_scene(902, Purpose::Switchover, &[CONNECTIONS]);
     let live = well(&scene).await;
     let run = live.begin(Wish::Switchover).await;
     assert_eq!(live.outcome(&run, 300).await, Played::Held("fence-not-held".to_owned()));
@@ -165,7 +231,7 @@ async fn sessions_that_come_back_are_no_fence() {
 
 #[tokio::test(start_paused = true)]
 async fn an_abort_opens_every_fence_again_as_it_was() {
-    let scene = scene(
+    let scene = fenced_scene(
         903,
         Purpose::Switchover,
         &[APPLICATION, GROUP_STEP, CONNECTIONS, "rest: action: wait, with: { duration: 5m }"],
@@ -203,7 +269,7 @@ async fn an_abort_opens_every_fence_again_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_of_a_fence_is_settled_by_looking() {
     for (seed, fault, times) in [(904, Fault::LoseAfter, 1), (905, Fault::LoseBefore, 1)] {
-        let scene = scene(seed, Purpose::Switchover, &[GROUP_STEP]);
+        let scene = fenced_scene(seed, Purpose::Switchover, &[GROUP_STEP]);
         let live = well(&scene).await;
         live.faults.arm(REVOKE, fault);
         let run = live.begin(Wish::Switchover).await;
@@ -215,7 +281,7 @@ async fn a_lost_answer_of_a_fence_is_settled_by_looking() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_lets_in_others_too_is_refused_with_their_names() {
-    let scene = scene(906, Purpose::Switchover, &[GROUP_STEP]);
+    let scene = fenced_scene(906, Purpose::Switchover, &[GROUP_STEP]);
     scene.world.lock().expect("nobody panics").services.ec2.add(
         &region("us-east-1"),
         GROUP,
@@ -243,7 +309,7 @@ async fn fail_over(live: &Live) -> RunId {
 
 #[tokio::test(start_paused = true)]
 async fn where_the_old_primary_is_reached_its_fence_is_verified_by_aws_and_by_a_write() {
-    let scene = scene(911, Purpose::Failover, &[CONSENT, BOUND, PROMOTE, EVENT, WRITE]);
+    let scene = fenced_scene(911, Purpose::Failover, &[CONSENT, BOUND, PROMOTE, EVENT, WRITE]);
     let live = well(&scene).await;
     // The application's servers are ill, the database is not: AWS can fence it.
     live.world.now(|w| {
@@ -275,12 +341,12 @@ async fn with_the_source_out_of_reach_every_rung_ends_as_unknown_and_the_failove
         PROMOTE,
         EVENT,
     ];
-    let scene = scene(912, Purpose::Failover, &rungs);
+    let scene = fenced_scene(912, Purpose::Failover, &rungs);
     let live = well(&scene).await;
     live.lose("us-east-1");
     live.pass(60).await;
     let run = live.begin(Wish::Failover).await;
-        live.approve(&run).await;
+    live.approve(&run).await;
     assert_eq!(live.outcome(&run, 1_200).await, SUCCEEDED, "{}", held_with(&live, &run));
     for step in ["application", "group.main", "sessions.main", "before.main"] {
         let (fenced, evidence) = told(&live, &run, step);
@@ -294,7 +360,7 @@ async fn with_the_source_out_of_reach_every_rung_ends_as_unknown_and_the_failove
 
 #[tokio::test(start_paused = true)]
 async fn where_the_runbook_says_hold_an_unknown_fence_waits_for_a_person() {
-    let scene = scene(913, Purpose::Failover, &["write: action: fence.write_must_fail, with: { within: 20s }"]);
+    let scene = fenced_scene(913, Purpose::Failover, &["write: action: fence.write_must_fail, with: { within: 20s }"]);
     let live = well(&scene).await;
     live.lose("us-east-1");
     live.pass(60).await;
@@ -305,7 +371,8 @@ async fn where_the_runbook_says_hold_an_unknown_fence_waits_for_a_person() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_the_old_writer_takes_holds_the_run_whatever_the_runbook_says_of_the_unknown() {
-    let scene = scene(914, Purpose::Switchover, &["write: action: fence.write_must_fail, with: { on_unknown: pass }"]);
+    let scene =
+        fenced_scene(914, Purpose::Switchover, &["write: action: fence.write_must_fail, with: { on_unknown: pass }"]);
     let live = well(&scene).await;
     let run = live.begin(Wish::Switchover).await;
     assert_eq!(live.outcome(&run, 300).await, Played::Held("fence-not-held".to_owned()));
@@ -314,7 +381,7 @@ async fn a_write_that_the_old_writer_takes_holds_the_run_whatever_the_runbook_sa
 
 #[tokio::test(start_paused = true)]
 async fn after_a_switchover_the_old_writer_refuses() {
-    let scene = scene(
+    let scene = fenced_scene(
         915,
         Purpose::Switchover,
         &["promote: action: aurora.switchover", "write: action: fence.write_must_fail"],
@@ -328,7 +395,7 @@ async fn after_a_switchover_the_old_writer_refuses() {
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_has_come_back_is_never_fenced() {
     let steps = ["promote: action: aurora.switchover", "wait: action: wait, with: { duration: 10m }", GROUP_STEP];
-    let scene = scene(916, Purpose::Switchover, &steps);
+    let scene = fenced_scene(916, Purpose::Switchover, &steps);
     let live = well(&scene).await;
     let run = live.begin(Wish::Switchover).await;
     live.until_running(&run, "wait").await;
@@ -350,7 +417,7 @@ async fn a_runbook_decides_by_what_is_known_of_the_fence() {
         "write: action: fence.write_must_fail, with: { store: main, within: 20s, on_unknown: pass }",
         "sure: action: assert, with: { that: \"steps.write.outputs.fenced == 'verified'\", message: Not fenced. }",
     ];
-    let scene = scene(917, Purpose::Failover, &steps);
+    let scene = fenced_scene(917, Purpose::Failover, &steps);
     let live = well(&scene).await;
     live.lose("us-east-1");
     live.pass(60).await;
@@ -366,7 +433,7 @@ async fn a_port_and_a_database_are_probed() {
         "reader: action: probe.postgres, with: { connect_to: reader, expect: read_only }",
         "both: action: probe.postgres, with: { expect: answers }",
     ];
-    let scene = scene(918, Purpose::Switchover, &probes);
+    let scene = fenced_scene(918, Purpose::Switchover, &probes);
     let live = well(&scene).await;
     let run = live.begin(Wish::Switchover).await;
     assert_eq!(live.outcome(&run, 300).await, SUCCEEDED);
@@ -382,7 +449,7 @@ async fn a_probe_that_is_not_met_runs_out_of_time() {
         (920, "action: probe.postgres, timeout: 30s, with: { endpoint: source, expect: answers }", "no answer within"),
         (921, "action: probe.postgres, timeout: 30s, with: { endpoint: target, expect: writable }", "is in recovery"),
     ] {
-        let scene = scene(seed, Purpose::Failover, &[&format!("it: {probe}")]);
+        let scene = fenced_scene(seed, Purpose::Failover, &[&format!("it: {probe}")]);
         let live = well(&scene).await;
         live.lose("us-east-1");
         live.pass(60).await;

@@ -152,6 +152,44 @@ fn on_the_worst_day() -> Vec<Case> {
             "runbook-needs-source f.api",
         ),
         (
+            "a fence needs the Region that is left",
+            arc(),
+            vec!["id: a, action: fence.application, with: { ecs: [payments/api] }"],
+            arc(),
+            vec!["id: a, action: fence.application, with: { ecs: [payments/api], on_unknown: pass }"],
+            "runbook-needs-source a",
+        ),
+        (
+            "so does its security group",
+            arc(),
+            vec!["id: g, action: fence.security_group, with: { group: sg-0a1b2c3d4e5f60718, from: [10.0.0.0/16] }"],
+            arc(),
+            vec![
+                "id: g, action: fence.security_group, with: { group: sg-0a1b2c3d4e5f60718, from: [10.0.0.0/16], \
+                 on_unknown: pass }",
+            ],
+            "runbook-needs-source g.orders",
+        ),
+        (
+            "nobody tells of a fence before a promotion",
+            arc(),
+            vec!["id: e, action: fence.event, with: { on_unknown: pass }"],
+            arc(),
+            vec![
+                "id: p, action: aurora.failover",
+                "id: e, action: fence.event, needs: [p], with: { on_unknown: pass }",
+            ],
+            "runbook-needless-wait e.orders",
+        ),
+        (
+            "the port of the old servers",
+            arc(),
+            vec!["id: t, action: probe.tcp, with: { endpoint: source }"],
+            arc(),
+            vec!["id: t, action: probe.tcp, with: { endpoint: target }"],
+            "runbook-needs-source t",
+        ),
+        (
             "records are changed in us-east-1",
             application(Some(records())),
             vec![VERIFY, FLIP],

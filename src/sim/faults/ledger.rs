@@ -119,6 +119,8 @@ pub fn of_plane(plane: Plane, reach: Reach) -> &'static [u8] {
             | Plane::Ssm
             | Plane::EventBridge
             | Plane::SecretsManager
+            | Plane::Kms
+            | Plane::Backup
             | Plane::Sts,
             reach,
         ) => match reach {

@@ -10,7 +10,17 @@ use super::{Findings, journal::Record, region_of, runs::Run, text};
 pub(super) fn check_planned(run: &Run, step: &str, event: &Value, record: &Record, findings: &mut Findings) {
     findings.checked("S14");
     let number = event["call"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-    let planned = run.action(step).map(planned_calls).unwrap_or_default();
+    let action = run.action(step);
+    if action.is_some_and(|a| text(a, "action") == "fence") {
+        findings.checked("S9");
+        let mutation = &event["mutation"];
+        let region = mutation["region"].as_str().or_else(|| mutation["request"]["region"].as_str());
+        if region == run.plan["target"].as_str() {
+            let text = format!("step {step} of {} fences {}, which takes over", run.id, region.unwrap_or_default());
+            findings.violated("S9", record.at, text);
+        }
+    }
+    let planned = action.map(planned_calls).unwrap_or_default();
     if planned.get(number) != Some(&event["mutation"]) {
         let text = format!(
             "step {step} of {} intends {}, which is not call {number} of the plan that was fixed when it started",
@@ -73,9 +83,7 @@ fn fence_calls(fence: &Value) -> Vec<Value> {
     match text(rung, "rung") {
         "connections" => {
             let old = fence["old"].as_array().into_iter().flatten();
-            let ends = |old: &Value| {
-                json!({ "call": "end_sessions", "region": region_of(text(old, "cluster")), "store": old["store"] })
-            };
+            let ends = |old: &Value| json!({ "call": "end_sessions", "region": region_of(text(old, "cluster")), "store": old["store"] });
             old.map(ends).collect()
         }
         "security_group" => {

@@ -10,12 +10,14 @@
 mod databases;
 pub(super) mod fenced;
 mod servers;
+mod services;
 mod traffic;
 mod watching;
 
 use std::{collections::BTreeMap, fmt::Display};
 
 use servers::Servers;
+pub use services::furnish;
 
 use crate::{
     domain::{

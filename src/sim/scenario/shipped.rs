@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 68] = [
+pub(super) const SHIPPED: [(&str, &str); 72] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -59,6 +59,10 @@ pub(super) const SHIPPED: [(&str, &str); 68] = [
     ("tests/scenarios/failback-gradual-well.yaml", include_str!("../../../tests/scenarios/failback-gradual-well.yaml")),
     ("tests/scenarios/failback-waits.yaml", include_str!("../../../tests/scenarios/failback-waits.yaml")),
     ("tests/scenarios/false-alarm.yaml", include_str!("../../../tests/scenarios/false-alarm.yaml")),
+    ("tests/scenarios/fence-not-held.yaml", include_str!("../../../tests/scenarios/fence-not-held.yaml")),
+    ("tests/scenarios/fence-unreachable.yaml", include_str!("../../../tests/scenarios/fence-unreachable.yaml")),
+    ("tests/scenarios/fence-verified.yaml", include_str!("../../../tests/scenarios/fence-verified.yaml")),
+    ("tests/scenarios/fenced-switchover.yaml", include_str!("../../../tests/scenarios/fenced-switchover.yaml")),
     ("tests/scenarios/fencing-times-out.yaml", include_str!("../../../tests/scenarios/fencing-times-out.yaml")),
     ("tests/scenarios/garbage.yaml", include_str!("../../../tests/scenarios/garbage.yaml")),
     ("tests/scenarios/headless-target.yaml", include_str!("../../../tests/scenarios/headless-target.yaml")),
