@@ -309,6 +309,11 @@ pub fn tail(run: &RunView) -> String {
         let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
         out.push_str(&wrapped("  lost      ", &text));
     }
+    let fenced = run.steps.iter().filter_map(|s| Some(format!("{} {}", s.id, s.outputs.get("fenced")?.as_str()?)));
+    let fenced: Vec<String> = fenced.collect();
+    if !fenced.is_empty() {
+        out.push_str(&wrapped("  fenced    ", &fenced.join(", ")));
+    }
     if run.state.as_str() == "held" || run.state.as_str() == "paused" {
         let id = plain(&run.id);
         out.push_str(&format!(

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         action::{Action, OnUnknown},
         api_call::ApiCall,
-        cloud::{CloudEvent, EventSource, Mutation, ObserveError, Outcome},
+        cloud::{CloudEvent, EventSource, Member, Mutation, ObserveError, Outcome},
         database::{Door, WriteAnswer},
         fence::{Fence, Fenced, IngressRule, OldWriter, Peer, Rung, Shown, Wanted, describe_rules, fencing_event},
         fence::{reaching, rules_in, size_in},
@@ -151,7 +151,31 @@ async fn write(context: &Context, old: &OldWriter) -> Told {
         WriteAnswer::Taken => Told::NotHeld {
             why: format!("{} ({region}) TOOK a write: the old writer of store {} still writes", at.address, old.store),
         },
-        WriteAnswer::Unknown { reason } => Told::Unknown { why: format!("{} ({region}): {reason}", at.address) },
+        WriteAnswer::Unknown { reason } => {
+            let silent = format!("{} ({region}): {reason}", at.address);
+            as_secondary(context, old).await.unwrap_or(Told::Unknown { why: silent })
+        }
+    }
+}
+
+/// A cluster that has exchanged its roles answers at its reader endpoint only [AUG]. A refusal there says something of
+/// the whole cluster where AWS says, proven, that it is a connected secondary; a reader beside a writer refuses too.
+async fn as_secondary(context: &Context, old: &OldWriter) -> Option<Told> {
+    let region = old.cluster.region();
+    let [writer, reader] = [Door::Writer, Door::Reader].map(|door| database(context, &old.store, region, door).ok());
+    let at = reader.filter(|at| Some(&at.address) != writer.as_ref().map(|w| &w.address))?;
+    let proof = aurora::prove(&*context.cloud, &*context.clock, &old.global_cluster, &old.observe_in).await;
+    let Proof::Agreed { view, evidence } = proof else { return None };
+    let connected = |m: &Member| m.arn == old.cluster && !m.is_writer && m.synchronization.as_deref() == Some("connected");
+    if !view.is_settled_on(&old.target) || !view.members.iter().any(connected) {
+        return None;
+    }
+    match context.databases.try_write(&at).await {
+        WriteAnswer::Refused { reason } => Some(Told::Verified {
+            evidence: format!("{} ({region}), a connected secondary, refused a write: {reason}; {evidence}", at.address),
+        }),
+        WriteAnswer::Taken => Some(Told::NotHeld { why: format!("{} ({region}) TOOK a write", at.address) }),
+        WriteAnswer::Unknown { .. } => None,
     }
 }
 

@@ -14,6 +14,12 @@ use crate::{
     ports::{Databases, heartbeat::LookError},
 };
 
+/// Whether the host is Aurora's endpoint for writers, by its form: it is inactive where there is none [AUG].
+fn is_cluster_endpoint(host: &str) -> bool {
+    let second = host.split('.').nth(1).unwrap_or_default();
+    second.starts_with("cluster-") && !second.starts_with("cluster-ro-")
+}
+
 #[async_trait]
 impl Databases for SimHeartbeats {
     async fn state(&self, at: &DatabaseEndpoint) -> Result<ServerState, LookError> {
@@ -26,8 +32,12 @@ impl Databases for SimHeartbeats {
     }
 
     async fn try_write(&self, at: &DatabaseEndpoint) -> WriteAnswer {
+        let is_of_writers = is_cluster_endpoint(&at.address.host);
         let answer = self.at(at, |world, arn| {
             let cluster = world.aurora.cluster(arn)?;
+            if is_of_writers && !cluster.takes_writes(&world.planes) {
+                return None;
+            }
             cluster.is_up(&world.planes).then(|| match cluster.takes_writes(&world.planes) {
                 true => WriteAnswer::Taken,
                 false => WriteAnswer::Refused { reason: "cannot execute INSERT in a read-only transaction".to_owned() },

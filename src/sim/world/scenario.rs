@@ -132,6 +132,8 @@ fn add_called_services(world: &mut World, topology: &Topology) {
         let (region, now, services) = (&site.region, world.now, &mut world.services);
         services.lambda.add(region, &format!("{name}-api"), &[("WRITER", primary.as_str())]);
         services.ecs.add(region, name, "worker", 3);
+        let (clients, daemons) = ("sg-08f7e6d5c4b3a2910".to_owned(), "10.9.0.0/24".to_owned());
+        services.ec2.add(region, "sg-0a1b2c3d4e5f60718", 5_432, &[clients, daemons]);
         services.ssm.add(region, &format!("/{name}/writer"), primary.as_str());
         services.kms.add(region, &format!("mrk-{name}"), true);
         services.backup.add(region, name, now);
