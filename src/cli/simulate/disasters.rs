@@ -59,7 +59,8 @@ impl Disaster {
     pub(super) fn fits(&self, application: &Application) -> bool {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => {
-                !(written.needs_promotion && application.stores.is_empty())
+                let drilled = written.drills.iter().all(|drill| application.drills.contains(drill));
+                drilled && !(written.needs_promotion && application.stores.is_empty())
             }
             Self::Swarm | Self::FalseAlarms => true,
         }

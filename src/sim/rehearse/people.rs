@@ -120,12 +120,12 @@ impl Director<'_> {
             }
         }
         self.state.borrow_mut().asked_at = Some(now);
-        let mut request = self.request(wish(ask.wish), "the-one");
+        let mut request = self.request(wish(&ask.wish), "the-one");
         request.target.clone_from(&ask.target);
         request.accept_data_loss = ask.accept_data_loss;
         match live.engine.start_run(request).await {
             Ok(Started::Run { id, .. } | Started::Again { id }) => {
-                self.scene.tell("people", format!("asked for a {:?}: run {id}", ask.wish).to_lowercase());
+                self.scene.tell("people", format!("asked for a {}: run {id}", wished(&ask.wish)));
                 self.state.borrow_mut().run = Some(id);
             }
             Ok(Started::Planned { .. }) => {}
@@ -265,7 +265,7 @@ impl Director<'_> {
             let id = self.state.borrow().run.clone();
             match (what, id) {
                 (PersonAct::AskAgain(again), _) => {
-                    let request = self.request(wish(*again), "another");
+                    let request = self.request(wish(again), "another");
                     if let Err(refusal) = live.engine.start_run(request).await {
                         self.scene.tell("people", format!("were refused: {refusal}"));
                         self.scene.court(|court| court.saw(refusal.code()));
@@ -291,12 +291,20 @@ impl Director<'_> {
     }
 }
 
-fn wish(wish: scenario::Wish) -> Wish {
+fn wish(wish: &scenario::Wish) -> Wish {
     match wish {
         scenario::Wish::Auto => Wish::Auto,
         scenario::Wish::Failover => Wish::Failover,
         scenario::Wish::Switchover => Wish::Switchover,
         scenario::Wish::Failback => Wish::Failback,
+        scenario::Wish::Drill { runbook } => Wish::Drill { runbook: runbook.clone() },
+    }
+}
+
+fn wished(wish: &scenario::Wish) -> String {
+    match wish {
+        scenario::Wish::Drill { runbook } => format!("drill by {runbook}"),
+        other => format!("{other:?}").to_lowercase(),
     }
 }
 

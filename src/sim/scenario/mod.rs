@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::faults::Happening;
 use crate::domain::{
     document::{At, Fault, Findings},
-    id::Region,
+    id::{Region, RunbookName},
     yaml,
 };
 
@@ -56,6 +56,8 @@ pub struct Written {
     pub covers: BTreeSet<u8>,
     /// Whether it means nothing where nothing is promoted: to an application without an Aurora store.
     pub needs_promotion: bool,
+    /// The drills that people ask for in it: to an application that does not name them it means nothing.
+    pub drills: BTreeSet<RunbookName>,
     file: String,
     text: String,
 }
@@ -77,6 +79,7 @@ impl Scenario {
             reproduces: table.text("reproduces").map(str::to_owned),
             covers,
             needs_promotion: table.has("needs_promotion"),
+            drills: read::drills(&table),
             file: file.to_owned(),
             text: text.to_owned(),
         })
@@ -158,12 +161,13 @@ pub struct Ask {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     Auto,
     Failover,
     Switchover,
     Failback,
+    Drill { runbook: RunbookName },
 }
 
 /// When it is asked for.
@@ -193,7 +197,7 @@ pub enum Approver {
 }
 
 /// One act of a person on the active run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PersonAct {
     Pause,
     Resume,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: [`super::form`] has refused whatever has the wrong shape before anything here looks.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish,
@@ -10,7 +10,10 @@ use super::{
     keys,
 };
 use crate::{
-    domain::document::{At, Findings, friendly},
+    domain::{
+        document::{At, Findings, friendly},
+        id::RunbookName,
+    },
     sim::{
         faults::{CallFault, Happening, ProcessFault, Sight, StoreFault, Trouble, Vantage},
         world::{
@@ -362,12 +365,20 @@ fn ask(t: &Table) -> Option<Ask> {
     })
 }
 
+/// The drills that are asked for.
+pub(super) fn drills(t: &Table) -> BTreeSet<RunbookName> {
+    let Some(people) = t.table("people") else { return BTreeSet::new() };
+    let asked = people.table("ask").into_iter().chain(people.tables("acts"));
+    asked.filter_map(|t| t.text("runbook")?.parse().ok()).collect()
+}
+
 fn wish(t: &Table) -> Option<Wish> {
     match t.word("wish")? {
         "auto" => Some(Wish::Auto),
         "failover" => Some(Wish::Failover),
         "switchover" => Some(Wish::Switchover),
         "failback" => Some(Wish::Failback),
+        "drill" => Some(Wish::Drill { runbook: t.text("runbook")?.parse().ok()? }),
         _ => None,
     }
 }

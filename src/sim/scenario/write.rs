@@ -224,7 +224,7 @@ fn people(p: &People) -> Vec<String> {
             PersonAct::Pause => "pause".to_owned(),
             PersonAct::Resume => "resume".to_owned(),
             PersonAct::Abort => "abort".to_owned(),
-            PersonAct::AskAgain(w) => format!("ask-again, wish: {}", wish(*w)),
+            PersonAct::AskAgain(w) => format!("ask-again, wish: {}", wish(w)),
         };
         lines.push(format!("    - {{ at: {}, does: {act} }}", friendly(*at)));
     }
@@ -233,7 +233,7 @@ fn people(p: &People) -> Vec<String> {
 }
 
 fn ask(a: &Ask) -> String {
-    let mut text = format!("wish: {}", wish(a.wish));
+    let mut text = format!("wish: {}", wish(&a.wish));
     // Writing to a string cannot fail.
     let _ = match a.when {
         When::At(at) => write!(text, ", at: {}", friendly(at)),
@@ -246,12 +246,13 @@ fn ask(a: &Ask) -> String {
     text
 }
 
-fn wish(wish: Wish) -> &'static str {
+fn wish(wish: &Wish) -> String {
     match wish {
-        Wish::Auto => "auto",
-        Wish::Failover => "failover",
-        Wish::Switchover => "switchover",
-        Wish::Failback => "failback",
+        Wish::Auto => "auto".to_owned(),
+        Wish::Failover => "failover".to_owned(),
+        Wish::Switchover => "switchover".to_owned(),
+        Wish::Failback => "failback".to_owned(),
+        Wish::Drill { runbook } => format!("drill, runbook: {runbook}"),
     }
 }
 

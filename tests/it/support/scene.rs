@@ -296,6 +296,7 @@ pub(crate) fn application() -> Application {
             (Purpose::Switchover, runbook("region-switchover")),
             (Purpose::Failback, runbook("failback")),
         ]),
+        drills: vec![runbook("drill-switchover"), runbook("drill-tabletop")],
         topics: vec![topic(&east), topic(&west)],
         policy: Default::default(),
     }

@@ -153,10 +153,12 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         Approver::Silent,
         Approver::TriesOwnFirst { after },
     ];
-    for (i, wish) in [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback].into_iter().enumerate() {
+    let drill = Wish::Drill { runbook: "drill-switchover".parse().expect("a name") };
+    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill];
+    for (i, wish) in wishes.into_iter().enumerate() {
         let even = i % 2 == 0;
         let ask = Ask {
-            wish,
+            wish: wish.clone(),
             when: whens[i % 2],
             target: even.then(|| region("us-west-2")),
             accept_data_loss: even.then_some(10 * minute),
@@ -169,7 +171,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             (minute, PersonAct::AskAgain(wish)),
         ];
         let people =
-            People { arm: None, ask: Some(ask), approver: approvers[i], resumes_after: even.then_some(minute), acts };
+            People { arm: None, ask: Some(ask), approver: approvers[i % approvers.len()], resumes_after: even.then_some(minute), acts };
         let ends = [
             RunEnd::Succeeded,
             RunEnd::Aborted,
