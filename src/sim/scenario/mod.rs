@@ -34,6 +34,8 @@ pub struct Scenario {
     /// The Region that is active at the start; `None` is the preferred one.
     pub active: Option<Region>,
     pub happenings: Vec<Happening>,
+    /// A blackout of the application is on all the time.
+    pub blackout: bool,
     /// How many observers elsewhere report.
     pub observers: u32,
     pub people: People,
@@ -202,8 +204,13 @@ pub enum PersonAct {
     Pause,
     Resume,
     Abort,
-    /// A second request for the same application.
-    AskAgain(Wish),
+    /// Another request for the same application.
+    AskAgain {
+        wish: Wish,
+        accept_data_loss: Option<Duration>,
+        /// Again every so often until it is granted.
+        repeats: bool,
+    },
 }
 
 /// What must be true at the end.

@@ -142,6 +142,7 @@ pub(super) fn scenario(t: &Table) -> Option<Scenario> {
         warm_up: t.duration("warm_up")?,
         active: t.region("active"),
         happenings: t.tables("happenings").map(|t| happening(t, heals_at)).collect::<Option<_>>()?,
+        blackout: t.has("blackout"),
         observers: t.count("observers").unwrap_or_default(),
         people: t.table("people").map_or(Some(People::nobody()), people)?,
         heals_at,
@@ -401,7 +402,11 @@ fn act(t: &Table) -> Option<PersonAct> {
         "pause" => Some(PersonAct::Pause),
         "resume" => Some(PersonAct::Resume),
         "abort" => Some(PersonAct::Abort),
-        "ask-again" => Some(PersonAct::AskAgain(wish(t)?)),
+        "ask-again" => Some(PersonAct::AskAgain {
+            wish: wish(t)?,
+            accept_data_loss: t.duration("accept_data_loss"),
+            repeats: t.flag("repeats").unwrap_or(false),
+        }),
         _ => None,
     }
 }

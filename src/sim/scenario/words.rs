@@ -4,7 +4,7 @@
 
 use super::{
     form::{Key, Shape, Word, may, need, word},
-    keys::{SOME_TIME, SPAN},
+    keys::{LOSS, SOME_TIME, SPAN},
 };
 
 pub(super) const PLANES: &[Word] = &[
@@ -79,7 +79,11 @@ pub(super) const FIXED: &[Key] = &[need("value", SPAN, "value: 30s", "how long t
 
 pub(super) const AFTER: &[Key] = &[need("after", SPAN, "after: 20s", "how long after it was recommended")];
 
-pub(super) const WISHED: &[Key] = &[need("wish", Shape::Words(WISHES), "wish: failover", "what is asked for")];
+pub(super) const WISHED: &[Key] = &[
+    need("wish", Shape::Words(WISHES), "wish: failover", "what is asked for"),
+    may("accept_data_loss", LOSS, "accept_data_loss: 10m", "the loss that is accepted; none otherwise"),
+    may("repeats", Shape::Bool, "repeats: true", "whether it is asked for again until it is granted; once otherwise"),
+];
 
 pub(super) const HELD_CODE: &[Key] =
     &[may("code", Shape::Code, "code: gate-rpo", "why (docs/errors); any reason otherwise")];
@@ -160,7 +164,7 @@ pub(super) const ACTS: &[Word] = &[
     word("pause", "asks the run to stand still"),
     word("resume", "lets a paused or held run go on"),
     word("abort", "asks the run to end, and what it has done to be taken back (71)"),
-    Word { word: "ask-again", says: "asks for a second run of the application (69)", more: WISHED },
+    Word { word: "ask-again", says: "asks for another run of the application, which may take the place of the first (69, 79)", more: WISHED },
 ];
 
 pub(super) const SIGHTS: &[Word] = &[

@@ -33,6 +33,9 @@ pub(super) fn scenario(s: &Scenario) -> String {
         line("happenings:".to_owned());
     }
     s.happenings.iter().for_each(|h| line(format!("  - {}", happening(h))));
+    if s.blackout {
+        line("blackout: true".to_owned());
+    }
     if 0 < s.observers {
         line(format!("observers: {}", s.observers));
     }
@@ -224,7 +227,11 @@ fn people(p: &People) -> Vec<String> {
             PersonAct::Pause => "pause".to_owned(),
             PersonAct::Resume => "resume".to_owned(),
             PersonAct::Abort => "abort".to_owned(),
-            PersonAct::AskAgain(w) => format!("ask-again, wish: {}", wish(w)),
+            PersonAct::AskAgain { wish: w, accept_data_loss, repeats } => {
+                let loss = accept_data_loss.map(|d| format!(", accept_data_loss: {}", friendly(d))).unwrap_or_default();
+                let repeats = if *repeats { ", repeats: true" } else { "" };
+                format!("ask-again, wish: {}{loss}{repeats}", wish(w))
+            }
         };
         lines.push(format!("    - {{ at: {}, does: {act} }}", friendly(*at)));
     }

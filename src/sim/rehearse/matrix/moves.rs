@@ -108,6 +108,7 @@ fn scenario(
         warm_up: WARM_UP,
         active: (purpose == Purpose::Failback).then(|| standby.clone()),
         happenings,
+        blackout: false,
         observers: 0,
         people: People {
             arm: None,

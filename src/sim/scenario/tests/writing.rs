@@ -114,6 +114,7 @@ fn armed(base: &Scenario) -> Scenario {
     let happening =
         |(of, does)| Happening { at: Duration::from_mins(1), lasts: None, what: Trouble::Vantage { of, does } };
     Scenario {
+        blackout: false,
         observers: 2,
         happenings: sights.map(happening).to_vec(),
         people: People { arm: Some(Duration::from_secs(15)), ..People::nobody() },
@@ -168,7 +169,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             (minute, PersonAct::Pause),
             (minute, PersonAct::Resume),
             (minute, PersonAct::Abort),
-            (minute, PersonAct::AskAgain(wish)),
+            (minute, PersonAct::AskAgain { wish, accept_data_loss: even.then_some(minute), repeats: even }),
         ];
         let people =
             People { arm: None, ask: Some(ask), approver: approvers[i % approvers.len()], resumes_after: even.then_some(minute), acts };
