@@ -265,8 +265,9 @@ impl Director<'_> {
             }
             let id = self.state.borrow().run.clone();
             match (what, id) {
-                (PersonAct::AskAgain { wish: again, accept_data_loss, repeats }, _) => {
+                (PersonAct::AskAgain { wish: again, target, accept_data_loss, repeats }, _) => {
                     let mut request = self.request(wish(again), "another");
+                    request.target.clone_from(target);
                     request.accept_data_loss = *accept_data_loss;
                     self.ask_again(live, index, request, *repeats).await;
                 }

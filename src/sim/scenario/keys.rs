@@ -27,7 +27,7 @@ pub(super) const SPAN: Shape = Shape::Duration { least: Duration::ZERO, most: LA
 pub(super) const SOME_TIME: Shape = Shape::Duration { least: Duration::from_secs(1), most: LASTS_MAX };
 /// What the API takes at most is decided there; here a day, as in a plan.
 pub(super) const LOSS: Shape = Shape::Duration { least: Duration::ZERO, most: Duration::from_hours(24) };
-const OURS: Shape = Shape::Region(Whose::Application);
+pub(super) const OURS: Shape = Shape::Region(Whose::Application);
 const ANY_REGION: Shape = Shape::Region(Whose::Any);
 
 /// The document.

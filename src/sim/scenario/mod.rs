@@ -207,6 +207,7 @@ pub enum PersonAct {
     /// Another request for the same application.
     AskAgain {
         wish: Wish,
+        target: Option<Region>,
         accept_data_loss: Option<Duration>,
         /// Again every so often until it is granted.
         repeats: bool,

@@ -404,6 +404,7 @@ fn act(t: &Table) -> Option<PersonAct> {
         "abort" => Some(PersonAct::Abort),
         "ask-again" => Some(PersonAct::AskAgain {
             wish: wish(t)?,
+            target: t.region("target"),
             accept_data_loss: t.duration("accept_data_loss"),
             repeats: t.flag("repeats").unwrap_or(false),
         }),

@@ -4,7 +4,7 @@
 
 use super::{
     form::{Key, Shape, Word, may, need, word},
-    keys::{LOSS, SOME_TIME, SPAN},
+    keys::{LOSS, OURS, SOME_TIME, SPAN},
 };
 
 pub(super) const PLANES: &[Word] = &[
@@ -81,6 +81,7 @@ pub(super) const AFTER: &[Key] = &[need("after", SPAN, "after: 20s", "how long a
 
 pub(super) const WISHED: &[Key] = &[
     need("wish", Shape::Words(WISHES), "wish: failover", "what is asked for"),
+    may("target", OURS, "target: standby", "where to; the daemon's choice otherwise"),
     may("accept_data_loss", LOSS, "accept_data_loss: 10m", "the loss that is accepted; none otherwise"),
     may("repeats", Shape::Bool, "repeats: true", "whether it is asked for again until it is granted; once otherwise"),
 ];

@@ -227,10 +227,11 @@ fn people(p: &People) -> Vec<String> {
             PersonAct::Pause => "pause".to_owned(),
             PersonAct::Resume => "resume".to_owned(),
             PersonAct::Abort => "abort".to_owned(),
-            PersonAct::AskAgain { wish: w, accept_data_loss, repeats } => {
+            PersonAct::AskAgain { wish: w, target, accept_data_loss, repeats } => {
+                let target = target.as_ref().map(|t| format!(", target: {t}")).unwrap_or_default();
                 let loss = accept_data_loss.map(|d| format!(", accept_data_loss: {}", friendly(d))).unwrap_or_default();
                 let repeats = if *repeats { ", repeats: true" } else { "" };
-                format!("ask-again, wish: {}{loss}{repeats}", wish(w))
+                format!("ask-again, wish: {}{target}{loss}{repeats}", wish(w))
             }
         };
         lines.push(format!("    - {{ at: {}, does: {act} }}", friendly(*at)));

@@ -138,7 +138,7 @@ pub(crate) fn application() -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
-        drills: Vec::new(),
+        drills: vec!["drill-tabletop".parse().expect("valid")],
         topics: vec![],
         policy: Policy { observers: ["eu-west-1".parse().expect("valid")].into(), ..Policy::default() },
     }
