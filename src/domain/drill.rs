@@ -60,6 +60,7 @@ fn moved(action: &Action) -> Option<(Moved<&TrafficName, &StoreName>, &Region)> 
             Some((Moved::Store(store), target.region()))
         }
         Action::DnsFlip { traffic, to, .. } => Some((Moved::Traffic(traffic), to)),
+        Action::DnsWeights(ramp) => Some((Moved::Traffic(&ramp.traffic), &ramp.to)),
         _ => None,
     }
 }
@@ -132,14 +133,21 @@ pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
 }
 
 fn is_move(act: &Act) -> bool {
-    matches!(act, Act::AuroraSwitchover { .. } | Act::DnsFlip { .. })
+    matches!(act, Act::AuroraSwitchover { .. }) || via(act).is_some()
+}
+
+/// The traffic entry that `act` moves, where it moves traffic; `None` in it: each.
+fn via(act: &Act) -> Option<Option<&TrafficName>> {
+    match act {
+        Act::DnsFlip { via, .. } | Act::DnsWeights { via, .. } => Some(via.as_ref()),
+        _ => None,
+    }
 }
 
 fn brings_back(runbook: &Runbook, step: &Step, other: &Step) -> bool {
     let same = match (&step.act, &other.act) {
         (Act::AuroraSwitchover { store: a }, Act::AuroraSwitchover { store: b }) => b.is_none() || a == b,
-        (Act::DnsFlip { via: a, .. }, Act::DnsFlip { via: b, .. }) => b.is_none() || a == b,
-        _ => false,
+        (a, b) => via(a).zip(via(b)).is_some_and(|(a, b)| b.is_none() || a == b),
     };
     let firm = other.on_failure != OnFailure::Continue && (other.when.is_none() || other.when == step.when);
     same && firm && other.towards == Towards::Source && runbook.all_needs(&other.id).contains(&step.id)
@@ -161,9 +169,10 @@ pub fn moved_to(run: &RunState) -> Option<&Region> {
         return recovery::succeeded(run).then_some(&run.plan.target);
     }
     let flips = run.plan.steps.iter().filter_map(|step| match (&step.action, run.steps.get(&step.id)) {
-        (Action::DnsFlip { to, .. }, Some(StepState::Done { at, .. })) if !run.undone().contains(&&step.id) => {
-            Some((*at, to))
-        }
+        (action, Some(StepState::Done { at, .. })) if !run.undone().contains(&&step.id) => match moved(action) {
+            Some((Moved::Traffic(_), to)) => Some((*at, to)),
+            Some((Moved::Store(_), _)) | None => None,
+        },
         _ => None,
     });
     flips.max_by_key(|(at, _)| *at).map(|(_, to)| to)

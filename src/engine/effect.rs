@@ -9,7 +9,6 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     domain::{
         action::Action,
-        api_call,
         cloud::{Mutation, Outcome},
         journal::Event,
         plan::{PlannedStep, Purpose},
@@ -17,13 +16,14 @@ use crate::{
         sabotage::{Guard, is_off},
     },
     engine::{
+        answers::{is_passing, is_perhaps_our_own, is_repeatable, left_to_people, passes},
         aurora,
         denial::Denial,
         escalation,
         guards::Answer,
         observe::{Seen, observe},
-        postcondition,
         prior::{self, Prior},
+        ramp,
         step::{Driver, Stop, Way},
         undo,
     },
@@ -48,7 +48,7 @@ pub fn first_intent(run: &RunState, step: &PlannedStep) -> Option<Event> {
 
 /// Call number `call` of the step, intended; `None` where there is none, or where what it changes must be seen before
 /// and cannot be in time (then the step has failed).
-async fn intent(
+pub(super) async fn intent(
     driver: &Driver,
     run: &RunState,
     attempt: u32,
@@ -98,6 +98,13 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
                     driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
                 }
+            }
+            StepState::Answered { attempt, call, outcome, .. } if let Some(ramp) = ramp::of(&driver.step.action) => {
+                fresh = ramp::settle(driver, &run, ramp, (*attempt, *call), outcome, &mut before_since).await?;
+            }
+            StepState::Holding { .. } => {
+                let Some(ramp) = ramp::of(&driver.step.action) else { return Err(Stop::Yield) };
+                fresh = ramp::hold(driver, ramp).await?;
             }
             StepState::Answered { outcome, .. } if is_done_unseen(outcome) => {
                 driver.finish(vec!["it was answered".to_owned()], BTreeMap::new()).await?;
@@ -152,13 +159,18 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
     let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
-    let is_again = run.attempts.contains_key(&driver.step.id);
+    let is_ramp = ramp::of(&driver.step.action).is_some();
+    // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
+    let is_again = run.attempts.contains_key(&driver.step.id) && !is_ramp;
     let looks_first = driver.way == Way::Forth && (escalates || is_declared || is_again);
     if looks_first && earlier(driver, deadline).await? {
         return Ok(false);
     }
+    if is_ramp && !ramp::may_begin(driver, deadline).await? {
+        return Ok(false);
+    }
     let evidence = loop {
-        match driver.guards(run).await {
+        match driver.guards(run, 0).await {
             Answer::Holds { evidence } => break evidence,
             Answer::Fails { why } => {
                 driver.fail(guard_code(&driver.step.action), why).await?;
@@ -224,7 +236,7 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
 
 fn guard_code(action: &Action) -> &'static str {
     match action {
-        Action::DnsFlip { .. } => "writer-not-proven",
+        action if action.requires_writer().is_some() => "writer-not-proven",
         _ => "gate-target",
     }
 }
@@ -236,7 +248,7 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
-    let refusal = match driver.guards(run).await {
+    let refusal = match driver.guards(run, call).await {
         Answer::Holds { .. } => None,
         Answer::Fails { why } | Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
         Answer::Denied(denial) => Some((denial.code, denial.why)),
@@ -381,7 +393,7 @@ async fn nothing_happened(
 }
 
 /// A new intent for the same call, where attempts are left; else the step fails.
-async fn retry(
+pub(super) async fn retry(
     driver: &Driver,
     run: &RunState,
     attempt: u32,
@@ -409,8 +421,9 @@ async fn retry(
         () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
-    match driver.guards(&run).await {
+    match driver.guards(&run, call).await {
         Answer::Holds { evidence } => {
+            let evidence = because(&run, driver, call).unwrap_or(evidence);
             let Some(intent) = intent(driver, &run, attempt + 1, call, evidence).await? else { return Ok(false) };
             driver.record(vec![intent]).await?;
             Ok(true)
@@ -427,45 +440,11 @@ async fn retry(
     }
 }
 
-/// Whether a call that was not answered, and did not happen, may be sent again at once.
-fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
-    matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
-}
-
-/// Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
-fn is_perhaps_our_own(code: &str) -> bool {
-    code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess)
-}
-
-/// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
-fn is_passing(code: &str) -> bool {
-    !is_off(Guard::ThrottledIsFinal)
-        && matches!(
-            code,
-            "Throttling"
-                | "ThrottlingException"
-                | "Throttled"
-                | "RequestLimitExceeded"
-                | "PriorRequestNotComplete"
-                | "EndpointTemporarilyUnavailableException"
-                // ARC's safety rules let no control be changed again within their wait period, 5 s by default: an abort
-                // right after a flip meets it.
-                | "ConflictException"
-        )
-}
-
-/// The same for a call that a runbook wrote out: each service has codes of its own.
-fn passes(action: &Action, code: &str) -> bool {
-    matches!(action, Action::AwsCall { call } if api_call::is_passing(call.request.service(), code))
-        && !is_off(Guard::ThrottledIsFinal)
-}
-
-/// Why a call without an answer is for a person to settle, where that is so.
-fn left_to_people(action: &Action) -> Option<String> {
-    match action {
-        // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
-        Action::Notify { .. } => Some("not repeated".to_owned()),
-        Action::AwsCall { call } => Some(format!("not repeated, {}", postcondition::unsettled(call)?)),
+/// Why a ramp was to be taken back: kept with each intent of that, or the reason would be lost with the first.
+fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
+    let is_back = ramp::of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
+    match &run.steps[&driver.step.id] {
+        StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
         _ => None,
     }
 }

@@ -16,6 +16,7 @@
 
 pub mod ages;
 pub mod alone;
+mod answers;
 pub mod aurora;
 pub mod capacities;
 pub mod coalesce;
@@ -44,12 +45,14 @@ mod postcondition;
 pub mod preflight;
 pub mod prior;
 pub mod pulse;
+pub mod ramp;
 pub mod reach;
 pub mod recover;
 pub mod requests;
 pub mod sample;
 pub mod scribe;
 mod seat;
+pub mod signs;
 pub mod step;
 pub mod trail;
 pub mod undo;

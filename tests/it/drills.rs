@@ -121,7 +121,7 @@ async fn a_failover_takes_the_place_of_a_drill_on_its_way_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failover_leads_home_where_the_drill_has_moved_the_application_to_a_region_that_is_lost() {
-    for (seed, step) in (420..).zip(["there.report.us-west-2", "stay", "home.target-answers", "home.switch.main"]) {
+    for (seed, step) in (420..).zip(["stay", "home.target-answers", "home.switch.main"]) {
         disaster(seed, step, "us-west-2", "us-east-1").await;
     }
 }
@@ -135,6 +135,10 @@ async fn disaster(seed: u64, step: &str, lost: &str, other: &str) {
         approve(&live, &planned, "consent").await;
     }
     at(&live, &planned, step).await;
+    if step == "stay" {
+        // A database that has just become the secondary has no lag that is known, and without one nobody forces.
+        live.pass(180).await;
+    }
     live.lose(lost);
     live.pass(3).await;
     let request = || StartRun { target: Some(region(other)), ..Live::request(Wish::Failover) };

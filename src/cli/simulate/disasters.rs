@@ -59,8 +59,11 @@ impl Disaster {
     pub(super) fn fits(&self, application: &Application) -> bool {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => {
+                let uses = |name: &String| application.runbooks.values().any(|used| used.as_str() == name);
                 let drilled = written.drills.iter().all(|drill| application.drills.contains(drill));
-                drilled && !(written.needs_promotion && application.stores.is_empty())
+                drilled
+                    && !(written.needs_promotion && application.stores.is_empty())
+                    && written.needs_runbook.as_ref().is_none_or(uses)
             }
             Self::Swarm | Self::FalseAlarms => true,
         }

@@ -9,8 +9,10 @@ use crate::domain::{
     plan::Towards,
 };
 
+mod weights;
+
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 21] = [
+pub(super) const ACTIONS: [&str; 22] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -24,6 +26,7 @@ pub(super) const ACTIONS: [&str; 21] = [
     "dns.routing_controls",
     "dns.health_signal",
     "dns.records",
+    "dns.weights",
     "dns.verify",
     "probe.http",
     "notify",
@@ -35,12 +38,11 @@ pub(super) const ACTIONS: [&str; 21] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 8] = [
+const NOT_BUILT: [&str; 7] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
     "dns.standby_object",
-    "dns.weights",
     "probe.tcp",
     "probe.postgres",
     "undo",
@@ -102,6 +104,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
+        "dns.weights" => weights::read(with, found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },
         "probe.http" => probe(with, found)?,
         "notify" => notify(with, found)?,

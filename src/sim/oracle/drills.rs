@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{
     Bench, Call, Findings, journal::Record, region_of,
-    runs::{Intent, Run, Runs},
+    intent::Intent,
+    runs::{Run, Runs},
     text,
 };
 

@@ -8,10 +8,12 @@ mod armings;
 mod calls;
 mod clients;
 mod drills;
+mod intent;
 mod journal;
 mod liveness;
 mod loss;
 mod planned;
+mod ramp;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,8 @@ pub struct Known {
     pub addresses: BTreeMap<Region, std::net::Ipv4Addr>,
     /// Routing controls by Region.
     pub controls: BTreeMap<Region, String>,
+    /// The servers of every Region write to the present writer: then traffic may be shared between Regions.
+    pub is_written_from_all_regions: bool,
 }
 
 /// One mutation as it left the process, whether or not it arrived.
@@ -186,6 +190,9 @@ impl Oracle {
                 let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
                 match news {
                     runs::News::Intended(index) => calls::intended(&mut bench, &self.runs, index),
+                    runs::News::Observed { run, step, call } => {
+                        ramp::observed(&mut bench, &self.runs, (&run, &step, call), record);
+                    }
                     runs::News::StartedAlone(id) => alone::started(&mut bench, &self.runs, &id),
                     runs::News::Succeeded(id) => drills::succeeded(&mut bench, &self.runs, &id, record),
                     runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),

@@ -12,6 +12,7 @@ use super::{
     Findings,
     armings::Armings,
     drills,
+    intent::Intent,
     journal::Record,
     planned::check_planned,
     text,
@@ -74,6 +75,8 @@ pub(super) struct Run {
     /// What it goes back to when it is resumed: moving on, or being taken back.
     pub way: Phase,
     pub loss: Value,
+    /// By step, the call that was last said to be in effect, and when.
+    pub observed: BTreeMap<String, (u64, SimTime)>,
     /// The largest error of the daemon's clock while the run went on, in milliseconds.
     pub clock_error_ms: u64,
 }
@@ -97,32 +100,6 @@ impl Run {
     }
 }
 
-/// An effect that is about to be sent.
-#[derive(Debug)]
-pub(super) struct Intent {
-    pub run: String,
-    pub step: String,
-    pub attempt: u64,
-    /// It takes back what its step has done.
-    pub is_undo: bool,
-    pub mutation: Value,
-    /// What the journal says was there before; null where it does not.
-    pub prior: Value,
-    pub epoch: u64,
-    /// The record that holds it.
-    pub record: usize,
-    pub at: SimTime,
-    pub clock_ahead_ms: i64,
-    /// The record that closed it: an answer, or the end of its step or run.
-    pub closed: Option<usize>,
-    /// Whether it may still have an effect: not refused, and its step has not come to an end since.
-    pub is_pending: bool,
-    /// How its call was answered: `accepted`, `rejected`, `not_sent`, `unknown`; empty where it was not.
-    pub outcome: String,
-    /// When a call left for it.
-    pub sent: Option<SimTime>,
-}
-
 /// What other checks look into at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum News {
@@ -132,6 +109,12 @@ pub(super) enum News {
     StartedAlone(String),
     /// This run is over, and has succeeded.
     Succeeded(String),
+    /// This call of a step is said to be in effect.
+    Observed {
+        run: String,
+        step: String,
+        call: u64,
+    },
     Done {
         run: String,
         step: String,
@@ -248,21 +231,9 @@ impl Runs {
         let about = text(event, "about");
         let step = |call: u64| format!("notice-{call}");
         if let Some(calls) = event["calls"].as_array() {
-            let intents = (0..).zip(calls).map(|(call, mutation)| Intent {
-                run: about.to_owned(),
-                step: step(call),
-                attempt: 1,
-                is_undo: false,
-                mutation: mutation.clone(),
-                prior: Value::Null,
-                epoch: record.epoch,
-                record: record.index,
-                at: record.at,
-                clock_ahead_ms: record.clock_ahead_ms,
-                closed: None,
-                is_pending: true,
-                outcome: String::new(),
-                sent: None,
+            let intents = (0..).zip(calls).map(|(call, mutation)| {
+                let intent = Intent::new(about.to_owned(), step(call), mutation, record);
+                Intent { attempt: 1, call, ..intent }
             });
             self.intents.extend(intents);
             return;
@@ -302,6 +273,11 @@ impl Runs {
                 }
                 let has_none = matches!(outcome, "rejected" | "not_sent");
                 self.close(record, has_none, |i| i.run == id && i.step == step);
+            }
+            "call_observed" => {
+                let call = event["call"].as_u64().unwrap_or(u64::MAX);
+                run.observed.insert(step.clone(), (call, record.at));
+                return Some(News::Observed { run: id, step, call });
             }
             "step_done" => {
                 run.steps.insert(step.clone(), Step::Done);
@@ -382,6 +358,7 @@ impl Runs {
             phase: Phase::Moving,
             way: Phase::Moving,
             loss: Value::Null,
+            observed: BTreeMap::new(),
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });
         if let Some(run) = self.runs.last() {
@@ -398,21 +375,14 @@ impl Runs {
     }
 
     fn intend(&mut self, run: String, step: String, event: &Value, record: &Record, is_undo: bool) -> News {
+        let resumes = self.run(&run).map_or(0, |run| run.resumes);
         self.intents.push(Intent {
-            run,
-            step,
             attempt: event["attempt"].as_u64().unwrap_or_default(),
+            call: event["call"].as_u64().unwrap_or(u64::MAX),
+            resumes,
             is_undo,
-            mutation: event["mutation"].clone(),
             prior: event["prior"].clone(),
-            epoch: record.epoch,
-            record: record.index,
-            at: record.at,
-            clock_ahead_ms: record.clock_ahead_ms,
-            closed: None,
-            is_pending: true,
-            outcome: String::new(),
-            sent: None,
+            ..Intent::new(run, step, &event["mutation"], record)
         });
         News::Intended(self.intents.len() - 1)
     }

@@ -9,12 +9,14 @@
 
 mod databases;
 mod servers;
+mod services;
 mod traffic;
 mod watching;
 
 use std::{collections::BTreeMap, fmt::Display};
 
 use servers::Servers;
+pub use services::furnish;
 
 use crate::{
     domain::{
@@ -197,6 +199,7 @@ fn known(application: &Application, servers: &Servers) -> Known {
         record_name: Some(servers.public_name().to_owned()),
         addresses: servers.addresses().clone(),
         controls,
+        is_written_from_all_regions: databases::is_written_from_all_regions(application),
     }
 }
 

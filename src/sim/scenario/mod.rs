@@ -60,6 +60,8 @@ pub struct Written {
     pub needs_promotion: bool,
     /// The drills that people ask for in it: to an application that does not name them it means nothing.
     pub drills: BTreeSet<RunbookName>,
+    /// The runbook that it is about, where it means nothing to an application that does not use it.
+    pub needs_runbook: Option<String>,
     file: String,
     text: String,
 }
@@ -82,6 +84,7 @@ impl Scenario {
             covers,
             needs_promotion: table.has("needs_promotion"),
             drills: read::drills(&table),
+            needs_runbook: table.text("needs_runbook").map(str::to_owned),
             file: file.to_owned(),
             text: text.to_owned(),
         })
