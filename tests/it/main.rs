@@ -7,6 +7,7 @@
 mod architecture;
 mod aws_call;
 mod cli_client;
+mod drills;
 mod emulator_failover;
 mod engine_alone;
 mod engine_clock;
