@@ -121,6 +121,7 @@ pub(crate) async fn engine(
         probes: Arc::new(Instant),
         // No store has one: nobody asks.
         heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
+        databases: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock: Arc::new(SystemClock),
         observer: Arc::new(Instant),
         vantages: Arc::new(Vantages::here()),

@@ -20,6 +20,7 @@ pub mod deadline;
 pub mod document;
 #[cfg(test)]
 pub(crate) mod draft7;
+pub mod drill;
 pub mod expression;
 pub mod fence;
 pub mod forecast;

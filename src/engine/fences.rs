@@ -166,13 +166,17 @@ async fn as_secondary(context: &Context, old: &OldWriter) -> Option<Told> {
     let at = reader.filter(|at| Some(&at.address) != writer.as_ref().map(|w| &w.address))?;
     let proof = aurora::prove(&*context.cloud, &*context.clock, &old.global_cluster, &old.observe_in).await;
     let Proof::Agreed { view, evidence } = proof else { return None };
-    let connected = |m: &Member| m.arn == old.cluster && !m.is_writer && m.synchronization.as_deref() == Some("connected");
+    let connected =
+        |m: &Member| m.arn == old.cluster && !m.is_writer && m.synchronization.as_deref() == Some("connected");
     if !view.is_settled_on(&old.target) || !view.members.iter().any(connected) {
         return None;
     }
     match context.databases.try_write(&at).await {
         WriteAnswer::Refused { reason } => Some(Told::Verified {
-            evidence: format!("{} ({region}), a connected secondary, refused a write: {reason}; {evidence}", at.address),
+            evidence: format!(
+                "{} ({region}), a connected secondary, refused a write: {reason}; {evidence}",
+                at.address
+            ),
         }),
         WriteAnswer::Taken => Some(Told::NotHeld { why: format!("{} ({region}) TOOK a write", at.address) }),
         WriteAnswer::Unknown { .. } => None,
