@@ -187,7 +187,7 @@ async fn as_secondary(context: &Context, old: &OldWriter) -> Option<Told> {
 pub(super) async fn may(context: &Context, run: &RunState, fence: &Fence) -> Answer {
     let mut all = Vec::new();
     for old in fence.old.iter().filter(|_| !is_off(Guard::FenceTarget)) {
-        if old.cluster.region() == &run.plan.target || old.cluster == old.target {
+        if old.cluster == old.target {
             return Answer::fails(format!("{} takes over: it is never fenced", old.cluster));
         }
         match aurora::prove(&*context.cloud, &*context.clock, &old.global_cluster, &old.observe_in).await {
@@ -219,8 +219,9 @@ pub(super) async fn may(context: &Context, run: &RunState, fence: &Fence) -> Ans
 /// Whether this run may have moved the writer of the store already.
 fn is_promoted(run: &RunState, old: &OldWriter) -> bool {
     run.plan.steps.iter().any(|s| match &s.action {
-        Action::AuroraFailover { store, .. } | Action::AuroraSwitchover { store, .. } => {
-            *store == old.store && (run.may_have_effect(&s.id) || matches!(run.steps[&s.id], StepState::Done { .. }))
+        Action::AuroraFailover { store, target, .. } | Action::AuroraSwitchover { store, target, .. } => {
+            (store, target) == (&old.store, &old.target)
+                && (run.may_have_effect(&s.id) || matches!(run.steps[&s.id], StepState::Done { .. }))
         }
         _ => false,
     })

@@ -15,7 +15,9 @@ pub(super) fn check_planned(run: &Run, step: &str, event: &Value, record: &Recor
         findings.checked("S9");
         let mutation = &event["mutation"];
         let region = mutation["region"].as_str().or_else(|| mutation["request"]["region"].as_str());
-        if region == run.plan["target"].as_str() {
+        let old = action.into_iter().flat_map(|a| a["fence"]["old"].as_array().into_iter().flatten());
+        let taking_over: Vec<&str> = old.map(|old| region_of(text(old, "target"))).collect();
+        if region.is_some_and(|region| taking_over.contains(&region)) {
             let text = format!("step {step} of {} fences {}, which takes over", run.id, region.unwrap_or_default());
             findings.violated("S9", record.at, text);
         }
