@@ -13,6 +13,7 @@ pub(super) const PLANES: &[Word] = &[
     word("cloudwatch", "CloudWatch of the Region"),
     word("sns", "SNS of the Region"),
     word("lambda", "Lambda's API of the Region"),
+    word("ec2", "the API of EC2 of the Region, which security groups belong to"),
     word("ecs", "the API of ECS of the Region"),
     word("ssm", "the API of Systems Manager of the Region"),
     word("eventbridge", "EventBridge of the Region"),
