@@ -56,6 +56,9 @@ pub(super) const OPERATIONS: &[&str] = &[
     "sns:Publish",
     // Of the calls that a runbook writes out (`aws.call`), those that are simulated.
     "backup:ListRecoveryPointsByBackupVault",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:DescribeSecurityGroupRules",
+    "ec2:RevokeSecurityGroupIngress",
     "ecs:DescribeServices",
     "ecs:UpdateService",
     "events:DescribeRule",
