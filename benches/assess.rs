@@ -203,6 +203,7 @@ fn application(n: usize) -> Application {
         runbooks: BTreeMap::new(),
         topics: Vec::new(),
         policy: Policy::default(),
+        iac: Default::default(),
     }
 }
 

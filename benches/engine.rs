@@ -115,6 +115,7 @@ fn application(n: usize) -> Application {
         runbooks: BTreeMap::from([(Purpose::Switchover, "bench".parse().expect("a name"))]),
         topics: vec![Topic { region: region("us-west-2"), arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned() }],
         policy: Policy::default(),
+        iac: Default::default(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod check;
 pub mod demo;
 pub mod observe;
 pub mod overrides;
+pub mod patch;
 pub mod plan;
 pub mod render;
 pub mod sim;
@@ -175,6 +176,8 @@ pub enum ClientCommand {
     },
     /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
     Plan(plan::PlanArgs),
+    /// Show what infrastructure code must learn of a move: the next apply would undo it
+    Patch(patch::PatchArgs),
     /// List runs, newest first
     Runs {
         #[arg(long)]
@@ -341,6 +344,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             return start(options, &api, "/failback", json!({}), args).await;
         }
         ClientCommand::Plan(args) => look_ahead(options, &api, &args).await?,
+        ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }

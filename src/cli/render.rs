@@ -159,6 +159,10 @@ pub fn status(applications: &[ApplicationView]) -> String {
         if let Some(run) = &a.active_run {
             out.push_str(&format!("  run       {run}\n"));
         }
+        if let Some(note) = &a.infrastructure_code {
+            let text = format!("{note}: failoverd patch --application {}", a.name);
+            out.push_str(&wrapped("  code      ", &text));
+        }
     }
     if out.is_empty() {
         out.push_str("no applications\n");
@@ -308,6 +312,9 @@ pub fn tail(run: &RunView) -> String {
         let at_most = loss.at_most_seconds.map_or("not bounded".to_owned(), seconds);
         let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
         out.push_str(&wrapped("  lost      ", &text));
+    }
+    if let Some(note) = &run.infrastructure_code {
+        out.push_str(&wrapped("  code      ", &format!("{note}: failoverd patch {}", run.id)));
     }
     if run.state.as_str() == "held" || run.state.as_str() == "paused" {
         let id = plain(&run.id);

@@ -113,6 +113,7 @@ mod tests {
             runbooks: BTreeMap::new(),
             topics: vec![],
             policy: Default::default(),
+            iac: Default::default(),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod extract;
 pub mod observations;
 pub mod openapi;
 pub mod overrides;
+pub mod patch;
 pub mod plan;
 pub mod problem;
 pub mod runbooks;
@@ -93,6 +94,8 @@ fn read() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(runs::list))
         .routes(routes!(runs::one))
+        .routes(routes!(patch::of_run))
+        .routes(routes!(patch::of_application))
         .routes(routes!(events::stream))
         .routes(routes!(applications::list))
         .routes(routes!(applications::one))

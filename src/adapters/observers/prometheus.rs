@@ -538,6 +538,7 @@ mod tests {
             runbooks: BTreeMap::new(),
             topics: vec![],
             policy: Default::default(),
+            iac: Default::default(),
         };
         Metrics::new(&[Arc::new(application)]).expect("described once")
     }

@@ -71,6 +71,7 @@ fn application(mode: Mode) -> Application {
         runbooks: BTreeMap::new(),
         topics: vec![],
         policy: Policy { mode, ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

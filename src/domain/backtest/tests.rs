@@ -59,6 +59,7 @@ fn application() -> Application {
         runbooks: BTreeMap::new(),
         topics: vec![],
         policy: Policy { dwell: s(60), observers: observers.into(), ..policy },
+        iac: Default::default(),
     }
 }
 

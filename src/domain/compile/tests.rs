@@ -59,6 +59,7 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
         runbooks: BTreeMap::new(),
         topics: vec![topic(EAST), topic(WEST)],
         policy: Default::default(),
+        iac: Default::default(),
     }
 }
 

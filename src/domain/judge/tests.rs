@@ -71,6 +71,7 @@ fn app(with_store: bool) -> Application {
         runbooks: BTreeMap::new(),
         topics: Vec::new(),
         policy: Default::default(),
+        iac: Default::default(),
     }
 }
 

@@ -41,6 +41,7 @@ fn application() -> Application {
         runbooks: BTreeMap::new(),
         topics: Vec::new(),
         policy: Policy { observers, ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

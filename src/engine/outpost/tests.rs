@@ -109,6 +109,7 @@ fn application() -> Application {
         runbooks: BTreeMap::new(),
         topics: Vec::new(),
         policy: Policy { observers: [name("eu-west-1")].into(), ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

@@ -139,6 +139,7 @@ pub(crate) fn application() -> Application {
         runbooks: BTreeMap::new(),
         topics: vec![],
         policy: Policy { observers: ["eu-west-1".parse().expect("valid")].into(), ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

@@ -299,6 +299,7 @@ pub(crate) fn application() -> Application {
         ]),
         topics: vec![topic(&east), topic(&west)],
         policy: Default::default(),
+        iac: Default::default(),
     }
 }
 
