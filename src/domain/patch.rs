@@ -167,6 +167,11 @@ impl Change {
         at_risk(&self.terraform) || at_risk(&self.cloudformation)
     }
 
+    /// Whether code could describe it.
+    fn is_in_code(&self) -> bool {
+        [&self.terraform, &self.cloudformation].iter().any(|side| side.remedy != Remedy::Nothing)
+    }
+
     fn key(&self) -> (&str, &str, &str) {
         (&self.resource.id, &self.terraform.attribute, &self.cloudformation.attribute)
     }
@@ -190,7 +195,8 @@ impl Patch {
         }
     }
 
-    /// What `runs`, in the order of their starts, have changed together: what one of them has put back is not in it.
+    /// What `runs`, in the order of their starts, have changed together: what one of them has put back is not in it, nor
+    /// what is in no code, of which only each run tells.
     pub fn net<'a>(application: &Application, runs: impl Iterator<Item = &'a RunState>) -> Self {
         let mut net =
             Self { application: application.name.clone(), runs: Vec::new(), under_way: false, changes: Vec::new() };
@@ -199,7 +205,9 @@ impl Patch {
             net.under_way |= !run.is_finished();
             net.changes.extend(made(run, Some(application)));
         }
-        Self { changes: netted(net.changes), ..net }
+        let mut changes = netted(net.changes);
+        changes.retain(Change::is_in_code);
+        Self { changes, ..net }
     }
 
     /// How many of its changes an apply may undo, or break something by.
