@@ -52,6 +52,7 @@ fn planned(action: Action) -> Plan {
         retry: Retry { attempts: 1, backoff: Duration::ZERO },
         on_failure: OnFailure::Hold,
         no_return: false,
+        towards: Default::default(),
     };
     Plan { steps: vec![step], ..plan(Purpose::Switchover) }
 }
