@@ -545,7 +545,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 34] = [
+const ACCESS: [(&str, &str, &str); 36] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
