@@ -31,6 +31,7 @@ pub mod intervene;
 pub mod journal;
 pub mod judge;
 pub mod overrides;
+pub mod patch;
 pub mod plan;
 pub mod policy;
 pub mod ramp;

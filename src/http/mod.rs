@@ -18,6 +18,7 @@ pub mod extract;
 pub mod observations;
 pub mod openapi;
 pub mod overrides;
+pub mod patch;
 pub mod plan;
 pub mod problem;
 pub mod runbooks;
@@ -94,6 +95,8 @@ fn read() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(runs::list))
         .routes(routes!(runs::one))
+        .routes(routes!(patch::of_run))
+        .routes(routes!(patch::of_application))
         .routes(routes!(events::stream))
         .routes(routes!(applications::list))
         .routes(routes!(applications::one))
