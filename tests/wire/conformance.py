@@ -44,7 +44,6 @@ SERVED = {
     "sns": "CreateTopic GetTopicAttributes ListTopics Publish PublishBatch",
     "lambda": "DeleteFunctionConcurrency GetFunctionConcurrency GetFunctionConfiguration PutFunctionConcurrency "
     "UpdateFunctionConfiguration",
-    "ec2": "AuthorizeSecurityGroupIngress DescribeSecurityGroupRules RevokeSecurityGroupIngress",
     "ecs": "DescribeServices UpdateService",
     "ssm": "DeleteParameter GetParameter PutParameter",
     "events": "DescribeRule DisableRule EnableRule PutRule",
@@ -443,24 +442,6 @@ def functions():
     refused("InvalidParameterValueException", east.put_function_concurrency, **api, ReservedConcurrentExecutions=901)
 
 
-def security_groups():
-    east = aws("ec2", EAST)
-    group = "sg-0a1b2c3d4e5f60718"
-    rules = lambda: east.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"]
-    peers = lambda: sorted(r.get("CidrIpv4") or r["ReferencedGroupInfo"]["GroupId"] for r in rules())
-    assert peers() == ["10.9.0.0/24", "sg-08f7e6d5c4b3a2910"] and all(r["FromPort"] == r["ToPort"] == 5432 and not r["IsEgress"] for r in rules())
-    clients = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": "sg-08f7e6d5c4b3a2910", "Description": "a & b"}]}
-    assert east.revoke_security_group_ingress(GroupId=group, IpPermissions=[clients])["Return"]
-    assert peers() == ["10.9.0.0/24"]
-    refused("InvalidPermission.NotFound", east.revoke_security_group_ingress, GroupId=group, IpPermissions=[clients])
-    made = east.authorize_security_group_ingress(GroupId=group, IpPermissions=[clients])["SecurityGroupRules"]
-    assert [r["Description"] for r in made] == ["a & b"] and peers() == ["10.9.0.0/24", "sg-08f7e6d5c4b3a2910"]
-    refused("InvalidPermission.Duplicate", east.authorize_security_group_ingress, GroupId=group, IpPermissions=[clients])
-    east.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[made[0]["SecurityGroupRuleId"]])
-    assert peers() == ["10.9.0.0/24"]
-    refused("InvalidGroup.NotFound", east.revoke_security_group_ingress, GroupId="sg-00000000000000000", IpPermissions=[clients])
-
-
 def tasks():
     east = aws("ecs", EAST)
     counts = lambda: [(s["desiredCount"], s["runningCount"]) for s in east.describe_services(cluster="payments", services=["worker"])["services"]]
@@ -628,7 +609,7 @@ def checker_bites():
 
 
 def main():
-    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, functions, security_groups, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, detach]
+    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, functions, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, detach]
     for step in steps:
         begun = time.monotonic()
         step()
