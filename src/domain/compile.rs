@@ -13,8 +13,7 @@ use super::{
     action::{Action, WriterProof},
     application::{Application, AuroraStore, ClusterArn, Topic},
     cloud::MetricQuery,
-    drill,
-    expression,
+    drill, expression,
     id::{Digest, Region, StepId, StoreName, TrafficName},
     plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
     runbook::{Act, Runbook, Spread, Step, closure},
@@ -214,13 +213,20 @@ impl<'a> Compiler<'a> {
             if let Some(requires_writer) = step.action.requires_writer() {
                 let before = closure(&step.id, |id| needs.get(id).copied());
                 for proof in requires_writer {
-                    let proven = plan.steps.iter().any(|s| {
-                        before.contains(&s.id) && proves(s, proof) && stands(plan, s, step, proof)
-                    });
+                    let proven = plan
+                        .steps
+                        .iter()
+                        .any(|s| before.contains(&s.id) && proves(s, proof) && stands(plan, s, step, proof));
                     if !proven {
+                        let otherwise = if plan.purpose == Purpose::Drill {
+                            "; where its servers write to it from every Region, say `written_from_all_regions = true` \
+                             of that store"
+                        } else {
+                            ""
+                        };
                         faults.push(format!(
                             "step `{}`: traffic would move before the writer of `{}` is proven: it must need an \
-                             aurora.verify_writer or a promotion of that store",
+                             aurora.verify_writer or a promotion of that store{otherwise}",
                             step.id, proof.store
                         ));
                     }

@@ -156,8 +156,8 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         Approver::Silent,
         Approver::TriesOwnFirst { after },
     ];
-    let drill = Wish::Drill { runbook: "drill-switchover".parse().expect("a name") };
-    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill];
+    let drill = Wish::Drill { runbook: Some("drill-switchover".parse().expect("a name")) };
+    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill, Wish::Drill { runbook: None }];
     for (i, wish) in wishes.into_iter().enumerate() {
         let even = i % 2 == 0;
         let ask = Ask {
@@ -171,10 +171,23 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             (minute, PersonAct::Pause),
             (minute, PersonAct::Resume),
             (minute, PersonAct::Abort),
-            (minute, PersonAct::AskAgain { wish, target: even.then(|| region("us-west-2")), accept_data_loss: even.then_some(minute), repeats: even }),
+            (
+                minute,
+                PersonAct::AskAgain {
+                    wish,
+                    target: even.then(|| region("us-west-2")),
+                    accept_data_loss: even.then_some(minute),
+                    repeats: even,
+                },
+            ),
         ];
-        let people =
-            People { arm: None, ask: Some(ask), approver: approvers[i % approvers.len()], resumes_after: even.then_some(minute), acts };
+        let people = People {
+            arm: None,
+            ask: Some(ask),
+            approver: approvers[i % approvers.len()],
+            resumes_after: even.then_some(minute),
+            acts,
+        };
         let ends = [
             RunEnd::Succeeded,
             RunEnd::Aborted,
