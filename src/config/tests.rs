@@ -41,6 +41,7 @@ fn lines(faults: &Faults) -> String {
 fn the_shipped_configs_load_without_a_warning_and_their_runbooks_compile() {
     let mut paths = vec![root("config/default.toml")];
     paths.extend(std::fs::read_dir(root("config/examples")).expect("examples").map(|e| e.expect("an entry").path()));
+    paths.retain(|path| path.is_file());
     for path in paths {
         let settings = Settings::load(&path, &nothing()).unwrap_or_else(|f| panic!("{}:\n{f}", path.display()));
         assert!(settings.warnings.is_empty(), "{}:\n{}", path.display(), settings.warnings);

@@ -30,6 +30,7 @@ mod pause;
 mod plan_ahead;
 mod power_loss;
 mod reference;
+mod reference_systems;
 mod rehearsal;
 mod sabotage;
 mod static_stability;

@@ -24,7 +24,7 @@ use crate::{
         id::{ApplicationName, RunId, StepId},
         journal::{Event, Record},
         plan::{OnFailure, Plan, Purpose},
-        run::{Phase, RunResult, RunState, StepState},
+        run::{Phase, RunResult, RunState},
         signal::SignalState,
         undo::Cause,
     },
@@ -377,12 +377,8 @@ fn restored(run: &RunState) -> ActiveRun {
         active.way = if matches!(cause, Cause::Abort { .. }) { "aborting" } else { "undoing" };
     }
     for (id, state) in &run.steps {
-        if let StepState::Running { since, .. }
-        | StepState::Sending { since, .. }
-        | StepState::Answered { since, .. }
-        | StepState::Holding { since, .. } = state
-        {
-            active.since.insert(id.clone(), *since);
+        if let Some(since) = state.under_way_since() {
+            active.since.insert(id.clone(), since);
         }
     }
     active
