@@ -38,13 +38,14 @@ pub(super) const ACTIONS: [&str; 22] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 7] = [
+const NOT_BUILT: [&str; 8] = [
     "aurora.detach",
     "aurora.add_instance",
     "aurora.preserve_snapshot",
     "dns.standby_object",
     "probe.tcp",
     "probe.postgres",
+    "probe.signal",
     "undo",
 ];
 
