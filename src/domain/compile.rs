@@ -127,7 +127,11 @@ impl<'a> Compiler<'a> {
                 }
                 Spread::Replicas => {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
-                    app.replicas.keys().map(named).collect()
+                    // What is replicated the other way only has nothing to be looked at this way.
+                    let looked_at = |r: &super::replica::ReplicatedStore| {
+                        !self.runbook.read_only || r.is_replicated(self.source, self.target)
+                    };
+                    app.replicas.iter().filter(|(_, r)| looked_at(r)).map(|(s, _)| named(s)).collect()
                 }
                 Spread::Traffic => {
                     let named = |t: &TrafficName| (format!("{}.{t}", step.id), Scope::Traffic(t.clone()));

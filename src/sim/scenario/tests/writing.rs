@@ -207,6 +207,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
     all.push(armed(&base));
+    all.push(Scenario { blackout: true, ..base.clone() });
     all.push(Scenario { heals_at: Some(20 * minute), ..base });
     all
 }
