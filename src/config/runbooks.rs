@@ -14,8 +14,9 @@ use crate::domain::{
 const FILES_MAX: usize = 200;
 
 /// The runbooks that ship in the program: file name and text.
-pub const SHIPPED: [(&str, &str); 7] = [
+pub const SHIPPED: [(&str, &str); 8] = [
     ("runbooks/dns-flip.yaml", include_str!("../../runbooks/dns-flip.yaml")),
+    ("runbooks/drill-dns.yaml", include_str!("../../runbooks/drill-dns.yaml")),
     ("runbooks/drill-switchover.yaml", include_str!("../../runbooks/drill-switchover.yaml")),
     ("runbooks/drill-tabletop.yaml", include_str!("../../runbooks/drill-tabletop.yaml")),
     ("runbooks/failback-gradual.yaml", include_str!("../../runbooks/failback-gradual.yaml")),

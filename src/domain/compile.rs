@@ -130,7 +130,11 @@ impl<'a> Compiler<'a> {
                 }
                 Spread::Replicas => {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
-                    app.replicas.keys().map(named).collect()
+                    // What is replicated the other way only has nothing to be looked at this way.
+                    let looked_at = |r: &super::replica::ReplicatedStore| {
+                        !self.runbook.read_only || r.is_replicated(self.source, self.target)
+                    };
+                    app.replicas.iter().filter(|(_, r)| looked_at(r)).map(|(s, _)| named(s)).collect()
                 }
                 Spread::Traffic => {
                     let named = |t: &TrafficName| (format!("{}.{t}", step.id), Scope::Traffic(t.clone()));
@@ -221,9 +225,15 @@ impl<'a> Compiler<'a> {
                         .iter()
                         .any(|s| before.contains(&s.id) && proves(s, proof) && stands(plan, s, step, proof));
                     if !proven {
+                        let otherwise = if plan.purpose == Purpose::Drill {
+                            "; where its servers write to it from every Region, say `written_from_all_regions = true` \
+                             of that store"
+                        } else {
+                            ""
+                        };
                         faults.push(format!(
                             "step `{}`: traffic would move before the writer of `{}` is proven: it must need an \
-                             aurora.verify_writer or a promotion of that store",
+                             aurora.verify_writer or a promotion of that store{otherwise}",
                             step.id, proof.store
                         ));
                     }

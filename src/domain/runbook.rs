@@ -395,6 +395,11 @@ impl Act {
         matches!(self, Self::DnsFlip { .. } | Self::DnsWeights { .. })
     }
 
+    /// Whether it makes another cluster the writer.
+    pub fn changes_roles(&self) -> bool {
+        matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. })
+    }
+
     /// Whether it concerns a store with one writer.
     pub fn concerns_store(&self) -> bool {
         matches!(

@@ -19,7 +19,7 @@ use super::{
     cloud::{Mutation, Outcome, RecordSet},
     fence::{self, Fence, IngressRule, Rung, Wanted},
     id::{Region, StepId, Subject},
-    plan::PlannedStep,
+    plan::{PlannedStep, Towards},
     run::{Next, Phase, RunResult, RunState, StepState},
     sabotage::{Guard, is_off},
 };
@@ -260,7 +260,8 @@ impl RunState {
     /// Whether what is there before call number `call` of `step` is to be seen now: nobody needs it past a point of no
     /// return, and once an attempt may have had an effect it is too late.
     pub fn wants_prior(&self, step: &StepId, call: u32) -> bool {
-        let Some(planned) = self.plan.step(step).filter(|s| matches!(s.undo(), Undo::Inverse(_))) else { return false };
+        let is_taken_back = |s: &&PlannedStep| matches!(s.undo(), Undo::Inverse(_)) && s.towards == Towards::Target;
+        let Some(planned) = self.plan.step(step).filter(is_taken_back) else { return false };
         let calls = planned.action.mutations();
         let is_touched = |(number, made): (&u32, &Made)| {
             let same =
@@ -326,8 +327,10 @@ impl RunState {
     pub fn left_to_undo(&self) -> Vec<&StepId> {
         let over = |id: &StepId| matches!(self.undo_state(id), StepState::Done { .. } | StepState::Skipped { .. });
         let inverts = |s: &&PlannedStep| matches!(s.undo(), Undo::Inverse(_)) || !is_off(Guard::UndoPastNoReturn);
+        // The way home is not taken back: it leads where taking back what came before it leads.
+        let there = self.plan.steps.iter().filter(|s| s.towards == Towards::Target);
         // Of a session that was ended there is nothing to give back: whoever wants one connects.
-        let effects = self.plan.steps.iter().filter(|s| !matches!(s.undo(), Undo::Nothing)).filter(inverts);
+        let effects = there.filter(|s| !matches!(s.undo(), Undo::Nothing)).filter(inverts);
         effects.map(|s| &s.id).filter(|id| self.may_have_effect(id) && !over(id)).collect()
     }
 

@@ -143,7 +143,7 @@ pub struct DrillView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LastDrillView {
     pub run: String,
-    /// `succeeded`: the application is home again, and every step held what it promised.
+    /// `succeeded`: the application is home again; `reason` names what failed on the way and was passed over.
     pub state: RunStateName,
     /// Why it is held, paused, being aborted or finished; `null` while it runs.
     pub reason: Option<String>,

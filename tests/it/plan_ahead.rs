@@ -74,6 +74,8 @@ async fn a_plan_of_each_shipped_runbook_is_as_written() {
     let before = changes(&live);
     insta::assert_snapshot!("plan_failover", text(&plan(&live, Live::request(Wish::Failover)).await));
     insta::assert_snapshot!("plan_switchover", text(&plan(&live, Live::request(Wish::Switchover)).await));
+    let runbook = "drill-switchover".parse().expect("a name");
+    insta::assert_snapshot!("plan_drill", text(&plan(&live, Live::request(Wish::Drill { runbook })).await));
     assert_eq!(changes(&live), before, "a plan changes nothing");
     let away = live.begin(Wish::Switchover).await;
     assert_eq!(live.outcome(&away, 3_600).await, Played::Finished(RunResult::Succeeded));

@@ -59,6 +59,9 @@ fn every_example_of_the_page_about_runbooks_is_valid_as_it_stands() {
             (line, whole)
         })
         .collect();
+    for (file, text) in failoverd::config::runbooks::SHIPPED {
+        library.add(file, text);
+    }
     for (_, text) in &texts {
         library.add("docs/runbooks.md", text);
     }
@@ -73,6 +76,7 @@ fn every_example_of_the_page_about_runbooks_is_valid_as_it_stands() {
         "parameters:",
         "{ parameter:",
         "action: call",
+        "towards: source",
         "when:",
         "retry:",
         "on_failure:",

@@ -29,6 +29,8 @@ use crate::{
 
 /// The runbook that ships for what has no store.
 const STATELESS: &str = "dns-flip";
+/// And its drill.
+const STATELESS_DRILL: &str = "drill-dns";
 
 /// What may be given to `--matrix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,7 +68,8 @@ impl Choice {
 pub(super) fn stateless(settings: &Settings) -> Option<Setup> {
     let runbook: RunbookName = STATELESS.parse().ok()?;
     settings.runbooks.get(&runbook)?;
-    let application = matrix::without_stores(settings.applications.first()?, &runbook);
+    let mut application = matrix::without_stores(settings.applications.first()?, &runbook);
+    application.drills.extend(STATELESS_DRILL.parse().ok().filter(|drill| settings.runbooks.contains_key(drill)));
     Some(Setup { application, runbooks: settings.runbooks.clone(), config_digest: settings.digest.clone() })
 }
 
@@ -262,7 +265,8 @@ mod tests {
         let settings = super::super::shipped();
         let mut reached: Vec<_> =
             settings.applications.iter().flat_map(|a| a.uses().map(|(_, name)| name.clone())).collect();
-        reached.extend(stateless(&settings).expect("dns-flip ships").application.runbooks.into_values());
+        let stateless = stateless(&settings).expect("dns-flip ships").application;
+        reached.extend(stateless.uses().map(|(_, name)| name.clone()));
         // What needs weighted records is rehearsed by the configuration that has them.
         let audited = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-audited.toml");
         let audited = crate::config::Settings::load(&audited, &Default::default()).expect("loads");

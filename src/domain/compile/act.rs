@@ -148,8 +148,12 @@ impl Compiler<'_> {
         regions
     }
 
+    /// The writers that must be proven before traffic moves. A drill of the traffic alone asks for none of a store that
+    /// is written from all Regions: its writer stays where it is, and is reached from either.
     pub(super) fn writer_proofs(&self) -> Result<Vec<WriterProof>, String> {
-        let stores = self.application.stores.iter();
+        let changes_roles = || self.runbook.steps.iter().any(|step| step.act.changes_roles());
+        let is_of_traffic = self.purpose == Purpose::Drill && !changes_roles();
+        let stores = self.application.stores.iter().filter(|(_, db)| !(is_of_traffic && db.written_from_all_regions));
         stores
             .map(|(name, db)| {
                 Ok(WriterProof {

@@ -45,8 +45,8 @@ pub(super) const ACTIONS: [&str; 29] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 5] =
-    ["aurora.detach", "aurora.add_instance", "aurora.preserve_snapshot", "dns.standby_object", "undo"];
+const NOT_BUILT: [&str; 6] =
+    ["aurora.detach", "aurora.add_instance", "aurora.preserve_snapshot", "dns.standby_object", "probe.signal", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;

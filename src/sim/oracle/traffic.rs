@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Bench, Call,
     calls::sight,
+    drills,
     intent::Intent,
     journal::Record,
     ramp, region_of,
@@ -261,6 +262,9 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
     }
     if regions.is_empty() {
         regions.extend(planned);
+    }
+    if drills::moves_traffic_alone(bench, runs, intent) {
+        return;
     }
     for region in regions {
         check_region(bench, call, &region);

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     domain::{
         action::Action,
+        application::Application,
         assessment::Verdict,
         id::{Digest, OverrideId, Region, RunId, StepId, Subject},
         overrides::{OverrideKind, STANDING_MAX},
@@ -121,7 +122,7 @@ impl Director<'_> {
             }
         }
         self.state.borrow_mut().asked_at = Some(now);
-        let mut request = self.request(wish(&ask.wish), "the-one");
+        let mut request = self.request(wish(&ask.wish, &self.scene.setup.application), "the-one");
         request.target.clone_from(&ask.target);
         request.accept_data_loss = ask.accept_data_loss;
         match live.engine.start_run(request).await {
@@ -266,7 +267,7 @@ impl Director<'_> {
             let id = self.state.borrow().run.clone();
             match (what, id) {
                 (PersonAct::AskAgain { wish: again, target, accept_data_loss, repeats }, _) => {
-                    let mut request = self.request(wish(again), "another");
+                    let mut request = self.request(wish(again, &self.scene.setup.application), "another");
                     request.target.clone_from(target);
                     request.accept_data_loss = *accept_data_loss;
                     self.ask_again(live, index, request, *repeats).await;
@@ -316,13 +317,16 @@ impl Director<'_> {
     }
 }
 
-fn wish(wish: &scenario::Wish) -> Wish {
+/// # Panics
+/// Where an application without drills is drilled: such a scenario is passed over.
+fn wish(wish: &scenario::Wish, application: &Application) -> Wish {
+    let first = || application.drills.first().unwrap_or_else(|| panic!("{} has no drill", application.name));
     match wish {
         scenario::Wish::Auto => Wish::Auto,
         scenario::Wish::Failover => Wish::Failover,
         scenario::Wish::Switchover => Wish::Switchover,
         scenario::Wish::Failback => Wish::Failback,
-        scenario::Wish::Drill { runbook } => Wish::Drill { runbook: runbook.clone() },
+        scenario::Wish::Drill { runbook } => Wish::Drill { runbook: runbook.as_ref().unwrap_or_else(first).clone() },
     }
 }
 
@@ -337,7 +341,8 @@ fn told(refusal: &Refusal) -> &'static str {
 
 fn wished(wish: &scenario::Wish) -> String {
     match wish {
-        scenario::Wish::Drill { runbook } => format!("drill by {runbook}"),
+        scenario::Wish::Drill { runbook: Some(runbook) } => format!("drill by {runbook}"),
+        scenario::Wish::Drill { runbook: None } => "drill".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }

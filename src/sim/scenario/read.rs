@@ -371,9 +371,16 @@ fn ask(t: &Table) -> Option<Ask> {
 
 /// The drills that are asked for.
 pub(super) fn drills(t: &Table) -> BTreeSet<RunbookName> {
-    let Some(people) = t.table("people") else { return BTreeSet::new() };
-    let asked = people.table("ask").into_iter().chain(people.tables("acts"));
-    asked.filter_map(|t| t.text("runbook")?.parse().ok()).collect()
+    asked(t).filter_map(|t| t.text("runbook")?.parse().ok()).collect()
+}
+
+/// Whether some drill is asked for.
+pub(super) fn asks_for_a_drill(t: &Table) -> bool {
+    asked(t).any(|t| t.word("wish") == Some("drill"))
+}
+
+fn asked(t: &Table) -> impl Iterator<Item = &Table> {
+    t.table("people").into_iter().flat_map(|people| people.table("ask").into_iter().chain(people.tables("acts")))
 }
 
 fn wish(t: &Table) -> Option<Wish> {
@@ -382,7 +389,12 @@ fn wish(t: &Table) -> Option<Wish> {
         "failover" => Some(Wish::Failover),
         "switchover" => Some(Wish::Switchover),
         "failback" => Some(Wish::Failback),
-        "drill" => Some(Wish::Drill { runbook: t.text("runbook")?.parse().ok()? }),
+        "drill" => Some(Wish::Drill {
+            runbook: match t.text("runbook") {
+                Some(name) => Some(name.parse().ok()?),
+                None => None,
+            },
+        }),
         _ => None,
     }
 }

@@ -161,10 +161,15 @@ pub(super) const WISHES: &[Word] = &[
     word("failover", "a forced move, which may lose data"),
     word("switchover", "a planned, lossless move"),
     word("failback", "a planned, lossless move home"),
-    Word { word: "drill", says: "a drill of the application; one that does not name it is passed over", more: DRILL },
+    Word {
+        word: "drill",
+        says: "a drill of the application; one that has none, or not this one, is passed over",
+        more: DRILL,
+    },
 ];
 
-const DRILL: &[Key] = &[need("runbook", Shape::Name, "runbook: drill-switchover", "which of its drills")];
+const DRILL: &[Key] =
+    &[may("runbook", Shape::Name, "runbook: drill-switchover", "which of its drills; the first otherwise")];
 
 pub(super) const WHENS: &[Word] =
     &[Word { word: "recommended", says: "as soon as the daemon recommends to fail over", more: AFTER }];

@@ -157,8 +157,8 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         Approver::Silent,
         Approver::TriesOwnFirst { after },
     ];
-    let drill = Wish::Drill { runbook: "drill-switchover".parse().expect("a name") };
-    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill];
+    let drill = Wish::Drill { runbook: Some("drill-switchover".parse().expect("a name")) };
+    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill, Wish::Drill { runbook: None }];
     for (i, wish) in wishes.into_iter().enumerate() {
         let even = i % 2 == 0;
         let ask = Ask {
@@ -208,6 +208,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
     all.push(armed(&base));
+    all.push(Scenario { blackout: true, ..base.clone() });
     all.push(Scenario { heals_at: Some(20 * minute), ..base });
     all
 }
