@@ -167,6 +167,9 @@ pub enum ClientCommand {
         /// How many seconds of acknowledged writes may be lost
         #[arg(long, value_name = "N")]
         accept_data_loss_seconds: Option<u32>,
+        /// Another runbook than the application's own, such as detach-and-promote
+        #[arg(long, value_name = "NAME")]
+        runbook: Option<String>,
     },
     /// Move an application back to its preferred Region
     Failback {
@@ -330,10 +333,13 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: RunsView = api.get(&path).await?;
             show(options, &view, render::runs);
         }
-        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds } => {
+        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds, runbook } => {
             let mut body = json!({ "mode": mode.as_str() });
             if let Some(seconds) = accept_data_loss_seconds {
                 body["accept_data_loss_seconds"] = seconds.into();
+            }
+            if let Some(runbook) = runbook {
+                body["runbook"] = runbook.into();
             }
             return start(options, &api, "/failover", body, args).await;
         }

@@ -36,6 +36,9 @@ pub struct PlanArgs {
     /// How many seconds of acknowledged writes may be lost
     #[arg(long, value_name = "N")]
     pub accept_data_loss_seconds: Option<u32>,
+    /// Another runbook than the application's own; not of a failback
+    #[arg(long, value_name = "NAME")]
+    pub runbook: Option<String>,
 }
 
 /// Where to ask for a plan, and with what.
@@ -58,6 +61,9 @@ pub fn request(args: &PlanArgs) -> (&'static str, Value) {
     // With a purpose that loses nothing the daemon refuses it, with the reason.
     if let Some(accepted) = args.accept_data_loss_seconds {
         body["accept_data_loss_seconds"] = accepted.into();
+    }
+    if let Some(runbook) = &args.runbook {
+        body["runbook"] = runbook.as_str().into();
     }
     (path, body)
 }

@@ -40,6 +40,16 @@ pub enum Action {
         target: ClusterArn,
         observe_in: Vec<Region>,
     },
+    /// Takes the target out of the global cluster: it becomes a writer that stands alone, and nothing fences the old one.
+    /// For when no failover is possible. Done when it is a member no more, and available.
+    #[serde(rename = "aurora.detach")]
+    AuroraDetach {
+        store: StoreName,
+        global_cluster: String,
+        from: ClusterArn,
+        target: ClusterArn,
+        observe_in: Vec<Region>,
+    },
     /// Waits until the global cluster is settled, all members connected.
     #[serde(rename = "aurora.wait")]
     AuroraWait { store: StoreName, global_cluster: String, observe_in: Vec<Region>, synchronized: bool },
@@ -56,6 +66,9 @@ pub enum Action {
         target: ClusterArn,
         observe_in: Vec<Region>,
         lossless: bool,
+        /// Its engine version may be another one: only a managed operation needs the same.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        any_engine: bool,
     },
     /// The loss bound is at most `limit`, or at most what the caller accepted, if that is more.
     #[serde(rename = "gate.rpo")]
@@ -175,6 +188,7 @@ impl Action {
         match self {
             Self::AuroraSwitchover { .. } => "aurora.switchover",
             Self::AuroraFailover { .. } => "aurora.failover",
+            Self::AuroraDetach { .. } => "aurora.detach",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -196,7 +210,7 @@ impl Action {
     /// What this does to the world.
     pub fn effect(&self) -> EffectClass {
         match self {
-            Self::AuroraFailover { .. } => EffectClass::Irreversible,
+            Self::AuroraFailover { .. } | Self::AuroraDetach { .. } => EffectClass::Irreversible,
             Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } => EffectClass::Reversible,
             Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
@@ -225,6 +239,11 @@ impl Action {
             }],
             Self::AuroraFailover { global_cluster, from, target, .. } => vec![Mutation::AuroraFailover {
                 region: if is_off(Guard::HomeOfTheDead) { from } else { target }.region().clone(),
+                global_cluster: global_cluster.clone(),
+                target: target.clone(),
+            }],
+            Self::AuroraDetach { global_cluster, target, .. } => vec![Mutation::AuroraDetach {
+                region: target.region().clone(),
                 global_cluster: global_cluster.clone(),
                 target: target.clone(),
             }],

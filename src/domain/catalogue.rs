@@ -61,6 +61,8 @@ const fn output(name: &'static str, kind: OutputKind, what: &'static str) -> Out
 }
 
 const WRITER: Output = output("writer", OutputKind::Text, "the ARN of the cluster that is the writer now");
+const STANDALONE: Output =
+    output("standalone", OutputKind::Boolean, "whether it stands alone: false where it was the writer already");
 const SEEN: Output = output("last_seen_write", OutputKind::Text, "when the old writer was last seen to hold a write");
 const UNANSWERED: Output =
     output("first_unanswered", OutputKind::Text, "from when on the old writer was not seen to answer");
@@ -169,6 +171,17 @@ pub const ENTRIES: &[Entry] = &[
         outputs: &[WRITER],
     },
     Entry {
+        name: "aurora.detach",
+        what: "Takes the target out of the global cluster, where no failover is possible: it becomes a writer that stands alone, and may lose writes; done when it is a member no more and available. The old writer is not fenced: it stays the writer of what is left of the global cluster, so whoever still reaches it writes to it. No switchover and no failback is possible before people have rebuilt the global cluster.",
+        effect: EffectClass::Irreversible,
+        needs: &[need("rds", Plane::Control, Place::Target)],
+        repeat: Repeat::AtMostOnce,
+        probe: Some("rds:DescribeGlobalClusters and rds:DescribeDBClusters, twice, agreeing"),
+        undo: Undo::AnotherRun("people, who rebuild the global cluster"),
+        example: "{ store: orders }",
+        outputs: &[WRITER, STANDALONE],
+    },
+    Entry {
         name: "aurora.wait",
         what: "Waits until the global cluster is settled, and with `synchronized` until every member is connected.",
         effect: EffectClass::Read,
@@ -181,7 +194,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "aurora.verify_writer",
-        what: "Done when two agreeing readings say that the target is the only writer and nothing is in progress.",
+        what: "Done when two agreeing readings say that the target is the only writer and nothing is in progress; or, where a run of this journal has detached it, that it stands alone.",
         effect: EffectClass::Read,
         needs: ANYWHERE,
         repeat: Repeat::Looks,
@@ -192,13 +205,13 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "gate.target",
-        what: "Refuses a target that is the writer already, headless, incompatible, busy or unhealthy.",
+        what: "Refuses a target that is the writer already, headless, incompatible, busy or unhealthy, or that stands alone since it was detached. `any_engine` lets another engine version pass, for aurora.detach.",
         effect: EffectClass::Read,
         needs: &[need("rds", Plane::Control, Place::Target)],
         repeat: Repeat::Looks,
         probe: Some("rds:DescribeGlobalClusters, rds:DescribeDBClusters"),
         undo: Undo::Nothing,
-        example: "{ lossless: true }",
+        example: "{ lossless: true, any_engine: false }",
         outputs: &[SEEN, UNANSWERED],
     },
     Entry {

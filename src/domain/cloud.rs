@@ -76,6 +76,10 @@ pub struct DbCluster {
     pub engine_version: String,
     /// Zero is headless: it cannot be promoted into service [AUG].
     pub instances: usize,
+    /// The global cluster that it says it belongs to. `None`: it names none, which after a detachment is how it must be,
+    /// and by itself proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub global: Option<String>,
     /// Of Aurora Serverless v2; `None` where it is not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<AcuRange>,
@@ -223,6 +227,8 @@ pub enum Mutation {
     AuroraSwitchover { region: Region, global_cluster: String, target: ClusterArn },
     /// `rds:FailoverGlobalCluster` with `AllowDataLoss`, called in the target's Region.
     AuroraFailover { region: Region, global_cluster: String, target: ClusterArn },
+    /// `rds:RemoveFromGlobalCluster`, called in the Region of the cluster that is detached.
+    AuroraDetach { region: Region, global_cluster: String, target: ClusterArn },
     /// `route53-recovery-cluster:UpdateRoutingControlStates`: atomic; `true` is On. Any endpoint will do.
     RoutingControls { endpoints: Vec<ClusterEndpoint>, states: BTreeMap<String, bool> },
     /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
@@ -241,6 +247,7 @@ impl Mutation {
         Cow::Borrowed(match self {
             Self::AuroraSwitchover { .. } => "rds:SwitchoverGlobalCluster",
             Self::AuroraFailover { .. } => "rds:FailoverGlobalCluster",
+            Self::AuroraDetach { .. } => "rds:RemoveFromGlobalCluster",
             Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
@@ -253,7 +260,10 @@ impl Mutation {
     /// repeated after looking). Aurora's calls are not: they are sent at most once per intent.
     pub fn is_idempotent(&self) -> bool {
         match self {
-            Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => false,
+            Self::AuroraSwitchover { .. }
+            | Self::AuroraFailover { .. }
+            | Self::AuroraDetach { .. }
+            | Self::Publish { .. } => false,
             Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,
         }

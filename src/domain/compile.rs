@@ -233,6 +233,7 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
     firm && match &step.action {
         Action::AuroraSwitchover { store, target, .. }
         | Action::AuroraFailover { store, target, .. }
+        | Action::AuroraDetach { store, target, .. }
         | Action::AuroraVerifyWriter { store, target, .. } => *store == proof.store && *target == proof.writer,
         Action::AuroraWait { .. }
         | Action::GateTarget { .. }

@@ -124,6 +124,8 @@ pub fn declared(step: &PlannedStep) -> Estimate {
     let (p50, p95) = match &step.action {
         Action::AuroraFailover { .. } => (s(75), s(140)),
         Action::AuroraSwitchover { .. } => (s(25), s(50)),
+        // A secondary becomes a cluster of its own: "a few minutes at most" [AUG].
+        Action::AuroraDetach { .. } => (s(60), s(180)),
         Action::AuroraWait { .. } => (s(60), s(600)),
         Action::AuroraVerifyWriter { .. } | Action::GateTarget { .. } => (s(4), s(10)),
         // Two calls, one after the other; of CloudWatch one in each Region.

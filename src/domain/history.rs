@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     cloud::{Mutation, Outcome},
-    id::{ApplicationName, RunId, StepId, Subject, TrafficName},
+    detached::Detached,
+    id::{ApplicationName, RunId, StepId, StoreName, Subject, TrafficName},
     journal::{Event, Record, Request, Tail},
     overrides::Overrides,
     plan::{OnFailure, Plan, PlannedStep},
@@ -42,6 +43,8 @@ pub struct History {
     pub would_start_since: Option<Timestamp>,
     pub standing: BTreeMap<TrafficName, Standing>,
     pub overrides: Overrides,
+    /// Clusters that were detached from their global clusters, by the store whose writer each became.
+    pub detached: BTreeMap<StoreName, Detached>,
 }
 
 /// An event that cannot follow what came before it. The application is held; nothing is guessed.
@@ -64,6 +67,7 @@ impl History {
             would_start_since: None,
             standing: BTreeMap::new(),
             overrides: Overrides::default(),
+            detached: BTreeMap::new(),
         }
     }
 
@@ -294,11 +298,12 @@ impl History {
         evidence: &[String],
         outputs: &BTreeMap<String, serde_json::Value>,
     ) -> Result<(), IllegalEvent> {
-        let mut standing = None;
+        let (mut standing, mut detached) = (None, None);
         self.step(run, step, "step_done", |planned, s| {
             if let Action::DnsFlip { traffic, calls, standing: true, .. } = &planned.action {
                 standing = Some((traffic.clone(), Standing { mutations: calls.clone(), since: at }));
             }
+            detached = Detached::by(&planned.action, outputs, run, at);
             match s {
                 StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
                     Err(illegal("step_done", s))
@@ -314,6 +319,7 @@ impl History {
         if let Some((traffic, effect)) = standing {
             self.standing.insert(traffic, effect);
         }
+        self.detached.extend(detached.map(|detached| (detached.store.clone(), detached)));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod cloud;
 pub mod code;
 pub mod compile;
 pub mod deadline;
+pub mod detached;
 pub mod document;
 #[cfg(test)]
 pub(crate) mod draft7;

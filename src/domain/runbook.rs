@@ -75,6 +75,9 @@ pub enum Act {
     AuroraFailover {
         store: Option<StoreName>,
     },
+    AuroraDetach {
+        store: Option<StoreName>,
+    },
     AuroraWait {
         store: Option<StoreName>,
         synchronized: bool,
@@ -86,6 +89,7 @@ pub enum Act {
     GateTarget {
         store: Option<StoreName>,
         lossless: Option<bool>,
+        any_engine: bool,
     },
     /// `limit: None`: the application's RPO.
     GateRpo {
@@ -254,6 +258,7 @@ impl Act {
         match self {
             Self::AuroraSwitchover { store: None }
             | Self::AuroraFailover { store: None }
+            | Self::AuroraDetach { store: None }
             | Self::AuroraWait { store: None, .. }
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
@@ -263,6 +268,7 @@ impl Act {
             Self::DnsFlip { via: None, .. } | Self::DnsVerify { via: None } => Spread::Traffic,
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
+            | Self::AuroraDetach { .. }
             | Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
@@ -287,6 +293,7 @@ impl Act {
         match self {
             Self::AuroraSwitchover { .. } => "aurora.switchover",
             Self::AuroraFailover { .. } => "aurora.failover",
+            Self::AuroraDetach { .. } => "aurora.detach",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -311,7 +318,13 @@ impl Act {
 
     /// Whether, once done, the target is the proven writer of the store.
     pub fn proves_writer(&self) -> bool {
-        matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. })
+        matches!(
+            self,
+            Self::AuroraSwitchover { .. }
+                | Self::AuroraFailover { .. }
+                | Self::AuroraDetach { .. }
+                | Self::AuroraVerifyWriter { .. }
+        )
     }
 
     /// Whether it concerns a store with one writer.
@@ -320,6 +333,7 @@ impl Act {
             self,
             Self::AuroraSwitchover { .. }
                 | Self::AuroraFailover { .. }
+                | Self::AuroraDetach { .. }
                 | Self::AuroraWait { .. }
                 | Self::AuroraVerifyWriter { .. }
                 | Self::GateTarget { .. }

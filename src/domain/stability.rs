@@ -113,6 +113,7 @@ fn named(action: &Action) -> Vec<Region> {
     match action {
         Action::AuroraSwitchover { observe_in, .. }
         | Action::AuroraFailover { observe_in, .. }
+        | Action::AuroraDetach { observe_in, .. }
         | Action::AuroraWait { observe_in, .. }
         | Action::AuroraVerifyWriter { observe_in, .. }
         | Action::GateTarget { observe_in, .. } => observe_in.clone(),
@@ -132,6 +133,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         Mutation::UpsertRecords { .. } => global_region().into_iter().collect(),
         Mutation::AuroraSwitchover { region, .. }
         | Mutation::AuroraFailover { region, .. }
+        | Mutation::AuroraDetach { region, .. }
         | Mutation::PutMetric { region, .. }
         | Mutation::Publish { region, .. } => vec![region.clone()],
         Mutation::AwsCall { request, .. } => vec![request.region.clone()],

@@ -14,7 +14,7 @@ use crate::{
         assessment::Assessment,
         capacity::Seen,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, Region, RunId, StepId, StoreName, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
         journal::Record,
         overrides::{Override, OverrideKind, STANDING_COUNT_MAX, Standing},
         plan::{Plan, Purpose},
@@ -49,6 +49,8 @@ pub struct StartRun {
     pub target: Option<Region>,
     pub reason: String,
     pub accept_data_loss: Option<Duration>,
+    /// `None`: the application's own for the purpose.
+    pub runbook: Option<RunbookName>,
     pub subject: Subject,
     pub idempotency_key: Option<String>,
     /// The digest of the whole body.

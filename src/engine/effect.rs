@@ -148,7 +148,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
         return Ok(false);
     }
     let deadline = driver.deadline(run);
-    let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. });
+    let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
     let is_declared = matches!(driver.step.action, Action::AwsCall { .. });

@@ -19,6 +19,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
+        detached::{self, Writer},
         escalation, gates,
         guards::{self, Answer},
         postcondition,
@@ -75,11 +76,12 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => {
             supporting_gate(context, run, action, memory).await
         }
-        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless } => {
+        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless, any_engine } => {
             if let Some(looked) = escalation::gate(context, run, store).await {
                 return looked;
             }
-            let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
+            let wanted = guards::Wanted { lossless: *lossless, any_engine: *any_engine };
+            let answer = guards::target(context, global_cluster, from, target, observe_in, wanted).await;
             gate(answer, "gate-target", watermarks(context, run))
         }
         Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
@@ -111,13 +113,10 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             }
         }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
-            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
-                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-                    verified(context, run, evidence).await
-                }
-                Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
-                Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
-                Proof::Denied(denial) => denied(denial),
+            match detached::writer(context, global_cluster, target, observe_in).await {
+                Writer::Proven { evidence } => verified(context, run, evidence).await,
+                Writer::Not { why } | Writer::Unknown { why } => not_yet(why),
+                Writer::Denied(denial) => denied(denial),
             }
         }
         Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
@@ -130,6 +129,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, call).await,
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
+        | Action::AuroraDetach { .. }
         | Action::DnsFlip { .. }
         | Action::AwsCall { .. }
         | Action::Notify { .. } => {

@@ -24,6 +24,7 @@ pub mod control;
 pub mod deadlines;
 pub mod denial;
 pub mod desk;
+mod detached;
 pub mod effect;
 pub mod escalation;
 pub mod executor;

@@ -18,7 +18,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         denial::Denial,
-        postcondition,
+        detached, postcondition,
         step::Driver,
     },
 };
@@ -44,6 +44,9 @@ pub(super) async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome
         Action::AuroraSwitchover { global_cluster, target, observe_in, .. }
         | Action::AuroraFailover { global_cluster, target, observe_in, .. } => {
             promotion(driver, global_cluster, target, observe_in).await
+        }
+        Action::AuroraDetach { global_cluster, target, observe_in, .. } => {
+            detached::observe(&driver.context, global_cluster, target, observe_in).await
         }
         Action::DnsFlip { calls, .. } => match calls.get(call as usize) {
             Some(mutation) => traffic(driver, mutation, outcome).await,
@@ -127,6 +130,7 @@ pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Optio
         Mutation::PutMetric { metric, .. } => Seen::Before { what: format!("{metric} is not known to have been put") },
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
+        | Mutation::AuroraDetach { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => Seen::Unknown { why: "not a change of traffic".to_owned() },
     }

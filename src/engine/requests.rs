@@ -12,7 +12,7 @@ use crate::{
         assessment::{Assessment, Health},
         compile,
         history::History,
-        id::{Digest, Region, RunId, SignalName, StepId, Subject},
+        id::{Digest, Region, RunId, RunbookName, SignalName, StepId, Subject},
         intervene::protects,
         journal::{Event, Request},
         plan::{Plan, PlannedStep, Purpose},
@@ -59,7 +59,10 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     let assessment = asked.assessment.as_deref();
     let (source, target) = direction(app, assessment, &request)?;
     let purpose = purpose(app, assessment, &request)?;
-    let plan = plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?;
+    let plan = match &request.runbook {
+        Some(named) => plan_by(app, &asked.parts, named, purpose, (&source, &target), request.accept_data_loss)?,
+        None => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
+    };
     if request.dry_run {
         let digest = plan.digest();
         return Ok(Started::Planned { plan: Box::new(plan), digest });
@@ -286,6 +289,18 @@ pub(super) fn plan(
         .runbooks
         .get(&purpose)
         .ok_or_else(|| Refusal::Uncompilable(vec![format!("{} has no runbook for a {purpose}", app.name)]))?;
+    plan_by(app, parts, name, purpose, (source, target), accepted)
+}
+
+/// The same by the runbook `name`.
+fn plan_by(
+    app: &Application,
+    parts: &Parts,
+    name: &RunbookName,
+    purpose: Purpose,
+    (source, target): (&Region, &Region),
+    accepted: Option<Duration>,
+) -> Result<Plan, Refusal> {
     let (runbook, digest) =
         parts.runbooks.get(name).ok_or_else(|| Refusal::Uncompilable(vec![format!("there is no runbook `{name}`")]))?;
     let accepted = accepted.filter(|_| purpose == Purpose::Failover);

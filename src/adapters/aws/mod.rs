@@ -222,6 +222,9 @@ impl Cloud for AwsCloud {
             Mutation::AuroraFailover { region, global_cluster, target } => {
                 self.failover(region, global_cluster, target).await
             }
+            Mutation::AuroraDetach { region, global_cluster, target } => {
+                self.detach(region, global_cluster, target).await
+            }
             Mutation::RoutingControls { endpoints, states } => self.update_routing_controls(endpoints, states).await,
             Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
                 self.put_metric(region, namespace, metric, dimensions, *value).await

@@ -18,7 +18,7 @@ use crate::{
     adapters::clock::SystemClock,
     cli::render::wrapped,
     config::Settings,
-    domain::id::RunbookName,
+    domain::{id::RunbookName, plan::Purpose},
     ports::Clock as _,
     sim::rehearse::{
         Setup,
@@ -29,6 +29,9 @@ use crate::{
 
 /// The runbook that ships for what has no store.
 const STATELESS: &str = "dns-flip";
+
+/// Failovers that no application names as its own.
+const BY_NAME: [&str; 1] = ["detach-and-promote"];
 
 /// What may be given to `--matrix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,8 +65,21 @@ impl Choice {
 }
 
 /// What is rehearsed beside the shipped configuration, so that every runbook that ships is: the same application
-/// without its databases.
-pub(super) fn stateless(settings: &Settings) -> Option<Setup> {
+/// without its databases, and with its failover by each runbook that is else asked for by name.
+pub(super) fn beside(settings: &Settings) -> Vec<Setup> {
+    stateless(settings).into_iter().chain(BY_NAME.into_iter().filter_map(|name| by_name(settings, name))).collect()
+}
+
+fn by_name(settings: &Settings, name: &str) -> Option<Setup> {
+    let runbook: RunbookName = name.parse().ok()?;
+    settings.runbooks.get(&runbook)?;
+    let mut application = settings.applications.first()?.clone();
+    application.name = format!("{}-{name}", application.name).chars().take(64).collect::<String>().parse().ok()?;
+    application.runbooks = [(Purpose::Failover, runbook)].into();
+    Some(Setup { application, runbooks: settings.runbooks.clone(), config_digest: settings.digest.clone() })
+}
+
+fn stateless(settings: &Settings) -> Option<Setup> {
     let runbook: RunbookName = STATELESS.parse().ok()?;
     settings.runbooks.get(&runbook)?;
     let application = matrix::without_stores(settings.applications.first()?, &runbook);
@@ -261,7 +277,7 @@ mod tests {
     fn every_shipped_runbook_is_reached_by_some_application() {
         let settings = super::super::shipped();
         let mut reached: Vec<_> = settings.applications.iter().flat_map(|a| a.runbooks.values().cloned()).collect();
-        reached.extend(stateless(&settings).expect("dns-flip ships").application.runbooks.into_values());
+        reached.extend(beside(&settings).into_iter().flat_map(|setup| setup.application.runbooks.into_values()));
         for name in settings.runbooks.keys() {
             assert!(reached.contains(name), "{name} is rehearsed by no matrix");
         }

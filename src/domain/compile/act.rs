@@ -24,6 +24,7 @@ impl Compiler<'_> {
         match &step.act {
             Act::AuroraSwitchover { store }
             | Act::AuroraFailover { store }
+            | Act::AuroraDetach { store }
             | Act::AuroraWait { store, .. }
             | Act::AuroraVerifyWriter { store }
             | Act::GateTarget { store, .. }
@@ -70,15 +71,16 @@ impl Compiler<'_> {
             Act::AuroraFailover { .. } => {
                 Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in })
             }
+            Act::AuroraDetach { .. } => Ok(Action::AuroraDetach { store, global_cluster, from, target, observe_in }),
             Act::AuroraWait { synchronized, .. } => {
                 Ok(Action::AuroraWait { store, global_cluster, observe_in, synchronized: *synchronized })
             }
             Act::AuroraVerifyWriter { .. } => {
                 Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in })
             }
-            Act::GateTarget { lossless, .. } => {
-                let lossless = lossless.unwrap_or(self.purpose != Purpose::Failover);
-                Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless })
+            Act::GateTarget { lossless, any_engine, .. } => {
+                let (lossless, any_engine) = (lossless.unwrap_or(self.purpose != Purpose::Failover), *any_engine);
+                Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless, any_engine })
             }
             Act::GateRpo { limit, .. } => Ok(Action::GateRpo {
                 store,

@@ -9,9 +9,10 @@ use crate::domain::{
 };
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 21] = [
+pub(super) const ACTIONS: [&str; 22] = [
     "aurora.switchover",
     "aurora.failover",
+    "aurora.detach",
     "aurora.wait",
     "aurora.verify_writer",
     "gate.target",
@@ -34,8 +35,7 @@ pub(super) const ACTIONS: [&str; 21] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 8] = [
-    "aurora.detach",
+const NOT_BUILT: [&str; 7] = [
     "aurora.add_instance",
     "aurora.preserve_snapshot",
     "dns.standby_object",
@@ -79,14 +79,17 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
     Some(match name {
         "aurora.switchover" => Act::AuroraSwitchover { store: store(with, found)? },
         "aurora.failover" => Act::AuroraFailover { store: store(with, found)? },
+        "aurora.detach" => Act::AuroraDetach { store: store(with, found)? },
         "aurora.verify_writer" => Act::AuroraVerifyWriter { store: store(with, found)? },
         "aurora.wait" => Act::AuroraWait {
             store: store(with, found)?,
             synchronized: flag(with, "synchronized", "synchronized: true", found)?.unwrap_or(true),
         },
-        "gate.target" => {
-            Act::GateTarget { store: store(with, found)?, lossless: flag(with, "lossless", "lossless: true", found)? }
-        }
+        "gate.target" => Act::GateTarget {
+            store: store(with, found)?,
+            lossless: flag(with, "lossless", "lossless: true", found)?,
+            any_engine: flag(with, "any_engine", "any_engine: true", found)?.unwrap_or(false),
+        },
         "gate.rpo" => Act::GateRpo {
             store: store(with, found)?,
             limit: match with.get(found, "limit", "limit: 5s") {

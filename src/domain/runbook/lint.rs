@@ -81,8 +81,9 @@ fn ring(ahead: &Ahead<'_>, id: &StepId) -> String {
 
 fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
     let planned = runbook.purposes.iter().find(|p| **p != Purpose::Failover);
-    if let (Act::AuroraFailover { .. }, Some(planned)) = (&step.act, planned) {
-        let problem = format!("aurora.failover may lose writes, and a {planned} must not: use aurora.switchover");
+    if let (Act::AuroraFailover { .. } | Act::AuroraDetach { .. }, Some(planned)) = (&step.act, planned) {
+        let action = step.act.name();
+        let problem = format!("{action} may lose writes, and a {planned} must not: use aurora.switchover");
         found.error(&format!("{key}.action"), problem, "action: aurora.switchover");
     }
     if let (Act::GateTarget { lossless: Some(false), .. }, Some(planned)) = (&step.act, planned) {
@@ -204,7 +205,7 @@ fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: Befo
 }
 
 fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
-    let (Act::AuroraFailover { .. } | Act::AuroraSwitchover { .. }) = step.act else {
+    let (Act::AuroraFailover { .. } | Act::AuroraDetach { .. } | Act::AuroraSwitchover { .. }) = step.act else {
         return;
     };
     let has = |wanted: fn(&Act) -> bool| runbook.steps.iter().any(|s| before(&s.id) && wanted(&s.act) && is_firm(s));
@@ -212,7 +213,7 @@ fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_
     if !has(|a| matches!(a, Act::GateTarget { .. })) {
         found.warning("runbook-ungated", &action, "no gate.target comes before it", "action: gate.target");
     }
-    if matches!(step.act, Act::AuroraFailover { .. }) {
+    if matches!(step.act, Act::AuroraFailover { .. } | Act::AuroraDetach { .. }) {
         if !has(|a| matches!(a, Act::GateRpo { .. })) {
             found.warning(
                 "runbook-ungated",

@@ -214,7 +214,7 @@ fn shortest_timeout(act: &Act) -> Duration {
 /// Every step has a timeout. A promotion takes minutes [AUG]; a wait for replicas to be rebuilt, hours.
 fn default_timeout(act: &Act) -> Duration {
     match act {
-        Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } => 15 * MINUTE,
+        Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } | Act::AuroraDetach { .. } => 15 * MINUTE,
         Act::AuroraWait { .. } => 4 * 60 * MINUTE,
         Act::AuroraVerifyWriter { .. } | Act::DnsFlip { .. } => 5 * MINUTE,
         Act::GateTarget { .. } | Act::GateRpo { .. } | Act::GateCapacity { .. } | Act::GateQuota { .. } => 2 * MINUTE,

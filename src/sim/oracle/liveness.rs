@@ -100,7 +100,7 @@ fn check_finite(bench: &mut Bench<'_>, runs: &Runs, run: &Run) {
         let (steps, ways): (BTreeSet<&str>, BTreeSet<String>) = of_run()
             .filter_map(|i| {
                 let way = match (what, text(&i.mutation, "call")) {
-                    ("aurora", "aurora_failover" | "aurora_switchover") => {
+                    ("aurora", "aurora_failover" | "aurora_switchover" | "aurora_detach") => {
                         format!("{} of {}", text(&i.mutation, "target"), text(&i.mutation, "global_cluster"))
                     }
                     ("traffic", "routing_controls") => i.mutation["states"].to_string(),
@@ -120,7 +120,7 @@ fn check_finite(bench: &mut Bench<'_>, runs: &Runs, run: &Run) {
         .all()
         .iter()
         .flat_map(Run::planned_steps)
-        .filter(|s| matches!(text(&s["action"], "action"), "aurora.failover" | "aurora.switchover"));
+        .filter(|s| matches!(text(&s["action"], "action"), "aurora.failover" | "aurora.switchover" | "aurora.detach"));
     if asked.count() < promotions && run.id == runs.all()[0].id {
         let text = format!("the writer moved {promotions} times, more often than all runs together were to move it");
         bench.findings.violated("L7", bench.seen.world.now, text);

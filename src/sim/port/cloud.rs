@@ -358,9 +358,9 @@ impl Cloud for SimCloud {
                 self.way.faults.answered(place, &outcome);
                 return outcome;
             }
-            Mutation::AuroraSwitchover { region, .. } | Mutation::AuroraFailover { region, .. } => {
-                at(operation, Plane::Rds, region)
-            }
+            Mutation::AuroraSwitchover { region, .. }
+            | Mutation::AuroraFailover { region, .. }
+            | Mutation::AuroraDetach { region, .. } => at(operation, Plane::Rds, region),
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),

@@ -50,6 +50,12 @@ impl Effect {
                 let call = world.with_aurora(|aurora, ctx| aurora.failover_global_cluster(region, &request, ctx));
                 call.map(|()| None)
             }
+            Mutation::AuroraDetach { region, global_cluster, target } => {
+                let call = world.with_aurora(|aurora, ctx| {
+                    aurora.remove_from_global_cluster(region, global_cluster, target.as_str(), ctx)
+                });
+                call.map(|()| None)
+            }
             Mutation::RoutingControls { states, .. } => {
                 let on = |on: &bool| if *on { ControlState::On } else { ControlState::Off };
                 let entries: Vec<_> = states.iter().map(|(arn, state)| (arn.clone(), on(state))).collect();

@@ -113,6 +113,7 @@ pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, 
         status: cluster.status.to_owned(),
         engine_version: cluster.engine_version.clone(),
         instances: cluster.instances.len(),
+        global: cluster.global.clone().filter(|_| cluster.is_listed()),
         scaling: cluster.scaling.map(|(min, max)| AcuRange { min, max }),
     })
 }

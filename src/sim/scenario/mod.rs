@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::faults::Happening;
 use crate::domain::{
     document::{At, Fault, Findings},
-    id::Region,
+    id::{Region, RunbookName},
     yaml,
 };
 
@@ -153,6 +153,8 @@ pub struct Ask {
     pub target: Option<Region>,
     /// What the operator accepts to lose.
     pub accept_data_loss: Option<Duration>,
+    /// Another runbook than the application's own.
+    pub runbook: Option<RunbookName>,
     /// The whole request again every so often until a run is there (with the same idempotency key).
     pub repeats: bool,
 }

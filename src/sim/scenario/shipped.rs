@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 65] = [
+pub(super) const SHIPPED: [(&str, &str); 66] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -69,6 +69,10 @@ pub(super) const SHIPPED: [(&str, &str); 65] = [
     ("tests/scenarios/lag-missing.yaml", include_str!("../../../tests/scenarios/lag-missing.yaml")),
     ("tests/scenarios/late-effect.yaml", include_str!("../../../tests/scenarios/late-effect.yaml")),
     ("tests/scenarios/mismatched-target.yaml", include_str!("../../../tests/scenarios/mismatched-target.yaml")),
+    (
+        "tests/scenarios/mismatched-target-detached.yaml",
+        include_str!("../../../tests/scenarios/mismatched-target-detached.yaml"),
+    ),
     ("tests/scenarios/operator-aborts.yaml", include_str!("../../../tests/scenarios/operator-aborts.yaml")),
     ("tests/scenarios/operator-pauses.yaml", include_str!("../../../tests/scenarios/operator-pauses.yaml")),
     ("tests/scenarios/planned-switchover.yaml", include_str!("../../../tests/scenarios/planned-switchover.yaml")),

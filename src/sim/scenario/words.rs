@@ -42,6 +42,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "rds:DescribeEvents",
     "rds:SwitchoverGlobalCluster",
     "rds:FailoverGlobalCluster",
+    "rds:RemoveFromGlobalCluster",
     "cloudwatch:GetMetricData",
     "cloudwatch:DescribeAlarms",
     "cloudwatch:PutMetricData",

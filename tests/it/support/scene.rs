@@ -442,6 +442,7 @@ impl Live {
             target: None,
             reason: "a test".to_owned(),
             accept_data_loss: (wish == Wish::Failover).then(|| seconds(900)),
+            runbook: None,
             subject: "oncall".parse().expect("valid"),
             idempotency_key: None,
             body_digest: Digest::of(b"body"),

@@ -81,6 +81,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
     match &step.action {
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
+        | Action::AuroraDetach { .. }
         | Action::AuroraWait { .. }
         | Action::AuroraVerifyWriter { .. }
         | Action::GateTarget { .. } => unseen(&["rds:DescribeGlobalClusters", "rds:DescribeDBClusters"]),
@@ -115,6 +116,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         Mutation::PutMetric { .. } => &["cloudwatch:GetMetricData"],
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
+        | Mutation::AuroraDetach { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => &[],
     }

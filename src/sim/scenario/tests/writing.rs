@@ -160,6 +160,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             when: whens[i % 2],
             target: even.then(|| region("us-west-2")),
             accept_data_loss: even.then_some(10 * minute),
+            runbook: even.then(|| "detach-and-promote".parse().expect("valid")),
             repeats: even,
         };
         let acts = vec![
