@@ -175,6 +175,7 @@ fn application(n: usize) -> Application {
         global_cluster: format!("app-{n}"),
         clusters: clusters.into(),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+        written_from_all_regions: false,
         heartbeat: None,
         capacity: None,
     };

@@ -164,6 +164,7 @@ fn switchover(application: &ApplicationName) -> StartRun {
         target: None,
         reason: "bench".to_owned(),
         accept_data_loss: None,
+        runbook: None,
         subject: "bench".parse().expect("a subject"),
         idempotency_key: None,
         body_digest: Digest::of(b""),

@@ -236,7 +236,7 @@ pub fn started(view: &StartedView, watched: bool) -> String {
 pub fn mark(state: StepStateName) -> &'static str {
     match state {
         StepStateName::Pending => "·",
-        StepStateName::Running | StepStateName::Sending | StepStateName::Answered => "▸",
+        StepStateName::Running | StepStateName::Sending | StepStateName::Answered | StepStateName::Holding => "▸",
         StepStateName::Undoing | StepStateName::Undone => "↩",
         StepStateName::Done => "✓",
         StepStateName::Skipped | StepStateName::Abandoned | StepStateName::NotRun => "-",

@@ -362,8 +362,12 @@ impl Rehearsals {
     fn passed_over(&self, setup: &Setup) -> Option<String> {
         let others = self.disasters.iter().filter(|d| !d.fits(&setup.application));
         let names: Vec<&str> = others.map(Disaster::name).collect();
-        (!names.is_empty())
-            .then(|| format!("passed over, since nothing is promoted without an Aurora store: {}", names.join(", ")))
+        (!names.is_empty()).then(|| {
+            format!(
+                "passed over, since they are about a promotion or a runbook that this application does not have: {}",
+                names.join(", ")
+            )
+        })
     }
 
     /// The command that shows one seed.

@@ -190,6 +190,12 @@ impl Timeline {
                 let outcome = outcome.and_then(Value::as_str).unwrap_or("unknown");
                 (running, format!("{step}: AWS's answer: {outcome}"))
             }
+            "call_observed" => {
+                let evidence = event.get("evidence").and_then(Value::as_array);
+                let last = evidence.and_then(|e| e.last()).and_then(Value::as_str).unwrap_or_default();
+                let now = known.and_then(|s| s.detail.as_deref()).unwrap_or("in effect");
+                (mark(StepStateName::Holding), format!("{step}: {now} ({last})"))
+            }
             "step_done" => {
                 let took = known
                     .and_then(|s| s.started_at)

@@ -14,9 +14,10 @@ use crate::domain::{
 const FILES_MAX: usize = 200;
 
 /// The runbooks that ship in the program: file name and text.
-pub const SHIPPED: [(&str, &str); 5] = [
+pub const SHIPPED: [(&str, &str); 6] = [
     ("runbooks/detach-and-promote.yaml", include_str!("../../runbooks/detach-and-promote.yaml")),
     ("runbooks/dns-flip.yaml", include_str!("../../runbooks/dns-flip.yaml")),
+    ("runbooks/failback-gradual.yaml", include_str!("../../runbooks/failback-gradual.yaml")),
     ("runbooks/failback.yaml", include_str!("../../runbooks/failback.yaml")),
     ("runbooks/region-failover.yaml", include_str!("../../runbooks/region-failover.yaml")),
     ("runbooks/region-switchover.yaml", include_str!("../../runbooks/region-switchover.yaml")),

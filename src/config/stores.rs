@@ -121,6 +121,7 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
     let global_cluster = f.need(found, "global_cluster", "global_cluster = \"payments\"");
     let clusters = f.need(found, "clusters", CLUSTERS);
     let lag_metric = f.get(found, "lag_metric", "lag_metric = \"AuroraGlobalDBRPOLag\"");
+    let shared = f.get(found, "written_from_all_regions", "written_from_all_regions = true");
     let heartbeat = f.get(found, "heartbeat", heartbeat::EXAMPLE);
     let capacity = f.get(found, "capacity", CAPACITY);
     f.finish(found);
@@ -128,6 +129,7 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
         Some(at) => capacity_of(&at, found).map(Some),
         None => Some(None),
     };
+    let shared = shared.map_or(Some(false), |at| at.boolean(found));
     let heartbeat = match heartbeat {
         Some(at) => heartbeat::read(&at, regions, found).map(Some),
         None => Some(None),
@@ -156,6 +158,7 @@ fn aurora(mut f: Fields<'_>, regions: &[Region], found: &mut Findings) -> Option
         global_cluster: global_cluster?,
         clusters,
         lag_metric,
+        written_from_all_regions: shared?,
         heartbeat: heartbeat?,
         capacity: capacity?,
     })

@@ -1,14 +1,14 @@
 //! One way of moving traffic: an entry of an application's `dns`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
 use super::application::{complete, per_region, url};
 use crate::domain::{
-    application::{ClusterEndpoint, Mechanism, Traffic},
+    application::{ClusterEndpoint, Mechanism, Traffic, WeightedRecord},
     document::{At, Fields, Findings, clip},
     id::Region,
 };
@@ -162,6 +162,8 @@ fn mechanism(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Me
 const CONTROLS: &str =
     "controls = { us-east-1 = \"arn:aws:route53-recovery-control::123456789012:controlpanel/…/routingcontrol/…\" }";
 
+const WEIGHTED: &str = "weighted = { us-east-1 = { set_identifier = \"use1\", health_check_id = \"11111111-2222-4333-8444-555555555555\" } }";
+
 const ENDPOINTS: &str =
     "endpoints = [{ region = \"us-west-2\", url = \"https://….route53-recovery-cluster.us-west-2.amazonaws.com/v1\" }]";
 
@@ -176,6 +178,7 @@ fn cluster_endpoint(at: &At<'_>, found: &mut Findings) -> Option<ClusterEndpoint
 fn routing_controls(f: &mut Fields<'_>, regions: &[Region], found: &mut Findings) -> Option<Mechanism> {
     let endpoints_at = f.need(found, "endpoints", ENDPOINTS);
     let controls_at = f.need(found, "controls", CONTROLS);
+    let weighted_at = f.get(found, "weighted", WEIGHTED);
     let mut endpoints = Vec::new();
     if let Some(at) = endpoints_at {
         for item in at.list(found).unwrap_or_default() {
@@ -202,7 +205,29 @@ fn routing_controls(f: &mut Fields<'_>, regions: &[Region], found: &mut Findings
         None
     });
     complete(&at.key, "routing control", &controls, regions, found, CONTROLS);
-    Some(Mechanism::RoutingControls { endpoints, controls })
+    let weighted = weighted_at.map_or_else(BTreeMap::new, |at| weighted(&at, regions, found));
+    Some(Mechanism::RoutingControls { endpoints, controls, weighted })
+}
+
+/// The weighted records below the controls. Each Region has its own identifier and its own health check: two with one
+/// check would fall out of service together.
+fn weighted(at: &At<'_>, regions: &[Region], found: &mut Findings) -> BTreeMap<Region, WeightedRecord> {
+    let map = per_region(at, regions, found, |at, _, found| {
+        let mut f = at.fields(found)?;
+        let id = f.need(found, "set_identifier", "set_identifier = \"use1\"").and_then(|at| at.text(found));
+        let check = f.need(found, "health_check_id", "health_check_id = \"11111111-2222-4333-8444-555555555555\"");
+        let check = check.and_then(|at| at.text(found));
+        f.finish(found);
+        Some(WeightedRecord { set_identifier: id?.to_owned(), health_check_id: check?.to_owned() })
+    });
+    complete(&at.key, "weighted record", &map, regions, found, WEIGHTED);
+    for part in [|w: &WeightedRecord| w.set_identifier.clone(), |w: &WeightedRecord| w.health_check_id.clone()] {
+        let distinct: BTreeSet<String> = map.values().map(part).collect();
+        if distinct.len() != map.len() {
+            found.error(&at.key, "two Regions share a set identifier or a health check", WEIGHTED);
+        }
+    }
+    map
 }
 
 fn health_signal(f: &mut Fields<'_>, found: &mut Findings) -> Option<Mechanism> {

@@ -13,6 +13,7 @@ use super::{
     capacity::Capacity,
     cloud::{MetricQuery, Mutation},
     id::{Region, StoreName, TrafficName},
+    ramp::Ramp,
     replica::Measure,
     sabotage::{Guard, is_off},
     seconds,
@@ -105,6 +106,10 @@ pub enum Action {
         standing: bool,
         requires_writer: Vec<WriterProof>,
     },
+    /// Moves traffic in steps of weight, each observed and kept for a time; back by one where the guard is breached.
+    /// Done when all of it goes to the target.
+    #[serde(rename = "dns.weights")]
+    DnsWeights(Box<Ramp>),
     /// Every authoritative server answers `expected`.
     #[serde(rename = "dns.verify")]
     DnsVerify { traffic: TrafficName, record_name: String, record_type: String, servers: Vec<String>, expected: String },
@@ -197,6 +202,7 @@ impl Action {
             Self::GateQuota { .. } => "gate.quota",
             Self::GateReplication { .. } => "gate.replication",
             Self::DnsFlip { .. } => "dns.flip",
+            Self::DnsWeights(_) => "dns.weights",
             Self::DnsVerify { .. } => "dns.verify",
             Self::ProbeHttp { .. } => "probe.http",
             Self::Notify { .. } => "notify",
@@ -211,7 +217,7 @@ impl Action {
     pub fn effect(&self) -> EffectClass {
         match self {
             Self::AuroraFailover { .. } | Self::AuroraDetach { .. } => EffectClass::Irreversible,
-            Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } => EffectClass::Reversible,
+            Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } | Self::DnsWeights(_) => EffectClass::Reversible,
             Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
@@ -229,7 +235,17 @@ impl Action {
         }
     }
 
-    /// The calls that this action makes, in order; empty for an action that only looks or waits.
+    /// What must be proven before this moves traffic (FAULTS.md S5); `None` for what moves none.
+    pub fn requires_writer(&self) -> Option<&[WriterProof]> {
+        match self {
+            Self::DnsFlip { requires_writer, .. } => Some(requires_writer),
+            Self::DnsWeights(ramp) => Some(&ramp.requires_writer),
+            _ => None,
+        }
+    }
+
+    /// The calls that this action makes, in order; empty for an action that only looks or waits. Of a ramp they are
+    /// all that it may make, the ways back last.
     pub fn mutations(&self) -> Vec<Mutation> {
         match self {
             Self::AuroraSwitchover { global_cluster, from, target, .. } => vec![Mutation::AuroraSwitchover {
@@ -248,6 +264,7 @@ impl Action {
                 target: target.clone(),
             }],
             Self::DnsFlip { calls, .. } => calls.clone(),
+            Self::DnsWeights(ramp) => ramp.calls.iter().map(|call| call.mutation.clone()).collect(),
             Self::Notify { topics, subject, message } => topics
                 .iter()
                 .map(|t| Mutation::Publish {

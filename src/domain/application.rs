@@ -57,6 +57,10 @@ pub struct AuroraStore {
     pub clusters: BTreeMap<Region, ClusterArn>,
     /// `AuroraGlobalDBRPOLag`, or `AuroraGlobalDBReplicationLag` on older Aurora MySQL [AUG].
     pub lag_metric: String,
+    /// The servers of every Region write to the present writer, wherever it is (Aurora's global writer endpoint, or
+    /// write forwarding). Only then may traffic be shared between Regions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub written_from_all_regions: bool,
     /// A row written to the writer each period and looked for in the other Regions; `None`: not configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Heartbeat>,
@@ -97,7 +101,14 @@ pub struct Traffic {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Mechanism {
     /// ARC routing controls: one `On`, the others `Off`, in one atomic update [ARCDG].
-    RoutingControls { endpoints: Vec<ClusterEndpoint>, controls: BTreeMap<Region, String> },
+    RoutingControls {
+        endpoints: Vec<ClusterEndpoint>,
+        controls: BTreeMap<Region, String>,
+        /// Where the name's records are weighted ones below the controls (docs/adr/0013): so traffic can return in
+        /// steps, and a flip needs no more than the controls. Empty: failover records.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        weighted: BTreeMap<Region, WeightedRecord>,
+    },
     /// A custom metric in the standby's CloudWatch that turns the health check of the PRIMARY record (a standing
     /// effect: put again every minute). `active_value` keeps traffic at the preferred Region, `diverted_value` moves it.
     HealthSignal {
@@ -110,6 +121,14 @@ pub enum Mechanism {
     },
     /// Changing the records themselves: Route 53's control plane, which lives in us-east-1 [WP].
     Records { set_identifiers: BTreeMap<Region, String> },
+}
+
+/// A Region's weighted record, which has the health check of its routing control. Both are named because a change of
+/// the weight replaces the whole record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightedRecord {
+    pub set_identifier: String,
+    pub health_check_id: String,
 }
 
 /// One of the five regional endpoints of an ARC cluster. Hard-coded by the operator, as AWS advises [ARCDG].

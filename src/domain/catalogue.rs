@@ -303,6 +303,19 @@ pub const ENTRIES: &[Entry] = &[
         outputs: &[],
     },
     Entry {
+        name: "dns.weights",
+        what: "Moves traffic in steps of weight, each observed and kept for a time, and back by one step when a signal of its guard is ill; done when all of it goes to the target. For the way home: it needs Route 53's control plane.",
+        effect: EffectClass::Reversible,
+        needs: &[need("route53", Plane::Control, Place::UsEast1)],
+        repeat: Repeat::Idempotent,
+        probe: Some("route53:GetChange until INSYNC, a DNS question to each server"),
+        undo: Undo::Inverse(
+            "puts the controls and weights back that were seen before, at once, once the old writer is proven",
+        ),
+        example: "{ via: api, ramp: [5, 25, 50, 100], hold_for: 5m, guard: { signals: [use1-health], unknown_for: 2m, step_back: true } }",
+        outputs: &[],
+    },
+    Entry {
         name: "dns.verify",
         what: "Done when every authoritative server of the zone answers with the target.",
         effect: EffectClass::Read,

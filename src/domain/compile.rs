@@ -23,6 +23,7 @@ use super::{
 mod act;
 mod api_call;
 mod flip;
+mod weights;
 
 /// CloudWatch publishes Aurora's global lag every minute [AUG].
 const LAG_PERIOD: Duration = Duration::from_mins(1);
@@ -197,7 +198,7 @@ impl<'a> Compiler<'a> {
         let mut faults = Vec::new();
         let needs: BTreeMap<&StepId, &BTreeSet<StepId>> = plan.steps.iter().map(|s| (&s.id, &s.needs)).collect();
         for step in &plan.steps {
-            if let Action::DnsFlip { requires_writer, .. } = &step.action {
+            if let Some(requires_writer) = step.action.requires_writer() {
                 let before = closure(&step.id, |id| needs.get(id).copied());
                 for proof in requires_writer {
                     let proven = plan.steps.iter().any(|s| before.contains(&s.id) && proves(s, proof));
@@ -242,6 +243,7 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::GateQuota { .. }
         | Action::GateReplication { .. }
         | Action::DnsFlip { .. }
+        | Action::DnsWeights(_)
         | Action::DnsVerify { .. }
         | Action::ProbeHttp { .. }
         | Action::Notify { .. }

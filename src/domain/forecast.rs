@@ -132,6 +132,11 @@ pub fn declared(step: &PlannedStep) -> Estimate {
         Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => (s(2), s(6)),
         Action::GateRpo { .. } | Action::Assert { .. } | Action::Notify { .. } => (s(1), s(3)),
         Action::DnsFlip { .. } => (s(5), s(60)),
+        Action::DnsWeights(ramp) => {
+            let steps = u32::try_from(ramp.shares().len()).unwrap_or(u32::MAX);
+            let kept = ramp.hold_for * steps;
+            (kept + s(30) * steps, kept + s(60) * (steps + 2))
+        }
         Action::DnsVerify { .. } => (s(10), s(60)),
         Action::ProbeHttp { consecutive, interval, not_before, .. } => {
             let looks = *not_before + *interval * *consecutive;

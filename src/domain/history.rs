@@ -119,6 +119,7 @@ impl History {
             Event::StepStarted { .. }
             | Event::Intent { .. }
             | Event::Answered { .. }
+            | Event::CallObserved { .. }
             | Event::StepDone { .. }
             | Event::StepSkipped { .. }
             | Event::StepFailed { .. } => self.apply_to_step(at, event),
@@ -153,8 +154,8 @@ impl History {
                 StepState::Pending => Ok(StepState::Running { attempt: *attempt, since: at }),
                 from => Err(illegal("step_started", from)),
             }),
-            Event::Intent { run, step, attempt, call, mutation, prior, .. } => {
-                self.intend(at, run, step, *attempt, *call, mutation)?;
+            Event::Intent { run, step, attempt, call, mutation, prior, guards } => {
+                self.intend(at, run, step, (*attempt, *call), mutation, guards)?;
                 self.run(run, "intent")?.note_intent(at, step, *call, prior.as_ref());
                 Ok(())
             }
@@ -162,6 +163,15 @@ impl History {
                 self.step(run, step, "answered", |_, s| answered("answered", s, *attempt, *call, outcome))?;
                 self.run(run, "answered")?.note_answer(step, *call, outcome);
                 Ok(())
+            }
+            Event::CallObserved { run, step, attempt, call, evidence } => {
+                self.step(run, step, "call_observed", |_, s| match s {
+                    StepState::Answered { attempt: a, call: c, since, .. } if a == attempt && c == call => {
+                        let (attempt, call, since, evidence) = (*a, *c, *since, evidence.clone());
+                        Ok(StepState::Holding { attempt, since, call, held_since: at, evidence })
+                    }
+                    from => Err(illegal("call_observed", from)),
+                })
             }
             Event::StepDone { run, step, evidence, outputs } => self.finish_step(at, run, step, evidence, outputs),
             Event::StepSkipped { run, step, reason } => self.step(run, step, "step_skipped", |_, s| match s {
@@ -263,9 +273,9 @@ impl History {
         at: Timestamp,
         run: &RunId,
         step: &StepId,
-        attempt: u32,
-        call: u32,
+        (attempt, call): (u32, u32),
         mutation: &Mutation,
+        guards: &[String],
     ) -> Result<(), IllegalEvent> {
         let state = self.run(run, "intent")?;
         let paused = matches!(state.phase, Phase::Paused { .. }) && !is_off(Guard::PauseIgnored);
@@ -278,12 +288,16 @@ impl History {
                 return Err(IllegalEvent { event: "intent", why: "the call is not the plan's".to_owned() });
             }
             match s {
-                StepState::Pending | StepState::Running { .. } | StepState::Answered { .. } => Ok(StepState::Sending {
+                StepState::Pending
+                | StepState::Running { .. }
+                | StepState::Answered { .. }
+                | StepState::Holding { .. } => Ok(StepState::Sending {
                     attempt,
                     since: s.since().unwrap_or(at),
                     call,
                     intended_at: at,
                     mutation: mutation.clone(),
+                    guards: guards.to_vec(),
                 }),
                 from => Err(illegal("intent", from)),
             }
@@ -374,9 +388,9 @@ fn answered(
     outcome: &Outcome,
 ) -> Result<StepState, IllegalEvent> {
     match from {
-        StepState::Sending { attempt: a, call: c, since, intended_at, .. } if *a == attempt && *c == call => {
-            let (since, intended_at, outcome) = (*since, *intended_at, outcome.clone());
-            Ok(StepState::Answered { attempt, since, call, intended_at, outcome })
+        StepState::Sending { attempt: a, call: c, since, intended_at, guards, .. } if *a == attempt && *c == call => {
+            let (since, intended_at, outcome, guards) = (*since, *intended_at, outcome.clone(), guards.clone());
+            Ok(StepState::Answered { attempt, since, call, intended_at, outcome, guards })
         }
         from => Err(illegal(event, from)),
     }

@@ -248,6 +248,14 @@ pub enum Event {
         call: u32,
         outcome: Outcome,
     },
+    /// The effect of one of a step's calls was observed, and it is kept for a time before the next.
+    CallObserved {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        call: u32,
+        evidence: Vec<String>,
+    },
     /// The postcondition was observed.
     StepDone {
         run: RunId,
@@ -383,6 +391,7 @@ impl Event {
             | Self::StepStarted { run, .. }
             | Self::Intent { run, .. }
             | Self::Answered { run, .. }
+            | Self::CallObserved { run, .. }
             | Self::StepDone { run, .. }
             | Self::StepSkipped { run, .. }
             | Self::StepFailed { run, .. }

@@ -31,6 +31,7 @@ pub mod judge;
 pub mod overrides;
 pub mod plan;
 pub mod policy;
+pub mod ramp;
 pub mod recovery;
 pub mod replica;
 pub mod report;

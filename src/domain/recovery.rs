@@ -52,7 +52,7 @@ pub fn rto_clock(run: &RunState) -> RtoClock {
     let asks = run.plan.steps.iter().any(|s| matches!(s.action, Action::Approve { .. }));
     // A consent that is still waited for has not ended the decision.
     let consent = if asks { ends(|s| matches!(s.action, Action::Approve { .. })) } else { Some(run.started_at) };
-    let flipped = ends(|s| matches!(s.action, Action::DnsFlip { .. }));
+    let flipped = ends(|s| s.action.requires_writer().is_some());
     let served = ends(|s| matches!(&s.action, Action::ProbeHttp { resolve_with, .. } if !resolve_with.is_empty()))
         .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
     let started_at = match run.request.purpose {
@@ -97,6 +97,7 @@ fn done_at(state: &StepState) -> Option<Timestamp> {
         | StepState::Running { .. }
         | StepState::Sending { .. }
         | StepState::Answered { .. }
+        | StepState::Holding { .. }
         | StepState::Failed { .. } => None,
     }
 }
@@ -108,6 +109,7 @@ fn first_effect(run: &RunState) -> Option<Timestamp> {
         .filter_map(|s| match &run.steps[&s.id] {
             StepState::Done { since, .. } | StepState::Failed { since, .. } => Some(*since),
             StepState::Sending { intended_at, .. } | StepState::Answered { intended_at, .. } => Some(*intended_at),
+            StepState::Holding { since, .. } => Some(*since),
             StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => None,
         })
         .min()
@@ -132,6 +134,7 @@ pub fn loss(run: &RunState, now: Watermark) -> Option<LossReport> {
             | StepState::Running { .. }
             | StepState::Sending { .. }
             | StepState::Answered { .. }
+            | StepState::Holding { .. }
             | StepState::Skipped { .. }
             | StepState::Failed { .. } => None,
         })

@@ -60,6 +60,8 @@ pub enum StepState {
         call: u32,
         intended_at: Timestamp,
         mutation: Mutation,
+        /// What was found right before the intent; of a step back, why.
+        guards: Vec<String>,
     },
     /// The call was answered (perhaps with "unknown"); the postcondition is not observed yet.
     Answered {
@@ -68,6 +70,15 @@ pub enum StepState {
         call: u32,
         intended_at: Timestamp,
         outcome: Outcome,
+        guards: Vec<String>,
+    },
+    /// One of several calls is in effect, and is kept for a time before the next.
+    Holding {
+        attempt: u32,
+        since: Timestamp,
+        call: u32,
+        held_since: Timestamp,
+        evidence: Vec<String>,
     },
     Done {
         since: Timestamp,
@@ -91,7 +102,7 @@ pub enum StepState {
 impl StepState {
     /// Whether something was begun that must still be settled.
     pub fn is_in_flight(&self) -> bool {
-        matches!(self, Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. })
+        matches!(self, Self::Running { .. } | Self::Sending { .. } | Self::Answered { .. } | Self::Holding { .. })
     }
 
     /// Whether the step has neither ended nor been passed over.
@@ -112,11 +123,20 @@ impl StepState {
         self.since().filter(|_| self.is_in_flight())
     }
 
+    /// Since when a call has been in effect that is kept for a time, and its number.
+    pub fn held(&self) -> Option<(Timestamp, u32)> {
+        match self {
+            Self::Holding { held_since, call, .. } => Some((*held_since, *call)),
+            _ => None,
+        }
+    }
+
     pub(super) fn attempt(&self) -> u32 {
         match self {
             Self::Running { attempt, .. }
             | Self::Sending { attempt, .. }
             | Self::Answered { attempt, .. }
+            | Self::Holding { attempt, .. }
             | Self::Failed { attempt, .. } => *attempt,
             Self::Pending | Self::Done { .. } | Self::Skipped { .. } => 0,
         }
@@ -127,6 +147,7 @@ impl StepState {
             Self::Running { since, .. }
             | Self::Sending { since, .. }
             | Self::Answered { since, .. }
+            | Self::Holding { since, .. }
             | Self::Done { since, .. }
             | Self::Failed { since, .. } => Some(*since),
             Self::Pending | Self::Skipped { .. } => None,
@@ -283,9 +304,11 @@ impl RunState {
             StepState::Failed { .. } => {
                 self.plan.step(id).is_some_and(|s| s.on_failure == OnFailure::Continue || is_off(Guard::HoldIgnored))
             }
-            StepState::Pending | StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => {
-                false
-            }
+            StepState::Pending
+            | StepState::Running { .. }
+            | StepState::Sending { .. }
+            | StepState::Answered { .. }
+            | StepState::Holding { .. } => false,
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 use super::{
     action::OnUnknown,
     document::{At, Fault, Findings, Node, Place},
-    id::{RunbookName, StepId, StoreName, TrafficName},
+    id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry},
     yaml,
 };
@@ -117,6 +117,15 @@ pub enum Act {
     DnsFlip {
         via: Option<TrafficName>,
         demands: Option<MechanismKind>,
+    },
+    /// `ramp`: percent to the target, rising, the last 100. `signals: None`: those that tell of the target.
+    DnsWeights {
+        via: Option<TrafficName>,
+        ramp: Vec<u8>,
+        hold_for: Duration,
+        signals: Option<Vec<SignalName>>,
+        unknown_for: Duration,
+        step_back: bool,
     },
     DnsVerify {
         via: Option<TrafficName>,
@@ -265,7 +274,9 @@ impl Act {
             | Self::GateRpo { store: None, .. }
             | Self::GateCapacity { store: None, .. } => Spread::Stores,
             Self::GateReplication { store: None, .. } => Spread::Replicas,
-            Self::DnsFlip { via: None, .. } | Self::DnsVerify { via: None } => Spread::Traffic,
+            Self::DnsFlip { via: None, .. } | Self::DnsWeights { via: None, .. } | Self::DnsVerify { via: None } => {
+                Spread::Traffic
+            }
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
             | Self::AuroraDetach { .. }
@@ -277,6 +288,7 @@ impl Act {
             | Self::GateQuota { .. }
             | Self::GateReplication { .. }
             | Self::DnsFlip { .. }
+            | Self::DnsWeights { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
             | Self::Notify { .. }
@@ -305,6 +317,7 @@ impl Act {
             Self::DnsFlip { demands: Some(MechanismKind::RoutingControls), .. } => "dns.routing_controls",
             Self::DnsFlip { demands: Some(MechanismKind::HealthSignal), .. } => "dns.health_signal",
             Self::DnsFlip { demands: Some(MechanismKind::Records), .. } => "dns.records",
+            Self::DnsWeights { .. } => "dns.weights",
             Self::DnsVerify { .. } => "dns.verify",
             Self::ProbeHttp { .. } => "probe.http",
             Self::Notify { .. } => "notify",
@@ -325,6 +338,11 @@ impl Act {
                 | Self::AuroraDetach { .. }
                 | Self::AuroraVerifyWriter { .. }
         )
+    }
+
+    /// Whether it moves traffic.
+    pub fn moves_traffic(&self) -> bool {
+        matches!(self, Self::DnsFlip { .. } | Self::DnsWeights { .. })
     }
 
     /// Whether it concerns a store with one writer.

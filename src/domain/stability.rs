@@ -16,6 +16,7 @@ use super::{
     cloud::Mutation,
     id::{Region, StepId, Subject},
     plan::{Plan, PlannedStep, Purpose},
+    ramp::RampCall,
     runbook::closure,
     seconds::to_seconds,
 };
@@ -161,6 +162,16 @@ fn by_argument(action: &Action, plan: &Plan, app: &Application) -> Vec<Requireme
             let each = measures.iter();
             each.map(|m| Requirement::new("cloudwatch", Plane::Data, vec![m.region.clone()])).collect()
         }
+        Action::DnsWeights(ramp) => {
+            let proofs = ramp.requires_writer.iter();
+            let proofs = proofs.map(|p| Requirement::new("rds", Plane::Control, p.observe_in.clone()));
+            let is_cluster = |call: &&RampCall| matches!(call.mutation, Mutation::RoutingControls { .. });
+            let cluster =
+                ramp.calls.iter().find(is_cluster).map(|call| {
+                    Requirement::new("route53-recovery-cluster", Plane::Data, call_regions(&call.mutation))
+                });
+            proofs.chain(cluster).collect()
+        }
         Action::ProbeHttp { url, .. } => {
             let at = app.endpoints.iter().filter(|(_, e)| e.health_url == *url);
             at.map(|(region, _)| Requirement::new("application", Plane::Data, vec![region.clone()])).collect()
@@ -258,7 +269,7 @@ fn needless(
     app: &Application,
     leads_to: &dyn Fn(fn(&Action) -> bool) -> bool,
 ) -> Option<Finding> {
-    let is_flip: fn(&Action) -> bool = |a| matches!(a, Action::DnsFlip { .. });
+    let is_flip: fn(&Action) -> bool = |a| a.requires_writer().is_some();
     match &step.action {
         Action::Approve { .. } if !leads_to(|a| a.effect() == EffectClass::Irreversible) => Some(finding(
             step,

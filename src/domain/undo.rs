@@ -96,6 +96,21 @@ pub struct Unwind {
 /// The state of an undo that has not begun.
 static PENDING: StepState = StepState::Pending;
 
+/// What a step has made of one thing, and the call that takes it back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restoration {
+    /// The calls that may have changed it, any of which may be in effect now.
+    pub made: Vec<Mutation>,
+    pub back: Mutation,
+}
+
+/// Whether two calls of one action change the same thing: the steps of a ramp write the same records, and turn the same
+/// controls.
+fn is_same_thing(action: &Action, one: &Mutation, other: &Mutation) -> bool {
+    let same_kind = std::mem::discriminant(one) == std::mem::discriminant(other);
+    if matches!(action, Action::DnsWeights(_)) { same_kind } else { one == other }
+}
+
 /// The call that restores what `prior` says was there before `call`.
 ///
 /// # Errors
@@ -140,7 +155,7 @@ pub fn destinations(traffic: &Traffic, regions: &[Region], call: &Mutation) -> O
             let region = |arn: &String| controls.iter().find(|(_, of)| *of == arn).map(|(region, _)| region.clone());
             states.iter().filter(|(_, on)| **on).map(|(arn, _)| region(arn)).collect()
         }
-        (Mechanism::Records { .. }, Mutation::UpsertRecords { records, .. }) => {
+        (Mechanism::Records { .. } | Mechanism::RoutingControls { .. }, Mutation::UpsertRecords { records, .. }) => {
             let region = |value: &String| traffic.answers.iter().find(|(_, a)| *a == value).map(|(r, _)| r.clone());
             let served = records.iter().filter(|record| record.weight != Some(0));
             served.flat_map(|record| &record.values).map(region).collect()
@@ -174,43 +189,54 @@ impl RunState {
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
             return Ok(Action::AwsCall { call: back });
         }
-        let Action::DnsFlip { traffic, to, standing, requires_writer, .. } = &planned.action else {
-            return Err(format!("{} is not taken back by a step", planned.action.kind()));
+        let (traffic, to, standing, requires_writer) = match &planned.action {
+            Action::DnsFlip { traffic, to, standing, requires_writer, .. } => (traffic, to, *standing, requires_writer),
+            // At once: what it had before served it before.
+            Action::DnsWeights(ramp) => (&ramp.traffic, &ramp.to, false, &ramp.requires_writer),
+            other => return Err(format!("{} is not taken back by a step", other.kind())),
         };
-        let calls = self.made_and_back(planned)?.into_iter().map(|(_, back)| back).collect();
+        let calls = self.restorations(planned)?.into_iter().map(|restoration| restoration.back).collect();
         let (traffic, to, requires_writer) = (traffic.clone(), to.clone(), requires_writer.clone());
-        Ok(Action::DnsFlip { traffic, to, calls, standing: *standing, requires_writer })
+        Ok(Action::DnsFlip { traffic, to, calls, standing, requires_writer })
     }
 
-    /// Each call of `planned` that may have had an effect, the last first, with the call that takes it back.
+    /// Each thing that `planned` may have changed, the one changed last first, with the call that takes it back.
     ///
     /// # Errors
     /// Why one has none, as a sentence.
-    pub fn made_and_back(&self, planned: &PlannedStep) -> Result<Vec<(Mutation, Mutation)>, String> {
+    pub fn restorations(&self, planned: &PlannedStep) -> Result<Vec<Restoration>, String> {
         let made = self.unwind.made.get(&planned.id);
-        let mut back = Vec::new();
-        for (number, call) in (0..).zip(planned.action.mutations()).collect::<Vec<(u32, _)>>().into_iter().rev() {
+        let mut things: Vec<(Vec<Mutation>, Option<Prior>)> = Vec::new();
+        for (number, call) in (0..).zip(planned.action.mutations()) {
             let Some(made) = made.and_then(|m| m.get(&number)).filter(|m| m.may_have_effect()) else { continue };
-            match &made.prior {
-                Some(prior) => {
-                    let inverse = inverse(&call, prior)?;
-                    back.push((call, inverse));
+            match things.iter_mut().find(|(calls, _)| is_same_thing(&planned.action, &calls[0], &call)) {
+                Some((calls, prior)) => {
+                    calls.push(call);
+                    *prior = prior.take().or_else(|| made.prior.clone());
                 }
-                None if is_off(Guard::UndoUnseen) => {}
-                None => {
-                    return Err("what was there before was not seen when the step began, and is not guessed".to_owned());
-                }
+                None => things.push((vec![call], made.prior.clone())),
             }
         }
-        Ok(back)
+        let restored = things.into_iter().rev().filter_map(|(made, prior)| match prior {
+            Some(prior) => Some(inverse(&made[0], &prior).map(|back| Restoration { made, back })),
+            None if is_off(Guard::UndoUnseen) => None,
+            None => Some(Err("what was there before was not seen when the step began, and is not guessed".to_owned())),
+        });
+        restored.collect()
     }
 
     /// Whether what is there before call number `call` of `step` is to be seen now: nobody needs it past a point of no
     /// return, and once an attempt may have had an effect it is too late.
     pub fn wants_prior(&self, step: &StepId, call: u32) -> bool {
-        let made = self.unwind.made.get(step).and_then(|calls| calls.get(&call));
-        let is_effect = self.plan.step(step).is_some_and(|s| matches!(s.undo(), Undo::Inverse(_)));
-        is_effect && made.is_none_or(|made| !made.may_have_effect()) && self.crossed().is_none()
+        let Some(planned) = self.plan.step(step).filter(|s| matches!(s.undo(), Undo::Inverse(_))) else { return false };
+        let calls = planned.action.mutations();
+        let is_touched = |(number, made): (&u32, &Made)| {
+            let same =
+                |other: &Mutation| calls.get(call as usize).is_some_and(|c| is_same_thing(&planned.action, other, c));
+            made.may_have_effect() && (*number == call || calls.get(*number as usize).is_some_and(same))
+        };
+        let is_changed = self.unwind.made.get(step).is_some_and(|made| made.iter().any(is_touched));
+        !is_changed && self.crossed().is_none()
     }
 
     /// When the newest call of `step` was intended that was never answered and may still arrive.
@@ -253,6 +279,7 @@ impl RunState {
         let begun = match &self.steps[&step.id] {
             StepState::Sending { .. }
             | StepState::Answered { .. }
+            | StepState::Holding { .. }
             | StepState::Done { .. }
             | StepState::Failed { .. } => true,
             // Once begun, always: a person who has it tried again does not make it undone.

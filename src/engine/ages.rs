@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use crate::domain::{
     history::History,
     id::{RunId, StepId},
+    run::StepState,
 };
 
 /// When a step was first seen by this process.
@@ -34,6 +35,20 @@ pub struct Ages(Mutex<BTreeMap<(RunId, StepId), FirstSeen>>);
 impl Ages {
     /// Takes over what `history` shows under way at `wall`, which is `boot` on this machine.
     pub fn taken_over(history: &History, wall: Timestamp, boot: Duration) -> Self {
+        Self::since(history, wall, boot, StepState::under_way_since)
+    }
+
+    /// The same of the calls that are kept for a time, each from when it was seen to be in effect.
+    pub fn of_holds(history: &History, wall: Timestamp, boot: Duration) -> Self {
+        Self::since(history, wall, boot, |state| state.held().map(|(since, _)| since))
+    }
+
+    fn since(
+        history: &History,
+        wall: Timestamp,
+        boot: Duration,
+        began: impl Fn(&StepState) -> Option<Timestamp>,
+    ) -> Self {
         let run = history.active_run();
         let steps = run.iter().flat_map(|run| {
             // A step and its undo are never under way at once.
@@ -41,7 +56,7 @@ impl Ages {
             both.map(|(id, state)| (&run.id, id, state))
         });
         let seen = steps.filter_map(|(run, id, state)| {
-            let began = state.under_way_since()?;
+            let began = began(state)?;
             let spent = Duration::try_from(wall.duration_since(began)).unwrap_or_default();
             Some(((run.clone(), id.clone()), FirstSeen { began, boot, spent }))
         });

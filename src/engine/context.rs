@@ -13,8 +13,8 @@ use crate::{
         id::{RunId, StepId, StoreName},
     },
     engine::{
-        ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, trail::WriteTrail,
-        vantages::Vantages,
+        ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, signs::Signs,
+        trail::WriteTrail, vantages::Vantages,
     },
     ports::{Clock, Cloud, Probes},
 };
@@ -34,6 +34,9 @@ pub struct Context {
     pub unsent: Arc<Unsent>,
     pub waits: Arc<Waits>,
     pub ages: Arc<Ages>,
+    /// How long a call that is kept for a time has been in effect.
+    pub holds: Arc<Ages>,
+    pub signs: Arc<Signs>,
     pub vantages: Arc<Vantages>,
     /// Of each store that has a heartbeat.
     pub pulses: Arc<BTreeMap<StoreName, Pulse>>,

@@ -24,6 +24,7 @@ use crate::{
         observe::{Seen, observe},
         postcondition,
         prior::{self, Prior},
+        ramp,
         step::{Driver, Stop, Way},
         undo,
     },
@@ -48,7 +49,7 @@ pub fn first_intent(run: &RunState, step: &PlannedStep) -> Option<Event> {
 
 /// Call number `call` of the step, intended; `None` where there is none, or where what it changes must be seen before
 /// and cannot be in time (then the step has failed).
-async fn intent(
+pub(super) async fn intent(
     driver: &Driver,
     run: &RunState,
     attempt: u32,
@@ -98,6 +99,13 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
                     driver.record(vec![answered(driver, *attempt, *call, outcome)]).await?;
                 }
+            }
+            StepState::Answered { attempt, call, outcome, .. } if let Some(ramp) = ramp::of(&driver.step.action) => {
+                fresh = ramp::settle(driver, &run, ramp, (*attempt, *call), outcome, &mut before_since).await?;
+            }
+            StepState::Holding { .. } => {
+                let Some(ramp) = ramp::of(&driver.step.action) else { return Err(Stop::Yield) };
+                fresh = ramp::hold(driver, ramp).await?;
             }
             StepState::Answered { outcome, .. } if is_done_unseen(outcome) => {
                 driver.finish(vec!["it was answered".to_owned()], BTreeMap::new()).await?;
@@ -152,13 +160,18 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
     let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
-    let is_again = run.attempts.contains_key(&driver.step.id);
+    let is_ramp = ramp::of(&driver.step.action).is_some();
+    // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
+    let is_again = run.attempts.contains_key(&driver.step.id) && !is_ramp;
     let looks_first = driver.way == Way::Forth && (escalates || is_declared || is_again);
     if looks_first && earlier(driver, deadline).await? {
         return Ok(false);
     }
+    if is_ramp && !ramp::may_begin(driver, deadline).await? {
+        return Ok(false);
+    }
     let evidence = loop {
-        match driver.guards(run).await {
+        match driver.guards(run, 0).await {
             Answer::Holds { evidence } => break evidence,
             Answer::Fails { why } => {
                 driver.fail(guard_code(&driver.step.action), why).await?;
@@ -224,7 +237,7 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
 
 fn guard_code(action: &Action) -> &'static str {
     match action {
-        Action::DnsFlip { .. } => "writer-not-proven",
+        action if action.requires_writer().is_some() => "writer-not-proven",
         _ => "gate-target",
     }
 }
@@ -236,7 +249,7 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
-    let refusal = match driver.guards(run).await {
+    let refusal = match driver.guards(run, call).await {
         Answer::Holds { .. } => None,
         Answer::Fails { why } | Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
         Answer::Denied(denial) => Some((denial.code, denial.why)),
@@ -381,7 +394,7 @@ async fn nothing_happened(
 }
 
 /// A new intent for the same call, where attempts are left; else the step fails.
-async fn retry(
+pub(super) async fn retry(
     driver: &Driver,
     run: &RunState,
     attempt: u32,
@@ -409,8 +422,9 @@ async fn retry(
         () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
-    match driver.guards(&run).await {
+    match driver.guards(&run, call).await {
         Answer::Holds { evidence } => {
+            let evidence = because(&run, driver, call).unwrap_or(evidence);
             let Some(intent) = intent(driver, &run, attempt + 1, call, evidence).await? else { return Ok(false) };
             driver.record(vec![intent]).await?;
             Ok(true)
@@ -427,6 +441,15 @@ async fn retry(
     }
 }
 
+/// Why a ramp was to be taken back: kept with each intent of that, or the reason would be lost with the first.
+fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
+    let is_back = ramp::of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
+    match &run.steps[&driver.step.id] {
+        StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
+        _ => None,
+    }
+}
+
 /// Whether a call that was not answered, and did not happen, may be sent again at once.
 fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
     matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
@@ -438,7 +461,7 @@ fn is_perhaps_our_own(code: &str) -> bool {
 }
 
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
-fn is_passing(code: &str) -> bool {
+pub(super) fn is_passing(code: &str) -> bool {
     !is_off(Guard::ThrottledIsFinal)
         && matches!(
             code,

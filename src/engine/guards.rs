@@ -66,6 +66,15 @@ impl Answer {
     }
 }
 
+/// The same for one call of a step: what takes a ramp back waits for no proof, since it only gives traffic back to
+/// where it was.
+pub async fn check_call(context: &Context, run: &RunState, action: &Action, call: u32) -> Answer {
+    match action {
+        Action::DnsWeights(ramp) if ramp.is_back(call) => Answer::Holds { evidence: Vec::new() },
+        action => check(context, run, action).await,
+    }
+}
+
 /// Whether the effect of `action` may be sent now.
 pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer {
     match action {
@@ -98,8 +107,10 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
         Action::AuroraSwitchover { global_cluster, from, target, observe_in, .. } => {
             roles(context, global_cluster, from, target, observe_in).await
         }
-        Action::DnsFlip { requires_writer, .. } => writers(context, requires_writer).await,
-        _ => Answer::Holds { evidence: Vec::new() },
+        action => match action.requires_writer() {
+            Some(proofs) => writers(context, proofs).await,
+            None => Answer::Holds { evidence: Vec::new() },
+        },
     }
 }
 

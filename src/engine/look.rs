@@ -131,6 +131,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         | Action::AuroraFailover { .. }
         | Action::AuroraDetach { .. }
         | Action::DnsFlip { .. }
+        | Action::DnsWeights(_)
         | Action::AwsCall { .. }
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())

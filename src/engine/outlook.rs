@@ -21,6 +21,7 @@ use crate::{
         id::{RunId, StepId, Subject},
         journal::{Event, Request},
         plan::{Plan, PlannedStep, Purpose},
+        ramp::Watch,
         run::RunState,
         runbook::closure,
     },
@@ -221,6 +222,14 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
         Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, call).await,
+        Action::DnsWeights(ramp) => {
+            let signs = context.signs.of(&ramp.guard.signals, context.clock.boot());
+            match ramp.guard.judge(&signs) {
+                Watch::Well => answered(guards::check(context, run, &step.action).await),
+                Watch::Breached { why } => Condition::NotMet { why },
+                Watch::Waits { why } => Condition::Unknown { why },
+            }
+        }
         action if action.effect() != EffectClass::Read => answered(guards::check(context, run, action).await),
         _ => looked(context, run, step).await,
     }

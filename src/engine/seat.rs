@@ -24,6 +24,7 @@ use crate::{
         pulse::Pulse,
         recover::{self, RecoverError},
         scribe::{Desk, Fatal, Scribe},
+        signs::Signs,
         trail::WriteTrail,
     },
     ports::journal::ReadError,
@@ -139,7 +140,9 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
     let House { parts, readings, stopping, fatal } = house;
     let history = recover::recover(&*parts.store, &application.name).await?;
     let pulses = pulses(parts, application);
-    let ages = Ages::taken_over(&history, parts.clock.wall(), parts.clock.boot());
+    let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
+    let ages = Ages::taken_over(&history, wall, boot);
+    let holds = Ages::of_holds(&history, wall, boot);
     let desk = Desk {
         store: Arc::clone(&parts.store),
         clock: Arc::clone(&parts.clock),
@@ -162,6 +165,8 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
         unsent: Arc::new(Unsent::default()),
         waits: Arc::new(Waits::default()),
         ages: Arc::new(ages),
+        holds: Arc::new(holds),
+        signs: Arc::new(Signs::default()),
         vantages: Arc::clone(&parts.vantages),
         pulses: Arc::new(pulses),
         stopping: stopping.clone(),

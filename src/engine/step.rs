@@ -80,6 +80,7 @@ impl Driver {
         self.context.waits.forget(&self.run, &self.step.id);
         if !self.run_state().is_ok_and(|run| self.state(&run).is_in_flight()) {
             self.context.ages.forget(&self.run, &self.step.id);
+            self.context.holds.forget(&self.run, &self.step.id);
         }
         driven
     }
@@ -105,10 +106,10 @@ impl Driver {
         self.way == Way::Forth && run.phase.is_unwinding()
     }
 
-    /// Whether its effect may be sent now.
-    pub async fn guards(&self, run: &RunState) -> Answer {
+    /// Whether its call may be sent now.
+    pub async fn guards(&self, run: &RunState, call: u32) -> Answer {
         match self.way {
-            Way::Forth => guards::check(&self.context, run, &self.step.action).await,
+            Way::Forth => guards::check_call(&self.context, run, &self.step.action, call).await,
             Way::Back => undo::may_go_back(&self.context, &self.step.action).await,
         }
     }
@@ -410,7 +411,10 @@ pub fn facts(run: &RunState) -> Facts {
         .map(|(id, state)| {
             let (state, outputs) = match state {
                 StepState::Pending => ("pending", None),
-                StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => ("running", None),
+                StepState::Running { .. }
+                | StepState::Sending { .. }
+                | StepState::Answered { .. }
+                | StepState::Holding { .. } => ("running", None),
                 StepState::Done { outputs, .. } => ("done", Some(outputs)),
                 StepState::Skipped { .. } => ("skipped", None),
                 StepState::Failed { .. } => ("failed", None),

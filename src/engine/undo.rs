@@ -7,7 +7,13 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{action::Action, cloud::Mutation, plan::PlannedStep, run::RunState, undo::destinations},
+    domain::{
+        action::Action,
+        cloud::Mutation,
+        plan::PlannedStep,
+        run::RunState,
+        undo::{Restoration, destinations},
+    },
     engine::{
         aurora::{self, Proof},
         context::Context,
@@ -105,18 +111,16 @@ async fn stands(driver: &Driver, run: &RunState) -> Stands {
         };
     }
     let planned = run.plan.step(&driver.step.id);
-    let calls = planned.map_or_else(|| Ok(Vec::new()), |planned| run.made_and_back(planned)).unwrap_or_default();
+    let calls = planned.map_or_else(|| Ok(Vec::new()), |planned| run.restorations(planned)).unwrap_or_default();
     let (mut is_restored, mut evidence) = (true, Vec::new());
-    for (made, back) in &calls {
+    for Restoration { made, back } in &calls {
         match traffic(driver, back, None).await {
             Seen::Done { evidence: seen, .. } => evidence.extend(seen),
             // What a metric said cannot be read back: it is put again, which harms nothing.
             Seen::Before { .. } if matches!(back, Mutation::PutMetric { .. }) => is_restored = false,
-            Seen::Before { .. } => match traffic(driver, made, None).await {
-                Seen::Done { .. } => is_restored = false,
-                Seen::Before { what } => return Stands::Drift { what },
-                Seen::Moving { what: why } | Seen::Unknown { why } => return Stands::Unknown { why },
-                Seen::Denied(denial) => return Stands::Denied(denial),
+            Seen::Before { .. } => match any_in_effect(driver, made).await {
+                None => is_restored = false,
+                Some(other) => return other,
             },
             Seen::Moving { what: why } | Seen::Unknown { why } => return Stands::Unknown { why },
             Seen::Denied(denial) => return Stands::Denied(denial),
@@ -127,6 +131,21 @@ async fn stands(driver: &Driver, run: &RunState) -> Stands {
     }
     evidence.push("is as it was before: nothing was sent".to_owned());
     Stands::Restored { evidence }
+}
+
+/// `None` where one of the step's own calls is what stands; else what is to be made of it.
+async fn any_in_effect(driver: &Driver, made: &[Mutation]) -> Option<Stands> {
+    let mut otherwise = String::new();
+    // The newest is the likeliest.
+    for call in made.iter().rev() {
+        match traffic(driver, call, None).await {
+            Seen::Done { .. } => return None,
+            Seen::Before { what } => otherwise = what,
+            Seen::Moving { what: why } | Seen::Unknown { why } => return Some(Stands::Unknown { why }),
+            Seen::Denied(denial) => return Some(Stands::Denied(denial)),
+        }
+    }
+    Some(Stands::Drift { what: otherwise })
 }
 
 /// S5 of the way back: where a store has one writer, traffic goes to no other Region than the proven one's.
@@ -142,7 +161,10 @@ pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
     for proof in requires_writer {
         let entry = context.application.traffic.get(traffic);
         let regions = &context.application.regions;
-        let told = calls.iter().map(|call| destinations(entry?, regions, call)).collect::<Option<Vec<_>>>();
+        // Weights below routing controls send nothing anywhere that the controls do not.
+        let is_control = |call: &&Mutation| matches!(call, Mutation::RoutingControls { .. });
+        let telling = calls.iter().filter(|call| is_control(call) || !calls.iter().any(|c| is_control(&c)));
+        let told = telling.map(|call| destinations(entry?, regions, call)).collect::<Option<Vec<_>>>();
         let Some(told) = told else {
             return Answer::Fails {
                 why: "its configuration does not say to which Region traffic would go back".to_owned(),

@@ -247,6 +247,10 @@ impl Watcher {
             silent: &silent,
         };
         let assessment = judge::assess(&known, &mut self.memory, now, boot);
+        for (name, state) in &assessment.signals {
+            let belief = seen.windows.get(name).map_or(Belief::None, SignalWindow::belief);
+            self.context.signs.note(name, state, belief, boot);
+        }
         self.foresee(&assessment);
         assessment
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::{
+    action::Action,
     cloud::Outcome,
     plan::PlannedStep,
     run::{Phase, RunState, StepState},
@@ -27,6 +28,8 @@ pub enum StepStateName {
     Sending,
     /// The call was answered; that it is done was not observed yet.
     Answered,
+    /// One of several calls is in effect, and is kept for a time before the next.
+    Holding,
     Done,
     Skipped,
     Failed,
@@ -50,6 +53,7 @@ impl StepStateName {
             Self::Running => "running",
             Self::Sending => "sending",
             Self::Answered => "answered",
+            Self::Holding => "holding",
             Self::Done => "done",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
@@ -102,7 +106,7 @@ impl StepView {
         let before = self.state.as_str();
         match undo {
             StepState::Pending => {}
-            StepState::Running { .. } => self.state = StepStateName::Undoing,
+            StepState::Running { .. } | StepState::Holding { .. } => self.state = StepStateName::Undoing,
             StepState::Sending { mutation, .. } => {
                 self.state = StepStateName::Undoing;
                 self.finished_at = None;
@@ -132,7 +136,11 @@ impl StepView {
     fn left_behind(&mut self, at: Timestamp) {
         match self.state {
             StepStateName::Pending => self.state = StepStateName::NotRun,
-            StepStateName::Running | StepStateName::Sending | StepStateName::Answered | StepStateName::Undoing => {
+            StepStateName::Running
+            | StepStateName::Sending
+            | StepStateName::Answered
+            | StepStateName::Holding
+            | StepStateName::Undoing => {
                 let before = self.detail.take().map_or_else(String::new, |detail| format!("; before: {detail}"));
                 self.detail = Some(format!("the run ended before this step did{before}"));
                 self.state = StepStateName::Abandoned;
@@ -179,6 +187,14 @@ fn as_journalled(run: &RunState, planned: &PlannedStep) -> StepView {
             view.state = StepStateName::Answered;
             view.started_at = Some(*since);
             view.detail = Some(outcome_in_words(outcome));
+        }
+        Some(StepState::Holding { since, call, held_since, evidence, .. }) => {
+            view.state = StepStateName::Holding;
+            view.started_at = Some(*since);
+            view.evidence.clone_from(evidence);
+            if let Action::DnsWeights(ramp) = &planned.action {
+                view.detail = Some(ramp.progress(*call, *held_since));
+            }
         }
         Some(StepState::Done { since, at, evidence, outputs }) => {
             view.state = StepStateName::Done;

@@ -21,6 +21,7 @@ mod engine_trouble;
 mod engine_undo;
 mod fuzz;
 mod gates;
+mod gradual_failback;
 mod heartbeat;
 mod http_api;
 mod independent_emulator;

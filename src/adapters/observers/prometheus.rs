@@ -286,7 +286,10 @@ impl Metrics {
                 (run, "aborting")
             }
             Event::RunFinished { run, result, .. } => (run, result_name(*result)),
-            Event::DecisionChanged { .. } | Event::Answered { .. } | Event::ApprovalRecorded { .. } => return,
+            Event::DecisionChanged { .. }
+            | Event::Answered { .. }
+            | Event::CallObserved { .. }
+            | Event::ApprovalRecorded { .. } => return,
         };
         if let Some(active) = memory.runs.get(run) {
             self.set_run(&record.journal, active.purpose, state);
@@ -374,8 +377,10 @@ fn restored(run: &RunState) -> ActiveRun {
         active.way = if matches!(cause, Cause::Abort { .. }) { "aborting" } else { "undoing" };
     }
     for (id, state) in &run.steps {
-        if let StepState::Running { since, .. } | StepState::Sending { since, .. } | StepState::Answered { since, .. } =
-            state
+        if let StepState::Running { since, .. }
+        | StepState::Sending { since, .. }
+        | StepState::Answered { since, .. }
+        | StepState::Holding { since, .. } = state
         {
             active.since.insert(id.clone(), *since);
         }

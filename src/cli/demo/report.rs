@@ -84,6 +84,7 @@ fn timeline(run: &RunState) -> Table {
             | StepState::Running { .. }
             | StepState::Sending { .. }
             | StepState::Answered { .. }
+            | StepState::Holding { .. }
             | StepState::Skipped { .. } => {}
         }
     }

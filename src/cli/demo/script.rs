@@ -233,7 +233,10 @@ impl Player<'_> {
                     StepState::Failed { reason, .. } => format!("FAILED   {}: {reason}", step.id),
                     StepState::Skipped { reason, .. } => format!("skipped  {}: {reason}", step.id),
                     StepState::Pending => continue,
-                    StepState::Running { .. } | StepState::Sending { .. } | StepState::Answered { .. } => {
+                    StepState::Running { .. }
+                    | StepState::Sending { .. }
+                    | StepState::Answered { .. }
+                    | StepState::Holding { .. } => {
                         format!("begins   {}: {}", step.id, step.title)
                     }
                 };

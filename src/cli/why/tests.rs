@@ -47,6 +47,7 @@ fn application(mode: Mode) -> Application {
         global_cluster: "pay".into(),
         clusters: BTreeMap::new(),
         lag_metric: "lag".into(),
+        written_from_all_regions: false,
         heartbeat: None,
         capacity: None,
     };

@@ -36,6 +36,7 @@ fn application() -> Application {
         global_cluster: "pay".into(),
         clusters: BTreeMap::new(),
         lag_metric: "lag".into(),
+        written_from_all_regions: false,
         heartbeat: None,
         capacity: None,
     };

@@ -35,6 +35,7 @@ impl Compiler<'_> {
             }
             Act::GateReplication { store, .. } => self.replication(&step.act, store.as_ref(), scope),
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
+            Act::DnsWeights { via, .. } => self.ramp(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
@@ -99,6 +100,7 @@ impl Compiler<'_> {
             Act::GateQuota { .. }
             | Act::GateReplication { .. }
             | Act::DnsFlip { .. }
+            | Act::DnsWeights { .. }
             | Act::DnsVerify { .. }
             | Act::ProbeHttp { .. }
             | Act::Notify { .. }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         action::Action,
-        application::{Mechanism, Traffic},
+        application::{ClusterEndpoint, Mechanism, Traffic},
         cloud::{Mutation, RecordSet},
         id::{Region, TrafficName},
         runbook::{Act, MechanismKind},
@@ -26,15 +26,7 @@ impl Compiler<'_> {
         named: Option<&TrafficName>,
         scope: &Scope,
     ) -> Result<Action, String> {
-        let name = match scope {
-            Scope::Traffic(t) => Some(t),
-            Scope::Whole | Scope::Store(_) | Scope::Topic(_) => named,
-        };
-        let name = name.ok_or("names no dns entry")?;
-        let traffic = self.application.traffic.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.application.traffic.keys().map(TrafficName::as_str).collect();
-            format!("`{}` has no dns `{name}`; dns: {}", self.application.name, listed(&known))
-        })?;
+        let (name, traffic) = self.entry(named, scope)?;
         let expected = answer(traffic, name, self.target)?;
         let Act::DnsFlip { demands, .. } = act else {
             return Ok(Action::DnsVerify {
@@ -63,17 +55,33 @@ impl Compiler<'_> {
         })
     }
 
+    /// The dns entry that a step is about.
+    pub(super) fn entry<'s>(
+        &'s self,
+        named: Option<&'s TrafficName>,
+        scope: &'s Scope,
+    ) -> Result<(&'s TrafficName, &'s Traffic), String> {
+        let name = match scope {
+            Scope::Traffic(t) => Some(t),
+            Scope::Whole | Scope::Store(_) | Scope::Topic(_) => named,
+        };
+        let name = name.ok_or("names no dns entry")?;
+        let traffic = self.application.traffic.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.application.traffic.keys().map(TrafficName::as_str).collect();
+            format!("`{}` has no dns `{name}`; dns: {}", self.application.name, listed(&known))
+        })?;
+        Ok((name, traffic))
+    }
+
     fn flip_calls(&self, traffic: &Traffic, name: &TrafficName) -> Result<Vec<Mutation>, String> {
         let call = match &traffic.mechanism {
-            Mechanism::RoutingControls { endpoints, controls } => {
+            Mechanism::RoutingControls { endpoints, controls, .. } => {
                 if !controls.contains_key(self.target) {
                     return Err(format!("dns `{name}` has no routing control for {}", self.target));
                 }
                 let state = |(region, arn): (&Region, &String)| (arn.clone(), region == self.target);
-                // The endpoint in the Region that is left comes last: it may hang.
-                let mut endpoints = endpoints.clone();
-                endpoints.sort_by_key(|e| e.region == *self.source);
-                Mutation::RoutingControls { endpoints, states: controls.iter().map(state).collect() }
+                let states = controls.iter().map(state).collect();
+                Mutation::RoutingControls { endpoints: self.source_last(endpoints), states }
             }
             Mechanism::HealthSignal { region, namespace, metric, dimensions, active_value, diverted_value } => {
                 let preferred = self.application.regions.first() == Some(self.target);
@@ -95,13 +103,20 @@ impl Compiler<'_> {
         Ok(vec![call])
     }
 
+    /// The endpoint in the Region that is left comes last: it may hang.
+    pub(super) fn source_last(&self, endpoints: &[ClusterEndpoint]) -> Vec<ClusterEndpoint> {
+        let mut endpoints = endpoints.to_vec();
+        endpoints.sort_by_key(|e| e.region == *self.source);
+        endpoints
+    }
+
     fn records(
         &self,
         traffic: &Traffic,
         name: &TrafficName,
         set_identifiers: &BTreeMap<Region, String>,
     ) -> Result<Vec<RecordSet>, String> {
-        let ttl = u32::try_from(traffic.ttl.as_secs()).map_err(|_| format!("dns `{name}`: the TTL is too long"))?;
+        let ttl = ttl_seconds(traffic, name)?;
         let record = |value: String, set_identifier: Option<String>, weight: Option<u8>| RecordSet {
             name: traffic.record_name.clone(),
             record_type: traffic.record_type.clone(),
@@ -128,7 +143,11 @@ impl Compiler<'_> {
     }
 }
 
-fn answer(traffic: &Traffic, name: &TrafficName, region: &Region) -> Result<String, String> {
+pub(super) fn ttl_seconds(traffic: &Traffic, name: &TrafficName) -> Result<u32, String> {
+    u32::try_from(traffic.ttl.as_secs()).map_err(|_| format!("dns `{name}`: the TTL is too long"))
+}
+
+pub(super) fn answer(traffic: &Traffic, name: &TrafficName, region: &Region) -> Result<String, String> {
     let answer = traffic.answers.get(region).cloned();
     answer.ok_or_else(|| format!("dns `{name}` has no answer for {region}"))
 }

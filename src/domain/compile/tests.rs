@@ -6,6 +6,8 @@ use crate::domain::{
     replica::{Measure, ReplicatedStore, ReplicationRule},
 };
 
+mod weights;
+
 const EAST: &str = "us-east-1";
 const WEST: &str = "us-west-2";
 
@@ -23,6 +25,7 @@ fn store(name: &str) -> (StoreName, AuroraStore) {
         global_cluster: format!("global-{name}"),
         clusters: both(arn(EAST), arn(WEST)),
         lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+        written_from_all_regions: false,
         heartbeat: None,
         capacity: None,
     };
@@ -63,6 +66,7 @@ fn controls() -> Mechanism {
     Mechanism::RoutingControls {
         endpoints: Vec::new(),
         controls: both("control-east".to_owned(), "control-west".to_owned()),
+        weighted: BTreeMap::new(),
     }
 }
 

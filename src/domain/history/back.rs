@@ -19,8 +19,8 @@ use crate::domain::{
 impl History {
     pub(super) fn apply_to_undo(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {
-            Event::UndoIntended { run, step, attempt, call, mutation, .. } => {
-                self.intend_undo(at, run, step, (*attempt, *call), mutation)
+            Event::UndoIntended { run, step, attempt, call, mutation, guards } => {
+                self.intend_undo(at, run, step, (*attempt, *call), (mutation, guards))
             }
             Event::UndoAnswered { run, step, attempt, call, outcome } => {
                 self.undo(run, step, "undo_answered", |s| answered("undo_answered", s, *attempt, *call, outcome))
@@ -39,7 +39,7 @@ impl History {
         run: &RunId,
         step: &StepId,
         (attempt, call): (u32, u32),
-        mutation: &Mutation,
+        (mutation, guards): (&Mutation, &[String]),
     ) -> Result<(), IllegalEvent> {
         let event = "undo_intended";
         let refuse = |why: String| Err(IllegalEvent { event, why });
@@ -70,6 +70,7 @@ impl History {
                 call,
                 intended_at: at,
                 mutation: mutation.clone(),
+                guards: guards.to_vec(),
             }),
             from => Err(illegal(event, from)),
         })

@@ -48,7 +48,14 @@ fn app(with_store: bool) -> Application {
         let (global_cluster, lag_metric) = ("pay".to_owned(), "AuroraGlobalDBRPOLag".to_owned());
         stores.insert(
             store,
-            AuroraStore { global_cluster, clusters: BTreeMap::new(), lag_metric, heartbeat: None, capacity: None },
+            AuroraStore {
+                global_cluster,
+                clusters: BTreeMap::new(),
+                lag_metric,
+                written_from_all_regions: false,
+                heartbeat: None,
+                capacity: None,
+            },
         );
     }
     Application {

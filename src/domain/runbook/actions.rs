@@ -8,8 +8,10 @@ use crate::domain::{
     expression,
 };
 
+mod weights;
+
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 22] = [
+pub(super) const ACTIONS: [&str; 23] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
@@ -24,6 +26,7 @@ pub(super) const ACTIONS: [&str; 22] = [
     "dns.routing_controls",
     "dns.health_signal",
     "dns.records",
+    "dns.weights",
     "dns.verify",
     "probe.http",
     "notify",
@@ -35,11 +38,10 @@ pub(super) const ACTIONS: [&str; 22] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 7] = [
+const NOT_BUILT: [&str; 6] = [
     "aurora.add_instance",
     "aurora.preserve_snapshot",
     "dns.standby_object",
-    "dns.weights",
     "probe.tcp",
     "probe.postgres",
     "undo",
@@ -104,6 +106,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
+        "dns.weights" => weights::read(with, found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },
         "probe.http" => probe(with, found)?,
         "notify" => notify(with, found)?,

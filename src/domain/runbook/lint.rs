@@ -193,7 +193,7 @@ fn is_firm(step: &Step) -> bool {
 /// In a runbook that moves stores, traffic waits for their writers. Whether that is every store of an application is
 /// checked again when it is compiled for one.
 fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
-    if !matches!(step.act, Act::DnsFlip { .. }) || !runbook.steps.iter().any(|s| s.act.concerns_store()) {
+    if !step.act.moves_traffic() || !runbook.steps.iter().any(|s| s.act.concerns_store()) {
         return;
     }
     let proven = runbook.steps.iter().any(|s| before(&s.id) && s.act.proves_writer() && is_firm(s));

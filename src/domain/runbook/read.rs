@@ -193,7 +193,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Aurora's calls are tried once unless the runbook says otherwise; what can be repeated is.
 fn default_retry(act: &Act) -> Retry {
     let attempts = match act {
-        Act::DnsFlip { .. } | Act::Notify { .. } => 3,
+        Act::DnsFlip { .. } | Act::DnsWeights { .. } | Act::Notify { .. } => 3,
         _ => 1,
     };
     Retry { attempts, backoff: BACKOFF }
@@ -206,6 +206,9 @@ fn shortest_timeout(act: &Act) -> Duration {
         Act::Approve { expires_after, .. } => *expires_after + Duration::from_secs(1),
         Act::ProbeHttp { consecutive, interval, .. } => {
             *interval * consecutive.saturating_sub(1) + Duration::from_secs(1)
+        }
+        Act::DnsWeights { ramp, hold_for, .. } => {
+            *hold_for * u32::try_from(ramp.len()).unwrap_or(u32::MAX) + Duration::from_secs(1)
         }
         _ => Duration::from_secs(1),
     }
@@ -221,6 +224,11 @@ fn default_timeout(act: &Act) -> Duration {
         // CloudWatch is minutes behind [INF], and what is pending drains.
         Act::GateReplication { .. } => 10 * MINUTE,
         Act::DnsVerify { .. } => 10 * MINUTE,
+        // A change of records takes a minute until it is in sync, and now and then several [bc:route53.GetChange].
+        Act::DnsWeights { ramp, .. } => {
+            let steps = u32::try_from(ramp.len()).unwrap_or(u32::MAX);
+            (shortest_timeout(act) + 10 * MINUTE * steps.saturating_add(1)).min(STEP_TIMEOUT_MAX)
+        }
         Act::ProbeHttp { .. } => (10 * MINUTE).max(shortest_timeout(act)),
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,

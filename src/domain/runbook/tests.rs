@@ -149,6 +149,27 @@ fn every_action_has_one_entry_in_the_catalogue_and_its_example_is_valid() {
     }
 }
 
+#[test]
+fn a_ramp_rises_to_a_hundred_and_its_guard_names_each_signal_once() {
+    let step = |with: &str| {
+        let text = with_steps("failback", &format!("  - {{ id: w, title: w, action: dns.weights, with: {with} }}\n"));
+        faults(&text)
+    };
+    assert_eq!(
+        step("{ ramp: [5, 100], hold_for: 5m, guard: { signals: [a], unknown_for: 1m, step_back: false } }"),
+        ""
+    );
+    for ramp in ["[]", "[5, 25]", "[25, 5, 100]", "[5, 5, 100]"] {
+        let found = step(&format!("{{ ramp: {ramp}, hold_for: 5m }}"));
+        assert!(found.contains("must rise, and end with 100"), "{ramp}: {found}");
+    }
+    assert!(step("{ ramp: [0, 100], hold_for: 5m }").contains("steps[0].with.ramp[0]"));
+    assert!(step("{ ramp: [100] }").contains("hold_for"));
+    assert!(step("{ ramp: [100], hold_for: 1s }").contains("hold_for"));
+    assert!(step("{ ramp: [100], hold_for: 1m, guard: { signals: [a, a] } }").contains("each once"));
+    assert!(step("{ ramp: [100], hold_for: 1m, guard: { signal: [a] } }").contains("unknown key `signal`"));
+}
+
 /// A runbook to be called: the target answers, and says so.
 const PROVE: &str = "\
 runbook: prove-target

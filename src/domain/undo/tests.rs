@@ -443,6 +443,7 @@ fn where_traffic_goes_back_to_is_told_by_the_configuration_or_not_at_all() {
     let arc = entry(Mechanism::RoutingControls {
         endpoints: Vec::new(),
         controls: [(east.clone(), "e".to_owned()), (west.clone(), "w".to_owned())].into(),
+        weighted: BTreeMap::new(),
     });
     let to = |states: &[(&str, bool)]| destinations(&arc, &regions, &set(controls(states)));
     assert_eq!(to(&[("e", true), ("w", false)]), Some([east.clone()].into()));

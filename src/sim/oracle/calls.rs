@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Bench, Call, SIGHT_MS, Seen,
     journal::{Journal, Record},
-    loss, region_of,
+    loss, ramp, region_of,
     runs::{Intent, Run, Runs},
     text, traffic,
 };
@@ -208,12 +208,15 @@ impl Calls {
     pub(super) fn done(&self, bench: &mut Bench<'_>, runs: &Runs, run: &str, step: &str, record: &Record) {
         let Some(action) = runs.run(run).and_then(|run| run.action(step)) else { return };
         let kind = text(action, "action");
-        if !matches!(kind, "aurora.failover" | "aurora.switchover" | "aurora.detach" | "dns.flip" | "dns.verify") {
+        let known = ["aurora.failover", "aurora.switchover", "aurora.detach", "dns.flip", "dns.weights", "dns.verify"];
+        if !known.contains(&kind) {
             return;
         }
         bench.findings.checked("S10");
-        if kind == "dns.verify" {
-            return self.traffic.verified(bench, action, run, step, record);
+        match kind {
+            "dns.verify" => return self.traffic.verified(bench, action, run, step, record),
+            "dns.weights" => return ramp::done(bench, runs, action, (run, step), record),
+            _ => {}
         }
         let of_step = |i: &&Intent| i.run == run && i.step == step && !i.is_undo && i.record <= record.index;
         let mut intents = runs.intents.iter().filter(of_step);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Bench,
-    runs::{Phase, Run, Runs, Standing, Step},
+    runs::{Intent, Phase, Run, Runs, Standing, Step},
     text,
 };
 use crate::sim::world::SimTime;
@@ -97,7 +97,10 @@ fn check_finite(bench: &mut Bench<'_>, runs: &Runs, run: &Run) {
     // The way back is another way, once.
     let of_run = || runs.intents.iter().filter(|i| i.run == run.id && i.sent.is_some() && !i.is_undo);
     for what in ["aurora", "traffic"] {
+        // A ramp goes on and back by its plan; its own checks say when it may.
+        let is_ramp = |i: &&Intent| run.action(&i.step).is_some_and(|action| text(action, "action") == "dns.weights");
         let (steps, ways): (BTreeSet<&str>, BTreeSet<String>) = of_run()
+            .filter(|i| !is_ramp(i))
             .filter_map(|i| {
                 let way = match (what, text(&i.mutation, "call")) {
                     ("aurora", "aurora_failover" | "aurora_switchover" | "aurora_detach") => {

@@ -11,6 +11,7 @@ mod journal;
 mod liveness;
 mod loss;
 mod planned;
+mod ramp;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,8 @@ pub struct Known {
     pub addresses: BTreeMap<Region, std::net::Ipv4Addr>,
     /// Routing controls by Region.
     pub controls: BTreeMap<Region, String>,
+    /// The servers of every Region write to the present writer: then traffic may be shared between Regions.
+    pub is_written_from_all_regions: bool,
 }
 
 /// One mutation as it left the process, whether or not it arrived.
@@ -185,6 +188,9 @@ impl Oracle {
                 let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
                 match news {
                     runs::News::Intended(index) => calls::intended(&mut bench, &self.runs, index),
+                    runs::News::Observed { run, step, call } => {
+                        ramp::observed(&mut bench, &self.runs, (&run, &step, call), record);
+                    }
                     runs::News::StartedAlone(id) => alone::started(&mut bench, &self.runs, &id),
                     runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),
                     runs::News::Undone { run, step } => self.calls.undone(&mut bench, &self.runs, &run, &step, record),

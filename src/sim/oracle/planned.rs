@@ -36,6 +36,10 @@ fn planned_calls(action: &Value) -> Vec<Value> {
         "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
         "aurora.detach" => vec![aurora("aurora_detach", region_of(text(action, "target")))],
         "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
+        "dns.weights" => {
+            let calls = action["calls"].as_array().into_iter().flatten();
+            calls.map(|call| call["mutation"].clone()).collect()
+        }
         "notify" => {
             let topics = action["topics"].as_array().into_iter().flatten();
             let publish = |topic: &Value| {

@@ -73,6 +73,8 @@ pub(super) struct Run {
     /// What it goes back to when it is resumed: moving on, or being taken back.
     pub way: Phase,
     pub loss: Value,
+    /// By step, the call that was last said to be in effect, and when.
+    pub observed: BTreeMap<String, (u64, SimTime)>,
     /// The largest error of the daemon's clock while the run went on, in milliseconds.
     pub clock_error_ms: u64,
 }
@@ -104,6 +106,10 @@ pub(super) struct Intent {
     pub attempt: u64,
     /// It takes back what its step has done.
     pub is_undo: bool,
+    /// Which of the step's calls, from 0.
+    pub call: u64,
+    /// How often a person had said to go on.
+    pub resumes: u64,
     pub mutation: Value,
     /// What the journal says was there before; null where it does not.
     pub prior: Value,
@@ -122,6 +128,29 @@ pub(super) struct Intent {
     pub sent: Option<SimTime>,
 }
 
+impl Intent {
+    fn new(run: String, step: String, mutation: &Value, record: &Record) -> Self {
+        Self {
+            run,
+            step,
+            attempt: 0,
+            call: 0,
+            resumes: 0,
+            is_undo: false,
+            mutation: mutation.clone(),
+            prior: Value::Null,
+            epoch: record.epoch,
+            record: record.index,
+            at: record.at,
+            clock_ahead_ms: record.clock_ahead_ms,
+            closed: None,
+            is_pending: true,
+            outcome: String::new(),
+            sent: None,
+        }
+    }
+}
+
 /// What other checks look into at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum News {
@@ -129,6 +158,12 @@ pub(super) enum News {
     Intended(usize),
     /// This run was started alone.
     StartedAlone(String),
+    /// This call of a step is said to be in effect.
+    Observed {
+        run: String,
+        step: String,
+        call: u64,
+    },
     Done {
         run: String,
         step: String,
@@ -245,21 +280,9 @@ impl Runs {
         let about = text(event, "about");
         let step = |call: u64| format!("notice-{call}");
         if let Some(calls) = event["calls"].as_array() {
-            let intents = (0..).zip(calls).map(|(call, mutation)| Intent {
-                run: about.to_owned(),
-                step: step(call),
-                attempt: 1,
-                is_undo: false,
-                mutation: mutation.clone(),
-                prior: Value::Null,
-                epoch: record.epoch,
-                record: record.index,
-                at: record.at,
-                clock_ahead_ms: record.clock_ahead_ms,
-                closed: None,
-                is_pending: true,
-                outcome: String::new(),
-                sent: None,
+            let intents = (0..).zip(calls).map(|(call, mutation)| {
+                let intent = Intent::new(about.to_owned(), step(call), mutation, record);
+                Intent { attempt: 1, call, ..intent }
             });
             self.intents.extend(intents);
             return;
@@ -299,6 +322,11 @@ impl Runs {
                 }
                 let has_none = matches!(outcome, "rejected" | "not_sent");
                 self.close(record, has_none, |i| i.run == id && i.step == step);
+            }
+            "call_observed" => {
+                let call = event["call"].as_u64().unwrap_or(u64::MAX);
+                run.observed.insert(step.clone(), (call, record.at));
+                return Some(News::Observed { run: id, step, call });
             }
             "step_done" => {
                 run.steps.insert(step.clone(), Step::Done);
@@ -378,6 +406,7 @@ impl Runs {
             phase: Phase::Moving,
             way: Phase::Moving,
             loss: Value::Null,
+            observed: BTreeMap::new(),
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });
     }
@@ -391,21 +420,14 @@ impl Runs {
     }
 
     fn intend(&mut self, run: String, step: String, event: &Value, record: &Record, is_undo: bool) -> News {
+        let resumes = self.run(&run).map_or(0, |run| run.resumes);
         self.intents.push(Intent {
-            run,
-            step,
             attempt: event["attempt"].as_u64().unwrap_or_default(),
+            call: event["call"].as_u64().unwrap_or(u64::MAX),
+            resumes,
             is_undo,
-            mutation: event["mutation"].clone(),
             prior: event["prior"].clone(),
-            epoch: record.epoch,
-            record: record.index,
-            at: record.at,
-            clock_ahead_ms: record.clock_ahead_ms,
-            closed: None,
-            is_pending: true,
-            outcome: String::new(),
-            sent: None,
+            ..Intent::new(run, step, &event["mutation"], record)
         });
         News::Intended(self.intents.len() - 1)
     }

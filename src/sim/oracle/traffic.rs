@@ -14,13 +14,16 @@ use super::{
     Bench, Call,
     calls::sight,
     journal::Record,
-    region_of,
+    ramp, region_of,
     runs::{Intent, Runs, Step},
     text,
 };
 use crate::{
     domain::id::Region,
-    sim::world::{SimTime, World, route53::record::RrType},
+    sim::world::{
+        SimTime, World,
+        route53::record::{Routing, RrType},
+    },
 };
 
 /// Routing controls were changed.
@@ -129,7 +132,8 @@ impl Traffic {
     /// S10 of the way back: the mechanism stood as it was before at some time since, or stands so now.
     pub(super) fn undone(&self, bench: &mut Bench<'_>, runs: &Runs, (run, step): (&str, &str), record: &Record) {
         let of_step = |i: &&Intent| i.run == run && i.step == step;
-        let Some(first) = runs.intents.iter().find(|i| of_step(i) && i.is_undo) else {
+        let backs: Vec<&Intent> = runs.intents.iter().filter(|i| of_step(i) && i.is_undo).collect();
+        if backs.is_empty() {
             let before = runs.intents.iter().filter(of_step).find(|i| !i.prior.is_null());
             if let Some(before) = before.filter(|before| before.prior["states"].is_object()) {
                 let wanted = states_in(&before.prior);
@@ -139,10 +143,11 @@ impl Traffic {
                 }
             }
             return;
+        }
+        let is_told = |of: &Intent| {
+            backs.iter().rev().find(|i| i.mutation == of.mutation).is_some_and(|last| last.outcome == "accepted")
         };
-        let last = runs.intents.iter().rev().find(of_step);
-        let is_told = last.is_some_and(|last| last.outcome == "accepted");
-        if !self.is_so(bench, &first.mutation, first, record, is_told) {
+        if !backs.iter().all(|back| self.is_so(bench, &back.mutation, back, record, is_told(back))) {
             let text = format!(
                 "step {step} of {run} is undone at {}, and traffic has not been turned back since it was asked for",
                 bench.findings.clock(record.at)
@@ -206,12 +211,16 @@ fn records_are(world: &World, call: &Value, is_served: bool) -> bool {
                 && set.rtype.as_str() == text(record, "record_type")
                 && set.routing.set_identifier() == record["set_identifier"].as_str()
                 && json!(set.values) == record["values"]
+                && match &set.routing {
+                    Routing::Weighted { weight, .. } => record["weight"].as_u64() == Some(u64::from(*weight)),
+                    Routing::Simple | Routing::Failover { .. } => true,
+                }
         })
     })
 }
 
 /// Where a call sends traffic to, by what is known of the application; empty where that does not say.
-fn sent_to(bench: &Bench<'_>, mutation: &Value) -> Vec<Region> {
+pub(super) fn sent_to(bench: &Bench<'_>, mutation: &Value) -> Vec<Region> {
     match text(mutation, "call") {
         "routing_controls" => {
             let on = states_in(mutation).into_iter().filter(|(_, on)| *on).map(|(arn, _)| arn);
@@ -235,9 +244,12 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
     if bench.known.global_clusters.is_empty() {
         return;
     }
-    let planned = intent
-        .filter(|i| !i.is_undo)
-        .and_then(|i| runs.run(&i.run)?.action(&i.step)?["to"].as_str()?.parse::<Region>().ok());
+    let forth = intent.filter(|i| !i.is_undo);
+    let action = forth.and_then(|i| runs.run(&i.run)?.action(&i.step).map(|action| (i, action)));
+    if let Some((intent, action)) = action.filter(|(_, action)| text(action, "action") == "dns.weights") {
+        return ramp::check(bench, runs, call, intent, action);
+    }
+    let planned = action.and_then(|(_, action)| action["to"].as_str()?.parse::<Region>().ok());
     let mut regions = sent_to(bench, &call.arguments);
     if let Some(wrong) = planned.as_ref().and_then(|to| regions.iter().find(|region| *region != to)) {
         let text = format!(
@@ -254,7 +266,7 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
     }
 }
 
-fn check_region(bench: &mut Bench<'_>, call: &Call, region: &Region) {
+pub(super) fn check_region(bench: &mut Bench<'_>, call: &Call, region: &Region) {
     bench.findings.checked("S5");
     let clock = bench.findings.clock(call.at);
     let here = |writer: Option<&str>| writer.is_some_and(|arn| region_of(arn) == region.as_str());

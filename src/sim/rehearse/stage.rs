@@ -197,6 +197,7 @@ fn known(application: &Application, servers: &Servers) -> Known {
         record_name: Some(servers.public_name().to_owned()),
         addresses: servers.addresses().clone(),
         controls,
+        is_written_from_all_regions: databases::is_written_from_all_regions(application),
     }
 }
 

@@ -218,6 +218,7 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
                     _ => count("an answer of another kind"),
                 }
             }
+            "call_observed" => count("a call was seen to be in effect"),
             "step_done" => {
                 open.remove(&step());
                 count("a step was done");

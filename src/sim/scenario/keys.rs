@@ -54,6 +54,12 @@ pub(super) static SCENARIO: Form = Form {
             "needs_promotion: true",
             "it is about a promotion and who accepts it: an application without an Aurora store is passed over, and told so",
         ),
+        may(
+            "needs_runbook",
+            Shape::Name,
+            "needs_runbook: failback-gradual",
+            "it is about this runbook: an application that uses it for nothing is passed over, and told so",
+        ),
         need("warm_up", SPAN, "warm_up: 4m", "how long all has been well when the rehearsal starts"),
         may(
             "active",

@@ -56,6 +56,8 @@ pub struct Written {
     pub covers: BTreeSet<u8>,
     /// Whether it means nothing where nothing is promoted: to an application without an Aurora store.
     pub needs_promotion: bool,
+    /// The runbook that it is about, where it means nothing to an application that does not use it.
+    pub needs_runbook: Option<String>,
     file: String,
     text: String,
 }
@@ -77,6 +79,7 @@ impl Scenario {
             reproduces: table.text("reproduces").map(str::to_owned),
             covers,
             needs_promotion: table.has("needs_promotion"),
+            needs_runbook: table.text("needs_runbook").map(str::to_owned),
             file: file.to_owned(),
             text: text.to_owned(),
         })

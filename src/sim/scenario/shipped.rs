@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 66] = [
+pub(super) const SHIPPED: [(&str, &str); 69] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -48,6 +48,15 @@ pub(super) const SHIPPED: [(&str, &str); 66] = [
     ("tests/scenarios/disk-full.yaml", include_str!("../../../tests/scenarios/disk-full.yaml")),
     ("tests/scenarios/everything-looks-down.yaml", include_str!("../../../tests/scenarios/everything-looks-down.yaml")),
     ("tests/scenarios/failback.yaml", include_str!("../../../tests/scenarios/failback.yaml")),
+    (
+        "tests/scenarios/failback-gradual-errors-rise.yaml",
+        include_str!("../../../tests/scenarios/failback-gradual-errors-rise.yaml"),
+    ),
+    (
+        "tests/scenarios/failback-gradual-killed.yaml",
+        include_str!("../../../tests/scenarios/failback-gradual-killed.yaml"),
+    ),
+    ("tests/scenarios/failback-gradual-well.yaml", include_str!("../../../tests/scenarios/failback-gradual-well.yaml")),
     ("tests/scenarios/failback-waits.yaml", include_str!("../../../tests/scenarios/failback-waits.yaml")),
     ("tests/scenarios/false-alarm.yaml", include_str!("../../../tests/scenarios/false-alarm.yaml")),
     ("tests/scenarios/fencing-times-out.yaml", include_str!("../../../tests/scenarios/fencing-times-out.yaml")),

@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub address: Ipv4Addr,
     /// ARN of the database cluster that they use: the one of their own Region.
     pub db_cluster: String,
+    /// They write to the present writer wherever it is, and read what is written there; else only to `db_cluster`.
+    pub follows_writer: bool,
 }
 
 /// How an endpoint looks to somebody outside its Region.
@@ -255,21 +257,34 @@ impl Clients {
         route53: &Route53,
         endpoints: &Endpoints,
     ) {
-        let served = self.reach(index, ctx, route53, endpoints).is_some_and(|cluster| match request {
-            Request::Write => self.write(index, cluster, ctx, aurora),
-            Request::Read => self.read(index, cluster, ctx, aurora),
+        let cluster = self.reach(index, ctx, route53, endpoints).and_then(|e| self.database(e, ctx, aurora));
+        let served = cluster.is_some_and(|cluster| match request {
+            Request::Write => self.write(index, &cluster, ctx, aurora),
+            Request::Read => self.read(index, &cluster, ctx, aurora),
         });
         self.account(index, request, served, ctx);
     }
 
-    /// The database cluster of the servers that the client reaches.
+    /// The database cluster that servers use: that of their own Region, or the present writer where they reach it.
+    fn database(&self, servers: &Endpoint, ctx: &Context<'_>, aurora: &Aurora) -> Option<String> {
+        if !servers.follows_writer {
+            return Some(servers.db_cluster.clone());
+        }
+        let writer = aurora.writer_of(&self.global)?;
+        let region = writer.arn.split(':').nth(3)?.parse::<Region>().ok()?;
+        let reached = region == servers.region
+            || [&region, &servers.region].iter().all(|r| ctx.planes.reach(Plane::Network, r) == Reach::Up);
+        reached.then(|| writer.arn.clone())
+    }
+
+    /// The servers that the client reaches.
     fn reach<'a>(
         &mut self,
         index: usize,
         ctx: &Context<'_>,
         route53: &Route53,
         endpoints: &'a Endpoints,
-    ) -> Option<&'a str> {
+    ) -> Option<&'a Endpoint> {
         let client = &mut self.clients[index];
         let endpoint = match &client.inside {
             Some(region) => {
@@ -285,7 +300,7 @@ impl Clients {
                 (healthy == EndpointStatus::Healthy).then(|| endpoints.at(address)).flatten()?
             }
         };
-        Some(&endpoint.db_cluster)
+        Some(endpoint)
     }
 
     fn write(&mut self, index: usize, cluster: &str, ctx: &Context<'_>, aurora: &mut Aurora) -> bool {

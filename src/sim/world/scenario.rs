@@ -145,6 +145,7 @@ fn add_servers(world: &mut World, topology: &Topology) {
             region: site.region.clone(),
             address: site.address,
             db_cluster: topology.cluster_arn(site),
+            follows_writer: false,
         });
     }
 }

@@ -54,6 +54,7 @@ impl Oversight {
             record_name: None,
             addresses: Default::default(),
             controls: Default::default(),
+            is_written_from_all_regions: application.stores.values().next().is_some_and(|s| s.written_from_all_regions),
         };
         for traffic in application.traffic.values() {
             let address = |(region, answer): (&Region, &String)| Some((region.clone(), answer.parse().ok()?));

@@ -278,6 +278,7 @@ pub(crate) fn application() -> Application {
                 global_cluster: "payments".to_owned(),
                 clusters,
                 lag_metric: "AuroraGlobalDBRPOLag".to_owned(),
+                written_from_all_regions: false,
                 heartbeat: None,
                 capacity: None,
             },
@@ -344,6 +345,7 @@ fn traffic(east: &Region, west: &Region) -> Traffic {
                 (east.clone(), CONTROL_USE1_ARN.to_owned()),
                 (west.clone(), CONTROL_USW2_ARN.to_owned()),
             ]),
+            weighted: BTreeMap::new(),
         },
     }
 }

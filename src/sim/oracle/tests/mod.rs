@@ -19,6 +19,7 @@ mod armings;
 mod calls;
 mod journal;
 mod loss;
+mod ramp;
 mod traffic;
 
 const START: SimTime = SimTime(1_795_000_000_000);
@@ -46,6 +47,7 @@ fn known() -> Known {
         record_name: Some("api.payments.example.com".to_owned()),
         addresses: BTreeMap::from([(region(USE1), PRIMARY_ADDRESS), (region(USW2), SECONDARY_ADDRESS)]),
         controls: of(CONTROL_USE1_ARN, CONTROL_USW2_ARN),
+        is_written_from_all_regions: false,
     }
 }
 

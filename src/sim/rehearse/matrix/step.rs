@@ -94,6 +94,11 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
         Action::GateQuota { .. } => unseen(&["rds:DescribeAccountAttributes"]),
         Action::GateReplication { .. } => unseen(&["cloudwatch:GetMetricData"]),
         Action::DnsFlip { calls, .. } => calls.iter().flat_map(|call| unseen(seen_by(call))).collect(),
+        // The calls of one kind are unseen alike: each is to be named once.
+        Action::DnsWeights(ramp) => {
+            let seen: BTreeSet<&str> = ramp.calls.iter().flat_map(|call| seen_by(&call.mutation)).copied().collect();
+            unseen(&seen.into_iter().collect::<Vec<_>>())
+        }
         Action::ProbeHttp { url, .. } => {
             let own = application.endpoints.iter().find(|(_, endpoint)| endpoint.health_url == *url);
             let region: &Region = own.map_or(&plan.target, |(region, _)| region);

@@ -34,6 +34,12 @@ pub(super) fn written(application: &Application) -> String {
     first.map_or_else(|| format!("{}-everywhere", application.name), |store| store.global_cluster.clone())
 }
 
+/// Whether the servers of every Region write to the present writer, by what the configuration says of the store that the
+/// clients write to.
+pub(super) fn is_written_from_all_regions(application: &Application) -> bool {
+    application.stores.values().next().is_some_and(|store| store.written_from_all_regions)
+}
+
 /// The ARN of the cluster that the servers in `region` use.
 pub(super) fn used_in(application: &Application, region: &Region) -> Option<String> {
     match application.stores.values().next() {

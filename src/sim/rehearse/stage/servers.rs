@@ -216,6 +216,7 @@ impl Servers {
                 address: *address,
                 // None only where a fault was noted.
                 db_cluster: databases::used_in(stage.application, region).unwrap_or_default(),
+                follows_writer: databases::is_written_from_all_regions(stage.application),
             });
         }
         stage.world.endpoints.health_page = self.page.clone();

@@ -108,7 +108,7 @@ fn weighted() -> Mechanism {
 fn controls(regions: &[Region]) -> Mechanism {
     let endpoints = vec![ClusterEndpoint { region: west(), url: "http://127.0.0.1:1".to_owned() }];
     let controls = regions.iter().map(|region| (region.clone(), format!("{CONTROL}{region}"))).collect();
-    Mechanism::RoutingControls { endpoints, controls }
+    Mechanism::RoutingControls { endpoints, controls, weighted: BTreeMap::new() }
 }
 
 #[track_caller]
@@ -442,6 +442,7 @@ fn the_oracle_is_told_what_the_configuration_says() {
             (west(), "127.0.12.1".parse().expect("an address")),
         ]),
         controls: known.controls.clone(),
+        is_written_from_all_regions: false,
     };
     assert_eq!(known, expected);
     assert!(known.controls[&west()].ends_with("/routingcontrol/aaaaaaaaaaaa0002"), "{known:?}");

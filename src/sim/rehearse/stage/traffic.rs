@@ -1,7 +1,8 @@
 //! The hosted zones and records of each dns entry, and what turns them: by the mechanism's own means.
 //!
-//! - `routing_controls`: failover records, PRIMARY in the preferred Region (weighted ones for more than two Regions),
-//!   each with the RECOVERY_CONTROL health check of its Region's control; a safety rule that one control is on.
+//! - `routing_controls`: failover records, PRIMARY in the preferred Region (weighted ones for more than two Regions, or
+//!   as configured: 100 for the preferred one), each with the RECOVERY_CONTROL health check of its Region's control; a
+//!   safety rule that one control is on.
 //! - `health_signal`: failover records; the PRIMARY has a CLOUDWATCH_METRIC check behind an alarm on the signal. A
 //!   missing signal leaves the check as it was (`LastKnownStatus`, what the console offers first).
 //! - `records`: one simple record, or weighted ones with the configured identifiers, 100 for the active Region.
@@ -18,7 +19,7 @@ use sha2::Digest as _;
 use super::{Faults, Stage, plain_name};
 use crate::{
     domain::{
-        application::{ClusterEndpoint, Mechanism, Traffic},
+        application::{ClusterEndpoint, Mechanism, Traffic, WeightedRecord},
         id::{Region, TrafficName},
     },
     sim::world::{
@@ -50,9 +51,13 @@ pub(super) fn build(stage: &mut Stage<'_>, faults: &mut Faults<'_>) {
             faults.add(format!("dns.{name}.answers.{region}"), "no answer is named for this Region");
         }
         let policies = match &traffic.mechanism {
-            Mechanism::RoutingControls { endpoints, controls } => {
-                put_controls(stage, name, endpoints, controls, faults);
-                by_checks(stage, name, |region| controls.get(region).map(|arn| check_id(arn)))
+            Mechanism::RoutingControls { endpoints, controls, weighted } => {
+                let id = |region: &Region, arn: &str| {
+                    weighted.get(region).map_or_else(|| check_id(arn), |record| record.health_check_id.clone())
+                };
+                put_controls(stage, name, endpoints, controls, &id, faults);
+                let check = |region: &Region| controls.get(region).map(|arn| id(region, arn));
+                if weighted.is_empty() { by_checks(stage, name, check) } else { by_weights(stage, weighted, check) }
             }
             Mechanism::HealthSignal { .. } => {
                 let id = put_signal_check(stage, name, traffic, faults);
@@ -108,6 +113,22 @@ fn by_checks(stage: &Stage<'_>, name: &TrafficName, check: impl Fn(&Region) -> O
         (region.clone(), routing, check(region))
     };
     regions.iter().enumerate().map(policy).collect()
+}
+
+/// Weighted records below the controls, with the weights that they have when nothing was ever shared: what moves
+/// traffic is the controls, wherever it is now.
+fn by_weights(
+    stage: &Stage<'_>,
+    weighted: &BTreeMap<Region, WeightedRecord>,
+    check: impl Fn(&Region) -> Option<String>,
+) -> Vec<Policy> {
+    let preferred = stage.application.regions.first();
+    let policy = |(region, record): (&Region, &WeightedRecord)| {
+        let weight = if Some(region) == preferred { WEIGHT } else { 0 };
+        let routing = Routing::Weighted { set_identifier: record.set_identifier.clone(), weight };
+        (region.clone(), routing, check(region))
+    };
+    weighted.iter().map(policy).collect()
 }
 
 /// Records that only a change of them turns.
@@ -233,6 +254,7 @@ fn put_controls(
     name: &TrafficName,
     endpoints: &[ClusterEndpoint],
     controls: &BTreeMap<Region, String>,
+    id: &dyn Fn(&Region, &str) -> String,
     faults: &mut Faults<'_>,
 ) {
     let key = format!("dns.{name}.mechanism.controls");
@@ -269,7 +291,7 @@ fn put_controls(
             routing_control_arn: Some(arn.clone()),
             ..HealthCheckConfig::of(CheckType::RecoveryControl)
         };
-        put_check(stage, &format!("{key}.{region}"), &check_id(arn), &config, faults);
+        put_check(stage, &format!("{key}.{region}"), &id(region, arn), &config, faults);
         stage.world.arc.put_cluster(Cluster { arn: cluster_arn(of), endpoints: five(endpoints) });
     }
     let Some(panel) = panel else { return };

@@ -346,6 +346,23 @@ fn weight_zero_is_used_only_when_the_others_are_unhealthy() {
 }
 
 #[test]
+fn a_weight_of_five_in_a_hundred_is_one_answer_in_twenty() {
+    let mut sim = Sim::new(FailoverBy::Records);
+    let group = vec![
+        (Action::Create, weighted("home", 5, "127.0.0.1", None)),
+        (Action::Create, weighted("away", 95, "127.0.0.2", None)),
+    ];
+    sim.change(group).expect("accepted");
+    sim.advance(61);
+    // Resolvers ask once a TTL, each at its own moment.
+    let answers = (0..20_000_u64).filter_map(|n| {
+        sim.world.route53.answer(sim.world.now.plus_ms(n * 3_007), "w.payments.example.com", RrType::A)
+    });
+    let home = answers.filter(|answer| answer.values == ["127.0.0.1"]).count();
+    assert!((900..1_100).contains(&home), "{home} of 20,000");
+}
+
+#[test]
 fn a_resolver_keeps_an_answer_for_its_ttl_or_as_long_as_it_likes() {
     let mut sim = Sim::new(FailoverBy::RoutingControl);
     sim.advance(30);
