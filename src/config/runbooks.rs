@@ -14,11 +14,12 @@ use crate::domain::{
 const FILES_MAX: usize = 200;
 
 /// The runbooks that ship in the program: file name and text.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 7] = [
     ("runbooks/detach-and-promote.yaml", include_str!("../../runbooks/detach-and-promote.yaml")),
     ("runbooks/dns-flip.yaml", include_str!("../../runbooks/dns-flip.yaml")),
     ("runbooks/failback-gradual.yaml", include_str!("../../runbooks/failback-gradual.yaml")),
     ("runbooks/failback.yaml", include_str!("../../runbooks/failback.yaml")),
+    ("runbooks/headless-failover.yaml", include_str!("../../runbooks/headless-failover.yaml")),
     ("runbooks/region-failover.yaml", include_str!("../../runbooks/region-failover.yaml")),
     ("runbooks/region-switchover.yaml", include_str!("../../runbooks/region-switchover.yaml")),
 ];

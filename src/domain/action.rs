@@ -51,6 +51,16 @@ pub enum Action {
         target: ClusterArn,
         observe_in: Vec<Region>,
     },
+    /// Adds DB instances to the target's cluster, by name. Done when each is available.
+    #[serde(rename = "aurora.add_instance")]
+    AuroraAddInstance {
+        store: StoreName,
+        target: ClusterArn,
+        /// In the order of creation; none stands twice.
+        identifiers: Vec<String>,
+        class: String,
+        engine: String,
+    },
     /// Waits until the global cluster is settled, all members connected.
     #[serde(rename = "aurora.wait")]
     AuroraWait { store: StoreName, global_cluster: String, observe_in: Vec<Region>, synchronized: bool },
@@ -194,6 +204,7 @@ impl Action {
             Self::AuroraSwitchover { .. } => "aurora.switchover",
             Self::AuroraFailover { .. } => "aurora.failover",
             Self::AuroraDetach { .. } => "aurora.detach",
+            Self::AuroraAddInstance { .. } => "aurora.add_instance",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -217,6 +228,7 @@ impl Action {
     pub fn effect(&self) -> EffectClass {
         match self {
             Self::AuroraFailover { .. } | Self::AuroraDetach { .. } => EffectClass::Irreversible,
+            Self::AuroraAddInstance { .. } => EffectClass::Compensable,
             Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } | Self::DnsWeights(_) => EffectClass::Reversible,
             Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
@@ -263,6 +275,16 @@ impl Action {
                 global_cluster: global_cluster.clone(),
                 target: target.clone(),
             }],
+            Self::AuroraAddInstance { target, identifiers, class, engine, .. } => {
+                let create = |identifier: &String| Mutation::CreateInstance {
+                    region: target.region().clone(),
+                    cluster: target.clone(),
+                    identifier: identifier.clone(),
+                    class: class.clone(),
+                    engine: engine.clone(),
+                };
+                identifiers.iter().map(create).collect()
+            }
             Self::DnsFlip { calls, .. } => calls.clone(),
             Self::DnsWeights(ramp) => ramp.calls.iter().map(|call| call.mutation.clone()).collect(),
             Self::Notify { topics, subject, message } => topics

@@ -132,6 +132,8 @@ pub enum Undo {
     Nothing,
     /// By this action's own inverse, with what was there before.
     Inverse(&'static str),
+    /// It is left as it is, for this reason; what came before it can still be taken back.
+    Stays(&'static str),
     /// Not by a step: only by another whole run, which this names.
     AnotherRun(&'static str),
 }
@@ -180,6 +182,17 @@ pub const ENTRIES: &[Entry] = &[
         undo: Undo::AnotherRun("people, who rebuild the global cluster"),
         example: "{ store: orders }",
         outputs: &[WRITER, STANDALONE],
+    },
+    Entry {
+        name: "aurora.add_instance",
+        what: "Adds DB instances to the target's cluster, as a headless one needs before it can be promoted; done when each is available. By name: an instance of that name in that cluster is taken for it. Budget 5 to 15 minutes, and creation can fail for want of capacity on the very day.",
+        effect: EffectClass::Compensable,
+        needs: &[need("rds", Plane::Control, Place::Target)],
+        repeat: Repeat::Idempotent,
+        probe: Some("rds:DescribeDBInstances"),
+        undo: Undo::Stays("an instance more harms nobody, and nothing here deletes a database instance: take it away by hand"),
+        example: "{ store: orders, class: db.r6g.large, engine: aurora-postgresql, name: orders-added, count: 1 }",
+        outputs: &[],
     },
     Entry {
         name: "aurora.wait",

@@ -229,6 +229,8 @@ pub enum Mutation {
     AuroraFailover { region: Region, global_cluster: String, target: ClusterArn },
     /// `rds:RemoveFromGlobalCluster`, called in the Region of the cluster that is detached.
     AuroraDetach { region: Region, global_cluster: String, target: ClusterArn },
+    /// `rds:CreateDBInstance` in a cluster that exists.
+    CreateInstance { region: Region, cluster: ClusterArn, identifier: String, class: String, engine: String },
     /// `route53-recovery-cluster:UpdateRoutingControlStates`: atomic; `true` is On. Any endpoint will do.
     RoutingControls { endpoints: Vec<ClusterEndpoint>, states: BTreeMap<String, bool> },
     /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
@@ -248,6 +250,7 @@ impl Mutation {
             Self::AuroraSwitchover { .. } => "rds:SwitchoverGlobalCluster",
             Self::AuroraFailover { .. } => "rds:FailoverGlobalCluster",
             Self::AuroraDetach { .. } => "rds:RemoveFromGlobalCluster",
+            Self::CreateInstance { .. } => "rds:CreateDBInstance",
             Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
@@ -264,6 +267,8 @@ impl Mutation {
             | Self::AuroraFailover { .. }
             | Self::AuroraDetach { .. }
             | Self::Publish { .. } => false,
+            // A name exists once: the second call is refused.
+            Self::CreateInstance { .. } => true,
             Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,
         }

@@ -124,6 +124,8 @@ pub fn declared(step: &PlannedStep) -> Estimate {
     let (p50, p95) = match &step.action {
         Action::AuroraFailover { .. } => (s(75), s(140)),
         Action::AuroraSwitchover { .. } => (s(25), s(50)),
+        // 5 to 15 minutes [3P].
+        Action::AuroraAddInstance { .. } => (s(420), s(780)),
         // A secondary becomes a cluster of its own: "a few minutes at most" [AUG].
         Action::AuroraDetach { .. } => (s(60), s(180)),
         Action::AuroraWait { .. } => (s(60), s(600)),

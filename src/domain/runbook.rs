@@ -78,6 +78,14 @@ pub enum Act {
     AuroraDetach {
         store: Option<StoreName>,
     },
+    /// `class: None`: that of the store's declared capacity. `name: None`: made of the cluster's identifier.
+    AuroraAddInstance {
+        store: Option<StoreName>,
+        class: Option<String>,
+        engine: String,
+        name: Option<String>,
+        count: u32,
+    },
     AuroraWait {
         store: Option<StoreName>,
         synchronized: bool,
@@ -268,6 +276,7 @@ impl Act {
             Self::AuroraSwitchover { store: None }
             | Self::AuroraFailover { store: None }
             | Self::AuroraDetach { store: None }
+            | Self::AuroraAddInstance { store: None, .. }
             | Self::AuroraWait { store: None, .. }
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
@@ -280,6 +289,7 @@ impl Act {
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
             | Self::AuroraDetach { .. }
+            | Self::AuroraAddInstance { .. }
             | Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
@@ -306,6 +316,7 @@ impl Act {
             Self::AuroraSwitchover { .. } => "aurora.switchover",
             Self::AuroraFailover { .. } => "aurora.failover",
             Self::AuroraDetach { .. } => "aurora.detach",
+            Self::AuroraAddInstance { .. } => "aurora.add_instance",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -352,6 +363,7 @@ impl Act {
             Self::AuroraSwitchover { .. }
                 | Self::AuroraFailover { .. }
                 | Self::AuroraDetach { .. }
+                | Self::AuroraAddInstance { .. }
                 | Self::AuroraWait { .. }
                 | Self::AuroraVerifyWriter { .. }
                 | Self::GateTarget { .. }

@@ -133,6 +133,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         // Route 53's control plane [WP].
         Mutation::UpsertRecords { .. } => global_region().into_iter().collect(),
         Mutation::AuroraSwitchover { region, .. }
+        | Mutation::CreateInstance { region, .. }
         | Mutation::AuroraFailover { region, .. }
         | Mutation::AuroraDetach { region, .. }
         | Mutation::PutMetric { region, .. }

@@ -159,7 +159,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
-    let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
+    let is_declared = matches!(driver.step.action, Action::AwsCall { .. } | Action::AuroraAddInstance { .. });
     let is_ramp = ramp::of(&driver.step.action).is_some();
     // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
     let is_again = run.attempts.contains_key(&driver.step.id) && !is_ramp;
@@ -457,7 +457,7 @@ fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
 
 /// Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
 fn is_perhaps_our_own(code: &str) -> bool {
-    code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess)
+    (code.starts_with("InvalidGlobalClusterState") || code == "DBInstanceAlreadyExists") && !is_off(Guard::NotOurSuccess)
 }
 
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.

@@ -130,6 +130,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
         | Action::AuroraDetach { .. }
+        | Action::AuroraAddInstance { .. }
         | Action::DnsFlip { .. }
         | Action::DnsWeights(_)
         | Action::AwsCall { .. }

@@ -48,6 +48,10 @@ pub(super) async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome
         Action::AuroraDetach { global_cluster, target, observe_in, .. } => {
             detached::observe(&driver.context, global_cluster, target, observe_in).await
         }
+        Action::AuroraAddInstance { target, identifiers, .. } => {
+            let wanted = identifiers.get(..=call as usize).unwrap_or(identifiers);
+            instances(driver, target, wanted).await
+        }
         Action::DnsFlip { calls, .. } => match calls.get(call as usize) {
             Some(mutation) => traffic(driver, mutation, outcome).await,
             None => Seen::Unknown { why: "no such call".to_owned() },
@@ -72,6 +76,28 @@ async fn promotion(driver: &Driver, global_cluster: &str, target: &ClusterArn, o
         Proof::Unknown { why } => Seen::Unknown { why },
         Proof::Denied(denial) => Seen::Denied(denial),
     }
+}
+
+/// Whether each of `wanted` is an available instance of `cluster`; `Before` where the last of them is not there at all.
+async fn instances(driver: &Driver, cluster: &ClusterArn, wanted: &[String]) -> Seen {
+    let seen = match driver.context.cloud.db_instances(cluster).await {
+        Ok(seen) => seen,
+        Err(error) => return unread("rds:DescribeDBInstances", &error),
+    };
+    let status = |id: &String| seen.iter().find(|i| i.identifier == *id).map(|i| i.status.as_str());
+    let of = cluster.identifier();
+    if let Some(absent) = wanted.last().filter(|id| status(id).is_none()) {
+        return Seen::Before { what: format!("{of} has no instance {absent}") };
+    }
+    let unfit: Vec<String> = wanted
+        .iter()
+        .filter(|id| status(id) != Some("available"))
+        .map(|id| format!("{id} is {}", status(id).unwrap_or("not there")))
+        .collect();
+    if unfit.is_empty() {
+        return Seen::Done { evidence: vec![format!("{of} has {}, available", wanted.join(", "))], outputs: BTreeMap::new() };
+    }
+    Seen::Moving { what: unfit.join(", ") }
 }
 
 fn unread(operation: &str, error: &ObserveError) -> Seen {
@@ -131,6 +157,7 @@ pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Optio
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
         | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => Seen::Unknown { why: "not a change of traffic".to_owned() },
     }

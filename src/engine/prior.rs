@@ -66,6 +66,7 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
         | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => Prior::NotNeeded,
     }

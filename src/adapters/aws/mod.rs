@@ -225,6 +225,9 @@ impl Cloud for AwsCloud {
             Mutation::AuroraDetach { region, global_cluster, target } => {
                 self.detach(region, global_cluster, target).await
             }
+            Mutation::CreateInstance { region, cluster, identifier, class, engine } => {
+                self.create_instance(region, cluster, identifier, (class, engine)).await
+            }
             Mutation::RoutingControls { endpoints, states } => self.update_routing_controls(endpoints, states).await,
             Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
                 self.put_metric(region, namespace, metric, dimensions, *value).await

@@ -167,16 +167,16 @@ pub(super) fn rds<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
 }
 
 /// These calls have no idempotency token: the SDK, left alone, sent one three times on a 503 [measured].
-fn once() -> sdk::config::Builder {
+pub(super) fn once() -> sdk::config::Builder {
     sdk::Config::builder().retry_config(RetryConfig::disabled())
 }
 
-fn accepted(request_id: Option<&str>) -> Outcome {
+pub(super) fn accepted(request_id: Option<&str>) -> Outcome {
     Outcome::Accepted { request_id: request_id.map(str::to_owned), handle: None }
 }
 
 /// FAULTS.md 42: what the wrong Region would answer is not documented, so it is not asked.
-fn misdirected(what: &str, whose: &str, region: &Region, target: &ClusterArn) -> Outcome {
+pub(super) fn misdirected(what: &str, whose: &str, region: &Region, target: &ClusterArn) -> Outcome {
     Failure::NotSent { reason: format!("a {what} to {target} is called in {whose} Region, not in {region}") }
         .into_outcome()
 }

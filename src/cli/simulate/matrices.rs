@@ -31,7 +31,7 @@ use crate::{
 const STATELESS: &str = "dns-flip";
 
 /// Failovers that no application names as its own.
-const BY_NAME: [&str; 1] = ["detach-and-promote"];
+const BY_NAME: [&str; 2] = ["detach-and-promote", "headless-failover"];
 
 /// What may be given to `--matrix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -8,13 +8,15 @@ use crate::domain::{
     expression,
 };
 
+mod aurora;
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 23] = [
+pub(super) const ACTIONS: [&str; 24] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
+    "aurora.add_instance",
     "aurora.wait",
     "aurora.verify_writer",
     "gate.target",
@@ -38,8 +40,7 @@ pub(super) const ACTIONS: [&str; 23] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 6] = [
-    "aurora.add_instance",
+const NOT_BUILT: [&str; 5] = [
     "aurora.preserve_snapshot",
     "dns.standby_object",
     "probe.tcp",
@@ -82,6 +83,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "aurora.switchover" => Act::AuroraSwitchover { store: store(with, found)? },
         "aurora.failover" => Act::AuroraFailover { store: store(with, found)? },
         "aurora.detach" => Act::AuroraDetach { store: store(with, found)? },
+        "aurora.add_instance" => aurora::add_instance(store(with, found)?, with, found)?,
         "aurora.verify_writer" => Act::AuroraVerifyWriter { store: store(with, found)? },
         "aurora.wait" => Act::AuroraWait {
             store: store(with, found)?,

@@ -218,6 +218,8 @@ fn shortest_timeout(act: &Act) -> Duration {
 fn default_timeout(act: &Act) -> Duration {
     match act {
         Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } | Act::AuroraDetach { .. } => 15 * MINUTE,
+        // 5 to 15 minutes an instance [3P], several at once.
+        Act::AuroraAddInstance { .. } => 30 * MINUTE,
         Act::AuroraWait { .. } => 4 * 60 * MINUTE,
         Act::AuroraVerifyWriter { .. } | Act::DnsFlip { .. } => 5 * MINUTE,
         Act::GateTarget { .. } | Act::GateRpo { .. } | Act::GateCapacity { .. } | Act::GateQuota { .. } => 2 * MINUTE,

@@ -82,7 +82,8 @@ impl Calls {
         }
         self.seen = calls.len();
         let effects = &bench.seen.world.aurora.effects;
-        for effect in effects[self.aurora_seen..].iter().filter(|effect| effect.accepted) {
+        let moves = |operation: &str| !matches!(operation, "CreateDBInstance" | "CopyDBClusterSnapshot");
+        for effect in effects[self.aurora_seen..].iter().filter(|effect| effect.accepted && moves(effect.operation)) {
             self.take_effect(bench, runs, effect.at, &effect.target);
         }
         self.aurora_seen = effects.len();

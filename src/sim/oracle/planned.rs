@@ -35,6 +35,20 @@ fn planned_calls(action: &Value) -> Vec<Value> {
         "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
         "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
         "aurora.detach" => vec![aurora("aurora_detach", region_of(text(action, "target")))],
+        "aurora.add_instance" => {
+            let target = text(action, "target");
+            let create = |identifier: &Value| {
+                json!({
+                    "call": "create_instance",
+                    "region": region_of(target),
+                    "cluster": target,
+                    "identifier": identifier,
+                    "class": action["class"],
+                    "engine": action["engine"],
+                })
+            };
+            action["identifiers"].as_array().into_iter().flatten().map(create).collect()
+        }
         "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
         "dns.weights" => {
             let calls = action["calls"].as_array().into_iter().flatten();

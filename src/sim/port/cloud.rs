@@ -200,7 +200,9 @@ impl Cloud for SimCloud {
             .read(at("rds:DescribeDBInstances", Plane::Rds, region), Some(cluster.as_str()), |world| {
                 self.meet(56, world.aurora.is_undersized(region));
                 // Of a cluster that is not there RDS lists no instances.
-                Ok(world.aurora.cluster(cluster.as_str()).map(view::db_instances).unwrap_or_default())
+                let created = world.aurora.instances_being_created(cluster.as_str());
+                let found = world.aurora.cluster(cluster.as_str());
+                Ok(found.map(|c| view::db_instances(c, created)).unwrap_or_default())
             })
             .await
     }
@@ -360,7 +362,8 @@ impl Cloud for SimCloud {
             }
             Mutation::AuroraSwitchover { region, .. }
             | Mutation::AuroraFailover { region, .. }
-            | Mutation::AuroraDetach { region, .. } => at(operation, Plane::Rds, region),
+            | Mutation::AuroraDetach { region, .. }
+            | Mutation::CreateInstance { region, .. } => at(operation, Plane::Rds, region),
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),

@@ -10,7 +10,7 @@ use crate::{
         world::{
             ApiFault, Context, SimTime, World,
             arc::ControlState,
-            aurora::FailoverRequest,
+            aurora::{FailoverRequest, NewInstance},
             cloudwatch::{Datum, DatumValue},
             route53::change::{Action, ChangeBatch, RecordChange},
             sns::Publication,
@@ -55,6 +55,15 @@ impl Effect {
                     aurora.remove_from_global_cluster(region, global_cluster, target.as_str(), ctx)
                 });
                 call.map(|()| None)
+            }
+            Mutation::CreateInstance { region, cluster, identifier, class, engine } => {
+                let wanted = NewInstance {
+                    cluster: cluster.identifier().to_owned(),
+                    id: identifier.clone(),
+                    class: class.clone(),
+                    engine: engine.clone(),
+                };
+                world.with_aurora(|aurora, ctx| aurora.create_instance(region, wanted, ctx)).map(|_| None)
             }
             Mutation::RoutingControls { states, .. } => {
                 let on = |on: &bool| if *on { ControlState::On } else { ControlState::Off };

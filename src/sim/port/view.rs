@@ -119,13 +119,17 @@ pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, 
 }
 
 /// How `DescribeDBInstances` shows the instances of `cluster`.
-pub(super) fn db_instances(cluster: &world::aurora::Cluster) -> Vec<DbInstance> {
-    let instance = |i: &world::aurora::Instance| DbInstance {
+pub(super) fn db_instances<'a>(
+    cluster: &world::aurora::Cluster,
+    being_created: impl Iterator<Item = &'a world::aurora::Instance>,
+) -> Vec<DbInstance> {
+    let instance = |status: &str, i: &world::aurora::Instance| DbInstance {
         identifier: i.id.clone(),
         class: i.class.clone(),
-        status: "available".to_owned(),
+        status: status.to_owned(),
     };
-    cluster.instances.iter().map(instance).collect()
+    let there = cluster.instances.iter().map(|i| instance("available", i));
+    there.chain(being_created.map(|i| instance("creating", i))).collect()
 }
 
 /// How `DescribeAccountAttributes` shows it.

@@ -43,6 +43,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "rds:SwitchoverGlobalCluster",
     "rds:FailoverGlobalCluster",
     "rds:RemoveFromGlobalCluster",
+    "rds:CreateDBInstance",
     "cloudwatch:GetMetricData",
     "cloudwatch:DescribeAlarms",
     "cloudwatch:PutMetricData",

@@ -90,6 +90,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             let read = call.done_when.as_ref().and_then(|done| done.read.as_ref());
             read.map(|read| calls(&read.operation, &CallFault::Hang)).into_iter().collect()
         }
+        Action::AuroraAddInstance { .. } => unseen(&["rds:DescribeDBInstances"]),
         Action::GateCapacity { .. } => unseen(&["rds:DescribeDBClusters", "rds:DescribeDBInstances"]),
         Action::GateQuota { .. } => unseen(&["rds:DescribeAccountAttributes"]),
         Action::GateReplication { .. } => unseen(&["cloudwatch:GetMetricData"]),
@@ -122,6 +123,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
         | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => &[],
     }
