@@ -9,12 +9,14 @@
 
 mod databases;
 mod servers;
+mod services;
 mod traffic;
 mod watching;
 
 use std::{collections::BTreeMap, fmt::Display};
 
 use servers::Servers;
+pub use services::furnish;
 
 use crate::{
     domain::{

@@ -100,14 +100,14 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
         None => (*region, path.to_owned()),
     };
     // REST-JSON has nothing but the path; who is meant stands in the signature.
-    let protocol = if *service == "lambda" { Protocol::Json } else { protocol };
+    let protocol = if services::is_rest_json(service) { Protocol::Json } else { protocol };
     let Ok(region) = region.parse::<Region>() else {
         return refuse(400, "InvalidSignatureException", format!("{region} is not a Region"));
     };
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let operation = match protocol {
-        _ if *service == "lambda" => {
-            services::lambda_operation(&parts.method, &path).map_or("Unknown", |(operation, _)| operation).to_owned()
+        _ if services::is_rest_json(service) => {
+            services::rest_operation(&parts.method, &path).map_or("Unknown", |(operation, ..)| operation).to_owned()
         }
         Protocol::Cbor | Protocol::Json => rpc.or(target).unwrap_or_default().to_owned(),
         Protocol::RestXml => route53_operation(&parts.method, &path).to_owned(),
@@ -167,7 +167,7 @@ pub(super) fn throttled(service: &str) -> ApiFault {
         "sns" => (429, "Throttled"),
         "route53-recovery-cluster" => (429, "ThrottlingException"),
         "lambda" => (429, "TooManyRequestsException"),
-        "ecs" | "ssm" | "events" | "secretsmanager" => (400, "ThrottlingException"),
+        "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" => (400, "ThrottlingException"),
         _ => (400, "Throttling"),
     };
     ApiFault { status, code, message: "Rate exceeded".to_owned() }
@@ -183,10 +183,13 @@ pub(super) fn unavailable(service: &str) -> ApiFault {
 
 pub(super) fn denied(service: &str, operation: &str) -> ApiFault {
     // The awsJson services refuse with 400. [bc]
-    let status = if matches!(service, "ecs" | "ssm" | "events" | "secretsmanager") { 400 } else { 403 };
+    let status =
+        if matches!(service, "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup") { 400 } else { 403 };
     let code = match service {
         "sns" => "AuthorizationError",
-        "route53-recovery-cluster" | "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" => "AccessDeniedException",
+        "route53-recovery-cluster" | "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" => {
+            "AccessDeniedException"
+        }
         _ => "AccessDenied",
     };
     ApiFault { status, code, message: format!("User is not authorized to perform: {service}:{operation}") }

@@ -215,7 +215,7 @@ fn on_region(server: &Server, body: &[u8], act: fn(&mut World, &Region)) -> Answ
     Ok(json!({ "region": region }))
 }
 
-const PLANES: [(&str, Plane); 15] = [
+const PLANES: [(&str, Plane); 17] = [
     ("rds", Plane::Rds),
     ("route53-control", Plane::Route53Control),
     ("cloudwatch", Plane::CloudWatch),
@@ -225,6 +225,8 @@ const PLANES: [(&str, Plane); 15] = [
     ("ssm", Plane::Ssm),
     ("eventbridge", Plane::EventBridge),
     ("secretsmanager", Plane::SecretsManager),
+    ("kms", Plane::Kms),
+    ("backup", Plane::Backup),
     ("sts", Plane::Sts),
     ("health-checkers", Plane::HealthCheckers),
     ("arc-cluster", Plane::ArcCluster),

@@ -25,6 +25,10 @@ pub enum Plane {
     EventBridge,
     /// Secrets Manager of the Region.
     SecretsManager,
+    /// The Key Management Service of the Region.
+    Kms,
+    /// AWS Backup of the Region.
+    Backup,
     /// The Security Token Service of the Region.
     Sts,
     /// The Route 53 health checkers of the Region.
@@ -145,7 +149,7 @@ impl Planes {
     }
 
     /// Every plane of a Region.
-    pub const ALL: [Plane; 15] = [
+    pub const ALL: [Plane; 17] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
@@ -155,6 +159,8 @@ impl Planes {
         Plane::Ssm,
         Plane::EventBridge,
         Plane::SecretsManager,
+        Plane::Kms,
+        Plane::Backup,
         Plane::Sts,
         Plane::HealthCheckers,
         Plane::ArcCluster,
