@@ -318,6 +318,12 @@ impl<T: Cloud> Cloud for Timed<T> {
     async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         self.spans.of(self.inner.db_instances(cluster)).await
     }
+    async fn cluster_snapshots(
+        &self,
+        cluster: &ClusterArn,
+    ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
+        self.spans.of(self.inner.cluster_snapshots(cluster)).await
+    }
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.spans.of(self.inner.account_quotas(region)).await
     }

@@ -56,6 +56,13 @@ impl Cloud for Instant {
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         nothing()
     }
+    async fn cluster_snapshots(
+        &self,
+        _: &ClusterArn,
+    ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
+        Ok(Vec::new())
+    }
+
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }

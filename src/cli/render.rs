@@ -9,6 +9,7 @@ use crate::domain::deadline::Level;
 use crate::http::{
     condition::{ApplicationView, ExposureView, SignalView},
     deadline::{ShareView, WarningView},
+    deferred::DeferredView,
     step::{StepStateName, StepView},
     view::{RunView, RunsView, StartedView},
 };
@@ -158,6 +159,9 @@ pub fn status(applications: &[ApplicationView]) -> String {
         }
         if let Some(run) = &a.active_run {
             out.push_str(&format!("  run       {run}\n"));
+        }
+        for work in &a.open_work {
+            out.push_str(&wrapped("  open work ", &deferred(work)));
         }
     }
     if out.is_empty() {
@@ -309,6 +313,9 @@ pub fn tail(run: &RunView) -> String {
         let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
         out.push_str(&wrapped("  lost      ", &text));
     }
+    for work in &run.deferred {
+        out.push_str(&wrapped("  open work ", &deferred(work)));
+    }
     if run.state.as_str() == "held" || run.state.as_str() == "paused" {
         let id = plain(&run.id);
         out.push_str(&format!(
@@ -319,6 +326,16 @@ pub fn tail(run: &RunView) -> String {
     }
     out.push_str(&approvals(run));
     out
+}
+
+/// What a run has left open, and what became of it.
+pub(super) fn deferred(work: &DeferredView) -> String {
+    let says = work.says.as_ref().map_or_else(String::new, |says| format!(": {says}"));
+    let (since, within) = (time(work.since), seconds(work.within_seconds));
+    format!(
+        "{}, {}{says} (`{}` of {}, since {since}, given up after {within})",
+        work.what, work.state, work.step, work.run
+    )
 }
 
 /// How each step that has failed is tried again by itself, or passed over.

@@ -51,6 +51,16 @@ pub enum Action {
         target: ClusterArn,
         observe_in: Vec<Region>,
     },
+    /// Leaves open that the snapshot which Aurora takes of the old writer is copied, so that it stays. Done at once; the
+    /// work goes on without the run (docs/adr/0014-deferred-work.md).
+    #[serde(rename = "aurora.preserve_snapshot")]
+    AuroraPreserveSnapshot {
+        store: StoreName,
+        /// The old writer.
+        cluster: ClusterArn,
+        #[serde(with = "seconds", rename = "within_seconds")]
+        within: Duration,
+    },
     /// Adds DB instances to the target's cluster, by name. Done when each is available.
     #[serde(rename = "aurora.add_instance")]
     AuroraAddInstance {
@@ -205,6 +215,7 @@ impl Action {
             Self::AuroraFailover { .. } => "aurora.failover",
             Self::AuroraDetach { .. } => "aurora.detach",
             Self::AuroraAddInstance { .. } => "aurora.add_instance",
+            Self::AuroraPreserveSnapshot { .. } => "aurora.preserve_snapshot",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -230,7 +241,9 @@ impl Action {
             Self::AuroraFailover { .. } | Self::AuroraDetach { .. } => EffectClass::Irreversible,
             Self::AuroraAddInstance { .. } => EffectClass::Compensable,
             Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } | Self::DnsWeights(_) => EffectClass::Reversible,
-            Self::AuroraWait { .. }
+            // The copy that its work makes destroys nothing and changes nothing that is there.
+            Self::AuroraPreserveSnapshot { .. }
+            | Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
             | Self::GateRpo { .. }

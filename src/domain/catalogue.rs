@@ -190,8 +190,21 @@ pub const ENTRIES: &[Entry] = &[
         needs: &[need("rds", Plane::Control, Place::Target)],
         repeat: Repeat::Idempotent,
         probe: Some("rds:DescribeDBInstances"),
-        undo: Undo::Stays("an instance more harms nobody, and nothing here deletes a database instance: take it away by hand"),
+        undo: Undo::Stays(
+            "an instance more harms nobody, and nothing here deletes a database instance: take it away by hand",
+        ),
         example: "{ store: orders, class: db.r6g.large, engine: aurora-postgresql, name: orders-added, count: 1 }",
+        outputs: &[],
+    },
+    Entry {
+        name: "aurora.preserve_snapshot",
+        what: "After a failover: leaves work open that outlives the run's success. Once the old Region is back, the snapshot that Aurora takes of the old writer's volume is copied to a manual one that no retention deletes. The step is done at once, without any of it; the work is shown as open (status, the run, why), goes on after restarts, ends done or after `within` expired (people are told), and the next failover supersedes it.",
+        effect: EffectClass::Read,
+        needs: &[],
+        repeat: Repeat::Idempotent,
+        probe: Some("rds:DescribeDBClusterSnapshots in the old writer's Region, each minute"),
+        undo: Undo::Nothing,
+        example: "{ store: orders, within: 168h }",
         outputs: &[],
     },
     Entry {

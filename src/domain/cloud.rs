@@ -85,6 +85,16 @@ pub struct DbCluster {
     pub scaling: Option<AcuRange>,
 }
 
+/// A snapshot of a DB cluster, as RDS describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbSnapshot {
+    pub identifier: String,
+    /// `available`, or anything else: then it cannot be copied or restored.
+    pub status: String,
+    /// `None` while RDS does not tell.
+    pub created_at: Option<Timestamp>,
+}
+
 /// One metric to read: the newest datapoints of one statistic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MetricQuery {
@@ -239,6 +249,8 @@ pub enum Mutation {
     UpsertRecords { hosted_zone_id: String, records: Vec<RecordSet>, comment: String },
     /// `sns:Publish`.
     Publish { region: Region, topic_arn: String, subject: String, message: String },
+    /// `rds:CopyDBClusterSnapshot` within one Region, by identifiers.
+    CopySnapshot { region: Region, source: String, target: String },
     /// Any other operation, as a runbook wrote it out (`aws.call`).
     AwsCall { request: Box<ApiCall>, idempotent: bool },
 }
@@ -255,6 +267,7 @@ impl Mutation {
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
             Self::Publish { .. } => "sns:Publish",
+            Self::CopySnapshot { .. } => "rds:CopyDBClusterSnapshot",
             Self::AwsCall { request, .. } => return Cow::Owned(request.operation.clone()),
         })
     }
@@ -268,7 +281,7 @@ impl Mutation {
             | Self::AuroraDetach { .. }
             | Self::Publish { .. } => false,
             // A name exists once: the second call is refused.
-            Self::CreateInstance { .. } => true,
+            Self::CreateInstance { .. } | Self::CopySnapshot { .. } => true,
             Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,
         }

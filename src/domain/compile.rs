@@ -237,6 +237,7 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::AuroraDetach { store, target, .. }
         | Action::AuroraVerifyWriter { store, target, .. } => *store == proof.store && *target == proof.writer,
         Action::AuroraWait { .. }
+        | Action::AuroraPreserveSnapshot { .. }
         | Action::AuroraAddInstance { .. }
         | Action::GateTarget { .. }
         | Action::GateRpo { .. }

@@ -132,6 +132,7 @@ pub fn declared(step: &PlannedStep) -> Estimate {
         Action::AuroraVerifyWriter { .. } | Action::GateTarget { .. } => (s(4), s(10)),
         // Two calls, one after the other; of CloudWatch one in each Region.
         Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => (s(2), s(6)),
+        Action::AuroraPreserveSnapshot { .. } => (s(0), s(1)),
         Action::GateRpo { .. } | Action::Assert { .. } | Action::Notify { .. } => (s(1), s(3)),
         Action::DnsFlip { .. } => (s(5), s(60)),
         Action::DnsWeights(ramp) => {

@@ -16,6 +16,7 @@ pub mod cloud;
 pub mod code;
 pub mod compile;
 pub mod deadline;
+pub mod deferred;
 pub mod detached;
 pub mod document;
 #[cfg(test)]

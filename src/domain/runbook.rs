@@ -78,6 +78,10 @@ pub enum Act {
     AuroraDetach {
         store: Option<StoreName>,
     },
+    AuroraPreserveSnapshot {
+        store: Option<StoreName>,
+        within: Duration,
+    },
     /// `class: None`: that of the store's declared capacity. `name: None`: made of the cluster's identifier.
     AuroraAddInstance {
         store: Option<StoreName>,
@@ -277,6 +281,7 @@ impl Act {
             | Self::AuroraFailover { store: None }
             | Self::AuroraDetach { store: None }
             | Self::AuroraAddInstance { store: None, .. }
+            | Self::AuroraPreserveSnapshot { store: None, .. }
             | Self::AuroraWait { store: None, .. }
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
@@ -290,6 +295,7 @@ impl Act {
             | Self::AuroraFailover { .. }
             | Self::AuroraDetach { .. }
             | Self::AuroraAddInstance { .. }
+            | Self::AuroraPreserveSnapshot { .. }
             | Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
@@ -317,6 +323,7 @@ impl Act {
             Self::AuroraFailover { .. } => "aurora.failover",
             Self::AuroraDetach { .. } => "aurora.detach",
             Self::AuroraAddInstance { .. } => "aurora.add_instance",
+            Self::AuroraPreserveSnapshot { .. } => "aurora.preserve_snapshot",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -364,6 +371,7 @@ impl Act {
                 | Self::AuroraFailover { .. }
                 | Self::AuroraDetach { .. }
                 | Self::AuroraAddInstance { .. }
+                | Self::AuroraPreserveSnapshot { .. }
                 | Self::AuroraWait { .. }
                 | Self::AuroraVerifyWriter { .. }
                 | Self::GateTarget { .. }

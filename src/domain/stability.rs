@@ -134,6 +134,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         Mutation::UpsertRecords { .. } => global_region().into_iter().collect(),
         Mutation::AuroraSwitchover { region, .. }
         | Mutation::CreateInstance { region, .. }
+        | Mutation::CopySnapshot { region, .. }
         | Mutation::AuroraFailover { region, .. }
         | Mutation::AuroraDetach { region, .. }
         | Mutation::PutMetric { region, .. }

@@ -269,7 +269,9 @@ impl RunState {
         let step = self.plan.steps.iter().filter(|_| !is_off(Guard::UndoPastNoReturn)).find(crossed)?;
         let why = match step.undo() {
             Undo::AnotherRun(other) => format!("`{}` has changed what only {other} takes back", step.id),
-            Undo::Nothing | Undo::Inverse(_) | Undo::Stays(_) => format!("`{}` is declared as a point of no return", step.id),
+            Undo::Nothing | Undo::Inverse(_) | Undo::Stays(_) => {
+                format!("`{}` is declared as a point of no return", step.id)
+            }
         };
         Some((step, why))
     }

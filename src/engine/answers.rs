@@ -19,7 +19,8 @@ pub(super) fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool 
 
 /// Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
 pub(super) fn is_perhaps_our_own(code: &str) -> bool {
-    (code.starts_with("InvalidGlobalClusterState") || code == "DBInstanceAlreadyExists") && !is_off(Guard::NotOurSuccess)
+    (code.starts_with("InvalidGlobalClusterState") || code == "DBInstanceAlreadyExists")
+        && !is_off(Guard::NotOurSuccess)
 }
 
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.

@@ -123,7 +123,9 @@ async fn read(context: &Context, global_cluster: &str, cluster: &ClusterArn, obs
     if seen.status != "available" || seen.instances == 0 {
         return Standing::Settling { what: format!("{name} is {}, {} instance(s)", seen.status, seen.instances) };
     }
-    Standing::Alone { evidence: format!("{name} stands alone, available, {} instance(s); {}", seen.instances, votes.join(", ")) }
+    Standing::Alone {
+        evidence: format!("{name} stands alone, available, {} instance(s); {}", seen.instances, votes.join(", ")),
+    }
 }
 
 fn unread(operation: &str, region: &Region, error: &ObserveError) -> Standing {
@@ -155,9 +157,10 @@ pub(super) async fn observe(
     }
     match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
         // A planned move that ended after all: there is nothing to detach.
-        Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-            Seen::Done { evidence: vec![evidence, "it is the writer: nothing was detached".to_owned()], outputs: outputs(false) }
-        }
+        Proof::Agreed { view, evidence } if view.is_settled_on(target) => Seen::Done {
+            evidence: vec![evidence, "it is the writer: nothing was detached".to_owned()],
+            outputs: outputs(false),
+        },
         Proof::Agreed { view, .. } if view.is_settled() && view.members.iter().any(|m| m.arn == *target) => {
             Seen::Before { what: aurora::describe(&view) }
         }

@@ -361,7 +361,10 @@ fn unread_cluster(arn: &ClusterArn, error: &ObserveError) -> Answer {
 fn target_fault(view: &GlobalCluster, target: &DbCluster, wanted: Wanted) -> Option<String> {
     let minor = |v: &str| v.split('.').take(2).collect::<Vec<_>>().join(".");
     if target.instances == 0 && !is_off(Guard::HeadlessTarget) {
-        return Some(format!("{} is headless: add a DB instance first, by aurora.add_instance (runbook headless-failover)", target.arn));
+        return Some(format!(
+            "{} is headless: add a DB instance first, by aurora.add_instance (runbook headless-failover)",
+            target.arn
+        ));
     }
     if target.status != "available" {
         return Some(format!("{} is {}, not available", target.arn, target.status));

@@ -124,6 +124,12 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
+        // It leaves its work open; nothing is looked at for it.
+        Action::AuroraPreserveSnapshot { cluster, within, .. } => satisfied(vec![format!(
+            "left open: within {} s the rescue snapshot of {} is copied, once its Region is back",
+            to_seconds(*within),
+            cluster.identifier()
+        )]),
         Action::Wait { duration } => timer(step::elapsed(context, run, id), *duration),
         Action::Assert { that, message } => assertion(run, that, message),
         Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, call).await,

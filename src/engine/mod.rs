@@ -23,6 +23,7 @@ pub mod coalesce;
 pub mod context;
 pub mod control;
 pub mod deadlines;
+mod deferred;
 pub mod denial;
 pub mod desk;
 mod detached;

@@ -95,7 +95,10 @@ async fn instances(driver: &Driver, cluster: &ClusterArn, wanted: &[String]) -> 
         .map(|id| format!("{id} is {}", status(id).unwrap_or("not there")))
         .collect();
     if unfit.is_empty() {
-        return Seen::Done { evidence: vec![format!("{of} has {}, available", wanted.join(", "))], outputs: BTreeMap::new() };
+        return Seen::Done {
+            evidence: vec![format!("{of} has {}, available", wanted.join(", "))],
+            outputs: BTreeMap::new(),
+        };
     }
     Seen::Moving { what: unfit.join(", ") }
 }
@@ -158,6 +161,7 @@ pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Optio
         | Mutation::AuroraFailover { .. }
         | Mutation::AuroraDetach { .. }
         | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => Seen::Unknown { why: "not a change of traffic".to_owned() },
     }

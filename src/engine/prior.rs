@@ -67,6 +67,7 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
         | Mutation::AuroraFailover { .. }
         | Mutation::AuroraDetach { .. }
         | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => Prior::NotNeeded,
     }

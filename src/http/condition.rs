@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::deferred::DeferredView;
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
@@ -58,6 +59,9 @@ pub struct ApplicationView {
     pub rto_left_seconds: Option<f64>,
     /// The run that is not finished.
     pub active_run: Option<String>,
+    /// Work that runs have left open, which outlives their success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_work: Vec<DeferredView>,
     pub signals: Vec<SignalView>,
     pub exposure: Vec<ExposureView>,
 }
@@ -116,6 +120,7 @@ impl ApplicationView {
             rto_used_seconds: assessment.and_then(|a| a.rto.as_ref()).map(|rto| to_seconds(rto.used)),
             rto_left_seconds: assessment.and_then(|a| a.rto.as_ref()?.left).map(to_seconds),
             active_run: history.and_then(|h| h.active_run()).map(|r| r.id.to_string()),
+            open_work: DeferredView::all(history, None),
             signals: signals.collect(),
             exposure: exposure.collect(),
         }

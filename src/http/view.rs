@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{deadline::DeadlineView, step::StepView};
+use super::{deadline::DeadlineView, deferred::DeferredView, step::StepView};
 use crate::domain::{
     action::Action,
     id::RunId,
@@ -128,6 +128,9 @@ pub struct RunView {
     pub clock: ClockView,
     /// How it stands to the RTO; `null` where nothing was assessed since the daemon started.
     pub deadline: Option<DeadlineView>,
+    /// Work that it has left open, which outlives its success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<DeferredView>,
 }
 
 /// The instants that the objectives are measured between.
@@ -259,6 +262,7 @@ impl RunView {
             loss: run.loss.as_ref().map(LossView::from),
             clock: ClockView::of(run, finished_at),
             deadline: None,
+            deferred: Vec::new(),
         }
     }
 }

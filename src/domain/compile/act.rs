@@ -27,6 +27,7 @@ impl Compiler<'_> {
             | Act::AuroraFailover { store }
             | Act::AuroraDetach { store }
             | Act::AuroraAddInstance { store, .. }
+            | Act::AuroraPreserveSnapshot { store, .. }
             | Act::AuroraWait { store, .. }
             | Act::AuroraVerifyWriter { store }
             | Act::GateTarget { store, .. }
@@ -75,6 +76,9 @@ impl Compiler<'_> {
                 Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in })
             }
             Act::AuroraDetach { .. } => Ok(Action::AuroraDetach { store, global_cluster, from, target, observe_in }),
+            Act::AuroraPreserveSnapshot { within, .. } => {
+                Ok(Action::AuroraPreserveSnapshot { store, cluster: from, within: *within })
+            }
             Act::AuroraAddInstance { .. } => add_instance(act, store, target, db),
             Act::AuroraWait { synchronized, .. } => {
                 Ok(Action::AuroraWait { store, global_cluster, observe_in, synchronized: *synchronized })
@@ -245,7 +249,9 @@ fn add_instance(act: &Act, store: StoreName, target: ClusterArn, db: &AuroraStor
         n => (1..=*n).map(|i| format!("{base}-{i}")).collect(),
     };
     if let Some(long) = identifiers.iter().find(|id| CHARS_MAX < id.len()) {
-        return Err(format!("an instance's identifier has {CHARS_MAX} characters at most, and `{long}` more: say `name`"));
+        return Err(format!(
+            "an instance's identifier has {CHARS_MAX} characters at most, and `{long}` more: say `name`"
+        ));
     }
     Ok(Action::AuroraAddInstance { store, target, identifiers, class, engine: engine.clone() })
 }

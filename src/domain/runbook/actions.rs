@@ -12,11 +12,12 @@ mod aurora;
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 24] = [
+pub(super) const ACTIONS: [&str; 25] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
     "aurora.add_instance",
+    "aurora.preserve_snapshot",
     "aurora.wait",
     "aurora.verify_writer",
     "gate.target",
@@ -40,13 +41,7 @@ pub(super) const ACTIONS: [&str; 24] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 5] = [
-    "aurora.preserve_snapshot",
-    "dns.standby_object",
-    "probe.tcp",
-    "probe.postgres",
-    "undo",
-];
+const NOT_BUILT: [&str; 4] = ["dns.standby_object", "probe.tcp", "probe.postgres", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -83,6 +78,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "aurora.switchover" => Act::AuroraSwitchover { store: store(with, found)? },
         "aurora.failover" => Act::AuroraFailover { store: store(with, found)? },
         "aurora.detach" => Act::AuroraDetach { store: store(with, found)? },
+        "aurora.preserve_snapshot" => aurora::preserve_snapshot(store(with, found)?, with, found)?,
         "aurora.add_instance" => aurora::add_instance(store(with, found)?, with, found)?,
         "aurora.verify_writer" => Act::AuroraVerifyWriter { store: store(with, found)? },
         "aurora.wait" => Act::AuroraWait {

@@ -88,6 +88,10 @@ fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
         let problem = format!("{action} may lose writes, and a {planned} must not: use aurora.switchover");
         found.error(&format!("{key}.action"), problem, "action: aurora.switchover");
     }
+    if let (Act::AuroraPreserveSnapshot { .. }, Some(planned)) = (&step.act, planned) {
+        let problem = format!("a {planned} leaves no rescue snapshot: only a failover does");
+        found.error(&format!("{key}.action"), problem, "");
+    }
     if let (Act::GateTarget { lossless: Some(false), .. }, Some(planned)) = (&step.act, planned) {
         let problem = format!("a {planned} is lossless: leave `lossless` out");
         found.error(&format!("{key}.with.lossless"), problem, "");

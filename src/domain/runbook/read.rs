@@ -234,7 +234,7 @@ fn default_timeout(act: &Act) -> Duration {
         Act::ProbeHttp { .. } => (10 * MINUTE).max(shortest_timeout(act)),
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,
-        Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } => MINUTE,
+        Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } | Act::AuroraPreserveSnapshot { .. } => MINUTE,
         Act::Wait { .. } | Act::Approve { .. } => (shortest_timeout(act) + MINUTE).min(STEP_TIMEOUT_MAX),
     }
 }

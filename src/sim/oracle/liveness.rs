@@ -120,11 +120,10 @@ fn check_finite(bench: &mut Bench<'_>, runs: &Runs, run: &Run) {
         }
     }
     let promotions = bench.truth.promotions.len();
-    let asked = runs
-        .all()
-        .iter()
-        .flat_map(Run::planned_steps)
-        .filter(|s| matches!(text(&s["action"], "action"), "aurora.failover" | "aurora.switchover" | "aurora.detach"));
+    let asked =
+        runs.all().iter().flat_map(Run::planned_steps).filter(|s| {
+            matches!(text(&s["action"], "action"), "aurora.failover" | "aurora.switchover" | "aurora.detach")
+        });
     if asked.count() < promotions && run.id == runs.all()[0].id {
         let text = format!("the writer moved {promotions} times, more often than all runs together were to move it");
         bench.findings.violated("L7", bench.seen.world.now, text);

@@ -20,8 +20,8 @@ use crate::{
         application::{ClusterArn, ClusterEndpoint},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, EventSource, GlobalCluster, MetricQuery,
-            Mutation, ObserveError, Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, DbSnapshot, EventSource, GlobalCluster,
+            MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
     },
@@ -31,7 +31,7 @@ use crate::{
         world::{
             Plane, Reach, SimTime,
             arc::ControlState,
-            aurora::{SourceType, Stage},
+            aurora::{Snapshot, SourceType, Stage},
             cloudwatch::{self, MetricKey, Statistic},
             route53::{
                 self,
@@ -207,6 +207,16 @@ impl Cloud for SimCloud {
             .await
     }
 
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError> {
+        let region = cluster.region();
+        self.way
+            .read(at("rds:DescribeDBClusterSnapshots", Plane::Rds, region), Some(cluster.as_str()), |world| {
+                let of_cluster = |s: &&Snapshot| s.cluster_id == cluster.identifier();
+                world.aurora.snapshots(region, world.now).filter(of_cluster).map(view::db_snapshot).collect()
+            })
+            .await
+    }
+
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.way
             .read(at("rds:DescribeAccountAttributes", Plane::Rds, region), None, |world| {
@@ -363,7 +373,8 @@ impl Cloud for SimCloud {
             Mutation::AuroraSwitchover { region, .. }
             | Mutation::AuroraFailover { region, .. }
             | Mutation::AuroraDetach { region, .. }
-            | Mutation::CreateInstance { region, .. } => at(operation, Plane::Rds, region),
+            | Mutation::CreateInstance { region, .. }
+            | Mutation::CopySnapshot { region, .. } => at(operation, Plane::Rds, region),
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),

@@ -93,6 +93,9 @@ impl Effect {
                     Publication { subject: Some(subject.clone()), body: message.clone(), ..Publication::default() };
                 world.with_sns(|sns, ctx| sns.publish(region, topic_arn, publication, ctx)).map(Some)
             }
+            Mutation::CopySnapshot { region, source, target } => {
+                world.with_aurora(|aurora, ctx| aurora.copy_snapshot(region, source, target, ctx).map(|_| None))
+            }
             // Roles of other accounts are not simulated: everything is in one.
             Mutation::AwsCall { request, .. } => {
                 let answer = world.call_service(&request.operation, &request.region, &request.arguments)?;

@@ -313,7 +313,8 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             let wrong = |store: &AuroraStore| {
                 let (id, clusters) = (&store.global_cluster, store.clusters.values());
                 // Where one was detached, it is the store's.
-                let mut alone = clusters.filter_map(|arn| world.aurora.cluster(arn.as_str())).filter(|c| c.global.is_none());
+                let mut alone =
+                    clusters.filter_map(|arn| world.aurora.cluster(arn.as_str())).filter(|c| c.global.is_none());
                 let writer = alone.next().or_else(|| world.aurora.writer_of(id)).map(|w| w.region.to_string());
                 (writer.as_deref() != Some(region.as_str())).then(|| {
                     format!(

@@ -46,6 +46,8 @@ pub(super) const OPERATIONS: &[&str] = &[
     "rds:FailoverGlobalCluster",
     "rds:RemoveFromGlobalCluster",
     "rds:CreateDBInstance",
+    "rds:DescribeDBClusterSnapshots",
+    "rds:CopyDBClusterSnapshot",
     "cloudwatch:GetMetricData",
     "cloudwatch:DescribeAlarms",
     "cloudwatch:PutMetricData",

@@ -1,5 +1,7 @@
 //! How the `with` of what adds to a database is read.
 
+use std::time::Duration;
+
 use super::super::Act;
 use crate::domain::{
     document::{At, Fields, Findings},
@@ -13,6 +15,16 @@ const INSTANCES_MAX: u32 = 15;
 const NAME_CHARS_MAX: usize = 60;
 
 const ENGINES: [&str; 2] = ["aurora-postgresql", "aurora-mysql"];
+
+/// Aurora keeps the snapshot for as long as the old cluster keeps backups: 35 days at most [AUG].
+const WITHIN_MAX: Duration = Duration::from_hours(35 * 24);
+const WITHIN: Duration = Duration::from_hours(7 * 24);
+
+pub(super) fn preserve_snapshot(store: Option<StoreName>, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
+    let within = with.get(found, "within", "within: 168h");
+    let within = within.map_or(Some(WITHIN), |at| at.duration(found, Duration::from_hours(1), WITHIN_MAX));
+    Some(Act::AuroraPreserveSnapshot { store, within: within? })
+}
 
 pub(super) fn add_instance(store: Option<StoreName>, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
     let class = with.get(found, "class", "class: db.r6g.large");

@@ -107,6 +107,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
         }
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
+        | Action::AuroraPreserveSnapshot { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }
@@ -124,6 +125,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         | Mutation::AuroraFailover { .. }
         | Mutation::AuroraDetach { .. }
         | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
         | Mutation::AwsCall { .. } => &[],
     }

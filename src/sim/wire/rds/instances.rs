@@ -71,11 +71,7 @@ fn instance_shape(cluster: &Cluster, instance: &Instance, status: &str) -> model
     }
 }
 
-pub(super) fn create_instance(
-    world: &mut World,
-    region: &Region,
-    params: &Params,
-) -> Result<MockResponse, ApiFault> {
+pub(super) fn create_instance(world: &mut World, region: &Region, params: &Params) -> Result<MockResponse, ApiFault> {
     require(params, &["DBInstanceIdentifier", "DBInstanceClass", "Engine"])?;
     let request = wire::deserialize_create_d_b_instance_request(params).map_err(malformed)?;
     let cluster = request.d_b_cluster_identifier.ok_or_else(|| {

@@ -52,9 +52,8 @@ impl Aurora {
 
     fn check_creation(&self, caller: &Region, wanted: &NewInstance) -> Result<&Cluster, ApiFault> {
         let cluster = self.clusters(caller).find(|c| c.id == wanted.cluster);
-        let cluster = cluster.ok_or_else(|| {
-            fault(404, "DBClusterNotFoundFault", format!("DBCluster {} not found.", wanted.cluster))
-        })?;
+        let cluster = cluster
+            .ok_or_else(|| fault(404, "DBClusterNotFoundFault", format!("DBCluster {} not found.", wanted.cluster)))?;
         let is_there = self.clusters(caller).flat_map(|c| &c.instances).any(|i| i.id == wanted.id);
         if is_there || self.creating.contains_key(&(caller.clone(), wanted.id.clone())) {
             return Err(fault(400, "DBInstanceAlreadyExists", "DB instance already exists"));
