@@ -224,6 +224,7 @@ fn failover(application: &ApplicationName) -> StartRun {
         target: None,
         reason: "bench".to_owned(),
         accept_data_loss: Some(Duration::from_secs(600)),
+        runbook: None,
         subject: "alice".parse().expect("a subject"),
         idempotency_key: None,
         body_digest: Digest::of(b""),

@@ -12,6 +12,7 @@ pub mod observe;
 pub mod overrides;
 pub mod plan;
 pub mod render;
+pub mod report;
 pub mod sim;
 pub mod simulate;
 pub mod watch;
@@ -198,6 +199,8 @@ pub enum ClientCommand {
         #[arg(long)]
         follow: bool,
     },
+    /// What a run has left to reconcile: what was lost, what there is to take it from, and what nobody knows
+    Report { run: String },
     /// Approve or decline a step of a run's plan
     Approve {
         run: String,
@@ -349,6 +352,11 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Plan(args) => look_ahead(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
+        }
+        ClientCommand::Report { run } => {
+            let run: RunView = api.get(&format!("/runs/{}", enc(&run))).await?;
+            let application: ApplicationView = api.get(&format!("/applications/{}", enc(&run.application))).await?;
+            show(options, &run, |run| report::report(run, &application));
         }
         ClientCommand::Approve { run, step, digest, reason, decline } => {
             let decision = if decline { "decline" } else { "approve" };

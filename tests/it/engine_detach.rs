@@ -114,7 +114,10 @@ async fn a_restart_knows_what_was_detached() {
     }
     scene.world.lock().expect("nobody panics").restore_region(&region("us-east-1"));
     let live = scene.start(30).await;
-    live.ready().await;
+    live.until("the active Region is known", 60, |live| {
+        live.engine.assessment(&crate::support::payments()).is_some_and(|a| a.active_region.is_some())
+    })
+    .await;
     live.pass(60).await;
     assert_eq!(live.assessment().active_region, Some(region("us-west-2")));
     let history = live.engine.history(&crate::support::payments()).expect("a history");

@@ -11,6 +11,7 @@ mod emulator_failover;
 mod engine_alone;
 mod engine_clock;
 mod engine_crash;
+mod engine_deferred;
 mod engine_detach;
 mod engine_escalation;
 mod engine_failover;

@@ -258,6 +258,8 @@ impl Runs {
         let (id, step) = (run.id.clone(), text(event, "step").to_owned());
         match text(event, "event") {
             "step_started" => open(run, &step, record.at),
+            // What it leaves open is held to what its calls are.
+            "work_deferred" => {}
             "intent" => {
                 check_not_done(run, &step, record, findings);
                 open(run, &step, record.at);

@@ -24,7 +24,7 @@ use crate::{
         faults,
         oracle::{Stored, Violation},
         scenario::{Expectation, RunEnd},
-        world::{SimTime, World, clients::Ledger, route53::record::RrType},
+        world::{SimTime, World, aurora::Snapshot, clients::Ledger, route53::record::RrType},
     },
 };
 
@@ -347,6 +347,14 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             (0 < started).then(|| format!("no run should be started; there were {started}"))
         }
         Expectation::AsBefore => changed(scene, world),
+        Expectation::RescueKept => {
+            let regions = scene.setup.application.regions.iter();
+            let mut all = regions.flat_map(|region| world.aurora.snapshots(region, world.now));
+            let is_kept = |s: &Snapshot| {
+                !s.automatic && s.source_arn.as_ref().is_some_and(|of| of.contains(":rds:unplanned-global-failover-"))
+            };
+            (!all.any(is_kept)).then(|| "the old writer's rescue snapshot should be copied, and is not".to_owned())
+        }
         Expectation::Run(end) => unmet_end(end, &result.ending),
         Expectation::Armed(wanted) => {
             let armed = is_armed(events);

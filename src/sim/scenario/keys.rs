@@ -474,6 +474,12 @@ pub(super) static EXPECTATION: Form = Form {
             "as_before: true",
             "routing controls, records and writers are as they were when the rehearsal began",
         ),
+        may(
+            "rescue_kept",
+            Shape::True,
+            "rescue_kept: true",
+            "the rescue snapshot of the old writer was copied; the rehearsal goes on until that work is over",
+        ),
     ],
 };
 

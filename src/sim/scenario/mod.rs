@@ -225,6 +225,8 @@ pub enum Expectation {
     Armed(bool),
     /// Traffic's controls and records, and the writers, are as they were when the rehearsal began.
     AsBefore,
+    /// The rescue snapshot of the old writer was copied. The rehearsal goes on until all work that is left open is over.
+    RescueKept,
 }
 
 /// How the run stands at the end.

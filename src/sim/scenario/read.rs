@@ -423,6 +423,9 @@ fn expectation(t: &Table) -> Option<Expectation> {
     if t.has("as_before") {
         return Some(Expectation::AsBefore);
     }
+    if t.has("rescue_kept") {
+        return Some(Expectation::RescueKept);
+    }
     let t = t.table("run")?;
     Some(Expectation::Run(match t.word("ends")? {
         "succeeded" => RunEnd::Succeeded,

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 69] = [
+pub(super) const SHIPPED: [(&str, &str); 71] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -62,6 +62,10 @@ pub(super) const SHIPPED: [(&str, &str); 69] = [
     ("tests/scenarios/fencing-times-out.yaml", include_str!("../../../tests/scenarios/fencing-times-out.yaml")),
     ("tests/scenarios/garbage.yaml", include_str!("../../../tests/scenarios/garbage.yaml")),
     ("tests/scenarios/headless-target.yaml", include_str!("../../../tests/scenarios/headless-target.yaml")),
+    (
+        "tests/scenarios/headless-target-served.yaml",
+        include_str!("../../../tests/scenarios/headless-target-served.yaml"),
+    ),
     ("tests/scenarios/journal-rots.yaml", include_str!("../../../tests/scenarios/journal-rots.yaml")),
     (
         "tests/scenarios/killed-again-and-again.yaml",
@@ -91,6 +95,7 @@ pub(super) const SHIPPED: [(&str, &str); 69] = [
     ("tests/scenarios/promotion-sticks.yaml", include_str!("../../../tests/scenarios/promotion-sticks.yaml")),
     ("tests/scenarios/region-lost.yaml", include_str!("../../../tests/scenarios/region-lost.yaml")),
     ("tests/scenarios/region-lost-and-back.yaml", include_str!("../../../tests/scenarios/region-lost-and-back.yaml")),
+    ("tests/scenarios/rescue-snapshot-kept.yaml", include_str!("../../../tests/scenarios/rescue-snapshot-kept.yaml")),
     ("tests/scenarios/resolvers-ignore-ttl.yaml", include_str!("../../../tests/scenarios/resolvers-ignore-ttl.yaml")),
     (
         "tests/scenarios/route53-control-plane-down.yaml",

@@ -268,6 +268,7 @@ fn expectation(e: &Expectation) -> String {
         Expectation::LossAtMost(most) => format!("loss_at_most: {}", friendly(*most)),
         Expectation::NoRun => "no_run: true".to_owned(),
         Expectation::AsBefore => "as_before: true".to_owned(),
+        Expectation::RescueKept => "rescue_kept: true".to_owned(),
         Expectation::Run(end) => {
             let end = match end {
                 RunEnd::Succeeded => "succeeded".to_owned(),

@@ -187,6 +187,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             Expectation::LossAtMost(after),
             Expectation::Recommended(even),
             Expectation::AsBefore,
+            Expectation::RescueKept,
         ]);
         all.push(scenario(Vec::new(), people, expect));
     }
