@@ -12,6 +12,7 @@ use super::{
     cloud::{Mutation, Outcome},
     deferred,
     detached::Detached,
+    drill,
     id::{ApplicationName, RunId, StepId, StoreName, Subject, TrafficName},
     journal::{Event, Record, Request, Tail},
     overrides::Overrides,
@@ -254,6 +255,9 @@ impl History {
         }
         if self.runs.contains_key(id) {
             return Err(IllegalEvent { event: "run_started", why: format!("{id} exists") });
+        }
+        if let Some(why) = drill::loses(plan) {
+            return Err(IllegalEvent { event: "run_started", why: why.to_owned() });
         }
         if let Some(armed) = &request.armed {
             self.overrides.spend(at, armed, id, plan)?;

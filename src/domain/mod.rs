@@ -19,6 +19,7 @@ pub mod deadline;
 pub mod deferred;
 pub mod detached;
 pub mod document;
+pub mod drill;
 #[cfg(test)]
 pub(crate) mod draft7;
 pub mod expression;

@@ -27,6 +27,7 @@ mod deferred;
 pub mod denial;
 pub mod desk;
 mod detached;
+mod drills;
 pub mod effect;
 pub mod escalation;
 pub mod executor;

@@ -12,6 +12,7 @@ use super::{
     Findings,
     armings::Armings,
     deferred,
+    drills,
     intent::Intent,
     journal::Record,
     planned::check_planned,
@@ -107,6 +108,8 @@ pub(super) enum News {
     Intended(usize),
     /// This run was started alone.
     StartedAlone(String),
+    /// This run is over, and has succeeded.
+    Succeeded(String),
     /// This call of a step is said to be in effect.
     Observed {
         run: String,
@@ -313,6 +316,7 @@ impl Runs {
                 run.loss = event["loss"].clone();
                 run.phase = Phase::Finished { result: text(event, "result").to_owned(), at: record.at };
                 self.close(record, false, |i| i.run == id);
+                return (text(event, "result") == "succeeded").then_some(News::Succeeded(id));
             }
             other => {
                 let text = format!("record {} holds `{other}`, which no list of events knows", record.index);
@@ -364,6 +368,9 @@ impl Runs {
             observed: BTreeMap::new(),
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });
+        if let Some(run) = self.runs.last() {
+            drills::started(run, record, findings);
+        }
     }
 
     /// Closes the intents that match. An answer belongs to the newest intent of its step; older ones are closed.
