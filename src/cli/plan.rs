@@ -31,7 +31,7 @@ pub struct PlanArgs {
     pub application: String,
     #[arg(long, value_enum)]
     pub purpose: PurposeArg,
-    /// Of a drill: which
+    /// Of a drill: which; of a failover or switchover: another than the application's own
     #[arg(long, value_name = "RUNBOOK", required_if_eq("purpose", "drill"))]
     pub runbook: Option<String>,
     /// The Region to move to
@@ -40,9 +40,6 @@ pub struct PlanArgs {
     /// How many seconds of acknowledged writes may be lost
     #[arg(long, value_name = "N")]
     pub accept_data_loss_seconds: Option<u32>,
-    /// Another runbook than the application's own; not of a failback
-    #[arg(long, value_name = "NAME")]
-    pub runbook: Option<String>,
 }
 
 /// Where to ask for a plan, and with what.
@@ -63,16 +60,13 @@ pub fn request(args: &PlanArgs) -> (&'static str, Value) {
     if let Some(target) = &args.target {
         body["target_region"] = target.as_str().into();
     }
-    // With another purpose the daemon refuses it: which runbook moves an application is its configuration's to say.
+    // With a failback the daemon refuses it.
     if let Some(runbook) = &args.runbook {
         body["runbook"] = runbook.as_str().into();
     }
     // With a purpose that loses nothing the daemon refuses it, with the reason.
     if let Some(accepted) = args.accept_data_loss_seconds {
         body["accept_data_loss_seconds"] = accepted.into();
-    }
-    if let Some(runbook) = &args.runbook {
-        body["runbook"] = runbook.as_str().into();
     }
     (path, body)
 }

@@ -256,7 +256,7 @@ mod tests {
             copy_name("rds:unplanned-global-failover-payments-use1-2026-11-21-06-30"),
             "failoverd-rescue-payments-use1-2026-11-21-06-30"
         );
-        let long = copy_name(&format!("{RESCUE_PREFIX}{}-2026-11-21-06-30", "payments-".repeat(7)));
+        let long = copy_name(&format!("{RESCUE_PREFIX}{}-2026-11-21-06-30", "payments".repeat(7)));
         assert!(long.len() <= 63 && long.ends_with("-2026-11-21-06-30") && !long.contains("--"), "{long}");
     }
 

@@ -19,9 +19,9 @@ pub mod deadline;
 pub mod deferred;
 pub mod detached;
 pub mod document;
-pub mod drill;
 #[cfg(test)]
 pub(crate) mod draft7;
+pub mod drill;
 pub mod expression;
 pub mod forecast;
 pub mod heartbeat;

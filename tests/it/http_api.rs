@@ -312,7 +312,10 @@ async fn a_drill_is_asked_for_by_its_runbook_and_names_no_loss() {
     assert_eq!(got.status, StatusCode::ACCEPTED);
     let asked = fake.asked.lock().expect("lock").pop().expect("asked");
     let runbook = "drill-tabletop".parse().expect("valid");
-    assert_eq!((asked.wish, asked.accept_data_loss, asked.dry_run), (failoverd::engine::control::Wish::Drill { runbook }, None, false));
+    assert_eq!(
+        (asked.wish, asked.accept_data_loss, asked.dry_run),
+        (failoverd::engine::control::Wish::Drill { runbook }, None, false)
+    );
     for (faulty, code) in [
         (body.replace("\"reason\"", "\"accept_data_loss_seconds\":60,\"reason\""), "invalid-request"),
         (body.replace("\"runbook\":\"drill-tabletop\",", ""), "invalid-request"),

@@ -11,8 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Findings,
     armings::Armings,
-    deferred,
-    drills,
+    deferred, drills,
     intent::Intent,
     journal::Record,
     planned::check_planned,
