@@ -20,7 +20,7 @@ pub mod why;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use self::api::{Api, Failure};
@@ -111,24 +111,6 @@ pub enum SimCommand {
     },
 }
 
-/// How to move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
-    Auto,
-    Switchover,
-    Failover,
-}
-
-impl ModeArg {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Switchover => "switchover",
-            Self::Failover => "failover",
-        }
-    }
-}
-
 /// What `failover` and `failback` share.
 #[derive(Debug, Args)]
 pub struct StartArgs {
@@ -191,7 +173,7 @@ pub enum ClientCommand {
         start: StartArgs,
         /// How; `auto` switches over where that is proved to be safe
         #[arg(long, value_enum, default_value = "auto")]
-        mode: ModeArg,
+        mode: plan::ModeArg,
         /// How many seconds of acknowledged writes may be lost
         #[arg(long, value_name = "N")]
         accept_data_loss_seconds: Option<u32>,
@@ -371,13 +353,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             show(options, &view, render::runs);
         }
         ClientCommand::Failover { start: args, mode, accept_data_loss_seconds, runbook } => {
-            let mut body = json!({ "mode": mode.as_str() });
-            if let Some(seconds) = accept_data_loss_seconds {
-                body["accept_data_loss_seconds"] = seconds.into();
-            }
-            if let Some(runbook) = runbook {
-                body["runbook"] = runbook.into();
-            }
+            let body = plan::failover(mode, accept_data_loss_seconds, runbook);
             return start(options, &api, "/failover", body, args).await;
         }
         ClientCommand::Failback { start: args } => {
@@ -397,11 +373,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }
-        ClientCommand::Report { run } => {
-            let run: RunView = api.get(&format!("/runs/{}", enc(&run))).await?;
-            let application: ApplicationView = api.get(&format!("/applications/{}", enc(&run.application))).await?;
-            show(options, &run, |run| report::report(run, &application));
-        }
+        ClientCommand::Report { run } => report::ask(options, &api, &run).await?,
         ClientCommand::Approve { run, step, digest, reason, decline } => {
             let decision = if decline { "decline" } else { "approve" };
             let body = json!({ "step": step, "decision": decision, "digest": digest, "reason": reason });

@@ -23,6 +23,36 @@ pub enum PurposeArg {
     Drill,
 }
 
+/// How to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    Auto,
+    Switchover,
+    Failover,
+}
+
+impl ModeArg {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Switchover => "switchover",
+            Self::Failover => "failover",
+        }
+    }
+}
+
+/// What is asked of `POST /failover`, but for who asks and why.
+pub fn failover(mode: ModeArg, accept_data_loss_seconds: Option<u32>, runbook: Option<String>) -> Value {
+    let mut body = json!({ "mode": mode.as_str() });
+    if let Some(seconds) = accept_data_loss_seconds {
+        body["accept_data_loss_seconds"] = seconds.into();
+    }
+    if let Some(runbook) = runbook {
+        body["runbook"] = runbook.into();
+    }
+    body
+}
+
 /// What is to be shown.
 #[derive(Debug, Args)]
 pub struct PlanArgs {

@@ -4,7 +4,13 @@
 //! Invariant: every sentence is from a field of the views and says no more than it. What failoverd cannot know (which items of
 //! a table, which objects of a bucket) is said to be unknown, with where to look. It asks AWS nothing and changes nothing.
 
-use super::render::{deferred, exposure, plain, seconds, time, word, wrapped};
+use super::{
+    Options,
+    api::{Api, Failure},
+    enc,
+    render::{deferred, exposure, plain, seconds, time, word, wrapped},
+    show,
+};
 use crate::{
     domain::plan::Purpose,
     http::{
@@ -12,6 +18,14 @@ use crate::{
         view::{LossView, RunView},
     },
 };
+
+/// Asks the daemon for what there is, and shows it; `--json`: the run.
+pub(super) async fn ask(options: &Options, api: &Api, run: &str) -> Result<(), Failure> {
+    let run: RunView = api.get(&format!("/runs/{}", enc(run))).await?;
+    let application: ApplicationView = api.get(&format!("/applications/{}", enc(&run.application))).await?;
+    show(options, &run, |run| report(run, &application));
+    Ok(())
+}
 
 /// The report of one run, with the application as it is now.
 pub fn report(run: &RunView, application: &ApplicationView) -> String {

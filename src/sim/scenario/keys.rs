@@ -402,9 +402,9 @@ static ASK: Form = Form {
         may("target", OURS, "target: standby", "where to; the daemon's choice otherwise"),
         may("accept_data_loss", LOSS, "accept_data_loss: 10m", "the loss that the operator accepts; none otherwise"),
         may(
-            "runbook",
+            "by",
             Shape::Name,
-            "runbook: detach-and-promote",
+            "by: detach-and-promote",
             "by which runbook, one of the operator's or of those that ship; the application's own for this wish otherwise",
         ),
         may(

@@ -364,7 +364,7 @@ fn ask(t: &Table) -> Option<Ask> {
         when,
         target: t.region("target"),
         accept_data_loss: t.duration("accept_data_loss"),
-        runbook: t.text("runbook").and_then(|name| name.parse().ok()),
+        runbook: t.text("by").and_then(|name| name.parse().ok()),
         repeats: t.flag("repeats").unwrap_or(false),
     })
 }

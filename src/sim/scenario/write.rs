@@ -252,7 +252,7 @@ fn ask(a: &Ask) -> String {
     let target = a.target.as_ref().map(|t| format!(", target: {t}"));
     let loss = a.accept_data_loss.map(|d| format!(", accept_data_loss: {}", friendly(d)));
     let repeats = a.repeats.then(|| ", repeats: true".to_owned());
-    let runbook = a.runbook.as_ref().map(|name| format!(", runbook: {name}"));
+    let runbook = a.runbook.as_ref().map(|name| format!(", by: {name}"));
     text.extend([target, loss, runbook, repeats].into_iter().flatten());
     text
 }
