@@ -56,6 +56,13 @@ impl Cloud for Instant {
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         nothing()
     }
+    async fn cluster_snapshots(
+        &self,
+        _: &ClusterArn,
+    ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
+        Ok(Vec::new())
+    }
+
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }
@@ -165,6 +172,7 @@ fn switchover(application: &ApplicationName) -> StartRun {
         target: None,
         reason: "bench".to_owned(),
         accept_data_loss: None,
+        runbook: None,
         subject: "bench".parse().expect("a subject"),
         idempotency_key: None,
         body_digest: Digest::of(b""),

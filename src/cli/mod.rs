@@ -13,6 +13,7 @@ pub mod overrides;
 pub mod patch;
 pub mod plan;
 pub mod render;
+pub mod report;
 pub mod sim;
 pub mod simulate;
 pub mod watch;
@@ -20,7 +21,7 @@ pub mod why;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use self::api::{Api, Failure};
@@ -111,24 +112,6 @@ pub enum SimCommand {
     },
 }
 
-/// How to move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
-    Auto,
-    Switchover,
-    Failover,
-}
-
-impl ModeArg {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Switchover => "switchover",
-            Self::Failover => "failover",
-        }
-    }
-}
-
 /// What `failover` and `failback` share.
 #[derive(Debug, Args)]
 pub struct StartArgs {
@@ -191,10 +174,13 @@ pub enum ClientCommand {
         start: StartArgs,
         /// How; `auto` switches over where that is proved to be safe
         #[arg(long, value_enum, default_value = "auto")]
-        mode: ModeArg,
+        mode: plan::ModeArg,
         /// How many seconds of acknowledged writes may be lost
         #[arg(long, value_name = "N")]
         accept_data_loss_seconds: Option<u32>,
+        /// Another runbook than the application's own, such as detach-and-promote
+        #[arg(long, value_name = "NAME")]
+        runbook: Option<String>,
     },
     /// Move an application back to its preferred Region
     Failback {
@@ -232,6 +218,8 @@ pub enum ClientCommand {
         #[arg(long)]
         follow: bool,
     },
+    /// What a run has left to reconcile: what was lost, what there is to take it from, and what nobody knows
+    Report { run: String },
     /// Approve or decline a step of a run's plan
     Approve {
         run: String,
@@ -371,11 +359,8 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: RunsView = api.get(&path).await?;
             show(options, &view, render::runs);
         }
-        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds } => {
-            let mut body = json!({ "mode": mode.as_str() });
-            if let Some(seconds) = accept_data_loss_seconds {
-                body["accept_data_loss_seconds"] = seconds.into();
-            }
+        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds, runbook } => {
+            let body = plan::failover(mode, accept_data_loss_seconds, runbook);
             return start(options, &api, "/failover", body, args).await;
         }
         ClientCommand::Failback { start: args } => {
@@ -396,6 +381,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }
+        ClientCommand::Report { run } => report::ask(options, &api, &run).await?,
         ClientCommand::Approve { run, step, digest, reason, decline } => {
             let decision = if decline { "decline" } else { "approve" };
             let body = json!({ "step": step, "decision": decision, "digest": digest, "reason": reason });

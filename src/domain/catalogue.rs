@@ -61,6 +61,8 @@ const fn output(name: &'static str, kind: OutputKind, what: &'static str) -> Out
 }
 
 const WRITER: Output = output("writer", OutputKind::Text, "the ARN of the cluster that is the writer now");
+const STANDALONE: Output =
+    output("standalone", OutputKind::Boolean, "whether it stands alone: false where it was the writer already");
 const SEEN: Output = output("last_seen_write", OutputKind::Text, "when the old writer was last seen to hold a write");
 const UNANSWERED: Output =
     output("first_unanswered", OutputKind::Text, "from when on the old writer was not seen to answer");
@@ -130,6 +132,8 @@ pub enum Undo {
     Nothing,
     /// By this action's own inverse, with what was there before.
     Inverse(&'static str),
+    /// It is left as it is, for this reason; what came before it can still be taken back.
+    Stays(&'static str),
     /// Not by a step: only by another whole run, which this names.
     AnotherRun(&'static str),
 }
@@ -173,6 +177,41 @@ pub const ENTRIES: &[Entry] = &[
         outputs: &[WRITER],
     },
     Entry {
+        name: "aurora.detach",
+        what: "Takes the target out of the global cluster, where no failover is possible: it becomes a writer that stands alone, and may lose writes; done when it is a member no more and available. The old writer is not fenced: it stays the writer of what is left of the global cluster, so whoever still reaches it writes to it. No switchover and no failback is possible before people have rebuilt the global cluster.",
+        effect: EffectClass::Irreversible,
+        needs: &[need("rds", Plane::Control, Place::Target)],
+        repeat: Repeat::AtMostOnce,
+        probe: Some("rds:DescribeGlobalClusters and rds:DescribeDBClusters, twice, agreeing"),
+        undo: Undo::AnotherRun("people, who rebuild the global cluster"),
+        example: "{ store: orders }",
+        outputs: &[WRITER, STANDALONE],
+    },
+    Entry {
+        name: "aurora.add_instance",
+        what: "Adds DB instances to the target's cluster, as a headless one needs before it can be promoted; done when each is available. By name: an instance of that name in that cluster is taken for it. Budget 5 to 15 minutes, and creation can fail for want of capacity on the very day.",
+        effect: EffectClass::Compensable,
+        needs: &[need("rds", Plane::Control, Place::Target)],
+        repeat: Repeat::Idempotent,
+        probe: Some("rds:DescribeDBInstances"),
+        undo: Undo::Stays(
+            "an instance more harms nobody, and nothing here deletes a database instance: take it away by hand",
+        ),
+        example: "{ store: orders, class: db.r6g.large, engine: aurora-postgresql, name: orders-added, count: 1 }",
+        outputs: &[],
+    },
+    Entry {
+        name: "aurora.preserve_snapshot",
+        what: "After a failover: leaves work open that outlives the run's success. Once the old Region is back, the snapshot that Aurora takes of the old writer's volume is copied to a manual one that no retention deletes. The step is done at once, without any of it; the work is shown as open (status, the run, why), goes on after restarts, ends done or after `within` expired (people are told), and the next failover supersedes it.",
+        effect: EffectClass::Read,
+        needs: &[],
+        repeat: Repeat::Idempotent,
+        probe: Some("rds:DescribeDBClusterSnapshots in the old writer's Region, each minute"),
+        undo: Undo::Nothing,
+        example: "{ store: orders, within: 168h }",
+        outputs: &[],
+    },
+    Entry {
         name: "aurora.wait",
         what: "Waits until the global cluster is settled, and with `synchronized` until every member is connected.",
         effect: EffectClass::Read,
@@ -185,7 +224,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "aurora.verify_writer",
-        what: "Done when two agreeing readings say that the target is the only writer and nothing is in progress.",
+        what: "Done when two agreeing readings say that the target is the only writer and nothing is in progress; or, where a run of this journal has detached it, that it stands alone.",
         effect: EffectClass::Read,
         needs: ANYWHERE,
         repeat: Repeat::Looks,
@@ -196,13 +235,13 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "gate.target",
-        what: "Refuses a target that is the writer already, headless, incompatible, busy or unhealthy.",
+        what: "Refuses a target that is the writer already, headless, incompatible, busy or unhealthy, or that stands alone since it was detached. `any_engine` lets another engine version pass, for aurora.detach.",
         effect: EffectClass::Read,
         needs: &[need("rds", Plane::Control, Place::Target)],
         repeat: Repeat::Looks,
         probe: Some("rds:DescribeGlobalClusters, rds:DescribeDBClusters"),
         undo: Undo::Nothing,
-        example: "{ lossless: true }",
+        example: "{ lossless: true, any_engine: false }",
         outputs: &[SEEN, UNANSWERED],
     },
     Entry {

@@ -76,9 +76,23 @@ pub struct DbCluster {
     pub engine_version: String,
     /// Zero is headless: it cannot be promoted into service [AUG].
     pub instances: usize,
+    /// The global cluster that it says it belongs to. `None`: it names none, which after a detachment is how it must be,
+    /// and by itself proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub global: Option<String>,
     /// Of Aurora Serverless v2; `None` where it is not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<AcuRange>,
+}
+
+/// A snapshot of a DB cluster, as RDS describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbSnapshot {
+    pub identifier: String,
+    /// `available`, or anything else: then it cannot be copied or restored.
+    pub status: String,
+    /// `None` while RDS does not tell.
+    pub created_at: Option<Timestamp>,
 }
 
 /// One metric to read: the newest datapoints of one statistic.
@@ -229,6 +243,10 @@ pub enum Mutation {
     AuroraSwitchover { region: Region, global_cluster: String, target: ClusterArn },
     /// `rds:FailoverGlobalCluster` with `AllowDataLoss`, called in the target's Region.
     AuroraFailover { region: Region, global_cluster: String, target: ClusterArn },
+    /// `rds:RemoveFromGlobalCluster`, called in the Region of the cluster that is detached.
+    AuroraDetach { region: Region, global_cluster: String, target: ClusterArn },
+    /// `rds:CreateDBInstance` in a cluster that exists.
+    CreateInstance { region: Region, cluster: ClusterArn, identifier: String, class: String, engine: String },
     /// `route53-recovery-cluster:UpdateRoutingControlStates`: atomic; `true` is On. Any endpoint will do.
     RoutingControls { endpoints: Vec<ClusterEndpoint>, states: BTreeMap<String, bool> },
     /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
@@ -240,6 +258,8 @@ pub enum Mutation {
     /// PostgreSQL's `pg_terminate_backend` of everybody else's sessions on the store's database in `region`: no call to
     /// AWS, and sent over the databases' port.
     EndSessions { region: Region, store: StoreName },
+    /// `rds:CopyDBClusterSnapshot` within one Region, by identifiers.
+    CopySnapshot { region: Region, source: String, target: String },
     /// Any other operation, as a runbook wrote it out (`aws.call`).
     AwsCall { request: Box<ApiCall>, idempotent: bool },
 }
@@ -250,11 +270,14 @@ impl Mutation {
         Cow::Borrowed(match self {
             Self::AuroraSwitchover { .. } => "rds:SwitchoverGlobalCluster",
             Self::AuroraFailover { .. } => "rds:FailoverGlobalCluster",
+            Self::AuroraDetach { .. } => "rds:RemoveFromGlobalCluster",
+            Self::CreateInstance { .. } => "rds:CreateDBInstance",
             Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
             Self::Publish { .. } => "sns:Publish",
             Self::EndSessions { .. } => "postgres:pg_terminate_backend",
+            Self::CopySnapshot { .. } => "rds:CopyDBClusterSnapshot",
             Self::AwsCall { request, .. } => return Cow::Owned(request.operation.clone()),
         })
     }
@@ -263,7 +286,12 @@ impl Mutation {
     /// repeated after looking). Aurora's calls are not: they are sent at most once per intent.
     pub fn is_idempotent(&self) -> bool {
         match self {
-            Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => false,
+            Self::AuroraSwitchover { .. }
+            | Self::AuroraFailover { .. }
+            | Self::AuroraDetach { .. }
+            | Self::Publish { .. } => false,
+            // A name exists once: the second call is refused.
+            Self::CreateInstance { .. } | Self::CopySnapshot { .. } => true,
             Self::RoutingControls { .. }
             | Self::PutMetric { .. }
             | Self::UpsertRecords { .. }

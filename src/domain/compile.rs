@@ -263,8 +263,11 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
     firm && match &step.action {
         Action::AuroraSwitchover { store, target, .. }
         | Action::AuroraFailover { store, target, .. }
+        | Action::AuroraDetach { store, target, .. }
         | Action::AuroraVerifyWriter { store, target, .. } => *store == proof.store && *target == proof.writer,
         Action::AuroraWait { .. }
+        | Action::AuroraPreserveSnapshot { .. }
+        | Action::AuroraAddInstance { .. }
         | Action::GateTarget { .. }
         | Action::GateRpo { .. }
         | Action::GateCapacity { .. }
@@ -289,9 +292,9 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
 /// is over before the one, or begins after the other.
 fn stands(plan: &Plan, proof_step: &PlannedStep, flip: &PlannedStep, proof: &WriterProof) -> bool {
     let away = plan.steps.iter().filter(|s| match &s.action {
-        Action::AuroraSwitchover { store, target, .. } | Action::AuroraFailover { store, target, .. } => {
-            *store == proof.store && *target != proof.writer
-        }
+        Action::AuroraSwitchover { store, target, .. }
+        | Action::AuroraFailover { store, target, .. }
+        | Action::AuroraDetach { store, target, .. } => *store == proof.store && *target != proof.writer,
         _ => false,
     });
     let mut away = away;

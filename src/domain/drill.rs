@@ -43,7 +43,8 @@ pub fn loses(plan: &Plan) -> Option<&'static str> {
     if plan.accepted_loss.is_some() {
         return Some("a drill loses nothing: no loss is accepted for one");
     }
-    let forces = |step: &PlannedStep| matches!(step.action, Action::AuroraFailover { .. });
+    let forces =
+        |step: &PlannedStep| matches!(step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
     plan.steps.iter().any(forces).then_some("a drill forces no promotion")
 }
 
@@ -56,9 +57,9 @@ enum Moved<T, S> {
 
 fn moved(action: &Action) -> Option<(Moved<&TrafficName, &StoreName>, &Region)> {
     match action {
-        Action::AuroraSwitchover { store, target, .. } | Action::AuroraFailover { store, target, .. } => {
-            Some((Moved::Store(store), target.region()))
-        }
+        Action::AuroraSwitchover { store, target, .. }
+        | Action::AuroraFailover { store, target, .. }
+        | Action::AuroraDetach { store, target, .. } => Some((Moved::Store(store), target.region())),
         Action::DnsFlip { traffic, to, .. } => Some((Moved::Traffic(traffic), to)),
         Action::DnsWeights(ramp) => Some((Moved::Traffic(&ramp.traffic), &ramp.to)),
         _ => None,
@@ -107,6 +108,9 @@ pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
         let loses = match &step.act {
             Act::AuroraFailover { .. } => {
                 Some("aurora.failover may lose writes, and a drill must not: use aurora.switchover".to_owned())
+            }
+            Act::AuroraDetach { .. } => {
+                Some("aurora.detach breaks up a global cluster, and a drill must not: use aurora.switchover".to_owned())
             }
             Act::AwsCall { template } if template.effect == EffectClass::Irreversible => {
                 Some(format!("{} cannot be taken back, and a drill must be", template.call.operation))

@@ -134,10 +134,15 @@ pub fn declared(step: &PlannedStep) -> Estimate {
     let (p50, p95) = match &step.action {
         Action::AuroraFailover { .. } => (s(75), s(140)),
         Action::AuroraSwitchover { .. } => (s(25), s(50)),
+        // 5 to 15 minutes [3P].
+        Action::AuroraAddInstance { .. } => (s(420), s(780)),
+        // A secondary becomes a cluster of its own: "a few minutes at most" [AUG].
+        Action::AuroraDetach { .. } => (s(60), s(180)),
         Action::AuroraWait { .. } => (s(60), s(600)),
         Action::AuroraVerifyWriter { .. } | Action::GateTarget { .. } => (s(4), s(10)),
         // Two calls, one after the other; of CloudWatch one in each Region.
         Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => (s(2), s(6)),
+        Action::AuroraPreserveSnapshot { .. } => (s(0), s(1)),
         Action::GateRpo { .. } | Action::Assert { .. } | Action::Notify { .. } => (s(1), s(3)),
         Action::DnsFlip { .. } => (s(5), s(60)),
         Action::DnsWeights(ramp) => {

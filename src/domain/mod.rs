@@ -17,6 +17,8 @@ pub mod code;
 pub mod compile;
 pub mod database;
 pub mod deadline;
+pub mod deferred;
+pub mod detached;
 pub mod document;
 #[cfg(test)]
 pub(crate) mod draft7;

@@ -83,6 +83,21 @@ pub enum Act {
     AuroraFailover {
         store: Option<StoreName>,
     },
+    AuroraDetach {
+        store: Option<StoreName>,
+    },
+    AuroraPreserveSnapshot {
+        store: Option<StoreName>,
+        within: Duration,
+    },
+    /// `class: None`: that of the store's declared capacity. `name: None`: made of the cluster's identifier.
+    AuroraAddInstance {
+        store: Option<StoreName>,
+        class: Option<String>,
+        engine: String,
+        name: Option<String>,
+        count: u32,
+    },
     AuroraWait {
         store: Option<StoreName>,
         synchronized: bool,
@@ -94,6 +109,7 @@ pub enum Act {
     GateTarget {
         store: Option<StoreName>,
         lossless: Option<bool>,
+        any_engine: bool,
     },
     /// `limit: None`: the application's RPO.
     GateRpo {
@@ -314,6 +330,9 @@ impl Act {
         match self {
             Self::AuroraSwitchover { store: None }
             | Self::AuroraFailover { store: None }
+            | Self::AuroraDetach { store: None }
+            | Self::AuroraAddInstance { store: None, .. }
+            | Self::AuroraPreserveSnapshot { store: None, .. }
             | Self::AuroraWait { store: None, .. }
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
@@ -327,6 +346,9 @@ impl Act {
             }
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
+            | Self::AuroraDetach { .. }
+            | Self::AuroraAddInstance { .. }
+            | Self::AuroraPreserveSnapshot { .. }
             | Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
@@ -355,6 +377,9 @@ impl Act {
         match self {
             Self::AuroraSwitchover { .. } => "aurora.switchover",
             Self::AuroraFailover { .. } => "aurora.failover",
+            Self::AuroraDetach { .. } => "aurora.detach",
+            Self::AuroraAddInstance { .. } => "aurora.add_instance",
+            Self::AuroraPreserveSnapshot { .. } => "aurora.preserve_snapshot",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -387,7 +412,13 @@ impl Act {
 
     /// Whether, once done, the target is the proven writer of the store.
     pub fn proves_writer(&self) -> bool {
-        matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. })
+        matches!(
+            self,
+            Self::AuroraSwitchover { .. }
+                | Self::AuroraFailover { .. }
+                | Self::AuroraDetach { .. }
+                | Self::AuroraVerifyWriter { .. }
+        )
     }
 
     /// Whether it moves traffic.
@@ -406,6 +437,9 @@ impl Act {
             self,
             Self::AuroraSwitchover { .. }
                 | Self::AuroraFailover { .. }
+                | Self::AuroraDetach { .. }
+                | Self::AuroraAddInstance { .. }
+                | Self::AuroraPreserveSnapshot { .. }
                 | Self::AuroraWait { .. }
                 | Self::AuroraVerifyWriter { .. }
                 | Self::GateTarget { .. }

@@ -121,6 +121,7 @@ fn named(action: &Action) -> Vec<Region> {
     match action {
         Action::AuroraSwitchover { observe_in, .. }
         | Action::AuroraFailover { observe_in, .. }
+        | Action::AuroraDetach { observe_in, .. }
         | Action::AuroraWait { observe_in, .. }
         | Action::AuroraVerifyWriter { observe_in, .. }
         | Action::GateTarget { observe_in, .. } => observe_in.clone(),
@@ -140,7 +141,10 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         // Route 53's control plane [WP].
         Mutation::UpsertRecords { .. } => global_region().into_iter().collect(),
         Mutation::AuroraSwitchover { region, .. }
+        | Mutation::CreateInstance { region, .. }
+        | Mutation::CopySnapshot { region, .. }
         | Mutation::AuroraFailover { region, .. }
+        | Mutation::AuroraDetach { region, .. }
         | Mutation::PutMetric { region, .. }
         | Mutation::Publish { region, .. } => vec![region.clone()],
         Mutation::EndSessions { region, .. } => vec![region.clone()],

@@ -297,12 +297,14 @@ impl RunState {
         let crossed = |step: &&PlannedStep| match (self.is_beyond(step), step.undo()) {
             (true, _) => true,
             (false, Undo::AnotherRun(_)) => self.may_have_effect(&step.id),
-            (false, Undo::Nothing | Undo::Inverse(_)) => false,
+            (false, Undo::Nothing | Undo::Inverse(_) | Undo::Stays(_)) => false,
         };
         let step = self.plan.steps.iter().filter(|_| !is_off(Guard::UndoPastNoReturn)).find(crossed)?;
         let why = match step.undo() {
             Undo::AnotherRun(other) => format!("`{}` has changed what only {other} takes back", step.id),
-            Undo::Nothing | Undo::Inverse(_) => format!("`{}` is declared as a point of no return", step.id),
+            Undo::Nothing | Undo::Inverse(_) | Undo::Stays(_) => {
+                format!("`{}` is declared as a point of no return", step.id)
+            }
         };
         Some((step, why))
     }
@@ -376,7 +378,12 @@ impl RunState {
         if !undone.is_empty() {
             reason.push_str(&format!("; undone: {}", names(&undone)));
         }
-        let stays = |id: &&StepId| matches!(self.undo_state(id), StepState::Skipped { .. }) || left.contains(id);
+        let is_left = |id: &&StepId| self.plan.step(id).is_some_and(|s| matches!(s.undo(), Undo::Stays(_)));
+        let stays = |id: &&StepId| {
+            matches!(self.undo_state(id), StepState::Skipped { .. })
+                || left.contains(id)
+                || (is_left(id) && self.may_have_effect(id))
+        };
         let stay: Vec<&StepId> = self.plan.steps.iter().map(|s| &s.id).filter(stays).collect();
         if !stay.is_empty() {
             reason.push_str(&format!("; not undone: {}", names(&stay)));

@@ -21,7 +21,8 @@ pub(super) fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool 
 /// there any more, or there already.
 pub(super) fn is_perhaps_our_own(action: &Action, code: &str) -> bool {
     let is_rule = is_fence(action) && code.starts_with("InvalidPermission.");
-    is_rule || (code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess))
+    let is_busy = code.starts_with("InvalidGlobalClusterState") || code == "DBInstanceAlreadyExists";
+    is_rule || (is_busy && !is_off(Guard::NotOurSuccess))
 }
 
 /// Errors that AWS means to pass: nothing happened, and the same call may be sent again.

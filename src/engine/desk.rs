@@ -27,7 +27,7 @@ use crate::{
         capacities,
         context::Context,
         control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
-        executor,
+        deferred, executor,
         metrics::MetricReader,
         notices,
         observations::{Assigned, Observations, Posted, Receipt},
@@ -133,6 +133,7 @@ impl Engine {
             let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
             self.spawn("preflight", looking);
         }
+        self.spawn("deferred", deferred::drive(context.clone()));
         self.spawn("notices", notices::tell(context.clone()));
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
         self.spawn("automation", Alone { context, parts, newest }.act());

@@ -19,6 +19,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
+        detached::{self, Writer},
         escalation, fences, gates,
         guards::{self, Answer},
         postcondition, probing,
@@ -83,11 +84,12 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => {
             supporting_gate(context, run, action, memory).await
         }
-        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless } => {
+        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless, any_engine } => {
             if let Some(looked) = escalation::gate(context, run, store).await {
                 return looked;
             }
-            let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
+            let wanted = guards::Wanted { lossless: *lossless, any_engine: *any_engine };
+            let answer = guards::target(context, global_cluster, from, target, observe_in, wanted).await;
             gate(answer, "gate-target", watermarks(context, run.plan.ends(id).0))
         }
         Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
@@ -119,13 +121,10 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             }
         }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
-            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
-                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-                    verified(context, run, id, evidence).await
-                }
-                Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
-                Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
-                Proof::Denied(denial) => denied(denial),
+            match detached::writer(context, global_cluster, target, observe_in).await {
+                Writer::Proven { evidence } => verified(context, run, id, evidence).await,
+                Writer::Not { why } | Writer::Unknown { why } => not_yet(why),
+                Writer::Denied(denial) => denied(denial),
             }
         }
         Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
@@ -135,11 +134,19 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::look(context, action, memory).await,
         Action::Fence { fence } if action.mutations().is_empty() => fences::look(context, run, id, fence).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
+        // It leaves its work open; nothing is looked at for it.
+        Action::AuroraPreserveSnapshot { cluster, within, .. } => satisfied(vec![format!(
+            "left open: within {} s the rescue snapshot of {} is copied, once its Region is back",
+            to_seconds(*within),
+            cluster.identifier()
+        )]),
         Action::Wait { duration } => timer(step::elapsed(context, run, id), *duration),
         Action::Assert { that, message } => assertion(run, id, that, message),
         Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, id, call).await,
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
+        | Action::AuroraDetach { .. }
+        | Action::AuroraAddInstance { .. }
         | Action::DnsFlip { .. }
         | Action::Fence { .. }
         | Action::DnsWeights(_)

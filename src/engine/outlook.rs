@@ -28,6 +28,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         context::Context,
+        detached::{self, Writer},
         fences, gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
@@ -183,13 +184,11 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         Action::Notify { .. } | Action::Approve { .. } | Action::Wait { .. } => Condition::Free,
         Action::Assert { that, message } => assertion(run, &step.id, that, message),
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
-            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
-                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-                    Condition::Met { evidence: vec![evidence] }
-                }
-                Proof::Agreed { evidence, .. } => Condition::NotMet { why: evidence },
-                Proof::Contradicted { why } | Proof::Unknown { why } => Condition::Unknown { why },
-                Proof::Denied(denial) => Condition::Unknown { why: denial.why },
+            match detached::writer(context, global_cluster, target, observe_in).await {
+                Writer::Proven { evidence } => Condition::Met { evidence: vec![evidence] },
+                Writer::Not { why } => Condition::NotMet { why },
+                Writer::Unknown { why } => Condition::Unknown { why },
+                Writer::Denied(denial) => Condition::Unknown { why: denial.why },
             }
         }
         Action::AuroraWait { global_cluster, observe_in, .. } => {
@@ -199,8 +198,9 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
                 Proof::Denied(denial) => Condition::Unknown { why: denial.why },
             }
         }
-        Action::GateTarget { global_cluster, from, target, observe_in, lossless, .. } => {
-            answered(guards::target(context, global_cluster, from, target, observe_in, *lossless).await)
+        Action::GateTarget { global_cluster, from, target, observe_in, lossless, any_engine, .. } => {
+            let wanted = guards::Wanted { lossless: *lossless, any_engine: *any_engine };
+            answered(guards::target(context, global_cluster, from, target, observe_in, wanted).await)
         }
         Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
             answered(guards::lag_at_rest(context, store, lag, lag_region, *limit).await)

@@ -103,7 +103,7 @@ pub async fn look(context: &Context, parts: &Parts, from: &Region, to: &Region, 
         Ok(plan) => plan,
         Err(refusal) => return Answer::Fails { why: refusal.to_string() },
     };
-    if let Some(why) = too_many_people(&plan) {
+    if let Some(why) = too_many_people(&plan).or_else(|| needs_people(&plan)) {
         return Answer::Fails { why };
     }
     tokio::select! {
@@ -126,6 +126,12 @@ pub fn too_many_people(plan: &Plan) -> Option<String> {
         .map(|(step, people)| format!("step `{step}` of {} asks for {people} people, and arming has two", plan.runbook))
 }
 
+/// A detachment breaks up the global cluster and fences nobody: the people who decide on it see the disaster.
+pub fn needs_people(plan: &Plan) -> Option<String> {
+    let step = plan.steps.iter().find(|step| matches!(step.action, Action::AuroraDetach { .. }))?;
+    Some(format!("step `{}` of {} detaches a database, which nothing starts by itself", step.id, plan.runbook))
+}
+
 /// The same looks as `gate.target`, for every store that the plan promotes.
 async fn targets(context: &Context, plan: &Plan) -> Answer {
     let mut all = Vec::new();
@@ -133,7 +139,7 @@ async fn targets(context: &Context, plan: &Plan) -> Answer {
         let Action::AuroraFailover { store, global_cluster, from, target, observe_in } = &step.action else {
             continue;
         };
-        match guards::target(context, global_cluster, from, target, observe_in, false).await {
+        match guards::target(context, global_cluster, from, target, observe_in, guards::Wanted::default()).await {
             Answer::Holds { evidence } => all.extend(evidence),
             Answer::Fails { why } => return Answer::Fails { why: format!("store {store}: {why}") },
             Answer::Unknown { why } => return Answer::Unknown { why: format!("store {store}: {why}") },

@@ -72,6 +72,9 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
         // A step with a call of its own says itself what takes it back.
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
+        | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
         | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => Prior::NotNeeded,

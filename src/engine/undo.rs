@@ -18,6 +18,7 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
+        detached::{self, Writer},
         effect, fences,
         guards::Answer,
         observe::{Seen, traffic},
@@ -172,6 +173,23 @@ pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
                 why: "its configuration does not say to which Region traffic would go back".to_owned(),
             };
         };
+        if let Some(alone) = detached::of_store(context, &proof.store) {
+            let home = alone.cluster.region();
+            match detached::writer(context, &proof.global_cluster, &alone.cluster, &proof.observe_in).await {
+                Writer::Proven { evidence } if told.iter().flatten().all(|region| region == home) => {
+                    all.push(evidence);
+                    continue;
+                }
+                Writer::Proven { evidence } => {
+                    let why = format!("traffic would go back, and the writer stays: {evidence}");
+                    return Answer::Fails { why };
+                }
+                // The global cluster was rebuilt, and has another writer.
+                Writer::Not { .. } => {}
+                Writer::Unknown { why } => return Answer::Unknown { why },
+                Writer::Denied(denial) => return Answer::Denied(denial),
+            }
+        }
         match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
             Proof::Agreed { view, evidence } => {
                 let writer = view.writer().filter(|_| view.is_settled()).map(|w| w.arn.region());

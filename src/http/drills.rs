@@ -61,6 +61,7 @@ impl DrillRequest {
             target: self.target_region,
             reason: reason(&self.reason)?,
             accept_data_loss: None,
+            runbook: None,
             subject,
             idempotency_key: key,
             body_digest,

@@ -255,6 +255,7 @@ fn undo(action: &Action) -> String {
         None => "unknown".to_owned(),
         Some(Undo::Nothing) => "nothing to take back".to_owned(),
         Some(Undo::Inverse(how)) => how.to_owned(),
+        Some(Undo::Stays(why)) => format!("left as it is: {why}"),
         Some(Undo::AnotherRun(run)) => format!("only by {run}"),
     }
 }

@@ -9,8 +9,8 @@ use crate::domain::{
     application::{ClusterArn, ClusterEndpoint},
     capacity::{DbInstance, Quotas},
     cloud::{
-        Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome,
-        RecordSet, Series,
+        Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+        ObserveError, Outcome, RecordSet, Series,
     },
     id::Region,
 };
@@ -28,6 +28,9 @@ pub trait Cloud: Send + Sync + Debug {
 
     /// `rds:DescribeDBInstances` of the cluster's instances, in its own Region.
     async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError>;
+
+    /// `rds:DescribeDBClusterSnapshots` of the cluster, in its own Region: its own, automatic ones and copies.
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError>;
 
     /// `rds:DescribeAccountAttributes`: the caller's account in `region`. A quota that is not told is not in it.
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError>;

@@ -13,6 +13,8 @@ mod emulator_failover;
 mod engine_alone;
 mod engine_clock;
 mod engine_crash;
+mod engine_deferred;
+mod engine_detach;
 mod engine_escalation;
 mod engine_failover;
 mod engine_heartbeat;

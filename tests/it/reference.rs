@@ -177,6 +177,7 @@ fn one(entry: &Entry, app: &Application, out: &mut String) {
         &match entry.undo {
             Undo::Nothing => "there is nothing to take back".to_owned(),
             Undo::Inverse(how) => how.to_owned(),
+            Undo::Stays(why) => format!("nothing: it is left as it is; {why}"),
             Undo::AnotherRun(run) => format!("no step; {run}, which is a run of its own"),
         },
     );

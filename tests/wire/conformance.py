@@ -32,7 +32,7 @@ LAG = {"Namespace": "AWS/RDS", "MetricName": "AuroraGlobalDBRPOLag"}
 LAG_DIMENSIONS = [{"Name": "DBClusterIdentifier", "Value": "payments-usw2"}]
 
 SERVED = {
-    "rds": "CopyDBClusterSnapshot DescribeAccountAttributes DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
+    "rds": "CopyDBClusterSnapshot CreateDBInstance DescribeAccountAttributes DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
     "DescribeGlobalClusters FailoverGlobalCluster RemoveFromGlobalCluster SwitchoverGlobalCluster",
     "route53": "ChangeResourceRecordSets CreateHealthCheck GetChange GetHealthCheck GetHealthCheckStatus "
     "GetHostedZone ListHealthChecks ListHostedZones ListHostedZonesByName ListResourceRecordSets TestDNSAnswer "
@@ -177,6 +177,20 @@ def rds_refusals():
         except ClientError as error:
             assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404), error
     refused("InvalidParameterCombination", west.failover_global_cluster, **target, AllowDataLoss=True, Switchover=True)
+
+
+def add_instance():
+    west = aws("rds", WEST)
+    wanted = {"DBInstanceIdentifier": "payments-usw2-added", "DBClusterIdentifier": "payments-usw2", "DBInstanceClass": "db.r6g.large"}
+    refused("InvalidParameterCombination", west.create_db_instance, Engine="aurora-mysql", **wanted)
+    refused("DBClusterNotFoundFault", aws("rds", EAST).create_db_instance, 404, Engine="aurora-postgresql", **wanted)
+    made = west.create_db_instance(Engine="aurora-postgresql", **wanted)["DBInstance"]
+    assert made["DBInstanceStatus"] == "creating" and made["DBClusterIdentifier"] == "payments-usw2", made
+    refused("DBInstanceAlreadyExists", west.create_db_instance, Engine="aurora-postgresql", **wanted)
+    status = lambda: {i["DBInstanceIdentifier"]: i["DBInstanceStatus"] for i in west.describe_db_instances()["DBInstances"]}
+    assert status()["payments-usw2-added"] == "creating", status()
+    advance(900)
+    assert status()["payments-usw2-added"] == "available", status()
 
 
 def switchover_and_failover():
@@ -609,7 +623,7 @@ def checker_bites():
 
 
 def main():
-    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, functions, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, detach]
+    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, functions, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, add_instance, detach]
     for step in steps:
         begun = time.monotonic()
         step()

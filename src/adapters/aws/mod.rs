@@ -18,6 +18,7 @@ mod rds;
 mod route53;
 mod settings;
 mod skew;
+mod snapshots;
 mod sns;
 #[cfg(test)]
 mod tests;
@@ -45,8 +46,8 @@ use crate::{
         application::{ClusterArn, ClusterEndpoint},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
-            Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+            ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
     },
@@ -158,6 +159,10 @@ impl Cloud for AwsCloud {
         self.describe_db_instances(cluster).await
     }
 
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError> {
+        self.describe_cluster_snapshots(cluster).await
+    }
+
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.describe_account_attributes(region).await
     }
@@ -222,6 +227,12 @@ impl Cloud for AwsCloud {
             Mutation::AuroraFailover { region, global_cluster, target } => {
                 self.failover(region, global_cluster, target).await
             }
+            Mutation::AuroraDetach { region, global_cluster, target } => {
+                self.detach(region, global_cluster, target).await
+            }
+            Mutation::CreateInstance { region, cluster, identifier, class, engine } => {
+                self.create_instance(region, cluster, identifier, (class, engine)).await
+            }
             Mutation::RoutingControls { endpoints, states } => self.update_routing_controls(endpoints, states).await,
             Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
                 self.put_metric(region, namespace, metric, dimensions, *value).await
@@ -233,6 +244,7 @@ impl Cloud for AwsCloud {
                 self.publish(region, topic_arn, subject, message).await
             }
             Mutation::EndSessions { .. } => Outcome::NotSent { reason: "no call to AWS".to_owned() },
+            Mutation::CopySnapshot { region, source, target } => self.copy_snapshot(region, source, target).await,
             Mutation::AwsCall { request, .. } => self.call_api(request).await,
         }
     }

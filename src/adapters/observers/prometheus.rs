@@ -268,7 +268,11 @@ impl Metrics {
             Event::UndoIntended { .. }
             | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
-            | Event::UndoFailed { .. } => return,
+            | Event::UndoFailed { .. }
+            | Event::WorkDeferred { .. }
+            | Event::DeferredIntended { .. }
+            | Event::DeferredAnswered { .. }
+            | Event::DeferredEnded { .. } => return,
             Event::RunHeld { run, code, .. } => {
                 if let Some(active) = memory.runs.get_mut(run).filter(|_| code == "undo-past-no-return") {
                     active.way = "running";

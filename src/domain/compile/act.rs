@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{
     super::{
         action::{Action, WriterProof},
-        application::{AuroraStore, Topic},
+        application::{AuroraStore, ClusterArn, Topic},
+        capacity::{SERVERLESS, Size},
         id::{Region, StoreName},
         plan::Purpose,
         replica::Allowed,
@@ -24,6 +25,9 @@ impl Compiler<'_> {
         match &step.act {
             Act::AuroraSwitchover { store }
             | Act::AuroraFailover { store }
+            | Act::AuroraDetach { store }
+            | Act::AuroraAddInstance { store, .. }
+            | Act::AuroraPreserveSnapshot { store, .. }
             | Act::AuroraWait { store, .. }
             | Act::AuroraVerifyWriter { store }
             | Act::GateTarget { store, .. }
@@ -74,15 +78,20 @@ impl Compiler<'_> {
             Act::AuroraFailover { .. } => {
                 Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in })
             }
+            Act::AuroraDetach { .. } => Ok(Action::AuroraDetach { store, global_cluster, from, target, observe_in }),
+            Act::AuroraPreserveSnapshot { within, .. } => {
+                Ok(Action::AuroraPreserveSnapshot { store, cluster: from, within: *within })
+            }
+            Act::AuroraAddInstance { .. } => add_instance(act, store, target, db),
             Act::AuroraWait { synchronized, .. } => {
                 Ok(Action::AuroraWait { store, global_cluster, observe_in, synchronized: *synchronized })
             }
             Act::AuroraVerifyWriter { .. } => {
                 Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in })
             }
-            Act::GateTarget { lossless, .. } => {
-                let lossless = lossless.unwrap_or(self.purpose != Purpose::Failover);
-                Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless })
+            Act::GateTarget { lossless, any_engine, .. } => {
+                let (lossless, any_engine) = (lossless.unwrap_or(self.purpose != Purpose::Failover), *any_engine);
+                Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless, any_engine })
             }
             Act::GateRpo { limit, .. } => Ok(Action::GateRpo {
                 store,
@@ -228,6 +237,33 @@ impl Compiler<'_> {
         let ascii = text.replace('→', "->");
         ascii.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SUBJECT_CHARS_MAX).collect()
     }
+}
+
+/// The instances that are added to `target`, by name: the cluster's own identifier makes the names of each store differ.
+fn add_instance(act: &Act, store: StoreName, target: ClusterArn, db: &AuroraStore) -> Result<Action, String> {
+    /// The longest identifier of an instance [bc:rds.CreateDBInstance].
+    const CHARS_MAX: usize = 63;
+    let Act::AuroraAddInstance { class, engine, name, count, .. } = act else {
+        return Err("adds no instance".to_owned());
+    };
+    let declared = || match &db.capacity.as_ref()?.size {
+        Size::Provisioned { class } => Some(class.clone()),
+        Size::Serverless { .. } => Some(SERVERLESS.to_owned()),
+    };
+    let class = class.clone().or_else(declared).ok_or_else(|| {
+        format!("which class of instances `{store}` gets is not said: `class: db.r6g.large`, or declare its capacity")
+    })?;
+    let base = name.clone().unwrap_or_else(|| format!("{}-added", target.identifier()));
+    let identifiers: Vec<String> = match count {
+        1 => vec![base],
+        n => (1..=*n).map(|i| format!("{base}-{i}")).collect(),
+    };
+    if let Some(long) = identifiers.iter().find(|id| CHARS_MAX < id.len()) {
+        return Err(format!(
+            "an instance's identifier has {CHARS_MAX} characters at most, and `{long}` more: say `name`"
+        ));
+    }
+    Ok(Action::AuroraAddInstance { store, target, identifiers, class, engine: engine.clone() })
 }
 
 /// The host of a URL that was checked before; IPv6 literals keep their brackets.

@@ -9,12 +9,16 @@ use crate::domain::{
     plan::Towards,
 };
 
+mod aurora;
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 29] = [
+pub(super) const ACTIONS: [&str; 32] = [
     "aurora.switchover",
     "aurora.failover",
+    "aurora.detach",
+    "aurora.add_instance",
+    "aurora.preserve_snapshot",
     "aurora.wait",
     "aurora.verify_writer",
     "gate.target",
@@ -45,8 +49,7 @@ pub(super) const ACTIONS: [&str; 29] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 6] =
-    ["aurora.detach", "aurora.add_instance", "aurora.preserve_snapshot", "dns.standby_object", "probe.signal", "undo"];
+const NOT_BUILT: [&str; 3] = ["dns.standby_object", "probe.signal", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -82,14 +85,19 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
     Some(match name {
         "aurora.switchover" => Act::AuroraSwitchover { store: store(with, found)? },
         "aurora.failover" => Act::AuroraFailover { store: store(with, found)? },
+        "aurora.detach" => Act::AuroraDetach { store: store(with, found)? },
+        "aurora.preserve_snapshot" => aurora::preserve_snapshot(store(with, found)?, with, found)?,
+        "aurora.add_instance" => aurora::add_instance(store(with, found)?, with, found)?,
         "aurora.verify_writer" => Act::AuroraVerifyWriter { store: store(with, found)? },
         "aurora.wait" => Act::AuroraWait {
             store: store(with, found)?,
             synchronized: flag(with, "synchronized", "synchronized: true", found)?.unwrap_or(true),
         },
-        "gate.target" => {
-            Act::GateTarget { store: store(with, found)?, lossless: flag(with, "lossless", "lossless: true", found)? }
-        }
+        "gate.target" => Act::GateTarget {
+            store: store(with, found)?,
+            lossless: flag(with, "lossless", "lossless: true", found)?,
+            any_engine: flag(with, "any_engine", "any_engine: true", found)?.unwrap_or(false),
+        },
         "gate.rpo" => Act::GateRpo {
             store: store(with, found)?,
             limit: match with.get(found, "limit", "limit: 5s") {

@@ -227,7 +227,9 @@ fn shortest_timeout(act: &Act) -> Duration {
 /// Every step has a timeout. A promotion takes minutes [AUG]; a wait for replicas to be rebuilt, hours.
 fn default_timeout(act: &Act) -> Duration {
     match act {
-        Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } => 15 * MINUTE,
+        Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } | Act::AuroraDetach { .. } => 15 * MINUTE,
+        // 5 to 15 minutes an instance [3P], several at once.
+        Act::AuroraAddInstance { .. } => 30 * MINUTE,
         Act::AuroraWait { .. } => 4 * 60 * MINUTE,
         Act::AuroraVerifyWriter { .. } | Act::DnsFlip { .. } => 5 * MINUTE,
         Act::GateTarget { .. } | Act::GateRpo { .. } | Act::GateCapacity { .. } | Act::GateQuota { .. } => 2 * MINUTE,
@@ -246,7 +248,7 @@ fn default_timeout(act: &Act) -> Duration {
         }
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,
-        Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } => MINUTE,
+        Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } | Act::AuroraPreserveSnapshot { .. } => MINUTE,
         Act::Wait { .. } | Act::Approve { .. } => (shortest_timeout(act) + MINUTE).min(STEP_TIMEOUT_MAX),
     }
 }

@@ -26,7 +26,7 @@ purpose: [failover, sideways]
 colour: red
 steps:
   - id: a
-    action: aurora.detach
+    action: dns.standby_object
     timeout: 90
   - id: b
     action: aurora.fallover

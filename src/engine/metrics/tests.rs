@@ -53,6 +53,10 @@ impl Cloud for Noting {
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         not_here()
     }
+    async fn cluster_snapshots(&self, _: &ClusterArn) -> Result<Vec<crate::domain::cloud::DbSnapshot>, ObserveError> {
+        Ok(Vec::new())
+    }
+
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         not_here()
     }

@@ -7,6 +7,7 @@ mod alone;
 mod armings;
 mod calls;
 mod clients;
+mod deferred;
 mod drills;
 mod intent;
 mod journal;

@@ -33,7 +33,7 @@ pub(super) fn check_planned(run: &Run, step: &str, event: &Value, record: &Recor
 }
 
 /// The calls that an action of a plan stands for (DESIGN.md 7, AWS.md 1): a switchover is called in the Region of the
-/// present writer, a failover in the target's.
+/// present writer, a failover and a detachment in the target's.
 fn planned_calls(action: &Value) -> Vec<Value> {
     let aurora = |call: &str, region: &str| {
         json!({
@@ -46,6 +46,21 @@ fn planned_calls(action: &Value) -> Vec<Value> {
     match text(action, "action") {
         "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
         "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
+        "aurora.detach" => vec![aurora("aurora_detach", region_of(text(action, "target")))],
+        "aurora.add_instance" => {
+            let target = text(action, "target");
+            let create = |identifier: &Value| {
+                json!({
+                    "call": "create_instance",
+                    "region": region_of(target),
+                    "cluster": target,
+                    "identifier": identifier,
+                    "class": action["class"],
+                    "engine": action["engine"],
+                })
+            };
+            action["identifiers"].as_array().into_iter().flatten().map(create).collect()
+        }
         "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
         "dns.weights" => {
             let calls = action["calls"].as_array().into_iter().flatten();

@@ -57,8 +57,10 @@ pub(super) fn check_way_back(
         let text = format!("{} takes {step} back by {back}, which is not what was there before it", run.id);
         findings.violated("S14", record.at, text);
     }
-    let is_final =
-        |i: &&Intent| i.run == run.id && matches!(text(&i.mutation, "call"), "aurora_failover" | "aurora_switchover");
+    let is_final = |i: &&Intent| {
+        i.run == run.id
+            && matches!(text(&i.mutation, "call"), "aurora_failover" | "aurora_switchover" | "aurora_detach")
+    };
     let passed = intents.iter().filter(is_final).find(|i| !matches!(i.outcome.as_str(), "rejected" | "not_sent"));
     if let Some(passed) = passed {
         let text =

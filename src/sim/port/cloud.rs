@@ -20,8 +20,8 @@ use crate::{
         application::{ClusterArn, ClusterEndpoint},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, EventSource, GlobalCluster, MetricQuery,
-            Mutation, ObserveError, Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, DbSnapshot, EventSource, GlobalCluster,
+            MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
     },
@@ -31,7 +31,7 @@ use crate::{
         world::{
             Plane, Reach, SimTime,
             arc::ControlState,
-            aurora::{SourceType, Stage},
+            aurora::{Snapshot, SourceType, Stage},
             cloudwatch::{self, MetricKey, Statistic},
             route53::{
                 self,
@@ -200,7 +200,19 @@ impl Cloud for SimCloud {
             .read(at("rds:DescribeDBInstances", Plane::Rds, region), Some(cluster.as_str()), |world| {
                 self.meet(56, world.aurora.is_undersized(region));
                 // Of a cluster that is not there RDS lists no instances.
-                Ok(world.aurora.cluster(cluster.as_str()).map(view::db_instances).unwrap_or_default())
+                let created = world.aurora.instances_being_created(cluster.as_str());
+                let found = world.aurora.cluster(cluster.as_str());
+                Ok(found.map(|c| view::db_instances(c, created)).unwrap_or_default())
+            })
+            .await
+    }
+
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError> {
+        let region = cluster.region();
+        self.way
+            .read(at("rds:DescribeDBClusterSnapshots", Plane::Rds, region), Some(cluster.as_str()), |world| {
+                let of_cluster = |s: &&Snapshot| s.cluster_id == cluster.identifier();
+                world.aurora.snapshots(region, world.now).filter(of_cluster).map(view::db_snapshot).collect()
             })
             .await
     }
@@ -362,9 +374,11 @@ impl Cloud for SimCloud {
                 self.way.faults.answered(place, &outcome);
                 return outcome;
             }
-            Mutation::AuroraSwitchover { region, .. } | Mutation::AuroraFailover { region, .. } => {
-                at(operation, Plane::Rds, region)
-            }
+            Mutation::AuroraSwitchover { region, .. }
+            | Mutation::AuroraFailover { region, .. }
+            | Mutation::AuroraDetach { region, .. }
+            | Mutation::CreateInstance { region, .. }
+            | Mutation::CopySnapshot { region, .. } => at(operation, Plane::Rds, region),
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),

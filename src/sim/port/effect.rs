@@ -10,7 +10,7 @@ use crate::{
         world::{
             ApiFault, Context, SimTime, World,
             arc::ControlState,
-            aurora::FailoverRequest,
+            aurora::{FailoverRequest, NewInstance},
             cloudwatch::{Datum, DatumValue},
             route53::change::{Action, ChangeBatch, RecordChange},
             sns::Publication,
@@ -50,6 +50,21 @@ impl Effect {
                 let call = world.with_aurora(|aurora, ctx| aurora.failover_global_cluster(region, &request, ctx));
                 call.map(|()| None)
             }
+            Mutation::AuroraDetach { region, global_cluster, target } => {
+                let call = world.with_aurora(|aurora, ctx| {
+                    aurora.remove_from_global_cluster(region, global_cluster, target.as_str(), ctx)
+                });
+                call.map(|()| None)
+            }
+            Mutation::CreateInstance { region, cluster, identifier, class, engine } => {
+                let wanted = NewInstance {
+                    cluster: cluster.identifier().to_owned(),
+                    id: identifier.clone(),
+                    class: class.clone(),
+                    engine: engine.clone(),
+                };
+                world.with_aurora(|aurora, ctx| aurora.create_instance(region, wanted, ctx)).map(|_| None)
+            }
             Mutation::RoutingControls { states, .. } => {
                 let on = |on: &bool| if *on { ControlState::On } else { ControlState::Off };
                 let entries: Vec<_> = states.iter().map(|(arn, state)| (arn.clone(), on(state))).collect();
@@ -80,6 +95,9 @@ impl Effect {
             }
             // Over the databases' port, never here.
             Mutation::EndSessions { .. } => Ok(None),
+            Mutation::CopySnapshot { region, source, target } => {
+                world.with_aurora(|aurora, ctx| aurora.copy_snapshot(region, source, target, ctx).map(|_| None))
+            }
             // Roles of other accounts are not simulated: everything is in one.
             Mutation::AwsCall { request, .. } => {
                 let answer = world.call_service(&request.operation, &request.region, &request.arguments)?;

@@ -125,6 +125,7 @@ impl Director<'_> {
         let mut request = self.request(wish(&ask.wish, &self.scene.setup.application), "the-one");
         request.target.clone_from(&ask.target);
         request.accept_data_loss = ask.accept_data_loss;
+        request.runbook.clone_from(&ask.runbook);
         match live.engine.start_run(request).await {
             Ok(Started::Run { id, .. } | Started::Again { id }) => {
                 self.scene.tell("people", format!("asked for a {}: run {id}", wished(&ask.wish)));
@@ -159,6 +160,7 @@ impl Director<'_> {
             target: None,
             reason: "a rehearsal".to_owned(),
             accept_data_loss: None,
+            runbook: None,
             subject: subject("oncall"),
             idempotency_key: Some(key.to_owned()),
             body_digest: Digest::of(key.as_bytes()),
@@ -190,7 +192,7 @@ impl Director<'_> {
             return;
         }
         let approved = match self.scene.scenario.people.approver {
-            Approver::Approves { after } if after <= waited => self.answer(live, run, step, "second", true).await,
+            Approver::Approves { after } if after <= waited => self.approve_all(live, run, step).await,
             Approver::Declines { after } if after <= waited => self.answer(live, run, step, "second", false).await,
             Approver::TriesOwnFirst { after } if after <= waited => {
                 if !self.state.borrow().tried_own {
@@ -208,6 +210,20 @@ impl Director<'_> {
         if approved {
             self.state.borrow_mut().answered.insert(key);
         }
+    }
+
+    /// As many people as the step asks for.
+    async fn approve_all(&self, live: &Live, run: &RunState, step: &StepId) -> bool {
+        const OTHERS: [&str; 5] = ["second", "third", "fourth", "fifth", "sixth"];
+        let wanted = match run.plan.step(step).map(|s| &s.action) {
+            Some(Action::Approve { count, .. }) => *count as usize,
+            _ => 1,
+        };
+        let mut taken = true;
+        for who in OTHERS.iter().take(wanted.max(1)) {
+            taken &= self.answer(live, run, step, who, true).await;
+        }
+        taken
     }
 
     /// Somebody approves what an old page showed them, which must be refused (FAULTS.md 72).

@@ -24,6 +24,7 @@ use super::{
     verdict,
 };
 use crate::{
+    config::runbooks,
     domain::{
         application::{Application, Mechanism},
         assessment::Assessment,
@@ -250,7 +251,7 @@ impl Scene<'_> {
         let heartbeats = SimHeartbeats::new(world.clone(), Arc::clone(&self.beats)).beside(outside.clone());
         let parts = Parts {
             applications: vec![self.setup.application.clone()],
-            runbooks: self.setup.runbooks.clone(),
+            runbooks: self.runbooks(),
             config_digest: self.setup.config_digest.clone(),
             store: Arc::new(store),
             cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
@@ -267,6 +268,18 @@ impl Scene<'_> {
         let clock = Arc::clone(clock) as Arc<dyn Clock>;
         self.sights.report_to(&vantages, &self.setup.application, &clock, world, &self.faults);
         engine
+    }
+
+    /// The operator's, and the shipped one that people ask for by name, where the operator has none of that name.
+    fn runbooks(&self) -> runbooks::Catalogue {
+        let mut all = self.setup.runbooks.clone();
+        let asked = self.scenario.people.ask.as_ref().and_then(|ask| ask.runbook.clone());
+        if let Some(name) = asked.filter(|name| !all.contains_key(name))
+            && let Some(shipped) = runbooks::shipped().remove(&name)
+        {
+            all.insert(name, shipped);
+        }
+        all
     }
 
     pub(super) fn world<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {

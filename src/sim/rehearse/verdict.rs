@@ -18,11 +18,14 @@ use super::{
     run::{self, Scene},
     spent::Instants,
 };
-use crate::sim::{
-    faults,
-    oracle::{Stored, Violation},
-    scenario::{Expectation, RunEnd},
-    world::{SimTime, World, clients::Ledger, route53::record::RrType},
+use crate::{
+    domain::application::AuroraStore,
+    sim::{
+        faults,
+        oracle::{Stored, Violation},
+        scenario::{Expectation, RunEnd},
+        world::{SimTime, World, aurora::Snapshot, clients::Ledger, route53::record::RrType},
+    },
 };
 
 pub(super) fn rehearsed(
@@ -323,8 +326,12 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             }
         }
         Expectation::WriterIn(region) => {
-            let wrong = |id: &String| {
-                let writer = world.aurora.writer_of(id).map(|w| w.region.to_string());
+            let wrong = |store: &AuroraStore| {
+                let (id, clusters) = (&store.global_cluster, store.clusters.values());
+                // Where one was detached, it is the store's.
+                let mut alone =
+                    clusters.filter_map(|arn| world.aurora.cluster(arn.as_str())).filter(|c| c.global.is_none());
+                let writer = alone.next().or_else(|| world.aurora.writer_of(id)).map(|w| w.region.to_string());
                 (writer.as_deref() != Some(region.as_str())).then(|| {
                     format!(
                         "the writer of {id} should be in {region}, and is in {}",
@@ -332,7 +339,7 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
                     )
                 })
             };
-            scene.setup.application.stores.values().find_map(|store| wrong(&store.global_cluster))
+            scene.setup.application.stores.values().find_map(wrong)
         }
         Expectation::TrafficIn(region) => scene.setup.application.traffic.values().find_map(|traffic| {
             let answer = world.route53.answer(world.now, &traffic.record_name, RrType::A);
@@ -356,6 +363,14 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             (0 < started).then(|| format!("no run should be started; there were {started}"))
         }
         Expectation::AsBefore => changed(scene, world),
+        Expectation::RescueKept => {
+            let regions = scene.setup.application.regions.iter();
+            let mut all = regions.flat_map(|region| world.aurora.snapshots(region, world.now));
+            let is_kept = |s: &Snapshot| {
+                !s.automatic && s.source_arn.as_ref().is_some_and(|of| of.contains(":rds:unplanned-global-failover-"))
+            };
+            (!all.any(is_kept)).then(|| "the old writer's rescue snapshot should be copied, and is not".to_owned())
+        }
         Expectation::Run(end) => unmet_end(end, &result.ending),
         Expectation::Armed(wanted) => {
             let armed = is_armed(events);

@@ -164,6 +164,8 @@ pub struct Ask {
     pub target: Option<Region>,
     /// What the operator accepts to lose.
     pub accept_data_loss: Option<Duration>,
+    /// Another runbook than the application's own.
+    pub runbook: Option<RunbookName>,
     /// The whole request again every so often until a run is there (with the same idempotency key).
     pub repeats: bool,
 }
@@ -241,6 +243,8 @@ pub enum Expectation {
     Armed(bool),
     /// Traffic's controls and records, and the writers, are as they were when the rehearsal began.
     AsBefore,
+    /// The rescue snapshot of the old writer was copied. The rehearsal goes on until all work that is left open is over.
+    RescueKept,
 }
 
 /// How the run stands at the end.

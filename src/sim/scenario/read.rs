@@ -365,6 +365,7 @@ fn ask(t: &Table) -> Option<Ask> {
         when,
         target: t.region("target"),
         accept_data_loss: t.duration("accept_data_loss"),
+        runbook: t.text("by").and_then(|name| name.parse().ok()),
         repeats: t.flag("repeats").unwrap_or(false),
     })
 }
@@ -451,6 +452,9 @@ fn expectation(t: &Table) -> Option<Expectation> {
     }
     if t.has("as_before") {
         return Some(Expectation::AsBefore);
+    }
+    if t.has("rescue_kept") {
+        return Some(Expectation::RescueKept);
     }
     let t = t.table("run")?;
     Some(Expectation::Run(match t.word("ends")? {

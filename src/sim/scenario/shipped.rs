@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 82] = [
+pub(super) const SHIPPED: [(&str, &str); 85] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -79,6 +79,10 @@ pub(super) const SHIPPED: [(&str, &str); 82] = [
     ("tests/scenarios/fencing-times-out.yaml", include_str!("../../../tests/scenarios/fencing-times-out.yaml")),
     ("tests/scenarios/garbage.yaml", include_str!("../../../tests/scenarios/garbage.yaml")),
     ("tests/scenarios/headless-target.yaml", include_str!("../../../tests/scenarios/headless-target.yaml")),
+    (
+        "tests/scenarios/headless-target-served.yaml",
+        include_str!("../../../tests/scenarios/headless-target-served.yaml"),
+    ),
     ("tests/scenarios/journal-rots.yaml", include_str!("../../../tests/scenarios/journal-rots.yaml")),
     (
         "tests/scenarios/killed-again-and-again.yaml",
@@ -95,6 +99,10 @@ pub(super) const SHIPPED: [(&str, &str); 82] = [
     ("tests/scenarios/lag-missing.yaml", include_str!("../../../tests/scenarios/lag-missing.yaml")),
     ("tests/scenarios/late-effect.yaml", include_str!("../../../tests/scenarios/late-effect.yaml")),
     ("tests/scenarios/mismatched-target.yaml", include_str!("../../../tests/scenarios/mismatched-target.yaml")),
+    (
+        "tests/scenarios/mismatched-target-detached.yaml",
+        include_str!("../../../tests/scenarios/mismatched-target-detached.yaml"),
+    ),
     ("tests/scenarios/operator-aborts.yaml", include_str!("../../../tests/scenarios/operator-aborts.yaml")),
     ("tests/scenarios/operator-pauses.yaml", include_str!("../../../tests/scenarios/operator-pauses.yaml")),
     ("tests/scenarios/planned-switchover.yaml", include_str!("../../../tests/scenarios/planned-switchover.yaml")),
@@ -104,6 +112,7 @@ pub(super) const SHIPPED: [(&str, &str); 82] = [
     ("tests/scenarios/promotion-sticks.yaml", include_str!("../../../tests/scenarios/promotion-sticks.yaml")),
     ("tests/scenarios/region-lost.yaml", include_str!("../../../tests/scenarios/region-lost.yaml")),
     ("tests/scenarios/region-lost-and-back.yaml", include_str!("../../../tests/scenarios/region-lost-and-back.yaml")),
+    ("tests/scenarios/rescue-snapshot-kept.yaml", include_str!("../../../tests/scenarios/rescue-snapshot-kept.yaml")),
     ("tests/scenarios/resolvers-ignore-ttl.yaml", include_str!("../../../tests/scenarios/resolvers-ignore-ttl.yaml")),
     (
         "tests/scenarios/route53-control-plane-down.yaml",

@@ -253,7 +253,8 @@ fn ask(a: &Ask) -> String {
     let target = a.target.as_ref().map(|t| format!(", target: {t}"));
     let loss = a.accept_data_loss.map(|d| format!(", accept_data_loss: {}", friendly(d)));
     let repeats = a.repeats.then(|| ", repeats: true".to_owned());
-    text.extend([target, loss, repeats].into_iter().flatten());
+    let runbook = a.runbook.as_ref().map(|name| format!(", by: {name}"));
+    text.extend([target, loss, runbook, repeats].into_iter().flatten());
     text
 }
 
@@ -278,6 +279,7 @@ fn expectation(e: &Expectation) -> String {
         Expectation::LossAtMost(most) => format!("loss_at_most: {}", friendly(*most)),
         Expectation::NoRun => "no_run: true".to_owned(),
         Expectation::AsBefore => "as_before: true".to_owned(),
+        Expectation::RescueKept => "rescue_kept: true".to_owned(),
         Expectation::Run(end) => {
             let end = match end {
                 RunEnd::Succeeded => "succeeded".to_owned(),

@@ -95,6 +95,7 @@ fn lost() -> Scenario {
         when: When::Recommended { after: s(5) },
         target: None,
         accept_data_loss: Some(s(900)),
+        runbook: None,
         repeats: true,
     });
     lost.expect = vec![
@@ -114,6 +115,7 @@ fn planned() -> Scenario {
         when: When::At(s(60)),
         target: None,
         accept_data_loss: None,
+        runbook: None,
         repeats: true,
     });
     planned.expect =

@@ -12,8 +12,8 @@ use failoverd::{
         application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
-            Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+            ObserveError, Outcome, RecordSet, Series,
         },
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
@@ -142,6 +142,10 @@ impl<C: Cloud> Cloud for Overseen<C> {
 
     async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         self.cloud.db_instances(cluster).await
+    }
+
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError> {
+        self.cloud.cluster_snapshots(cluster).await
     }
 
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {

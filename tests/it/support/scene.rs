@@ -447,6 +447,7 @@ impl Live {
             wish,
             target: None,
             reason: "a test".to_owned(),
+            runbook: None,
             subject: "oncall".parse().expect("valid"),
             idempotency_key: None,
             body_digest: Digest::of(b"body"),

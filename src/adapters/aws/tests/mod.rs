@@ -105,6 +105,10 @@ fn failover() -> Mutation {
     Mutation::AuroraFailover { region: region("us-west-2"), global_cluster: "payments".to_owned(), target: target() }
 }
 
+fn detachment(from: &str) -> Mutation {
+    Mutation::AuroraDetach { region: region(from), global_cluster: "payments".to_owned(), target: target() }
+}
+
 fn endpoint(url: &str) -> ClusterEndpoint {
     ClusterEndpoint { region: region("ap-southeast-2"), url: url.to_owned() }
 }
@@ -155,6 +159,7 @@ fn every_mutation(url: &str) -> Vec<Mutation> {
             subject: "s".to_owned(),
             message: "m".to_owned(),
         },
+        detachment("us-west-2"),
     ]
 }
 
@@ -263,6 +268,7 @@ async fn a_mutation_for_the_wrong_region_is_not_sent() {
     let server = Server::start(vec![Answer::HangUp]).await;
     let (cloud, _) = cloud(&server.url);
     let wrong = [
+        detachment("us-east-1"),
         Mutation::AuroraFailover {
             region: region("us-east-1"),
             global_cluster: "payments".to_owned(),

@@ -117,6 +117,7 @@ fn scenario(
                 when,
                 target: None,
                 accept_data_loss: loses.then_some(Duration::from_mins(30)),
+                runbook: None,
                 repeats: true,
             }),
             approver: Approver::Approves { after: Duration::from_secs(15) },

@@ -84,6 +84,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
     match &step.action {
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
+        | Action::AuroraDetach { .. }
         | Action::AuroraWait { .. }
         | Action::AuroraVerifyWriter { .. }
         | Action::GateTarget { .. } => unseen(&["rds:DescribeGlobalClusters", "rds:DescribeDBClusters"]),
@@ -92,6 +93,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             let read = call.done_when.as_ref().and_then(|done| done.read.as_ref());
             read.map(|read| calls(&read.operation, &CallFault::Hang)).into_iter().collect()
         }
+        Action::AuroraAddInstance { .. } => unseen(&["rds:DescribeDBInstances"]),
         Action::GateCapacity { .. } => unseen(&["rds:DescribeDBClusters", "rds:DescribeDBInstances"]),
         Action::GateQuota { .. } => unseen(&["rds:DescribeAccountAttributes"]),
         Action::GateReplication { .. } => unseen(&["cloudwatch:GetMetricData"]),
@@ -121,6 +123,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
         },
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
+        | Action::AuroraPreserveSnapshot { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }
@@ -136,6 +139,9 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         Mutation::PutMetric { .. } => &["cloudwatch:GetMetricData"],
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
+        | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
         | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => &[],

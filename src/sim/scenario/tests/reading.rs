@@ -45,6 +45,7 @@ expect:
         when: When::Recommended { after: Duration::from_secs(20) },
         target: None,
         accept_data_loss: Some(Duration::from_secs(30)),
+        runbook: None,
         repeats: false,
     };
     let people = People {

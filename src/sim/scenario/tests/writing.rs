@@ -166,6 +166,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             when: whens[i % 2],
             target: even.then(|| region("us-west-2")),
             accept_data_loss: even.then_some(10 * minute),
+            runbook: even.then(|| "detach-and-promote".parse().expect("valid")),
             repeats: even,
         };
         let acts = vec![
@@ -203,6 +204,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             Expectation::LossAtMost(after),
             Expectation::Recommended(even),
             Expectation::AsBefore,
+            Expectation::RescueKept,
         ]);
         all.push(scenario(Vec::new(), people, expect));
     }
