@@ -14,6 +14,7 @@ use super::{
     capacity::AcuRange,
     id::Region,
     sabotage::{Guard, is_off},
+    standby_object::ObjectAt,
 };
 
 /// An Aurora global cluster as one Region's RDS endpoint described it.
@@ -227,6 +228,10 @@ pub enum Mutation {
     RoutingControls { endpoints: Vec<ClusterEndpoint>, states: BTreeMap<String, bool> },
     /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
     PutMetric { region: Region, namespace: String, metric: String, dimensions: BTreeMap<String, String>, value: f64 },
+    /// `s3:PutObject` of a short text, in the object's own Region.
+    PutObject { object: ObjectAt, body: String },
+    /// `s3:DeleteObject`; where there is none, S3 says the same.
+    DeleteObject { object: ObjectAt },
     /// `route53:ChangeResourceRecordSets`, all UPSERT, one transactional batch.
     UpsertRecords { hosted_zone_id: String, records: Vec<RecordSet>, comment: String },
     /// `sns:Publish`.
@@ -243,6 +248,8 @@ impl Mutation {
             Self::AuroraFailover { .. } => "rds:FailoverGlobalCluster",
             Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
+            Self::PutObject { .. } => "s3:PutObject",
+            Self::DeleteObject { .. } => "s3:DeleteObject",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
             Self::Publish { .. } => "sns:Publish",
             Self::AwsCall { request, .. } => return Cow::Owned(request.operation.clone()),
@@ -255,6 +262,7 @@ impl Mutation {
         match self {
             Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => false,
             Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
+            Self::PutObject { .. } | Self::DeleteObject { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,
         }
     }

@@ -21,6 +21,7 @@ use super::{
     plan::PlannedStep,
     run::{Next, Phase, RunResult, RunState, StepState},
     sabotage::{Guard, is_off},
+    standby_object,
 };
 
 /// What a call is about to change, as it was observed just before its intent.
@@ -33,6 +34,8 @@ pub enum Prior {
     Records { records: Vec<RecordSet> },
     /// What a health signal said last, and how that is known.
     Metric { value: f64, basis: String },
+    /// Whether the object of a standby was there.
+    Object { is_there: bool },
 }
 
 /// A call of a run that may have changed something.
@@ -144,6 +147,12 @@ pub fn inverse(call: &Mutation, prior: &Prior) -> Result<Mutation, String> {
             let (region, dimensions) = (region.clone(), dimensions.clone());
             Ok(Mutation::PutMetric { region, namespace, metric, dimensions, value: *value })
         }
+        (Mutation::PutObject { object, .. } | Mutation::DeleteObject { object }, Prior::Object { is_there: false }) => {
+            Ok(Mutation::DeleteObject { object: object.clone() })
+        }
+        (Mutation::PutObject { object, .. } | Mutation::DeleteObject { object }, Prior::Object { is_there: true }) => {
+            Ok(Mutation::PutObject { object: object.clone(), body: standby_object::RESTORED.to_owned() })
+        }
         _ => Err(format!("{} has no inverse", call.operation())),
     }
 }
@@ -167,6 +176,15 @@ pub fn destinations(traffic: &Traffic, regions: &[Region], call: &Mutation) -> O
                 [_, other] if is(*diverted_value) => Some([other.clone()].into()),
                 _ => None,
             }
+        }
+        (Mechanism::StandbyObject { object: of, .. }, Mutation::PutObject { object, .. }) if of == object => {
+            match regions {
+                [_, other] => Some([other.clone()].into()),
+                _ => None,
+            }
+        }
+        (Mechanism::StandbyObject { object: of, .. }, Mutation::DeleteObject { object }) if of == object => {
+            Some([regions.first()?.clone()].into())
         }
         _ => None,
     }

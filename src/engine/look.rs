@@ -23,7 +23,7 @@ use crate::{
         guards::{self, Answer},
         postcondition,
         pulse::Pulse,
-        step,
+        standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -120,8 +120,12 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 Proof::Denied(denial) => denied(denial),
             }
         }
-        Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
-            dns_verify(context, record_name, record_type, servers, expected).await
+        Action::DnsVerify { traffic, record_name, record_type, servers, expected } => {
+            let mut looked = dns_verify(context, record_name, record_type, servers, expected).await;
+            if let Look::Satisfied { evidence, .. } = &mut looked {
+                evidence.extend(standby_object::aside(context, traffic, expected).await);
+            }
+            looked
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),

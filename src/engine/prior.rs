@@ -62,6 +62,12 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
             Prior::Seen(undo::Prior::Records { records: before })
         }
         Mutation::PutMetric { .. } => signal(driver, run, mutation).await,
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+            match cloud.object_is_there(object).await {
+                Ok(is_there) => Prior::Seen(undo::Prior::Object { is_there }),
+                Err(error) => Prior::Unseen { why: error.to_string() },
+            }
+        }
         // A step with a call of its own says itself what takes it back.
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }

@@ -31,6 +31,7 @@ mod power_loss;
 mod reference;
 mod rehearsal;
 mod sabotage;
+mod standby_object;
 mod static_stability;
 mod store_conformance;
 mod support;

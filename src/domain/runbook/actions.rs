@@ -11,7 +11,7 @@ use crate::domain::{
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 22] = [
+pub(super) const ACTIONS: [&str; 23] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.wait",
@@ -24,6 +24,7 @@ pub(super) const ACTIONS: [&str; 22] = [
     "dns.flip",
     "dns.routing_controls",
     "dns.health_signal",
+    "dns.standby_object",
     "dns.records",
     "dns.weights",
     "dns.verify",
@@ -37,15 +38,8 @@ pub(super) const ACTIONS: [&str; 22] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 7] = [
-    "aurora.detach",
-    "aurora.add_instance",
-    "aurora.preserve_snapshot",
-    "dns.standby_object",
-    "probe.tcp",
-    "probe.postgres",
-    "undo",
-];
+const NOT_BUILT: [&str; 6] =
+    ["aurora.detach", "aurora.add_instance", "aurora.preserve_snapshot", "probe.tcp", "probe.postgres", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -102,6 +96,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.flip" => flip(with, None, found)?,
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
+        "dns.standby_object" => flip(with, Some(MechanismKind::StandbyObject), found)?,
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
         "dns.weights" => weights::read(with, found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },

@@ -111,7 +111,11 @@ pub fn of_plane(plane: Plane, reach: Reach) -> &'static [u8] {
         (Plane::Route53Control, Reach::Hangs) => &[47],
         (Plane::HealthCheckers, _) => &[46],
         (Plane::Application | Plane::Database, _) => &[],
-        // What a runbook's own calls need (`aws.call`).
+        // What the object of a standby needs, and a runbook's own calls (`aws.call`).
+        (Plane::S3, Reach::Throttles) => &[31],
+        (Plane::S3, Reach::DeniesAccess) => &[51],
+        (Plane::S3, Reach::Unavailable) => &[32],
+        (Plane::S3, Reach::Hangs) => &[23],
         (Plane::Lambda | Plane::Ecs | Plane::Ssm | Plane::EventBridge | Plane::SecretsManager | Plane::Sts, reach) => {
             match reach {
                 Reach::Up => &[],

@@ -133,6 +133,7 @@ fn plane(plane: Plane) -> &'static str {
         Plane::Route53Control => "route53-control",
         Plane::CloudWatch => "cloudwatch",
         Plane::Sns => "sns",
+        Plane::S3 => "s3",
         Plane::Lambda => "lambda",
         Plane::Ecs => "ecs",
         Plane::Ssm => "ssm",

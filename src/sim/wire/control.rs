@@ -215,11 +215,12 @@ fn on_region(server: &Server, body: &[u8], act: fn(&mut World, &Region)) -> Answ
     Ok(json!({ "region": region }))
 }
 
-const PLANES: [(&str, Plane); 15] = [
+const PLANES: [(&str, Plane); 16] = [
     ("rds", Plane::Rds),
     ("route53-control", Plane::Route53Control),
     ("cloudwatch", Plane::CloudWatch),
     ("sns", Plane::Sns),
+    ("s3", Plane::S3),
     ("lambda", Plane::Lambda),
     ("ecs", Plane::Ecs),
     ("ssm", Plane::Ssm),

@@ -15,6 +15,8 @@ pub enum Plane {
     CloudWatch,
     /// SNS of the Region.
     Sns,
+    /// S3 of the Region.
+    S3,
     /// Lambda's API of the Region.
     Lambda,
     /// The API of ECS of the Region.
@@ -145,11 +147,12 @@ impl Planes {
     }
 
     /// Every plane of a Region.
-    pub const ALL: [Plane; 15] = [
+    pub const ALL: [Plane; 16] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
         Plane::Sns,
+        Plane::S3,
         Plane::Lambda,
         Plane::Ecs,
         Plane::Ssm,

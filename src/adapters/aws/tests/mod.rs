@@ -105,6 +105,10 @@ fn failover() -> Mutation {
     Mutation::AuroraFailover { region: region("us-west-2"), global_cluster: "payments".to_owned(), target: target() }
 }
 
+fn object() -> ObjectAt {
+    ObjectAt { region: region("us-west-2"), bucket: "standby".to_owned(), key: "k".to_owned() }
+}
+
 fn endpoint(url: &str) -> ClusterEndpoint {
     ClusterEndpoint { region: region("ap-southeast-2"), url: url.to_owned() }
 }
@@ -135,6 +139,8 @@ fn every_mutation(url: &str) -> Vec<Mutation> {
             dimensions: BTreeMap::new(),
             value: 1.0,
         },
+        Mutation::PutObject { object: object(), body: "x".to_owned() },
+        Mutation::DeleteObject { object: object() },
         Mutation::UpsertRecords {
             hosted_zone_id: "Z1".to_owned(),
             records: vec![RecordSet {
