@@ -57,23 +57,35 @@ fn denial(object: &ObjectAt, error: &ObserveError) -> Option<Denial> {
 pub(super) async fn preflight(context: &Context, plan: &Plan) -> Answer {
     let mut told = Vec::new();
     for step in &plan.steps {
-        let Action::DnsFlip { calls, .. } = &step.action else { continue };
-        for call in calls {
-            let (object, before) = match call {
-                Mutation::PutObject { object, .. } => (object, false),
-                Mutation::DeleteObject { object } => (object, true),
-                _ => continue,
-            };
-            match context.cloud.object_is_there(object).await {
-                Ok(seen) if seen == before => told.push(says(object, seen)),
-                Ok(seen) => told.push(format!("WARNING, step {}: {}", step.id, drift(object, seen, &plan.source))),
-                Err(error @ ObserveError::NotFound { .. }) => {
-                    return Answer::Fails { why: format!("step {}: {error}", step.id) };
-                }
-                Err(error) => match denial(object, &error) {
-                    Some(denial) => return Answer::Denied(denial),
-                    None => return Answer::Unknown { why: format!("step {}: {error}", step.id) },
-                },
+        match ahead(context, plan, &step.action).await {
+            Answer::Holds { evidence } => told.extend(evidence),
+            Answer::Fails { why } => return Answer::Fails { why: format!("step {}: {why}", step.id) },
+            Answer::Unknown { why } => return Answer::Unknown { why: format!("step {}: {why}", step.id) },
+            denied @ Answer::Denied(_) => return denied,
+        }
+    }
+    Answer::Holds { evidence: told }
+}
+
+/// The same of one action; of one that changes no such object there is nothing to tell.
+pub(super) async fn ahead(context: &Context, plan: &Plan, action: &Action) -> Answer {
+    let mut told = Vec::new();
+    let calls = if let Action::DnsFlip { calls, .. } = action { &calls[..] } else { &[] };
+    for call in calls {
+        let (object, before) = match call {
+            Mutation::PutObject { object, .. } => (object, false),
+            Mutation::DeleteObject { object } => (object, true),
+            _ => continue,
+        };
+        match context.cloud.object_is_there(object).await {
+            Ok(seen) if seen == before => told.push(says(object, seen)),
+            Ok(seen) => told.push(format!("WARNING: {}", drift(object, seen, &plan.source))),
+            Err(error @ ObserveError::NotFound { .. }) => return Answer::Fails { why: error.to_string() },
+            Err(error) => {
+                return match denial(object, &error) {
+                    Some(denial) => Answer::Denied(denial),
+                    None => Answer::Unknown { why: format!("whether {object} is there: {error}") },
+                };
             }
         }
     }

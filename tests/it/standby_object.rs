@@ -14,6 +14,10 @@ use failoverd::{
         plan::Purpose,
         standby_object::ObjectAt,
     },
+    engine::{
+        control::{Control, StartRun, Started, Wish},
+        outlook::Condition,
+    },
     ports::Observer,
     sim::{
         rehearse::{
@@ -24,14 +28,14 @@ use failoverd::{
         scenario::Scenario,
         wire::{Fault, ManualClock, Options, Target, start},
         world::{
-            SimTime,
+            Plane, Reach, SimTime, World,
             route53::fixture::{self, PaymentsTraffic},
             scenario,
         },
     },
 };
 
-use crate::support::scene;
+use crate::support::{Live, Scene, payments as payments_name, scene};
 
 const SEED: u64 = 3;
 
@@ -166,6 +170,55 @@ fn wherever_it_is_killed_or_a_step_is_troubled_it_ends_as_it_should() {
             }
         }
     }
+}
+
+/// What a plan made now would meet at its flip, in a world that `change` has touched.
+async fn ahead(change: impl FnOnce(&mut World)) -> Condition {
+    let text = "runbook: only-flip\npurpose: [failover, switchover, failback]\ndescription: d\nsteps:\n  \
+                - { id: flip, action: dns.standby_object }\n";
+    let mut scene = Scene::stateless(24, 240, text);
+    scene.application = moved(scene.application);
+    let live = scene.start(0).await;
+    let knows = |live: &Live| live.engine.assessment(&payments_name()).is_some_and(|a| a.active_region.is_some());
+    live.until("the active Region is known", 120, knows).await;
+    live.world.now(change);
+    let control: Arc<dyn Control> = Arc::new(live.engine.clone());
+    let request = StartRun { dry_run: true, ..Live::request(Wish::Switchover) };
+    let subject = request.subject.clone();
+    let Ok(Started::Planned { plan, .. }) = control.start_run(request).await else { panic!("a plan") };
+    let outlook = control.look_ahead(&plan, &subject).await.expect("an outlook");
+    outlook.steps.into_iter().find(|step| step.step.as_str().starts_with("flip")).expect("a flip").condition
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_tells_an_object_that_does_not_stand_for_where_the_application_lives() {
+    let west = || scene::region("us-west-2");
+    let bucket = |world: &mut World| world.s3.put_bucket(&west(), "storefront-standby");
+    let met = |condition| match condition {
+        Condition::Met { evidence } => evidence.join("; "),
+        other => panic!("{other:?}"),
+    };
+    let well = met(ahead(bucket).await);
+    assert!(well.contains("is absent") && !well.contains("WARNING"), "{well}");
+    let drifted = met(ahead(|world| {
+        bucket(world);
+        let key = "storefront/traffic-to-standby";
+        let now = world.now;
+        world.s3.seed("storefront-standby", key, now);
+    })
+    .await);
+    assert!(drifted.contains("WARNING") && drifted.contains("somebody has put it"), "{drifted}");
+    let no_bucket = ahead(|_| ()).await;
+    assert!(
+        matches!(&no_bucket, Condition::NotMet { why } if why.contains("bucket storefront-standby")),
+        "{no_bucket:?}"
+    );
+    let refused = ahead(|world| {
+        bucket(world);
+        world.set_plane(Plane::S3, &west(), Reach::DeniesAccess);
+    })
+    .await;
+    assert!(matches!(&refused, Condition::Unknown { why } if why.contains("s3:ListBucket")), "{refused:?}");
 }
 
 #[derive(Debug)]

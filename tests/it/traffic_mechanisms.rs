@@ -108,10 +108,11 @@ impl Stage {
         run
     }
 
-    async fn away(&self) {
+    async fn away(&self) -> Value {
         let body = json!({ "application": "payments", "mode": "switchover", "reason": "test" });
-        self.moved("/failover", &body).await;
+        let run = self.moved("/failover", &body).await;
         assert_eq!(self.answer().await, fixture::SECONDARY_ADDRESS.to_string());
+        run
     }
 
     async fn home(&self) {
@@ -236,7 +237,9 @@ async fn an_object_in_the_standby_moves_traffic_and_brings_it_home_without_being
         fixture::OBJECT_KEY
     );
     let stage = Stage::build(FailoverBy::StandbyObject, &mechanism, |_| ()).await;
-    stage.away().await;
+    let run = stage.away().await.to_string();
+    let seen = run.matches("s3://payments-standby/payments/traffic-to-standby in us-west-2 is there").count();
+    assert!(2 <= seen, "the flip and dns.verify tell it: {run}");
     let put = stage.world.world.with(|world| world.s3.object(fixture::OBJECT_BUCKET, fixture::OBJECT_KEY).cloned());
     let put = String::from_utf8(put.expect("the object is there").body).expect("text");
     assert!(put.starts_with("failoverd: payments switchover to us-west-2"), "{put}");

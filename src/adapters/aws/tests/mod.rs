@@ -139,8 +139,6 @@ fn every_mutation(url: &str) -> Vec<Mutation> {
             dimensions: BTreeMap::new(),
             value: 1.0,
         },
-        Mutation::PutObject { object: object(), body: "x".to_owned() },
-        Mutation::DeleteObject { object: object() },
         Mutation::UpsertRecords {
             hosted_zone_id: "Z1".to_owned(),
             records: vec![RecordSet {
@@ -161,6 +159,8 @@ fn every_mutation(url: &str) -> Vec<Mutation> {
             subject: "s".to_owned(),
             message: "m".to_owned(),
         },
+        Mutation::PutObject { object: object(), body: "x".to_owned() },
+        Mutation::DeleteObject { object: object() },
     ]
 }
 
