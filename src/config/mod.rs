@@ -166,8 +166,9 @@ impl Settings {
         let changed = environment::apply(&mut node, env, &mut found);
         let root = At::root(&node, &mut found);
         let read = sections::read(&root, &mut found);
-        let runbooks = read.as_ref().and_then(|r| r.runbooks.as_deref()).map(|d| directory.join(d));
-        let runbooks = runbooks::load(runbooks.as_deref(), &mut faults, &mut found);
+        let files = read.as_ref().map(|r| &r.runbooks);
+        let own = files.and_then(|r| r.directory.as_deref()).map(|d| directory.join(d));
+        let runbooks = runbooks::load(own.as_deref(), files.is_none_or(|r| r.shipped), &mut faults, &mut found);
         let digest = Digest::of_json(&(&text, &changed));
         if let Some(read) = &read {
             cross::check(read, &runbooks, &faults.faulty_stems(), &digest, &mut found);

@@ -1,4 +1,4 @@
-//! The runbooks: those that ship in the program, or those of a directory.
+//! The runbooks: those that ship in the program, those of a directory, or both.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -30,24 +30,28 @@ pub type Catalogue = BTreeMap<RunbookName, (Runbook, Digest)>;
 /// # Panics
 /// Never in a released program: a test parses them.
 pub fn shipped() -> Catalogue {
-    load(None, &mut Faults::default(), &mut Findings::new("", ""))
+    load(None, true, &mut Faults::default(), &mut Findings::new("", ""))
 }
 
-/// The runbooks of `directory`, or those that ship.
-pub(super) fn load(directory: Option<&Path>, faults: &mut Faults, found: &mut Findings) -> Catalogue {
+/// The runbooks of `directory`, where one is given, and those that ship, where they are `shipped`.
+pub(super) fn load(directory: Option<&Path>, shipped: bool, faults: &mut Faults, found: &mut Findings) -> Catalogue {
+    let mut files = directory.map(|d| files_of(d, faults, found)).unwrap_or_default();
+    if shipped {
+        files.extend(SHIPPED.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())));
+    }
     let mut catalogue = Catalogue::new();
-    let Some(directory) = directory else {
-        let files: Vec<(String, String)> =
-            SHIPPED.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
-        add_all(&files, &mut catalogue, faults);
-        return catalogue;
-    };
+    add_all(&files, &mut catalogue, faults);
+    catalogue
+}
+
+/// File and text of each runbook of a directory.
+fn files_of(directory: &Path, faults: &mut Faults, found: &mut Findings) -> Vec<(String, String)> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) => {
             let problem = format!("{}: {e}", directory.display());
             found.error("runbooks.directory", problem, "directory = \"../runbooks\"");
-            return catalogue;
+            return Vec::new();
         }
     };
     let mut paths: Vec<_> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
@@ -71,8 +75,7 @@ pub(super) fn load(directory: Option<&Path>, faults: &mut Faults, found: &mut Fi
             }
         }
     }
-    add_all(&files, &mut catalogue, faults);
-    catalogue
+    files
 }
 
 /// Any of `files` may call any other.

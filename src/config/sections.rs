@@ -17,10 +17,17 @@ pub(super) struct Read {
     pub(super) aws: Aws,
     pub(super) auth: Auth,
     pub(super) vantage: Vantage,
-    /// As written; relative to the file. `None`: those that ship.
-    pub(super) runbooks: Option<PathBuf>,
+    pub(super) runbooks: RunbookFiles,
     /// Each with the key that its faults are noted at.
     pub(super) applications: Vec<(String, Application)>,
+}
+
+/// Which runbooks there are.
+pub(super) struct RunbookFiles {
+    /// As written; relative to the file.
+    pub(super) directory: Option<PathBuf>,
+    /// Whether those that ship in the program are there too.
+    pub(super) shipped: bool,
 }
 
 /// Reads all sections. `None` where a section is so wrong that nothing can be checked against it.
@@ -32,10 +39,14 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let auth = section(&mut f, "auth", found, auth);
     let vantage = section(&mut f, "vantage", found, vantage::read);
     let runbooks = section(&mut f, "runbooks", found, |f, found| match f.as_mut() {
-        Some(f) => Some(
-            f.get(found, "directory", "directory = \"../runbooks\"").and_then(|at| at.text(found)).map(PathBuf::from),
-        ),
-        None => Some(None),
+        Some(f) => {
+            let directory = f.get(found, "directory", "directory = \"../runbooks\"");
+            let shipped = f.get(found, "shipped", "shipped = true");
+            let directory = directory.and_then(|at| at.text(found)).map(PathBuf::from);
+            let shipped = shipped.map_or(Some(directory.is_none()), |at| at.boolean(found))?;
+            Some(RunbookFiles { directory, shipped })
+        }
+        None => Some(RunbookFiles { directory: None, shipped: true }),
     });
     let example = "[[applications]]\nname = \"payments\"";
     let applications = match f.need(found, "applications", example).and_then(|at| at.list(found)) {

@@ -92,6 +92,7 @@ pub const RUNBOOKS: &[&str] = &[
     "runbook-invalid",
     "runbook-unknown-action",
     "runbook-not-built",
+    "runbook-undo-too-late",
     "runbook-unproven-writer",
     "expression-invalid",
     "runbook-ungated",

@@ -9,7 +9,6 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     domain::{
         action::Action,
-        api_call,
         cloud::{Mutation, Outcome},
         journal::Event,
         plan::{PlannedStep, Purpose},
@@ -17,12 +16,12 @@ use crate::{
         sabotage::{Guard, is_off},
     },
     engine::{
+        answers::{is_passing, is_perhaps_our_own, is_repeatable, left_to_people, passes},
         aurora,
         denial::Denial,
         escalation,
         guards::Answer,
         observe::{Seen, observe},
-        postcondition,
         prior::{self, Prior},
         ramp,
         step::{Driver, Stop, Way},
@@ -446,51 +445,6 @@ fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
     let is_back = ramp::of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
     match &run.steps[&driver.step.id] {
         StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
-        _ => None,
-    }
-}
-
-/// Whether a call that was not answered, and did not happen, may be sent again at once.
-fn is_repeatable(outcome: &Outcome, call: Option<&Mutation>) -> bool {
-    matches!(outcome, Outcome::Unknown { .. }) && call.is_some_and(Mutation::is_idempotent) || is_off(Guard::Hasty)
-}
-
-/// Perhaps refused because our own earlier call is at work: looking tells (FAULTS.md 45).
-fn is_perhaps_our_own(code: &str) -> bool {
-    code.starts_with("InvalidGlobalClusterState") && !is_off(Guard::NotOurSuccess)
-}
-
-/// Errors that AWS means to pass: nothing happened, and the same call may be sent again.
-pub(super) fn is_passing(code: &str) -> bool {
-    !is_off(Guard::ThrottledIsFinal)
-        && matches!(
-            code,
-            "Throttling"
-                | "ThrottlingException"
-                | "Throttled"
-                | "RequestLimitExceeded"
-                | "PriorRequestNotComplete"
-                // S3 has not read the request in time: nothing of it was taken.
-                | "RequestTimeout"
-                | "EndpointTemporarilyUnavailableException"
-                // ARC's safety rules let no control be changed again within their wait period, 5 s by default: an abort
-                // right after a flip meets it.
-                | "ConflictException"
-        )
-}
-
-/// The same for a call that a runbook wrote out: each service has codes of its own.
-fn passes(action: &Action, code: &str) -> bool {
-    matches!(action, Action::AwsCall { call } if api_call::is_passing(call.request.service(), code))
-        && !is_off(Guard::ThrottledIsFinal)
-}
-
-/// Why a call without an answer is for a person to settle, where that is so.
-fn left_to_people(action: &Action) -> Option<String> {
-    match action {
-        // Nobody can ask SNS what it delivered, and a message twice is worse than the doubt.
-        Action::Notify { .. } => Some("not repeated".to_owned()),
-        Action::AwsCall { call } => Some(format!("not repeated, {}", postcondition::unsettled(call)?)),
         _ => None,
     }
 }

@@ -16,6 +16,7 @@
 
 pub mod ages;
 pub mod alone;
+mod answers;
 pub mod aurora;
 pub mod capacities;
 pub mod coalesce;

@@ -18,8 +18,9 @@ use crate::{
         seconds::to_seconds,
     },
     engine::{
+        answers::is_passing,
         aurora,
-        effect::{intent, is_passing, pause_unsent, retry},
+        effect::{intent, pause_unsent, retry},
         observe::{self, Seen},
         step::{Driver, Stop, may_act},
     },

@@ -49,6 +49,8 @@ SERVED = {
     "ssm": "DeleteParameter GetParameter PutParameter",
     "events": "DescribeRule DisableRule EnableRule PutRule",
     "secretsmanager": "DescribeSecret ReplicateSecretToRegions StopReplicationToReplica",
+    "kms": "DescribeKey",
+    "backup": "ListRecoveryPointsByBackupVault",
     "sts": "AssumeRole GetCallerIdentity",
 }
 checked = {}
@@ -474,6 +476,13 @@ def parameters_rules_secrets_and_roles():
     assert secrets.describe_secret(SecretId="payments/db")["PrimaryRegion"] == WEST
     secrets.replicate_secret_to_regions(SecretId="payments/db", AddReplicaRegions=[{"Region": "eu-west-1"}])
     assert aws("secretsmanager", "eu-west-1").describe_secret(SecretId="payments/db")["PrimaryRegion"] == WEST
+    keys = aws("kms", WEST)
+    assert keys.describe_key(KeyId="mrk-payments")["KeyMetadata"]["KeyState"] == "Enabled"
+    refused("NotFoundException", keys.describe_key, KeyId="nobody")
+    vaults = aws("backup", WEST)
+    points = vaults.list_recovery_points_by_backup_vault(BackupVaultName="payments")["RecoveryPoints"]
+    assert [point["Status"] for point in points] == ["COMPLETED"]
+    refused("ResourceNotFoundException", vaults.list_recovery_points_by_backup_vault, BackupVaultName="nobody")
     sts = aws("sts", WEST)
     assert sts.get_caller_identity()["Account"] == ACCOUNT
     role = sts.assume_role(RoleArn="arn:aws:iam::210987654321:role/operator", RoleSessionName="me")
@@ -576,7 +585,7 @@ def control():
     assert sim("state")["planes"] == []
     sim("lose-region", {"region": EAST})
     state = sim("state")
-    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 16, state["planes"]
+    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 18, state["planes"]
     sim("restore-region", {"region": EAST})
     sim("partition-region", {"region": EAST})
     assert sim("state")["planes"], "a partition must show"

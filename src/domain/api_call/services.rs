@@ -73,6 +73,7 @@ const fn of(service: &'static str, operation: &'static str, method: Method, path
 /// Known REST-JSON operations. [bc]
 pub const REST_OPERATIONS: &[RestOperation] = &[
     of("backup", "DescribeCopyJob", Method::Get, "/copy-jobs/{CopyJobId}"),
+    of("backup", "ListRecoveryPointsByBackupVault", Method::Get, "/backup-vaults/{BackupVaultName}/recovery-points/"),
     of("backup", "StartCopyJob", Method::Put, "/copy-jobs"),
     of("lambda", "DeleteFunctionConcurrency", Method::Delete, "/2017-10-31/functions/{FunctionName}/concurrency"),
     of("lambda", "GetEventSourceMapping", Method::Get, "/2015-03-31/event-source-mappings/{UUID}"),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{Act, Runbook, Spread, Step, ahead::Ahead, read::Keys};
 use crate::domain::{
-    catalogue::{self, OutputKind},
+    action::EffectClass,
+    catalogue::{self, OutputKind, Undo},
     document::{Findings, did_you_mean},
     expression,
     id::StepId,
@@ -26,6 +27,7 @@ pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
         if !cyclic {
             writer_before_traffic(runbook, step, key, &before, found);
             before_promotion(runbook, step, key, &before, found);
+            undo_in_time(runbook, step, key, &before, found);
         }
     }
 }
@@ -230,4 +232,29 @@ fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_
             );
         }
     }
+}
+
+/// What has passed a point of no return is not taken back: a step after one that says so promises what cannot be.
+fn undo_in_time(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
+    if step.on_failure != OnFailure::Undo {
+        return;
+    }
+    let passed = runbook.steps.iter().find(|s| before(&s.id) && s.when.is_none() && is_no_return(s));
+    if let Some(passed) = passed {
+        let problem = format!(
+            "nothing can be taken back once `{}` ({}) is done, which comes before it: the run would be held all the same",
+            passed.id,
+            passed.act.name()
+        );
+        found.coded("runbook-undo-too-late", &format!("{key}.on_failure"), problem, "on_failure: hold");
+    }
+}
+
+/// Whether no step leads back over it, by its action or because the runbook declares it.
+fn is_no_return(step: &Step) -> bool {
+    let is_final = match &step.act {
+        Act::AwsCall { template } => template.effect == EffectClass::Irreversible,
+        act => catalogue::entry(act.name()).is_some_and(|entry| matches!(entry.undo, Undo::AnotherRun(_))),
+    };
+    step.no_return || is_final
 }

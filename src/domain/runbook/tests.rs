@@ -336,3 +336,20 @@ fn the_gates_of_capacity_quota_and_replication_refuse_what_they_cannot_mean() {
         assert!(told(with).contains(says), "{with}: {}", told(with));
     }
 }
+
+#[test]
+fn undo_is_promised_before_the_point_of_no_return_only() {
+    let runbook = |first: &str, extra: &str| {
+        format!(
+            "runbook: r\npurpose: switchover\ndescription: d\nsteps:\n  - {{ id: g, action: gate.target }}\n  - {{ id: first, \
+             {first}, needs: [g] }}\n  - {{ id: last, action: probe.http, needs: [first], on_failure: undo{extra}, with: \
+             {{ endpoint: target }} }}\n"
+        )
+    };
+    assert!(faults(&runbook("action: aurora.switchover", "")).contains("runbook-undo-too-late"));
+    assert!(
+        faults(&runbook("no_return: true, action: wait, with: { duration: 1m }", "")).contains("runbook-undo-too-late")
+    );
+    let early = runbook("action: wait, with: { duration: 1m }", "");
+    assert!(!faults(&early).contains("runbook-undo-too-late"), "{}", faults(&early));
+}

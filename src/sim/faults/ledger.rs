@@ -112,19 +112,24 @@ pub fn of_plane(plane: Plane, reach: Reach) -> &'static [u8] {
         (Plane::HealthCheckers, _) => &[46],
         (Plane::Application | Plane::Database, _) => &[],
         // What the object of a standby needs, and a runbook's own calls (`aws.call`).
-        (Plane::S3, Reach::Throttles) => &[31],
-        (Plane::S3, Reach::DeniesAccess) => &[51],
-        (Plane::S3, Reach::Unavailable) => &[32],
-        (Plane::S3, Reach::Hangs) => &[23],
-        (Plane::Lambda | Plane::Ecs | Plane::Ssm | Plane::EventBridge | Plane::SecretsManager | Plane::Sts, reach) => {
-            match reach {
-                Reach::Up => &[],
-                Reach::Throttles => &[31],
-                Reach::DeniesAccess => &[51],
-                Reach::Unavailable => &[32],
-                Reach::Hangs => &[23],
-            }
-        }
+        (
+            Plane::S3
+            | Plane::Lambda
+            | Plane::Ecs
+            | Plane::Ssm
+            | Plane::EventBridge
+            | Plane::SecretsManager
+            | Plane::Kms
+            | Plane::Backup
+            | Plane::Sts,
+            reach,
+        ) => match reach {
+            Reach::Up => &[],
+            Reach::Throttles => &[31],
+            Reach::DeniesAccess => &[51],
+            Reach::Unavailable => &[32],
+            Reach::Hangs => &[23],
+        },
         (Plane::Rds | Plane::ArcCluster | Plane::Network, Reach::Throttles) => &[31],
         (Plane::Rds | Plane::ArcCluster | Plane::Network, Reach::DeniesAccess) => &[51],
         (Plane::Rds | Plane::ArcCluster | Plane::Network, Reach::Unavailable) => &[32],

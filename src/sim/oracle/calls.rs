@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::{
     Bench, Call, SIGHT_MS, Seen,
+    intent::Intent,
     journal::{Journal, Record},
     loss, ramp, region_of,
-    runs::{Intent, Run, Runs},
+    runs::{Run, Runs},
     text, traffic,
 };
 use crate::sim::world::{SimTime, World};

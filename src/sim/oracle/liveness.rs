@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{
     Bench,
-    runs::{Intent, Phase, Run, Runs, Standing, Step},
+    intent::Intent,
+    runs::{Phase, Run, Runs, Standing, Step},
     text,
 };
 use crate::sim::world::SimTime;

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::{
     Bench, Call,
-    runs::{Intent, Run, Runs, Step},
+    intent::Intent,
+    runs::{Run, Runs, Step},
     text,
 };
 use crate::sim::world::aurora::Membership;

@@ -7,6 +7,7 @@ mod alone;
 mod armings;
 mod calls;
 mod clients;
+mod intent;
 mod journal;
 mod liveness;
 mod loss;

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::{
     Bench, Call,
     calls::sight,
+    intent::Intent,
     journal::Record,
-    runs::{Intent, Run, Runs},
+    runs::{Run, Runs},
     text, traffic,
 };
 use crate::{

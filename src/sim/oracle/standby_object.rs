@@ -2,11 +2,7 @@
 
 use serde_json::Value;
 
-use super::{
-    Bench, Known,
-    runs::{Intent, Runs},
-    text,
-};
+use super::{Bench, Known, intent::Intent, runs::Runs, text};
 use crate::{
     domain::id::Region,
     sim::world::{SimTime, World, s3::Effect},

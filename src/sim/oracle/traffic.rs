@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::{
     Bench, Call,
     calls::sight,
+    intent::Intent,
     journal::Record,
     ramp, region_of,
-    runs::{Intent, Runs, Step},
+    runs::{Runs, Step},
     standby_object, text,
 };
 use crate::{

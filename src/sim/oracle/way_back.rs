@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{
     Findings,
+    intent::Intent,
     journal::Record,
-    runs::{Intent, Run, Step},
+    runs::{Run, Step},
     text,
 };
 

@@ -27,8 +27,11 @@ use crate::{
     domain::{
         application::{Application, Mechanism},
         assessment::Assessment,
-        id::ApplicationName,
+        compile::compile,
+        id::{ApplicationName, Digest, Region},
         journal::Record,
+        plan::{Plan, Purpose},
+        runbook::Runbook,
     },
     engine::{Engine, Parts, control::Control as _},
     ports::{Clock, Observer},
@@ -105,6 +108,9 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
     let (mut world, known) = stage::world_with(&setup.application, seed, START, &choices)
         .unwrap_or_else(|reasons| panic!("the setup cannot be staged: {reasons:?}"));
     world.advance_to(START.plus_ms(ms(PAST)));
+    let (home, away) =
+        plans(setup).into_iter().partition::<Vec<_>, _>(|plan| Some(&plan.target) == active(setup, scenario));
+    stage::furnish(&mut world, &setup.application.regions, &away, &home);
     let store = MemoryStore::default();
     let court = Arc::new(Mutex::new(Court::new(known, store.clone(), setup.application.name.clone())));
     let told = Arc::clone(&court);
@@ -126,6 +132,23 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
         beats: Beats::default(),
         sights: Sights::of(scenario),
     }
+}
+
+/// Where the application lives at the start.
+fn active<'a>(setup: &'a Setup, scenario: &'a Scenario) -> Option<&'a Region> {
+    scenario.active.as_ref().or(setup.application.regions.first())
+}
+
+/// Every plan of the application, of each runbook and in each direction in which it has one.
+fn plans(setup: &Setup) -> Vec<Plan> {
+    let app = &setup.application;
+    let ways = app.regions.iter().flat_map(|source| app.regions.iter().map(move |target| (source, target)));
+    let named = app.runbooks.iter().filter_map(|(purpose, name)| Some((*purpose, setup.runbooks.get(name)?)));
+    let all = named.flat_map(|(purpose, runbook)| ways.clone().map(move |way| (purpose, runbook, way)));
+    let plan = |(purpose, (runbook, digest), (source, target)): (Purpose, &(Runbook, Digest), (&Region, &Region))| {
+        compile(app, runbook, purpose, source, target, None, &setup.config_digest, digest).ok()
+    };
+    all.filter_map(plan).collect()
 }
 
 pub(super) fn ms(duration: Duration) -> u64 {

@@ -9,6 +9,7 @@
 
 mod databases;
 mod servers;
+mod services;
 mod standby_object;
 mod traffic;
 mod watching;
@@ -16,6 +17,7 @@ mod watching;
 use std::{collections::BTreeMap, fmt::Display};
 
 use servers::Servers;
+pub use services::furnish;
 
 use crate::{
     domain::{

@@ -217,6 +217,8 @@ fn plane(t: &Table) -> Option<Trouble> {
         "ssm" => Plane::Ssm,
         "eventbridge" => Plane::EventBridge,
         "secretsmanager" => Plane::SecretsManager,
+        "kms" => Plane::Kms,
+        "backup" => Plane::Backup,
         "sts" => Plane::Sts,
         "health-checkers" => Plane::HealthCheckers,
         "arc-cluster" => Plane::ArcCluster,

@@ -139,6 +139,8 @@ fn plane(plane: Plane) -> &'static str {
         Plane::Ssm => "ssm",
         Plane::EventBridge => "eventbridge",
         Plane::SecretsManager => "secretsmanager",
+        Plane::Kms => "kms",
+        Plane::Backup => "backup",
         Plane::Sts => "sts",
         Plane::HealthCheckers => "health-checkers",
         Plane::ArcCluster => "arc-cluster",

@@ -102,8 +102,8 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
     };
     // REST-JSON has nothing but the path; who is meant stands in the signature.
     let protocol = match *service {
-        "lambda" => Protocol::Json,
         "s3" => Protocol::RestXml,
+        service if services::is_rest_json(service) => Protocol::Json,
         _ => protocol,
     };
     let Ok(region) = region.parse::<Region>() else {
@@ -111,8 +111,8 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
     };
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let operation = match protocol {
-        _ if *service == "lambda" => {
-            services::lambda_operation(&parts.method, &path).map_or("Unknown", |(operation, _)| operation).to_owned()
+        _ if services::is_rest_json(service) => {
+            services::rest_operation(&parts.method, &path).map_or("Unknown", |(operation, ..)| operation).to_owned()
         }
         _ if *service == "s3" => s3::operation(&parts.method, &path, &query).to_owned(),
         Protocol::Cbor | Protocol::Json => rpc.or(target).unwrap_or_default().to_owned(),
@@ -174,7 +174,7 @@ pub(super) fn throttled(service: &str) -> ApiFault {
         "s3" => (503, "SlowDown"),
         "route53-recovery-cluster" => (429, "ThrottlingException"),
         "lambda" => (429, "TooManyRequestsException"),
-        "ecs" | "ssm" | "events" | "secretsmanager" => (400, "ThrottlingException"),
+        "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" => (400, "ThrottlingException"),
         _ => (400, "Throttling"),
     };
     ApiFault { status, code, message: "Rate exceeded".to_owned() }
@@ -190,10 +190,13 @@ pub(super) fn unavailable(service: &str) -> ApiFault {
 
 pub(super) fn denied(service: &str, operation: &str) -> ApiFault {
     // The awsJson services refuse with 400. [bc]
-    let status = if matches!(service, "ecs" | "ssm" | "events" | "secretsmanager") { 400 } else { 403 };
+    let status =
+        if matches!(service, "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup") { 400 } else { 403 };
     let code = match service {
         "sns" => "AuthorizationError",
-        "route53-recovery-cluster" | "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" => "AccessDeniedException",
+        "route53-recovery-cluster" | "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" => {
+            "AccessDeniedException"
+        }
         _ => "AccessDenied",
     };
     ApiFault { status, code, message: format!("User is not authorized to perform: {service}:{operation}") }

@@ -215,7 +215,7 @@ fn on_region(server: &Server, body: &[u8], act: fn(&mut World, &Region)) -> Answ
     Ok(json!({ "region": region }))
 }
 
-const PLANES: [(&str, Plane); 16] = [
+const PLANES: [(&str, Plane); 18] = [
     ("rds", Plane::Rds),
     ("route53-control", Plane::Route53Control),
     ("cloudwatch", Plane::CloudWatch),
@@ -226,6 +226,8 @@ const PLANES: [(&str, Plane); 16] = [
     ("ssm", Plane::Ssm),
     ("eventbridge", Plane::EventBridge),
     ("secretsmanager", Plane::SecretsManager),
+    ("kms", Plane::Kms),
+    ("backup", Plane::Backup),
     ("sts", Plane::Sts),
     ("health-checkers", Plane::HealthCheckers),
     ("arc-cluster", Plane::ArcCluster),

@@ -399,7 +399,9 @@ fn dispatch(world: &mut World, call: &Call) -> MockResponse {
         "route53" => route53::handle(world, call.method.as_str(), &call.path, &call.query, &call.body),
         "s3" => s3::handle(world, call),
         "route53-recovery-cluster" => arc::handle(world, region, &format!("ToggleCustomerAPI.{operation}"), &call.body),
-        "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "sts" => services::handle(world, call),
+        "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" | "sts" => {
+            services::handle(world, call)
+        }
         other => call.fault(&super::not_simulated(other, operation)),
     }
 }

@@ -1,4 +1,4 @@
-//! Lambda, ECS, SSM, EventBridge, Secrets Manager and STS as their clients speak to them: awsJson 1.1, REST-JSON and the
+//! Lambda, ECS, SSM, EventBridge, Secrets Manager, KMS, Backup and STS as their clients speak to them: awsJson 1.1, REST-JSON and the
 //! Query protocol.
 //!
 //! What a call means is the world's. Here a request that its service would not understand (another target, another
@@ -15,9 +15,10 @@ use super::{
 use crate::sim::world::{ApiFault, SimTime, World};
 
 /// Service → the prefix of its `X-Amz-Target`. [bc]
-const TARGETS: [(&str, &str); 4] = [
+const TARGETS: [(&str, &str); 5] = [
     ("ecs", "AmazonEC2ContainerServiceV20141113"),
     ("events", "AWSEvents"),
+    ("kms", "TrentService"),
     ("secretsmanager", "secretsmanager"),
     ("ssm", "AmazonSSM"),
 ];
@@ -49,19 +50,26 @@ fn invalid(code: &'static str, message: impl Into<String>) -> ApiFault {
     ApiFault { status: 400, code, message: message.into() }
 }
 
-/// The operation that a path of Lambda means, and the function that it names. [bc:lambda]
-pub(super) fn lambda_operation<'a>(method: &Method, path: &'a str) -> Option<(&'static str, &'a str)> {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let [version, "functions", name, what] = parts[..] else { return None };
-    let operation = match (method.as_str(), version, what) {
-        ("PUT", "2017-10-31", "concurrency") => "PutFunctionConcurrency",
-        ("DELETE", "2017-10-31", "concurrency") => "DeleteFunctionConcurrency",
-        ("GET", "2019-09-30", "concurrency") => "GetFunctionConcurrency",
-        ("GET", "2015-03-31", "configuration") => "GetFunctionConfiguration",
-        ("PUT", "2015-03-31", "configuration") => "UpdateFunctionConfiguration",
-        _ => return None,
-    };
-    Some((operation, name))
+/// Whether a service has nothing but the path to tell an operation by.
+pub(super) fn is_rest_json(service: &str) -> bool {
+    matches!(service, "lambda" | "backup")
+}
+
+/// The operation that a path means, and what stands in it: the argument's name and its value. [bc:lambda, bc:backup]
+pub(super) fn rest_operation<'a>(method: &Method, path: &'a str) -> Option<(&'static str, &'static str, &'a str)> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let function = |operation, name| Some((operation, "FunctionName", name));
+    match (method.as_str(), &parts[..]) {
+        ("PUT", ["2017-10-31", "functions", name, "concurrency"]) => function("PutFunctionConcurrency", *name),
+        ("DELETE", ["2017-10-31", "functions", name, "concurrency"]) => function("DeleteFunctionConcurrency", *name),
+        ("GET", ["2019-09-30", "functions", name, "concurrency"]) => function("GetFunctionConcurrency", *name),
+        ("GET", ["2015-03-31", "functions", name, "configuration"]) => function("GetFunctionConfiguration", *name),
+        ("PUT", ["2015-03-31", "functions", name, "configuration"]) => function("UpdateFunctionConfiguration", *name),
+        ("GET", ["backup-vaults", name, "recovery-points"]) => {
+            Some(("ListRecoveryPointsByBackupVault", "BackupVaultName", *name))
+        }
+        _ => None,
+    }
 }
 
 /// The arguments of a call, wherever its protocol has them.
@@ -72,9 +80,9 @@ fn arguments(call: &Call) -> Result<Value, ApiFault> {
         serde_json::from_slice(&call.body)
             .map_err(|e| invalid("SerializationException", format!("the body is no JSON object: {e}")))?
     };
-    if call.service == "lambda" {
-        let (_, name) = lambda_operation(&call.method, &call.path).unwrap_or_default();
-        body.insert("FunctionName".to_owned(), Value::from(percent_decoded(name)));
+    if is_rest_json(&call.service) {
+        let (_, argument, name) = rest_operation(&call.method, &call.path).unwrap_or_default();
+        body.insert(argument.to_owned(), Value::from(percent_decoded(name)));
         return Ok(Value::Object(body));
     }
     let header = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();

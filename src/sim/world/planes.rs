@@ -27,6 +27,10 @@ pub enum Plane {
     EventBridge,
     /// Secrets Manager of the Region.
     SecretsManager,
+    /// The Key Management Service of the Region.
+    Kms,
+    /// AWS Backup of the Region.
+    Backup,
     /// The Security Token Service of the Region.
     Sts,
     /// The Route 53 health checkers of the Region.
@@ -147,7 +151,7 @@ impl Planes {
     }
 
     /// Every plane of a Region.
-    pub const ALL: [Plane; 16] = [
+    pub const ALL: [Plane; 18] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
@@ -158,6 +162,8 @@ impl Planes {
         Plane::Ssm,
         Plane::EventBridge,
         Plane::SecretsManager,
+        Plane::Kms,
+        Plane::Backup,
         Plane::Sts,
         Plane::HealthCheckers,
         Plane::ArcCluster,

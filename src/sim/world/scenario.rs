@@ -129,10 +129,12 @@ fn add_topics(world: &mut World, topology: &Topology) {
 fn add_called_services(world: &mut World, topology: &Topology) {
     let (name, primary) = (&topology.application, &topology.primary.region);
     for site in [&topology.primary, &topology.standby] {
-        let (region, services) = (&site.region, &mut world.services);
+        let (region, now, services) = (&site.region, world.now, &mut world.services);
         services.lambda.add(region, &format!("{name}-api"), &[("WRITER", primary.as_str())]);
         services.ecs.add(region, name, "worker", 3);
         services.ssm.add(region, &format!("/{name}/writer"), primary.as_str());
+        services.kms.add(region, &format!("mrk-{name}"), true);
+        services.backup.add(region, name, now);
         services.events.add(region, &format!("{name}-nightly"), "rate(1 day)", region == primary);
     }
     world.s3.put_bucket(&topology.standby.region, &format!("{name}-standby"));

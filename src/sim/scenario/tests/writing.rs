@@ -51,6 +51,8 @@ fn troubles() -> Vec<Trouble> {
         Plane::Ssm,
         Plane::EventBridge,
         Plane::SecretsManager,
+        Plane::Kms,
+        Plane::Backup,
         Plane::Sts,
         Plane::HealthCheckers,
         Plane::ArcCluster,

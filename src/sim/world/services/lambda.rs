@@ -42,6 +42,12 @@ impl Lambda {
         self.functions.insert((region.clone(), name.to_owned()), function);
     }
 
+    /// Adds a function without variables that has reserved so much. For fixtures.
+    pub fn add_reserved(&mut self, region: &Region, name: &str, reserved: u64) {
+        let function = Function { reserved: Some(reserved), ..Function::default() };
+        self.functions.insert((region.clone(), name.to_owned()), function);
+    }
+
     /// The function of that name.
     pub fn function(&self, region: &Region, name: &str) -> Option<&Function> {
         self.functions.get(&(region.clone(), name.to_owned()))

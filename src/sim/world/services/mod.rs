@@ -1,5 +1,5 @@
-//! Services that a failover touches beside its databases and its names: Lambda, ECS, SSM parameters, EventBridge and
-//! Secrets Manager, each per Region.
+//! Services that a failover touches beside its databases and its names: Lambda, ECS, SSM parameters, EventBridge,
+//! Secrets Manager, KMS and AWS Backup, each per Region.
 //!
 //! Invariant: they do nothing by themselves: what takes time (an update of a function, tasks that start) is told by the
 //! time of the change and the time of the look, so no generator is drawn from and no history changes by their being
@@ -7,8 +7,10 @@
 //! Deliberately not modelled: what the functions and tasks do, permissions, other accounts, and every operation that is
 //! not in [`OPERATIONS`]: it is refused by name.
 
+pub mod backup;
 pub mod ecs;
 pub mod events;
+pub mod kms;
 pub mod lambda;
 pub mod secrets;
 pub mod ssm;
@@ -20,12 +22,14 @@ use crate::domain::id::Region;
 
 /// Every operation that is served, as `service:Operation`.
 pub const OPERATIONS: &[&str] = &[
+    "backup:ListRecoveryPointsByBackupVault",
     "ecs:DescribeServices",
     "ecs:UpdateService",
     "events:DescribeRule",
     "events:DisableRule",
     "events:EnableRule",
     "events:PutRule",
+    "kms:DescribeKey",
     "lambda:DeleteFunctionConcurrency",
     "lambda:GetFunctionConcurrency",
     "lambda:GetFunctionConfiguration",
@@ -42,8 +46,10 @@ pub const OPERATIONS: &[&str] = &[
 /// The plane of a service that is here.
 pub fn plane(service: &str) -> Option<Plane> {
     Some(match service {
+        "backup" => Plane::Backup,
         "ecs" => Plane::Ecs,
         "events" => Plane::EventBridge,
+        "kms" => Plane::Kms,
         "lambda" => Plane::Lambda,
         "secretsmanager" => Plane::SecretsManager,
         "ssm" => Plane::Ssm,
@@ -55,8 +61,10 @@ pub fn plane(service: &str) -> Option<Plane> {
 /// The services of every Region.
 #[derive(Debug, Default)]
 pub struct Services {
+    pub backup: backup::Backup,
     pub ecs: ecs::Ecs,
     pub events: events::Events,
+    pub kms: kms::Kms,
     pub lambda: lambda::Lambda,
     pub secrets: secrets::Secrets,
     pub ssm: ssm::Ssm,
@@ -72,14 +80,16 @@ impl World {
         let call = Request { region, now: self.now, arguments: arguments.as_object().unwrap_or(&none) };
         let (service, name) = operation.split_once(':').unwrap_or((operation, ""));
         let answer = match service {
+            "backup" => self.services.backup.call(name, &call),
             "ecs" => self.services.ecs.call(name, &call),
             "events" => self.services.events.call(name, &call),
+            "kms" => self.services.kms.call(name, &call),
             "lambda" => self.services.lambda.call(name, &call),
             "secretsmanager" => self.services.secrets.call(name, &call),
             "ssm" => self.services.ssm.call(name, &call),
             _ => Err(not_simulated(operation)),
         }?;
-        let reads = ["Get", "Describe"].iter().any(|verb| name.starts_with(verb));
+        let reads = ["Get", "Describe", "List"].iter().any(|verb| name.starts_with(verb));
         if !reads {
             self.log.push(WorldEvent {
                 at: self.now,
