@@ -201,6 +201,7 @@ fn application(n: usize) -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
+        drills: Vec::new(),
         topics: Vec::new(),
         policy: Policy::default(),
     }

@@ -113,6 +113,7 @@ fn application(n: usize) -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::from([(Purpose::Switchover, "bench".parse().expect("a name"))]),
+        drills: Vec::new(),
         topics: vec![Topic { region: region("us-west-2"), arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned() }],
         policy: Policy::default(),
     }

@@ -145,7 +145,7 @@ fn replay(
 fn failover(application: &Application, settings: &Settings) -> Option<Plan> {
     let preferred = application.regions.first()?;
     let plans = cross::plans(application, &settings.runbooks, &settings.digest);
-    let mut plans = plans.into_iter().filter_map(|(_, plan)| plan.ok());
+    let mut plans = plans.into_iter().filter_map(|(.., plan)| plan.ok());
     plans.find(|p| p.purpose == Purpose::Failover && p.source == *preferred)
 }
 

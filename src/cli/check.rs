@@ -62,7 +62,7 @@ pub fn check(path: &Path, env: &BTreeMap<String, String>) -> CheckReport {
         Err(faults) => report(&faults, None, Vec::new()),
         Ok(settings) => {
             let apps = settings.applications.iter();
-            let of = |app| cross::plans(app, &settings.runbooks, &settings.digest).into_iter().map(move |p| (app, p.1));
+            let of = |app| cross::plans(app, &settings.runbooks, &settings.digest).into_iter().map(move |p| (app, p.2));
             let plans = apps.flat_map(of).filter_map(|(app, plan)| Some((app, plan.ok()?)));
             let plans = plans.map(|(app, plan)| plan_report(&plan, app, &settings)).collect();
             report(&settings.warnings, Some(settings.digest.clone()), plans)

@@ -26,6 +26,7 @@ use self::api::{Api, Failure};
 use crate::http::{
     condition::{ApplicationView, ApplicationsView},
     decision::DecisionView,
+    drills::DrillsView,
     openapi,
     plan::PlanView,
     view::{RunView, RunsView, StartedView},
@@ -149,6 +150,32 @@ pub struct StartArgs {
     pub idempotency_key: Option<String>,
 }
 
+/// Which drill.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// The application
+    #[arg(long = "app", value_name = "APP")]
+    pub application: String,
+    /// Which of its drills
+    #[arg(long)]
+    pub runbook: String,
+    /// The Region to go to and to come back from
+    #[arg(long, value_name = "REGION")]
+    pub target: Option<String>,
+    /// Why, for those who read it later
+    #[arg(long)]
+    pub reason: String,
+    /// Show the plan; start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stay and watch the run
+    #[arg(long)]
+    pub watch: bool,
+    /// The same key and request give the same run
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
 /// The verbs that ask a daemon, and two that need none.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
@@ -172,6 +199,13 @@ pub enum ClientCommand {
     Failback {
         #[command(flatten)]
         start: StartArgs,
+    },
+    /// Drill an application: there and back, planned and lossless
+    Drill(DrillArgs),
+    /// List the drills of the applications, and how each went last
+    Drills {
+        #[arg(long)]
+        application: Option<String>,
     },
     /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
     Plan(plan::PlanArgs),
@@ -339,6 +373,16 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         }
         ClientCommand::Failback { start: args } => {
             return start(options, &api, "/failback", json!({}), args).await;
+        }
+        ClientCommand::Drill(args) => {
+            let DrillArgs { application, runbook, target, reason, dry_run, watch, idempotency_key } = args;
+            let args = StartArgs { application, target, reason, dry_run, watch, idempotency_key };
+            return start(options, &api, "/drills", json!({ "runbook": runbook }), args).await;
+        }
+        ClientCommand::Drills { application } => {
+            let query = application.map_or(String::new(), |name| format!("?application={}", enc(&name)));
+            let view: DrillsView = api.get(&format!("/drills{query}")).await?;
+            show(options, &view, render::drills);
         }
         ClientCommand::Plan(args) => look_ahead(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {

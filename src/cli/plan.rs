@@ -20,6 +20,7 @@ pub enum PurposeArg {
     Failover,
     Switchover,
     Failback,
+    Drill,
 }
 
 /// What is to be shown.
@@ -30,6 +31,9 @@ pub struct PlanArgs {
     pub application: String,
     #[arg(long, value_enum)]
     pub purpose: PurposeArg,
+    /// Of a drill: which
+    #[arg(long, value_name = "RUNBOOK", required_if_eq("purpose", "drill"))]
+    pub runbook: Option<String>,
     /// The Region to move to
     #[arg(long, value_name = "REGION")]
     pub target: Option<String>,
@@ -43,6 +47,7 @@ pub fn request(args: &PlanArgs) -> (&'static str, Value) {
     let mut body = json!({ "application": args.application, "reason": "failoverd plan", "dry_run": true });
     let path = match args.purpose {
         PurposeArg::Failback => "/failback",
+        PurposeArg::Drill => "/drills",
         PurposeArg::Failover => {
             body["mode"] = "failover".into();
             "/failover"
@@ -54,6 +59,10 @@ pub fn request(args: &PlanArgs) -> (&'static str, Value) {
     };
     if let Some(target) = &args.target {
         body["target_region"] = target.as_str().into();
+    }
+    // With another purpose the daemon refuses it: which runbook moves an application is its configuration's to say.
+    if let Some(runbook) = &args.runbook {
+        body["runbook"] = runbook.as_str().into();
     }
     // With a purpose that loses nothing the daemon refuses it, with the reason.
     if let Some(accepted) = args.accept_data_loss_seconds {
@@ -77,6 +86,9 @@ pub fn plan(view: &PlanView) -> String {
     let loss = view.plan.get("accepted_loss_seconds").and_then(Value::as_f64);
     out.push_str(&format!("accepted loss: {}\n", loss.map_or("none".to_owned(), seconds)));
     out.push_str(&wrapped("time: ", &time(view)));
+    if let Some(back) = &view.way_back {
+        out.push_str(&wrapped("way back: ", &estimate(back)));
+    }
     let no_return = view.point_of_no_return.as_deref().unwrap_or("none: there is a way back from every step");
     out.push_str(&wrapped("point of no return: ", no_return));
     for approval in &view.approvals {
@@ -99,6 +111,10 @@ pub fn plan(view: &PlanView) -> String {
         ));
     }
     out.push_str("\nnothing was started\n");
+    if let Some(real) = &view.rehearses {
+        out.push_str("\nwhat a real failover would do:\n\n");
+        out.push_str(&plan(real));
+    }
     out
 }
 
@@ -139,8 +155,9 @@ fn step(n: usize, s: &PlanStepView) -> String {
         EffectClass::Compensable => "can be made up for",
         EffectClass::Irreversible => "NO WAY BACK",
     };
+    let back = s.back_to.as_ref().map_or(String::new(), |home| format!(", on the way back to {home}"));
     let after = if s.needs.is_empty() { "at once".to_owned() } else { format!("after {}", s.needs.join(", ")) };
-    out.push_str(&wrapped(indent, &format!("{} ({effect}), {after}", s.action)));
+    out.push_str(&wrapped(indent, &format!("{} ({effect}), {after}{back}", s.action)));
     for call in &s.calls {
         out.push_str(&wrapped(&format!("{indent}calls "), &called(call)));
     }

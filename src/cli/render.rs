@@ -9,6 +9,7 @@ use crate::domain::deadline::Level;
 use crate::http::{
     condition::{ApplicationView, ExposureView, SignalView},
     deadline::{ShareView, WarningView},
+    drills::DrillsView,
     step::{StepStateName, StepView},
     view::{RunView, RunsView, StartedView},
 };
@@ -217,6 +218,31 @@ pub fn runs(list: &RunsView) -> String {
     if let Some(cursor) = &list.next_cursor {
         out.push_str(&format!("more: --cursor {}\n", plain(cursor)));
     }
+    out
+}
+
+/// The drills of the applications.
+pub fn drills(view: &DrillsView) -> String {
+    if view.drills.is_empty() {
+        return "no application has a drill: name them in its `drills`\n".to_owned();
+    }
+    let mut out = String::new();
+    for drill in &view.drills {
+        out.push_str(&cut(&format!("{} {}", drill.application, drill.runbook)));
+        out.push('\n');
+        if let Some(description) = &drill.description {
+            out.push_str(&wrapped("  ", description));
+        }
+        let last = match &drill.last {
+            None => "never held".to_owned(),
+            Some(last) => {
+                let why = last.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+                format!("{} at {:.0} ({}){why}", last.state.as_str(), last.started_at, last.run)
+            }
+        };
+        out.push_str(&wrapped("  last: ", &last));
+    }
+    out.push_str("when they are due is not known to this version\n");
     out
 }
 

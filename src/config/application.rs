@@ -33,6 +33,8 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     let public_url = f.get(found, "public_url", "public_url = \"https://api.example.com/health\"");
     let runbooks = f.need(found, "runbooks", "runbooks = { failover = \"region-failover\" }");
     let runbooks = runbooks.and_then(|at| runbooks_of(&at, found));
+    let drills = f.get(found, "drills", "drills = [\"drill-switchover\"]");
+    let drills = drills.map_or(Some(Vec::new()), |at| drills_of(&at, found));
     let stores = f.get(found, "stores", "[applications.stores.orders]");
     let dns = f.need(found, "dns", "[applications.dns.api]");
     let signals = f.get(found, "signals", "[applications.signals.lag]");
@@ -71,6 +73,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         endpoints,
         public_url: public_url?,
         runbooks: runbooks?,
+        drills: drills?,
         topics,
         policy: policy?,
     })
@@ -175,6 +178,27 @@ fn runbooks_of(at: &At<'_>, found: &mut Findings) -> Option<BTreeMap<Purpose, Ru
         }
     }
     Some(runbooks)
+}
+
+/// The most drills of an application: each is a run that somebody has to look after.
+const DRILLS_MAX: usize = 20;
+
+fn drills_of(at: &At<'_>, found: &mut Findings) -> Option<Vec<RunbookName>> {
+    let items = at.list(found)?;
+    if DRILLS_MAX < items.len() {
+        found.error(&at.key, format!("{} drills; at most {DRILLS_MAX} are possible", items.len()), at.example);
+        return None;
+    }
+    let mut drills: Vec<RunbookName> = Vec::new();
+    for item in &items {
+        let name: RunbookName = item.parse(found)?;
+        if drills.contains(&name) {
+            found.error(&item.key, format!("`{name}` stands here twice"), at.example);
+            return None;
+        }
+        drills.push(name);
+    }
+    Some(drills)
 }
 
 fn endpoint(at: &At<'_>, _: &Region, found: &mut Findings) -> Option<Endpoint> {

@@ -7,7 +7,7 @@ use crate::domain::{
     application::{Application, Mechanism},
     compile::{compile, directions},
     document::Findings,
-    id::{Digest, Region},
+    id::{Digest, Region, RunbookName},
     plan::{Plan, Purpose},
     signal::{SignalRole, SignalSource},
 };
@@ -58,14 +58,17 @@ pub(super) fn check(
     }
 }
 
+/// What a runbook came to in one direction.
+pub type Compiled<'a> = (Purpose, &'a RunbookName, Result<Plan, Vec<String>>);
+
 /// The plans of `app`, for each purpose that has a runbook and each direction.
-pub fn plans(app: &Application, runbooks: &Catalogue, digest: &Digest) -> Vec<(Purpose, Result<Plan, Vec<String>>)> {
+pub fn plans<'a>(app: &'a Application, runbooks: &Catalogue, digest: &Digest) -> Vec<Compiled<'a>> {
     let mut all = Vec::new();
-    for (purpose, name) in &app.runbooks {
+    for (purpose, name) in app.uses() {
         let Some((runbook, runbook_digest)) = runbooks.get(name) else { continue };
-        for (source, target) in directions(app, *purpose) {
-            let plan = compile(app, runbook, *purpose, source, target, None, digest, runbook_digest);
-            all.push((*purpose, plan));
+        for (source, target) in directions(app, purpose) {
+            let plan = compile(app, runbook, purpose, source, target, None, digest, runbook_digest);
+            all.push((purpose, name, plan));
         }
     }
     all
@@ -75,11 +78,11 @@ fn runbooks_exist(key: &str, app: &Application, runbooks: &Catalogue, unread: &B
     if found.has_errors_at("runbooks") {
         return;
     }
-    for (purpose, name) in &app.runbooks {
+    for (purpose, name) in app.uses() {
         if !runbooks.contains_key(name) && !unread.contains(name.as_str()) {
             let known: Vec<&str> = runbooks.keys().map(|k| k.as_str()).collect();
             let problem = format!("there is no runbook `{name}`; runbooks: {}", known.join(", "));
-            found.error(&format!("{key}.runbooks.{purpose}"), problem, "");
+            found.error(&named_at(key, app, purpose, name), problem, "");
         }
     }
 }
@@ -87,14 +90,21 @@ fn runbooks_exist(key: &str, app: &Application, runbooks: &Catalogue, unread: &B
 fn runbooks_fit(key: &str, app: &Application, runbooks: &Catalogue, digest: &Digest, found: &mut Findings) {
     // The same fault in each direction is one fault.
     let mut seen = BTreeSet::new();
-    for (purpose, plan) in plans(app, runbooks, digest) {
+    for (purpose, name, plan) in plans(app, runbooks, digest) {
         for why in plan.err().unwrap_or_default() {
-            if seen.insert((purpose, why.clone())) {
-                let name = &app.runbooks[&purpose];
+            if seen.insert((purpose, name, why.clone())) {
                 let problem = format!("runbook `{name}` does not fit `{}`: {why}", app.name);
-                found.coded("runbook-uncompilable", &format!("{key}.runbooks.{purpose}"), problem, "");
+                found.coded("runbook-uncompilable", &named_at(key, app, purpose, name), problem, "");
             }
         }
+    }
+}
+
+/// Where the application names the runbook.
+fn named_at(key: &str, app: &Application, purpose: Purpose, name: &RunbookName) -> String {
+    match app.drills.iter().position(|drill| drill == name) {
+        Some(n) if purpose == Purpose::Drill => format!("{key}.drills[{n}]"),
+        _ => format!("{key}.runbooks.{purpose}"),
     }
 }
 

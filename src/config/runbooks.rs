@@ -14,8 +14,10 @@ use crate::domain::{
 const FILES_MAX: usize = 200;
 
 /// The runbooks that ship in the program: file name and text.
-pub const SHIPPED: [(&str, &str); 5] = [
+pub const SHIPPED: [(&str, &str); 7] = [
     ("runbooks/dns-flip.yaml", include_str!("../../runbooks/dns-flip.yaml")),
+    ("runbooks/drill-switchover.yaml", include_str!("../../runbooks/drill-switchover.yaml")),
+    ("runbooks/drill-tabletop.yaml", include_str!("../../runbooks/drill-tabletop.yaml")),
     ("runbooks/failback-gradual.yaml", include_str!("../../runbooks/failback-gradual.yaml")),
     ("runbooks/failback.yaml", include_str!("../../runbooks/failback.yaml")),
     ("runbooks/region-failover.yaml", include_str!("../../runbooks/region-failover.yaml")),

@@ -36,9 +36,20 @@ pub struct Application {
     /// The public name's health URL, resolved through the authoritative servers of `traffic`, where there is one.
     pub public_url: Option<String>,
     pub runbooks: BTreeMap<Purpose, RunbookName>,
+    /// The runbooks by which it is drilled, as they are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drills: Vec<RunbookName>,
     pub topics: Vec<Topic>,
     #[serde(default)]
     pub policy: Policy,
+}
+
+impl Application {
+    /// Every runbook that it uses, with the purpose.
+    pub fn uses(&self) -> impl Iterator<Item = (Purpose, &RunbookName)> {
+        let moves = self.runbooks.iter().map(|(purpose, name)| (*purpose, name));
+        moves.chain(self.drills.iter().map(|name| (Purpose::Drill, name)))
+    }
 }
 
 /// What the business promised.

@@ -13,9 +13,10 @@ use super::{
     action::{Action, WriterProof},
     application::{Application, AuroraStore, ClusterArn, Topic},
     cloud::MetricQuery,
+    drill,
     expression,
     id::{Digest, Region, StepId, StoreName, TrafficName},
-    plan::{OnFailure, Plan, PlannedStep, Purpose},
+    plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
     runbook::{Act, Runbook, Spread, Step, closure},
     sabotage::{Guard, is_off},
 };
@@ -134,7 +135,8 @@ impl<'a> Compiler<'a> {
                     app.traffic.keys().map(named).collect()
                 }
             };
-            if scopes.is_empty() && step.act.spread() != Spread::No {
+            // What only looks has nothing to look at where there is no such thing.
+            if scopes.is_empty() && step.act.spread() != Spread::No && !self.runbook.read_only {
                 let what = match step.act.spread() {
                     Spread::Stores => "stores",
                     Spread::Replicas => "stores with many writers (dynamodb, s3)",
@@ -160,7 +162,7 @@ impl<'a> Compiler<'a> {
             let needs: BTreeSet<StepId> =
                 step.needs.iter().filter_map(|n| ids.get(n)).flatten().map(|(id, _)| id.clone()).collect();
             for (id, scope) in &ids[&step.id] {
-                match self.action(step, scope) {
+                match self.facing(step.towards).action(step, scope) {
                     Ok(action) => planned.push(PlannedStep {
                         id: id.clone(),
                         title: step.title.clone(),
@@ -171,12 +173,23 @@ impl<'a> Compiler<'a> {
                         retry: step.retry,
                         on_failure: step.on_failure,
                         no_return: step.no_return,
+                        towards: step.towards,
                     }),
                     Err(why) => self.fault(format!("step `{id}`: {why}")),
                 }
             }
         }
         planned
+    }
+
+    /// The same, as a step sees it that leads this way.
+    fn facing(&self, towards: Towards) -> Compiler<'a> {
+        let (source, target) = match towards {
+            Towards::Target => (self.source, self.target),
+            Towards::Source => (self.target, self.source),
+        };
+        let Self { application, runbook, purpose, .. } = *self;
+        Compiler { application, runbook, purpose, source, target, faults: Vec::new() }
     }
 
     fn topic_scopes(&self, step: &Step) -> Vec<(String, Scope)> {
@@ -201,7 +214,9 @@ impl<'a> Compiler<'a> {
             if let Some(requires_writer) = step.action.requires_writer() {
                 let before = closure(&step.id, |id| needs.get(id).copied());
                 for proof in requires_writer {
-                    let proven = plan.steps.iter().any(|s| before.contains(&s.id) && proves(s, proof));
+                    let proven = plan.steps.iter().any(|s| {
+                        before.contains(&s.id) && proves(s, proof) && stands(plan, s, step, proof)
+                    });
                     if !proven {
                         faults.push(format!(
                             "step `{}`: traffic would move before the writer of `{}` is proven: it must need an \
@@ -225,6 +240,7 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
+        faults.extend(drill::faults(plan));
         self.faults.extend(faults);
     }
 }
@@ -251,6 +267,19 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::Assert { .. }
         | Action::AwsCall { .. } => false,
     }
+}
+
+/// Whether what `proof_step` has proven is still so when `flip` begins: whatever takes the writer of the store elsewhere
+/// is over before the one, or begins after the other.
+fn stands(plan: &Plan, proof_step: &PlannedStep, flip: &PlannedStep, proof: &WriterProof) -> bool {
+    let away = plan.steps.iter().filter(|s| match &s.action {
+        Action::AuroraSwitchover { store, target, .. } | Action::AuroraFailover { store, target, .. } => {
+            *store == proof.store && *target != proof.writer
+        }
+        _ => false,
+    });
+    let mut away = away;
+    away.all(|s| plan.needs(&proof_step.id, &s.id) || plan.needs(&s.id, &flip.id))
 }
 
 /// The order of the file where it is a topological order; else the nearest one: each step as soon as its needs stand.

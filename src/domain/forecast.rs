@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     action::Action,
     id::StepId,
-    plan::{Plan, PlannedStep},
+    plan::{Plan, PlannedStep, Towards},
     run::{RunResult, RunState, StepState},
     seconds,
 };
@@ -48,6 +48,9 @@ pub struct Forecast {
     pub steps: Vec<StepForecast>,
     /// The least number of runs that any step is known from; 0: some of it is declared.
     pub runs: usize,
+    /// Of a drill, whose `total` is that of the way there: what the way back alone is expected to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<Estimate>,
 }
 
 impl Forecast {
@@ -55,26 +58,32 @@ impl Forecast {
     pub fn of<'a>(plan: &Plan, runs: impl Iterator<Item = &'a RunState>) -> Self {
         let measured = measured(plan, runs);
         let mut steps = Vec::new();
-        let mut ends: BTreeMap<&StepId, Estimate> = BTreeMap::new();
         for step in &plan.steps {
             let seen = measured.get(&step.id).map_or(&[][..], Vec::as_slice);
             let estimate = if seen.is_empty() { declared(step) } else { quantiles(seen) };
-            let zero = Estimate { p50: Duration::ZERO, p95: Duration::ZERO };
-            let begin = step.needs.iter().filter_map(|need| ends.get(need)).fold(zero, |a, b| a.later(*b));
-            ends.insert(&step.id, Estimate { p50: begin.p50 + estimate.p50, p95: begin.p95 + estimate.p95 });
             steps.push(StepForecast { step: step.id.clone(), estimate, runs: seen.len() });
         }
-        // The end is when the public name is served: a report that follows it delays nobody.
-        let served =
-            plan.steps.iter().filter(|s| matches!(s.action, Action::ProbeHttp { .. } | Action::DnsVerify { .. }));
-        let last: Vec<Estimate> = served.filter_map(|s| ends.get(&s.id)).copied().collect();
-        let last = if last.is_empty() { ends.values().copied().collect() } else { last };
-        let zero = Estimate { p50: Duration::ZERO, p95: Duration::ZERO };
-        let total = last.into_iter().fold(zero, Estimate::later);
+        let total = served(plan, &steps, Towards::Target);
+        let way_back = plan.has_way_back().then(|| served(plan, &steps, Towards::Source));
         let counted = plan.steps.iter().zip(&steps).filter(|(s, _)| !is_people(&s.action));
         let runs = counted.map(|(_, s)| s.runs).min().unwrap_or(0);
-        Self { total, steps, runs }
+        Self { total, steps, runs, way_back }
     }
+}
+
+/// How long one way takes from its beginning: the longest chain of its steps to the end of those that show that the
+/// application is served. A report that follows delays nobody.
+fn served(plan: &Plan, of: &[StepForecast], leg: Towards) -> Estimate {
+    let zero = Estimate { p50: Duration::ZERO, p95: Duration::ZERO };
+    let mut ends: BTreeMap<&StepId, Estimate> = BTreeMap::new();
+    for (step, StepForecast { estimate, .. }) in plan.steps.iter().zip(of).filter(|(step, _)| step.towards == leg) {
+        let begin = step.needs.iter().filter_map(|need| ends.get(need)).fold(zero, |a, b| a.later(*b));
+        ends.insert(&step.id, Estimate { p50: begin.p50 + estimate.p50, p95: begin.p95 + estimate.p95 });
+    }
+    let shows = |s: &&PlannedStep| matches!(s.action, Action::ProbeHttp { .. } | Action::DnsVerify { .. });
+    let last: Vec<Estimate> = plan.steps.iter().filter(shows).filter_map(|s| ends.get(&s.id)).copied().collect();
+    let last = if last.is_empty() { ends.values().copied().collect() } else { last };
+    last.into_iter().fold(zero, Estimate::later)
 }
 
 impl Estimate {

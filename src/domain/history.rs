@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     cloud::{Mutation, Outcome},
+    drill,
     id::{ApplicationName, RunId, StepId, Subject, TrafficName},
     journal::{Event, Record, Request, Tail},
     overrides::Overrides,
@@ -241,6 +242,9 @@ impl History {
         }
         if self.runs.contains_key(id) {
             return Err(IllegalEvent { event: "run_started", why: format!("{id} exists") });
+        }
+        if let Some(why) = drill::loses(plan) {
+            return Err(IllegalEvent { event: "run_started", why: why.to_owned() });
         }
         if let Some(armed) = &request.armed {
             self.overrides.spend(at, armed, id, plan)?;

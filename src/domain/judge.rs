@@ -17,7 +17,7 @@ use super::{
     overrides::OverrideKind,
     plan::Plan,
     policy::Mode,
-    recovery,
+    drill,
     rules::{Finding, Rule},
     sabotage::{Guard, is_off},
     seconds::to_seconds,
@@ -252,10 +252,10 @@ fn active_region(app: &Application, known: &Known<'_>) -> Option<Region> {
     regions.all(|r| r == Some(first)).then(|| first.clone())
 }
 
-/// Where the last run that succeeded has moved the application.
+/// Where the newest run that has moved the application has moved it.
 fn moved_to(history: &History) -> Option<&Region> {
-    let succeeded = history.runs.values().filter(|run| recovery::succeeded(run));
-    succeeded.max_by_key(|run| run.started_at).map(|run| &run.plan.target)
+    let moved = history.runs.values().filter_map(|run| Some((run.started_at, drill::moved_to(run)?)));
+    moved.max_by_key(|(started_at, _)| *started_at).map(|(_, region)| region)
 }
 
 fn describe(state: &SignalState) -> String {

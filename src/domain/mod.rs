@@ -17,6 +17,7 @@ pub mod code;
 pub mod compile;
 pub mod deadline;
 pub mod document;
+pub mod drill;
 #[cfg(test)]
 pub(crate) mod draft7;
 pub mod expression;

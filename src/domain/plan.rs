@@ -27,6 +27,8 @@ pub enum Purpose {
     Switchover,
     /// Planned and lossless, back to the preferred Region.
     Failback,
+    /// A rehearsal on the real thing: planned and lossless, and it ends where it began.
+    Drill,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
             Self::Failover => "failover",
             Self::Switchover => "switchover",
             Self::Failback => "failback",
+            Self::Drill => "drill",
         }
     }
 }
@@ -42,6 +45,36 @@ impl Purpose {
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// To which of the plan's two Regions a step leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Towards {
+    /// The way there, which is all of a plan but a drill's.
+    #[default]
+    Target,
+    /// The way back: source and target are exchanged.
+    Source,
+}
+
+impl Towards {
+    pub fn is_target(&self) -> bool {
+        *self == Self::Target
+    }
+
+    /// The direction of what leads `inner` within what leads this way: back within back is there again.
+    #[must_use]
+    pub fn then(self, inner: Self) -> Self {
+        if self == inner { Self::Target } else { Self::Source }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Source => "source",
+        }
     }
 }
 
@@ -78,6 +111,29 @@ impl Plan {
         self.steps.iter().find(|s| s.is_no_return())
     }
 
+    /// From where to where the step `id` leads: on the way back the plan's ends are exchanged.
+    pub fn ends(&self, id: &StepId) -> (&Region, &Region) {
+        self.ends_towards(self.step(id).map_or(Towards::Target, |step| step.towards))
+    }
+
+    /// From where to where a step leads that is `towards` the one or the other.
+    pub fn ends_towards(&self, towards: Towards) -> (&Region, &Region) {
+        match towards {
+            Towards::Target => (&self.source, &self.target),
+            Towards::Source => (&self.target, &self.source),
+        }
+    }
+
+    /// Whether it leads there and back.
+    pub fn has_way_back(&self) -> bool {
+        self.steps.iter().any(|step| step.towards == Towards::Source)
+    }
+
+    /// Where the application lives once every step is done: a drill ends where it began.
+    pub fn home(&self) -> &Region {
+        if self.purpose == Purpose::Drill { &self.source } else { &self.target }
+    }
+
     /// Whether `id` needs `other`, directly or not.
     pub fn needs(&self, id: &StepId, other: &StepId) -> bool {
         let direct: BTreeMap<&StepId, &BTreeSet<StepId>> = self.steps.iter().map(|s| (&s.id, &s.needs)).collect();
@@ -101,6 +157,9 @@ pub struct PlannedStep {
     /// The runbook says that from its beginning nothing is taken back, whatever its action could do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_return: bool,
+    /// Which way it leads; what it is resolved to has it already.
+    #[serde(default, skip_serializing_if = "Towards::is_target")]
+    pub towards: Towards,
 }
 
 impl PlannedStep {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     action::Action,
     budget::{self, Part, RtoShares, Share},
-    plan::{PlannedStep, Purpose},
+    plan::{PlannedStep, Purpose, Towards},
     run::{LossReport, Phase, RunResult, RunState, StepState},
     sabotage::{Guard, is_off},
     seconds,
@@ -42,10 +42,19 @@ fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<Duration> {
     Some(Duration::try_from(to?.duration_since(from?)).unwrap_or_default())
 }
 
-/// The RTO clock of `run`.
+/// The RTO clock of `run`; of a drill that of the way there.
 pub fn rto_clock(run: &RunState) -> RtoClock {
+    leg_clock(run, Towards::Target)
+}
+
+/// The clock of a drill's way back, a planned move of its own; `None` where the run has none.
+pub fn way_back_clock(run: &RunState) -> Option<RtoClock> {
+    run.plan.has_way_back().then(|| leg_clock(run, Towards::Source))
+}
+
+fn leg_clock(run: &RunState, leg: Towards) -> RtoClock {
     let ends = |wanted: fn(&PlannedStep) -> bool| -> Option<Timestamp> {
-        let steps: Vec<_> = run.plan.steps.iter().filter(|s| wanted(s)).collect();
+        let steps: Vec<_> = run.plan.steps.iter().filter(|s| s.towards == leg && wanted(s)).collect();
         let done: Vec<Timestamp> = steps.iter().filter_map(|s| done_at(&run.steps[&s.id])).collect();
         (!steps.is_empty() && done.len() == steps.len()).then(|| done.into_iter().max()).flatten()
     };
@@ -57,7 +66,7 @@ pub fn rto_clock(run: &RunState) -> RtoClock {
         .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
     let started_at = match run.request.purpose {
         Purpose::Failover => run.evidence_since.or(Some(run.started_at)),
-        Purpose::Switchover | Purpose::Failback => first_effect(run),
+        Purpose::Switchover | Purpose::Failback | Purpose::Drill => first_effect(run, leg),
     };
     let planned = run.request.purpose != Purpose::Failover;
     let recommended = run.recommended_at.filter(|_| !planned);
@@ -102,9 +111,10 @@ fn done_at(state: &StepState) -> Option<Timestamp> {
     }
 }
 
-/// When the first effect on the application began (a notification is none).
-fn first_effect(run: &RunState) -> Option<Timestamp> {
-    let effects = run.plan.steps.iter().filter(|s| s.action.effect() != super::action::EffectClass::Read);
+/// When the first effect of that way on the application began (a notification is none).
+fn first_effect(run: &RunState, leg: Towards) -> Option<Timestamp> {
+    let of_leg = run.plan.steps.iter().filter(|s| s.towards == leg);
+    let effects = of_leg.filter(|s| s.action.effect() != super::action::EffectClass::Read);
     effects
         .filter_map(|s| match &run.steps[&s.id] {
             StepState::Done { since, .. } | StepState::Failed { since, .. } => Some(*since),

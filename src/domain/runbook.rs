@@ -13,7 +13,7 @@ use super::{
     action::OnUnknown,
     document::{At, Fault, Findings, Node, Place},
     id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
-    plan::{OnFailure, Purpose, Retry},
+    plan::{OnFailure, Purpose, Retry, Towards},
     yaml,
 };
 
@@ -47,6 +47,8 @@ pub struct Runbook {
     pub steps: Vec<Step>,
     /// The runbooks that it calls, directly or not.
     pub calls: BTreeSet<RunbookName>,
+    /// It says so itself: no step changes anything.
+    pub read_only: bool,
 }
 
 /// A step as it is written: for every store (or traffic entry) where it names none.
@@ -64,6 +66,8 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// Declared: from its beginning nothing is taken back.
     pub no_return: bool,
+    /// Which way it leads, by the calls that it stands in.
+    pub towards: Towards,
 }
 
 /// What a step does, before names are resolved. `None` for a store or a traffic entry means: every one.
@@ -157,6 +161,7 @@ pub enum Act {
     Call {
         runbook: RunbookName,
         arguments: BTreeMap<String, Node>,
+        towards: Towards,
     },
 }
 

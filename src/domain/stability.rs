@@ -82,8 +82,10 @@ pub fn point_of_no_return(plan: &Plan) -> Option<&PlannedStep> {
     plan.steps.iter().find(|s| s.action.effect() == EffectClass::Irreversible)
 }
 
-/// What `action` cannot do without.
-pub fn requirements(action: &Action, plan: &Plan, app: &Application) -> Vec<Requirement> {
+/// What `step` cannot do without. On the way back of a drill its source is the plan's target.
+pub fn requirements(step: &PlannedStep, plan: &Plan, app: &Application) -> Vec<Requirement> {
+    let action = &step.action;
+    let (from, to) = plan.ends_towards(step.towards);
     // What passes where it cannot be told needs nobody.
     if let Action::GateCapacity { unknown: OnUnknown::Pass, .. }
     | Action::GateQuota { unknown: OnUnknown::Pass, .. }
@@ -94,8 +96,8 @@ pub fn requirements(action: &Action, plan: &Plan, app: &Application) -> Vec<Requ
     let mut all: Vec<Requirement> = Vec::new();
     for need in entry_of(action).map_or(&[][..], |e| e.needs) {
         let any_of = match need.place {
-            Place::Source => vec![plan.source.clone()],
-            Place::Target => vec![plan.target.clone()],
+            Place::Source => vec![from.clone()],
+            Place::Target => vec![to.clone()],
             Place::UsEast1 => global_region().into_iter().collect(),
             Place::AnyOfSeveral | Place::Named => named(action),
         };
@@ -183,7 +185,7 @@ fn by_argument(action: &Action, plan: &Plan, app: &Application) -> Vec<Requireme
 /// The steps of `plan` that cannot be carried out while `region` is gone. Notifications never stop a run.
 pub fn fall_with<'a>(plan: &'a Plan, app: &Application, region: &Region) -> Vec<&'a PlannedStep> {
     let stops = plan.steps.iter().filter(|s| !matches!(s.action, Action::Notify { .. }));
-    stops.filter(|s| requirements(&s.action, plan, app).iter().any(|r| r.falls_with(region))).collect()
+    stops.filter(|s| requirements(s, plan, app).iter().any(|r| r.falls_with(region))).collect()
 }
 
 /// What is to be said about `plan`. `people` is how many may approve besides whoever asks; `None`: not known here.
@@ -238,7 +240,7 @@ fn gone(step: &PlannedStep, plan: &Plan, app: &Application) -> Option<Finding> {
     if plan.purpose != Purpose::Failover || waits_for_it {
         return None;
     }
-    let all = requirements(&step.action, plan, app);
+    let all = requirements(step, plan, app);
     let what = |r: &Requirement| format!("the {} plane of {}", r.plane.as_str(), r.service);
     let global = global_region().filter(|global| *global != plan.target);
     // Which of the two is the cause is told by the catalogue: a control plane that lives there whatever the source is.
@@ -272,7 +274,9 @@ fn needless(
 ) -> Option<Finding> {
     let is_flip: fn(&Action) -> bool = |a| a.requires_writer().is_some();
     match &step.action {
-        Action::Approve { .. } if !leads_to(|a| a.effect() == EffectClass::Irreversible) => Some(finding(
+        // A drill needs nobody's hurry, and somebody's leave.
+        Action::Approve { .. }
+            if plan.purpose != Purpose::Drill && !leads_to(|a| a.effect() == EffectClass::Irreversible) => Some(finding(
             step,
             "runbook-needless-wait",
             "waits for people, and nothing that needs it is without a way back".to_owned(),

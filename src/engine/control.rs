@@ -14,7 +14,7 @@ use crate::{
         assessment::Assessment,
         capacity::Seen,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, Region, RunId, StepId, StoreName, Subject, VantageName},
+        id::{ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
         journal::Record,
         overrides::{Override, OverrideKind, STANDING_COUNT_MAX, Standing},
         plan::{Plan, Purpose},
@@ -30,14 +30,18 @@ use crate::{
     },
 };
 
-/// What a caller of `POST /failover` wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a caller of `POST /failover`, `/failback` or `/drills` wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// A switchover where its preconditions are proved; else a failover is proposed, never started silently.
     Auto,
     Switchover,
     Failover,
     Failback,
+    /// One of the application's drills, by its runbook.
+    Drill {
+        runbook: RunbookName,
+    },
 }
 
 /// A request for a run.
@@ -116,6 +120,8 @@ pub enum Refusal {
     NotSkippable { step: StepId, why: String },
     #[error("the runbook cannot be compiled: {}", .0.join("; "))]
     Uncompilable(Vec<String>),
+    #[error("`{application}` names no drill `{runbook}`; drills: {known}")]
+    UnknownDrill { application: ApplicationName, runbook: RunbookName, known: String },
     #[error("the daemon is stopping: ask again after its restart")]
     Stopping,
     #[error("the application is held: {0}")]
@@ -162,6 +168,7 @@ impl Refusal {
             Self::WrongPhase(_) => "wrong-phase",
             Self::NotSkippable { .. } => "step-not-skippable",
             Self::Uncompilable(_) => "runbook-uncompilable",
+            Self::UnknownDrill { .. } => "unknown-drill",
             Self::Stopping => "stopping",
             Self::Held(_) => "application-held",
             Self::UnknownStamp => "stamp-unknown",

@@ -111,6 +111,7 @@ mod tests {
             endpoints: BTreeMap::new(),
             public_url: None,
             runbooks: BTreeMap::new(),
+            drills: Vec::new(),
             topics: vec![],
             policy: Default::default(),
         }
@@ -127,6 +128,7 @@ mod tests {
             retry: Retry { attempts: 1, backoff: Duration::ZERO },
             on_failure: OnFailure::Hold,
             no_return: false,
+            towards: Default::default(),
         };
         let plan = Plan {
             application: application.name.clone(),

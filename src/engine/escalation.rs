@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     domain::{
         action::Action,
+        drill,
         history::History,
         id::{Region, StoreName},
         plan::Purpose,
@@ -25,7 +26,7 @@ use crate::{
 /// and every one of its effects leads to the same target. A call that takes something back does not: it is settled
 /// first. What the planned move has done is not undone by its being superseded.
 pub fn may_escalate(active: &RunState, target: &Region) -> bool {
-    active.request.purpose != Purpose::Failover && active.plan.target == *target && !active.has_open_undo()
+    active.request.purpose != Purpose::Failover && drill::leads_to(active, target) && !active.has_open_undo()
 }
 
 /// Whether `run` took the place of a planned move to the same target that may have changed the roles.
@@ -34,7 +35,7 @@ pub fn escalates(history: &History, run: &RunState) -> bool {
         return false;
     }
     let mut old = run.request.supersedes.as_ref().and_then(|id| history.runs.get(id));
-    while let Some(before) = old.filter(|before| before.plan.target == run.plan.target) {
+    while let Some(before) = old.filter(|before| drill::leads_to(before, &run.plan.target)) {
         let is_begun =
             |id| !matches!(before.steps.get(id), None | Some(StepState::Pending | StepState::Skipped { .. }));
         let switches = before.plan.steps.iter().filter(|s| matches!(s.action, Action::AuroraSwitchover { .. }));

@@ -80,7 +80,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 return looked;
             }
             let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
-            gate(answer, "gate-target", watermarks(context, run))
+            gate(answer, "gate-target", watermarks(context, run.plan.ends(id).0))
         }
         Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
             match guards::lag_at_rest(context, store, lag, lag_region, *limit).await {
@@ -98,7 +98,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
             gate(guards::loss_bound(context, run, store, (lag, lag_region), limit).await, "gate-rpo", BTreeMap::new())
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
-            let awaited = synchronized.then_some(&run.plan.target);
+            let awaited = synchronized.then_some(run.plan.ends(id).1);
             let looked = wait_settled(context, global_cluster, observe_in, awaited).await;
             match (looked, awaited) {
                 (Look::NotYet { why, pause }, Some(region)) => {
@@ -113,7 +113,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
             match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
                 Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-                    verified(context, run, evidence).await
+                    verified(context, run, id, evidence).await
                 }
                 Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
                 Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
@@ -130,8 +130,8 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
         Action::Wait { duration } => timer(step::elapsed(context, run, id), *duration),
-        Action::Assert { that, message } => assertion(run, that, message),
-        Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, call).await,
+        Action::Assert { that, message } => assertion(run, id, that, message),
+        Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, id, call).await,
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
         | Action::DnsFlip { .. }
@@ -159,8 +159,8 @@ fn gate(answer: Answer, code: &'static str, outputs: BTreeMap<String, Value>) ->
     }
 }
 
-fn assertion(run: &RunState, that: &str, message: &str) -> Look {
-    match expression::evaluate(that, &step::facts(run)) {
+fn assertion(run: &RunState, id: &StepId, that: &str, message: &str) -> Look {
+    match expression::evaluate(that, &step::facts(run, id)) {
         Ok(true) => satisfied(vec![format!("{that} is true")]),
         Ok(false) => Look::Refused { code: "assert-failed", why: message.to_owned() },
         Err(error) => Look::Refused { code: "assert-failed", why: error.to_string() },
@@ -212,8 +212,8 @@ fn known_or_passed(answer: Answer, code: &'static str, unknown: OnUnknown, memor
 }
 
 /// What the old writer's Region showed last: the loss is measured against it.
-fn watermarks(context: &Context, run: &RunState) -> BTreeMap<String, Value> {
-    let mark = context.trail.of(&run.plan.source);
+fn watermarks(context: &Context, source: &Region) -> BTreeMap<String, Value> {
+    let mark = context.trail.of(source);
     let mut outputs = BTreeMap::new();
     if let Some(at) = mark.last_seen_write {
         outputs.insert("last_seen_write".to_owned(), json!(at.to_string()));
@@ -226,14 +226,14 @@ fn watermarks(context: &Context, run: &RunState) -> BTreeMap<String, Value> {
 
 /// The writer is proven; before any traffic, what it holds is the loss's other end. The old one is looked at again: a
 /// Region that has come back since the gate may have acknowledged more.
-async fn verified(context: &Context, run: &RunState, evidence: String) -> Look {
-    if let Some(endpoint) = context.application.endpoints.get(&run.plan.source) {
-        let source = &run.plan.source;
+async fn verified(context: &Context, run: &RunState, id: &StepId, evidence: String) -> Look {
+    let (source, target) = run.plan.ends(id);
+    if let Some(endpoint) = context.application.endpoints.get(source) {
         let _noted_in_the_trail = context.trail.look(&*context.probes, &*context.clock, source, endpoint).await;
     }
-    let mut outputs = watermarks(context, run);
-    if let Some(endpoint) = context.application.endpoints.get(&run.plan.target)
-        && let Some(write) = context.trail.look(&*context.probes, &*context.clock, &run.plan.target, endpoint).await
+    let mut outputs = watermarks(context, source);
+    if let Some(endpoint) = context.application.endpoints.get(target)
+        && let Some(write) = context.trail.look(&*context.probes, &*context.clock, target, endpoint).await
     {
         outputs.insert("last_surviving_write".to_owned(), json!(write.to_string()));
     }

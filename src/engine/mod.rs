@@ -25,6 +25,7 @@ pub mod control;
 pub mod deadlines;
 pub mod denial;
 pub mod desk;
+mod drills;
 pub mod effect;
 pub mod escalation;
 pub mod executor;

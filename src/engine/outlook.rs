@@ -171,7 +171,7 @@ fn outlook(plan: &Plan, step: &PlannedStep, condition: Condition, is_wanted: Opt
 /// Whether `when` holds, where it looks at nothing that only the run can know.
 fn is_wanted(run: &RunState, step: &PlannedStep) -> Option<bool> {
     let when = step.when.as_deref()?;
-    knows(when).then(|| expression::evaluate(when, &step::facts(run)).ok()).flatten()
+    knows(when).then(|| expression::evaluate(when, &step::facts(run, &step.id)).ok()).flatten()
 }
 
 fn knows(text: &str) -> bool {
@@ -181,7 +181,7 @@ fn knows(text: &str) -> bool {
 async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Condition {
     match &step.action {
         Action::Notify { .. } | Action::Approve { .. } | Action::Wait { .. } => Condition::Free,
-        Action::Assert { that, message } => assertion(run, that, message),
+        Action::Assert { that, message } => assertion(run, &step.id, that, message),
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
             match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
                 Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
@@ -221,7 +221,7 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
             names(context, record_name, record_type, servers, expected).await
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
-        Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, call).await,
+        Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, &step.id, call).await,
         Action::DnsWeights(ramp) => {
             let signs = context.signs.of(&ramp.guard.signals, context.clock.boot());
             match ramp.guard.judge(&signs) {
@@ -262,11 +262,11 @@ async fn looked(context: &Context, run: &RunState, step: &PlannedStep) -> Condit
     }
 }
 
-fn assertion(run: &RunState, that: &str, message: &str) -> Condition {
+fn assertion(run: &RunState, id: &StepId, that: &str, message: &str) -> Condition {
     if !knows(that) {
         return Condition::Unknown { why: "only the run can tell: it looks at other steps".to_owned() };
     }
-    match expression::evaluate(that, &step::facts(run)) {
+    match expression::evaluate(that, &step::facts(run, id)) {
         Ok(true) => Condition::Met { evidence: vec![format!("{that} is true")] },
         Ok(false) => Condition::NotMet { why: message.to_owned() },
         Err(error) => Condition::Unknown { why: error.to_string() },

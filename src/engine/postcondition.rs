@@ -21,6 +21,7 @@ use crate::{
     domain::{
         api_call::{self, ApiCall, AwsCall, OnUnknown},
         cloud::{ObserveError, Outcome},
+        id::StepId,
         run::RunState,
     },
     engine::aurora,
@@ -35,7 +36,7 @@ enum Shown {
 }
 
 /// Asks `request` and judges its answer. What AWS says is not there is `null`.
-async fn shown(context: &Context, run: &RunState, call: &AwsCall, request: &ApiCall) -> Shown {
+async fn shown(context: &Context, run: &RunState, id: &StepId, call: &AwsCall, request: &ApiCall) -> Shown {
     let asked = format!("{} in {}", request.operation, request.region);
     let answer = match context.cloud.ask(request).await {
         Ok(answer) => answer,
@@ -55,7 +56,7 @@ async fn shown(context: &Context, run: &RunState, call: &AwsCall, request: &ApiC
         return Shown::Holds { evidence: format!("{asked} answered"), outputs: call.outputs_of(&answer) };
     };
     let that = &done_when.that;
-    match done_when.judge(&answer, &step::facts(run)) {
+    match done_when.judge(&answer, &step::facts(run, id)) {
         api_call::Seen::Holds => {
             Shown::Holds { evidence: format!("{asked}{absent}: `{that}` is true"), outputs: call.outputs_of(&answer) }
         }
@@ -65,9 +66,9 @@ async fn shown(context: &Context, run: &RunState, call: &AwsCall, request: &ApiC
 }
 
 /// A call that only reads, looked at once.
-pub(super) async fn look(context: &Context, run: &RunState, call: &AwsCall) -> Look {
+pub(super) async fn look(context: &Context, run: &RunState, id: &StepId, call: &AwsCall) -> Look {
     let not_yet = |why: String| Look::NotYet { why, pause: aurora::POLL };
-    match shown(context, run, call, &call.request).await {
+    match shown(context, run, id, call, &call.request).await {
         Shown::Holds { evidence, outputs } => Look::Satisfied { evidence: vec![evidence], outputs },
         Shown::No { what } => not_yet(what),
         Shown::Unclear { why } => not_yet(why),
@@ -76,10 +77,10 @@ pub(super) async fn look(context: &Context, run: &RunState, call: &AwsCall) -> L
 }
 
 /// What a look ahead, for a plan, shows of a call that changes something: whether its probe answers.
-pub(super) async fn ahead(context: &Context, run: &RunState, call: &AwsCall) -> Condition {
+pub(super) async fn ahead(context: &Context, run: &RunState, id: &StepId, call: &AwsCall) -> Condition {
     let read = call.done_when.as_ref().and_then(|done| done.read.as_ref()).filter(|read| !read.needs_handle());
     let Some(read) = read else { return Condition::Free };
-    match shown(context, run, call, read).await {
+    match shown(context, run, id, call, read).await {
         Shown::Holds { evidence, .. } => {
             Condition::Met { evidence: vec![format!("{evidence}: nothing would be sent")] }
         }
@@ -114,7 +115,7 @@ pub(super) async fn observe(driver: &Driver, call: &AwsCall, outcome: Option<&Ou
         }
     };
     let Ok(run) = driver.run_state() else { return Seen::Unknown { why: "the run is over".to_owned() } };
-    match shown(&driver.context, &run, call, &read).await {
+    match shown(&driver.context, &run, &driver.step.id, call, &read).await {
         Shown::Holds { evidence, mut outputs } => {
             outputs.extend(told());
             Seen::Done { evidence: vec![evidence], outputs }

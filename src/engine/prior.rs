@@ -108,9 +108,10 @@ async fn signal(driver: &Driver, run: &RunState, put: &Mutation) -> Prior {
         }
         Ok(None) => match context.application.traffic.get(traffic).map(|entry| &entry.mechanism) {
             Some(Mechanism::HealthSignal { active_value, diverted_value, .. }) => {
-                let is_home = context.application.regions.first() == Some(&run.plan.source);
+                let left = run.plan.ends(&driver.step.id).0;
+                let is_home = context.application.regions.first() == Some(left);
                 let value = if is_home { *active_value } else { *diverted_value };
-                let basis = format!("nobody has put it before: as configured for {}", run.plan.source);
+                let basis = format!("nobody has put it before: as configured for {left}");
                 Prior::Seen(undo::Prior::Metric { value, basis })
             }
             _ => Prior::Unseen { why: format!("nobody has put {metric}, and its mechanism is not configured") },

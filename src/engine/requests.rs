@@ -12,7 +12,7 @@ use crate::{
         assessment::{Assessment, Health},
         compile,
         history::History,
-        id::{Digest, Region, RunId, SignalName, StepId, Subject},
+        id::{Digest, Region, RunId, RunbookName, SignalName, StepId, Subject},
         intervene::protects,
         journal::{Event, Request},
         plan::{Plan, PlannedStep, Purpose},
@@ -25,7 +25,7 @@ use crate::{
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
-        escalation,
+        drills, escalation,
         scribe::CommitError,
         step::{self, openings},
     },
@@ -59,7 +59,13 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     let assessment = asked.assessment.as_deref();
     let (source, target) = direction(app, assessment, &request)?;
     let purpose = purpose(app, assessment, &request)?;
-    let plan = plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?;
+    let plan = match &request.wish {
+        Wish::Drill { runbook } => {
+            drills::named(app, runbook)?;
+            planned(app, &asked.parts, runbook, purpose, (&source, &target), None)?
+        }
+        _ => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
+    };
     if request.dry_run {
         let digest = plan.digest();
         return Ok(Started::Planned { plan: Box::new(plan), digest });
@@ -68,6 +74,11 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     supersede(&context.scribe.history(), purpose, &target)?;
     consent(app, assessment, purpose, request.accept_data_loss)?;
     alive(app, assessment, purpose, &target)?;
+    let admitted = |history: &History, at| match purpose {
+        Purpose::Drill => drills::admitted(app, history, assessment, at),
+        Purpose::Failover | Purpose::Switchover | Purpose::Failback => Ok(()),
+    };
+    admitted(&context.scribe.history(), context.clock.wall())?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
     let id = asked.id;
     let committed = context.scribe.commit(|history, at| {
@@ -76,6 +87,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
             return Ok((Vec::new(), Started::Again { id: again }));
         }
         let superseded = supersede(history, purpose, &target)?;
+        admitted(history, at)?;
         let mut events = Vec::new();
         if let Some(old) = &superseded {
             events.push(Event::RunFinished {
@@ -115,7 +127,17 @@ fn repeated(history: &History, request: &StartRun) -> Result<Option<RunId>, Refu
     let Some(key) = &request.idempotency_key else {
         return Ok(None);
     };
-    let same_route = |r: &RunState| (r.request.purpose == Purpose::Failback) == (request.wish == Wish::Failback);
+    let route = |purpose: Purpose| match purpose {
+        Purpose::Failover | Purpose::Switchover => "/failover",
+        Purpose::Failback => "/failback",
+        Purpose::Drill => "/drills",
+    };
+    let asked = match request.wish {
+        Wish::Auto | Wish::Switchover | Wish::Failover => "/failover",
+        Wish::Failback => "/failback",
+        Wish::Drill { .. } => "/drills",
+    };
+    let same_route = |r: &RunState| route(r.request.purpose) == asked;
     let before = history.runs.values().find(|r| {
         r.request.idempotency_key.as_ref() == Some(key) && r.request.subject == request.subject && same_route(r)
     });
@@ -141,10 +163,10 @@ fn direction(
         why: "it is not known which Region is active".to_owned(),
         satisfied_by: "a reading of every store's writer: see /applications/{name}".to_owned(),
     })?;
-    let target = match (&request.target, request.wish) {
+    let target = match (&request.target, &request.wish) {
         (Some(target), _) => target.clone(),
         (None, Wish::Failback) => app.regions[0].clone(),
-        (None, Wish::Auto | Wish::Switchover | Wish::Failover) => {
+        (None, Wish::Auto | Wish::Switchover | Wish::Failover | Wish::Drill { .. }) => {
             let mut others = app.regions.iter().filter(|r| **r != source);
             match (others.next(), others.next()) {
                 (Some(only), None) => only.clone(),
@@ -179,6 +201,7 @@ fn purpose(app: &Application, assessment: Option<&Assessment>, request: &StartRu
         Wish::Switchover => Ok(Purpose::Switchover),
         Wish::Failover => Ok(Purpose::Failover),
         Wish::Failback => Ok(Purpose::Failback),
+        Wish::Drill { .. } => Ok(Purpose::Drill),
         Wish::Auto => {
             let healthy =
                 assessment.is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh));
@@ -286,6 +309,18 @@ pub(super) fn plan(
         .runbooks
         .get(&purpose)
         .ok_or_else(|| Refusal::Uncompilable(vec![format!("{} has no runbook for a {purpose}", app.name)]))?;
+    planned(app, parts, name, purpose, (source, target), accepted)
+}
+
+/// The same by the runbook of this name.
+fn planned(
+    app: &Application,
+    parts: &Parts,
+    name: &RunbookName,
+    purpose: Purpose,
+    (source, target): (&Region, &Region),
+    accepted: Option<Duration>,
+) -> Result<Plan, Refusal> {
     let (runbook, digest) =
         parts.runbooks.get(name).ok_or_else(|| Refusal::Uncompilable(vec![format!("there is no runbook `{name}`")]))?;
     let accepted = accepted.filter(|_| purpose == Purpose::Failover);
@@ -293,12 +328,15 @@ pub(super) fn plan(
         .map_err(Refusal::Uncompilable)
 }
 
-/// The emergency wins (DESIGN.md 6): a failover supersedes a failback or a held run as soon as its effects are settled;
+/// The emergency wins (DESIGN.md 6): a failover supersedes a drill, a failback or a held run as soon as its effects are settled;
 /// and at once, as an escalation, any planned move to the same target.
 fn supersede(history: &History, purpose: Purpose, target: &Region) -> Result<Option<RunId>, Refusal> {
     let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
+    if active.request.purpose == Purpose::Drill {
+        return drills::yields(active, purpose, target).map(Some);
+    }
     let yields = active.request.purpose == Purpose::Failback || matches!(active.phase, Phase::Held { .. });
     let refuse = |escalate: &str| {
         Err(Refusal::AlreadyRunning {

@@ -127,7 +127,7 @@ impl Driver {
         let Some(when) = &self.step.when else {
             return Ok(true);
         };
-        match expression::evaluate(when, &facts(run)) {
+        match expression::evaluate(when, &facts(run, &self.step.id)) {
             Ok(true) => Ok(true),
             Ok(false) => {
                 let skipped = Event::StepSkipped {
@@ -403,8 +403,9 @@ fn under_way(context: &Context, run: &RunState, step: &StepId, state: &StepState
     began.map_or(Duration::ZERO, |began| context.ages.of(&run.id, step, began, context.clock.boot()))
 }
 
-/// What expressions see.
-pub fn facts(run: &RunState) -> Facts {
+/// What expressions of the step `id` see: on the way back of a drill, source and target are exchanged.
+pub fn facts(run: &RunState, id: &StepId) -> Facts {
+    let (source, target) = run.plan.ends(id);
     let steps: serde_json::Map<String, Value> = run
         .steps
         .iter()
@@ -425,8 +426,8 @@ pub fn facts(run: &RunState) -> Facts {
     Facts::from([
         ("application".to_owned(), json!(run.plan.application)),
         ("purpose".to_owned(), json!(run.plan.purpose)),
-        ("source".to_owned(), json!(run.plan.source)),
-        ("target".to_owned(), json!(run.plan.target)),
+        ("source".to_owned(), json!(source)),
+        ("target".to_owned(), json!(target)),
         ("accepted_loss_seconds".to_owned(), json!(run.plan.accepted_loss.map(to_seconds))),
         ("steps".to_owned(), Value::Object(steps)),
     ])

@@ -31,7 +31,7 @@ pub enum Role {
     Operator,
     /// Approves and declines.
     Approver,
-    /// Starts drills (issue 7); here: looks.
+    /// Starts drills, and looks.
     DrillRunner,
     /// Everything but approving: who administers must not be able to approve alone.
     Admin,

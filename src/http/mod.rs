@@ -10,6 +10,7 @@ pub mod applications;
 pub mod auth;
 pub mod condition;
 pub mod deadline;
+pub mod drills;
 pub mod decision;
 pub mod dto;
 pub mod events;
@@ -98,7 +99,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(applications::one))
         .routes(routes!(applications::decision))
         .routes(routes!(runbooks::list))
-        .routes(routes!(unbuilt::list_drills))
+        .routes(routes!(drills::list))
         .routes(routes!(overrides::list))
         .routes(routes!(unbuilt::evidence))
 }
@@ -119,7 +120,7 @@ fn approve() -> OpenApiRouter<Api> {
 }
 
 fn drill() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(unbuilt::start_drill))
+    OpenApiRouter::new().routes(routes!(drills::drill))
 }
 
 fn override_rules() -> OpenApiRouter<Api> {

@@ -25,6 +25,7 @@ use super::{auth::Tokens, problem::Problem, routes_with_openapi};
     components(schemas(Problem)),
     tags(
         (name = "runs", description = "What was asked for, what is being done, what was done"),
+        (name = "drills", description = "Rehearsals on the real thing: there and back, planned and lossless"),
         (name = "runbooks", description = "The scripts, and what is to be known about each before the worst day"),
         (name = "applications", description = "What is protected, and how it is"),
         (name = "observers", description = "Those who look from elsewhere: what they are to probe, and what they saw"),

@@ -39,8 +39,12 @@ pub struct PlanView {
     pub at: Option<Timestamp>,
     /// In the order of the plan.
     pub steps: Vec<PlanStepView>,
-    /// How long all of it would take until the application is served, people's time not counted.
+    /// How long all of it would take until the application is served, people's time not counted; of a drill, the way
+    /// there.
     pub forecast: Option<PlanForecastView>,
+    /// Of a drill, how long the way back alone would take; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<PlanForecastView>,
     pub rto_objective_seconds: Option<f64>,
     /// What is left of the RTO; `null`: nothing, or not known.
     pub rto_left_seconds: Option<f64>,
@@ -49,6 +53,10 @@ pub struct PlanView {
     pub approvals: Vec<NeededApprovalView>,
     /// What would fail, or wait for nothing, on the worst day.
     pub findings: Vec<FindingView>,
+    /// Of a drill that changes nothing: what a real failover would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
+    pub rehearses: Option<Box<PlanView>>,
 }
 
 /// One step of a plan, before it is begun.
@@ -58,6 +66,9 @@ pub struct PlanStepView {
     pub title: String,
     /// The action's name in runbooks.
     pub action: String,
+    /// The Region that it leads back to, where it stands on a drill's way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<String>,
     #[schema(value_type = String, example = "irreversible")]
     pub effect: EffectClass,
     /// The steps that must be resolved before.
@@ -178,11 +189,13 @@ impl PlanView {
             at: outlook.map(|o| o.at),
             steps: steps.collect(),
             forecast: outlook.map(|o| forecast_view(o.forecast.total, o.forecast.runs)),
+            way_back: outlook.and_then(|o| Some(forecast_view(o.forecast.way_back?, o.forecast.runs))),
             rto_objective_seconds: app.as_ref().map(|a| to_seconds(a.objectives.rto)),
             rto_left_seconds: outlook.and_then(|o| o.rto_left).map(to_seconds),
             point_of_no_return: stability::point_of_no_return(plan).map(|s| s.id.to_string()),
             approvals: plan.steps.iter().filter_map(|s| needed_approval(s, &others)).collect(),
             findings: lint.into_iter().map(FindingView::from).collect(),
+            rehearses: None,
         }
     }
 }
@@ -210,11 +223,12 @@ impl PlanStepView {
         seen: Option<&StepOutlook>,
         forecast: Option<&StepForecast>,
     ) -> Self {
-        let requires = app.map(|app| stability::requirements(&step.action, plan, app)).unwrap_or_default();
+        let requires = app.map(|app| stability::requirements(step, plan, app)).unwrap_or_default();
         Self {
             id: step.id.to_string(),
             title: step.title.clone(),
             action: step.action.kind().to_owned(),
+            back_to: (!step.towards.is_target()).then(|| plan.ends_towards(step.towards).1.to_string()),
             effect: step.action.effect(),
             needs: step.needs.iter().map(ToString::to_string).collect(),
             calls: step.action.mutations().iter().map(|call| CallView::new(&step.action, call)).collect(),
@@ -306,7 +320,7 @@ pub struct RunbooksView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunbookView {
     pub name: String,
-    /// `failover`, `switchover`, `failback`.
+    /// `failover`, `switchover`, `failback`, `drill`.
     pub purposes: Vec<String>,
     pub description: String,
     pub steps: Vec<RunbookStepView>,

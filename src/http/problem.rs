@@ -157,6 +157,7 @@ impl From<Refusal> for Problem {
                 problem.run = Some(run.to_string());
                 problem
             }
+            Refusal::UnknownDrill { known, .. } => problem.with("drills", json!(known)),
             Refusal::Uncompilable(faults) => problem.with("faults", json!(faults)),
             Refusal::Stopping => problem.retry_later(),
             Refusal::Arming { satisfied_by, .. } => {
@@ -196,6 +197,7 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::SelfApproval(_) => (StatusCode::FORBIDDEN, "Somebody else must approve"),
         Refusal::WrongPhase(_) => (StatusCode::CONFLICT, "The run cannot do that now"),
         Refusal::NotSkippable { .. } => (StatusCode::CONFLICT, "That step is not skipped"),
+        Refusal::UnknownDrill { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "There is no such drill"),
         Refusal::Uncompilable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The runbook cannot be compiled"),
         Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping"),
         Refusal::Held(_) => (StatusCode::CONFLICT, "The application is held"),

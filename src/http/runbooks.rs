@@ -39,7 +39,7 @@ fn view(runbook: &Runbook, digest: &Digest, applications: &[Arc<Application>], p
     let mut used_by: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut warnings = BTreeSet::new();
     for app in applications {
-        let uses = app.runbooks.iter().filter(|(_, name)| **name == runbook.name).map(|(purpose, _)| *purpose);
+        let uses = app.uses().filter(|(_, name)| **name == runbook.name).map(|(purpose, _)| purpose);
         for purpose in uses {
             used_by.entry(app.name.to_string()).or_default().push(purpose.to_string());
             warnings.extend(findings(app, runbook, purpose, people));

@@ -13,6 +13,7 @@ use super::{
     Api,
     auth::Principal,
     deadline::DeadlineView,
+    drills,
     dto::{
         ApprovalRequest, Decision, FailbackRequest, FailoverRequest, PAGE_RUNS_DEFAULT, PAGE_RUNS_MAX, ResumeRequest,
         RunsQuery, StopRequest,
@@ -78,7 +79,7 @@ pub async fn failback(
     start(&api, body.into_start(principal.subject, key)?).await
 }
 
-async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
+pub(super) async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
     let span = tracing::Span::current();
     span.record("application", request.application.as_str());
     let subject = request.subject.clone();
@@ -86,7 +87,13 @@ async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
         Started::Planned { plan, digest } => {
             let outlook = api.control.look_ahead(&plan, &subject).await;
             let known = Known { api, subject: &subject, outlook: outlook.as_ref() };
-            return Ok(Json(PlanView::new(&plan, &digest, &known)).into_response());
+            let mut view = PlanView::new(&plan, &digest, &known);
+            if let Some(real) = drills::rehearsed(api, &plan) {
+                let outlook = api.control.look_ahead(&real, &subject).await;
+                let known = Known { api, subject: &subject, outlook: outlook.as_ref() };
+                view.rehearses = Some(Box::new(PlanView::new(&real, &real.digest(), &known)));
+            }
+            return Ok(Json(view).into_response());
         }
         Started::Run { id, supersedes } => (id, supersedes),
         Started::Again { id } => (id, None),

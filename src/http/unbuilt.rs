@@ -18,6 +18,4 @@ macro_rules! unbuilt {
     };
 }
 
-unbuilt!(/** Comes with issue 7. */ list_drills, get, "/drills", "listing drills", 7);
-unbuilt!(/** Comes with issue 7. */ start_drill, post, "/drills", "a drill", 7);
 unbuilt!(/** Comes with issue 7. */ evidence, get, "/runs/{id}/evidence", "a run's evidence", 7, "id");

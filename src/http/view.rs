@@ -150,7 +150,20 @@ pub struct ClockView {
     pub execution_seconds: Option<f64>,
     /// To a sustained success through the public name.
     pub propagation_seconds: Option<f64>,
-    /// The measured RTO, once the application is served again.
+    /// The measured RTO, once the application is served again; of a drill, of the way there.
+    pub total_seconds: Option<f64>,
+    /// Of a drill, the way back; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<WayBackView>,
+}
+
+/// The clock of a drill's way back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WayBackView {
+    /// From its first effect to the last change of traffic; `null` until it has ended.
+    pub execution_seconds: Option<f64>,
+    /// To a sustained success through the public name.
+    pub propagation_seconds: Option<f64>,
     pub total_seconds: Option<f64>,
 }
 
@@ -167,6 +180,11 @@ impl ClockView {
             execution_seconds: rto.execution.map(to_seconds),
             propagation_seconds: rto.propagation.map(to_seconds),
             total_seconds: rto.total.map(to_seconds),
+            way_back: recovery::way_back_clock(run).map(|clock| WayBackView {
+                execution_seconds: clock.execution.map(to_seconds),
+                propagation_seconds: clock.propagation.map(to_seconds),
+                total_seconds: clock.total.map(to_seconds),
+            }),
         }
     }
 }

@@ -343,7 +343,7 @@ fn a_call_falls_with_the_region_that_it_names() {
     assert_eq!(calls(&east), ["stop-source", "scale-in"]);
     assert_eq!(calls(&west), ["tasks-run", "point-at-target", "nightly"]);
     let stop = plan.steps.iter().find(|s| s.id.as_str() == "stop-source").expect("there");
-    let needs = requirements(&stop.action, &plan, &app);
+    let needs = requirements(stop, &plan, &app);
     assert_eq!((needs.len(), needs[0].service.as_str()), (1, "lambda"));
 }
 

@@ -55,7 +55,7 @@ impl Story {
     }
 
     fn request(&self) -> StartRun {
-        let mut request = Live::request(self.wish);
+        let mut request = Live::request(self.wish.clone());
         request.idempotency_key = Some("the-one".to_owned());
         request
     }
@@ -158,7 +158,7 @@ fn live_in_the_west(scene: &Scene) {
 
 /// The story without a death: how many appends and mutations it has.
 fn measure(wish: Wish) -> (u64, u64) {
-    let story = Story::new(wish, 7);
+    let story = Story::new(wish.clone(), 7);
     let (journal, faults) = (story.scene.reopened(), Faults::default());
     assert!(story.live(&journal, &faults, 0));
     story.judge("undisturbed");
@@ -166,7 +166,7 @@ fn measure(wish: Wish) -> (u64, u64) {
 }
 
 fn die_once(wish: Wish, death: Death) {
-    let story = Story::new(wish, 7);
+    let story = Story::new(wish.clone(), 7);
     let (journal, faults) = (story.scene.reopened(), Faults::default());
     match death {
         Death::Append(n, point) => journal.arm(n, point),
@@ -182,7 +182,7 @@ fn die_once(wish: Wish, death: Death) {
 
 /// Dies at every point; `part` of `parts`, so that the test runner can spread them.
 fn die_everywhere(wish: Wish, part: u64, parts: u64) {
-    let (appends, mutations) = measure(wish);
+    let (appends, mutations) = measure(wish.clone());
     assert!(15 < appends && 3 < mutations, "{appends} appends, {mutations} mutations: too few to mean anything");
     let at_appends =
         (0..appends).flat_map(|n| [Around::DieBefore, Around::DieAfter].map(|point| Death::Append(n, point)));
@@ -190,7 +190,7 @@ fn die_everywhere(wish: Wish, part: u64, parts: u64) {
         (0..mutations).flat_map(|n| [Moment::Before, Moment::After].map(|moment| Death::Mutation(n, moment)));
     let mine = at_appends.chain(at_mutations).enumerate().filter(|(i, _)| *i as u64 % parts == part);
     for (_, death) in mine {
-        die_once(wish, death);
+        die_once(wish.clone(), death);
     }
 }
 
@@ -225,7 +225,7 @@ fn a_run_survives_an_engine_that_keeps_dying() {
         // Each life begins with its epoch and what it decides; fewer appends than these would leave none for the run.
         for every in [6, 8, 11] {
             for point in [Around::DieBefore, Around::DieAfter] {
-                let story = Story::new(wish, 8);
+                let story = Story::new(wish.clone(), 8);
                 let mut lives = 0;
                 loop {
                     let journal = story.scene.reopened();

@@ -172,6 +172,14 @@ async fn every_refusal_has_its_status_and_its_members() {
         (Refusal::SelfApproval("ann".parse().expect("valid")), 403),
         (Refusal::WrongPhase("it is finished".into()), 409),
         (Refusal::Uncompilable(vec!["a".into(), "b".into()]), 422),
+        (
+            Refusal::UnknownDrill {
+                application: name(),
+                runbook: "sideways".parse().expect("valid"),
+                known: "drill-tabletop".to_owned(),
+            },
+            422,
+        ),
         (Refusal::Stopping, 503),
         (Refusal::Held("its journal is corrupt".into()), 409),
         (Refusal::UnknownStamp, 409),
@@ -290,8 +298,33 @@ async fn what_is_not_there_is_a_problem_too() {
     get(&router, "/runs?state=lost").await.problem(400, "invalid-request");
     get(&router, "/runs?cursor=x").await.problem(400, "invalid-request");
     get(&router, "/runs?page=2").await.problem(400, "invalid-request");
-    let problem = post(&router, "/drills", "{}").await.problem(501, "not-built");
+    get(&router, "/drills?application=other").await.problem(404, "unknown-application");
+    let problem = get(&router, &format!("/runs/{}/evidence", run_id(1))).await.problem(501, "not-built");
     assert_eq!(problem["issue"], 7);
+}
+
+#[tokio::test]
+async fn a_drill_is_asked_for_by_its_runbook_and_names_no_loss() {
+    let fake = Fake::new();
+    let router = router(api(&fake, Tokens::open()));
+    let body = r#"{"application":"payments","runbook":"drill-tabletop","reason":"each quarter"}"#;
+    let got = post(&router, "/drills", body).await;
+    assert_eq!(got.status, StatusCode::ACCEPTED);
+    let asked = fake.asked.lock().expect("lock").pop().expect("asked");
+    let runbook = "drill-tabletop".parse().expect("valid");
+    assert_eq!((asked.wish, asked.accept_data_loss, asked.dry_run), (failoverd::engine::control::Wish::Drill { runbook }, None, false));
+    for (faulty, code) in [
+        (body.replace("\"reason\"", "\"accept_data_loss_seconds\":60,\"reason\""), "invalid-request"),
+        (body.replace("\"runbook\":\"drill-tabletop\",", ""), "invalid-request"),
+        (body.replace("drill-tabletop", "../etc"), "invalid-request"),
+    ] {
+        let got = post(&router, "/drills", &faulty).await;
+        assert!(got.status.is_client_error() && got.text.contains(code), "{faulty}: {}", got.text);
+    }
+    assert!(fake.asked.lock().expect("lock").is_empty(), "none of them reached the engine");
+    let listed = get(&router, "/drills?application=payments").await.json();
+    assert_eq!(listed["drills"][0]["runbook"], "drill-tabletop");
+    assert_eq!(listed["drills"][0]["last"], Value::Null, "it was never held");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 mod architecture;
 mod aws_call;
 mod cli_client;
+mod drills;
 mod emulator_failover;
 mod engine_alone;
 mod engine_clock;
@@ -29,6 +30,7 @@ mod pause;
 mod plan_ahead;
 mod power_loss;
 mod reference;
+mod reference_systems;
 mod rehearsal;
 mod sabotage;
 mod standby_object;

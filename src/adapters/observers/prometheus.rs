@@ -24,7 +24,7 @@ use crate::{
         id::{ApplicationName, RunId, StepId},
         journal::{Event, Record},
         plan::{OnFailure, Plan, Purpose},
-        run::{Phase, RunResult, RunState, StepState},
+        run::{Phase, RunResult, RunState},
         signal::SignalState,
         undo::Cause,
     },
@@ -377,12 +377,8 @@ fn restored(run: &RunState) -> ActiveRun {
         active.way = if matches!(cause, Cause::Abort { .. }) { "aborting" } else { "undoing" };
     }
     for (id, state) in &run.steps {
-        if let StepState::Running { since, .. }
-        | StepState::Sending { since, .. }
-        | StepState::Answered { since, .. }
-        | StepState::Holding { since, .. } = state
-        {
-            active.since.insert(id.clone(), *since);
+        if let Some(since) = state.under_way_since() {
+            active.since.insert(id.clone(), since);
         }
     }
     active
@@ -536,6 +532,7 @@ mod tests {
             endpoints: BTreeMap::new(),
             public_url: None,
             runbooks: BTreeMap::new(),
+            drills: Vec::new(),
             topics: vec![],
             policy: Default::default(),
         };
@@ -583,6 +580,7 @@ mod tests {
             retry: Retry { attempts: 1, backoff: Duration::ZERO },
             on_failure: OnFailure::Hold,
             no_return: false,
+            towards: Default::default(),
         };
         let plan = Plan {
             application: name(),
@@ -698,7 +696,7 @@ mod tests {
         let over = Event::RunFinished { run: run(), result: RunResult::Succeeded, reason: "".into(), loss: None };
         observer.recorded(&record(-86_400, vec![started(), over]), 0.001);
         observer.assessed(&Assessment {
-            forecast: Some(Forecast { total, steps: vec![], runs: 3 }),
+            forecast: Some(Forecast { total, steps: vec![], runs: 3, way_back: None }),
             rto: Some(RtoBudget { used: s(40), left: None, start_by: None }),
             rpo: BTreeMap::from([(
                 "orders".parse().expect("valid"),

@@ -60,7 +60,9 @@ impl Disaster {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => {
                 let uses = |name: &String| application.runbooks.values().any(|used| used.as_str() == name);
-                !(written.needs_promotion && application.stores.is_empty())
+                let drilled = written.drills.iter().all(|drill| application.drills.contains(drill));
+                drilled
+                    && !(written.needs_promotion && application.stores.is_empty())
                     && written.needs_runbook.as_ref().is_none_or(uses)
             }
             Self::Swarm | Self::FalseAlarms => true,

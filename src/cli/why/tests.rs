@@ -69,6 +69,7 @@ fn application(mode: Mode) -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
+        drills: Vec::new(),
         topics: vec![],
         policy: Policy { mode, ..Policy::default() },
     }
@@ -108,7 +109,7 @@ fn trouble() -> Assessment {
             Finding::yes(Rule::Down, "1 reading(s) say that us-east-1 does not serve"),
             Finding::unknown(Rule::Loss, "no loss was accepted beforehand", "arming with a largest loss"),
         ],
-        forecast: Some(Forecast { total, steps: vec![], runs: 6 }),
+        forecast: Some(Forecast { total, steps: vec![], runs: 6, way_back: None }),
         rto: Some(RtoBudget { used: s(130_000), left: Some(s(50_000)), start_by: Some(at(180)) }),
         rpo: BTreeMap::from([(
             named("orders"),

@@ -57,6 +57,7 @@ fn application() -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
+        drills: Vec::new(),
         topics: vec![],
         policy: Policy { dwell: s(60), observers: observers.into(), ..policy },
     }

@@ -58,6 +58,7 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
         endpoints: both(endpoint("east"), endpoint("west")),
         public_url: Some("https://api.example.com:8443/healthz".to_owned()),
         runbooks: BTreeMap::new(),
+        drills: Vec::new(),
         topics: vec![topic(EAST), topic(WEST)],
         policy: Default::default(),
     }

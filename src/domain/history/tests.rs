@@ -103,6 +103,7 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
         retry: Retry { attempts: 1, backoff: second },
         on_failure: OnFailure::Hold,
         no_return: false,
+        towards: Default::default(),
     });
     Plan {
         application: app(),

@@ -69,6 +69,7 @@ fn app(with_store: bool) -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
+        drills: Vec::new(),
         topics: Vec::new(),
         policy: Default::default(),
     }

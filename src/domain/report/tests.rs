@@ -39,6 +39,7 @@ fn application() -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
+        drills: Vec::new(),
         topics: Vec::new(),
         policy: Policy { observers, ..Policy::default() },
     }

@@ -6,6 +6,7 @@ use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, gates};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
+    plan::Towards,
 };
 
 mod weights;
@@ -260,6 +261,7 @@ fn assertion(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
 fn call(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
     let runbook = with.need(found, "runbook", "runbook: prove-target");
     let arguments = with.get(found, "arguments", "arguments: { consecutive: 5 }");
+    let towards = with.get(found, "towards", "towards: source");
     let runbook = runbook.and_then(|at| at.parse(found));
     let arguments = match arguments {
         None => Some(BTreeMap::new()),
@@ -271,7 +273,19 @@ fn call(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
             }
         },
     };
-    Some(Act::Call { runbook: runbook?, arguments: arguments? })
+    let towards = match towards {
+        None => Some(Towards::Target),
+        Some(at) => match at.text(found) {
+            Some("target") => Some(Towards::Target),
+            Some("source") => Some(Towards::Source),
+            Some(_) => {
+                found.error(&at.key, "expected `target` (there) or `source` (back)", at.example);
+                None
+            }
+            None => None,
+        },
+    };
+    Some(Act::Call { runbook: runbook?, arguments: arguments?, towards: towards? })
 }
 
 /// A CEL expression that is valid.

@@ -103,7 +103,7 @@ impl Inside<'_> {
 
     /// The steps that stand in the place of `step`.
     fn children(&mut self, step: &Step, key: &str, found: &mut Findings) -> Option<Vec<Step>> {
-        let Act::Call { runbook, arguments } = &step.act else { return None };
+        let Act::Call { runbook, arguments, .. } = &step.act else { return None };
         let at = format!("{key}.with.runbook");
         let name = runbook.to_string();
         let library = self.library;
@@ -138,7 +138,7 @@ impl Inside<'_> {
             return None;
         }
         let called = read?;
-        if let Some(missing) = self.purposes.iter().find(|p| !called.purposes.contains(p)) {
+        if let Some(missing) = self.purposes.iter().find(|p| !serves(&called, **p)) {
             let problem = format!("`{name}` is not for a {missing} ({})", source.file);
             found.error(&at, problem, "");
             return None;
@@ -153,6 +153,14 @@ impl Inside<'_> {
         called.steps = self.steps(called.steps, &mut keys, own);
         Some(called)
     }
+}
+
+/// Whether `called` may be a part of what is for `purpose`. A drill rehearses the very runbook of a planned move; what
+/// may lose writes is refused step by step.
+fn serves(called: &Runbook, purpose: Purpose) -> bool {
+    let planned = [Purpose::Switchover, Purpose::Failback];
+    called.purposes.contains(&purpose)
+        || (purpose == Purpose::Drill && planned.iter().any(|p| called.purposes.contains(p)))
 }
 
 /// What the called runbook's file has against these arguments, told where the call stands.
@@ -232,14 +240,17 @@ fn adopted(child: Step, call: &Step, key: &str, found: &mut Findings) -> Option<
             return None;
         }
     }
-    Some(Step { id: own, place: call.place, needs, when, act, ..child })
+    let Act::Call { towards, .. } = &call.act else { return None };
+    let towards = towards.then(child.towards);
+    Some(Step { id: own, place: call.place, needs, when, act, towards, ..child })
 }
 
-/// The steps of a called runbook that none of its others needs, notifications left out: nothing may wait for one.
+/// The steps of a called runbook that none of its others needs, notifications left out: nothing may wait for one, and
+/// what only a report follows is the last step.
 fn last_of(children: &[Step], otherwise: &BTreeSet<StepId>) -> BTreeSet<StepId> {
-    let is_needed = |id: &StepId| children.iter().any(|c| c.needs.contains(id));
-    let stops = children.iter().filter(|c| !matches!(c.act, Act::Notify { .. }));
-    let last: BTreeSet<StepId> = stops.filter(|c| !is_needed(&c.id)).map(|c| c.id.clone()).collect();
+    let stops: Vec<&Step> = children.iter().filter(|c| !matches!(c.act, Act::Notify { .. })).collect();
+    let is_needed = |id: &StepId| stops.iter().any(|c| c.needs.contains(id));
+    let last: BTreeSet<StepId> = stops.iter().filter(|c| !is_needed(&c.id)).map(|c| c.id.clone()).collect();
     if last.is_empty() { otherwise.clone() } else { last }
 }
 

@@ -8,6 +8,7 @@ use crate::domain::{
     action::EffectClass,
     catalogue::{self, OutputKind, Undo},
     document::{Findings, did_you_mean},
+    drill,
     expression,
     id::StepId,
     plan::{OnFailure, Purpose},
@@ -17,6 +18,16 @@ use crate::domain::{
 type Before<'a> = &'a dyn Fn(&StepId) -> bool;
 
 pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
+    let at = |id: &StepId| keys.get(id).map_or("", String::as_str);
+    for (id, code, problem) in drill::faults_of(runbook) {
+        found.coded(code, &format!("{}.action", at(&id)), problem, "");
+    }
+    if runbook.read_only {
+        for id in drill::changes(runbook) {
+            let problem = format!("`{id}` changes something, and the runbook says `read_only`");
+            found.coded("runbook-not-read-only", &format!("{}.action", at(id)), problem, "");
+        }
+    }
     let ahead = Ahead::of(&runbook.steps);
     let cyclic = needs(runbook, keys, &ahead, found);
     for step in &runbook.steps {
@@ -83,7 +94,8 @@ fn ring(ahead: &Ahead<'_>, id: &StepId) -> String {
 
 fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
     let planned = runbook.purposes.iter().find(|p| **p != Purpose::Failover);
-    if let (Act::AuroraFailover { .. }, Some(planned)) = (&step.act, planned) {
+    let is_told = runbook.purposes.contains(&Purpose::Drill);
+    if let (Act::AuroraFailover { .. }, Some(planned)) = (&step.act, planned.filter(|_| !is_told)) {
         let problem = format!("aurora.failover may lose writes, and a {planned} must not: use aurora.switchover");
         found.error(&format!("{key}.action"), problem, "action: aurora.switchover");
     }
@@ -97,6 +109,10 @@ fn conditions(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, fou
     let mut look = |text: &str, key: String| {
         let Ok((refs, fits)) = expression::inspect(text, &Declared(runbook)) else { return };
         let mut problems = Vec::new();
+        if runbook.purposes.iter().eq([&Purpose::Drill]) && refs.variables.contains("accepted_loss_seconds") {
+            let problem = "looks at accepted_loss_seconds, and nobody accepts a loss for a drill".to_owned();
+            found.coded("runbook-drill-unsafe", &key, problem, "");
+        }
         for id in &refs.steps {
             let Some((other, rest)) = meant(runbook, id) else {
                 problems.push(absent(runbook, id));
@@ -197,7 +213,9 @@ fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: Befo
     if !step.act.moves_traffic() || !runbook.steps.iter().any(|s| s.act.concerns_store()) {
         return;
     }
-    let proven = runbook.steps.iter().any(|s| before(&s.id) && s.act.proves_writer() && is_firm(s));
+    let proven = runbook.steps.iter().any(|s| {
+        before(&s.id) && s.towards == step.towards && s.act.proves_writer() && is_firm(s)
+    });
     if !proven {
         let problem = "traffic would move before the writer is proven: it must need (also through other steps) an \
                        aurora.verify_writer or a promotion that has no `when` and does not continue after a failure";
@@ -209,7 +227,8 @@ fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_
     let (Act::AuroraFailover { .. } | Act::AuroraSwitchover { .. }) = step.act else {
         return;
     };
-    let has = |wanted: fn(&Act) -> bool| runbook.steps.iter().any(|s| before(&s.id) && wanted(&s.act) && is_firm(s));
+    let same_way = |s: &&Step| s.towards == step.towards && before(&s.id);
+    let has = |wanted: fn(&Act) -> bool| runbook.steps.iter().filter(same_way).any(|s| wanted(&s.act) && is_firm(s));
     let action = format!("{key}.action");
     if !has(|a| matches!(a, Act::GateTarget { .. })) {
         found.warning("runbook-ungated", &action, "no gate.target comes before it", "action: gate.target");

@@ -9,7 +9,7 @@ use super::{Act, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
 use crate::domain::{
     document::{At, Fields, Findings, Place, Value},
     id::StepId,
-    plan::{OnFailure, Purpose, Retry},
+    plan::{OnFailure, Purpose, Retry, Towards},
 };
 
 /// Where each step stands in the document: the key that faults are noted at.
@@ -24,6 +24,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
         .and_then(|at| at.text(found));
     // Read before: their values stand in the steps already.
     let _parameters = fields.get(found, "parameters", "parameters: { consecutive: { type: number, default: 3 } }");
+    let read_only = fields.get(found, "read_only", "read_only: true").map_or(Some(false), |at| at.boolean(found));
     let steps = fields.need(found, "steps", "steps: [{ id: promote, action: aurora.failover }]");
     fields.finish(found);
     let items = steps?.list(found)?;
@@ -47,6 +48,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
         description: description?.trim().to_owned(),
         steps,
         calls: BTreeSet::new(),
+        read_only: read_only?,
     };
     Some((runbook, keys))
 }
@@ -62,8 +64,9 @@ fn purposes(at: &At<'_>, found: &mut Findings) -> Option<BTreeSet<Purpose>> {
             "failover" => purposes.insert(Purpose::Failover),
             "switchover" => purposes.insert(Purpose::Switchover),
             "failback" => purposes.insert(Purpose::Failback),
+            "drill" => purposes.insert(Purpose::Drill),
             _ => {
-                found.error(&item.key, "expected failover, switchover or failback", at.example);
+                found.error(&item.key, "expected failover, switchover, failback or drill", at.example);
                 return None;
             }
         };
@@ -129,6 +132,7 @@ fn rest_of_step(id: Option<StepId>, place: Place, mut f: Fields<'_>, found: &mut
         timeout: timeout?,
         on_failure: on_failure?,
         no_return: no_return?,
+        towards: Towards::Target,
     })
 }
 

@@ -19,7 +19,7 @@ const DURATION: &str = "^[0-9]+(\\.[0-9]+)?( ?(ms|s|m|h)( ?[0-9]+(\\.[0-9]+)?)?)
 const NAME: &str = "^[a-z0-9-]{1,64}$";
 
 /// Words that stand for themselves, by key: what an editor offers.
-const WORDS: &[(&str, &[&str])] = &[("on_failure", &["hold", "undo", "continue"]), ("endpoint", &["target", "source"])];
+const WORDS: &[(&str, &[&str])] = &[("on_failure", &["hold", "undo", "continue"]), ("endpoint", &["target", "source"]), ("towards", &["target", "source"])];
 /// Keys whose value is a name.
 const NAMES: &[&str] = &["id", "runbook", "store", "via"];
 
@@ -162,7 +162,7 @@ fn or_parameter(value: Json) -> Json {
 }
 
 fn purposes() -> Json {
-    let one = json!({ "enum": ["failover", "switchover", "failback"] });
+    let one = json!({ "enum": ["failover", "switchover", "failback", "drill"] });
     json!({ "anyOf": [one, { "type": "array", "items": one }], "description": "such as `purpose: failover`" })
 }
 

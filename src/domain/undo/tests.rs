@@ -87,6 +87,7 @@ fn planned(drawn: &[Drawn]) -> Plan {
         retry: Retry { attempts: 1, backoff: Duration::ZERO },
         on_failure: d.on_failure,
         no_return: d.kind == Kind::Final,
+        towards: Default::default(),
     });
     Plan {
         purpose: Purpose::Switchover,

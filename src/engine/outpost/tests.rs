@@ -107,6 +107,7 @@ fn application() -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
+        drills: Vec::new(),
         topics: Vec::new(),
         policy: Policy { observers: [name("eu-west-1")].into(), ..Policy::default() },
     }

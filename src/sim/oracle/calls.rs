@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::{
-    Bench, Call, SIGHT_MS, Seen,
+    Bench, Call, SIGHT_MS, Seen, drills,
     intent::Intent,
     journal::{Journal, Record},
     loss, ramp, region_of,
@@ -113,6 +113,7 @@ impl Calls {
             }
         };
         let intended = intent.map(|index| &runs.intents[index]);
+        drills::sent(bench, runs, call, intended);
         match text(&call.arguments, "call") {
             what @ ("aurora_failover" | "aurora_switchover") => {
                 check_kind(bench, runs, call, intended, what);

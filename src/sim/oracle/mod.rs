@@ -7,6 +7,7 @@ mod alone;
 mod armings;
 mod calls;
 mod clients;
+mod drills;
 mod intent;
 mod journal;
 mod liveness;
@@ -194,6 +195,7 @@ impl Oracle {
                         ramp::observed(&mut bench, &self.runs, (&run, &step, call), record);
                     }
                     runs::News::StartedAlone(id) => alone::started(&mut bench, &self.runs, &id),
+                    runs::News::Succeeded(id) => drills::succeeded(&mut bench, &self.runs, &id, record),
                     runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),
                     runs::News::Undone { run, step } => self.calls.undone(&mut bench, &self.runs, &run, &step, record),
                 }

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Findings,
     armings::Armings,
+    drills,
     intent::Intent,
     journal::Record,
     planned::check_planned,
@@ -106,6 +107,8 @@ pub(super) enum News {
     Intended(usize),
     /// This run was started alone.
     StartedAlone(String),
+    /// This run is over, and has succeeded.
+    Succeeded(String),
     /// This call of a step is said to be in effect.
     Observed {
         run: String,
@@ -306,6 +309,7 @@ impl Runs {
                 run.loss = event["loss"].clone();
                 run.phase = Phase::Finished { result: text(event, "result").to_owned(), at: record.at };
                 self.close(record, false, |i| i.run == id);
+                return (text(event, "result") == "succeeded").then_some(News::Succeeded(id));
             }
             other => {
                 let text = format!("record {} holds `{other}`, which no list of events knows", record.index);
@@ -357,6 +361,9 @@ impl Runs {
             observed: BTreeMap::new(),
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });
+        if let Some(run) = self.runs.last() {
+            drills::started(run, record, findings);
+        }
     }
 
     /// Closes the intents that match. An answer belongs to the newest intent of its step; older ones are closed.

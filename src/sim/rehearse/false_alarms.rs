@@ -52,6 +52,7 @@ pub fn scenario(seed: u64, regions: &[Region]) -> Scenario {
         warm_up: WARM_UP,
         active: None,
         happenings,
+        blackout: false,
         observers: 2,
         people: People { arm: Some(LARGEST_LOSS), ..People::nobody() },
         heals_at: Some(HEALS_AT),

@@ -97,7 +97,7 @@ impl Matrix {
             // With the Region gone there is nothing left of it to lose, and nothing arrives there, let alone twice.
             (Self::Region | Self::UsEast1 | Self::Twice, Purpose::Failover) => Base::ServersDown,
             (_, Purpose::Failover) => Base::RegionLost,
-            (_, Purpose::Switchover | Purpose::Failback) => Base::Calm,
+            (_, Purpose::Switchover | Purpose::Failback | Purpose::Drill) => Base::Calm,
         }
     }
 }
@@ -186,9 +186,9 @@ impl Cell {
 /// As [`super::run::rehearse`].
 pub fn tables(setup: &Setup, matrix: Matrix, seed: u64, known: &mut Undisturbed) -> Result<Vec<Table>, String> {
     let mut tables = Vec::new();
-    for (purpose, runbook) in &setup.application.runbooks {
-        let base = matrix.base(*purpose);
-        let undisturbed = known.of(setup, *purpose, base, seed)?;
+    for (purpose, runbook) in setup.application.uses() {
+        let base = matrix.base(purpose);
+        let undisturbed = known.of(setup, (purpose, runbook), base, seed)?;
         let cells = match matrix {
             Matrix::Crash => crash::cells(&undisturbed),
             Matrix::Pairs => crash::pairs(&undisturbed),
@@ -198,7 +198,7 @@ pub fn tables(setup: &Setup, matrix: Matrix, seed: u64, known: &mut Undisturbed)
             Matrix::Twice => twice::cells(&undisturbed),
             Matrix::Undo => undo::cells(&undisturbed, setup, seed)?,
         };
-        tables.push(Table { matrix, purpose: *purpose, runbook: runbook.clone(), cells });
+        tables.push(Table { matrix, purpose, runbook: runbook.clone(), cells });
     }
     Ok(tables)
 }
@@ -206,12 +206,19 @@ pub fn tables(setup: &Setup, matrix: Matrix, seed: u64, known: &mut Undisturbed)
 /// The undisturbed moves of one setup under one seed, once measured.
 #[derive(Debug, Default)]
 pub struct Undisturbed {
-    moves: BTreeMap<(Purpose, Base), Result<Move, String>>,
+    moves: BTreeMap<(Purpose, RunbookName, Base), Result<Move, String>>,
 }
 
 impl Undisturbed {
-    fn of(&mut self, setup: &Setup, purpose: Purpose, base: Base, seed: u64) -> Result<Move, String> {
-        self.moves.entry((purpose, base)).or_insert_with(|| Move::measured(setup, purpose, base, seed)).clone()
+    fn of(
+        &mut self,
+        setup: &Setup,
+        (purpose, runbook): (Purpose, &RunbookName),
+        base: Base,
+        seed: u64,
+    ) -> Result<Move, String> {
+        let of = || Move::measured(setup, (purpose, runbook), base, seed);
+        self.moves.entry((purpose, runbook.clone(), base)).or_insert_with(of).clone()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
         assessment::Verdict,
         id::{Digest, OverrideId, Region, RunId, StepId, Subject},
         overrides::{OverrideKind, STANDING_MAX},
+        plan::Purpose,
         run::{Phase, RunState, StepState},
     },
     engine::control::{Act, AskOverride, Control as _, Refusal, StartRun, Started, Wish},
@@ -120,18 +121,18 @@ impl Director<'_> {
             }
         }
         self.state.borrow_mut().asked_at = Some(now);
-        let mut request = self.request(wish(ask.wish), "the-one");
+        let mut request = self.request(wish(&ask.wish), "the-one");
         request.target.clone_from(&ask.target);
         request.accept_data_loss = ask.accept_data_loss;
         match live.engine.start_run(request).await {
             Ok(Started::Run { id, .. } | Started::Again { id }) => {
-                self.scene.tell("people", format!("asked for a {:?}: run {id}", ask.wish).to_lowercase());
+                self.scene.tell("people", format!("asked for a {}: run {id}", wished(&ask.wish)));
                 self.state.borrow_mut().run = Some(id);
             }
             Ok(Started::Planned { .. }) => {}
             Err(refusal) => {
                 self.scene.tell("people", format!("were refused: {refusal}"));
-                self.scene.court(|court| court.saw(refusal.code()));
+                self.scene.court(|court| court.saw(told(&refusal)));
                 self.state.borrow_mut().given_up = !ask.repeats;
             }
         }
@@ -264,17 +265,41 @@ impl Director<'_> {
             }
             let id = self.state.borrow().run.clone();
             match (what, id) {
-                (PersonAct::AskAgain(again), _) => {
-                    let request = self.request(wish(*again), "another");
-                    if let Err(refusal) = live.engine.start_run(request).await {
-                        self.scene.tell("people", format!("were refused: {refusal}"));
-                        self.scene.court(|court| court.saw(refusal.code()));
-                    }
+                (PersonAct::AskAgain { wish: again, target, accept_data_loss, repeats }, _) => {
+                    let mut request = self.request(wish(again), "another");
+                    request.target.clone_from(target);
+                    request.accept_data_loss = *accept_data_loss;
+                    self.ask_again(live, index, request, *repeats).await;
                 }
                 (PersonAct::Pause, Some(id)) => self.person(live, &id, Act::Pause).await,
                 (PersonAct::Resume, Some(id)) => self.person(live, &id, Act::Resume).await,
                 (PersonAct::Abort, Some(id)) => self.person(live, &id, Act::Abort).await,
                 (PersonAct::Pause | PersonAct::Resume | PersonAct::Abort, None) => {}
+            }
+        }
+    }
+
+    /// Another request, which may take the place of the first; where it repeats, it is due again after a while.
+    async fn ask_again(&self, live: &Live, index: usize, request: StartRun, repeats: bool) {
+        let now = self.now();
+        let lately = self.state.borrow().asked_at.is_some_and(|at| now.since_ms(at) < ms(AGAIN));
+        if repeats && lately {
+            self.state.borrow_mut().acted.remove(&index);
+            return;
+        }
+        self.state.borrow_mut().asked_at = Some(now);
+        match live.engine.start_run(request).await {
+            Ok(Started::Run { id, .. }) => {
+                self.scene.tell("people", format!("asked again: run {id}"));
+                self.state.borrow_mut().run = Some(id);
+            }
+            Ok(Started::Again { .. } | Started::Planned { .. }) => {}
+            Err(refusal) => {
+                self.scene.tell("people", format!("were refused: {refusal}"));
+                self.scene.court(|court| court.saw(told(&refusal)));
+                if repeats {
+                    self.state.borrow_mut().acted.remove(&index);
+                }
             }
         }
     }
@@ -291,12 +316,29 @@ impl Director<'_> {
     }
 }
 
-fn wish(wish: scenario::Wish) -> Wish {
+fn wish(wish: &scenario::Wish) -> Wish {
     match wish {
         scenario::Wish::Auto => Wish::Auto,
         scenario::Wish::Failover => Wish::Failover,
         scenario::Wish::Switchover => Wish::Switchover,
         scenario::Wish::Failback => Wish::Failback,
+        scenario::Wish::Drill { runbook } => Wish::Drill { runbook: runbook.clone() },
+    }
+}
+
+/// What a refusal is counted as: its code, and what stood in the way of a drill by a name of its own.
+fn told(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Gate { gate: "blackout", .. } => "a drill in a blackout was refused",
+        Refusal::AlreadyRunning { purpose: Purpose::Drill, .. } => "a drill stood in the way",
+        other => other.code(),
+    }
+}
+
+fn wished(wish: &scenario::Wish) -> String {
+    match wish {
+        scenario::Wish::Drill { runbook } => format!("drill by {runbook}"),
+        other => format!("{other:?}").to_lowercase(),
     }
 }
 

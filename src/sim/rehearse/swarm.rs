@@ -48,6 +48,7 @@ pub fn scenario(seed: u64, regions: &[Region]) -> Scenario {
         warm_up: WARM_UP,
         active: None,
         happenings: swarm::mix(seed, regions, HEALS_AT, 1.0),
+        blackout: false,
         observers: 0,
         people: people.people(),
         heals_at: Some(HEALS_AT),
@@ -69,7 +70,7 @@ fn arm(scenario: &mut Scenario, seed: u64) {
     scenario.observers = OBSERVERS;
     scenario.people.arm = Some(draw.seconds(60..1_800));
     scenario.people.ask = None;
-    scenario.people.acts.retain(|(_, act)| !matches!(act, PersonAct::AskAgain(_)));
+    scenario.people.acts.retain(|(_, act)| !matches!(act, PersonAct::AskAgain { .. }));
     let wrong = if draw.percent(60) { draw.rng.random_range(1..=3) } else { 0 };
     let of = draw.one(&[Vantage::Daemon, Vantage::Observer(1), Vantage::Observer(2)]);
     for _ in 0..wrong {
@@ -147,7 +148,7 @@ impl Draw {
         }
         if self.percent(15) {
             let wish = if self.percent(70) { Wish::Failover } else { Wish::Switchover };
-            acts.push((self.seconds(60..1_200), PersonAct::AskAgain(wish)));
+            acts.push((self.seconds(60..1_200), PersonAct::AskAgain { wish, target: None, accept_data_loss: None, repeats: false }));
         }
         acts.sort_by_key(|(at, _)| *at);
         acts
@@ -193,7 +194,7 @@ mod tests {
         assert!(0 < count(|p| matches!(p.approver, Approver::Silent)));
         assert!(0 < count(|p| matches!(p.approver, Approver::Declines { .. })));
         assert!(0 < count(|p| p.acts.iter().any(|(_, act)| *act == PersonAct::Abort)));
-        assert!(0 < count(|p| p.acts.iter().any(|(_, act)| matches!(act, PersonAct::AskAgain(_)))));
+        assert!(0 < count(|p| p.acts.iter().any(|(_, act)| matches!(act, PersonAct::AskAgain { .. }))));
         assert!(0 < count(|p| p.ask.as_ref().is_some_and(|a| a.wish == Wish::Switchover)));
     }
 }

@@ -13,11 +13,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 
 use super::Setup;
 use crate::{
     domain::{
         application::Application,
+        calendar::{Blackout, Window},
         id::VantageName,
         policy::Mode,
         report::{self, Assignment, Observed, Report},
@@ -45,10 +47,16 @@ const CONTROL_POINTS: [&str; 3] = ["https://one.invalid/", "https://two.invalid/
 /// automatic, with the scenario's observers; a policy that is automatic already stays as it is, its own observers
 /// included.
 pub(super) fn as_rehearsed<'a>(setup: &'a Setup, scenario: &Scenario) -> Cow<'a, Setup> {
-    if scenario.people.arm.is_none() || setup.application.policy.mode == Mode::Automatic {
-        return Cow::Borrowed(setup);
+    let mut setup = Cow::Borrowed(setup);
+    if scenario.blackout {
+        let when = Window::Once { from: Timestamp::MIN, to: Timestamp::MAX };
+        let blackout = Blackout { reason: "as rehearsed".to_owned(), when };
+        setup.to_mut().application.policy.blackouts.push(blackout);
     }
-    let mut setup = setup.clone();
+    if scenario.people.arm.is_none() || setup.application.policy.mode == Mode::Automatic {
+        return setup;
+    }
+    let mut setup = setup.into_owned();
     setup.application.policy.mode = Mode::Automatic;
     setup.application.policy.observers = (1..=scenario.observers).map(name).collect();
     Cow::Owned(setup)

@@ -58,7 +58,7 @@ pub(super) fn rehearsed(
         loss_reported_seconds: loss_reported(&events),
         violations,
         checked: court.checked().clone(),
-        faults_met: met(scene, world, court),
+        faults_met: met(scene, world, court, &events),
         sometimes: sometimes(&events, court, processes),
         history: fingerprint(world, court, &records, &ledger),
         world_seconds: world.now.since_ms(begins) as f64 / 1e3,
@@ -166,11 +166,21 @@ fn loss_reported(events: &[Told]) -> Option<(Option<f64>, Option<f64>)> {
     Some((loss["at_least_seconds"].as_f64(), loss["at_most_seconds"].as_f64()))
 }
 
-fn met(scene: &Scene<'_>, world: &World, court: &Court) -> BTreeMap<u8, u64> {
+fn met(scene: &Scene<'_>, world: &World, court: &Court, events: &[Told]) -> BTreeMap<u8, u64> {
     let mut met = scene.faults.met();
     let refused = court.refusals().iter().filter_map(|(code, times)| Some((of_refusal(code)?, *times)));
     for (number, times) in scene.store.met().into_iter().chain(faults::met_in_world(world)).chain(refused) {
         *met.entry(number).or_default() += times;
+    }
+    let drills: BTreeSet<&str> = events
+        .iter()
+        .filter(|t| t.kind == "run_started" && t.event["request"]["purpose"] == "drill")
+        .filter_map(|t| t.event["run"].as_str())
+        .collect();
+    let superseded = |t: &&Told| t.kind == "run_finished" && t.event["result"] == "superseded";
+    let disasters = events.iter().filter(superseded).filter(|t| t.event["run"].as_str().is_some_and(|run| drills.contains(run))).count();
+    if 0 < disasters {
+        met.insert(79, disasters as u64);
     }
     met
 }
@@ -179,6 +189,8 @@ fn met(scene: &Scene<'_>, world: &World, court: &Court) -> BTreeMap<u8, u64> {
 fn of_refusal(code: &str) -> Option<u8> {
     Some(match code {
         "gate-refused" => 59,
+        "a drill stood in the way" => 80,
+        "a drill in a blackout was refused" => 81,
         "idempotency-key-reused" => 68,
         "already-running" => 69,
         "bad-target" => 70,

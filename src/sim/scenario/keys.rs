@@ -26,8 +26,8 @@ const FAULT_MAX: u32 = 100;
 pub(super) const SPAN: Shape = Shape::Duration { least: Duration::ZERO, most: LASTS_MAX };
 pub(super) const SOME_TIME: Shape = Shape::Duration { least: Duration::from_secs(1), most: LASTS_MAX };
 /// What the API takes at most is decided there; here a day, as in a plan.
-const LOSS: Shape = Shape::Duration { least: Duration::ZERO, most: Duration::from_hours(24) };
-const OURS: Shape = Shape::Region(Whose::Application);
+pub(super) const LOSS: Shape = Shape::Duration { least: Duration::ZERO, most: Duration::from_hours(24) };
+pub(super) const OURS: Shape = Shape::Region(Whose::Application);
 const ANY_REGION: Shape = Shape::Region(Whose::Any);
 
 /// The document.
@@ -72,6 +72,12 @@ pub(super) static SCENARIO: Form = Form {
             Shape::List { of: &Shape::Table(&HAPPENING), most: HAPPENINGS_MAX },
             "happenings: [{ at: 1m, lose_region: primary }]",
             "what goes wrong, each at its time",
+        ),
+        may(
+            "blackout",
+            Shape::True,
+            "blackout: true",
+            "a blackout of the application is on all the time (81)",
         ),
         may(
             "observers",

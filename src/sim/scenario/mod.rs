@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::faults::Happening;
 use crate::domain::{
     document::{At, Fault, Findings},
-    id::Region,
+    id::{Region, RunbookName},
     yaml,
 };
 
@@ -34,6 +34,8 @@ pub struct Scenario {
     /// The Region that is active at the start; `None` is the preferred one.
     pub active: Option<Region>,
     pub happenings: Vec<Happening>,
+    /// A blackout of the application is on all the time.
+    pub blackout: bool,
     /// How many observers elsewhere report.
     pub observers: u32,
     pub people: People,
@@ -56,6 +58,8 @@ pub struct Written {
     pub covers: BTreeSet<u8>,
     /// Whether it means nothing where nothing is promoted: to an application without an Aurora store.
     pub needs_promotion: bool,
+    /// The drills that people ask for in it: to an application that does not name them it means nothing.
+    pub drills: BTreeSet<RunbookName>,
     /// The runbook that it is about, where it means nothing to an application that does not use it.
     pub needs_runbook: Option<String>,
     file: String,
@@ -79,6 +83,7 @@ impl Scenario {
             reproduces: table.text("reproduces").map(str::to_owned),
             covers,
             needs_promotion: table.has("needs_promotion"),
+            drills: read::drills(&table),
             needs_runbook: table.text("needs_runbook").map(str::to_owned),
             file: file.to_owned(),
             text: text.to_owned(),
@@ -161,12 +166,13 @@ pub struct Ask {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     Auto,
     Failover,
     Switchover,
     Failback,
+    Drill { runbook: RunbookName },
 }
 
 /// When it is asked for.
@@ -196,13 +202,19 @@ pub enum Approver {
 }
 
 /// One act of a person on the active run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PersonAct {
     Pause,
     Resume,
     Abort,
-    /// A second request for the same application.
-    AskAgain(Wish),
+    /// Another request for the same application.
+    AskAgain {
+        wish: Wish,
+        target: Option<Region>,
+        accept_data_loss: Option<Duration>,
+        /// Again every so often until it is granted.
+        repeats: bool,
+    },
 }
 
 /// What must be true at the end.

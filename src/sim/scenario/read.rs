@@ -2,7 +2,7 @@
 //!
 //! Invariant: [`super::form`] has refused whatever has the wrong shape before anything here looks.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish,
@@ -10,7 +10,10 @@ use super::{
     keys,
 };
 use crate::{
-    domain::document::{At, Findings, friendly},
+    domain::{
+        document::{At, Findings, friendly},
+        id::RunbookName,
+    },
     sim::{
         faults::{CallFault, Happening, ProcessFault, Sight, StoreFault, Trouble, Vantage},
         world::{
@@ -139,6 +142,7 @@ pub(super) fn scenario(t: &Table) -> Option<Scenario> {
         warm_up: t.duration("warm_up")?,
         active: t.region("active"),
         happenings: t.tables("happenings").map(|t| happening(t, heals_at)).collect::<Option<_>>()?,
+        blackout: t.has("blackout"),
         observers: t.count("observers").unwrap_or_default(),
         people: t.table("people").map_or(Some(People::nobody()), people)?,
         heals_at,
@@ -365,12 +369,20 @@ fn ask(t: &Table) -> Option<Ask> {
     })
 }
 
+/// The drills that are asked for.
+pub(super) fn drills(t: &Table) -> BTreeSet<RunbookName> {
+    let Some(people) = t.table("people") else { return BTreeSet::new() };
+    let asked = people.table("ask").into_iter().chain(people.tables("acts"));
+    asked.filter_map(|t| t.text("runbook")?.parse().ok()).collect()
+}
+
 fn wish(t: &Table) -> Option<Wish> {
     match t.word("wish")? {
         "auto" => Some(Wish::Auto),
         "failover" => Some(Wish::Failover),
         "switchover" => Some(Wish::Switchover),
         "failback" => Some(Wish::Failback),
+        "drill" => Some(Wish::Drill { runbook: t.text("runbook")?.parse().ok()? }),
         _ => None,
     }
 }
@@ -393,7 +405,12 @@ fn act(t: &Table) -> Option<PersonAct> {
         "pause" => Some(PersonAct::Pause),
         "resume" => Some(PersonAct::Resume),
         "abort" => Some(PersonAct::Abort),
-        "ask-again" => Some(PersonAct::AskAgain(wish(t)?)),
+        "ask-again" => Some(PersonAct::AskAgain {
+            wish: wish(t)?,
+            target: t.region("target"),
+            accept_data_loss: t.duration("accept_data_loss"),
+            repeats: t.flag("repeats").unwrap_or(false),
+        }),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 68] = [
+pub(super) const SHIPPED: [(&str, &str); 76] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -46,6 +46,17 @@ pub(super) const SHIPPED: [(&str, &str); 68] = [
     ("tests/scenarios/credentials-expire.yaml", include_str!("../../../tests/scenarios/credentials-expire.yaml")),
     ("tests/scenarios/delayed-enactor.yaml", include_str!("../../../tests/scenarios/delayed-enactor.yaml")),
     ("tests/scenarios/disk-full.yaml", include_str!("../../../tests/scenarios/disk-full.yaml")),
+    ("tests/scenarios/drill-disaster-away.yaml", include_str!("../../../tests/scenarios/drill-disaster-away.yaml")),
+    ("tests/scenarios/drill-disaster-home.yaml", include_str!("../../../tests/scenarios/drill-disaster-home.yaml")),
+    ("tests/scenarios/drill-disaster-there.yaml", include_str!("../../../tests/scenarios/drill-disaster-there.yaml")),
+    ("tests/scenarios/drill-in-blackout.yaml", include_str!("../../../tests/scenarios/drill-in-blackout.yaml")),
+    ("tests/scenarios/drill-killed.yaml", include_str!("../../../tests/scenarios/drill-killed.yaml")),
+    ("tests/scenarios/drill-switchover.yaml", include_str!("../../../tests/scenarios/drill-switchover.yaml")),
+    ("tests/scenarios/drill-tabletop.yaml", include_str!("../../../tests/scenarios/drill-tabletop.yaml")),
+    (
+        "tests/scenarios/drill-way-back-refused.yaml",
+        include_str!("../../../tests/scenarios/drill-way-back-refused.yaml"),
+    ),
     ("tests/scenarios/everything-looks-down.yaml", include_str!("../../../tests/scenarios/everything-looks-down.yaml")),
     ("tests/scenarios/failback.yaml", include_str!("../../../tests/scenarios/failback.yaml")),
     (

@@ -4,7 +4,7 @@
 
 use super::{
     form::{Key, Shape, Word, may, need, word},
-    keys::{SOME_TIME, SPAN},
+    keys::{LOSS, OURS, SOME_TIME, SPAN},
 };
 
 pub(super) const PLANES: &[Word] = &[
@@ -87,7 +87,12 @@ pub(super) const FIXED: &[Key] = &[need("value", SPAN, "value: 30s", "how long t
 
 pub(super) const AFTER: &[Key] = &[need("after", SPAN, "after: 20s", "how long after it was recommended")];
 
-pub(super) const WISHED: &[Key] = &[need("wish", Shape::Words(WISHES), "wish: failover", "what is asked for")];
+pub(super) const WISHED: &[Key] = &[
+    need("wish", Shape::Words(WISHES), "wish: failover", "what is asked for"),
+    may("target", OURS, "target: standby", "where to; the daemon's choice otherwise"),
+    may("accept_data_loss", LOSS, "accept_data_loss: 10m", "the loss that is accepted; none otherwise"),
+    may("repeats", Shape::Bool, "repeats: true", "whether it is asked for again until it is granted; once otherwise"),
+];
 
 pub(super) const HELD_CODE: &[Key] =
     &[may("code", Shape::Code, "code: gate-rpo", "why (docs/errors); any reason otherwise")];
@@ -156,7 +161,10 @@ pub(super) const WISHES: &[Word] = &[
     word("failover", "a forced move, which may lose data"),
     word("switchover", "a planned, lossless move"),
     word("failback", "a planned, lossless move home"),
+    Word { word: "drill", says: "a drill of the application; one that does not name it is passed over", more: DRILL },
 ];
+
+const DRILL: &[Key] = &[need("runbook", Shape::Name, "runbook: drill-switchover", "which of its drills")];
 
 pub(super) const WHENS: &[Word] =
     &[Word { word: "recommended", says: "as soon as the daemon recommends to fail over", more: AFTER }];
@@ -165,7 +173,7 @@ pub(super) const ACTS: &[Word] = &[
     word("pause", "asks the run to stand still"),
     word("resume", "lets a paused or held run go on"),
     word("abort", "asks the run to end, and what it has done to be taken back (71)"),
-    Word { word: "ask-again", says: "asks for a second run of the application (69)", more: WISHED },
+    Word { word: "ask-again", says: "asks for another run of the application, which may take the place of the first (69, 79)", more: WISHED },
 ];
 
 pub(super) const SIGHTS: &[Word] = &[

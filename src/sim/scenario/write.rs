@@ -33,6 +33,9 @@ pub(super) fn scenario(s: &Scenario) -> String {
         line("happenings:".to_owned());
     }
     s.happenings.iter().for_each(|h| line(format!("  - {}", happening(h))));
+    if s.blackout {
+        line("blackout: true".to_owned());
+    }
     if 0 < s.observers {
         line(format!("observers: {}", s.observers));
     }
@@ -227,7 +230,12 @@ fn people(p: &People) -> Vec<String> {
             PersonAct::Pause => "pause".to_owned(),
             PersonAct::Resume => "resume".to_owned(),
             PersonAct::Abort => "abort".to_owned(),
-            PersonAct::AskAgain(w) => format!("ask-again, wish: {}", wish(*w)),
+            PersonAct::AskAgain { wish: w, target, accept_data_loss, repeats } => {
+                let target = target.as_ref().map(|t| format!(", target: {t}")).unwrap_or_default();
+                let loss = accept_data_loss.map(|d| format!(", accept_data_loss: {}", friendly(d))).unwrap_or_default();
+                let repeats = if *repeats { ", repeats: true" } else { "" };
+                format!("ask-again, wish: {}{target}{loss}{repeats}", wish(w))
+            }
         };
         lines.push(format!("    - {{ at: {}, does: {act} }}", friendly(*at)));
     }
@@ -236,7 +244,7 @@ fn people(p: &People) -> Vec<String> {
 }
 
 fn ask(a: &Ask) -> String {
-    let mut text = format!("wish: {}", wish(a.wish));
+    let mut text = format!("wish: {}", wish(&a.wish));
     // Writing to a string cannot fail.
     let _ = match a.when {
         When::At(at) => write!(text, ", at: {}", friendly(at)),
@@ -249,12 +257,13 @@ fn ask(a: &Ask) -> String {
     text
 }
 
-fn wish(wish: Wish) -> &'static str {
+fn wish(wish: &Wish) -> String {
     match wish {
-        Wish::Auto => "auto",
-        Wish::Failover => "failover",
-        Wish::Switchover => "switchover",
-        Wish::Failback => "failback",
+        Wish::Auto => "auto".to_owned(),
+        Wish::Failover => "failover".to_owned(),
+        Wish::Switchover => "switchover".to_owned(),
+        Wish::Failback => "failback".to_owned(),
+        Wish::Drill { runbook } => format!("drill, runbook: {runbook}"),
     }
 }
 

@@ -60,6 +60,7 @@ fn step(id: &str, action: Action) -> PlannedStep {
         retry: Retry { attempts: 1, backoff: Duration::ZERO },
         on_failure: OnFailure::Hold,
         no_return: false,
+        towards: Default::default(),
     }
 }
 
@@ -137,6 +138,7 @@ pub(crate) fn application() -> Application {
         endpoints: BTreeMap::new(),
         public_url: None,
         runbooks: BTreeMap::new(),
+        drills: vec!["drill-tabletop".parse().expect("valid")],
         topics: vec![],
         policy: Policy { observers: ["eu-west-1".parse().expect("valid")].into(), ..Policy::default() },
     }

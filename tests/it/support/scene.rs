@@ -297,6 +297,7 @@ pub(crate) fn application() -> Application {
             (Purpose::Switchover, runbook("region-switchover")),
             (Purpose::Failback, runbook("failback")),
         ]),
+        drills: vec![runbook("drill-switchover"), runbook("drill-tabletop")],
         topics: vec![topic(&east), topic(&west)],
         policy: Default::default(),
     }
@@ -440,10 +441,10 @@ impl Live {
     pub(crate) fn request(wish: Wish) -> StartRun {
         StartRun {
             application: payments(),
+            accept_data_loss: (wish == Wish::Failover).then(|| seconds(900)),
             wish,
             target: None,
             reason: "a test".to_owned(),
-            accept_data_loss: (wish == Wish::Failover).then(|| seconds(900)),
             subject: "oncall".parse().expect("valid"),
             idempotency_key: None,
             body_digest: Digest::of(b"body"),

@@ -35,8 +35,13 @@ pub(super) struct Move {
 impl Move {
     /// # Errors
     /// Where it does not succeed.
-    pub(super) fn measured(setup: &Setup, purpose: Purpose, base: Base, seed: u64) -> Result<Self, String> {
-        let scenario = scenario(&setup.application, purpose, base)?;
+    pub(super) fn measured(
+        setup: &Setup,
+        (purpose, runbook): (Purpose, &RunbookName),
+        base: Base,
+        seed: u64,
+    ) -> Result<Self, String> {
+        let scenario = scenario(&setup.application, (purpose, runbook), base)?;
         let measured = measure(setup, &scenario, seed);
         let ending = &measured.rehearsed.ending;
         let sound = *ending == Ending::Succeeded && measured.rehearsed.violations.is_empty();
@@ -67,13 +72,17 @@ impl Move {
     pub(super) fn same_end(&self) -> Vec<Expectation> {
         vec![
             Expectation::Run(RunEnd::Succeeded),
-            Expectation::WriterIn(self.plan.target.clone()),
-            Expectation::TrafficIn(self.plan.target.clone()),
+            Expectation::WriterIn(self.plan.home().clone()),
+            Expectation::TrafficIn(self.plan.home().clone()),
         ]
     }
 }
 
-fn scenario(application: &Application, purpose: Purpose, base: Base) -> Result<Scenario, String> {
+fn scenario(
+    application: &Application,
+    (purpose, runbook): (Purpose, &RunbookName),
+    base: Base,
+) -> Result<Scenario, String> {
     let [primary, standby, ..] = application.regions.as_slice() else {
         return Err(format!("{} has one Region only, and cannot move", application.name));
     };
@@ -89,6 +98,7 @@ fn scenario(application: &Application, purpose: Purpose, base: Base) -> Result<S
         Purpose::Failover => (Wish::Failover, When::Recommended { after: Duration::from_secs(20) }),
         Purpose::Switchover => (Wish::Switchover, When::At(BEGINS_AT)),
         Purpose::Failback => (Wish::Failback, When::At(BEGINS_AT)),
+        Purpose::Drill => (Wish::Drill { runbook: runbook.clone() }, When::At(BEGINS_AT)),
     };
     let loses = purpose == Purpose::Failover;
     Ok(Scenario {
@@ -98,6 +108,7 @@ fn scenario(application: &Application, purpose: Purpose, base: Base) -> Result<S
         warm_up: WARM_UP,
         active: (purpose == Purpose::Failback).then(|| standby.clone()),
         happenings,
+        blackout: false,
         observers: 0,
         people: People {
             arm: None,
@@ -132,6 +143,7 @@ pub fn without_stores(application: &Application, runbook: &RunbookName) -> Appli
     for endpoint in own.endpoints.values_mut() {
         endpoint.last_write_pointer = None;
     }
+    own.drills.clear();
     own.runbooks = [Purpose::Failover, Purpose::Switchover, Purpose::Failback].map(|p| (p, runbook.clone())).into();
     own
 }

@@ -100,7 +100,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
         }
         Action::ProbeHttp { url, .. } => {
             let own = application.endpoints.iter().find(|(_, endpoint)| endpoint.health_url == *url);
-            let region: &Region = own.map_or(&plan.target, |(region, _)| region);
+            let region: &Region = own.map_or(plan.ends(&step.id).1, |(region, _)| region);
             vec![Trouble::Plane { plane: Plane::Application, region: region.clone(), reach: Reach::Hangs }]
         }
         // Nothing cuts a zone's name servers off; the others look at nothing outside.

@@ -16,7 +16,7 @@ use crate::{
         application::Application,
         cloud::MetricQuery,
         id::{Region, StoreName},
-        replica::ReplicatedStore,
+        replica::{Backlog, ReplicatedStore},
         signal::{
             Signal, SignalSource,
             threshold::{Comparison, Limit, Threshold},
@@ -55,17 +55,10 @@ pub(super) fn build(stage: &mut Stage<'_>, servers: &Servers, faults: &mut Fault
                 }
                 continue;
             }
-            SignalSource::ReplicaLag { store } => {
-                replica(stage, servers, &mut published, |store, from| (store.lag_queries(from), LAG), store);
-                continue;
-            }
-            SignalSource::ReplicaBacklog { store, backlog, .. } => {
-                let queries = |store: &ReplicatedStore, from: &Region| (store.backlog_queries(from, *backlog), 0.0);
-                replica(stage, servers, &mut published, queries, store);
-                continue;
-            }
-            // Lag is the clusters' own; a probe looks for itself; events are told where they happen.
+            // Lag is the clusters' own, or published below; a probe looks for itself; events are told where they happen.
             SignalSource::AuroraLag { .. }
+            | SignalSource::ReplicaLag { .. }
+            | SignalSource::ReplicaBacklog { .. }
             | SignalSource::Heartbeat { .. }
             | SignalSource::HttpProbe { .. }
             | SignalSource::TcpProbe { .. }
@@ -78,6 +71,14 @@ pub(super) fn build(stage: &mut Stage<'_>, servers: &Servers, faults: &mut Fault
             Some(other) => {
                 faults.add(format!("signals.{}.of", signal.name), format!("`{id}` tells of {other} already"));
             }
+        }
+    }
+    // Whether a signal watches them or a gate asks for them.
+    for name in application.replicas.keys() {
+        replica(stage, servers, &mut published, |store, from| (store.lag_queries(from), LAG), name);
+        for backlog in [Backlog::Bytes, Backlog::Operations] {
+            let queries = |store: &ReplicatedStore, from: &Region| (store.backlog_queries(from, backlog), 0.0);
+            replica(stage, servers, &mut published, queries, name);
         }
     }
 }

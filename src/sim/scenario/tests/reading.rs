@@ -61,6 +61,7 @@ expect:
         warm_up: 4 * minute,
         active: Some(region("us-west-2")),
         happenings: vec![east, Happening { at: 2 * minute, lasts: Some(18 * minute), what: calls }],
+        blackout: false,
         observers: 0,
         people,
         heals_at: Some(20 * minute),

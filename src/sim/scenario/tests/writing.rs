@@ -117,6 +117,7 @@ fn armed(base: &Scenario) -> Scenario {
     let happening =
         |(of, does)| Happening { at: Duration::from_mins(1), lasts: None, what: Trouble::Vantage { of, does } };
     Scenario {
+        blackout: false,
         observers: 2,
         happenings: sights.map(happening).to_vec(),
         people: People { arm: Some(Duration::from_secs(15)), ..People::nobody() },
@@ -156,10 +157,12 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         Approver::Silent,
         Approver::TriesOwnFirst { after },
     ];
-    for (i, wish) in [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback].into_iter().enumerate() {
+    let drill = Wish::Drill { runbook: "drill-switchover".parse().expect("a name") };
+    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill];
+    for (i, wish) in wishes.into_iter().enumerate() {
         let even = i % 2 == 0;
         let ask = Ask {
-            wish,
+            wish: wish.clone(),
             when: whens[i % 2],
             target: even.then(|| region("us-west-2")),
             accept_data_loss: even.then_some(10 * minute),
@@ -169,10 +172,10 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             (minute, PersonAct::Pause),
             (minute, PersonAct::Resume),
             (minute, PersonAct::Abort),
-            (minute, PersonAct::AskAgain(wish)),
+            (minute, PersonAct::AskAgain { wish, target: even.then(|| region("us-west-2")), accept_data_loss: even.then_some(minute), repeats: even }),
         ];
         let people =
-            People { arm: None, ask: Some(ask), approver: approvers[i], resumes_after: even.then_some(minute), acts };
+            People { arm: None, ask: Some(ask), approver: approvers[i % approvers.len()], resumes_after: even.then_some(minute), acts };
         let ends = [
             RunEnd::Succeeded,
             RunEnd::Aborted,

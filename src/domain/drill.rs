@@ -1,0 +1,191 @@
+//! A drill: a planned, lossless run on the real thing that ends where it began.
+//!
+//! Invariants: a drill cannot express data loss (FAULTS.md 82, S13): what forces a promotion, what cannot be taken back
+//! and what a person accepts to lose are refused when the runbook is read, when it is compiled and when the journal is
+//! folded. Whatever it moves, a later step of the same plan moves back.
+//!
+//! It decides nothing about when a drill is held: schedules and evidence are not here.
+
+use std::collections::BTreeSet;
+
+use super::{
+    action::{Action, EffectClass},
+    id::{Region, StepId, StoreName, TrafficName},
+    plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
+    recovery,
+    run::{RunState, StepState},
+    runbook::{Act, Runbook, Step},
+};
+
+/// Why no drill may do what `action` does; `None`: it may.
+pub fn forbids(action: &Action) -> Option<String> {
+    match action {
+        Action::AuroraFailover { .. } => {
+            Some("aurora.failover may lose writes, and a drill must not: use aurora.switchover".to_owned())
+        }
+        Action::AwsCall { call } if !call.is_read() && call.undo.is_none() => {
+            Some(format!("a drill takes back what it does, and {} has no `undo`", call.request.operation))
+        }
+        Action::AwsCall { .. } => None,
+        other if other.effect() == EffectClass::Irreversible => {
+            Some(format!("{} cannot be taken back, and a drill must be", other.kind()))
+        }
+        _ => None,
+    }
+}
+
+/// Why `plan` could lose writes though it is a drill's; `None`: it cannot. What the fold of a journal refuses: the rest
+/// of [`faults`] may grow with the language, and an old journal must fold.
+pub fn loses(plan: &Plan) -> Option<&'static str> {
+    if plan.purpose != Purpose::Drill {
+        return None;
+    }
+    if plan.accepted_loss.is_some() {
+        return Some("a drill loses nothing: no loss is accepted for one");
+    }
+    let forces = |step: &PlannedStep| matches!(step.action, Action::AuroraFailover { .. });
+    plan.steps.iter().any(forces).then_some("a drill forces no promotion")
+}
+
+/// What is moved, by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Moved<T, S> {
+    Store(S),
+    Traffic(T),
+}
+
+fn moved(action: &Action) -> Option<(Moved<&TrafficName, &StoreName>, &Region)> {
+    match action {
+        Action::AuroraSwitchover { store, target, .. } | Action::AuroraFailover { store, target, .. } => {
+            Some((Moved::Store(store), target.region()))
+        }
+        Action::DnsFlip { traffic, to, .. } => Some((Moved::Traffic(traffic), to)),
+        Action::DnsWeights(ramp) => Some((Moved::Traffic(&ramp.traffic), &ramp.to)),
+        _ => None,
+    }
+}
+
+/// What keeps `plan` from being a drill, each as a sentence; of another purpose nothing.
+pub fn faults(plan: &Plan) -> Vec<String> {
+    if plan.purpose != Purpose::Drill {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    if let Some(why) = loses(plan) {
+        faults.push(why.to_owned());
+    }
+    for step in &plan.steps {
+        faults.extend(forbids(&step.action).map(|why| format!("step `{}`: {why}", step.id)));
+        if let Some((what, to)) = moved(&step.action)
+            && *to != plan.source
+            && !plan.steps.iter().any(|other| leads_back(plan, step, other, &what))
+        {
+            faults.push(format!(
+                "step `{}` moves to {to}, and nothing after it that is sure to come moves back to {}: a drill ends where \
+                 it began",
+                step.id, plan.source
+            ));
+        }
+    }
+    faults
+}
+
+/// Whether `other` moves `what` home after `step` has moved it away, whenever that has come about.
+fn leads_back(plan: &Plan, step: &PlannedStep, other: &PlannedStep, what: &Moved<&TrafficName, &StoreName>) -> bool {
+    let same = moved(&other.action).is_some_and(|(moved, to)| moved == *what && *to == plan.source);
+    let firm = other.on_failure != OnFailure::Continue && (other.when.is_none() || other.when == step.when);
+    same && firm && plan.needs(&other.id, &step.id)
+}
+
+/// The same of a runbook, before it is compiled for an application: the step, and what is wrong with it.
+pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
+    if !runbook.purposes.contains(&Purpose::Drill) {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    for step in &runbook.steps {
+        let loses = match &step.act {
+            Act::AuroraFailover { .. } => {
+                Some("aurora.failover may lose writes, and a drill must not: use aurora.switchover".to_owned())
+            }
+            Act::AwsCall { template } if template.effect == EffectClass::Irreversible => {
+                Some(format!("{} cannot be taken back, and a drill must be", template.call.operation))
+            }
+            Act::AwsCall { template } if template.effect != EffectClass::Read && template.undo.is_none() => {
+                Some(format!("a drill takes back what it does, and {} has no `undo`", template.call.operation))
+            }
+            _ => None,
+        };
+        faults.extend(loses.map(|why| (step.id.clone(), "runbook-drill-unsafe", why)));
+        // What moves traffic for other purposes too is a part of a drill, not one: its caller leads back.
+        let is_whole = runbook.purposes.len() == 1;
+        let stays = is_whole
+            && is_move(&step.act)
+            && step.towards == Towards::Target
+            && !runbook.steps.iter().any(|other| brings_back(runbook, step, other));
+        if stays {
+            let why = "moves away, and nothing after it that is sure to come moves back: call the same runbook with \
+                       `towards: source`";
+            faults.push((step.id.clone(), "runbook-drill-stays-away", why.to_owned()));
+        }
+    }
+    faults
+}
+
+fn is_move(act: &Act) -> bool {
+    matches!(act, Act::AuroraSwitchover { .. }) || via(act).is_some()
+}
+
+/// The traffic entry that `act` moves, where it moves traffic; `None` in it: each.
+fn via(act: &Act) -> Option<Option<&TrafficName>> {
+    match act {
+        Act::DnsFlip { via, .. } | Act::DnsWeights { via, .. } => Some(via.as_ref()),
+        _ => None,
+    }
+}
+
+fn brings_back(runbook: &Runbook, step: &Step, other: &Step) -> bool {
+    let same = match (&step.act, &other.act) {
+        (Act::AuroraSwitchover { store: a }, Act::AuroraSwitchover { store: b }) => b.is_none() || a == b,
+        (a, b) => via(a).zip(via(b)).is_some_and(|(a, b)| b.is_none() || a == b),
+    };
+    let firm = other.on_failure != OnFailure::Continue && (other.when.is_none() || other.when == step.when);
+    same && firm && other.towards == Towards::Source && runbook.all_needs(&other.id).contains(&step.id)
+}
+
+/// The steps of `runbook` that change something: a runbook that says `read_only` has none.
+pub fn changes(runbook: &Runbook) -> BTreeSet<&StepId> {
+    let reads = |act: &Act| match act {
+        Act::AwsCall { template } => template.effect == EffectClass::Read,
+        other => super::catalogue::entry(other.name()).is_some_and(|entry| entry.effect == EffectClass::Read),
+    };
+    runbook.steps.iter().filter(|step| !reads(&step.act)).map(|step| &step.id).collect()
+}
+
+/// Where `run` has moved the application: a drill to wherever it has sent its traffic last, any other run to its target
+/// once it has succeeded; `None`: it has moved nothing.
+pub fn moved_to(run: &RunState) -> Option<&Region> {
+    if run.plan.purpose != Purpose::Drill {
+        return recovery::succeeded(run).then_some(&run.plan.target);
+    }
+    let flips = run.plan.steps.iter().filter_map(|step| match (&step.action, run.steps.get(&step.id)) {
+        (action, Some(StepState::Done { at, .. })) if !run.undone().contains(&&step.id) => match moved(action) {
+            Some((Moved::Traffic(_), to)) => Some((*at, to)),
+            Some((Moved::Store(_), _)) | None => None,
+        },
+        _ => None,
+    });
+    flips.max_by_key(|(at, _)| *at).map(|(_, to)| to)
+}
+
+/// Whether `run` leads to `target`: of a drill, every effect that may be on its way and the last change of roles that
+/// it has begun.
+pub fn leads_to(run: &RunState, target: &Region) -> bool {
+    if run.plan.purpose != Purpose::Drill {
+        return run.plan.target == *target;
+    }
+    let switches = run.plan.steps.iter().filter(|s| matches!(s.action, Action::AuroraSwitchover { .. }));
+    let begun = switches.filter(|s| !matches!(run.steps.get(&s.id), None | Some(StepState::Pending | StepState::Skipped { .. })));
+    let is_last = begun.last().is_none_or(|s| run.plan.ends(&s.id).1 == target);
+    is_last && run.open_effects().iter().all(|id| run.plan.ends(id).1 == target)
+}

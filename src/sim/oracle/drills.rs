@@ -1,0 +1,77 @@
+//! S13: a drill does what drills may. It exchanges roles, moves traffic, tells people, and makes calls that its plan takes
+//! back; it forces nothing and accepts no loss. And it ends where it began, where it says that it succeeded.
+
+use serde_json::Value;
+
+use super::{
+    Bench, Call, Findings, journal::Record, region_of,
+    intent::Intent,
+    runs::{Run, Runs},
+    text,
+};
+
+pub(super) fn is_drill(run: &Run) -> bool {
+    run.purpose == "drill"
+}
+
+/// The plan of a drill accepts no loss.
+pub(super) fn started(run: &Run, record: &Record, findings: &mut Findings) {
+    if !is_drill(run) {
+        return;
+    }
+    findings.checked("S13");
+    if !run.plan["accepted_loss_seconds"].is_null() {
+        let text = format!("{} is a drill, and accepts a loss: a drill loses nothing", run.id);
+        findings.violated("S13", record.at, text);
+    }
+}
+
+/// A call that leaves for a drill.
+pub(super) fn sent(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Option<&Intent>) {
+    let Some((intent, run)) = intent.and_then(|i| Some((i, runs.run(&i.run)?))) else { return };
+    if !is_drill(run) {
+        return;
+    }
+    bench.findings.checked("S13");
+    let may = match text(&call.arguments, "call") {
+        "aurora_switchover" | "routing_controls" | "upsert_records" | "put_metric" | "publish" => true,
+        // What a runbook writes out, where the plan has a call that takes it back, or is that call.
+        "aws_call" => run.action(&intent.step).is_some_and(|action| !action["call"]["undo"].is_null()),
+        _ => false,
+    };
+    if !may {
+        let text = format!(
+            "{} left at {} for {}, which is a drill: that is not among what a drill may do",
+            call.operation,
+            bench.findings.clock(call.at),
+            run.id
+        );
+        bench.findings.violated("S13", call.at, text);
+    }
+}
+
+/// A drill that says that it succeeded has left every writer where it was.
+pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &Record) {
+    let Some(run) = runs.run(id).filter(|run| is_drill(run)) else { return };
+    bench.findings.checked("S13");
+    let source = text(&run.plan, "source");
+    for global in &bench.known.global_clusters {
+        let region = bench.truth.writer_at(global, record.at).map(region_of);
+        // A person may have moved it by hand in the minutes of the drill; what it has moved itself it has moved back.
+        if moves(run, global) && region != Some(source) {
+            let text = format!(
+                "{id} is a drill that has succeeded, and the writer of {global} is in {}, not in {source} where it began",
+                region.unwrap_or("no Region")
+            );
+            bench.findings.violated("S13", record.at, text);
+        }
+    }
+}
+
+/// Whether the plan exchanges the roles of this database.
+fn moves(run: &Run, global: &str) -> bool {
+    let is_move = |step: &Value| {
+        text(&step["action"], "action") == "aurora.switchover" && text(&step["action"], "global_cluster") == global
+    };
+    run.planned_steps().iter().any(is_move)
+}
