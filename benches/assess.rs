@@ -204,6 +204,7 @@ fn application(n: usize) -> Application {
         drills: Vec::new(),
         topics: Vec::new(),
         policy: Policy::default(),
+        iac: Default::default(),
     }
 }
 

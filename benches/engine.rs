@@ -116,6 +116,7 @@ fn application(n: usize) -> Application {
         drills: Vec::new(),
         topics: vec![Topic { region: region("us-west-2"), arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned() }],
         policy: Policy::default(),
+        iac: Default::default(),
     }
 }
 

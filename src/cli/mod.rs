@@ -10,6 +10,7 @@ pub mod check;
 pub mod demo;
 pub mod observe;
 pub mod overrides;
+pub mod patch;
 pub mod plan;
 pub mod render;
 pub mod sim;
@@ -209,6 +210,8 @@ pub enum ClientCommand {
     },
     /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
     Plan(plan::PlanArgs),
+    /// Show what infrastructure code must learn of a move: the next apply would undo it
+    Patch(patch::PatchArgs),
     /// List runs, newest first
     Runs {
         #[arg(long)]
@@ -330,19 +333,23 @@ fn show<T: serde::Serialize>(options: &Options, view: &T, text: impl FnOnce(&T) 
     }
 }
 
-async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failure> {
+/// What needs no daemon; whether it was that.
+fn is_printed(command: &ClientCommand) -> bool {
     match command {
-        ClientCommand::Openapi => {
-            print(openapi::json());
-            return Ok(EXIT_DONE);
-        }
+        ClientCommand::Openapi => print(openapi::json()),
         ClientCommand::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "failoverd", &mut script);
+            clap_complete::generate(*shell, &mut Cli::command(), "failoverd", &mut script);
             print(&String::from_utf8_lossy(&script));
-            return Ok(EXIT_DONE);
         }
-        _ => {}
+        _ => return false,
+    }
+    true
+}
+
+async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failure> {
+    if is_printed(&command) {
+        return Ok(EXIT_DONE);
     }
     let api = Api::new(options)?;
     match command {
@@ -384,7 +391,8 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: DrillsView = api.get(&format!("/drills{query}")).await?;
             show(options, &view, render::drills);
         }
-        ClientCommand::Plan(args) => look_ahead(options, &api, &args).await?,
+        ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,
+        ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }
@@ -428,13 +436,6 @@ async fn stop(options: &Options, api: &Api, verb: &str, args: StopArgs) -> Resul
 async fn step(options: &Options, api: &Api, verb: &str, args: StepArgs) -> Result<(), Failure> {
     let body = json!({ "reason": args.reason, "digest": args.digest });
     act(options, api, &args.run, &format!("steps/{}/{verb}", enc(&args.step)), &body).await
-}
-
-async fn look_ahead(options: &Options, api: &Api, args: &plan::PlanArgs) -> Result<(), Failure> {
-    let (path, body) = plan::request(args);
-    let view: PlanView = api.post(path, &body, None).await?.json()?;
-    show(options, &view, plan::plan);
-    Ok(())
 }
 
 async fn act(options: &Options, api: &Api, run: &str, verb: &str, body: &Value) -> Result<(), Failure> {

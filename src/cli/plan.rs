@@ -5,7 +5,12 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::render::{cut, plain, seconds, wrapped};
+use super::{
+    Options,
+    api::{Api, Failure},
+    render::{cut, plain, seconds, wrapped},
+    show,
+};
 use crate::{
     domain::{action::EffectClass, catalogue},
     http::{
@@ -40,6 +45,14 @@ pub struct PlanArgs {
     /// How many seconds of acknowledged writes may be lost
     #[arg(long, value_name = "N")]
     pub accept_data_loss_seconds: Option<u32>,
+}
+
+/// Asks for a plan and prints it.
+pub(super) async fn perform(options: &Options, api: &Api, args: &PlanArgs) -> Result<(), Failure> {
+    let (path, body) = request(args);
+    let view: PlanView = api.post(path, &body, None).await?.json()?;
+    show(options, &view, plan);
+    Ok(())
 }
 
 /// Where to ask for a plan, and with what.

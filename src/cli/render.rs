@@ -160,6 +160,10 @@ pub fn status(applications: &[ApplicationView]) -> String {
         if let Some(run) = &a.active_run {
             out.push_str(&format!("  run       {run}\n"));
         }
+        if let Some(note) = &a.infrastructure_code {
+            let text = format!("{note}: failoverd patch --application {}", a.name);
+            out.push_str(&wrapped("  code      ", &text));
+        }
     }
     if out.is_empty() {
         out.push_str("no applications\n");
@@ -335,6 +339,7 @@ pub fn tail(run: &RunView) -> String {
         let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
         out.push_str(&wrapped("  lost      ", &text));
     }
+    out.push_str(&code(run));
     if run.state.as_str() == "held" || run.state.as_str() == "paused" {
         let id = plain(&run.id);
         out.push_str(&format!(
@@ -345,6 +350,12 @@ pub fn tail(run: &RunView) -> String {
     }
     out.push_str(&approvals(run));
     out
+}
+
+/// What whoever applies infrastructure code must know of it.
+pub(super) fn code(run: &RunView) -> String {
+    let note = run.infrastructure_code.as_ref();
+    note.map_or_else(String::new, |note| wrapped("  code      ", &format!("{note}: failoverd patch {}", run.id)))
 }
 
 /// How each step that has failed is tried again by itself, or passed over.

@@ -37,6 +37,10 @@ pub async fn watch(options: &Options, api: &Api, run: &str, follow: bool) -> Res
     let view: RunView = api.get(&path).await?;
     if !options.json {
         print(&render::head(&view));
+        // Of what is over the last lines tell it.
+        if !view.state.is_final() {
+            print(&render::code(&view));
+        }
     }
     let mut timeline = Timeline {
         json: options.json,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    deciding,
+    deciding, iac,
     signals::{self, Around},
     stores::{self, Store},
     traffic,
@@ -41,6 +41,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     let endpoints = f.get(found, "endpoints", "[applications.endpoints.us-east-1]");
     let topics = f.get(found, "topics", "topics = [{ arn = \"arn:aws:sns:us-west-2:123456789012:oncall\" }]");
     let policy = deciding::read(f.get(found, "deciding", "[applications.deciding]"), found);
+    let iac = iac::read(f.get(found, "iac", "[applications.iac]"), found);
     f.finish(found);
     let public_url = match public_url {
         Some(at) => url(&at, found).map(Some),
@@ -76,6 +77,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         drills: drills?,
         topics,
         policy: policy?,
+        iac: iac?,
     })
 }
 

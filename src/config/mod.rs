@@ -26,6 +26,7 @@ mod deciding;
 mod environment;
 pub mod faults;
 mod heartbeat;
+mod iac;
 pub mod runbooks;
 mod sections;
 mod signals;

@@ -508,3 +508,28 @@ fn a_capacity_is_a_count_and_a_size() {
         assert!(lines(&faults).contains(says), "{faulty}: {}", lines(&faults));
     }
 }
+
+#[test]
+fn where_resources_stand_in_code_is_read_and_each_fault_of_it_is_told() {
+    let arn = "arn:aws:rds:us-west-2:123456789012:cluster:example-usw2";
+    let with = |iac: &str| load(&format!("{}\n[applications.iac]\n{iac}\n", default_text()), &nothing());
+    let settings = with(&format!(
+        "terraform = {{ \"{arn}\" = \"module.db.aws_rds_cluster.west\" }}\ncloudformation = {{ \"{arn}\" = \"db/West\" }}"
+    ));
+    let settings = settings.unwrap_or_else(|faults| panic!("{}", lines(&faults)));
+    let iac = &settings.applications[0].iac;
+    assert_eq!(iac.terraform[arn].resource_type(), "aws_rds_cluster");
+    assert_eq!(iac.cloudformation[arn].to_string(), "db/West");
+    assert!(load(&default_text(), &nothing()).is_ok_and(|settings| settings.applications[0].iac.is_empty()));
+    for (bad, told) in [
+        ("terraform = { a = \"west\" }", "iac.terraform.a"),
+        ("terraform = { a = \"aws_x.w\", b = \"aws_x.w\" }", "aws_x.w is the place of `a` already"),
+        ("terraform = { \" \" = \"aws_x.w\" }", "expected an ARN"),
+        ("terraform = 1", "expected a table"),
+        ("cloudformation = { a = \"stack\" }", "stack name, /, logical id"),
+        ("pulumi = {}", "pulumi"),
+    ] {
+        let faults = lines(&with(bad).expect_err(bad));
+        assert!(faults.contains(told), "{bad}: {faults}");
+    }
+}

@@ -10,6 +10,7 @@ use super::{
     capacity::Capacity,
     heartbeat::Heartbeat,
     id::{ApplicationName, InvalidName, Region, RunbookName, StoreName, TrafficName},
+    patch::Addresses,
     plan::Purpose,
     policy::Policy,
     replica::ReplicatedStore,
@@ -42,6 +43,9 @@ pub struct Application {
     pub topics: Vec<Topic>,
     #[serde(default)]
     pub policy: Policy,
+    /// Where its resources stand in infrastructure code.
+    #[serde(default, skip_serializing_if = "Addresses::is_empty")]
+    pub iac: Addresses,
 }
 
 impl Application {

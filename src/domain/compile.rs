@@ -13,8 +13,7 @@ use super::{
     action::{Action, WriterProof},
     application::{Application, AuroraStore, ClusterArn, Topic},
     cloud::MetricQuery,
-    drill,
-    expression,
+    drill, expression,
     id::{Digest, Region, StepId, StoreName, TrafficName},
     plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
     runbook::{Act, Runbook, Spread, Step, closure},
@@ -214,9 +213,10 @@ impl<'a> Compiler<'a> {
             if let Some(requires_writer) = step.action.requires_writer() {
                 let before = closure(&step.id, |id| needs.get(id).copied());
                 for proof in requires_writer {
-                    let proven = plan.steps.iter().any(|s| {
-                        before.contains(&s.id) && proves(s, proof) && stands(plan, s, step, proof)
-                    });
+                    let proven = plan
+                        .steps
+                        .iter()
+                        .any(|s| before.contains(&s.id) && proves(s, proof) && stands(plan, s, step, proof));
                     if !proven {
                         faults.push(format!(
                             "step `{}`: traffic would move before the writer of `{}` is proven: it must need an \

@@ -153,7 +153,7 @@ impl History {
             }),
             Event::Intent { run, step, attempt, call, mutation, prior, guards } => {
                 self.intend(at, run, step, (*attempt, *call), mutation, guards)?;
-                self.run(run, "intent")?.note_intent(at, step, *call, prior.as_ref());
+                self.run(run, "intent")?.note_intent(at, (step, *call), prior.as_ref(), guards);
                 Ok(())
             }
             Event::Answered { run, step, attempt, call, outcome } => {

@@ -17,9 +17,9 @@ pub mod code;
 pub mod compile;
 pub mod deadline;
 pub mod document;
-pub mod drill;
 #[cfg(test)]
 pub(crate) mod draft7;
+pub mod drill;
 pub mod expression;
 pub mod forecast;
 pub mod heartbeat;
@@ -29,6 +29,7 @@ pub mod intervene;
 pub mod journal;
 pub mod judge;
 pub mod overrides;
+pub mod patch;
 pub mod plan;
 pub mod policy;
 pub mod ramp;

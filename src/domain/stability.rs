@@ -276,12 +276,15 @@ fn needless(
     match &step.action {
         // A drill needs nobody's hurry, and somebody's leave.
         Action::Approve { .. }
-            if plan.purpose != Purpose::Drill && !leads_to(|a| a.effect() == EffectClass::Irreversible) => Some(finding(
-            step,
-            "runbook-needless-wait",
-            "waits for people, and nothing that needs it is without a way back".to_owned(),
-            "leave it out, or put it before the promotion",
-        )),
+            if plan.purpose != Purpose::Drill && !leads_to(|a| a.effect() == EffectClass::Irreversible) =>
+        {
+            Some(finding(
+                step,
+                "runbook-needless-wait",
+                "waits for people, and nothing that needs it is without a way back".to_owned(),
+                "leave it out, or put it before the promotion",
+            ))
+        }
         Action::Wait { duration } if plan.purpose == Purpose::Failover && leads_to(is_flip) => Some(finding(
             step,
             "runbook-needless-wait",

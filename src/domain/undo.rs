@@ -50,11 +50,23 @@ pub struct Made {
     intended_at: Timestamp,
     /// When the newest attempt was intended that was never answered: it may still land while its signature is valid.
     pub doubt_at: Option<Timestamp>,
+    /// What the guards had found right before it.
+    pub proof: Vec<String>,
 }
 
 impl Made {
-    fn may_have_effect(&self) -> bool {
+    pub(super) fn may_have_effect(&self) -> bool {
         self.has_effect || self.is_open
+    }
+
+    /// When its newest attempt was intended.
+    pub fn intended_at(&self) -> Timestamp {
+        self.intended_at
+    }
+
+    /// Whether it may have been lost on the way: an attempt is not answered, or was answered by nobody.
+    pub fn is_in_doubt(&self) -> bool {
+        self.is_open || self.doubt_at.is_some()
     }
 }
 
@@ -389,9 +401,22 @@ impl RunState {
 
 impl RunState {
     /// A call is intended: what was there before is kept from the first attempt that may have had an effect.
-    pub(super) fn note_intent(&mut self, at: Timestamp, step: &StepId, call: u32, prior: Option<&Prior>) {
+    pub(super) fn note_intent(
+        &mut self,
+        at: Timestamp,
+        (step, call): (&StepId, u32),
+        prior: Option<&Prior>,
+        guards: &[String],
+    ) {
         let calls = self.unwind.made.entry(step.clone()).or_default();
-        let fresh = Made { prior: prior.cloned(), has_effect: false, is_open: true, intended_at: at, doubt_at: None };
+        let fresh = Made {
+            prior: prior.cloned(),
+            has_effect: false,
+            is_open: true,
+            intended_at: at,
+            doubt_at: None,
+            proof: guards.to_vec(),
+        };
         let made = calls.entry(call).or_insert_with(|| fresh.clone());
         if made.has_effect {
             (made.is_open, made.intended_at) = (true, at);

@@ -14,7 +14,9 @@ use crate::{
         assessment::Assessment,
         capacity::Seen,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName},
+        id::{
+            ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+        },
         journal::Record,
         overrides::{Override, OverrideKind, STANDING_COUNT_MAX, Standing},
         plan::{Plan, Purpose},

@@ -114,6 +114,7 @@ mod tests {
             drills: Vec::new(),
             topics: vec![],
             policy: Default::default(),
+            iac: Default::default(),
         }
     }
 

@@ -76,7 +76,9 @@ pub(super) fn yields(active: &RunState, purpose: Purpose, target: &Region) -> Re
         (Purpose::Switchover | Purpose::Failback, phase)
             if !matches!(phase, Phase::Held { .. } | Phase::Paused { .. }) =>
         {
-            refuse("it leads home by itself: watch it; or pause it, and a planned move takes its place once it is settled")
+            refuse(
+                "it leads home by itself: watch it; or pause it, and a planned move takes its place once it is settled",
+            )
         }
         (Purpose::Failover | Purpose::Switchover | Purpose::Failback, _) if active.has_open_intents() => {
             refuse("an effect of it is still being settled: ask again when it is, and this takes its place")

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::patch::runs_since;
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
     history::History,
+    patch::Patch,
     policy::Mode,
     seconds::to_seconds,
     signal::{Reading, SignalRole, SignalState},
@@ -58,6 +60,9 @@ pub struct ApplicationView {
     pub rto_left_seconds: Option<f64>,
     /// The run that is not finished.
     pub active_run: Option<String>,
+    /// One line for whoever applies infrastructure code: what an apply would undo, or that it must wait; `null`: nothing.
+    #[serde(default)]
+    pub infrastructure_code: Option<String>,
     pub signals: Vec<SignalView>,
     pub exposure: Vec<ExposureView>,
 }
@@ -116,6 +121,7 @@ impl ApplicationView {
             rto_used_seconds: assessment.and_then(|a| a.rto.as_ref()).map(|rto| to_seconds(rto.used)),
             rto_left_seconds: assessment.and_then(|a| a.rto.as_ref()?.left).map(to_seconds),
             active_run: history.and_then(|h| h.active_run()).map(|r| r.id.to_string()),
+            infrastructure_code: history.and_then(|h| Patch::net(application, runs_since(h, None).into_iter()).note()),
             signals: signals.collect(),
             exposure: exposure.collect(),
         }

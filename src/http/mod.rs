@@ -10,14 +10,15 @@ pub mod applications;
 pub mod auth;
 pub mod condition;
 pub mod deadline;
-pub mod drills;
 pub mod decision;
+pub mod drills;
 pub mod dto;
 pub mod events;
 pub mod extract;
 pub mod observations;
 pub mod openapi;
 pub mod overrides;
+pub mod patch;
 pub mod plan;
 pub mod problem;
 pub mod runbooks;
@@ -94,6 +95,8 @@ fn read() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(runs::list))
         .routes(routes!(runs::one))
+        .routes(routes!(patch::of_run))
+        .routes(routes!(patch::of_application))
         .routes(routes!(events::stream))
         .routes(routes!(applications::list))
         .routes(routes!(applications::one))

@@ -12,6 +12,7 @@ use crate::domain::{
     action::Action,
     id::RunId,
     journal::Record,
+    patch::Patch,
     plan::Purpose,
     recovery,
     run::{LossReport, Phase, RunResult, RunState, StepState},
@@ -128,6 +129,9 @@ pub struct RunView {
     pub clock: ClockView,
     /// How it stands to the RTO; `null` where nothing was assessed since the daemon started.
     pub deadline: Option<DeadlineView>,
+    /// One line for whoever applies infrastructure code: what an apply would undo, or that it must wait; `null`: nothing.
+    #[serde(default)]
+    pub infrastructure_code: Option<String>,
 }
 
 /// The instants that the objectives are measured between.
@@ -277,6 +281,7 @@ impl RunView {
             loss: run.loss.as_ref().map(LossView::from),
             clock: ClockView::of(run, finished_at),
             deadline: None,
+            infrastructure_code: Patch::of(run, None).note(),
         }
     }
 }

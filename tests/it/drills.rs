@@ -168,7 +168,8 @@ async fn a_half_done_drill_blocks_new_drills_only_and_a_planned_move_takes_its_p
     let run = begun(&live).await;
     at(&live, &run, "stay").await;
     let refused = live.ask(Live::request(drill("drill-tabletop"))).await;
-    let is_drill = |r: &Refusal| matches!(r, Refusal::AlreadyRunning { run: at, purpose: Purpose::Drill, .. } if *at == run);
+    let is_drill =
+        |r: &Refusal| matches!(r, Refusal::AlreadyRunning { run: at, purpose: Purpose::Drill, .. } if *at == run);
     assert!(refused.as_ref().is_err_and(is_drill), "one at a time: {refused:?}");
     let refused = live.ask(Live::request(Wish::Failback)).await;
     assert!(refused.as_ref().is_err_and(is_drill), "it leads home by itself: {refused:?}");
@@ -192,7 +193,10 @@ async fn a_drill_begins_only_outside_a_blackout_and_where_all_is_well() {
     scene.application.policy.blackouts.push(Blackout { reason: "the sale".to_owned(), when });
     let live = well(&scene).await;
     let refused = live.ask(Live::request(drill("drill-tabletop"))).await;
-    assert!(matches!(&refused, Err(Refusal::Gate { gate: "blackout", why, .. }) if why.contains("the sale")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(Refusal::Gate { gate: "blackout", why, .. }) if why.contains("the sale")),
+        "{refused:?}"
+    );
     assert!(matches!(live.ask(Live::request(Wish::Switchover)).await, Ok(Started::Run { .. })), "people may move");
 
     let scene = Scene::payments(441, 240);

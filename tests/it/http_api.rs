@@ -312,7 +312,10 @@ async fn a_drill_is_asked_for_by_its_runbook_and_names_no_loss() {
     assert_eq!(got.status, StatusCode::ACCEPTED);
     let asked = fake.asked.lock().expect("lock").pop().expect("asked");
     let runbook = "drill-tabletop".parse().expect("valid");
-    assert_eq!((asked.wish, asked.accept_data_loss, asked.dry_run), (failoverd::engine::control::Wish::Drill { runbook }, None, false));
+    assert_eq!(
+        (asked.wish, asked.accept_data_loss, asked.dry_run),
+        (failoverd::engine::control::Wish::Drill { runbook }, None, false)
+    );
     for (faulty, code) in [
         (body.replace("\"reason\"", "\"accept_data_loss_seconds\":60,\"reason\""), "invalid-request"),
         (body.replace("\"runbook\":\"drill-tabletop\",", ""), "invalid-request"),
@@ -354,6 +357,30 @@ async fn a_run_shows_where_it_stands_and_what_it_waits_for() {
     let run = get(&router, &format!("/runs/{RUN}")).await.json();
     assert_eq!((&run["state"], &run["held_code"]), (&json!("held"), &json!("approval-expired")));
     assert_eq!(run["waits_for"], "a resume");
+}
+
+#[tokio::test]
+async fn applies_wait_while_a_run_is_under_way_and_need_not_when_it_has_changed_nothing() {
+    let fake = Fake::new();
+    let router = open(&fake);
+    let waits = |view: &Value, key: &str| view[key].as_str().is_some_and(|note| note.contains("must wait"));
+    let run = get(&router, &format!("/runs/{RUN}")).await.json();
+    assert!(waits(&run, "infrastructure_code"), "{run:#}");
+    let application = get(&router, "/applications/payments").await.json();
+    assert!(waits(&application, "infrastructure_code"), "{application:#}");
+    for path in [format!("/runs/{RUN}/patch"), format!("/applications/payments/patch?since={RUN}")] {
+        let patch = get(&router, &path).await.json();
+        assert!(waits(&patch, "note") && patch["under_way"] == true, "{patch:#}");
+        assert_eq!((&patch["runs"], &patch["changes"]), (&json!([RUN]), &json!([])));
+    }
+    fake.append(1, vec![finished(run_id(1))]);
+    let patch = get(&router, &format!("/runs/{RUN}/patch")).await.json();
+    assert_eq!((&patch["under_way"], &patch["note"]), (&json!(false), &Value::Null));
+    get(&router, &format!("/runs/{}/patch", run_id(7))).await.problem(404, "unknown-run");
+    get(&router, "/applications/other/patch").await.problem(404, "unknown-application");
+    let elsewhere = format!("/applications/payments/patch?since={}", run_id(7));
+    get(&router, &elsewhere).await.problem(404, "unknown-run");
+    get(&router, "/applications/payments/patch?until=x").await.problem(400, "invalid-request");
 }
 
 #[tokio::test]
@@ -518,7 +545,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 34] = [
+const ACCESS: [(&str, &str, &str); 36] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -528,9 +555,11 @@ const ACCESS: [(&str, &str, &str); 34] = [
     ("GET", "/runs/{id}", "voadA"),
     ("GET", "/runs/{id}/events", "voadA"),
     ("GET", "/runs/{id}/evidence", "voadA"),
+    ("GET", "/runs/{id}/patch", "voadA"),
     ("GET", "/applications", "voadA"),
     ("GET", "/applications/{name}", "voadA"),
     ("GET", "/applications/{name}/decision", "voadA"),
+    ("GET", "/applications/{name}/patch", "voadA"),
     ("GET", "/runbooks", "voadA"),
     ("GET", "/drills", "voadA"),
     ("GET", "/overrides", "voadA"),

@@ -26,6 +26,7 @@ mod heartbeat;
 mod http_api;
 mod independent_emulator;
 mod kill;
+mod patch;
 mod pause;
 mod plan_ahead;
 mod power_loss;

@@ -186,7 +186,26 @@ async fn weighted_records_move_traffic_and_bring_it_home() {
     let mechanism = r#"{ kind = "records", set_identifiers = { us-east-1 = "use1", us-west-2 = "usw2" } }"#;
     let stage = Stage::build(FailoverBy::Records, mechanism, weighted).await;
     stage.away().await;
+    // What was there is what the world was built with.
+    let patch = stage.get("/applications/payments/patch").await;
+    let changes = patch["changes"].as_array().unwrap_or_else(|| panic!("{patch:#}")).iter();
+    let mut told: Vec<String> = changes
+        .map(|c| {
+            format!(
+                "{} {} {} {}",
+                c["resource"], c["terraform"]["attribute"], c["before"]["value"], c["after"]["value"]
+            )
+        })
+        .collect();
+    told.sort();
+    let weight = |set: &str, was: u8, is: u8| {
+        let id = format!("{}_api.payments.example.com_A_{set}", fixture::ZONE_ID);
+        format!("{:?} \"weighted_routing_policy.weight\" {was} {is}", id)
+    };
+    assert_eq!(told, [weight("use1", 100, 0), weight("usw2", 0, 100)]);
     stage.home().await;
+    let patch = stage.get("/applications/payments/patch").await;
+    assert_eq!((&patch["changes"], &patch["note"]), (&json!([]), &Value::Null), "{patch:#}");
     assert_eq!(stage.effects("ChangeResourceRecordSets"), 2, "{:?}", stage.world.requests.effects());
 }
 

@@ -535,6 +535,7 @@ mod tests {
             drills: Vec::new(),
             topics: vec![],
             policy: Default::default(),
+            iac: Default::default(),
         };
         Metrics::new(&[Arc::new(application)]).expect("described once")
     }

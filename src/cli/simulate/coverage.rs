@@ -162,11 +162,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (79, "disaster during a drill", Rehearsals),
     (80, "drill half-done", Rehearsals),
     (81, "drill in a blackout", Rehearsals),
-    (
-        82,
-        "drill asks for data loss",
-        Tests("tests/it/drills.rs", "a_drill_cannot_express_data_loss"),
-    ),
+    (82, "drill asks for data loss", Tests("tests/it/drills.rs", "a_drill_cannot_express_data_loss")),
     (83, "drill over its budget", Issue(7)),
     (84, "drill scheduled twice", Issue(7)),
     (

@@ -260,7 +260,8 @@ mod tests {
     #[test]
     fn every_shipped_runbook_is_reached_by_some_application() {
         let settings = super::super::shipped();
-        let mut reached: Vec<_> = settings.applications.iter().flat_map(|a| a.uses().map(|(_, name)| name.clone())).collect();
+        let mut reached: Vec<_> =
+            settings.applications.iter().flat_map(|a| a.uses().map(|(_, name)| name.clone())).collect();
         reached.extend(stateless(&settings).expect("dns-flip ships").application.runbooks.into_values());
         // What needs weighted records is rehearsed by the configuration that has them.
         let audited = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-audited.toml");

@@ -72,6 +72,7 @@ fn application(mode: Mode) -> Application {
         drills: Vec::new(),
         topics: vec![],
         policy: Policy { mode, ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

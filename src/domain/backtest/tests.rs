@@ -60,6 +60,7 @@ fn application() -> Application {
         drills: Vec::new(),
         topics: vec![],
         policy: Policy { dwell: s(60), observers: observers.into(), ..policy },
+        iac: Default::default(),
     }
 }
 

@@ -61,6 +61,7 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
         drills: Vec::new(),
         topics: vec![topic(EAST), topic(WEST)],
         policy: Default::default(),
+        iac: Default::default(),
     }
 }
 

@@ -72,6 +72,7 @@ fn app(with_store: bool) -> Application {
         drills: Vec::new(),
         topics: Vec::new(),
         policy: Default::default(),
+        iac: Default::default(),
     }
 }
 

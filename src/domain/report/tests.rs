@@ -42,6 +42,7 @@ fn application() -> Application {
         drills: Vec::new(),
         topics: Vec::new(),
         policy: Policy { observers, ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

@@ -8,8 +8,7 @@ use crate::domain::{
     action::EffectClass,
     catalogue::{self, OutputKind, Undo},
     document::{Findings, did_you_mean},
-    drill,
-    expression,
+    drill, expression,
     id::StepId,
     plan::{OnFailure, Purpose},
 };
@@ -213,9 +212,8 @@ fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: Befo
     if !step.act.moves_traffic() || !runbook.steps.iter().any(|s| s.act.concerns_store()) {
         return;
     }
-    let proven = runbook.steps.iter().any(|s| {
-        before(&s.id) && s.towards == step.towards && s.act.proves_writer() && is_firm(s)
-    });
+    let proven =
+        runbook.steps.iter().any(|s| before(&s.id) && s.towards == step.towards && s.act.proves_writer() && is_firm(s));
     if !proven {
         let problem = "traffic would move before the writer is proven: it must need (also through other steps) an \
                        aurora.verify_writer or a promotion that has no `when` and does not continue after a failure";

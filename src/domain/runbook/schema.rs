@@ -19,7 +19,11 @@ const DURATION: &str = "^[0-9]+(\\.[0-9]+)?( ?(ms|s|m|h)( ?[0-9]+(\\.[0-9]+)?)?)
 const NAME: &str = "^[a-z0-9-]{1,64}$";
 
 /// Words that stand for themselves, by key: what an editor offers.
-const WORDS: &[(&str, &[&str])] = &[("on_failure", &["hold", "undo", "continue"]), ("endpoint", &["target", "source"]), ("towards", &["target", "source"])];
+const WORDS: &[(&str, &[&str])] = &[
+    ("on_failure", &["hold", "undo", "continue"]),
+    ("endpoint", &["target", "source"]),
+    ("towards", &["target", "source"]),
+];
 /// Keys whose value is a name.
 const NAMES: &[&str] = &["id", "runbook", "store", "via"];
 

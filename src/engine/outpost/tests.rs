@@ -110,6 +110,7 @@ fn application() -> Application {
         drills: Vec::new(),
         topics: Vec::new(),
         policy: Policy { observers: [name("eu-west-1")].into(), ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

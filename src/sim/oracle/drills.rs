@@ -4,8 +4,10 @@
 use serde_json::Value;
 
 use super::{
-    Bench, Call, Findings, journal::Record, region_of,
+    Bench, Call, Findings,
     intent::Intent,
+    journal::Record,
+    region_of,
     runs::{Run, Runs},
     text,
 };

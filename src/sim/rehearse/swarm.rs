@@ -148,7 +148,10 @@ impl Draw {
         }
         if self.percent(15) {
             let wish = if self.percent(70) { Wish::Failover } else { Wish::Switchover };
-            acts.push((self.seconds(60..1_200), PersonAct::AskAgain { wish, target: None, accept_data_loss: None, repeats: false }));
+            acts.push((
+                self.seconds(60..1_200),
+                PersonAct::AskAgain { wish, target: None, accept_data_loss: None, repeats: false },
+            ));
         }
         acts.sort_by_key(|(at, _)| *at);
         acts

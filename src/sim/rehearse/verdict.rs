@@ -178,7 +178,11 @@ fn met(scene: &Scene<'_>, world: &World, court: &Court, events: &[Told]) -> BTre
         .filter_map(|t| t.event["run"].as_str())
         .collect();
     let superseded = |t: &&Told| t.kind == "run_finished" && t.event["result"] == "superseded";
-    let disasters = events.iter().filter(superseded).filter(|t| t.event["run"].as_str().is_some_and(|run| drills.contains(run))).count();
+    let disasters = events
+        .iter()
+        .filter(superseded)
+        .filter(|t| t.event["run"].as_str().is_some_and(|run| drills.contains(run)))
+        .count();
     if 0 < disasters {
         met.insert(79, disasters as u64);
     }

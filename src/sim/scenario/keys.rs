@@ -73,12 +73,7 @@ pub(super) static SCENARIO: Form = Form {
             "happenings: [{ at: 1m, lose_region: primary }]",
             "what goes wrong, each at its time",
         ),
-        may(
-            "blackout",
-            Shape::True,
-            "blackout: true",
-            "a blackout of the application is on all the time (81)",
-        ),
+        may("blackout", Shape::True, "blackout: true", "a blackout of the application is on all the time (81)"),
         may(
             "observers",
             Shape::Count { least: 0, most: OBSERVERS_MAX },

@@ -173,7 +173,11 @@ pub(super) const ACTS: &[Word] = &[
     word("pause", "asks the run to stand still"),
     word("resume", "lets a paused or held run go on"),
     word("abort", "asks the run to end, and what it has done to be taken back (71)"),
-    Word { word: "ask-again", says: "asks for another run of the application, which may take the place of the first (69, 79)", more: WISHED },
+    Word {
+        word: "ask-again",
+        says: "asks for another run of the application, which may take the place of the first (69, 79)",
+        more: WISHED,
+    },
 ];
 
 pub(super) const SIGHTS: &[Word] = &[

@@ -141,6 +141,7 @@ pub(crate) fn application() -> Application {
         drills: vec!["drill-tabletop".parse().expect("valid")],
         topics: vec![],
         policy: Policy { observers: ["eu-west-1".parse().expect("valid")].into(), ..Policy::default() },
+        iac: Default::default(),
     }
 }
 

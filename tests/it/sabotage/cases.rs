@@ -328,7 +328,11 @@ const CASES: &[Row] = &[
     }),
     (Guard::TwoRuns, "somebody asks again", "S1", |_| {
         let slow = approver(lost(), Approver::Approves { after: s(60) });
-        act(slow, 110, PersonAct::AskAgain { wish: Wish::Switchover, target: None, accept_data_loss: None, repeats: false })
+        act(
+            slow,
+            110,
+            PersonAct::AskAgain { wish: Wish::Switchover, target: None, accept_data_loss: None, repeats: false },
+        )
     }),
     (Guard::NoWayBack, "somebody aborts in the middle", "expect", |seed| {
         act(lost(), 110 + seed % 8 * 10, PersonAct::Abort)

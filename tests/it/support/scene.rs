@@ -300,6 +300,7 @@ pub(crate) fn application() -> Application {
         drills: vec![runbook("drill-switchover"), runbook("drill-tabletop")],
         topics: vec![topic(&east), topic(&west)],
         policy: Default::default(),
+        iac: Default::default(),
     }
 }
 

@@ -172,10 +172,23 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             (minute, PersonAct::Pause),
             (minute, PersonAct::Resume),
             (minute, PersonAct::Abort),
-            (minute, PersonAct::AskAgain { wish, target: even.then(|| region("us-west-2")), accept_data_loss: even.then_some(minute), repeats: even }),
+            (
+                minute,
+                PersonAct::AskAgain {
+                    wish,
+                    target: even.then(|| region("us-west-2")),
+                    accept_data_loss: even.then_some(minute),
+                    repeats: even,
+                },
+            ),
         ];
-        let people =
-            People { arm: None, ask: Some(ask), approver: approvers[i % approvers.len()], resumes_after: even.then_some(minute), acts };
+        let people = People {
+            arm: None,
+            ask: Some(ask),
+            approver: approvers[i % approvers.len()],
+            resumes_after: even.then_some(minute),
+            acts,
+        };
         let ends = [
             RunEnd::Succeeded,
             RunEnd::Aborted,
