@@ -60,9 +60,8 @@ impl Cloud for Instant {
         &self,
         _: &ClusterArn,
     ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
-        Ok(Vec::new())
+        nothing()
     }
-
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }
@@ -82,6 +81,9 @@ impl Cloud for Instant {
         nothing()
     }
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
+        nothing()
+    }
+    async fn object_is_there(&self, _: &failoverd::domain::standby_object::ObjectAt) -> Result<bool, ObserveError> {
         nothing()
     }
     async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {

@@ -105,7 +105,7 @@ hosted_zone_id = \"/hostedzone/Z1\"
 servers = [\"ns1\"]
 answers = { us-east-1 = \"a b\" }
 ttl = \"60s\"
-mechanism = { kind = \"standby_object\" }
+mechanism = { kind = \"standby_object\", region = \"us-east-1\", bucket = \"No_Bucket\", key = \"/a b\", url = \"ftp://x\" }
 
 [applications.signals.x]
 kind = \"http_probe\"

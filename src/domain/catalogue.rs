@@ -322,6 +322,17 @@ pub const ENTRIES: &[Entry] = &[
         outputs: &[],
     },
     Entry {
+        name: "dns.standby_object",
+        what: "`dns.flip` that insists on an S3 object in the standby's Region, which an inverted health check of the primary record reads: put, traffic goes to the standby; deleted, home. Neither us-east-1 nor the primary's Region is needed to move away.",
+        effect: EffectClass::Reversible,
+        needs: &[need("s3", Plane::Data, Place::Named)],
+        repeat: Repeat::Idempotent,
+        probe: Some("s3:HeadObject"),
+        undo: Undo::Inverse("moves traffic back, once the old writer is proven"),
+        example: "{ via: api }",
+        outputs: &[],
+    },
+    Entry {
         name: "dns.records",
         what: "`dns.flip` that insists on changing records: through Route 53's control plane, which lives in us-east-1.",
         effect: EffectClass::Reversible,

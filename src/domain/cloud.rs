@@ -14,6 +14,7 @@ use super::{
     capacity::AcuRange,
     id::{Region, StoreName},
     sabotage::{Guard, is_off},
+    standby_object::ObjectAt,
 };
 
 /// An Aurora global cluster as one Region's RDS endpoint described it.
@@ -251,6 +252,10 @@ pub enum Mutation {
     RoutingControls { endpoints: Vec<ClusterEndpoint>, states: BTreeMap<String, bool> },
     /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
     PutMetric { region: Region, namespace: String, metric: String, dimensions: BTreeMap<String, String>, value: f64 },
+    /// `s3:PutObject` of a short text, in the object's own Region.
+    PutObject { object: ObjectAt, body: String },
+    /// `s3:DeleteObject`; where there is none, S3 says the same.
+    DeleteObject { object: ObjectAt },
     /// `route53:ChangeResourceRecordSets`, all UPSERT, one transactional batch.
     UpsertRecords { hosted_zone_id: String, records: Vec<RecordSet>, comment: String },
     /// `sns:Publish`.
@@ -274,6 +279,8 @@ impl Mutation {
             Self::CreateInstance { .. } => "rds:CreateDBInstance",
             Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
+            Self::PutObject { .. } => "s3:PutObject",
+            Self::DeleteObject { .. } => "s3:DeleteObject",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
             Self::Publish { .. } => "sns:Publish",
             Self::EndSessions { .. } => "postgres:pg_terminate_backend",
@@ -294,6 +301,8 @@ impl Mutation {
             Self::CreateInstance { .. } | Self::CopySnapshot { .. } => true,
             Self::RoutingControls { .. }
             | Self::PutMetric { .. }
+            | Self::PutObject { .. }
+            | Self::DeleteObject { .. }
             | Self::UpsertRecords { .. }
             | Self::EndSessions { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,

@@ -49,6 +49,7 @@ pub mod seconds;
 pub mod secret;
 pub mod signal;
 pub mod stability;
+pub mod standby_object;
 pub mod undo;
 pub mod vantage;
 pub mod yaml;

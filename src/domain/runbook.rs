@@ -243,6 +243,7 @@ pub enum ProbeAt {
 pub enum MechanismKind {
     RoutingControls,
     HealthSignal,
+    StandbyObject,
     Records,
 }
 
@@ -390,6 +391,7 @@ impl Act {
             Self::DnsFlip { demands: None, .. } => "dns.flip",
             Self::DnsFlip { demands: Some(MechanismKind::RoutingControls), .. } => "dns.routing_controls",
             Self::DnsFlip { demands: Some(MechanismKind::HealthSignal), .. } => "dns.health_signal",
+            Self::DnsFlip { demands: Some(MechanismKind::StandbyObject), .. } => "dns.standby_object",
             Self::DnsFlip { demands: Some(MechanismKind::Records), .. } => "dns.records",
             Self::DnsWeights { .. } => "dns.weights",
             Self::DnsVerify { .. } => "dns.verify",

@@ -70,6 +70,7 @@ pub fn entry_of(action: &Action) -> Option<&'static Entry> {
         Action::DnsFlip { calls, .. } => match calls.first() {
             Some(Mutation::RoutingControls { .. }) => "dns.routing_controls",
             Some(Mutation::PutMetric { .. }) => "dns.health_signal",
+            Some(Mutation::PutObject { .. } | Mutation::DeleteObject { .. }) => "dns.standby_object",
             Some(Mutation::UpsertRecords { .. }) => "dns.records",
             _ => "dns.flip",
         },
@@ -148,6 +149,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         | Mutation::PutMetric { region, .. }
         | Mutation::Publish { region, .. } => vec![region.clone()],
         Mutation::EndSessions { region, .. } => vec![region.clone()],
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => vec![object.region.clone()],
         Mutation::AwsCall { request, .. } => vec![request.region.clone()],
     }
 }
@@ -263,7 +265,8 @@ fn gone(step: &PlannedStep, plan: &Plan, app: &Application) -> Option<Finding> {
         && let Some(lost) = all.iter().find(|r| r.falls_with(&global))
     {
         let problem = format!("fails while us-east-1 is gone: {} lives there", what(lost));
-        let instead = "dns.routing_controls, or dns.health_signal put in the standby: data planes only";
+        let instead =
+            "dns.routing_controls, or dns.standby_object or dns.health_signal in the standby: data planes only";
         return Some(finding(step, "runbook-needs-us-east-1", problem, instead));
     }
     let lost = all.iter().find(|r| r.falls_with(&plan.source))?;
@@ -277,7 +280,7 @@ fn gone(step: &PlannedStep, plan: &Plan, app: &Application) -> Option<Finding> {
         Action::Fence { .. } => {
             "with: { on_unknown: pass }: the step then ends as unknown, within its timeout, and says so in its output"
         }
-        Action::DnsFlip { .. } => "a health signal whose `region` is the standby, or routing controls",
+        Action::DnsFlip { .. } => "a health signal or an object whose `region` is the standby, or routing controls",
         _ => "the same in the target's Region",
     };
     Some(finding(step, "runbook-needs-source", problem, instead))

@@ -22,6 +22,7 @@ use super::{
     plan::{PlannedStep, Towards},
     run::{Next, Phase, RunResult, RunState, StepState},
     sabotage::{Guard, is_off},
+    standby_object,
 };
 
 /// What a call is about to change, as it was observed just before its intent.
@@ -38,6 +39,8 @@ pub enum Prior {
     Ingress { rules: Vec<IngressRule> },
     /// How much of a service there was; `None`: a function without a reservation.
     Size { count: Option<u64> },
+    /// Whether the object of a standby was there.
+    Object { is_there: bool },
 }
 
 /// A call of a run that may have changed something.
@@ -171,6 +174,12 @@ pub fn inverse(call: &Mutation, prior: &Prior) -> Result<Mutation, String> {
             Some(Wanted::Size { region, part, .. }) => fence::restore(&region, &part, *count),
             _ => Err(format!("{} has no inverse", call.operation())),
         },
+        (Mutation::PutObject { object, .. } | Mutation::DeleteObject { object }, Prior::Object { is_there: false }) => {
+            Ok(Mutation::DeleteObject { object: object.clone() })
+        }
+        (Mutation::PutObject { object, .. } | Mutation::DeleteObject { object }, Prior::Object { is_there: true }) => {
+            Ok(Mutation::PutObject { object: object.clone(), body: standby_object::RESTORED.to_owned() })
+        }
         _ => Err(format!("{} has no inverse", call.operation())),
     }
 }
@@ -194,6 +203,15 @@ pub fn destinations(traffic: &Traffic, regions: &[Region], call: &Mutation) -> O
                 [_, other] if is(*diverted_value) => Some([other.clone()].into()),
                 _ => None,
             }
+        }
+        (Mechanism::StandbyObject { object: of, .. }, Mutation::PutObject { object, .. }) if of == object => {
+            match regions {
+                [_, other] => Some([other.clone()].into()),
+                _ => None,
+            }
+        }
+        (Mechanism::StandbyObject { object: of, .. }, Mutation::DeleteObject { object }) if of == object => {
+            Some([regions.first()?.clone()].into())
         }
         _ => None,
     }

@@ -35,6 +35,8 @@ pub(super) fn is_passing(code: &str) -> bool {
                 | "Throttled"
                 | "RequestLimitExceeded"
                 | "PriorRequestNotComplete"
+                // S3 has not read the request in time: nothing of it was taken.
+                | "RequestTimeout"
                 | "EndpointTemporarilyUnavailableException"
                 // ARC's safety rules let no control be changed again within their wait period, 5 s by default: an abort
                 // right after a flip meets it.

@@ -164,10 +164,8 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
-    let is_declared = matches!(
-        driver.step.action,
-        Action::AwsCall { .. } | Action::Fence { .. } | Action::AuroraAddInstance { .. }
-    );
+    let is_declared =
+        matches!(driver.step.action, Action::AwsCall { .. } | Action::Fence { .. } | Action::AuroraAddInstance { .. });
     let is_ramp = ramp::of(&driver.step.action).is_some();
     // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
     let is_again = run.attempts.contains_key(&driver.step.id) && !is_ramp;

@@ -24,7 +24,7 @@ use crate::{
         guards::{self, Answer},
         postcondition, probing,
         pulse::Pulse,
-        step,
+        standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -127,8 +127,12 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
                 Writer::Denied(denial) => denied(denial),
             }
         }
-        Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
-            dns_verify(context, record_name, record_type, servers, expected).await
+        Action::DnsVerify { traffic, record_name, record_type, servers, expected } => {
+            let mut looked = dns_verify(context, record_name, record_type, servers, expected).await;
+            if let Look::Satisfied { evidence, .. } = &mut looked {
+                evidence.extend(standby_object::aside(context, traffic, expected).await);
+            }
+            looked
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::look(context, action, memory).await,

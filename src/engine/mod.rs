@@ -57,6 +57,7 @@ pub mod sample;
 pub mod scribe;
 mod seat;
 pub mod signs;
+mod standby_object;
 pub mod step;
 pub mod trail;
 pub mod undo;

@@ -18,7 +18,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         denial::Denial,
-        detached, fences, postcondition,
+        detached, fences, postcondition, standby_object,
         step::Driver,
     },
 };
@@ -104,7 +104,7 @@ async fn instances(driver: &Driver, cluster: &ClusterArn, wanted: &[String]) -> 
     Seen::Moving { what: unfit.join(", ") }
 }
 
-fn unread(operation: &str, error: &ObserveError) -> Seen {
+pub(super) fn unread(operation: &str, error: &ObserveError) -> Seen {
     Denial::of(operation, None, error).map_or_else(|| Seen::Unknown { why: error.to_string() }, Seen::Denied)
 }
 
@@ -153,6 +153,10 @@ pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Optio
                 }
             }
             done("the records are listed as set (no change id: an answer was lost)".to_owned())
+        }
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+            let wanted = matches!(mutation, Mutation::PutObject { .. });
+            standby_object::observe(&**cloud, object, wanted).await
         }
         // A datapoint cannot be taken back or counted; that AWS took it is what there is. The effect on answers is
         // verified at the authoritative servers by a step of its own.

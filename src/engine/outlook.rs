@@ -32,7 +32,7 @@ use crate::{
         fences, gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
-        postcondition, probing, step,
+        postcondition, probing, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -232,6 +232,16 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
                 Watch::Waits { why } => Condition::Unknown { why },
             }
         }
+        action @ Action::DnsFlip { .. } => match guards::check(context, run, action).await {
+            Answer::Holds { mut evidence } => match standby_object::ahead(context, &run.plan, action).await {
+                Answer::Holds { evidence: more } => {
+                    evidence.extend(more);
+                    Condition::Met { evidence }
+                }
+                other => answered(other),
+            },
+            other => answered(other),
+        },
         action if action.effect() != EffectClass::Read => answered(guards::check(context, run, action).await),
         _ => looked(context, run, step).await,
     }

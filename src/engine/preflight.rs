@@ -1,5 +1,5 @@
-//! Whether what is armed could run: the looks of `gate.target` for every store of the armed direction, and of the plan's
-//! gates of capacity and quota, when it is armed and every few minutes after.
+//! Whether what is armed could run: the looks of `gate.target` for every store of the armed direction, of the plan's
+//! gates of capacity and quota, and of the object that a flip would put, when it is armed and every few minutes after.
 //!
 //! Invariants: only facts disarm at once; what cannot be told is shown, and disarms when it could not be told three
 //! times in a row. Nothing is disarmed while the primary is ill: that is what it was armed for. It starts nothing.
@@ -27,7 +27,7 @@ use crate::{
         gates,
         guards::{self, Answer},
         newest::Newest,
-        overrides, requests,
+        overrides, requests, standby_object,
     },
 };
 
@@ -145,6 +145,10 @@ async fn targets(context: &Context, plan: &Plan) -> Answer {
             Answer::Unknown { why } => return Answer::Unknown { why: format!("store {store}: {why}") },
             denied @ Answer::Denied(_) => return denied,
         }
+    }
+    match standby_object::preflight(context, plan).await {
+        Answer::Holds { evidence } => all.extend(evidence),
+        other => return other,
     }
     match capacity(context, plan).await {
         Answer::Holds { evidence } => all.extend(evidence),

@@ -69,6 +69,12 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
                 Err(why) => Prior::Unseen { why },
             }
         }
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+            match cloud.object_is_there(object).await {
+                Ok(is_there) => Prior::Seen(undo::Prior::Object { is_there }),
+                Err(error) => Prior::Unseen { why: error.to_string() },
+            }
+        }
         // A step with a call of its own says itself what takes it back.
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }

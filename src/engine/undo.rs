@@ -31,6 +31,14 @@ use crate::{
 /// Signature Version 4), and what looking at guards took between.
 const LANDS_WITHIN: Duration = Duration::from_secs(330);
 
+/// The same for S3, which takes a signature for 15 min [S3 API, Authenticating Requests; from memory].
+const LANDS_WITHIN_S3: Duration = Duration::from_secs(930);
+
+fn lands_within(action: &Action) -> Duration {
+    let to_s3 = |call: &Mutation| matches!(call, Mutation::PutObject { .. } | Mutation::DeleteObject { .. });
+    if action.mutations().iter().any(to_s3) { LANDS_WITHIN_S3 } else { LANDS_WITHIN }
+}
+
 /// Drives the undo of a step to its end.
 pub async fn drive(driver: &Driver) -> Result<(), Stop> {
     let run = driver.run_state()?;
@@ -68,7 +76,7 @@ pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, 
     let context = &driver.context;
     while let Some(doubt) = run.doubt_of(&driver.step.id) {
         let age = context.ages.of(&driver.run, &driver.step.id, doubt, context.clock.boot());
-        if LANDS_WITHIN <= age {
+        if lands_within(&driver.step.action) <= age {
             break;
         }
         effect::pause_unsent(driver, "a call of the step was never answered, and may still arrive").await?;

@@ -13,6 +13,7 @@ use crate::domain::{
         ObserveError, Outcome, RecordSet, Series,
     },
     id::Region,
+    standby_object::ObjectAt,
 };
 
 /// Crash semantics: reads leave nothing behind. [`Cloud::apply`] sends its call at most once; when the process or
@@ -66,6 +67,10 @@ pub trait Cloud: Send + Sync + Debug {
     /// The states (`true` is On) of routing controls, in the order asked, from any endpoint that answers.
     async fn routing_controls(&self, endpoints: &[ClusterEndpoint], arns: &[String])
     -> Result<Vec<bool>, ObserveError>;
+
+    /// `s3:HeadObject` in the object's own Region: whether it is there. `NotFound` is of the bucket; what S3 refuses to
+    /// show (403, which it also says of what is absent to who may not list the bucket) is an error, never absence.
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError>;
 
     /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;

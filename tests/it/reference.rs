@@ -14,6 +14,7 @@ use failoverd::{
         id::Digest,
         plan::Purpose,
         runbook::{Library, Runbook, arguments},
+        standby_object::ObjectAt,
     },
 };
 
@@ -104,6 +105,11 @@ fn typical(entry: &Entry, app: &Application) -> Option<Estimate> {
     let mut app = app.clone();
     let mechanism = match entry.name {
         "dns.records" => Some(Mechanism::Records { set_identifiers: BTreeMap::new() }),
+        "dns.standby_object" => {
+            let (bucket, key) = ("standby".to_owned(), "k".to_owned());
+            let object = ObjectAt { region: app.regions[1].clone(), bucket, key };
+            Some(Mechanism::StandbyObject { object, url: None })
+        }
         "dns.health_signal" => Some(Mechanism::HealthSignal {
             region: app.regions[1].clone(),
             namespace: "N".to_owned(),

@@ -11,6 +11,7 @@ use failoverd::{
         plan::{Plan, Purpose},
         runbook::Runbook,
         stability::{fall_with, lint, people_besides},
+        standby_object::ObjectAt,
     },
 };
 
@@ -44,6 +45,11 @@ fn signal_in(name: &str) -> Mechanism {
         active_value: 1.0,
         diverted_value: 0.0,
     }
+}
+
+fn object_in(name: &str) -> Mechanism {
+    let object = ObjectAt { region: region(name), bucket: "standby".to_owned(), key: "k".to_owned() };
+    Mechanism::StandbyObject { object, url: None }
 }
 
 fn plan(app: &Application, purpose: Purpose, text: &str) -> Plan {
@@ -188,6 +194,14 @@ fn on_the_worst_day() -> Vec<Case> {
             arc(),
             vec!["id: t, action: probe.tcp, with: { endpoint: target }"],
             "runbook-needs-source t",
+        ),
+        (
+            "an object in the Region that is left",
+            application(Some(object_in("us-east-1"))),
+            vec![VERIFY, "id: f, action: dns.standby_object, needs: [v]"],
+            application(Some(object_in("us-west-2"))),
+            vec![VERIFY, "id: f, action: dns.standby_object, needs: [v]"],
+            "runbook-needs-source f.api",
         ),
         (
             "records are changed in us-east-1",

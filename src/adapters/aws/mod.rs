@@ -16,6 +16,7 @@ mod events;
 mod intercept;
 mod rds;
 mod route53;
+mod s3;
 mod settings;
 mod skew;
 mod snapshots;
@@ -50,6 +51,7 @@ use crate::{
             ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        standby_object::ObjectAt,
     },
     ports::{Clock, Cloud, Observer},
 };
@@ -206,6 +208,10 @@ impl Cloud for AwsCloud {
         self.get_routing_controls(endpoints, arns).await
     }
 
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
+        self.head_object(object).await
+    }
+
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
         self.get_change(change_id).await
     }
@@ -237,6 +243,8 @@ impl Cloud for AwsCloud {
             Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
                 self.put_metric(region, namespace, metric, dimensions, *value).await
             }
+            Mutation::PutObject { object, body } => self.put_object(object, body).await,
+            Mutation::DeleteObject { object } => self.delete_object(object).await,
             Mutation::UpsertRecords { hosted_zone_id, records, comment } => {
                 self.upsert_records(hosted_zone_id, records, comment).await
             }

@@ -13,7 +13,7 @@ mod aurora;
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 32] = [
+pub(super) const ACTIONS: [&str; 33] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
@@ -29,6 +29,7 @@ pub(super) const ACTIONS: [&str; 32] = [
     "dns.flip",
     "dns.routing_controls",
     "dns.health_signal",
+    "dns.standby_object",
     "dns.records",
     "dns.weights",
     "dns.verify",
@@ -49,7 +50,7 @@ pub(super) const ACTIONS: [&str; 32] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 3] = ["dns.standby_object", "probe.signal", "undo"];
+const NOT_BUILT: [&str; 2] = ["probe.signal", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -111,6 +112,7 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.flip" => flip(with, None, found)?,
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
+        "dns.standby_object" => flip(with, Some(MechanismKind::StandbyObject), found)?,
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
         "dns.weights" => weights::read(with, found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },

@@ -125,7 +125,9 @@ impl Calls {
                     loss::check(bench, runs, call, intended);
                 }
             }
-            "routing_controls" | "upsert_records" | "put_metric" => traffic::check(bench, runs, call, intended),
+            "routing_controls" | "upsert_records" | "put_metric" | "put_object" | "delete_object" => {
+                traffic::check(bench, runs, call, intended);
+            }
             "publish" => self.take_notice(bench, runs, call, intent),
             // A call that its runbook says is sent at most once is held to the same as a message.
             "aws_call" if call.arguments.get("idempotent") != Some(&Value::Bool(true)) => {

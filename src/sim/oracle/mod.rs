@@ -16,6 +16,7 @@ mod loss;
 mod planned;
 mod ramp;
 mod runs;
+mod standby_object;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -42,6 +42,9 @@ pub(super) fn check_way_back(
             back["records"].as_array().is_some_and(|all| all.iter().all(|record| before.contains(record)))
         }
         "put_metric" => i.prior["value"] == back["value"],
+        what @ ("put_object" | "delete_object") => {
+            i.mutation["object"] == back["object"] && i.prior["is_there"] == (what == "put_object")
+        }
         _ => false,
     };
     // A call that a runbook writes out is taken back by the call that the plan has for it.

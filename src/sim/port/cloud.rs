@@ -24,6 +24,7 @@ use crate::{
             MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        standby_object::ObjectAt,
     },
     ports::Cloud,
     sim::{
@@ -330,6 +331,21 @@ impl Cloud for SimCloud {
         Err(last)
     }
 
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
+        let ObjectAt { region, bucket, key } = object;
+        // Never stale: S3 is strongly consistent.
+        self.way
+            .read(at("s3:HeadObject", Plane::S3, region), None, |world| match world.s3.get(region, bucket, key) {
+                Ok(_) => Ok(true),
+                Err(fault) if fault.code == "NoSuchKey" => Ok(false),
+                Err(fault) if fault.code == "NoSuchBucket" => {
+                    Err(ObserveError::NotFound { what: format!("bucket {bucket}"), code: fault.code.to_owned() })
+                }
+                Err(fault) => Err(view::read_error(bucket, fault)),
+            })
+            .await
+    }
+
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
         self.way
             .read(route53("route53:GetChange"), None, |world| match world.route53.get_change(world.now, change_id) {
@@ -380,6 +396,9 @@ impl Cloud for SimCloud {
             | Mutation::CreateInstance { region, .. }
             | Mutation::CopySnapshot { region, .. } => at(operation, Plane::Rds, region),
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
+            Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+                at(operation, Plane::S3, &object.region)
+            }
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),
             Mutation::EndSessions { .. } => {

@@ -85,6 +85,14 @@ impl Effect {
                 let put = world.with_cloudwatch(|cw, ctx| cw.put_metric_data(region, namespace, &[datum], ctx));
                 put.map(|()| None)
             }
+            Mutation::PutObject { object, body } => {
+                let (at, bucket, key) = (&object.region, &object.bucket, &object.key);
+                world.with_s3(|s3, ctx| s3.put(at, bucket, key, body.as_bytes(), ctx)).map(|()| None)
+            }
+            Mutation::DeleteObject { object } => {
+                let (at, bucket, key) = (&object.region, &object.bucket, &object.key);
+                world.with_s3(|s3, ctx| s3.delete(at, bucket, key, ctx)).map(|()| None)
+            }
             Mutation::UpsertRecords { hosted_zone_id, records, comment } => {
                 upsert(world, hosted_zone_id, records, comment)
             }

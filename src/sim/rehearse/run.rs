@@ -334,6 +334,10 @@ pub(super) fn stands(world: &World, application: &Application) -> BTreeMap<Strin
                 all.insert(arn.clone(), format!("{:?}", world.arc.is_set_on(arn)));
             }
         }
+        if let Mechanism::StandbyObject { object, .. } = &traffic.mechanism {
+            let is_there = world.s3.object(&object.bucket, &object.key).is_some();
+            all.insert(object.to_string(), if is_there { "there" } else { "absent" }.to_owned());
+        }
         let wanted = traffic.record_name.trim_end_matches('.');
         let zone = world.route53.zones().get(traffic.hosted_zone_id.trim_start_matches("/hostedzone/"));
         let sets = zone.into_iter().flat_map(|zone| zone.live.values());

@@ -215,6 +215,7 @@ fn plane(t: &Table) -> Option<Trouble> {
         "route53-control" => Plane::Route53Control,
         "cloudwatch" => Plane::CloudWatch,
         "sns" => Plane::Sns,
+        "s3" => Plane::S3,
         "lambda" => Plane::Lambda,
         "ec2" => Plane::Ec2,
         "ecs" => Plane::Ecs,

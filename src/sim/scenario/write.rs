@@ -136,6 +136,7 @@ fn plane(plane: Plane) -> &'static str {
         Plane::Route53Control => "route53-control",
         Plane::CloudWatch => "cloudwatch",
         Plane::Sns => "sns",
+        Plane::S3 => "s3",
         Plane::Lambda => "lambda",
         Plane::Ec2 => "ec2",
         Plane::Ecs => "ecs",

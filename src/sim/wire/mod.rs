@@ -15,6 +15,7 @@ pub mod faults;
 mod http;
 pub mod rds;
 pub mod route53;
+mod s3;
 mod services;
 mod sns;
 

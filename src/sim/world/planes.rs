@@ -15,6 +15,8 @@ pub enum Plane {
     CloudWatch,
     /// SNS of the Region.
     Sns,
+    /// S3 of the Region.
+    S3,
     /// Lambda's API of the Region.
     Lambda,
     /// The API of EC2 of the Region, which security groups belong to.
@@ -151,11 +153,12 @@ impl Planes {
     }
 
     /// Every plane of a Region.
-    pub const ALL: [Plane; 18] = [
+    pub const ALL: [Plane; 19] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
         Plane::Sns,
+        Plane::S3,
         Plane::Lambda,
         Plane::Ec2,
         Plane::Ecs,

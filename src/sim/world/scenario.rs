@@ -125,7 +125,7 @@ fn add_topics(world: &mut World, topology: &Topology) {
 }
 
 /// What a runbook's own calls find (`aws.call`): a function, a service of tasks, a parameter that names the writer, a
-/// nightly rule (enabled where the writer is) and a replicated secret.
+/// nightly rule (enabled where the writer is) and a replicated secret; and a bucket in the standby.
 fn add_called_services(world: &mut World, topology: &Topology) {
     let (name, primary) = (&topology.application, &topology.primary.region);
     for site in [&topology.primary, &topology.standby] {
@@ -139,6 +139,7 @@ fn add_called_services(world: &mut World, topology: &Topology) {
         services.backup.add(region, name, now);
         services.events.add(region, &format!("{name}-nightly"), "rate(1 day)", region == primary);
     }
+    world.s3.put_bucket(&topology.standby.region, &format!("{name}-standby"));
     world.services.secrets.add(primary, &format!("{name}/db"), std::slice::from_ref(&topology.standby.region));
 }
 

@@ -17,6 +17,7 @@ use failoverd::{
         },
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
+        standby_object::ObjectAt,
     },
     ports::{
         Cloud, JournalStore,
@@ -184,6 +185,10 @@ impl<C: Cloud> Cloud for Overseen<C> {
         arns: &[String],
     ) -> Result<Vec<bool>, ObserveError> {
         self.cloud.routing_controls(endpoints, arns).await
+    }
+
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
+        self.cloud.object_is_there(object).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

@@ -109,6 +109,10 @@ fn detachment(from: &str) -> Mutation {
     Mutation::AuroraDetach { region: region(from), global_cluster: "payments".to_owned(), target: target() }
 }
 
+fn object() -> ObjectAt {
+    ObjectAt { region: region("us-west-2"), bucket: "standby".to_owned(), key: "k".to_owned() }
+}
+
 fn endpoint(url: &str) -> ClusterEndpoint {
     ClusterEndpoint { region: region("ap-southeast-2"), url: url.to_owned() }
 }
@@ -160,6 +164,8 @@ fn every_mutation(url: &str) -> Vec<Mutation> {
             message: "m".to_owned(),
         },
         detachment("us-west-2"),
+        Mutation::PutObject { object: object(), body: "x".to_owned() },
+        Mutation::DeleteObject { object: object() },
     ]
 }
 

@@ -137,6 +137,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         Mutation::RoutingControls { .. } => &["route53-recovery-cluster:GetRoutingControlState"],
         Mutation::UpsertRecords { .. } => &["route53:ListResourceRecordSets", "route53:GetChange"],
         Mutation::PutMetric { .. } => &["cloudwatch:GetMetricData"],
+        Mutation::PutObject { .. } | Mutation::DeleteObject { .. } => &["s3:HeadObject"],
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
         | Mutation::AuroraDetach { .. }

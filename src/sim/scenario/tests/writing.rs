@@ -45,6 +45,7 @@ fn troubles() -> Vec<Trouble> {
         Plane::Route53Control,
         Plane::CloudWatch,
         Plane::Sns,
+        Plane::S3,
         Plane::Lambda,
         Plane::Ec2,
         Plane::Ecs,
