@@ -374,16 +374,8 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Failback { start: args } => {
             return start(options, &api, "/failback", json!({}), args).await;
         }
-        ClientCommand::Drill(args) => {
-            let DrillArgs { application, runbook, target, reason, dry_run, watch, idempotency_key } = args;
-            let args = StartArgs { application, target, reason, dry_run, watch, idempotency_key };
-            return start(options, &api, "/drills", json!({ "runbook": runbook }), args).await;
-        }
-        ClientCommand::Drills { application } => {
-            let query = application.map_or(String::new(), |name| format!("?application={}", enc(&name)));
-            let view: DrillsView = api.get(&format!("/drills{query}")).await?;
-            show(options, &view, render::drills);
-        }
+        ClientCommand::Drill(args) => return drill(options, &api, args).await,
+        ClientCommand::Drills { application } => drills(options, &api, application).await?,
         ClientCommand::Plan(args) => look_ahead(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
@@ -405,6 +397,19 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
     }
     Ok(EXIT_DONE)
+}
+
+async fn drill(options: &Options, api: &Api, args: DrillArgs) -> Result<u8, Failure> {
+    let DrillArgs { application, runbook, target, reason, dry_run, watch, idempotency_key } = args;
+    let args = StartArgs { application, target, reason, dry_run, watch, idempotency_key };
+    start(options, api, "/drills", json!({ "runbook": runbook }), args).await
+}
+
+async fn drills(options: &Options, api: &Api, application: Option<String>) -> Result<(), Failure> {
+    let query = application.map_or(String::new(), |name| format!("?application={}", enc(&name)));
+    let view: DrillsView = api.get(&format!("/drills{query}")).await?;
+    show(options, &view, render::drills);
+    Ok(())
 }
 
 fn runs_path(limit: usize, wanted: [(&str, Option<String>); 3]) -> String {
