@@ -8,6 +8,7 @@ pub mod api;
 pub mod backtest;
 pub mod check;
 pub mod demo;
+pub mod drill;
 pub mod observe;
 pub mod overrides;
 pub mod patch;
@@ -28,7 +29,6 @@ use self::api::{Api, Failure};
 use crate::http::{
     condition::{ApplicationView, ApplicationsView},
     decision::DecisionView,
-    drills::DrillsView,
     openapi,
     plan::PlanView,
     view::{RunView, RunsView, StartedView},
@@ -134,32 +134,6 @@ pub struct StartArgs {
     pub idempotency_key: Option<String>,
 }
 
-/// Which drill.
-#[derive(Debug, Args)]
-pub struct DrillArgs {
-    /// The application
-    #[arg(long = "app", value_name = "APP")]
-    pub application: String,
-    /// Which of its drills
-    #[arg(long)]
-    pub runbook: String,
-    /// The Region to go to and to come back from
-    #[arg(long, value_name = "REGION")]
-    pub target: Option<String>,
-    /// Why, for those who read it later
-    #[arg(long)]
-    pub reason: String,
-    /// Show the plan; start nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Stay and watch the run
-    #[arg(long)]
-    pub watch: bool,
-    /// The same key and request give the same run
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
-}
-
 /// The verbs that ask a daemon, and two that need none.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
@@ -188,7 +162,7 @@ pub enum ClientCommand {
         start: StartArgs,
     },
     /// Drill an application: there and back, planned and lossless
-    Drill(DrillArgs),
+    Drill(drill::DrillArgs),
     /// List the drills of the applications, and how each went last
     Drills {
         #[arg(long)]
@@ -366,16 +340,8 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Failback { start: args } => {
             return start(options, &api, "/failback", json!({}), args).await;
         }
-        ClientCommand::Drill(args) => {
-            let DrillArgs { application, runbook, target, reason, dry_run, watch, idempotency_key } = args;
-            let args = StartArgs { application, target, reason, dry_run, watch, idempotency_key };
-            return start(options, &api, "/drills", json!({ "runbook": runbook }), args).await;
-        }
-        ClientCommand::Drills { application } => {
-            let query = application.map_or(String::new(), |name| format!("?application={}", enc(&name)));
-            let view: DrillsView = api.get(&format!("/drills{query}")).await?;
-            show(options, &view, render::drills);
-        }
+        ClientCommand::Drill(args) => return drill::perform(options, &api, args).await,
+        ClientCommand::Drills { application } => drill::list(options, &api, application).await?,
         ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,
         ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {

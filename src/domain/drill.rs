@@ -189,9 +189,9 @@ pub fn leads_to(run: &RunState, target: &Region) -> bool {
         return run.plan.target == *target;
     }
     let switches = run.plan.steps.iter().filter(|s| matches!(s.action, Action::AuroraSwitchover { .. }));
-    let begun = switches
+    let mut begun = switches
         .filter(|s| !matches!(run.steps.get(&s.id), None | Some(StepState::Pending | StepState::Skipped { .. })));
-    let is_last = begun.last().is_none_or(|s| run.plan.ends(&s.id).1 == target);
+    let is_last = begun.next_back().is_none_or(|s| run.plan.ends(&s.id).1 == target);
     is_last && run.open_effects().iter().all(|id| run.plan.ends(id).1 == target)
 }
 

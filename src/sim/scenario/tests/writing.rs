@@ -127,6 +127,25 @@ fn armed(base: &Scenario) -> Scenario {
     }
 }
 
+/// Every act, the last of which asks for `wish`.
+fn acts(wish: Wish, even: bool) -> Vec<(Duration, PersonAct)> {
+    let minute = Duration::from_mins(1);
+    vec![
+        (minute, PersonAct::Pause),
+        (minute, PersonAct::Resume),
+        (minute, PersonAct::Abort),
+        (
+            minute,
+            PersonAct::AskAgain {
+                wish,
+                target: even.then(|| region("us-west-2")),
+                accept_data_loss: even.then_some(minute),
+                repeats: even,
+            },
+        ),
+    ]
+}
+
 /// One scenario for every trouble, approver, wish, act and end, so that each is there and back once.
 pub(super) fn every_variant() -> Vec<Scenario> {
     let minute = Duration::from_mins(1);
@@ -170,20 +189,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             runbook: even.then(|| "detach-and-promote".parse().expect("valid")),
             repeats: even,
         };
-        let acts = vec![
-            (minute, PersonAct::Pause),
-            (minute, PersonAct::Resume),
-            (minute, PersonAct::Abort),
-            (
-                minute,
-                PersonAct::AskAgain {
-                    wish,
-                    target: even.then(|| region("us-west-2")),
-                    accept_data_loss: even.then_some(minute),
-                    repeats: even,
-                },
-            ),
-        ];
+        let acts = acts(wish, even);
         let people = People {
             arm: None,
             ask: Some(ask),
