@@ -109,16 +109,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(run.plan.ends(id).1);
-            let looked = wait_settled(context, global_cluster, observe_in, awaited).await;
-            match (looked, awaited) {
-                (Look::NotYet { why, pause }, Some(region)) => {
-                    match silence(context, global_cluster, region, memory).await {
-                        Some(lost) => lost,
-                        None => Look::NotYet { why, pause },
-                    }
-                }
-                (looked, _) => looked,
-            }
+            settled(context, global_cluster, observe_in, awaited, memory).await
         }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
             match detached::writer(context, global_cluster, target, observe_in).await {
@@ -158,6 +149,23 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())
         }
+    }
+}
+
+/// Settled, and with `awaited` every member connected: that Region may be lost meanwhile.
+async fn settled(
+    context: &Context,
+    global_cluster: &str,
+    observe_in: &[Region],
+    awaited: Option<&Region>,
+    memory: &mut Memory,
+) -> Look {
+    let looked = wait_settled(context, global_cluster, observe_in, awaited).await;
+    match (looked, awaited) {
+        (Look::NotYet { why, pause }, Some(region)) => {
+            silence(context, global_cluster, region, memory).await.unwrap_or(Look::NotYet { why, pause })
+        }
+        (looked, _) => looked,
     }
 }
 

@@ -80,6 +80,7 @@ type Case = (&'static str, Application, Vec<&'static str>, Application, Vec<&'st
 fn cases() -> Vec<Case> {
     let arc = || application(None);
     let mut cases = on_the_worst_day();
+    cases.extend(of_the_old_writer());
     cases.extend([
         (
             "a clock before the traffic",
@@ -121,42 +122,10 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// What falls with a Region.
-fn on_the_worst_day() -> Vec<Case> {
+/// What is asked of the old writer and its servers.
+fn of_the_old_writer() -> Vec<Case> {
     let arc = || application(None);
     vec![
-        (
-            "a switchover is called in the Region that is left",
-            arc(),
-            vec!["id: s, action: aurora.switchover"],
-            arc(),
-            vec!["id: s, action: aurora.failover"],
-            "runbook-needs-source s.orders",
-        ),
-        (
-            "a lossless gate asks every member",
-            arc(),
-            vec!["id: g, action: gate.target, with: { lossless: true }"],
-            arc(),
-            vec!["id: g, action: gate.target"],
-            "runbook-needs-source g.orders",
-        ),
-        (
-            "the old servers do not answer",
-            arc(),
-            vec!["id: p, action: probe.http, with: { endpoint: source }"],
-            arc(),
-            vec!["id: p, action: probe.http, with: { endpoint: target }"],
-            "runbook-needs-source p",
-        ),
-        (
-            "a signal put in the Region that is left",
-            application(Some(signal_in("us-east-1"))),
-            vec![VERIFY, FLIP],
-            application(Some(signal_in("us-west-2"))),
-            vec![VERIFY, FLIP],
-            "runbook-needs-source f.api",
-        ),
         (
             "a fence needs the Region that is left",
             arc(),
@@ -194,6 +163,45 @@ fn on_the_worst_day() -> Vec<Case> {
             arc(),
             vec!["id: t, action: probe.tcp, with: { endpoint: target }"],
             "runbook-needs-source t",
+        ),
+    ]
+}
+
+/// What falls with a Region.
+fn on_the_worst_day() -> Vec<Case> {
+    let arc = || application(None);
+    vec![
+        (
+            "a switchover is called in the Region that is left",
+            arc(),
+            vec!["id: s, action: aurora.switchover"],
+            arc(),
+            vec!["id: s, action: aurora.failover"],
+            "runbook-needs-source s.orders",
+        ),
+        (
+            "a lossless gate asks every member",
+            arc(),
+            vec!["id: g, action: gate.target, with: { lossless: true }"],
+            arc(),
+            vec!["id: g, action: gate.target"],
+            "runbook-needs-source g.orders",
+        ),
+        (
+            "the old servers do not answer",
+            arc(),
+            vec!["id: p, action: probe.http, with: { endpoint: source }"],
+            arc(),
+            vec!["id: p, action: probe.http, with: { endpoint: target }"],
+            "runbook-needs-source p",
+        ),
+        (
+            "a signal put in the Region that is left",
+            application(Some(signal_in("us-east-1"))),
+            vec![VERIFY, FLIP],
+            application(Some(signal_in("us-west-2"))),
+            vec![VERIFY, FLIP],
+            "runbook-needs-source f.api",
         ),
         (
             "an object in the Region that is left",

@@ -1,5 +1,7 @@
 //! What a mutation does to the world when it arrives: apart from its sender, who may be dead by then.
 
+use std::collections::BTreeMap;
+
 use crate::{
     domain::{
         cloud::{Mutation, RecordSet},
@@ -65,15 +67,7 @@ impl Effect {
                 };
                 world.with_aurora(|aurora, ctx| aurora.create_instance(region, wanted, ctx)).map(|_| None)
             }
-            Mutation::RoutingControls { states, .. } => {
-                let on = |on: &bool| if *on { ControlState::On } else { ControlState::Off };
-                let entries: Vec<_> = states.iter().map(|(arn, state)| (arn.clone(), on(state))).collect();
-                let mut ctx =
-                    Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
-                let operation = "UpdateRoutingControlStates";
-                let updated = world.arc.update_states(&mut ctx, &self.endpoint, operation, &entries, &[]);
-                updated.map(|()| None).map_err(|e| e.fault)
-            }
+            Mutation::RoutingControls { states, .. } => self.turn(world, states),
             Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
                 let datum = Datum {
                     name: metric.clone(),
@@ -112,6 +106,15 @@ impl Effect {
                 Ok(request.handle_in(&answer))
             }
         }
+    }
+
+    fn turn(&self, world: &mut World, states: &BTreeMap<String, bool>) -> Result<Option<String>, ApiFault> {
+        let on = |on: &bool| if *on { ControlState::On } else { ControlState::Off };
+        let entries: Vec<_> = states.iter().map(|(arn, state)| (arn.clone(), on(state))).collect();
+        let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
+        let operation = "UpdateRoutingControlStates";
+        let updated = world.arc.update_states(&mut ctx, &self.endpoint, operation, &entries, &[]);
+        updated.map(|()| None).map_err(|e| e.fault)
     }
 }
 

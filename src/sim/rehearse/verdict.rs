@@ -11,6 +11,8 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use std::time::Duration;
+
 use super::{
     Ending, Rehearsed, TraceLine,
     court::Court,
@@ -301,30 +303,32 @@ struct Seen<'a> {
     events: &'a [Told],
 }
 
+/// Why the clients were not served as they should be. A scenario may ask for more than was promised, and never excuses
+/// less: a disaster that is to be survived is held to the operator's own objectives.
+fn unserved(within: Option<Duration>, seen: &Seen<'_>, result: &Rehearsed) -> Option<String> {
+    let promised = seen.scene.setup.application.objectives;
+    let within = within.map_or(promised.rto, |within| within.min(promised.rto)).as_secs_f64();
+    let rpo = promised.rpo.as_secs_f64();
+    match result.out_of_service_seconds {
+        _ if rpo < result.loss_seconds => {
+            Some(format!("{:.1} s of writes were lost; the RPO is {rpo} s", result.loss_seconds))
+        }
+        None => None,
+        Some(_) if seen.ledger.served_again_at.is_none() => {
+            Some("clients should be served again, and are not".to_owned())
+        }
+        Some(seconds) if within < seconds => {
+            Some(format!("clients should be served again within {within} s; it took {seconds:.0} s"))
+        }
+        Some(_) => None,
+    }
+}
+
 /// What was expected and is not so, as a sentence.
 fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over) -> Option<String> {
     let Seen { scene, world, court, ledger, events } = seen;
     match expected {
-        Expectation::Served { within } => {
-            // A scenario may ask for more than was promised, and never excuses less: a disaster that is to be survived is
-            // held to the operator's own objectives.
-            let promised = scene.setup.application.objectives;
-            let within = within.map_or(promised.rto, |within| within.min(promised.rto)).as_secs_f64();
-            let rpo = promised.rpo.as_secs_f64();
-            match result.out_of_service_seconds {
-                _ if rpo < result.loss_seconds => {
-                    Some(format!("{:.1} s of writes were lost; the RPO is {rpo} s", result.loss_seconds))
-                }
-                None => None,
-                Some(_) if ledger.served_again_at.is_none() => {
-                    Some("clients should be served again, and are not".to_owned())
-                }
-                Some(seconds) if within < seconds => {
-                    Some(format!("clients should be served again within {within} s; it took {seconds:.0} s"))
-                }
-                Some(_) => None,
-            }
-        }
+        Expectation::Served { within } => unserved(*within, seen, result),
         Expectation::WriterIn(region) => {
             let wrong = |store: &AuroraStore| {
                 let (id, clusters) = (&store.global_cluster, store.clusters.values());

@@ -164,11 +164,8 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         .map(|what| scenario(vec![Happening { at: minute, lasts: None, what }], People::nobody(), Vec::new()))
         .collect();
     let lost = Trouble::LoseRegion { region: region("us-east-1") };
-    all.push(scenario(
-        vec![Happening { at: minute, lasts: Some(10 * minute), what: lost }],
-        People::nobody(),
-        Vec::new(),
-    ));
+    let lost = Happening { at: minute, lasts: Some(10 * minute), what: lost };
+    all.push(scenario(vec![lost], People::nobody(), Vec::new()));
     let after = Duration::from_secs(15);
     let whens = [When::At(minute), When::Recommended { after }];
     let approvers = [
