@@ -12,8 +12,8 @@ use crate::{
         application::Application,
         document::{Fault, Place, Severity},
         id::{ApplicationName, Digest, Region, RunbookName, StepId},
-        plan::{Plan, Purpose},
-        stability::{self, Finding, GLOBAL_REGION, fall_with, lint, people_besides},
+        plan::{Plan, PlannedStep, Purpose},
+        stability::{Finding, GLOBAL_REGION, fall_with, lint, people_besides},
     },
 };
 
@@ -40,6 +40,8 @@ pub struct PlanReport {
     pub steps: usize,
     /// The first step from which there is no way back; `None` where there is one from all.
     pub point_of_no_return: Option<StepId>,
+    /// What alone leads back from there, or why nothing does.
+    pub why_no_return: Option<String>,
     /// Steps that need the source Region.
     pub needs_source: Vec<StepId>,
     /// Steps that need us-east-1, where control planes live.
@@ -98,7 +100,8 @@ fn plan_report(plan: &Plan, app: &Application, settings: &Settings) -> PlanRepor
         target: plan.target.clone(),
         runbook: plan.runbook.clone(),
         steps: plan.steps.len(),
-        point_of_no_return: stability::point_of_no_return(plan).map(|s| s.id.clone()),
+        point_of_no_return: plan.no_return().map(|s| s.id.clone()),
+        why_no_return: plan.no_return().and_then(PlannedStep::why_no_return),
         needs_source: fall(plan.source.as_str()),
         needs_us_east_1: fall(GLOBAL_REGION),
         findings: lint(plan, app, Some(people(&settings.auth))).into_iter().map(found).collect(),
@@ -121,7 +124,8 @@ impl fmt::Display for CheckReport {
             writeln!(f, "{}: {} {} -> {}", plan.application, plan.purpose, plan.source, plan.target)?;
             writeln!(f, "  runbook {}, {} steps", plan.runbook, plan.steps)?;
             if let Some(step) = &plan.point_of_no_return {
-                writeln!(f, "  no way back from: {step}")?;
+                let why = plan.why_no_return.as_deref().unwrap_or("no step leads back");
+                write!(f, "{}", wrapped("  no way back from: ", &format!("{step}: {why}")))?;
             }
             for (what, steps) in [("the source", &plan.needs_source), ("us-east-1", &plan.needs_us_east_1)] {
                 if !steps.is_empty() {
