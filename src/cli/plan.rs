@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Options,
     api::{Api, Failure},
-    render::{cut, plain, seconds, wrapped},
+    render::{cut, flags, plain, seconds, wrapped},
     show,
 };
 use crate::{
@@ -215,6 +215,7 @@ fn condition(s: &PlanStepView, indent: &str) -> String {
     let head = match (s.precondition.state, s.precondition.awaited.is_none()) {
         (PreconditionState::Free, _) => return String::new(),
         (PreconditionState::Met, _) => "met",
+        (PreconditionState::Open, _) => "to do",
         (PreconditionState::Unknown, _) => "unknown",
         (PreconditionState::NotMet, true) => "NOT MET",
         (PreconditionState::NotMet, false) => "not yet",
@@ -223,7 +224,7 @@ fn condition(s: &PlanStepView, indent: &str) -> String {
         (PreconditionState::NotMet, Some(step)) => format!(" (as is to be expected before {step})"),
         _ => String::new(),
     };
-    wrapped(&format!("{indent}{head}: "), &format!("{detail}{by}"))
+    wrapped(&format!("{indent}{head}: "), &flags(&format!("{detail}{by}")))
 }
 
 fn called(call: &CallView) -> String {

@@ -52,6 +52,10 @@ pub enum Condition {
     NotMet {
         why: String,
     },
+    /// What the step is to bring about is not so yet: it would be sent.
+    Open {
+        what: String,
+    },
     /// It cannot be told.
     Unknown {
         why: String,

@@ -149,6 +149,8 @@ pub struct RequirementView {
 pub enum PreconditionState {
     Met,
     NotMet,
+    /// What the step is to bring about is not so yet: it would be sent.
+    Open,
     Unknown,
     /// The step asks for nothing.
     Free,
@@ -323,6 +325,7 @@ impl PreconditionView {
         let (state, detail) = match &seen.condition {
             Condition::Met { evidence } => (PreconditionState::Met, evidence.clone()),
             Condition::NotMet { why } => (PreconditionState::NotMet, vec![why.clone()]),
+            Condition::Open { what } => (PreconditionState::Open, vec![what.clone()]),
             Condition::Unknown { why } => (PreconditionState::Unknown, vec![why.clone()]),
             Condition::Free => (PreconditionState::Free, Vec::new()),
         };

@@ -183,8 +183,10 @@ async fn a_plan_says_from_where_no_step_leads_back_and_what_makes_the_writer() {
     for id in ["verify.main", "flip.api"] {
         assert_eq!(step(id).precondition.awaited.as_deref(), Some("switch.main"), "{id}: it alone makes a writer");
     }
+    assert_eq!(step("name-writer").precondition.state, PreconditionState::Open, "false is not met");
     let shown = text(&view);
     for said in [
+        "to do: ssm:GetParameter in us-west-2: `answer.Parameter.Value == target` is false",
         "from switch.main on: only a switchover back leads back",
         "aurora.switchover (no way back but another run)",
         "aws.call (no way back is declared)",
@@ -197,6 +199,17 @@ async fn a_plan_says_from_where_no_step_leads_back_and_what_makes_the_writer() {
     let head = cli::plan::summary(&RunView::new(&live.run(&run)));
     let head = head.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(head.contains("no step leads back from switch.main on"), "{head}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_would_look_at_and_is_not_there_is_unknown() {
+    let text = NAMES_THE_WRITER.replace("/payments/writer", "/payments/nobody");
+    let live = Scene::payments(27, 240).with_runbook(Purpose::Switchover, &text).start(0).await;
+    live.ready().await;
+    let view = plan(&live, Live::request(Wish::Switchover)).await;
+    let name = &view.steps.iter().find(|s| s.id == "name-writer").expect("there").precondition;
+    assert_eq!(name.state, PreconditionState::Unknown, "{name:?}");
+    assert!(name.detail[0].contains("it is not there"), "{name:?}");
 }
 
 /// The catalogue's word against what the engine really leaves behind.
