@@ -29,7 +29,7 @@ mod lint;
 mod parameters;
 mod read;
 mod schema;
-pub use schema::{Argument, arguments, schema};
+pub use schema::{Argument, arguments, default_timeout, schema};
 
 /// The longest that any step may take.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_hours(24);
