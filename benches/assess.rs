@@ -333,6 +333,13 @@ impl Cloud for Counting {
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         nothing()
     }
+    async fn cluster_snapshots(
+        &self,
+        _: &ClusterArn,
+    ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
+        Ok(Vec::new())
+    }
+
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }

@@ -209,6 +209,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         probes: Arc::new(Timed { inner: probes, spans: Arc::clone(spans) }),
         // No store has one: nobody asks.
         heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
+        databases: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock,
         observer: Arc::new(Nobody),
         vantages: Arc::new(Vantages::here()),
@@ -224,6 +225,7 @@ fn failover(application: &ApplicationName) -> StartRun {
         target: None,
         reason: "bench".to_owned(),
         accept_data_loss: Some(Duration::from_secs(600)),
+        runbook: None,
         subject: "alice".parse().expect("a subject"),
         idempotency_key: None,
         body_digest: Digest::of(b""),
@@ -317,6 +319,12 @@ impl<T: Cloud> Cloud for Timed<T> {
     }
     async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         self.spans.of(self.inner.db_instances(cluster)).await
+    }
+    async fn cluster_snapshots(
+        &self,
+        cluster: &ClusterArn,
+    ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
+        self.spans.of(self.inner.cluster_snapshots(cluster)).await
     }
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.spans.of(self.inner.account_quotas(region)).await

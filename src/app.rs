@@ -23,7 +23,7 @@ use crate::{
         self, Api,
         auth::{TokenEntry, Tokens},
     },
-    ports::{Clock, Heartbeats, JournalStore, Observer, Probes},
+    ports::{Clock, Databases, JournalStore, Observer, Probes},
 };
 
 pub mod observe;
@@ -61,7 +61,8 @@ impl Daemon {
         let configured =
             settings.applications.iter().flat_map(|a| a.stores.values()).filter_map(|s| s.heartbeat.as_ref());
         let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment());
-        let heartbeats: Arc<dyn Heartbeats> = Arc::new(heartbeats);
+        let heartbeats = Arc::new(heartbeats);
+        let databases: Arc<dyn Databases> = Arc::clone(&heartbeats) as Arc<dyn Databases>;
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
         let probes: Arc<dyn Probes> = Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?);
         let outpost = match &settings.vantage.report_to {
@@ -75,6 +76,7 @@ impl Daemon {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
             probes,
             heartbeats,
+            databases,
             store,
             applications: settings.applications,
             runbooks: settings.runbooks,

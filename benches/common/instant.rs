@@ -56,6 +56,12 @@ impl Cloud for Instant {
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         nothing()
     }
+    async fn cluster_snapshots(
+        &self,
+        _: &ClusterArn,
+    ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
+        nothing()
+    }
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }
@@ -75,6 +81,9 @@ impl Cloud for Instant {
         nothing()
     }
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {
+        nothing()
+    }
+    async fn object_is_there(&self, _: &failoverd::domain::standby_object::ObjectAt) -> Result<bool, ObserveError> {
         nothing()
     }
     async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {
@@ -121,6 +130,7 @@ pub(crate) async fn engine(
         probes: Arc::new(Instant),
         // No store has one: nobody asks.
         heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
+        databases: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock: Arc::new(SystemClock),
         observer: Arc::new(Instant),
         vantages: Arc::new(Vantages::here()),
@@ -164,6 +174,7 @@ fn switchover(application: &ApplicationName) -> StartRun {
         target: None,
         reason: "bench".to_owned(),
         accept_data_loss: None,
+        runbook: None,
         subject: "bench".parse().expect("a subject"),
         idempotency_key: None,
         body_digest: Digest::of(b""),

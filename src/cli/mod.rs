@@ -8,11 +8,13 @@ pub mod api;
 pub mod backtest;
 pub mod check;
 pub mod demo;
+pub mod drill;
 pub mod observe;
 pub mod overrides;
 pub mod patch;
 pub mod plan;
 pub mod render;
+pub mod report;
 pub mod sim;
 pub mod simulate;
 pub mod watch;
@@ -20,14 +22,13 @@ pub mod why;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use self::api::{Api, Failure};
 use crate::http::{
     condition::{ApplicationView, ApplicationsView},
     decision::DecisionView,
-    drills::DrillsView,
     openapi,
     plan::PlanView,
     view::{RunView, RunsView, StartedView},
@@ -107,56 +108,12 @@ pub enum SimCommand {
     },
 }
 
-/// How to move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
-    Auto,
-    Switchover,
-    Failover,
-}
-
-impl ModeArg {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Switchover => "switchover",
-            Self::Failover => "failover",
-        }
-    }
-}
-
 /// What `failover` and `failback` share.
 #[derive(Debug, Args)]
 pub struct StartArgs {
     /// The application
     pub application: String,
     /// The Region to move to
-    #[arg(long, value_name = "REGION")]
-    pub target: Option<String>,
-    /// Why, for those who read it later
-    #[arg(long)]
-    pub reason: String,
-    /// Show the plan; start nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Stay and watch the run
-    #[arg(long)]
-    pub watch: bool,
-    /// The same key and request give the same run
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
-}
-
-/// Which drill.
-#[derive(Debug, Args)]
-pub struct DrillArgs {
-    /// The application
-    #[arg(long = "app", value_name = "APP")]
-    pub application: String,
-    /// Which of its drills
-    #[arg(long)]
-    pub runbook: String,
-    /// The Region to go to and to come back from
     #[arg(long, value_name = "REGION")]
     pub target: Option<String>,
     /// Why, for those who read it later
@@ -187,10 +144,13 @@ pub enum ClientCommand {
         start: StartArgs,
         /// How; `auto` switches over where that is proved to be safe
         #[arg(long, value_enum, default_value = "auto")]
-        mode: ModeArg,
+        mode: plan::ModeArg,
         /// How many seconds of acknowledged writes may be lost
         #[arg(long, value_name = "N")]
         accept_data_loss_seconds: Option<u32>,
+        /// Another runbook than the application's own, such as detach-and-promote
+        #[arg(long, value_name = "NAME")]
+        runbook: Option<String>,
     },
     /// Move an application back to its preferred Region
     Failback {
@@ -198,7 +158,7 @@ pub enum ClientCommand {
         start: StartArgs,
     },
     /// Drill an application: there and back, planned and lossless
-    Drill(DrillArgs),
+    Drill(drill::DrillArgs),
     /// List the drills of the applications, and how each went last
     Drills {
         #[arg(long)]
@@ -228,6 +188,8 @@ pub enum ClientCommand {
         #[arg(long)]
         follow: bool,
     },
+    /// What a run has left to reconcile: what was lost, what there is to take it from, and what nobody knows
+    Report { run: String },
     /// Approve or decline a step of a run's plan
     Approve {
         run: String,
@@ -367,31 +329,21 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: RunsView = api.get(&path).await?;
             show(options, &view, render::runs);
         }
-        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds } => {
-            let mut body = json!({ "mode": mode.as_str() });
-            if let Some(seconds) = accept_data_loss_seconds {
-                body["accept_data_loss_seconds"] = seconds.into();
-            }
+        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds, runbook } => {
+            let body = plan::failover(mode, accept_data_loss_seconds, runbook);
             return start(options, &api, "/failover", body, args).await;
         }
         ClientCommand::Failback { start: args } => {
             return start(options, &api, "/failback", json!({}), args).await;
         }
-        ClientCommand::Drill(args) => {
-            let DrillArgs { application, runbook, target, reason, dry_run, watch, idempotency_key } = args;
-            let args = StartArgs { application, target, reason, dry_run, watch, idempotency_key };
-            return start(options, &api, "/drills", json!({ "runbook": runbook }), args).await;
-        }
-        ClientCommand::Drills { application } => {
-            let query = application.map_or(String::new(), |name| format!("?application={}", enc(&name)));
-            let view: DrillsView = api.get(&format!("/drills{query}")).await?;
-            show(options, &view, render::drills);
-        }
+        ClientCommand::Drill(args) => return drill::perform(options, &api, args).await,
+        ClientCommand::Drills { application } => drill::list(options, &api, application).await?,
         ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,
         ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;
         }
+        ClientCommand::Report { run } => report::ask(options, &api, &run).await?,
         ClientCommand::Approve { run, step, digest, reason, decline } => {
             let decision = if decline { "decline" } else { "approve" };
             let body = json!({ "step": step, "decision": decision, "digest": digest, "reason": reason });

@@ -28,6 +28,36 @@ pub enum PurposeArg {
     Drill,
 }
 
+/// How to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    Auto,
+    Switchover,
+    Failover,
+}
+
+impl ModeArg {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Switchover => "switchover",
+            Self::Failover => "failover",
+        }
+    }
+}
+
+/// What is asked of `POST /failover`, but for who asks and why.
+pub fn failover(mode: ModeArg, accept_data_loss_seconds: Option<u32>, runbook: Option<String>) -> Value {
+    let mut body = json!({ "mode": mode.as_str() });
+    if let Some(seconds) = accept_data_loss_seconds {
+        body["accept_data_loss_seconds"] = seconds.into();
+    }
+    if let Some(runbook) = runbook {
+        body["runbook"] = runbook.into();
+    }
+    body
+}
+
 /// What is to be shown.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -36,7 +66,7 @@ pub struct PlanArgs {
     pub application: String,
     #[arg(long, value_enum)]
     pub purpose: PurposeArg,
-    /// Of a drill: which
+    /// Of a drill: which; of a failover or switchover: another than the application's own
     #[arg(long, value_name = "RUNBOOK", required_if_eq("purpose", "drill"))]
     pub runbook: Option<String>,
     /// The Region to move to
@@ -73,7 +103,7 @@ pub fn request(args: &PlanArgs) -> (&'static str, Value) {
     if let Some(target) = &args.target {
         body["target_region"] = target.as_str().into();
     }
-    // With another purpose the daemon refuses it: which runbook moves an application is its configuration's to say.
+    // With a failback the daemon refuses it.
     if let Some(runbook) = &args.runbook {
         body["runbook"] = runbook.as_str().into();
     }
@@ -178,6 +208,7 @@ fn step(n: usize, s: &PlanStepView) -> String {
         (EffectClass::Read, _) => "changes nothing",
         (EffectClass::Irreversible, _) => "NO WAY BACK",
         (_, LeadsBack::AnotherRun) => "no way back but another run",
+        (_, LeadsBack::Stays) => "stays as it is",
         (_, LeadsBack::Undeclared) => "no way back is declared",
         (EffectClass::Reversible, _) => "has a way back",
         (EffectClass::Compensable, _) => "can be made up for",

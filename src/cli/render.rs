@@ -9,6 +9,7 @@ use crate::domain::deadline::Level;
 use crate::http::{
     condition::{ApplicationView, ExposureView, SignalView},
     deadline::{ShareView, WarningView},
+    deferred::DeferredView,
     drills::DrillsView,
     step::{StepStateName, StepView},
     view::{RunView, RunsView, StartedView},
@@ -168,6 +169,9 @@ pub fn status(applications: &[ApplicationView]) -> String {
         if let Some(note) = &a.infrastructure_code {
             let text = format!("{note}: failoverd patch --application {}", a.name);
             out.push_str(&wrapped("  code      ", &text));
+        }
+        for work in &a.open_work {
+            out.push_str(&wrapped("  open work ", &deferred(work)));
         }
     }
     if out.is_empty() {
@@ -344,7 +348,15 @@ pub fn tail(run: &RunView) -> String {
         let text = format!("at least {at_least}, at most {at_most} ({})", loss.basis);
         out.push_str(&wrapped("  lost      ", &text));
     }
+    let fenced = run.steps.iter().filter_map(|s| Some(format!("{} {}", s.id, s.outputs.get("fenced")?.as_str()?)));
+    let fenced: Vec<String> = fenced.collect();
+    if !fenced.is_empty() {
+        out.push_str(&wrapped("  fenced    ", &fenced.join(", ")));
+    }
     out.push_str(&code(run));
+    for work in &run.deferred {
+        out.push_str(&wrapped("  open work ", &deferred(work)));
+    }
     if run.state.as_str() == "held" || run.state.as_str() == "paused" {
         let id = plain(&run.id);
         out.push_str(&format!(
@@ -361,6 +373,16 @@ pub fn tail(run: &RunView) -> String {
 pub(super) fn code(run: &RunView) -> String {
     let note = run.infrastructure_code.as_ref();
     note.map_or_else(String::new, |note| wrapped("  code      ", &format!("{note}: failoverd patch {}", run.id)))
+}
+
+/// What a run has left open, and what became of it.
+pub(super) fn deferred(work: &DeferredView) -> String {
+    let says = work.says.as_ref().map_or_else(String::new, |says| format!(": {says}"));
+    let (since, within) = (time(work.since), seconds(work.within_seconds));
+    format!(
+        "{}, {}{says} (`{}` of {}, since {since}, given up after {within})",
+        work.what, work.state, work.step, work.run
+    )
 }
 
 /// How each step that has failed is tried again by itself, or passed over.

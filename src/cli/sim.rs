@@ -41,6 +41,7 @@ pub struct SimArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TrafficBy {
     RoutingControls,
+    StandbyObject,
     Records,
     Http,
 }
@@ -50,6 +51,7 @@ pub async fn serve(args: SimArgs) -> anyhow::Result<ExitCode> {
     const PAST_MS: u64 = 900_000;
     let failover_by = match args.traffic {
         TrafficBy::RoutingControls => FailoverBy::RoutingControl,
+        TrafficBy::StandbyObject => FailoverBy::StandbyObject,
         TrafficBy::Records => FailoverBy::Records,
         TrafficBy::Http => FailoverBy::Http,
     };

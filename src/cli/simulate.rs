@@ -187,7 +187,7 @@ fn shipped() -> Settings {
 fn setups(args: &SimulateArgs, settings: &Settings) -> Result<Vec<Setup>, Refusal> {
     let wanted = |a: &&Application| args.application.as_ref().is_none_or(|name| a.name.as_str() == name);
     // A configuration of one's own is rehearsed as it is.
-    let beside = if args.matrix.is_some() && args.config.is_none() { matrices::stateless(settings) } else { None };
+    let beside = if args.matrix.is_some() && args.config.is_none() { matrices::beside(settings) } else { Vec::new() };
     let all = || settings.applications.iter().chain(beside.iter().map(|setup| &setup.application));
     let applications: Vec<&Application> = all().filter(wanted).collect();
     if applications.is_empty() {

@@ -184,19 +184,10 @@ impl Timeline {
         Some(match text("event") {
             "run_started" => (running, "the run started".to_owned()),
             "step_started" => (running, format!("{step}: {title}")),
-            "intent" => {
-                let call = event.get("mutation").and_then(|m| m.get("call"));
-                let call = call.and_then(Value::as_str).unwrap_or("a call");
-                (running, format!("{step}: sends {call}"))
-            }
-            "answered" => {
-                let outcome = event.get("outcome").and_then(|o| o.get("outcome"));
-                let outcome = outcome.and_then(Value::as_str).unwrap_or("unknown");
-                (running, format!("{step}: AWS's answer: {outcome}"))
-            }
+            "intent" => (running, format!("{step}: sends {}", call_of(event))),
+            "answered" => (running, format!("{step}: AWS's answer: {}", outcome_of(event))),
             "call_observed" => {
-                let evidence = event.get("evidence").and_then(Value::as_array);
-                let last = evidence.and_then(|e| e.last()).and_then(Value::as_str).unwrap_or_default();
+                let last = newest_evidence(event).unwrap_or_default();
                 let now = known.and_then(|s| s.detail.as_deref()).unwrap_or("in effect");
                 (mark(StepStateName::Holding), format!("{step}: {now} ({last})"))
             }
@@ -204,28 +195,19 @@ impl Timeline {
                 let took = known
                     .and_then(|s| s.started_at)
                     .map_or(String::new(), |from| format!(" in {}", seconds(between(from, at))));
-                let evidence = event.get("evidence").and_then(Value::as_array);
-                let last = evidence.and_then(|e| e.last()).and_then(Value::as_str);
-                let seen = last.map_or(String::new(), |e| format!(": {e}"));
+                let seen = newest_evidence(event).map_or(String::new(), |e| format!(": {e}"));
                 (mark(StepStateName::Done), format!("{step}: done{took}{seen}"))
             }
             "step_skipped" => (mark(StepStateName::Skipped), format!("{step}: skipped: {}", text("reason"))),
             "step_failed" => {
                 (mark(StepStateName::Failed), format!("{step}: failed: {}: {}", text("code"), text("reason")))
             }
-            "undo_intended" => {
-                let call = event.get("mutation").and_then(|m| m.get("call"));
-                let call = call.and_then(Value::as_str).unwrap_or("a call");
-                (mark(StepStateName::Undoing), format!("{step}: undoing: sends {call}"))
-            }
+            "undo_intended" => (mark(StepStateName::Undoing), format!("{step}: undoing: sends {}", call_of(event))),
             "undo_answered" => {
-                let outcome = event.get("outcome").and_then(|o| o.get("outcome"));
-                let outcome = outcome.and_then(Value::as_str).unwrap_or("unknown");
-                (mark(StepStateName::Undoing), format!("{step}: undoing: AWS's answer: {outcome}"))
+                (mark(StepStateName::Undoing), format!("{step}: undoing: AWS's answer: {}", outcome_of(event)))
             }
             "step_undone" => {
-                let evidence = event.get("evidence").and_then(Value::as_array);
-                let last = evidence.and_then(|e| e.last()).and_then(Value::as_str).unwrap_or_default();
+                let last = newest_evidence(event).unwrap_or_default();
                 (mark(StepStateName::Undone), format!("{step}: undone: {last}"))
             }
             "undo_failed" => {
@@ -376,6 +358,21 @@ impl SseParser {
         }
         Ok(done)
     }
+}
+
+/// The call that an intent is of.
+fn call_of(event: &Value) -> &str {
+    event.pointer("/mutation/call").and_then(Value::as_str).unwrap_or("a call")
+}
+
+/// How a call was answered.
+fn outcome_of(event: &Value) -> &str {
+    event.pointer("/outcome/outcome").and_then(Value::as_str).unwrap_or("unknown")
+}
+
+/// What was observed last.
+fn newest_evidence(event: &Value) -> Option<&str> {
+    event.get("evidence").and_then(Value::as_array)?.last()?.as_str()
 }
 
 #[cfg(test)]

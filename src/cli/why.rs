@@ -3,7 +3,7 @@
 //! Invariant: every sentence is made from a field of the view and says no more than it; what is not known is said to be
 //! unknown. 80 columns, no colour; text from outside never reaches the terminal with control characters in it.
 
-use super::render::{self, cut, exposure, known, seconds, share, signal, time, word, wrapped};
+use super::render::{self, cut, deferred, exposure, known, seconds, share, signal, time, word, wrapped};
 use crate::{
     domain::{
         policy::Mode,
@@ -38,6 +38,9 @@ pub fn why(d: &DecisionView) -> String {
         let text =
             format!("{} by {}{consent}, until {}: {} ({})", o.kind, o.by, time(o.expires_at), o.covers, o.reason);
         out.push_str(&wrapped("  override ", &text));
+    }
+    for work in &d.open_work {
+        out.push_str(&wrapped("  open work ", &deferred(work)));
     }
     out.push_str("\n  what each signal says\n");
     for s in &d.signals {

@@ -156,6 +156,8 @@ fn static_stability(key: &str, app: &Application, found: &mut Findings) {
                     format!("the signal is put in {region}, the preferred Region itself: put it in the standby");
                 found.warning("config-static-stability", &at, problem, "region = \"us-west-2\"");
             }
+            // Its Region was refused already where it is not the standby's.
+            Mechanism::StandbyObject { .. } => {}
             Mechanism::Records { .. } | Mechanism::HealthSignal { .. } | Mechanism::RoutingControls { .. } => {}
         }
     }

@@ -59,7 +59,7 @@ fn the_shipped_configs_load_without_a_warning_and_their_runbooks_compile() {
 fn the_directory_and_the_program_ship_the_same_runbooks() {
     let example = Settings::load(&root("config/examples/payments-fast.toml"), &nothing()).expect("loads");
     assert_eq!(example.runbooks, shipped());
-    assert_eq!(example.runbooks.len(), 7);
+    assert_eq!(example.runbooks.len(), 10);
 }
 
 /// Wrong wherever it can be.
@@ -105,7 +105,7 @@ hosted_zone_id = \"/hostedzone/Z1\"
 servers = [\"ns1\"]
 answers = { us-east-1 = \"a b\" }
 ttl = \"60s\"
-mechanism = { kind = \"standby_object\" }
+mechanism = { kind = \"standby_object\", region = \"us-east-1\", bucket = \"No_Bucket\", key = \"/a b\", url = \"ftp://x\" }
 
 [applications.signals.x]
 kind = \"http_probe\"

@@ -11,6 +11,7 @@ use crate::domain::{
     application::{ClusterEndpoint, Mechanism, Traffic, WeightedRecord},
     document::{At, Fields, Findings, clip},
     id::Region,
+    standby_object::{ObjectAt, is_bucket, is_key},
 };
 
 /// An ARC cluster has an endpoint in each of five Regions [ARCDG].
@@ -139,17 +140,9 @@ fn mechanism(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Me
             });
             Some(Mechanism::Records { set_identifiers })
         }
-        "standby_object" => {
-            found.coded(
-                "config-not-built",
-                &kind.key,
-                "the mechanism `standby_object` is not in this version",
-                kind.example,
-            );
-            None
-        }
+        "standby_object" => standby_object(&mut f, regions, found),
         _ => {
-            found.error(&kind.key, "expected routing_controls, health_signal or records", kind.example);
+            found.error(&kind.key, "expected routing_controls, health_signal, standby_object or records", kind.example);
             None
         }
     };
@@ -254,4 +247,57 @@ fn health_signal(f: &mut Fields<'_>, found: &mut Findings) -> Option<Mechanism> 
         active_value,
         diverted_value,
     })
+}
+
+const BUCKET: &str = "bucket = \"payments-standby\"";
+const KEY: &str = "key = \"payments/traffic-to-standby\"";
+const OBJECT_URL: &str = "url = \"https://payments-standby.s3.us-west-2.amazonaws.com/payments/traffic-to-standby\"";
+
+fn standby_object(f: &mut Fields<'_>, regions: &[Region], found: &mut Findings) -> Option<Mechanism> {
+    let region = f.need(found, "region", "region = \"us-west-2\"");
+    let bucket = f.need(found, "bucket", BUCKET);
+    let key = f.need(found, "key", KEY);
+    let url = f.get(found, "url", OBJECT_URL);
+    if regions.len() != 2 {
+        let problem = format!(
+            "an object is there or not: it says one of two Regions, and the application has {}; use routing_controls",
+            regions.len()
+        );
+        found.error(&f.key, problem, "kind = \"routing_controls\"");
+    }
+    let region = region.and_then(|at| standby(&at, regions, found));
+    let bucket = bucket.and_then(|at| checked(&at, is_bucket, "is not the name of a bucket", found));
+    let why = "is not a key of letters, digits, `-`, `_` and `.` between slashes, which need no encoding anywhere";
+    let key = key.and_then(|at| checked(&at, is_key, why, found));
+    let url = match url {
+        Some(at) => Some(self::url(&at, found)?),
+        None => None,
+    };
+    let object = ObjectAt { region: region?, bucket: bucket?, key: key? };
+    (regions.len() == 2).then_some(Mechanism::StandbyObject { object, url })
+}
+
+/// The Region of the object: it must be there when the preferred one is gone.
+fn standby(at: &At<'_>, regions: &[Region], found: &mut Findings) -> Option<Region> {
+    let region: Region = at.parse(found)?;
+    let [preferred, standby] = regions else { return Some(region) };
+    if region == *standby {
+        return Some(region);
+    }
+    let problem = if region == *preferred {
+        format!("{region} is the preferred Region itself: with it the object could not be put; use the standby's")
+    } else {
+        format!("{region} is not the standby, {standby}: one Region more would have to be up for a failover")
+    };
+    found.error(&at.key, problem, &format!("region = \"{standby}\""));
+    None
+}
+
+fn checked(at: &At<'_>, is: fn(&str) -> bool, problem: &str, found: &mut Findings) -> Option<String> {
+    let text = at.text(found)?;
+    if is(text) {
+        return Some(text.to_owned());
+    }
+    found.error(&at.key, problem, at.example);
+    None
 }

@@ -12,6 +12,8 @@ use super::{
     application::{ClusterArn, Topic},
     capacity::Capacity,
     cloud::{MetricQuery, Mutation},
+    database::{Door, Expect},
+    fence::Fence,
     id::{Region, StoreName, TrafficName},
     ramp::Ramp,
     replica::Measure,
@@ -41,6 +43,36 @@ pub enum Action {
         target: ClusterArn,
         observe_in: Vec<Region>,
     },
+    /// Takes the target out of the global cluster: it becomes a writer that stands alone, and nothing fences the old one.
+    /// For when no failover is possible. Done when it is a member no more, and available.
+    #[serde(rename = "aurora.detach")]
+    AuroraDetach {
+        store: StoreName,
+        global_cluster: String,
+        from: ClusterArn,
+        target: ClusterArn,
+        observe_in: Vec<Region>,
+    },
+    /// Leaves open that the snapshot which Aurora takes of the old writer is copied, so that it stays. Done at once; the
+    /// work goes on without the run (docs/adr/0014-deferred-work.md).
+    #[serde(rename = "aurora.preserve_snapshot")]
+    AuroraPreserveSnapshot {
+        store: StoreName,
+        /// The old writer.
+        cluster: ClusterArn,
+        #[serde(with = "seconds", rename = "within_seconds")]
+        within: Duration,
+    },
+    /// Adds DB instances to the target's cluster, by name. Done when each is available.
+    #[serde(rename = "aurora.add_instance")]
+    AuroraAddInstance {
+        store: StoreName,
+        target: ClusterArn,
+        /// In the order of creation; none stands twice.
+        identifiers: Vec<String>,
+        class: String,
+        engine: String,
+    },
     /// Waits until the global cluster is settled, all members connected.
     #[serde(rename = "aurora.wait")]
     AuroraWait { store: StoreName, global_cluster: String, observe_in: Vec<Region>, synchronized: bool },
@@ -57,6 +89,9 @@ pub enum Action {
         target: ClusterArn,
         observe_in: Vec<Region>,
         lossless: bool,
+        /// Its engine version may be another one: only a managed operation needs the same.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        any_engine: bool,
     },
     /// The loss bound is at most `limit`, or at most what the caller accepted, if that is more.
     #[serde(rename = "gate.rpo")]
@@ -115,6 +150,32 @@ pub enum Action {
         #[serde(with = "seconds", rename = "not_before_seconds")]
         not_before: Duration,
     },
+    /// A TCP connection that must be made `consecutive` times in a row; nothing is sent.
+    #[serde(rename = "probe.tcp")]
+    ProbeTcp {
+        address: String,
+        consecutive: u32,
+        #[serde(with = "seconds", rename = "interval_seconds")]
+        interval: Duration,
+        #[serde(with = "seconds", rename = "probe_timeout_seconds")]
+        probe_timeout: Duration,
+    },
+    /// The store's database in `region`, asked `consecutive` times in a row over the heartbeat's connection settings.
+    #[serde(rename = "probe.postgres")]
+    ProbePostgres {
+        store: StoreName,
+        region: Region,
+        door: Door,
+        expect: Expect,
+        consecutive: u32,
+        #[serde(with = "seconds", rename = "interval_seconds")]
+        interval: Duration,
+        #[serde(with = "seconds", rename = "probe_timeout_seconds")]
+        probe_timeout: Duration,
+    },
+    /// One rung of the ladder that keeps the old writer from writing (`fence.*`).
+    #[serde(rename = "fence")]
+    Fence { fence: Box<Fence> },
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
     Notify { topics: Vec<Topic>, subject: String, message: String },
@@ -180,6 +241,9 @@ impl Action {
         match self {
             Self::AuroraSwitchover { .. } => "aurora.switchover",
             Self::AuroraFailover { .. } => "aurora.failover",
+            Self::AuroraDetach { .. } => "aurora.detach",
+            Self::AuroraAddInstance { .. } => "aurora.add_instance",
+            Self::AuroraPreserveSnapshot { .. } => "aurora.preserve_snapshot",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -191,6 +255,9 @@ impl Action {
             Self::DnsWeights(_) => "dns.weights",
             Self::DnsVerify { .. } => "dns.verify",
             Self::ProbeHttp { .. } => "probe.http",
+            Self::ProbeTcp { .. } => "probe.tcp",
+            Self::ProbePostgres { .. } => "probe.postgres",
+            Self::Fence { fence } => fence.rung.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -202,9 +269,12 @@ impl Action {
     /// What this does to the world.
     pub fn effect(&self) -> EffectClass {
         match self {
-            Self::AuroraFailover { .. } => EffectClass::Irreversible,
+            Self::AuroraFailover { .. } | Self::AuroraDetach { .. } => EffectClass::Irreversible,
+            Self::AuroraAddInstance { .. } => EffectClass::Compensable,
             Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } | Self::DnsWeights(_) => EffectClass::Reversible,
-            Self::AuroraWait { .. }
+            // The copy that its work makes destroys nothing and changes nothing that is there.
+            Self::AuroraPreserveSnapshot { .. }
+            | Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
             | Self::GateRpo { .. }
@@ -213,10 +283,13 @@ impl Action {
             | Self::GateReplication { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
+            | Self::ProbeTcp { .. }
+            | Self::ProbePostgres { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
             | Self::Assert { .. } => EffectClass::Read,
+            Self::Fence { fence } => fence.rung.effect(),
             Self::AwsCall { call } => call.effect,
         }
     }
@@ -249,7 +322,23 @@ impl Action {
                 global_cluster: global_cluster.clone(),
                 target: target.clone(),
             }],
+            Self::AuroraDetach { global_cluster, target, .. } => vec![Mutation::AuroraDetach {
+                region: target.region().clone(),
+                global_cluster: global_cluster.clone(),
+                target: target.clone(),
+            }],
+            Self::AuroraAddInstance { target, identifiers, class, engine, .. } => {
+                let create = |identifier: &String| Mutation::CreateInstance {
+                    region: target.region().clone(),
+                    cluster: target.clone(),
+                    identifier: identifier.clone(),
+                    class: class.clone(),
+                    engine: engine.clone(),
+                };
+                identifiers.iter().map(create).collect()
+            }
             Self::DnsFlip { calls, .. } => calls.clone(),
+            Self::Fence { fence } => fence.rung.mutations(&fence.old),
             Self::DnsWeights(ramp) => ramp.calls.iter().map(|call| call.mutation.clone()).collect(),
             Self::Notify { topics, subject, message } => topics
                 .iter()

@@ -16,6 +16,7 @@ use super::{
     replica::ReplicatedStore,
     seconds,
     signal::Signal,
+    standby_object::ObjectAt,
 };
 
 /// An application as its configuration describes it.
@@ -111,7 +112,7 @@ pub struct Traffic {
     pub mechanism: Mechanism,
 }
 
-/// How the answer is changed. Ranked by what survives the loss of us-east-1: the first two need data planes only.
+/// How the answer is changed. Ranked by what survives the loss of us-east-1: the first three need data planes only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Mechanism {
@@ -133,6 +134,14 @@ pub enum Mechanism {
         dimensions: BTreeMap<String, String>,
         active_value: f64,
         diverted_value: f64,
+    },
+    /// An object in S3 of the standby, which an inverted health check of the PRIMARY record reads: while it is there,
+    /// traffic goes to the standby. Two Regions; nothing needs to be renewed.
+    StandbyObject {
+        object: ObjectAt,
+        /// As the health check is told; `None`: the object's own address ([`ObjectAt::public_url`]).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
     },
     /// Changing the records themselves: Route 53's control plane, which lives in us-east-1 [WP].
     Records { set_identifiers: BTreeMap<Region, String> },

@@ -12,8 +12,9 @@ use super::{
     api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
     capacity::AcuRange,
-    id::Region,
+    id::{Region, StoreName},
     sabotage::{Guard, is_off},
+    standby_object::ObjectAt,
 };
 
 /// An Aurora global cluster as one Region's RDS endpoint described it.
@@ -76,9 +77,23 @@ pub struct DbCluster {
     pub engine_version: String,
     /// Zero is headless: it cannot be promoted into service [AUG].
     pub instances: usize,
+    /// The global cluster that it says it belongs to. `None`: it names none, which after a detachment is how it must be,
+    /// and by itself proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub global: Option<String>,
     /// Of Aurora Serverless v2; `None` where it is not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<AcuRange>,
+}
+
+/// A snapshot of a DB cluster, as RDS describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbSnapshot {
+    pub identifier: String,
+    /// `available`, or anything else: then it cannot be copied or restored.
+    pub status: String,
+    /// `None` while RDS does not tell.
+    pub created_at: Option<Timestamp>,
 }
 
 /// One metric to read: the newest datapoints of one statistic.
@@ -189,7 +204,13 @@ impl Alarm {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum EventSource {
-    DbCluster { identifier: String },
+    DbCluster {
+        identifier: String,
+    },
+    /// Aurora tells of the fencing of an old primary as an event of an instance [AUG].
+    DbInstance {
+        identifier: String,
+    },
 }
 
 /// Something that RDS says has happened. The API gives no id, so what it is stands in the categories and the text
@@ -223,14 +244,27 @@ pub enum Mutation {
     AuroraSwitchover { region: Region, global_cluster: String, target: ClusterArn },
     /// `rds:FailoverGlobalCluster` with `AllowDataLoss`, called in the target's Region.
     AuroraFailover { region: Region, global_cluster: String, target: ClusterArn },
+    /// `rds:RemoveFromGlobalCluster`, called in the Region of the cluster that is detached.
+    AuroraDetach { region: Region, global_cluster: String, target: ClusterArn },
+    /// `rds:CreateDBInstance` in a cluster that exists.
+    CreateInstance { region: Region, cluster: ClusterArn, identifier: String, class: String, engine: String },
     /// `route53-recovery-cluster:UpdateRoutingControlStates`: atomic; `true` is On. Any endpoint will do.
     RoutingControls { endpoints: Vec<ClusterEndpoint>, states: BTreeMap<String, bool> },
     /// `cloudwatch:PutMetricData` of one value, stamped with the time of sending.
     PutMetric { region: Region, namespace: String, metric: String, dimensions: BTreeMap<String, String>, value: f64 },
+    /// `s3:PutObject` of a short text, in the object's own Region.
+    PutObject { object: ObjectAt, body: String },
+    /// `s3:DeleteObject`; where there is none, S3 says the same.
+    DeleteObject { object: ObjectAt },
     /// `route53:ChangeResourceRecordSets`, all UPSERT, one transactional batch.
     UpsertRecords { hosted_zone_id: String, records: Vec<RecordSet>, comment: String },
     /// `sns:Publish`.
     Publish { region: Region, topic_arn: String, subject: String, message: String },
+    /// PostgreSQL's `pg_terminate_backend` of everybody else's sessions on the store's database in `region`: no call to
+    /// AWS, and sent over the databases' port.
+    EndSessions { region: Region, store: StoreName },
+    /// `rds:CopyDBClusterSnapshot` within one Region, by identifiers.
+    CopySnapshot { region: Region, source: String, target: String },
     /// Any other operation, as a runbook wrote it out (`aws.call`).
     AwsCall { request: Box<ApiCall>, idempotent: bool },
 }
@@ -241,10 +275,16 @@ impl Mutation {
         Cow::Borrowed(match self {
             Self::AuroraSwitchover { .. } => "rds:SwitchoverGlobalCluster",
             Self::AuroraFailover { .. } => "rds:FailoverGlobalCluster",
+            Self::AuroraDetach { .. } => "rds:RemoveFromGlobalCluster",
+            Self::CreateInstance { .. } => "rds:CreateDBInstance",
             Self::RoutingControls { .. } => "route53-recovery-cluster:UpdateRoutingControlStates",
             Self::PutMetric { .. } => "cloudwatch:PutMetricData",
+            Self::PutObject { .. } => "s3:PutObject",
+            Self::DeleteObject { .. } => "s3:DeleteObject",
             Self::UpsertRecords { .. } => "route53:ChangeResourceRecordSets",
             Self::Publish { .. } => "sns:Publish",
+            Self::EndSessions { .. } => "postgres:pg_terminate_backend",
+            Self::CopySnapshot { .. } => "rds:CopyDBClusterSnapshot",
             Self::AwsCall { request, .. } => return Cow::Owned(request.operation.clone()),
         })
     }
@@ -253,8 +293,18 @@ impl Mutation {
     /// repeated after looking). Aurora's calls are not: they are sent at most once per intent.
     pub fn is_idempotent(&self) -> bool {
         match self {
-            Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::Publish { .. } => false,
-            Self::RoutingControls { .. } | Self::PutMetric { .. } | Self::UpsertRecords { .. } => true,
+            Self::AuroraSwitchover { .. }
+            | Self::AuroraFailover { .. }
+            | Self::AuroraDetach { .. }
+            | Self::Publish { .. } => false,
+            // A name exists once: the second call is refused.
+            Self::CreateInstance { .. } | Self::CopySnapshot { .. } => true,
+            Self::RoutingControls { .. }
+            | Self::PutMetric { .. }
+            | Self::PutObject { .. }
+            | Self::DeleteObject { .. }
+            | Self::UpsertRecords { .. }
+            | Self::EndSessions { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,
         }
     }

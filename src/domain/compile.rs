@@ -22,8 +22,11 @@ use super::{
 
 mod act;
 mod api_call;
+mod fence;
 mod flip;
 mod weights;
+
+pub use fence::address_of;
 
 /// CloudWatch publishes Aurora's global lag every minute [AUG].
 const LAG_PERIOD: Duration = Duration::from_mins(1);
@@ -127,7 +130,11 @@ impl<'a> Compiler<'a> {
                 }
                 Spread::Replicas => {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
-                    app.replicas.keys().map(named).collect()
+                    // What is replicated the other way only has nothing to be looked at this way.
+                    let looked_at = |r: &super::replica::ReplicatedStore| {
+                        !self.runbook.read_only || r.is_replicated(self.source, self.target)
+                    };
+                    app.replicas.iter().filter(|(_, r)| looked_at(r)).map(|(s, _)| named(s)).collect()
                 }
                 Spread::Traffic => {
                     let named = |t: &TrafficName| (format!("{}.{t}", step.id), Scope::Traffic(t.clone()));
@@ -218,9 +225,15 @@ impl<'a> Compiler<'a> {
                         .iter()
                         .any(|s| before.contains(&s.id) && proves(s, proof) && stands(plan, s, step, proof));
                     if !proven {
+                        let otherwise = if plan.purpose == Purpose::Drill {
+                            "; where its servers write to it from every Region, say `written_from_all_regions = true` \
+                             of that store"
+                        } else {
+                            ""
+                        };
                         faults.push(format!(
                             "step `{}`: traffic would move before the writer of `{}` is proven: it must need an \
-                             aurora.verify_writer or a promotion of that store",
+                             aurora.verify_writer or a promotion of that store{otherwise}",
                             step.id, proof.store
                         ));
                     }
@@ -250,8 +263,11 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
     firm && match &step.action {
         Action::AuroraSwitchover { store, target, .. }
         | Action::AuroraFailover { store, target, .. }
+        | Action::AuroraDetach { store, target, .. }
         | Action::AuroraVerifyWriter { store, target, .. } => *store == proof.store && *target == proof.writer,
         Action::AuroraWait { .. }
+        | Action::AuroraPreserveSnapshot { .. }
+        | Action::AuroraAddInstance { .. }
         | Action::GateTarget { .. }
         | Action::GateRpo { .. }
         | Action::GateCapacity { .. }
@@ -261,6 +277,9 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::DnsWeights(_)
         | Action::DnsVerify { .. }
         | Action::ProbeHttp { .. }
+        | Action::ProbeTcp { .. }
+        | Action::ProbePostgres { .. }
+        | Action::Fence { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }
@@ -273,9 +292,9 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
 /// is over before the one, or begins after the other.
 fn stands(plan: &Plan, proof_step: &PlannedStep, flip: &PlannedStep, proof: &WriterProof) -> bool {
     let away = plan.steps.iter().filter(|s| match &s.action {
-        Action::AuroraSwitchover { store, target, .. } | Action::AuroraFailover { store, target, .. } => {
-            *store == proof.store && *target != proof.writer
-        }
+        Action::AuroraSwitchover { store, target, .. }
+        | Action::AuroraFailover { store, target, .. }
+        | Action::AuroraDetach { store, target, .. } => *store == proof.store && *target != proof.writer,
         _ => false,
     });
     let mut away = away;

@@ -43,7 +43,8 @@ pub fn loses(plan: &Plan) -> Option<&'static str> {
     if plan.accepted_loss.is_some() {
         return Some("a drill loses nothing: no loss is accepted for one");
     }
-    let forces = |step: &PlannedStep| matches!(step.action, Action::AuroraFailover { .. });
+    let forces =
+        |step: &PlannedStep| matches!(step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
     plan.steps.iter().any(forces).then_some("a drill forces no promotion")
 }
 
@@ -56,9 +57,9 @@ enum Moved<T, S> {
 
 fn moved(action: &Action) -> Option<(Moved<&TrafficName, &StoreName>, &Region)> {
     match action {
-        Action::AuroraSwitchover { store, target, .. } | Action::AuroraFailover { store, target, .. } => {
-            Some((Moved::Store(store), target.region()))
-        }
+        Action::AuroraSwitchover { store, target, .. }
+        | Action::AuroraFailover { store, target, .. }
+        | Action::AuroraDetach { store, target, .. } => Some((Moved::Store(store), target.region())),
         Action::DnsFlip { traffic, to, .. } => Some((Moved::Traffic(traffic), to)),
         Action::DnsWeights(ramp) => Some((Moved::Traffic(&ramp.traffic), &ramp.to)),
         _ => None,
@@ -107,6 +108,9 @@ pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
         let loses = match &step.act {
             Act::AuroraFailover { .. } => {
                 Some("aurora.failover may lose writes, and a drill must not: use aurora.switchover".to_owned())
+            }
+            Act::AuroraDetach { .. } => {
+                Some("aurora.detach breaks up a global cluster, and a drill must not: use aurora.switchover".to_owned())
             }
             Act::AwsCall { template } if template.effect == EffectClass::Irreversible => {
                 Some(format!("{} cannot be taken back, and a drill must be", template.call.operation))
@@ -185,8 +189,74 @@ pub fn leads_to(run: &RunState, target: &Region) -> bool {
         return run.plan.target == *target;
     }
     let switches = run.plan.steps.iter().filter(|s| matches!(s.action, Action::AuroraSwitchover { .. }));
-    let begun = switches
+    let mut begun = switches
         .filter(|s| !matches!(run.steps.get(&s.id), None | Some(StepState::Pending | StepState::Skipped { .. })));
-    let is_last = begun.last().is_none_or(|s| run.plan.ends(&s.id).1 == target);
+    let is_last = begun.next_back().is_none_or(|s| run.plan.ends(&s.id).1 == target);
     is_last && run.open_effects().iter().all(|id| run.plan.ends(id).1 == target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::runbook::Library;
+
+    const MOVE: &str = "runbook: move\npurpose: switchover\ndescription: d\nsteps:\n\
+                        \x20 - { id: fit, action: gate.target }\n\
+                        \x20 - { id: switch, action: aurora.switchover, needs: [fit] }\n\
+                        \x20 - { id: flip, action: dns.flip, needs: [switch] }\n\
+                        \x20 - { id: report, action: notify, needs: [flip], with: { message: m } }\n";
+    const BACK: &str = "runbook: back\npurpose: switchover\ndescription: d\nsteps:\n\
+                        \x20 - { id: it, action: call, with: { runbook: move, towards: source } }\n";
+
+    fn drill(steps: &str) -> Result<Runbook, Vec<String>> {
+        let mut library = Library::default();
+        library.add("move.yaml", MOVE);
+        library.add("back.yaml", BACK);
+        let text = format!("runbook: r\npurpose: drill\ndescription: d\nsteps:\n{steps}");
+        let read = Runbook::parse_with("r.yaml", &text, &library).map(|(runbook, _)| runbook);
+        read.map_err(|faults| faults.into_iter().map(|f| f.code.to_owned()).collect())
+    }
+
+    #[test]
+    fn what_moves_away_is_followed_by_what_is_sure_to_move_it_home() {
+        let there = "  - { id: there, action: call, with: { runbook: move } }\n";
+        let home = |more: &str| {
+            format!("{there}  - {{ id: home, action: call, with: {{ runbook: move, towards: source }}{more} }}\n")
+        };
+        assert!(drill(&home(", needs: [there]")).is_ok());
+        for steps in [
+            there.to_owned(),
+            home(""),
+            home(", needs: [there], when: \"purpose == 'drill'\""),
+            format!("{there}  - {{ id: home, action: call, needs: [there], with: {{ runbook: move }} }}\n"),
+        ] {
+            let codes = drill(&steps).expect_err(&steps);
+            assert!(codes.contains(&"runbook-drill-stays-away".to_owned()), "{steps}: {codes:?}");
+        }
+    }
+
+    #[test]
+    fn back_within_back_leads_there_and_a_call_waits_for_its_last_step() {
+        let steps = "  - { id: there, action: call, with: { runbook: move } }\n\
+                     \x20 - { id: home, action: call, needs: [there], with: { runbook: back } }\n\
+                     \x20 - { id: again, action: call, needs: [home], with: { runbook: move } }\n\
+                     \x20 - { id: end, action: call, needs: [again], with: { runbook: move, towards: source } }\n";
+        let runbook = drill(steps).expect("there and back, twice");
+        let towards = |id: &str| runbook.step(&id.parse().expect("an id")).expect(id).towards;
+        assert_eq!(towards("there.switch"), Towards::Target);
+        assert_eq!(towards("home.it.switch"), Towards::Source);
+        let needs = &runbook.step(&"home.it.fit".parse().expect("an id")).expect("a step").needs;
+        assert!(needs.contains(&"there.flip".parse().expect("an id")), "a report holds nobody up: {needs:?}");
+        assert_eq!(Towards::Source.then(Towards::Source), Towards::Target);
+    }
+
+    #[test]
+    fn what_says_that_it_changes_nothing_is_held_to_it() {
+        let text = |step: &str| {
+            format!("runbook: r\npurpose: drill\nread_only: true\ndescription: d\nsteps:\n  - {{ id: s, {step} }}\n")
+        };
+        assert!(Runbook::parse("r.yaml", &text("action: gate.target")).is_ok());
+        let faults = Runbook::parse("r.yaml", &text("action: dns.flip")).expect_err("it moves traffic");
+        assert!(faults.iter().any(|f| f.code == "runbook-not-read-only"), "{faults:?}");
+    }
 }

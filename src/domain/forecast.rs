@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     action::Action,
+    fence::Rung,
     id::StepId,
     plan::{Plan, PlannedStep, Towards},
     run::{RunResult, RunState, StepState},
@@ -133,10 +134,15 @@ pub fn declared(step: &PlannedStep) -> Estimate {
     let (p50, p95) = match &step.action {
         Action::AuroraFailover { .. } => (s(75), s(140)),
         Action::AuroraSwitchover { .. } => (s(25), s(50)),
+        // 5 to 15 minutes [3P].
+        Action::AuroraAddInstance { .. } => (s(420), s(780)),
+        // A secondary becomes a cluster of its own: "a few minutes at most" [AUG].
+        Action::AuroraDetach { .. } => (s(60), s(180)),
         Action::AuroraWait { .. } => (s(60), s(600)),
         Action::AuroraVerifyWriter { .. } | Action::GateTarget { .. } => (s(4), s(10)),
         // Two calls, one after the other; of CloudWatch one in each Region.
         Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => (s(2), s(6)),
+        Action::AuroraPreserveSnapshot { .. } => (s(0), s(1)),
         Action::GateRpo { .. } | Action::Assert { .. } | Action::Notify { .. } => (s(1), s(3)),
         Action::DnsFlip { .. } => (s(5), s(60)),
         Action::DnsWeights(ramp) => {
@@ -149,6 +155,18 @@ pub fn declared(step: &PlannedStep) -> Estimate {
             let looks = *not_before + *interval * *consecutive;
             (looks, looks + s(20))
         }
+        Action::ProbeTcp { consecutive, interval, .. } | Action::ProbePostgres { consecutive, interval, .. } => {
+            (*interval * *consecutive, *interval * *consecutive + s(20))
+        }
+        Action::Fence { fence } => match &fence.rung {
+            // AWS tries for half a minute or so (`sim/world/timings.toml`).
+            Rung::Event { within } => (s(30), *within),
+            Rung::WriteMustFail { within } => (s(2), *within),
+            Rung::Connections => (s(3), s(10)),
+            Rung::SecurityGroup { .. } | Rung::Restore { .. } => (s(3), s(30)),
+            // Tasks take so long to stop.
+            Rung::Application { .. } => (s(45), s(90)),
+        },
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),
         // A control plane's call and the look after it; what it sets going is the runbook's to know.

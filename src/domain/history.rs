@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     cloud::{Mutation, Outcome},
+    deferred,
+    detached::Detached,
     drill,
-    id::{ApplicationName, RunId, StepId, Subject, TrafficName},
+    id::{ApplicationName, RunId, StepId, StoreName, Subject, TrafficName},
     journal::{Event, Record, Request, Tail},
     overrides::Overrides,
-    plan::{OnFailure, Plan, PlannedStep},
+    plan::{OnFailure, Plan, PlannedStep, Purpose},
     run::{Approval, Phase, RunState, StepState},
     runs::Runs,
     sabotage::{Guard, is_off},
@@ -22,6 +24,7 @@ use super::{
 };
 
 mod back;
+mod deferred_work;
 
 /// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +46,10 @@ pub struct History {
     pub would_start_since: Option<Timestamp>,
     pub standing: BTreeMap<TrafficName, Standing>,
     pub overrides: Overrides,
+    /// Clusters that were detached from their global clusters, by the store whose writer each became.
+    pub detached: BTreeMap<StoreName, Detached>,
+    /// What runs have left open, and the newest of what is over.
+    pub deferred: deferred::All,
 }
 
 /// An event that cannot follow what came before it. The application is held; nothing is guessed.
@@ -65,6 +72,8 @@ impl History {
             would_start_since: None,
             standing: BTreeMap::new(),
             overrides: Overrides::default(),
+            detached: BTreeMap::new(),
+            deferred: deferred::All::new(),
         }
     }
 
@@ -99,7 +108,7 @@ impl History {
     /// Takes one event in.
     pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {
-            _ if is_off(Guard::AfterTheEnd) && self.is_over(event) => Ok(()),
+            _ if is_off(Guard::AfterTheEnd) && self.is_over(event) && !event.is_deferred() => Ok(()),
             Event::EpochStarted { .. } => Ok(()),
             Event::DecisionChanged { verdict, would_start, .. } => {
                 self.decide(at, verdict, *would_start);
@@ -124,6 +133,10 @@ impl History {
             | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
             | Event::UndoFailed { .. } => self.apply_to_undo(at, event),
+            Event::WorkDeferred { .. }
+            | Event::DeferredIntended { .. }
+            | Event::DeferredAnswered { .. }
+            | Event::DeferredEnded { .. } => self.apply_to_deferred(at, event),
             Event::StepRetried { .. } | Event::StepPassed { .. } => self.intervene(at, event),
             Event::ApprovalRecorded { .. }
             | Event::RunHeld { .. }
@@ -249,6 +262,10 @@ impl History {
         if let Some(armed) = &request.armed {
             self.overrides.spend(at, armed, id, plan)?;
         }
+        // What another failover will leave is another piece of work.
+        if request.purpose == Purpose::Failover {
+            deferred::supersede(&mut self.deferred, at, id);
+        }
         let state = RunState {
             id: id.clone(),
             request: request.clone(),
@@ -312,11 +329,12 @@ impl History {
         evidence: &[String],
         outputs: &BTreeMap<String, serde_json::Value>,
     ) -> Result<(), IllegalEvent> {
-        let mut standing = None;
+        let (mut standing, mut detached) = (None, None);
         self.step(run, step, "step_done", |planned, s| {
             if let Action::DnsFlip { traffic, calls, standing: true, .. } = &planned.action {
                 standing = Some((traffic.clone(), Standing { mutations: calls.clone(), since: at }));
             }
+            detached = Detached::by(&planned.action, outputs, run, at);
             match s {
                 StepState::Done { .. } | StepState::Skipped { .. } | StepState::Failed { .. } => {
                     Err(illegal("step_done", s))
@@ -332,6 +350,7 @@ impl History {
         if let Some((traffic, effect)) = standing {
             self.standing.insert(traffic, effect);
         }
+        self.detached.extend(detached.map(|detached| (detached.store.clone(), detached)));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cloud::{Mutation, Outcome},
+    deferred::{self, Work},
     id::{ApplicationName, Digest, OverrideId, RunId, SignalName, StepId, Subject},
     overrides::{Ending, Override},
     plan::{Plan, Purpose},
@@ -23,8 +24,8 @@ use super::{
 
 /// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
 /// 2: overrides and their notices, and decisions with their rules and signals. 3: what was there before an effect, undo,
-/// and people's retry and skip of a step.
-pub const SCHEMA_VERSION: u32 = 3;
+/// and people's retry and skip of a step. 4: work that outlives its run, and databases that are detached or get instances.
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
 pub const RECORD_BYTES_MAX: usize = 350_000;
@@ -308,6 +309,31 @@ pub enum Event {
         code: String,
         reason: String,
     },
+    /// A step leaves work open that outlives its run's success; in the record of its `StepDone`.
+    WorkDeferred {
+        run: RunId,
+        step: StepId,
+        work: Work,
+    },
+    /// A call of such work is about to be sent; durable before it leaves, like an intent.
+    DeferredIntended {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        mutation: Mutation,
+    },
+    DeferredAnswered {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        outcome: Outcome,
+    },
+    /// It is done, or its time is over. That the next failover supersedes it stands in no event but the run's own.
+    DeferredEnded {
+        run: RunId,
+        step: StepId,
+        ending: deferred::Ending,
+    },
     /// A person has a failed step (or its failed undo) tried again.
     StepRetried {
         run: RunId,
@@ -377,6 +403,17 @@ impl Event {
         }
     }
 
+    /// Whether it is about work that outlives its run.
+    pub fn is_deferred(&self) -> bool {
+        matches!(
+            self,
+            Self::WorkDeferred { .. }
+                | Self::DeferredIntended { .. }
+                | Self::DeferredAnswered { .. }
+                | Self::DeferredEnded { .. }
+        )
+    }
+
     /// The run that this event is about, if it is about one.
     pub fn run(&self) -> Option<&RunId> {
         match self {
@@ -388,6 +425,10 @@ impl Event {
             | Self::NoticeIntended { .. }
             | Self::NoticeAnswered { .. } => None,
             Self::RunStarted { run, .. }
+            | Self::WorkDeferred { run, .. }
+            | Self::DeferredIntended { run, .. }
+            | Self::DeferredAnswered { run, .. }
+            | Self::DeferredEnded { run, .. }
             | Self::StepStarted { run, .. }
             | Self::Intent { run, .. }
             | Self::Answered { run, .. }

@@ -201,11 +201,11 @@ impl PlannedStep {
     /// What is so from this step on, as half a sentence, where it is a point of no return.
     pub fn why_no_return(&self) -> Option<String> {
         match self.undo() {
-            Undo::AnotherRun(other) => Some(format!("only {other} leads back")),
-            Undo::Nothing | Undo::Inverse(_) if self.no_return => {
+            Undo::AnotherRun(other) => Some(format!("no step leads back, only {other}")),
+            Undo::Nothing | Undo::Stays(_) | Undo::Inverse(_) if self.no_return => {
                 Some("no step is taken back: the runbook says so (`no_return`)".to_owned())
             }
-            Undo::Nothing | Undo::Inverse(_) => None,
+            Undo::Nothing | Undo::Stays(_) | Undo::Inverse(_) => None,
         }
     }
 }

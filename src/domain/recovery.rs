@@ -153,7 +153,7 @@ pub fn loss(run: &RunState, now: Watermark) -> Option<LossReport> {
         .plan
         .steps
         .iter()
-        .filter(|s| matches!(s.action, Action::AuroraFailover { .. }))
+        .filter(|s| matches!(s.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. }))
         .find_map(|s| done_at(&run.steps[&s.id]));
     if run.request.purpose != Purpose::Failover {
         let switched = run

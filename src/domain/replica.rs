@@ -182,6 +182,12 @@ impl ReplicatedStore {
         all.filter(|m| self.receives(m, to)).collect()
     }
 
+    /// Whether anything written in `from` is replicated to `to`.
+    pub fn is_replicated(&self, from: &Region, to: &Region) -> bool {
+        let nothing = Allowed { lag: Duration::ZERO, pending_bytes: 0, pending_operations: 0 };
+        !self.measures(from, to, &nothing).is_empty()
+    }
+
     /// Whether `measure` tells of what `to` receives.
     fn receives(&self, measure: &Measure, to: &Region) -> bool {
         match self {

@@ -11,7 +11,9 @@ use std::{
 
 use super::{
     action::OnUnknown,
+    database::{Door, Expect},
     document::{At, Fault, Findings, Node, Place},
+    fence::{Part, Peer},
     id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry, Towards},
     yaml,
@@ -24,9 +26,11 @@ mod api_call;
 pub use api_call::{Probe, Template};
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
+mod fences;
 mod gates;
 mod lint;
 mod parameters;
+mod probes;
 mod read;
 mod schema;
 pub use schema::{Argument, arguments, default_timeout, schema};
@@ -79,6 +83,21 @@ pub enum Act {
     AuroraFailover {
         store: Option<StoreName>,
     },
+    AuroraDetach {
+        store: Option<StoreName>,
+    },
+    AuroraPreserveSnapshot {
+        store: Option<StoreName>,
+        within: Duration,
+    },
+    /// `class: None`: that of the store's declared capacity. `name: None`: made of the cluster's identifier.
+    AuroraAddInstance {
+        store: Option<StoreName>,
+        class: Option<String>,
+        engine: String,
+        name: Option<String>,
+        count: u32,
+    },
     AuroraWait {
         store: Option<StoreName>,
         synchronized: bool,
@@ -90,6 +109,7 @@ pub enum Act {
     GateTarget {
         store: Option<StoreName>,
         lossless: Option<bool>,
+        any_engine: bool,
     },
     /// `limit: None`: the application's RPO.
     GateRpo {
@@ -138,6 +158,28 @@ pub enum Act {
         probe_timeout: Duration,
         after_ttl: bool,
     },
+    ProbeTcp {
+        at: TcpAt,
+        consecutive: u32,
+        interval: Duration,
+        probe_timeout: Duration,
+    },
+    ProbePostgres {
+        store: Option<StoreName>,
+        /// The source's database, not the target's.
+        of_source: bool,
+        door: Door,
+        expect: Expect,
+        consecutive: u32,
+        interval: Duration,
+        probe_timeout: Duration,
+    },
+    /// A rung on the source.
+    Fence {
+        store: Option<StoreName>,
+        rung: FenceRung,
+        on_unknown: OnUnknown,
+    },
     Notify {
         subject: Option<String>,
         message: String,
@@ -165,6 +207,26 @@ pub enum Act {
     },
 }
 
+/// Where a TCP probe knocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TcpAt {
+    /// `host:port`.
+    Address(String),
+    /// The host and port of the target's health URL, or of the source's.
+    Target,
+    Source,
+}
+
+/// A rung as a runbook names it; the Region and the clusters are the plan's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FenceRung {
+    Event { within: Duration },
+    WriteMustFail { within: Duration },
+    Connections,
+    SecurityGroup { group: String, port: u16, from: Vec<Peer>, keep: Vec<Peer> },
+    Application { parts: Vec<Part> },
+}
+
 /// Where a probe looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeAt {
@@ -181,6 +243,7 @@ pub enum ProbeAt {
 pub enum MechanismKind {
     RoutingControls,
     HealthSignal,
+    StandbyObject,
     Records,
 }
 
@@ -268,17 +331,25 @@ impl Act {
         match self {
             Self::AuroraSwitchover { store: None }
             | Self::AuroraFailover { store: None }
+            | Self::AuroraDetach { store: None }
+            | Self::AuroraAddInstance { store: None, .. }
+            | Self::AuroraPreserveSnapshot { store: None, .. }
             | Self::AuroraWait { store: None, .. }
             | Self::AuroraVerifyWriter { store: None }
             | Self::GateTarget { store: None, .. }
             | Self::GateRpo { store: None, .. }
             | Self::GateCapacity { store: None, .. } => Spread::Stores,
+            Self::Fence { rung: FenceRung::Application { .. }, .. } => Spread::No,
+            Self::ProbePostgres { store: None, .. } | Self::Fence { store: None, .. } => Spread::Stores,
             Self::GateReplication { store: None, .. } => Spread::Replicas,
             Self::DnsFlip { via: None, .. } | Self::DnsWeights { via: None, .. } | Self::DnsVerify { via: None } => {
                 Spread::Traffic
             }
             Self::AuroraSwitchover { .. }
             | Self::AuroraFailover { .. }
+            | Self::AuroraDetach { .. }
+            | Self::AuroraAddInstance { .. }
+            | Self::AuroraPreserveSnapshot { .. }
             | Self::AuroraWait { .. }
             | Self::AuroraVerifyWriter { .. }
             | Self::GateTarget { .. }
@@ -290,6 +361,9 @@ impl Act {
             | Self::DnsWeights { .. }
             | Self::DnsVerify { .. }
             | Self::ProbeHttp { .. }
+            | Self::ProbeTcp { .. }
+            | Self::ProbePostgres { .. }
+            | Self::Fence { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
@@ -304,6 +378,9 @@ impl Act {
         match self {
             Self::AuroraSwitchover { .. } => "aurora.switchover",
             Self::AuroraFailover { .. } => "aurora.failover",
+            Self::AuroraDetach { .. } => "aurora.detach",
+            Self::AuroraAddInstance { .. } => "aurora.add_instance",
+            Self::AuroraPreserveSnapshot { .. } => "aurora.preserve_snapshot",
             Self::AuroraWait { .. } => "aurora.wait",
             Self::AuroraVerifyWriter { .. } => "aurora.verify_writer",
             Self::GateTarget { .. } => "gate.target",
@@ -314,10 +391,18 @@ impl Act {
             Self::DnsFlip { demands: None, .. } => "dns.flip",
             Self::DnsFlip { demands: Some(MechanismKind::RoutingControls), .. } => "dns.routing_controls",
             Self::DnsFlip { demands: Some(MechanismKind::HealthSignal), .. } => "dns.health_signal",
+            Self::DnsFlip { demands: Some(MechanismKind::StandbyObject), .. } => "dns.standby_object",
             Self::DnsFlip { demands: Some(MechanismKind::Records), .. } => "dns.records",
             Self::DnsWeights { .. } => "dns.weights",
             Self::DnsVerify { .. } => "dns.verify",
             Self::ProbeHttp { .. } => "probe.http",
+            Self::ProbeTcp { .. } => "probe.tcp",
+            Self::ProbePostgres { .. } => "probe.postgres",
+            Self::Fence { rung: FenceRung::Event { .. }, .. } => "fence.event",
+            Self::Fence { rung: FenceRung::WriteMustFail { .. }, .. } => "fence.write_must_fail",
+            Self::Fence { rung: FenceRung::Connections, .. } => "fence.connections",
+            Self::Fence { rung: FenceRung::SecurityGroup { .. }, .. } => "fence.security_group",
+            Self::Fence { rung: FenceRung::Application { .. }, .. } => "fence.application",
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -329,12 +414,23 @@ impl Act {
 
     /// Whether, once done, the target is the proven writer of the store.
     pub fn proves_writer(&self) -> bool {
-        matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. } | Self::AuroraVerifyWriter { .. })
+        matches!(
+            self,
+            Self::AuroraSwitchover { .. }
+                | Self::AuroraFailover { .. }
+                | Self::AuroraDetach { .. }
+                | Self::AuroraVerifyWriter { .. }
+        )
     }
 
     /// Whether it moves traffic.
     pub fn moves_traffic(&self) -> bool {
         matches!(self, Self::DnsFlip { .. } | Self::DnsWeights { .. })
+    }
+
+    /// Whether it makes another cluster the writer.
+    pub fn changes_roles(&self) -> bool {
+        matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. })
     }
 
     /// Whether it concerns a store with one writer.
@@ -343,6 +439,9 @@ impl Act {
             self,
             Self::AuroraSwitchover { .. }
                 | Self::AuroraFailover { .. }
+                | Self::AuroraDetach { .. }
+                | Self::AuroraAddInstance { .. }
+                | Self::AuroraPreserveSnapshot { .. }
                 | Self::AuroraWait { .. }
                 | Self::AuroraVerifyWriter { .. }
                 | Self::GateTarget { .. }

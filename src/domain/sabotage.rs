@@ -88,6 +88,8 @@ guards! {
     NoWayBack, "no-way-back", "71", "aborts past the point of no return";
     UndoUnseen, "undo-unseen", "71, R9", "does not look at what was there before a step, and takes what it cannot restore for undone";
     UndoPastNoReturn, "undo-past-no-return", "71", "takes a run back across what only another run takes back";
+    FenceTarget, "fence-target", "S9, 60", "fences the cluster that takes over";
+    WriteTaken, "write-taken", "60", "takes any answer of the old writer for a refusal to write";
     UndoForgotten, "undo-forgotten", "71", "ends an aborted run without taking anything back";
     AfterTheEnd, "after-the-end", "S15", "lets events follow the end of a run";
     NoDeadline, "no-deadline", "L3, 36", "lets a step wait for ever";

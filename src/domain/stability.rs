@@ -14,6 +14,8 @@ use super::{
     application::Application,
     catalogue::{self, Entry, Place, Plane},
     cloud::Mutation,
+    compile::address_of,
+    fence::Rung,
     id::{Region, StepId, Subject},
     plan::{Plan, PlannedStep, Purpose},
     ramp::RampCall,
@@ -68,6 +70,7 @@ pub fn entry_of(action: &Action) -> Option<&'static Entry> {
         Action::DnsFlip { calls, .. } => match calls.first() {
             Some(Mutation::RoutingControls { .. }) => "dns.routing_controls",
             Some(Mutation::PutMetric { .. }) => "dns.health_signal",
+            Some(Mutation::PutObject { .. } | Mutation::DeleteObject { .. }) => "dns.standby_object",
             Some(Mutation::UpsertRecords { .. }) => "dns.records",
             _ => "dns.flip",
         },
@@ -85,6 +88,9 @@ pub fn requirements(step: &PlannedStep, plan: &Plan, app: &Application) -> Vec<R
     | Action::GateQuota { unknown: OnUnknown::Pass, .. }
     | Action::GateReplication { unknown: OnUnknown::Pass, .. } = action
     {
+        return Vec::new();
+    }
+    if matches!(action, Action::Fence { fence } if fence.on_unknown == OnUnknown::Pass) {
         return Vec::new();
     }
     let mut all: Vec<Requirement> = Vec::new();
@@ -111,6 +117,7 @@ fn named(action: &Action) -> Vec<Region> {
     match action {
         Action::AuroraSwitchover { observe_in, .. }
         | Action::AuroraFailover { observe_in, .. }
+        | Action::AuroraDetach { observe_in, .. }
         | Action::AuroraWait { observe_in, .. }
         | Action::AuroraVerifyWriter { observe_in, .. }
         | Action::GateTarget { observe_in, .. } => observe_in.clone(),
@@ -118,6 +125,7 @@ fn named(action: &Action) -> Vec<Region> {
         // Its probe is asked there too.
         Action::AwsCall { call } => vec![call.request.region.clone()],
         Action::GateReplication { measures, .. } => measures.iter().map(|m| m.region.clone()).collect(),
+        Action::Fence { fence } => fence.writer().map(|old| old.observe_in.clone()).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
@@ -129,9 +137,14 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         // Route 53's control plane [WP].
         Mutation::UpsertRecords { .. } => global_region().into_iter().collect(),
         Mutation::AuroraSwitchover { region, .. }
+        | Mutation::CreateInstance { region, .. }
+        | Mutation::CopySnapshot { region, .. }
         | Mutation::AuroraFailover { region, .. }
+        | Mutation::AuroraDetach { region, .. }
         | Mutation::PutMetric { region, .. }
         | Mutation::Publish { region, .. } => vec![region.clone()],
+        Mutation::EndSessions { region, .. } => vec![region.clone()],
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => vec![object.region.clone()],
         Mutation::AwsCall { request, .. } => vec![request.region.clone()],
     }
 }
@@ -171,6 +184,11 @@ fn by_argument(action: &Action, plan: &Plan, app: &Application) -> Vec<Requireme
             let at = app.endpoints.iter().filter(|(_, e)| e.health_url == *url);
             at.map(|(region, _)| Requirement::new("application", Plane::Data, vec![region.clone()])).collect()
         }
+        Action::ProbeTcp { address, .. } => {
+            let at = app.endpoints.iter().filter(|(_, e)| address_of(&e.health_url) == *address);
+            at.map(|(region, _)| Requirement::new("application", Plane::Data, vec![region.clone()])).collect()
+        }
+        Action::ProbePostgres { region, .. } => vec![Requirement::new("rds", Plane::Data, vec![region.clone()])],
         _ => Vec::new(),
     }
 }
@@ -242,7 +260,8 @@ fn gone(step: &PlannedStep, plan: &Plan, app: &Application) -> Option<Finding> {
         && let Some(lost) = all.iter().find(|r| r.falls_with(&global))
     {
         let problem = format!("fails while us-east-1 is gone: {} lives there", what(lost));
-        let instead = "dns.routing_controls, or dns.health_signal put in the standby: data planes only";
+        let instead =
+            "dns.routing_controls, or dns.standby_object or dns.health_signal in the standby: data planes only";
         return Some(finding(step, "runbook-needs-us-east-1", problem, instead));
     }
     let lost = all.iter().find(|r| r.falls_with(&plan.source))?;
@@ -250,11 +269,21 @@ fn gone(step: &PlannedStep, plan: &Plan, app: &Application) -> Option<Finding> {
     let instead = match &step.action {
         Action::AuroraSwitchover { .. } => "aurora.failover, which is called in the target's Region",
         Action::GateTarget { .. } => "leave `lossless` out: a failover asks the target only",
-        Action::ProbeHttp { .. } => "with: { endpoint: target }",
-        Action::DnsFlip { .. } => "a health signal whose `region` is the standby, or routing controls",
+        Action::ProbeHttp { .. } | Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => {
+            "with: { endpoint: target }"
+        }
+        Action::Fence { .. } => {
+            "with: { on_unknown: pass }: the step then ends as unknown, within its timeout, and says so in its output"
+        }
+        Action::DnsFlip { .. } => "a health signal or an object whose `region` is the standby, or routing controls",
         _ => "the same in the target's Region",
     };
     Some(finding(step, "runbook-needs-source", problem, instead))
+}
+
+fn is_after_promotion(step: &PlannedStep, plan: &Plan) -> bool {
+    let before = closure(&step.id, |id| plan.step(id).map(|s| &s.needs));
+    plan.steps.iter().any(|s| matches!(s.action, Action::AuroraFailover { .. }) && before.contains(&s.id))
 }
 
 /// What waits for something that is not needed.
@@ -275,6 +304,14 @@ fn needless(
                 "runbook-needless-wait",
                 "waits for people, and nothing that needs it is irreversible".to_owned(),
                 "leave it out, or put it before the promotion",
+            ))
+        }
+        Action::Fence { fence } if matches!(fence.rung, Rung::Event { .. }) && !is_after_promotion(step, plan) => {
+            Some(finding(
+                step,
+                "runbook-needless-wait",
+                "waits for an event that only a promotion brings about, and needs none".to_owned(),
+                "needs: the step that promotes with aurora.failover",
             ))
         }
         Action::Wait { duration } if plan.purpose == Purpose::Failover && leads_to(is_flip) => Some(finding(

@@ -17,10 +17,12 @@ use super::{
     application::{Mechanism, Traffic},
     catalogue::Undo,
     cloud::{Mutation, Outcome, RecordSet},
+    fence::{self, Fence, IngressRule, Rung, Wanted},
     id::{Region, StepId, Subject},
-    plan::PlannedStep,
+    plan::{PlannedStep, Towards},
     run::{Next, Phase, RunResult, RunState, StepState},
     sabotage::{Guard, is_off},
+    standby_object,
 };
 
 /// What a call is about to change, as it was observed just before its intent.
@@ -33,6 +35,12 @@ pub enum Prior {
     Records { records: Vec<RecordSet> },
     /// What a health signal said last, and how that is known.
     Metric { value: f64, basis: String },
+    /// The rules of a security group that a fence takes away.
+    Ingress { rules: Vec<IngressRule> },
+    /// How much of a service there was; `None`: a function without a reservation.
+    Size { count: Option<u64> },
+    /// Whether the object of a standby was there.
+    Object { is_there: bool },
 }
 
 /// A call of a run that may have changed something.
@@ -156,6 +164,22 @@ pub fn inverse(call: &Mutation, prior: &Prior) -> Result<Mutation, String> {
             let (region, dimensions) = (region.clone(), dimensions.clone());
             Ok(Mutation::PutMetric { region, namespace, metric, dimensions, value: *value })
         }
+        (Mutation::AwsCall { request, .. }, Prior::Ingress { rules }) => match Wanted::of(request) {
+            Some(Wanted::Gone { region, group, .. }) if !rules.is_empty() => {
+                Ok(fence::authorise(&region, &group, rules))
+            }
+            _ => Err("no rule was there before that could be made again".to_owned()),
+        },
+        (Mutation::AwsCall { request, .. }, Prior::Size { count }) => match Wanted::of(request) {
+            Some(Wanted::Size { region, part, .. }) => fence::restore(&region, &part, *count),
+            _ => Err(format!("{} has no inverse", call.operation())),
+        },
+        (Mutation::PutObject { object, .. } | Mutation::DeleteObject { object }, Prior::Object { is_there: false }) => {
+            Ok(Mutation::DeleteObject { object: object.clone() })
+        }
+        (Mutation::PutObject { object, .. } | Mutation::DeleteObject { object }, Prior::Object { is_there: true }) => {
+            Ok(Mutation::PutObject { object: object.clone(), body: standby_object::RESTORED.to_owned() })
+        }
         _ => Err(format!("{} has no inverse", call.operation())),
     }
 }
@@ -180,6 +204,15 @@ pub fn destinations(traffic: &Traffic, regions: &[Region], call: &Mutation) -> O
                 _ => None,
             }
         }
+        (Mechanism::StandbyObject { object: of, .. }, Mutation::PutObject { object, .. }) if of == object => {
+            match regions {
+                [_, other] => Some([other.clone()].into()),
+                _ => None,
+            }
+        }
+        (Mechanism::StandbyObject { object: of, .. }, Mutation::DeleteObject { object }) if of == object => {
+            Some([regions.first()?.clone()].into())
+        }
         _ => None,
     }
 }
@@ -200,6 +233,11 @@ impl RunState {
             let back = call.undo.clone();
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
             return Ok(Action::AwsCall { call: back });
+        }
+        if let Action::Fence { fence } = &planned.action {
+            let calls = self.restorations(planned)?.into_iter().map(|restoration| restoration.back).collect();
+            let rung = Rung::Restore { of: fence.rung.name().to_owned(), calls };
+            return Ok(Action::Fence { fence: Box::new(Fence { rung, ..(**fence).clone() }) });
         }
         let (traffic, to, standing, requires_writer) = match &planned.action {
             Action::DnsFlip { traffic, to, standing, requires_writer, .. } => (traffic, to, *standing, requires_writer),
@@ -240,7 +278,8 @@ impl RunState {
     /// Whether what is there before call number `call` of `step` is to be seen now: nobody needs it past a point of no
     /// return, and once an attempt may have had an effect it is too late.
     pub fn wants_prior(&self, step: &StepId, call: u32) -> bool {
-        let Some(planned) = self.plan.step(step).filter(|s| matches!(s.undo(), Undo::Inverse(_))) else { return false };
+        let is_taken_back = |s: &&PlannedStep| matches!(s.undo(), Undo::Inverse(_)) && s.towards == Towards::Target;
+        let Some(planned) = self.plan.step(step).filter(is_taken_back) else { return false };
         let calls = planned.action.mutations();
         let is_touched = |(number, made): (&u32, &Made)| {
             let same =
@@ -276,12 +315,14 @@ impl RunState {
         let crossed = |step: &&PlannedStep| match (self.is_beyond(step), step.undo()) {
             (true, _) => true,
             (false, Undo::AnotherRun(_)) => self.may_have_effect(&step.id),
-            (false, Undo::Nothing | Undo::Inverse(_)) => false,
+            (false, Undo::Nothing | Undo::Inverse(_) | Undo::Stays(_)) => false,
         };
         let step = self.plan.steps.iter().filter(|_| !is_off(Guard::UndoPastNoReturn)).find(crossed)?;
         let why = match step.undo() {
             Undo::AnotherRun(other) => format!("`{}` has changed what only {other} takes back", step.id),
-            Undo::Nothing | Undo::Inverse(_) => format!("`{}` is declared as a point of no return", step.id),
+            Undo::Nothing | Undo::Inverse(_) | Undo::Stays(_) => {
+                format!("`{}` is declared as a point of no return", step.id)
+            }
         };
         Some((step, why))
     }
@@ -306,7 +347,10 @@ impl RunState {
     pub fn left_to_undo(&self) -> Vec<&StepId> {
         let over = |id: &StepId| matches!(self.undo_state(id), StepState::Done { .. } | StepState::Skipped { .. });
         let inverts = |s: &&PlannedStep| matches!(s.undo(), Undo::Inverse(_)) || !is_off(Guard::UndoPastNoReturn);
-        let effects = self.plan.steps.iter().filter(|s| s.action.effect() != EffectClass::Read).filter(inverts);
+        // The way home is not taken back: it leads where taking back what came before it leads.
+        let there = self.plan.steps.iter().filter(|s| s.towards == Towards::Target);
+        // Of a session that was ended there is nothing to give back: whoever wants one connects.
+        let effects = there.filter(|s| !matches!(s.undo(), Undo::Nothing)).filter(inverts);
         effects.map(|s| &s.id).filter(|id| self.may_have_effect(id) && !over(id)).collect()
     }
 
@@ -352,7 +396,12 @@ impl RunState {
         if !undone.is_empty() {
             reason.push_str(&format!("; undone: {}", names(&undone)));
         }
-        let stays = |id: &&StepId| matches!(self.undo_state(id), StepState::Skipped { .. }) || left.contains(id);
+        let is_left = |id: &&StepId| self.plan.step(id).is_some_and(|s| matches!(s.undo(), Undo::Stays(_)));
+        let stays = |id: &&StepId| {
+            matches!(self.undo_state(id), StepState::Skipped { .. })
+                || left.contains(id)
+                || (is_left(id) && self.may_have_effect(id))
+        };
         let stay: Vec<&StepId> = self.plan.steps.iter().map(|s| &s.id).filter(stays).collect();
         if !stay.is_empty() {
             reason.push_str(&format!("; not undone: {}", names(&stay)));

@@ -35,7 +35,7 @@ pub enum Proof {
 }
 
 /// How long the other Regions may take once one has answered: a Region that hangs must not cost the poll its timeout.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Reads from every Region of `observe_in` at once, until two have answered; the second reading of a single survivor
 /// comes one grace later. The first Region is the one that must live: what the others refuse is only silence.

@@ -16,7 +16,7 @@ use crate::{
         ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, signs::Signs,
         trail::WriteTrail, vantages::Vantages,
     },
-    ports::{Clock, Cloud, Probes},
+    ports::{Clock, Cloud, Databases, Probes},
 };
 
 /// One application's surroundings; cheap to clone.
@@ -28,6 +28,8 @@ pub struct Context {
     /// CloudWatch for the watchers of all applications; a guard asks `cloud`.
     pub readings: Arc<MetricReader>,
     pub probes: Arc<dyn Probes>,
+    /// Those of stores that have a heartbeat, over its connection settings.
+    pub databases: Arc<dyn Databases>,
     pub clock: Arc<dyn Clock>,
     pub trail: Arc<WriteTrail>,
     pub capacities: Arc<Capacities>,

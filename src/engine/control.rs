@@ -55,6 +55,8 @@ pub struct StartRun {
     pub target: Option<Region>,
     pub reason: String,
     pub accept_data_loss: Option<Duration>,
+    /// `None`: the application's own for the purpose.
+    pub runbook: Option<RunbookName>,
     pub subject: Subject,
     pub idempotency_key: Option<String>,
     /// The digest of the whole body.

@@ -27,7 +27,7 @@ use crate::{
         capacities,
         context::Context,
         control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
-        executor,
+        deferred, executor,
         metrics::MetricReader,
         notices,
         observations::{Assigned, Observations, Posted, Receipt},
@@ -40,7 +40,7 @@ use crate::{
         vantages::Vantages,
         watch::Watcher,
     },
-    ports::{Clock, Cloud, Heartbeats, JournalStore, Observer, Probes},
+    ports::{Clock, Cloud, Databases, Heartbeats, JournalStore, Observer, Probes},
 };
 
 /// What an engine is made of.
@@ -53,6 +53,7 @@ pub struct Parts {
     pub cloud: Arc<dyn Cloud>,
     pub probes: Arc<dyn Probes>,
     pub heartbeats: Arc<dyn Heartbeats>,
+    pub databases: Arc<dyn Databases>,
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
     pub vantages: Arc<Vantages>,
@@ -132,6 +133,7 @@ impl Engine {
             let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
             self.spawn("preflight", looking);
         }
+        self.spawn("deferred", deferred::drive(context.clone()));
         self.spawn("notices", notices::tell(context.clone()));
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
         self.spawn("automation", Alone { context, parts, newest }.act());

@@ -16,10 +16,13 @@ use crate::{
         sabotage::{Guard, is_off},
     },
     engine::{
-        answers::{is_passing, is_perhaps_our_own, is_repeatable, left_to_people, passes},
+        answers::{
+            guard_code, ineffective_code, is_fence, is_passing, is_perhaps_our_own, is_repeatable, left_to_people,
+            passes, refusal_code,
+        },
         aurora,
         denial::Denial,
-        escalation,
+        escalation, fences,
         guards::Answer,
         observe::{Seen, observe},
         prior::{self, Prior},
@@ -60,16 +63,19 @@ pub(super) async fn intent(
     if driver.way == Way::Back {
         return Ok(Some(Event::UndoIntended { run: run_id, step, attempt, call, mutation, guards }));
     }
+    // Fixed now: nothing is journalled yet that the step's time could be counted from.
+    let deadline = driver.deadline(run);
     let prior = loop {
         match prior::seen_before(driver, run, call, &mutation).await {
             Prior::Seen(prior) => break Some(prior),
             Prior::NotNeeded => break None,
             // The emergency does not wait for its own way back.
-            Prior::Unseen { why } if run.plan.purpose == Purpose::Failover => {
+            // A fence that nobody could open again is not closed unseen: the old Region may come back.
+            Prior::Unseen { why } if run.plan.purpose == Purpose::Failover && !is_fence(&driver.step.action) => {
                 guards.push(format!("cannot be undone: what was there before could not be seen: {why}"));
                 break None;
             }
-            Prior::Unseen { why } if driver.deadline(run) <= driver.context.clock.boot() => {
+            Prior::Unseen { why } if deadline <= driver.context.clock.boot() => {
                 driver.fail("prior-unseen", format!("what is there before it cannot be seen: {why}")).await?;
                 return Ok(None);
             }
@@ -155,10 +161,11 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
         return Ok(false);
     }
     let deadline = driver.deadline(run);
-    let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. });
+    let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
     let escalates = is_promotion && escalation::escalates(&driver.context.scribe.history(), run);
     // What a runbook declares to be done may be so already: then nothing is sent.
-    let is_declared = matches!(driver.step.action, Action::AwsCall { .. });
+    let is_declared =
+        matches!(driver.step.action, Action::AwsCall { .. } | Action::Fence { .. } | Action::AuroraAddInstance { .. });
     let is_ramp = ramp::of(&driver.step.action).is_some();
     // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
     let is_again = run.attempts.contains_key(&driver.step.id) && !is_ramp;
@@ -173,7 +180,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
         match driver.guards(run, 0).await {
             Answer::Holds { evidence } => break evidence,
             Answer::Fails { why } => {
-                driver.fail(guard_code(&driver.step.action), why).await?;
+                driver.fail(refusal_code(&driver.step.action), why).await?;
                 return Ok(false);
             }
             Answer::Unknown { why } if deadline <= driver.context.clock.boot() => {
@@ -234,13 +241,6 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
     }
 }
 
-fn guard_code(action: &Action) -> &'static str {
-    match action {
-        action if action.requires_writer().is_some() => "writer-not-proven",
-        _ => "gate-target",
-    }
-}
-
 /// Guards again, then the call, once.
 async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation: &Mutation) -> Result<(), Stop> {
     if driver.context.stopping.is_cancelled() {
@@ -250,7 +250,8 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
     }
     let refusal = match driver.guards(run, call).await {
         Answer::Holds { .. } => None,
-        Answer::Fails { why } | Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
+        Answer::Fails { why } => Some((refusal_code(&driver.step.action), why)),
+        Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
         Answer::Denied(denial) => Some((denial.code, denial.why)),
     };
     if let Some((code, why)) = refusal {
@@ -262,7 +263,11 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
         );
         return driver.fail_after(vec![refused], code, why).await;
     }
-    let outcome = match driver.context.cloud.apply(mutation).await {
+    let sent = match mutation {
+        Mutation::EndSessions { .. } => fences::end_sessions(&driver.context, mutation).await,
+        _ => driver.context.cloud.apply(mutation).await,
+    };
+    let outcome = match sent {
         Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },
         outcome => outcome,
     };
@@ -303,7 +308,7 @@ async fn settle(
         Outcome::NotSent { reason } => {
             return retry(driver, run, attempt, call, "call-not-sent", reason).await;
         }
-        Outcome::Rejected { code, .. } if is_perhaps_our_own(code) => {}
+        Outcome::Rejected { code, .. } if is_perhaps_our_own(&driver.step.action, code) => {}
         Outcome::Rejected { code, message, .. } => {
             let reason = format!("{code}: {message}");
             if is_passing(code) || passes(&driver.step.action, code) {
@@ -381,7 +386,12 @@ async fn nothing_happened(
             retry(driver, run, attempt, call, "outcome-unknown", &format!("{reason}; then seen: {what}")).await
         }
         Outcome::Accepted { .. } => {
-            driver.fail_without_effect("promotion-failed", format!("AWS took the call, and yet: {what}")).await?;
+            driver
+                .fail_without_effect(
+                    ineffective_code(&driver.step.action),
+                    format!("AWS took the call, and yet: {what}"),
+                )
+                .await?;
             Ok(false)
         }
         Outcome::Rejected { code, message, .. } => {
@@ -429,7 +439,7 @@ pub(super) async fn retry(
             Ok(true)
         }
         Answer::Fails { why } => {
-            driver.fail(guard_code(&driver.step.action), why).await?;
+            driver.fail(refusal_code(&driver.step.action), why).await?;
             Ok(false)
         }
         Answer::Unknown { why } => {

@@ -54,7 +54,10 @@ pub async fn gate(context: &Context, run: &RunState, store: &StoreName) -> Optio
         return None;
     }
     let promotion = run.plan.steps.iter().find_map(|step| match &step.action {
-        Action::AuroraFailover { store: of, global_cluster, target, observe_in, .. } if of == store => {
+        Action::AuroraFailover { store: of, global_cluster, target, observe_in, .. }
+        | Action::AuroraDetach { store: of, global_cluster, target, observe_in, .. }
+            if of == store =>
+        {
             Some((global_cluster, target, observe_in))
         }
         _ => None,

@@ -23,7 +23,8 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        preflight,
+        detached::{self, Writer},
+        fences, preflight,
     },
 };
 
@@ -77,8 +78,10 @@ pub async fn check_call(context: &Context, run: &RunState, action: &Action, call
 /// Whether the effect of `action` may be sent now.
 pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer {
     match action {
-        Action::AuroraFailover { global_cluster, from, target, observe_in, store, .. } => {
-            if let Some(why) = consent_missing(run) {
+        Action::AuroraFailover { global_cluster, from, target, observe_in, store }
+        | Action::AuroraDetach { global_cluster, from, target, observe_in, store } => {
+            let alone = run.request.armed.as_ref().and_then(|_| preflight::needs_people(&run.plan));
+            if let Some(why) = alone.or_else(|| consent_missing(run)) {
                 return Answer::fails(why);
             }
             let Some(accepted) = run.plan.accepted_loss.or(is_off(Guard::UnacceptedLoss).then_some(Duration::MAX))
@@ -104,6 +107,7 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
         Action::AuroraSwitchover { global_cluster, from, target, observe_in, .. } => {
             roles(context, global_cluster, from, target, observe_in).await
         }
+        Action::Fence { fence } => fences::may(context, run, fence).await,
         action => match action.requires_writer() {
             Some(proofs) => writers(context, proofs).await,
             None => Answer::Holds { evidence: Vec::new() },
@@ -148,6 +152,9 @@ async fn roles(
     target: &ClusterArn,
     observe_in: &[Region],
 ) -> Answer {
+    if let Some(answer) = detached::in_the_way(context, from, target, observe_in).await {
+        return answer;
+    }
     match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
         Proof::Agreed { view, evidence } => match roles_fault(&view, from, target) {
             None => Answer::Holds { evidence: vec![evidence] },
@@ -266,20 +273,25 @@ fn judge_bound(lag: Option<(Timestamp, Duration)>, now: Timestamp, limit: Durati
 pub async fn writers(context: &Context, proofs: &[WriterProof]) -> Answer {
     let mut all = Vec::new();
     for proof in proofs.iter().filter(|_| !is_off(Guard::FlipFirst)) {
-        match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
-            Proof::Agreed { view, evidence } if view.is_settled_on(&proof.writer) => all.push(evidence),
-            Proof::Agreed { view, .. } => {
-                return Answer::fails(format!(
-                    "{} is not the proven writer: {}",
-                    proof.writer.identifier(),
-                    aurora::describe(&view)
-                ));
+        match detached::writer(context, &proof.global_cluster, &proof.writer, &proof.observe_in).await {
+            Writer::Proven { evidence } => all.push(evidence),
+            Writer::Not { why } => {
+                return Answer::fails(format!("{} is not the proven writer: {why}", proof.writer.identifier()));
             }
-            Proof::Contradicted { why } | Proof::Unknown { why } => return Answer::Unknown { why },
-            Proof::Denied(denial) => return Answer::Denied(denial),
+            Writer::Unknown { why } => return Answer::Unknown { why },
+            Writer::Denied(denial) => return Answer::Denied(denial),
         }
     }
     Answer::Holds { evidence: all }
+}
+
+/// What `gate.target` asks of a target beside what every move needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Every cluster available and connected.
+    pub lossless: bool,
+    /// Its engine version may be another one than the writer's: it is to be detached.
+    pub any_engine: bool,
 }
 
 /// `gate.target`: whether `target` can take over.
@@ -289,8 +301,11 @@ pub async fn target(
     from: &ClusterArn,
     target: &ClusterArn,
     observe_in: &[Region],
-    lossless: bool,
+    wanted: Wanted,
 ) -> Answer {
+    if let Some(answer) = detached::in_the_way(context, from, target, observe_in).await {
+        return answer;
+    }
     let proof = aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await;
     let (view, mut evidence) = match proof {
         Proof::Agreed { view, evidence } => (view, vec![evidence]),
@@ -304,7 +319,7 @@ pub async fn target(
         Ok(cluster) => cluster,
         Err(error) => return unread_cluster(target, &error),
     };
-    if let Some(why) = target_fault(&view, &cluster) {
+    if let Some(why) = target_fault(&view, &cluster, wanted) {
         return Answer::Fails { why };
     }
     evidence.push(format!(
@@ -314,7 +329,7 @@ pub async fn target(
         cluster.instances,
         cluster.engine_version
     ));
-    if lossless {
+    if wanted.lossless {
         for member in &view.members {
             match context.cloud.db_cluster(&member.arn).await {
                 Ok(c) if c.status == "available" => {}
@@ -344,17 +359,22 @@ fn unread_cluster(arn: &ClusterArn, error: &ObserveError) -> Answer {
 }
 
 /// Headless, not available, or of another major.minor version than the global cluster (AWS.md 1.2).
-fn target_fault(view: &GlobalCluster, target: &DbCluster) -> Option<String> {
+fn target_fault(view: &GlobalCluster, target: &DbCluster, wanted: Wanted) -> Option<String> {
     let minor = |v: &str| v.split('.').take(2).collect::<Vec<_>>().join(".");
     if target.instances == 0 && !is_off(Guard::HeadlessTarget) {
-        return Some(format!("{} is headless: add a DB instance first", target.arn));
+        return Some(format!(
+            "{} is headless: add a DB instance first, by aurora.add_instance (runbook headless-failover)",
+            target.arn
+        ));
     }
     if target.status != "available" {
         return Some(format!("{} is {}, not available", target.arn, target.status));
     }
-    (minor(&target.engine_version) != minor(&view.engine_version) && !is_off(Guard::OtherVersion)).then(|| {
+    let is_other = minor(&target.engine_version) != minor(&view.engine_version) && !wanted.any_engine;
+    (is_other && !is_off(Guard::OtherVersion)).then(|| {
         format!(
-            "{} has engine version {}, the global cluster {}: a managed operation needs the same",
+            "{} has engine version {}, the global cluster {}: a managed operation needs the same; without one, \
+             aurora.detach (runbook detach-and-promote)",
             target.arn, target.engine_version, view.engine_version
         )
     })

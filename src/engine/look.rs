@@ -19,11 +19,12 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        escalation, gates,
+        detached::{self, Writer},
+        escalation, fences, gates,
         guards::{self, Answer},
-        postcondition,
+        postcondition, probing,
         pulse::Pulse,
-        step,
+        standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -69,17 +70,26 @@ pub struct Memory {
     unknown_looks: u32,
 }
 
+impl Memory {
+    /// How many good looks there were in a row, this one among them.
+    pub(super) fn in_a_row(&mut self, is_good: bool) -> u32 {
+        self.successes = if is_good { self.successes + 1 } else { 0 };
+        self.successes
+    }
+}
+
 /// Looks once.
 pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Action, memory: &mut Memory) -> Look {
     match action {
         Action::GateCapacity { .. } | Action::GateQuota { .. } | Action::GateReplication { .. } => {
             supporting_gate(context, run, action, memory).await
         }
-        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless } => {
+        Action::GateTarget { store, global_cluster, from, target, observe_in, lossless, any_engine } => {
             if let Some(looked) = escalation::gate(context, run, store).await {
                 return looked;
             }
-            let answer = guards::target(context, global_cluster, from, target, observe_in, *lossless).await;
+            let wanted = guards::Wanted { lossless: *lossless, any_engine: *any_engine };
+            let answer = guards::target(context, global_cluster, from, target, observe_in, wanted).await;
             gate(answer, "gate-target", watermarks(context, run.plan.ends(id).0))
         }
         Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
@@ -99,43 +109,63 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         }
         Action::AuroraWait { global_cluster, observe_in, synchronized, .. } => {
             let awaited = synchronized.then_some(run.plan.ends(id).1);
-            let looked = wait_settled(context, global_cluster, observe_in, awaited).await;
-            match (looked, awaited) {
-                (Look::NotYet { why, pause }, Some(region)) => {
-                    match silence(context, global_cluster, region, memory).await {
-                        Some(lost) => lost,
-                        None => Look::NotYet { why, pause },
-                    }
-                }
-                (looked, _) => looked,
-            }
+            settled(context, global_cluster, observe_in, awaited, memory).await
         }
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
-            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
-                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-                    verified(context, run, id, evidence).await
-                }
-                Proof::Agreed { view, .. } => not_yet(aurora::describe(&view)),
-                Proof::Contradicted { why } | Proof::Unknown { why } => not_yet(why),
-                Proof::Denied(denial) => denied(denial),
+            match detached::writer(context, global_cluster, target, observe_in).await {
+                Writer::Proven { evidence } => verified(context, run, id, evidence).await,
+                Writer::Not { why } | Writer::Unknown { why } => not_yet(why),
+                Writer::Denied(denial) => denied(denial),
             }
         }
-        Action::DnsVerify { record_name, record_type, servers, expected, .. } => {
-            dns_verify(context, record_name, record_type, servers, expected).await
+        Action::DnsVerify { traffic, record_name, record_type, servers, expected } => {
+            let mut looked = dns_verify(context, record_name, record_type, servers, expected).await;
+            if let Look::Satisfied { evidence, .. } = &mut looked {
+                evidence.extend(standby_object::aside(context, traffic, expected).await);
+            }
+            looked
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
+        Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::look(context, action, memory).await,
+        Action::Fence { fence } if action.mutations().is_empty() => fences::look(context, run, id, fence).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
+        // It leaves its work open; nothing is looked at for it.
+        Action::AuroraPreserveSnapshot { cluster, within, .. } => satisfied(vec![format!(
+            "left open: within {} s the rescue snapshot of {} is copied, once its Region is back",
+            to_seconds(*within),
+            cluster.identifier()
+        )]),
         Action::Wait { duration } => timer(step::elapsed(context, run, id), *duration),
         Action::Assert { that, message } => assertion(run, id, that, message),
         Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, id, call).await,
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
+        | Action::AuroraDetach { .. }
+        | Action::AuroraAddInstance { .. }
         | Action::DnsFlip { .. }
+        | Action::Fence { .. }
         | Action::DnsWeights(_)
         | Action::AwsCall { .. }
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())
         }
+    }
+}
+
+/// Settled, and with `awaited` every member connected: that Region may be lost meanwhile.
+async fn settled(
+    context: &Context,
+    global_cluster: &str,
+    observe_in: &[Region],
+    awaited: Option<&Region>,
+    memory: &mut Memory,
+) -> Look {
+    let looked = wait_settled(context, global_cluster, observe_in, awaited).await;
+    match (looked, awaited) {
+        (Look::NotYet { why, pause }, Some(region)) => {
+            silence(context, global_cluster, region, memory).await.unwrap_or(Look::NotYet { why, pause })
+        }
+        (looked, _) => looked,
     }
 }
 

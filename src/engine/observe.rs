@@ -18,7 +18,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         denial::Denial,
-        postcondition,
+        detached, fences, postcondition, standby_object,
         step::Driver,
     },
 };
@@ -45,10 +45,18 @@ pub(super) async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome
         | Action::AuroraFailover { global_cluster, target, observe_in, .. } => {
             promotion(driver, global_cluster, target, observe_in).await
         }
+        Action::AuroraDetach { global_cluster, target, observe_in, .. } => {
+            detached::observe(&driver.context, global_cluster, target, observe_in).await
+        }
+        Action::AuroraAddInstance { target, identifiers, .. } => {
+            let wanted = identifiers.get(..=call as usize).unwrap_or(identifiers);
+            instances(driver, target, wanted).await
+        }
         Action::DnsFlip { calls, .. } => match calls.get(call as usize) {
             Some(mutation) => traffic(driver, mutation, outcome).await,
             None => Seen::Unknown { why: "no such call".to_owned() },
         },
+        Action::Fence { fence } => fences::observe(&driver.context, fence, call, outcome).await,
         Action::AwsCall { call } => postcondition::observe(driver, call, outcome).await,
         _ => Seen::Unknown { why: "nothing can be observed of this action".to_owned() },
     }
@@ -71,7 +79,32 @@ async fn promotion(driver: &Driver, global_cluster: &str, target: &ClusterArn, o
     }
 }
 
-fn unread(operation: &str, error: &ObserveError) -> Seen {
+/// Whether each of `wanted` is an available instance of `cluster`; `Before` where the last of them is not there at all.
+async fn instances(driver: &Driver, cluster: &ClusterArn, wanted: &[String]) -> Seen {
+    let seen = match driver.context.cloud.db_instances(cluster).await {
+        Ok(seen) => seen,
+        Err(error) => return unread("rds:DescribeDBInstances", &error),
+    };
+    let status = |id: &String| seen.iter().find(|i| i.identifier == *id).map(|i| i.status.as_str());
+    let of = cluster.identifier();
+    if let Some(absent) = wanted.last().filter(|id| status(id).is_none()) {
+        return Seen::Before { what: format!("{of} has no instance {absent}") };
+    }
+    let unfit: Vec<String> = wanted
+        .iter()
+        .filter(|id| status(id) != Some("available"))
+        .map(|id| format!("{id} is {}", status(id).unwrap_or("not there")))
+        .collect();
+    if unfit.is_empty() {
+        return Seen::Done {
+            evidence: vec![format!("{of} has {}, available", wanted.join(", "))],
+            outputs: BTreeMap::new(),
+        };
+    }
+    Seen::Moving { what: unfit.join(", ") }
+}
+
+pub(super) fn unread(operation: &str, error: &ObserveError) -> Seen {
     Denial::of(operation, None, error).map_or_else(|| Seen::Unknown { why: error.to_string() }, Seen::Denied)
 }
 
@@ -121,13 +154,21 @@ pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Optio
             }
             done("the records are listed as set (no change id: an answer was lost)".to_owned())
         }
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+            let wanted = matches!(mutation, Mutation::PutObject { .. });
+            standby_object::observe(&**cloud, object, wanted).await
+        }
         // A datapoint cannot be taken back or counted; that AWS took it is what there is. The effect on answers is
         // verified at the authoritative servers by a step of its own.
         Mutation::PutMetric { metric, .. } if accepted => done(format!("{metric} was put")),
         Mutation::PutMetric { metric, .. } => Seen::Before { what: format!("{metric} is not known to have been put") },
+        // Of a fence; what a runbook writes out says itself what is looked at.
+        Mutation::EndSessions { .. } | Mutation::AwsCall { .. } => fences::seen(&driver.context, mutation).await,
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
-        | Mutation::Publish { .. }
-        | Mutation::AwsCall { .. } => Seen::Unknown { why: "not a change of traffic".to_owned() },
+        | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
+        | Mutation::Publish { .. } => Seen::Unknown { why: "not a change of traffic".to_owned() },
     }
 }

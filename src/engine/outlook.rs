@@ -28,10 +28,11 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         context::Context,
-        gates,
+        detached::{self, Writer},
+        fences, gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
-        postcondition, step,
+        postcondition, probing, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -203,13 +204,11 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         Action::Notify { .. } | Action::Approve { .. } | Action::Wait { .. } => Condition::Free,
         Action::Assert { that, message } => assertion(run, &step.id, that, message),
         Action::AuroraVerifyWriter { global_cluster, target, observe_in, .. } => {
-            match aurora::prove(&*context.cloud, &*context.clock, global_cluster, observe_in).await {
-                Proof::Agreed { view, evidence } if view.is_settled_on(target) => {
-                    Condition::Met { evidence: vec![evidence] }
-                }
-                Proof::Agreed { evidence, .. } => Condition::NotMet { why: evidence },
-                Proof::Contradicted { why } | Proof::Unknown { why } => Condition::Unknown { why },
-                Proof::Denied(denial) => Condition::Unknown { why: denial.why },
+            match detached::writer(context, global_cluster, target, observe_in).await {
+                Writer::Proven { evidence } => Condition::Met { evidence: vec![evidence] },
+                Writer::Not { why } => Condition::NotMet { why },
+                Writer::Unknown { why } => Condition::Unknown { why },
+                Writer::Denied(denial) => Condition::Unknown { why: denial.why },
             }
         }
         Action::AuroraWait { global_cluster, observe_in, .. } => {
@@ -219,8 +218,9 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
                 Proof::Denied(denial) => Condition::Unknown { why: denial.why },
             }
         }
-        Action::GateTarget { global_cluster, from, target, observe_in, lossless, .. } => {
-            answered(guards::target(context, global_cluster, from, target, observe_in, *lossless).await)
+        Action::GateTarget { global_cluster, from, target, observe_in, lossless, any_engine, .. } => {
+            let wanted = guards::Wanted { lossless: *lossless, any_engine: *any_engine };
+            answered(guards::target(context, global_cluster, from, target, observe_in, wanted).await)
         }
         Action::GateRpo { store, lag, lag_region, limit } if run.plan.purpose != Purpose::Failover => {
             answered(guards::lag_at_rest(context, store, lag, lag_region, *limit).await)
@@ -241,6 +241,8 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
             names(context, record_name, record_type, servers, expected).await
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
+        Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::ahead(context, &step.action).await,
+        Action::Fence { fence } => fences::ahead(context, run, fence).await,
         Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, &step.id, call).await,
         Action::DnsWeights(ramp) => {
             let signs = context.signs.of(&ramp.guard.signals, context.clock.boot());
@@ -250,6 +252,16 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
                 Watch::Waits { why } => Condition::Unknown { why },
             }
         }
+        action @ Action::DnsFlip { .. } => match guards::check(context, run, action).await {
+            Answer::Holds { mut evidence } => match standby_object::ahead(context, &run.plan, action).await {
+                Answer::Holds { evidence: more } => {
+                    evidence.extend(more);
+                    Condition::Met { evidence }
+                }
+                other => answered(other),
+            },
+            other => answered(other),
+        },
         action if action.effect() != EffectClass::Read => answered(guards::check(context, run, action).await),
         _ => looked(context, run, step).await,
     }

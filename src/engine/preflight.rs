@@ -1,5 +1,5 @@
-//! Whether what is armed could run: the looks of `gate.target` for every store of the armed direction, and of the plan's
-//! gates of capacity and quota, when it is armed and every few minutes after.
+//! Whether what is armed could run: the looks of `gate.target` for every store of the armed direction, of the plan's
+//! gates of capacity and quota, and of the object that a flip would put, when it is armed and every few minutes after.
 //!
 //! Invariants: only facts disarm at once; what cannot be told is shown, and disarms when it could not be told three
 //! times in a row. Nothing is disarmed while the primary is ill: that is what it was armed for. It starts nothing.
@@ -27,7 +27,7 @@ use crate::{
         gates,
         guards::{self, Answer},
         newest::Newest,
-        overrides, requests,
+        overrides, requests, standby_object,
     },
 };
 
@@ -103,7 +103,7 @@ pub async fn look(context: &Context, parts: &Parts, from: &Region, to: &Region, 
         Ok(plan) => plan,
         Err(refusal) => return Answer::Fails { why: refusal.to_string() },
     };
-    if let Some(why) = too_many_people(&plan) {
+    if let Some(why) = too_many_people(&plan).or_else(|| needs_people(&plan)) {
         return Answer::Fails { why };
     }
     tokio::select! {
@@ -126,6 +126,12 @@ pub fn too_many_people(plan: &Plan) -> Option<String> {
         .map(|(step, people)| format!("step `{step}` of {} asks for {people} people, and arming has two", plan.runbook))
 }
 
+/// A detachment breaks up the global cluster and fences nobody: the people who decide on it see the disaster.
+pub fn needs_people(plan: &Plan) -> Option<String> {
+    let step = plan.steps.iter().find(|step| matches!(step.action, Action::AuroraDetach { .. }))?;
+    Some(format!("step `{}` of {} detaches a database, which nothing starts by itself", step.id, plan.runbook))
+}
+
 /// The same looks as `gate.target`, for every store that the plan promotes.
 async fn targets(context: &Context, plan: &Plan) -> Answer {
     let mut all = Vec::new();
@@ -133,12 +139,16 @@ async fn targets(context: &Context, plan: &Plan) -> Answer {
         let Action::AuroraFailover { store, global_cluster, from, target, observe_in } = &step.action else {
             continue;
         };
-        match guards::target(context, global_cluster, from, target, observe_in, false).await {
+        match guards::target(context, global_cluster, from, target, observe_in, guards::Wanted::default()).await {
             Answer::Holds { evidence } => all.extend(evidence),
             Answer::Fails { why } => return Answer::Fails { why: format!("store {store}: {why}") },
             Answer::Unknown { why } => return Answer::Unknown { why: format!("store {store}: {why}") },
             denied @ Answer::Denied(_) => return denied,
         }
+    }
+    match standby_object::preflight(context, plan).await {
+        Answer::Holds { evidence } => all.extend(evidence),
+        other => return other,
     }
     match capacity(context, plan).await {
         Answer::Holds { evidence } => all.extend(evidence),

@@ -14,7 +14,7 @@ use crate::{
         sabotage::{Guard, is_off},
         undo::{self, same_set},
     },
-    engine::step::Driver,
+    engine::{fences, step::Driver},
 };
 
 /// How far back a health signal is looked for.
@@ -62,10 +62,27 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
             Prior::Seen(undo::Prior::Records { records: before })
         }
         Mutation::PutMetric { .. } => signal(driver, run, mutation).await,
+        Mutation::AwsCall { .. } if let Action::Fence { fence } = &driver.step.action => {
+            match fences::before(&driver.context, fence, mutation).await {
+                Ok(Some(prior)) => Prior::Seen(prior),
+                Ok(None) => Prior::NotNeeded,
+                Err(why) => Prior::Unseen { why },
+            }
+        }
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+            match cloud.object_is_there(object).await {
+                Ok(is_there) => Prior::Seen(undo::Prior::Object { is_there }),
+                Err(error) => Prior::Unseen { why: error.to_string() },
+            }
+        }
         // A step with a call of its own says itself what takes it back.
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
+        | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
+        | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => Prior::NotNeeded,
     }
 }

@@ -59,11 +59,12 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     let assessment = asked.assessment.as_deref();
     let (source, target) = direction(app, assessment, &request)?;
     let purpose = purpose(app, assessment, &request)?;
-    let plan = match &request.wish {
-        Wish::Drill { runbook } => {
+    let plan = match (&request.wish, &request.runbook) {
+        (Wish::Drill { runbook }, _) => {
             drills::named(app, runbook)?;
             planned(app, &asked.parts, runbook, purpose, (&source, &target), None)?
         }
+        (_, Some(named)) => planned(app, &asked.parts, named, purpose, (&source, &target), request.accept_data_loss)?,
         _ => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
     };
     if request.dry_run {

@@ -159,6 +159,7 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
         cloud: Arc::clone(&parts.cloud),
         readings: Arc::clone(readings),
         probes: Arc::clone(&parts.probes),
+        databases: Arc::clone(&parts.databases),
         clock: Arc::clone(&parts.clock),
         trail: Arc::new(WriteTrail::default()),
         capacities: Arc::default(),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         action::{Action, Facts},
+        deferred::Work,
         expression,
         history::History,
         id::{RunId, StepId},
@@ -23,7 +24,7 @@ use crate::{
     },
     engine::{
         context::Context,
-        effect,
+        effect, fences,
         guards::{self, Answer},
         look,
         look::{Look, Memory},
@@ -163,7 +164,7 @@ impl Driver {
             let looked = look::look(&self.context, &run, &self.step.id, &self.step.action, &mut memory).await;
             let (why, pause) = match looked {
                 Look::Satisfied { evidence, outputs } => {
-                    return self.finish(evidence, outputs).await;
+                    return self.finish_after(self.leaves_open(&run), evidence, outputs).await;
                 }
                 Look::Refused { code, why } => return self.fail(code, why).await,
                 Look::NotYet { why, pause } => (why, pause),
@@ -219,6 +220,18 @@ impl Driver {
     /// Done, and in the same commit the beginning of what follows, where no gate lies between.
     pub async fn finish(&self, evidence: Vec<String>, outputs: BTreeMap<String, Value>) -> Result<(), Stop> {
         self.finish_after(Vec::new(), evidence, outputs).await
+    }
+
+    /// The work that the step leaves open when it is done.
+    fn leaves_open(&self, run: &RunState) -> Vec<Event> {
+        let Action::AuroraPreserveSnapshot { store, cluster, within } = &self.step.action else { return Vec::new() };
+        let work = Work::PreserveSnapshot {
+            store: store.clone(),
+            cluster: cluster.clone(),
+            since: run.started_at,
+            within: *within,
+        };
+        vec![Event::WorkDeferred { run: self.run.clone(), step: self.step.id.clone(), work }]
     }
 
     /// The same, after `before` (the answer that is at once the postcondition).
@@ -313,6 +326,10 @@ impl Driver {
         nothing_happened: bool,
     ) -> Result<(), Stop> {
         let run = self.run_state()?;
+        let is_forth = self.way == Way::Forth && !run.is_unwinding();
+        if let Some((evidence, outputs)) = fences::passed(&self.step.action, code, &reason).filter(|_| is_forth) {
+            return self.finish_after(before, evidence, outputs).await;
+        }
         let (id, step, code) = (self.run.clone(), self.step.id.clone(), code.to_owned());
         let attempts = if self.way == Way::Forth { &run.attempts } else { &run.unwind.attempts };
         let attempt = attempts.get(&step).copied().unwrap_or(1);

@@ -18,7 +18,8 @@ use crate::{
         aurora::{self, Proof},
         context::Context,
         denial::Denial,
-        effect,
+        detached::{self, Writer},
+        effect, fences,
         guards::Answer,
         observe::{Seen, traffic},
         postcondition,
@@ -29,6 +30,14 @@ use crate::{
 /// How long after its intent a call without an answer may still arrive: as long as its signature is valid (5 min,
 /// Signature Version 4), and what looking at guards took between.
 const LANDS_WITHIN: Duration = Duration::from_secs(330);
+
+/// The same for S3, which takes a signature for 15 min [S3 API, Authenticating Requests; from memory].
+const LANDS_WITHIN_S3: Duration = Duration::from_secs(930);
+
+fn lands_within(action: &Action) -> Duration {
+    let to_s3 = |call: &Mutation| matches!(call, Mutation::PutObject { .. } | Mutation::DeleteObject { .. });
+    if action.mutations().iter().any(to_s3) { LANDS_WITHIN_S3 } else { LANDS_WITHIN }
+}
 
 /// Drives the undo of a step to its end.
 pub async fn drive(driver: &Driver) -> Result<(), Stop> {
@@ -67,7 +76,7 @@ pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, 
     let context = &driver.context;
     while let Some(doubt) = run.doubt_of(&driver.step.id) {
         let age = context.ages.of(&driver.run, &driver.step.id, doubt, context.clock.boot());
-        if LANDS_WITHIN <= age {
+        if lands_within(&driver.step.action) <= age {
             break;
         }
         effect::pause_unsent(driver, "a call of the step was never answered, and may still arrive").await?;
@@ -153,6 +162,9 @@ pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
     if matches!(action, Action::AwsCall { .. }) {
         return Answer::Holds { evidence: Vec::new() };
     }
+    if let Action::Fence { fence } = action {
+        return fences::may_go_back(context, fence).await;
+    }
     let Action::DnsFlip { traffic, calls, requires_writer, .. } = action else {
         return Answer::Fails { why: format!("{} is not taken back by a step", action.kind()) };
     };
@@ -169,6 +181,23 @@ pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
                 why: "its configuration does not say to which Region traffic would go back".to_owned(),
             };
         };
+        if let Some(alone) = detached::of_store(context, &proof.store) {
+            let home = alone.cluster.region();
+            match detached::writer(context, &proof.global_cluster, &alone.cluster, &proof.observe_in).await {
+                Writer::Proven { evidence } if told.iter().flatten().all(|region| region == home) => {
+                    all.push(evidence);
+                    continue;
+                }
+                Writer::Proven { evidence } => {
+                    let why = format!("traffic would go back, and the writer stays: {evidence}");
+                    return Answer::Fails { why };
+                }
+                // The global cluster was rebuilt, and has another writer.
+                Writer::Not { .. } => {}
+                Writer::Unknown { why } => return Answer::Unknown { why },
+                Writer::Denied(denial) => return Answer::Denied(denial),
+            }
+        }
         match aurora::prove(&*context.cloud, &*context.clock, &proof.global_cluster, &proof.observe_in).await {
             Proof::Agreed { view, evidence } => {
                 let writer = view.writer().filter(|_| view.is_settled()).map(|w| w.arn.region());

@@ -26,6 +26,7 @@ use crate::{
         context::Context,
         deadlines::Deadlines,
         desk::Parts,
+        detached,
         flaps::Flaps,
         newest::{Changes, Newest},
         requests,
@@ -352,6 +353,14 @@ async fn perform(context: &Context, seen: &Mutex<Seen>, task: &Task) {
 /// Reads who writes. A Region's answer counts where no operation is in progress; the standby's is asked first.
 async fn roles(context: &Context, seen: &Mutex<Seen>) {
     for (name, store) in &context.application.stores {
+        if let Some(region) = detached::writer_region(context, name).await {
+            if let Some(pulse) = context.pulses.get(name) {
+                pulse.writer_is(&region);
+            }
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.writers.insert(name.clone(), region);
+            continue;
+        }
         for region in context.application.regions.iter().rev() {
             if let Ok(view) = context.cloud.global_cluster(region, &store.global_cluster).await {
                 let writer = view.writer().map(|w| w.arn.region().clone());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::patch::runs_since;
+use super::{deferred::DeferredView, patch::runs_since};
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
@@ -63,6 +63,9 @@ pub struct ApplicationView {
     /// One line for whoever applies infrastructure code: what an apply would undo, or that it must wait; `null`: nothing.
     #[serde(default)]
     pub infrastructure_code: Option<String>,
+    /// Work that runs have left open, which outlives their success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_work: Vec<DeferredView>,
     pub signals: Vec<SignalView>,
     pub exposure: Vec<ExposureView>,
 }
@@ -122,6 +125,7 @@ impl ApplicationView {
             rto_left_seconds: assessment.and_then(|a| a.rto.as_ref()?.left).map(to_seconds),
             active_run: history.and_then(|h| h.active_run()).map(|r| r.id.to_string()),
             infrastructure_code: history.and_then(|h| Patch::net(application, runs_since(h, None).into_iter()).note()),
+            open_work: DeferredView::all(history, None),
             signals: signals.collect(),
             exposure: exposure.collect(),
         }

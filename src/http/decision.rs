@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::{
     condition::{ExposureView, SignalView, exposure, signal},
     deadline::ShareView,
+    deferred::DeferredView,
 };
 use crate::domain::{
     application::{Application, AuroraStore},
@@ -74,6 +75,9 @@ pub struct DecisionView {
     pub options: OptionsView,
     /// What people have overridden, while it stands or awaits consent.
     pub overrides: Vec<OverrideInForceView>,
+    /// Work that runs have left open, which outlives their success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_work: Vec<DeferredView>,
 }
 
 /// Where one vantage stands.
@@ -251,6 +255,7 @@ impl DecisionView {
             rpo: shown.rpo(),
             options: OptionsView { fail_over: shown.fail_over(), wait: shown.wait() },
             overrides: overrides.filter(stands).map(|o| overridden(o, assessment.at)).collect(),
+            open_work: DeferredView::all(history, None),
         }
     }
 }

@@ -61,6 +61,7 @@ impl DrillRequest {
             target: self.target_region,
             reason: reason(&self.reason)?,
             accept_data_loss: None,
+            runbook: None,
             subject,
             idempotency_key: key,
             body_digest,
@@ -143,7 +144,7 @@ pub struct DrillView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LastDrillView {
     pub run: String,
-    /// `succeeded`: the application is home again, and every step held what it promised.
+    /// `succeeded`: the application is home again; `reason` names what failed on the way and was passed over.
     pub state: RunStateName,
     /// Why it is held, paused, being aborted or finished; `null` while it runs.
     pub reason: Option<String>,

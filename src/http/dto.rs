@@ -13,7 +13,7 @@ use super::{
     view::RunStateName,
 };
 use crate::{
-    domain::id::{ApplicationName, Digest, Region, StepId, Subject},
+    domain::id::{ApplicationName, Digest, Region, RunbookName, StepId, Subject},
     engine::control::{StartRun, Wish},
 };
 
@@ -50,6 +50,11 @@ pub struct FailoverRequest {
     #[serde(default)]
     #[schema(maximum = 86400)]
     pub accept_data_loss_seconds: Option<u32>,
+    /// Another runbook than the application's own for this move, such as `detach-and-promote`: one that this daemon has
+    /// read, and that is for this purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9-]{1,64}$")]
+    pub runbook: Option<RunbookName>,
     /// Compile and show the plan; start nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -101,6 +106,7 @@ impl FailoverRequest {
             target: self.target_region,
             reason: reason(&self.reason)?,
             accept_data_loss: self.accept_data_loss_seconds.map(|s| Duration::from_secs(s.into())),
+            runbook: self.runbook,
             subject,
             idempotency_key: key,
             body_digest,
@@ -119,6 +125,7 @@ impl FailbackRequest {
             target: self.target_region,
             reason: reason(&self.reason)?,
             accept_data_loss: None,
+            runbook: None,
             subject,
             idempotency_key: key,
             body_digest,

@@ -11,6 +11,7 @@ pub mod auth;
 pub mod condition;
 pub mod deadline;
 pub mod decision;
+pub mod deferred;
 pub mod drills;
 pub mod dto;
 pub mod events;

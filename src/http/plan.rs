@@ -103,6 +103,8 @@ pub enum LeadsBack {
     Nothing,
     /// A call that is known beforehand.
     Undo,
+    /// Nothing, and nothing needs to: what it has made stays, in nobody's way.
+    Stays,
     /// No step, only another run or a person.
     AnotherRun,
     /// The runbook declares no `undo`: the way back is held there for a person.
@@ -113,6 +115,7 @@ impl LeadsBack {
     fn of(step: &PlannedStep) -> Self {
         match step.undo() {
             Undo::Nothing => Self::Nothing,
+            Undo::Stays(_) => Self::Stays,
             Undo::AnotherRun(_) => Self::AnotherRun,
             Undo::Inverse(_) if step.lacks_undo() => Self::Undeclared,
             Undo::Inverse(_) => Self::Undo,
@@ -285,6 +288,7 @@ impl PlanStepView {
 fn undo(step: &PlannedStep) -> String {
     match (&step.action, step.undo()) {
         (_, Undo::Nothing) => "nothing to take back".to_owned(),
+        (_, Undo::Stays(why)) => format!("left as it is: {why}"),
         (_, Undo::AnotherRun(other)) => format!("only by {other}"),
         (Action::AwsCall { call }, Undo::Inverse(how)) => {
             call.undo.as_ref().map_or(how.to_owned(), |undo| format!("by {}", undo.request.operation))

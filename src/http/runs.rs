@@ -13,6 +13,7 @@ use super::{
     Api,
     auth::Principal,
     deadline::DeadlineView,
+    deferred::DeferredView,
     drills,
     dto::{
         ApprovalRequest, Decision, FailbackRequest, FailoverRequest, PAGE_RUNS_DEFAULT, PAGE_RUNS_MAX, ResumeRequest,
@@ -279,6 +280,7 @@ pub(super) fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Resul
 fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
     let mut view = with_run(api, &id, RunView::new)?;
     view.deadline = deadline(api, &id);
+    view.deferred = DeferredView::all(api.control.history(&id.application()).as_deref(), Some(&id));
     // A finished run waits for nothing, even where its last looks are not forgotten yet.
     let waits = if view.state.is_final() { BTreeMap::new() } else { api.control.waits(&id) };
     for (step, why) in waits {

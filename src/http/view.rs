@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{deadline::DeadlineView, step::StepView};
+use super::{deadline::DeadlineView, deferred::DeferredView, step::StepView};
 use crate::domain::{
     action::Action,
     id::RunId,
@@ -132,6 +132,9 @@ pub struct RunView {
     /// One line for whoever applies infrastructure code: what an apply would undo, or that it must wait; `null`: nothing.
     #[serde(default)]
     pub infrastructure_code: Option<String>,
+    /// Work that it has left open, which outlives its success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<DeferredView>,
 }
 
 /// The instants that the objectives are measured between.
@@ -282,6 +285,7 @@ impl RunView {
             clock: ClockView::of(run, finished_at),
             deadline: None,
             infrastructure_code: Patch::of(run, None).note(),
+            deferred: Vec::new(),
         }
     }
 }

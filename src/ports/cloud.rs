@@ -9,10 +9,11 @@ use crate::domain::{
     application::{ClusterArn, ClusterEndpoint},
     capacity::{DbInstance, Quotas},
     cloud::{
-        Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError, Outcome,
-        RecordSet, Series,
+        Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+        ObserveError, Outcome, RecordSet, Series,
     },
     id::Region,
+    standby_object::ObjectAt,
 };
 
 /// Crash semantics: reads leave nothing behind. [`Cloud::apply`] sends its call at most once; when the process or
@@ -28,6 +29,9 @@ pub trait Cloud: Send + Sync + Debug {
 
     /// `rds:DescribeDBInstances` of the cluster's instances, in its own Region.
     async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError>;
+
+    /// `rds:DescribeDBClusterSnapshots` of the cluster, in its own Region: its own, automatic ones and copies.
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError>;
 
     /// `rds:DescribeAccountAttributes`: the caller's account in `region`. A quota that is not told is not in it.
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError>;
@@ -63,6 +67,10 @@ pub trait Cloud: Send + Sync + Debug {
     /// The states (`true` is On) of routing controls, in the order asked, from any endpoint that answers.
     async fn routing_controls(&self, endpoints: &[ClusterEndpoint], arns: &[String])
     -> Result<Vec<bool>, ObserveError>;
+
+    /// `s3:HeadObject` in the object's own Region: whether it is there. `NotFound` is of the bucket; what S3 refuses to
+    /// show (403, which it also says of what is absent to who may not list the bucket) is an error, never absence.
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError>;
 
     /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod daemons;
+pub mod databases;
 pub mod heartbeat;
 pub mod journal;
 pub mod observer;
@@ -11,6 +12,7 @@ pub mod probes;
 pub use clock::Clock;
 pub use cloud::Cloud;
 pub use daemons::Daemon;
+pub use databases::Databases;
 pub use heartbeat::Heartbeats;
 pub use journal::JournalStore;
 pub use observer::Observer;

@@ -78,7 +78,7 @@ impl Observer for Nobody {
     fn called(&self, _: &str, _: &str, _: &str, _: &str, _: jiff::Timestamp) {}
 }
 
-fn cloud(url: &str, session: Option<&str>) -> AwsCloud {
+pub(crate) fn cloud(url: &str, session: Option<&str>) -> AwsCloud {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret/of+test", session.map(str::to_owned), None, "test");
     let config = SdkConfig::builder()
         .endpoint_url(url)
@@ -221,7 +221,7 @@ async fn botocore_s_models_say_of_services_what_is_believed_of_them() {
     botocore("services", json!({ "services": services, "folders": folders, "operations": operations })).await;
 }
 
-async fn simulated() -> wire::Running {
+pub(crate) async fn simulated() -> wire::Running {
     let clock = ManualClock::new(START);
     let shown = clock.clone();
     let world = scenario::payments(7, START, &PaymentsTraffic::default());

@@ -1,7 +1,10 @@
 //! Drills over the production engine and the simulated AWS: there and back, in whose way they stand, and who takes their
 //! place.
 
+use std::path::Path;
+
 use failoverd::{
+    config::Settings,
     domain::{
         action::EffectClass,
         calendar::{Blackout, Window},
@@ -14,6 +17,10 @@ use failoverd::{
         runbook::Runbook,
     },
     engine::control::{Act, Refusal, StartRun, Started, Wish},
+    sim::{
+        rehearse::{Setup, run::rehearse},
+        scenario::Scenario,
+    },
 };
 use jiff::Timestamp;
 
@@ -289,4 +296,51 @@ fn every_step_of_the_way_back_leads_home() {
         let back = step.id.as_str().starts_with("home.");
         assert_eq!(step.towards == Towards::Source, back, "{}", step.id);
     }
+}
+
+/// The reference system of that name, drilled as each of `scenarios` says, five seeds each.
+fn drilled(system: &str, scenarios: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/examples/{system}.toml"));
+    let mut settings = Settings::load(&path, &Default::default()).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let application = settings.applications.remove(0);
+    let setup = Setup { application, runbooks: settings.runbooks, config_digest: settings.digest };
+    for name in scenarios {
+        let (file, text) = Scenario::embedded()
+            .into_iter()
+            .find(|(file, _)| file.ends_with(&format!("/{name}.yaml")))
+            .unwrap_or_else(|| panic!("{name} ships"));
+        let written = Scenario::parse(file, text).unwrap_or_else(|faults| panic!("{file}: {faults:?}"));
+        let scenario = written.resolve(&setup.application.regions).unwrap_or_else(|faults| panic!("{faults:?}"));
+        for seed in 1..=5 {
+            let rehearsed = rehearse(&setup, &scenario, seed, false);
+            let wrong = (&rehearsed.violations, &rehearsed.unmet);
+            assert!(wrong.0.is_empty() && wrong.1.is_empty(), "{system}, {name}, seed {seed}: {wrong:?}");
+            assert!(0 < rehearsed.checked["S13"], "{system}, {name}: what a drill may do was never asked");
+        }
+    }
+}
+
+#[test]
+fn payments_fast_is_drilled() {
+    drilled("payments-fast", &["drill-own", "drill-tabletop"]);
+}
+
+#[test]
+fn payments_audited_is_drilled() {
+    drilled("payments-audited", &["drill-own", "drill-dns", "drill-tabletop"]);
+}
+
+#[test]
+fn payments_regulated_is_drilled() {
+    drilled("payments-regulated", &["drill-own", "drill-tabletop"]);
+}
+
+#[test]
+fn migration_hub_is_drilled() {
+    drilled("migration-hub", &["drill-own", "drill-tabletop"]);
+}
+
+#[test]
+fn transactions_is_drilled() {
+    drilled("transactions", &["drill-own", "drill-tabletop"]);
 }

@@ -37,16 +37,16 @@ use crate::support::{
     region,
 };
 
-const PASSWORD: &str = "tomato-9-Quartz";
+pub(crate) const PASSWORD: &str = "tomato-9-Quartz";
 const WITHIN: Duration = Duration::from_secs(30);
 /// What the issue allows between the heartbeat's lag and the server's own view.
 const AGREEMENT: Duration = Duration::from_millis(100);
 
-fn east() -> Region {
+pub(crate) fn east() -> Region {
     region("us-east-1")
 }
 
-fn west() -> Region {
+pub(crate) fn west() -> Region {
     region("us-west-2")
 }
 
@@ -55,14 +55,14 @@ fn me() -> BeaterId {
 }
 
 /// A writer in the east and its standby in the west.
-struct Pair {
-    east: Server,
+pub(crate) struct Pair {
+    pub(crate) east: Server,
     west: Server,
     place: Place,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let place = Place::new();
         let east = place.primary(&[]).await;
         install(&east).await;
@@ -70,7 +70,7 @@ impl Pair {
         Self { east, west, place }
     }
 
-    fn heartbeat(&self, period: Duration) -> Heartbeat {
+    pub(crate) fn heartbeat(&self, period: Duration) -> Heartbeat {
         Heartbeat {
             endpoints: BTreeMap::from([
                 (east(), format!("127.0.0.1:{}", self.east.port).parse().expect("valid")),
@@ -104,7 +104,7 @@ fn heartbeat_to(port: u16, tls: Tls) -> Heartbeat {
     }
 }
 
-fn databases(heartbeat: &Heartbeat, password: &str) -> PostgresHeartbeats {
+pub(crate) fn databases(heartbeat: &Heartbeat, password: &str) -> PostgresHeartbeats {
     let environment = BTreeMap::from([("HEARTBEAT_PASSWORD".to_owned(), password.to_owned())]);
     PostgresHeartbeats::new(Arc::new(SystemClock), [heartbeat], &environment)
 }

@@ -76,6 +76,8 @@ async fn a_plan_of_each_shipped_runbook_is_as_written() {
     let before = changes(&live);
     insta::assert_snapshot!("plan_failover", text(&plan(&live, Live::request(Wish::Failover)).await));
     insta::assert_snapshot!("plan_switchover", text(&plan(&live, Live::request(Wish::Switchover)).await));
+    let runbook = "drill-switchover".parse().expect("a name");
+    insta::assert_snapshot!("plan_drill", text(&plan(&live, Live::request(Wish::Drill { runbook })).await));
     assert_eq!(changes(&live), before, "a plan changes nothing");
     let away = live.begin(Wish::Switchover).await;
     assert_eq!(live.outcome(&away, 3_600).await, Played::Finished(RunResult::Succeeded));
@@ -176,7 +178,7 @@ async fn a_plan_says_from_where_no_step_leads_back_and_what_makes_the_writer() {
     live.ready().await;
     let view = plan(&live, Live::request(Wish::Switchover)).await;
     assert_eq!(view.point_of_no_return.as_deref(), Some("switch.main"));
-    assert_eq!(view.why_no_return.as_deref(), Some("only a switchover back leads back"));
+    assert_eq!(view.why_no_return.as_deref(), Some("no step leads back, only a switchover back"));
     let step = |id: &str| view.steps.iter().find(|s| s.id == id).expect(id);
     let led = ["switch.main", "name-writer", "flip.api"].map(|id| step(id).leads_back);
     assert_eq!(led, [LeadsBack::AnotherRun, LeadsBack::Undeclared, LeadsBack::Undo]);
@@ -187,7 +189,7 @@ async fn a_plan_says_from_where_no_step_leads_back_and_what_makes_the_writer() {
     let shown = text(&view);
     for said in [
         "to do: ssm:GetParameter in us-west-2: `answer.Parameter.Value == target` is false",
-        "from switch.main on: only a switchover back leads back",
+        "from switch.main on: no step leads back, only a switchover back",
         "aurora.switchover (no way back but another run)",
         "aws.call (no way back is declared)",
         "(as is to be expected before switch.main)",

@@ -14,6 +14,7 @@ use failoverd::{
         id::Digest,
         plan::Purpose,
         runbook::{Library, Runbook, arguments, default_timeout},
+        standby_object::ObjectAt,
     },
 };
 
@@ -59,6 +60,9 @@ fn every_example_of_the_page_about_runbooks_is_valid_as_it_stands() {
             (line, whole)
         })
         .collect();
+    for (file, text) in failoverd::config::runbooks::SHIPPED {
+        library.add(file, text);
+    }
     for (_, text) in &texts {
         library.add("docs/runbooks.md", text);
     }
@@ -73,6 +77,7 @@ fn every_example_of_the_page_about_runbooks_is_valid_as_it_stands() {
         "parameters:",
         "{ parameter:",
         "action: call",
+        "towards: source",
         "when:",
         "retry:",
         "on_failure:",
@@ -100,6 +105,11 @@ fn typical(entry: &Entry, app: &Application) -> Option<Estimate> {
     let mut app = app.clone();
     let mechanism = match entry.name {
         "dns.records" => Some(Mechanism::Records { set_identifiers: BTreeMap::new() }),
+        "dns.standby_object" => {
+            let (bucket, key) = ("standby".to_owned(), "k".to_owned());
+            let object = ObjectAt { region: app.regions[1].clone(), bucket, key };
+            Some(Mechanism::StandbyObject { object, url: None })
+        }
         "dns.health_signal" => Some(Mechanism::HealthSignal {
             region: app.regions[1].clone(),
             namespace: "N".to_owned(),
@@ -173,6 +183,7 @@ fn one(entry: &Entry, app: &Application, out: &mut String) {
         &match entry.undo {
             Undo::Nothing => "there is nothing to take back".to_owned(),
             Undo::Inverse(how) => how.to_owned(),
+            Undo::Stays(why) => format!("nothing: it is left as it is; {why}"),
             Undo::AnotherRun(run) => format!("no step; {run}, which is a run of its own"),
         },
     );

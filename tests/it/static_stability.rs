@@ -11,6 +11,7 @@ use failoverd::{
         plan::{Plan, Purpose},
         runbook::Runbook,
         stability::{fall_with, lint, people_besides},
+        standby_object::ObjectAt,
     },
 };
 
@@ -46,6 +47,11 @@ fn signal_in(name: &str) -> Mechanism {
     }
 }
 
+fn object_in(name: &str) -> Mechanism {
+    let object = ObjectAt { region: region(name), bucket: "standby".to_owned(), key: "k".to_owned() };
+    Mechanism::StandbyObject { object, url: None }
+}
+
 fn plan(app: &Application, purpose: Purpose, text: &str) -> Plan {
     let (runbook, _) = Runbook::parse("r.yaml", text).unwrap_or_else(|f| panic!("{f:#?}"));
     let none = Digest::zero();
@@ -74,6 +80,7 @@ type Case = (&'static str, Application, Vec<&'static str>, Application, Vec<&'st
 fn cases() -> Vec<Case> {
     let arc = || application(None);
     let mut cases = on_the_worst_day();
+    cases.extend(of_the_old_writer());
     cases.extend([
         (
             "a clock before the traffic",
@@ -115,6 +122,51 @@ fn cases() -> Vec<Case> {
     cases
 }
 
+/// What is asked of the old writer and its servers.
+fn of_the_old_writer() -> Vec<Case> {
+    let arc = || application(None);
+    vec![
+        (
+            "a fence needs the Region that is left",
+            arc(),
+            vec!["id: a, action: fence.application, with: { ecs: [payments/api] }"],
+            arc(),
+            vec!["id: a, action: fence.application, with: { ecs: [payments/api], on_unknown: pass }"],
+            "runbook-needs-source a",
+        ),
+        (
+            "so does its security group",
+            arc(),
+            vec!["id: g, action: fence.security_group, with: { group: sg-0a1b2c3d4e5f60718, from: [10.0.0.0/16] }"],
+            arc(),
+            vec![
+                "id: g, action: fence.security_group, with: { group: sg-0a1b2c3d4e5f60718, from: [10.0.0.0/16], \
+                 on_unknown: pass }",
+            ],
+            "runbook-needs-source g.orders",
+        ),
+        (
+            "nobody tells of a fence before a promotion",
+            arc(),
+            vec!["id: e, action: fence.event, with: { on_unknown: pass }"],
+            arc(),
+            vec![
+                "id: p, action: aurora.failover",
+                "id: e, action: fence.event, needs: [p], with: { on_unknown: pass }",
+            ],
+            "runbook-needless-wait e.orders",
+        ),
+        (
+            "the port of the old servers",
+            arc(),
+            vec!["id: t, action: probe.tcp, with: { endpoint: source }"],
+            arc(),
+            vec!["id: t, action: probe.tcp, with: { endpoint: target }"],
+            "runbook-needs-source t",
+        ),
+    ]
+}
+
 /// What falls with a Region.
 fn on_the_worst_day() -> Vec<Case> {
     let arc = || application(None);
@@ -149,6 +201,14 @@ fn on_the_worst_day() -> Vec<Case> {
             vec![VERIFY, FLIP],
             application(Some(signal_in("us-west-2"))),
             vec![VERIFY, FLIP],
+            "runbook-needs-source f.api",
+        ),
+        (
+            "an object in the Region that is left",
+            application(Some(object_in("us-east-1"))),
+            vec![VERIFY, "id: f, action: dns.standby_object, needs: [v]"],
+            application(Some(object_in("us-west-2"))),
+            vec![VERIFY, "id: f, action: dns.standby_object, needs: [v]"],
             "runbook-needs-source f.api",
         ),
         (

@@ -1,4 +1,4 @@
-//! The mechanisms `records` and `health_signal` move traffic for real: the whole daemon in this process, its real AWS
+//! The mechanisms `records`, `health_signal` and `standby_object` move traffic for real: the whole daemon in this process, its real AWS
 //! and probe adapters over sockets, against the simulator's wire face; one scaled clock for the world and the daemon.
 //!
 //! (`routing_controls` is what the demo shows.)
@@ -108,10 +108,11 @@ impl Stage {
         run
     }
 
-    async fn away(&self) {
+    async fn away(&self) -> Value {
         let body = json!({ "application": "payments", "mode": "switchover", "reason": "test" });
-        self.moved("/failover", &body).await;
+        let run = self.moved("/failover", &body).await;
         assert_eq!(self.answer().await, fixture::SECONDARY_ADDRESS.to_string());
+        run
     }
 
     async fn home(&self) {
@@ -245,4 +246,24 @@ async fn a_health_signal_keeps_traffic_away_for_as_long_as_it_is_renewed() {
     let renewed = stage.effects("PutMetricData") - before;
     assert!((5..=7).contains(&renewed), "once a minute for six minutes, not {renewed}");
     stage.home().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_in_the_standby_moves_traffic_and_brings_it_home_without_being_renewed() {
+    let mechanism = format!(
+        r#"{{ kind = "standby_object", region = "us-west-2", bucket = "{}", key = "{}" }}"#,
+        fixture::OBJECT_BUCKET,
+        fixture::OBJECT_KEY
+    );
+    let stage = Stage::build(FailoverBy::StandbyObject, &mechanism, |_| ()).await;
+    let run = stage.away().await.to_string();
+    let seen = run.matches("s3://payments-standby/payments/traffic-to-standby in us-west-2 is there").count();
+    assert!(2 <= seen, "the flip and dns.verify tell it: {run}");
+    let put = stage.world.world.with(|world| world.s3.object(fixture::OBJECT_BUCKET, fixture::OBJECT_KEY).cloned());
+    let put = String::from_utf8(put.expect("the object is there").body).expect("text");
+    assert!(put.starts_with("failoverd: payments switchover to us-west-2"), "{put}");
+    stage.home().await;
+    let gone = stage.world.world.with(|world| world.s3.object(fixture::OBJECT_BUCKET, fixture::OBJECT_KEY).is_none());
+    assert!(gone);
+    assert_eq!((stage.effects("PutObject"), stage.effects("DeleteObject")), (1, 1));
 }

@@ -54,6 +54,18 @@ values=$(aws cloudwatch get-metric-statistics --region us-west-2 --namespace AWS
 [ "$values" -ge 3 ] || fail "only $values datapoints"
 aws cloudwatch put-metric-data --region us-west-2 --namespace Failoverd --metric-name Flip --value 1
 
+echo "an object in S3"
+at="--bucket payments-standby --key payments/there --region us-west-2"
+printf 'here' > "${TMPDIR:-/tmp}/failoverd-object.$$"
+# shellcheck disable=SC2086
+{
+    refused 404 s3api head-object $at
+    aws s3api put-object $at --body "${TMPDIR:-/tmp}/failoverd-object.$$" --query ETag --output text >/dev/null
+    same "length" "$(aws s3api head-object $at --query ContentLength --output text)" 4
+    aws s3api delete-object $at
+}
+rm -f "${TMPDIR:-/tmp}/failoverd-object.$$"
+
 echo "switch over"
 aws rds switchover-global-cluster --region us-east-1 --global-cluster-identifier payments \
     --target-db-cluster-identifier "$west" --query GlobalCluster.Status --output text | grep -qx switching-over || fail "switchover"

@@ -32,7 +32,7 @@ LAG = {"Namespace": "AWS/RDS", "MetricName": "AuroraGlobalDBRPOLag"}
 LAG_DIMENSIONS = [{"Name": "DBClusterIdentifier", "Value": "payments-usw2"}]
 
 SERVED = {
-    "rds": "CopyDBClusterSnapshot DescribeAccountAttributes DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
+    "rds": "CopyDBClusterSnapshot CreateDBInstance DescribeAccountAttributes DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
     "DescribeGlobalClusters FailoverGlobalCluster RemoveFromGlobalCluster SwitchoverGlobalCluster",
     "route53": "ChangeResourceRecordSets CreateHealthCheck GetChange GetHealthCheck GetHealthCheckStatus "
     "GetHostedZone ListHealthChecks ListHostedZones ListHostedZonesByName ListResourceRecordSets TestDNSAnswer "
@@ -41,6 +41,7 @@ SERVED = {
     "UpdateRoutingControlStates",
     "cloudwatch": "DeleteAlarms DescribeAlarms GetMetricData GetMetricStatistics ListMetrics PutMetricAlarm "
     "PutMetricData SetAlarmState",
+    "s3": "DeleteObject GetObject HeadBucket HeadObject PutObject",
     "sns": "CreateTopic GetTopicAttributes ListTopics Publish PublishBatch",
     "lambda": "DeleteFunctionConcurrency GetFunctionConcurrency GetFunctionConfiguration PutFunctionConcurrency "
     "UpdateFunctionConfiguration",
@@ -177,6 +178,20 @@ def rds_refusals():
         except ClientError as error:
             assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404), error
     refused("InvalidParameterCombination", west.failover_global_cluster, **target, AllowDataLoss=True, Switchover=True)
+
+
+def add_instance():
+    west = aws("rds", WEST)
+    wanted = {"DBInstanceIdentifier": "payments-usw2-added", "DBClusterIdentifier": "payments-usw2", "DBInstanceClass": "db.r6g.large"}
+    refused("InvalidParameterCombination", west.create_db_instance, Engine="aurora-mysql", **wanted)
+    refused("DBClusterNotFoundFault", aws("rds", EAST).create_db_instance, 404, Engine="aurora-postgresql", **wanted)
+    made = west.create_db_instance(Engine="aurora-postgresql", **wanted)["DBInstance"]
+    assert made["DBInstanceStatus"] == "creating" and made["DBClusterIdentifier"] == "payments-usw2", made
+    refused("DBInstanceAlreadyExists", west.create_db_instance, Engine="aurora-postgresql", **wanted)
+    status = lambda: {i["DBInstanceIdentifier"]: i["DBInstanceStatus"] for i in west.describe_db_instances()["DBInstances"]}
+    assert status()["payments-usw2-added"] == "creating", status()
+    advance(900)
+    assert status()["payments-usw2-added"] == "available", status()
 
 
 def switchover_and_failover():
@@ -489,6 +504,36 @@ def parameters_rules_secrets_and_roles():
     refused("AccessDenied", sts.assume_role, 403, RoleArn="arn:aws:iam::210987654321:role/x-denied", RoleSessionName="me")
 
 
+def objects():
+    """An object of S3, read after it was written, and every way of not being there."""
+    west = aws("s3", WEST)
+    here = {"Bucket": "payments-standby", "Key": "payments/there"}
+    refused("404", west.head_object, 404, **here)
+    refused("NoSuchKey", west.get_object, 404, **here)
+    west.head_bucket(Bucket=here["Bucket"])
+    etag = west.put_object(**here, Body=b"one")["ETag"]
+    head = west.head_object(**here)
+    assert (head["ETag"], head["ContentLength"]) == (etag, 3), head
+    assert west.get_object(**here)["Body"].read() == b"one"
+    assert west.put_object(**here, Body=b"two")["ETag"] != etag
+    assert west.get_object(**here)["Body"].read() == b"two"
+    west.delete_object(**here)
+    west.delete_object(**here)
+    refused("404", west.head_object, 404, **here)
+    nobody = {"Bucket": "nobodys", "Key": "k"}
+    refused("NoSuchBucket", west.get_object, 404, **nobody)
+    refused("NoSuchBucket", west.put_object, 404, **nobody, Body=b"x")
+    refused("404", west.head_bucket, 404, Bucket="nobodys")
+    # boto3 follows S3's redirects; the first answer says where to.
+    said = []
+    east = aws("s3", EAST)
+    east.meta.events.register("before-parse.s3", lambda response_dict, **_: said.append((response_dict["status_code"], response_dict["headers"].get("x-amz-bucket-region"))))
+    east.put_object(**here, Body=b"x")
+    assert said[0] == (301, WEST), said
+    west.delete_object(**here)
+    refused("NotImplemented", west.list_objects_v2, 501, Bucket=here["Bucket"])
+
+
 def planes_and_faults():
     west = aws("rds", WEST)
     expected = [
@@ -498,6 +543,7 @@ def planes_and_faults():
         ("route53-recovery-cluster", aws("route53-recovery-cluster", WEST).list_routing_controls, "arc-cluster", {"throttles": ("ThrottlingException", 429), "unavailable": ("EndpointTemporarilyUnavailableException", 503), "denies-access": ("AccessDeniedException", 403)}),
         ("lambda", lambda: aws("lambda", WEST).get_function_concurrency(FunctionName="payments-api"), "lambda", {"throttles": ("TooManyRequestsException", 429), "unavailable": ("ServiceUnavailable", 503), "denies-access": ("AccessDeniedException", 403)}),
         ("ssm", lambda: aws("ssm", WEST).get_parameter(Name="/payments/writer"), "ssm", {"throttles": ("ThrottlingException", 400), "denies-access": ("AccessDeniedException", 400)}),
+        ("s3", lambda: aws("s3", WEST).put_object(Bucket="payments-standby", Key="k", Body=b"x"), "s3", {"throttles": ("SlowDown", 503), "unavailable": ("ServiceUnavailable", 503), "denies-access": ("AccessDenied", 403)}),
         ("sts", aws("sts", WEST).get_caller_identity, "sts", {"throttles": ("Throttling", 400)}),
     ]
     for _, call, plane, reaches in expected:
@@ -553,7 +599,7 @@ def control():
     assert sim("state")["planes"] == []
     sim("lose-region", {"region": EAST})
     state = sim("state")
-    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 15, state["planes"]
+    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 18, state["planes"]
     sim("restore-region", {"region": EAST})
     sim("partition-region", {"region": EAST})
     assert sim("state")["planes"], "a partition must show"
@@ -609,7 +655,7 @@ def checker_bites():
 
 
 def main():
-    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, functions, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, detach]
+    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, objects, functions, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, add_instance, detach]
     for step in steps:
         begun = time.monotonic()
         step()

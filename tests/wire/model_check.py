@@ -150,6 +150,12 @@ def check_answer(operation, status, headers, body, protocol):
         namespace = operation.service_model.metadata.get("xmlNamespace")
         if namespace and root.tag != f"{{{namespace}}}{local(root.tag)}":
             raise Drift(f"{where}: namespace of {root.tag}")
+    elif protocol == "rest-xml" and (shape is None or "payload" in shape.serialization or not body):
+        # What there is to say stands in headers; the body is the object itself, or nothing.
+        if shape is not None and any(m.serialization.get("location") is None and k in shape.required_members for k, m in shape.members.items() if k != shape.serialization.get("payload")):
+            raise Drift(f"{where}: required members in no body")
+        if body and (shape is None or "payload" not in shape.serialization):
+            raise Drift(f"{where}: a body where there is none")
     elif protocol == "rest-xml":
         root = ET.fromstring(body)
         if local(root.tag) != shape.name:

@@ -14,7 +14,7 @@ use std::{
 use aws_config::{SdkConfig, identity::IdentityCache, stalled_stream_protection::StalledStreamProtectionConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_runtime::auth::{
-    SigV4OperationSigningConfig,
+    SigV4OperationSigningConfig, SigningOptions,
     sigv4::{SCHEME_ID, SigV4AuthScheme},
 };
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
@@ -78,8 +78,14 @@ struct Answered {
 
 /// What AWS answered in place of success.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     meta: ErrorMetadata,
+}
+
+impl Refusal {
+    pub(super) fn new(meta: ErrorMetadata) -> Self {
+        Self { meta }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -112,10 +118,19 @@ impl Caller {
         }
     }
 
+    pub(super) fn http(&self) -> SharedHttpClient {
+        self.http.clone()
+    }
+
+    /// The daemon's own credentials.
+    pub(super) fn own(&self) -> Result<SharedIdentityResolver, String> {
+        self.own.clone().ok_or_else(|| "no credentials are configured".to_owned())
+    }
+
     /// Whose signature stands on `request`.
     async fn identity(&self, request: &ApiCall) -> Result<SharedIdentityResolver, String> {
         let Some(role) = &request.role_arn else {
-            return self.own.clone().ok_or_else(|| "no credentials are configured".to_owned());
+            return self.own();
         };
         let key = (request.region.clone(), role.clone());
         let known = self.roles.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
@@ -135,16 +150,36 @@ impl Caller {
 
     /// Where `request` goes: one of the SDK's own settings (which a production start refuses), or AWS.
     fn endpoint(&self, request: &ApiCall) -> String {
+        let id = api_call::service(request.service()).map_or("", |service| service.sdk_id);
+        self.custom_endpoint(id).unwrap_or_else(|| public_endpoint(request.service(), &request.region))
+    }
+
+    /// The endpoint that an operator allowed for the service with this id of the SDKs, or for all.
+    pub(super) fn custom_endpoint(&self, sdk_id: &str) -> Option<String> {
         let of_service = || {
-            let id = api_call::service(request.service())?.sdk_id;
             let key =
-                ServiceConfigKey::builder().service_id(id).profile("endpoint_url").env("AWS_ENDPOINT_URL").build();
+                ServiceConfigKey::builder().service_id(sdk_id).profile("endpoint_url").env("AWS_ENDPOINT_URL").build();
             self.base.service_config()?.load_config(key.ok()?)
         };
-        of_service()
-            .or_else(|| self.base.endpoint_url().map(str::to_owned))
-            .unwrap_or_else(|| public_endpoint(request.service(), &request.region))
+        of_service().or_else(|| self.base.endpoint_url().map(str::to_owned))
     }
+
+    /// The SDK's signer, told whom and where it signs for.
+    pub(super) fn signer(&self, signed: Signed<'_>, identity: SharedIdentityResolver) -> StaticRuntimePlugin {
+        signer(signed, identity, self.identities.clone())
+    }
+}
+
+/// What a signature is for.
+pub(super) struct Signed<'a> {
+    pub(super) service: &'a str,
+    pub(super) region: &'a Region,
+    pub(super) options: SigningOptions,
+}
+
+/// The code and the message of an error in XML, where it is AWS's.
+pub(super) fn refusal_in_xml(body: &[u8]) -> (Option<String>, Option<String>) {
+    answer::refusal_in_xml(body)
 }
 
 /// The public endpoint of `service`, in whichever partition `region` is.
@@ -153,13 +188,17 @@ fn public_endpoint(service: &str, region: &Region) -> String {
     format!("https://{service}.{region}.{suffix}")
 }
 
-/// The SDK's signer, told whom and where it signs for.
-fn signer(request: &ApiCall, identity: SharedIdentityResolver, identities: SharedIdentityCache) -> StaticRuntimePlugin {
+fn signer(
+    signed: Signed<'_>,
+    identity: SharedIdentityResolver,
+    identities: SharedIdentityCache,
+) -> StaticRuntimePlugin {
     let mut layer = Layer::new("aws.call");
     layer.store_put(AuthSchemeOptionResolverParams::new(()));
     layer.store_put(SigV4OperationSigningConfig {
-        region: Some(SigningRegion::from(SdkRegion::new(request.region.as_str().to_owned()))),
-        name: Some(SigningName::from(request.service().to_owned())),
+        region: Some(SigningRegion::from(SdkRegion::new(signed.region.as_str().to_owned()))),
+        name: Some(SigningName::from(signed.service.to_owned())),
+        signing_options: signed.options,
         ..SigV4OperationSigningConfig::default()
     });
     let resolver = SharedAuthSchemeOptionResolver::new(StaticAuthSchemeOptionResolver::new(vec![SCHEME_ID]));
@@ -203,6 +242,7 @@ impl AwsCloud {
                 return Err(Failure::NotSent { reason });
             }
         };
+        let signed = Signed { service: request.service(), region: &request.region, options: SigningOptions::default() };
         let departure = Departure::default();
         let wire = request.wire.clone();
         let operation = Operation::builder()
@@ -219,7 +259,7 @@ impl AwsCloud {
             .interceptor(departure.clone())
             .interceptor(AnswerLimit)
             .interceptor(self.skew.of(&request.region))
-            .runtime_plugin(signer(request, identity, self.caller.identities.clone()))
+            .runtime_plugin(self.caller.signer(signed, identity))
             .serializer(|encoded: request::Encoded| encoded.into_http())
             .deserializer(move |response| answer::read(&wire, response))
             .build();

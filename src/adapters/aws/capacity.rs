@@ -3,11 +3,19 @@
 //! Invariant: an instance or a quota that is described in part only makes the whole answer malformed: what is not told
 //! is never counted.
 
-use super::{AwsCloud, PAGES_MAX, intercept::Departure, lacking, rds::rds, too_many_pages};
+use aws_types::request_id::RequestId as _;
+
+use super::{
+    AwsCloud, PAGES_MAX,
+    intercept::Departure,
+    lacking,
+    rds::{accepted, misdirected, once, rds},
+    too_many_pages,
+};
 use crate::domain::{
     application::ClusterArn,
     capacity::{DbInstance, Quota, Quotas},
-    cloud::ObserveError,
+    cloud::{ObserveError, Outcome},
     id::Region,
 };
 
@@ -50,6 +58,37 @@ impl AwsCloud {
             Err(too_many_pages(&what))
         };
         self.within(call, read).await
+    }
+
+    /// Adds the instance `identifier` to `cluster`; `region` is the cluster's.
+    pub(super) async fn create_instance(
+        &self,
+        region: &Region,
+        cluster: &ClusterArn,
+        identifier: &str,
+        (class, engine): (&str, &str),
+    ) -> Outcome {
+        if region != cluster.region() {
+            return misdirected("new instance", "the cluster's", region, cluster);
+        }
+        let departure = Departure::default();
+        let result = self
+            .clients
+            .rds(region)
+            .create_db_instance()
+            .db_instance_identifier(identifier)
+            .db_cluster_identifier(cluster.identifier())
+            .db_instance_class(class)
+            .engine(engine)
+            .customize()
+            .interceptor(departure.clone())
+            .config_override(once())
+            .send()
+            .await;
+        match self.ended(rds("CreateDBInstance", region), &departure, result) {
+            Ok(output) => accepted(output.request_id()),
+            Err(failure) => failure.into_outcome(),
+        }
     }
 
     pub(super) async fn describe_account_attributes(&self, region: &Region) -> Result<Quotas, ObserveError> {

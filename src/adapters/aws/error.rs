@@ -98,7 +98,8 @@ where
     let message = error.message().unwrap_or_default();
     match (status, code) {
         (200..=299, _) => Failure::Undecodable { reason: format!("HTTP {status}: {}", chain(error)) },
-        (400..=499, Some(code)) => Failure::Rejected {
+        // A redirect that names itself is S3's: nothing happened, and the bucket is elsewhere.
+        (301 | 307 | 400..=499, Some(code)) => Failure::Rejected {
             code: clip(code),
             message: clip(message),
             request_id: request_id_of(error.meta().request_id(), raw.headers()),

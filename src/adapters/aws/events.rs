@@ -27,7 +27,10 @@ impl AwsCloud {
         window: Duration,
     ) -> Result<Vec<CloudEvent>, ObserveError> {
         let call = Call { service: "rds", operation: "DescribeEvents", region };
-        let EventSource::DbCluster { identifier } = source;
+        let (kind, identifier) = match source {
+            EventSource::DbCluster { identifier } => (SourceType::DbCluster, identifier),
+            EventSource::DbInstance { identifier } => (SourceType::DbInstance, identifier),
+        };
         let now = self.clock.wall();
         let start = SignedDuration::try_from(window).ok().and_then(|w| now.checked_sub(w).ok()).unwrap_or(now);
         let read = async {
@@ -39,7 +42,7 @@ impl AwsCloud {
                     .clients
                     .rds(region)
                     .describe_events()
-                    .source_type(SourceType::DbCluster)
+                    .source_type(kind.clone())
                     .source_identifier(identifier)
                     .start_time(to_sdk(start))
                     .end_time(to_sdk(now))

@@ -16,8 +16,10 @@ mod events;
 mod intercept;
 mod rds;
 mod route53;
+mod s3;
 mod settings;
 mod skew;
+mod snapshots;
 mod sns;
 #[cfg(test)]
 mod tests;
@@ -45,10 +47,11 @@ use crate::{
         application::{ClusterArn, ClusterEndpoint},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
-            Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+            ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        standby_object::ObjectAt,
     },
     ports::{Clock, Cloud, Observer},
 };
@@ -158,6 +161,10 @@ impl Cloud for AwsCloud {
         self.describe_db_instances(cluster).await
     }
 
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError> {
+        self.describe_cluster_snapshots(cluster).await
+    }
+
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.describe_account_attributes(region).await
     }
@@ -201,6 +208,10 @@ impl Cloud for AwsCloud {
         self.get_routing_controls(endpoints, arns).await
     }
 
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
+        self.head_object(object).await
+    }
+
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
         self.get_change(change_id).await
     }
@@ -222,16 +233,26 @@ impl Cloud for AwsCloud {
             Mutation::AuroraFailover { region, global_cluster, target } => {
                 self.failover(region, global_cluster, target).await
             }
+            Mutation::AuroraDetach { region, global_cluster, target } => {
+                self.detach(region, global_cluster, target).await
+            }
+            Mutation::CreateInstance { region, cluster, identifier, class, engine } => {
+                self.create_instance(region, cluster, identifier, (class, engine)).await
+            }
             Mutation::RoutingControls { endpoints, states } => self.update_routing_controls(endpoints, states).await,
             Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
                 self.put_metric(region, namespace, metric, dimensions, *value).await
             }
+            Mutation::PutObject { object, body } => self.put_object(object, body).await,
+            Mutation::DeleteObject { object } => self.delete_object(object).await,
             Mutation::UpsertRecords { hosted_zone_id, records, comment } => {
                 self.upsert_records(hosted_zone_id, records, comment).await
             }
             Mutation::Publish { region, topic_arn, subject, message } => {
                 self.publish(region, topic_arn, subject, message).await
             }
+            Mutation::EndSessions { .. } => Outcome::NotSent { reason: "no call to AWS".to_owned() },
+            Mutation::CopySnapshot { region, source, target } => self.copy_snapshot(region, source, target).await,
             Mutation::AwsCall { request, .. } => self.call_api(request).await,
         }
     }

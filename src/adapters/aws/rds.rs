@@ -136,6 +136,30 @@ impl AwsCloud {
             Err(failure) => failure.into_outcome(),
         }
     }
+
+    /// `region` is that of the cluster which leaves [AUG].
+    pub(super) async fn detach(&self, region: &Region, global_cluster: &str, target: &ClusterArn) -> Outcome {
+        if region != target.region() {
+            return misdirected("detachment", "the target's", region, target);
+        }
+        let departure = Departure::default();
+        let result = self
+            .clients
+            .rds(region)
+            .remove_from_global_cluster()
+            .global_cluster_identifier(global_cluster)
+            .db_cluster_identifier(target.as_str())
+            .customize()
+            .interceptor(departure.clone())
+            .config_override(once())
+            .send()
+            .await;
+        let call = rds("RemoveFromGlobalCluster", region);
+        match self.ended(call, &departure, result) {
+            Ok(output) => accepted(output.request_id()),
+            Err(failure) => failure.into_outcome(),
+        }
+    }
 }
 
 pub(super) fn rds<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
@@ -143,16 +167,16 @@ pub(super) fn rds<'a>(operation: &'static str, region: &'a Region) -> Call<'a> {
 }
 
 /// These calls have no idempotency token: the SDK, left alone, sent one three times on a 503 [measured].
-fn once() -> sdk::config::Builder {
+pub(super) fn once() -> sdk::config::Builder {
     sdk::Config::builder().retry_config(RetryConfig::disabled())
 }
 
-fn accepted(request_id: Option<&str>) -> Outcome {
+pub(super) fn accepted(request_id: Option<&str>) -> Outcome {
     Outcome::Accepted { request_id: request_id.map(str::to_owned), handle: None }
 }
 
 /// FAULTS.md 42: what the wrong Region would answer is not documented, so it is not asked.
-fn misdirected(what: &str, whose: &str, region: &Region, target: &ClusterArn) -> Outcome {
+pub(super) fn misdirected(what: &str, whose: &str, region: &Region, target: &ClusterArn) -> Outcome {
     Failure::NotSent { reason: format!("a {what} to {target} is called in {whose} Region, not in {region}") }
         .into_outcome()
 }
@@ -217,6 +241,7 @@ fn db_cluster(arn: &ClusterArn, what: &str, sdk: &sdk::types::DbCluster) -> Resu
         status: sdk.status().unwrap_or(UNREPORTED).to_owned(),
         engine_version: sdk.engine_version().ok_or_else(|| lacking(what, "engine version"))?.to_owned(),
         instances: sdk.db_cluster_members().len(),
+        global: sdk.global_cluster_identifier().filter(|id| !id.is_empty()).map(str::to_owned),
         scaling: sdk.serverless_v2_scaling_configuration().and_then(|s| {
             // One bound alone tells nothing of the other.
             Some(AcuRange { min: s.min_capacity()?, max: s.max_capacity()? })

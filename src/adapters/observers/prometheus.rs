@@ -109,6 +109,16 @@ impl ActiveRun {
             way: "running",
         }
     }
+
+    /// A step has failed; whether the run is taken back by that. Where it cannot be, it is held by the next event.
+    fn failed(&mut self, step: &StepId) -> bool {
+        self.since.remove(step);
+        let is_taken_back = self.undoes.contains(step) && self.way == "running";
+        if is_taken_back {
+            self.way = "undoing";
+        }
+        is_taken_back
+    }
 }
 
 impl Metrics {
@@ -255,20 +265,18 @@ impl Metrics {
                 }
                 return;
             }
-            Event::StepFailed { run, step, .. } => {
-                let Some(active) = memory.runs.get_mut(run) else { return };
-                active.since.remove(step);
-                if !active.undoes.contains(step) || active.way != "running" {
-                    return;
-                }
-                // Where the run cannot be taken back, it is held by the next event.
-                active.way = "undoing";
-                (run, "undoing")
-            }
+            Event::StepFailed { run, step, .. } => match memory.runs.get_mut(run).map(|active| active.failed(step)) {
+                Some(true) => (run, "undoing"),
+                Some(false) | None => return,
+            },
             Event::UndoIntended { .. }
             | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
-            | Event::UndoFailed { .. } => return,
+            | Event::UndoFailed { .. }
+            | Event::WorkDeferred { .. }
+            | Event::DeferredIntended { .. }
+            | Event::DeferredAnswered { .. }
+            | Event::DeferredEnded { .. } => return,
             Event::RunHeld { run, code, .. } => {
                 if let Some(active) = memory.runs.get_mut(run).filter(|_| code == "undo-past-no-return") {
                     active.way = "running";

@@ -7,6 +7,7 @@
 //! At most two connections to a database, one for beats and one for looks, kept alive, and made anew when in doubt.
 //! Not here: when to beat, which Region writes, what follows.
 
+mod databases;
 mod secret;
 mod session;
 mod statement;
@@ -42,6 +43,9 @@ pub use session::APPLICATION_NAME;
 
 /// What makes the table, its user and the grants (docs/heartbeat.md).
 pub const SCHEMA: &str = include_str!("postgres/heartbeat.sql");
+
+/// What grants the heartbeat's user what fence.connections needs (docs/fences.md).
+pub const FENCE_GRANTS: &str = include_str!("postgres/fence.sql");
 
 /// The connections of every configured heartbeat.
 #[derive(Debug)]

@@ -60,7 +60,8 @@ impl Disaster {
         match self {
             Self::Shipped(written) | Self::OfFile(written, _) => {
                 let uses = |name: &String| application.runbooks.values().any(|used| used.as_str() == name);
-                let drilled = written.drills.iter().all(|drill| application.drills.contains(drill));
+                let drilled = written.drills.iter().all(|drill| application.drills.contains(drill))
+                    && !(written.needs_drill && application.drills.is_empty());
                 drilled
                     && !(written.needs_promotion && application.stores.is_empty())
                     && written.needs_runbook.as_ref().is_none_or(uses)

@@ -18,7 +18,7 @@ use crate::{
     adapters::clock::SystemClock,
     cli::render::wrapped,
     config::Settings,
-    domain::id::RunbookName,
+    domain::{id::RunbookName, plan::Purpose},
     ports::Clock as _,
     sim::rehearse::{
         Setup,
@@ -29,6 +29,11 @@ use crate::{
 
 /// The runbook that ships for what has no store.
 const STATELESS: &str = "dns-flip";
+/// And its drill.
+const STATELESS_DRILL: &str = "drill-dns";
+
+/// Failovers that no application names as its own.
+const BY_NAME: [&str; 2] = ["detach-and-promote", "headless-failover"];
 
 /// What may be given to `--matrix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,11 +67,25 @@ impl Choice {
 }
 
 /// What is rehearsed beside the shipped configuration, so that every runbook that ships is: the same application
-/// without its databases.
-pub(super) fn stateless(settings: &Settings) -> Option<Setup> {
+/// without its databases, and with its failover by each runbook that is else asked for by name.
+pub(super) fn beside(settings: &Settings) -> Vec<Setup> {
+    stateless(settings).into_iter().chain(BY_NAME.into_iter().filter_map(|name| by_name(settings, name))).collect()
+}
+
+fn by_name(settings: &Settings, name: &str) -> Option<Setup> {
+    let runbook: RunbookName = name.parse().ok()?;
+    settings.runbooks.get(&runbook)?;
+    let mut application = settings.applications.first()?.clone();
+    application.name = format!("{}-{name}", application.name).chars().take(64).collect::<String>().parse().ok()?;
+    application.runbooks = [(Purpose::Failover, runbook)].into();
+    Some(Setup { application, runbooks: settings.runbooks.clone(), config_digest: settings.digest.clone() })
+}
+
+fn stateless(settings: &Settings) -> Option<Setup> {
     let runbook: RunbookName = STATELESS.parse().ok()?;
     settings.runbooks.get(&runbook)?;
-    let application = matrix::without_stores(settings.applications.first()?, &runbook);
+    let mut application = matrix::without_stores(settings.applications.first()?, &runbook);
+    application.drills.extend(STATELESS_DRILL.parse().ok().filter(|drill| settings.runbooks.contains_key(drill)));
     Some(Setup { application, runbooks: settings.runbooks.clone(), config_digest: settings.digest.clone() })
 }
 
@@ -262,7 +281,8 @@ mod tests {
         let settings = super::super::shipped();
         let mut reached: Vec<_> =
             settings.applications.iter().flat_map(|a| a.uses().map(|(_, name)| name.clone())).collect();
-        reached.extend(stateless(&settings).expect("dns-flip ships").application.runbooks.into_values());
+        let beside = beside(&settings);
+        reached.extend(beside.iter().flat_map(|setup| setup.application.uses().map(|(_, name)| name.clone())));
         // What needs weighted records is rehearsed by the configuration that has them.
         let audited = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-audited.toml");
         let audited = crate::config::Settings::load(&audited, &Default::default()).expect("loads");

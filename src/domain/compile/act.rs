@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{
     super::{
         action::{Action, WriterProof},
-        application::{AuroraStore, Topic},
+        application::{AuroraStore, ClusterArn, Topic},
+        capacity::{SERVERLESS, Size},
         id::{Region, StoreName},
         plan::Purpose,
         replica::Allowed,
@@ -24,6 +25,9 @@ impl Compiler<'_> {
         match &step.act {
             Act::AuroraSwitchover { store }
             | Act::AuroraFailover { store }
+            | Act::AuroraDetach { store }
+            | Act::AuroraAddInstance { store, .. }
+            | Act::AuroraPreserveSnapshot { store, .. }
             | Act::AuroraWait { store, .. }
             | Act::AuroraVerifyWriter { store }
             | Act::GateTarget { store, .. }
@@ -36,6 +40,9 @@ impl Compiler<'_> {
             Act::DnsFlip { via, .. } | Act::DnsVerify { via } => self.traffic_action(&step.act, via.as_ref(), scope),
             Act::DnsWeights { via, .. } => self.ramp(&step.act, via.as_ref(), scope),
             Act::ProbeHttp { .. } => self.probe(&step.act),
+            Act::ProbeTcp { .. } => self.probe_tcp(&step.act),
+            Act::ProbePostgres { .. } => self.probe_postgres(&step.act, scope),
+            Act::Fence { .. } => self.fence(&step.act, scope),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),
@@ -71,15 +78,20 @@ impl Compiler<'_> {
             Act::AuroraFailover { .. } => {
                 Ok(Action::AuroraFailover { store, global_cluster, from, target, observe_in })
             }
+            Act::AuroraDetach { .. } => Ok(Action::AuroraDetach { store, global_cluster, from, target, observe_in }),
+            Act::AuroraPreserveSnapshot { within, .. } => {
+                Ok(Action::AuroraPreserveSnapshot { store, cluster: from, within: *within })
+            }
+            Act::AuroraAddInstance { .. } => add_instance(act, store, target, db),
             Act::AuroraWait { synchronized, .. } => {
                 Ok(Action::AuroraWait { store, global_cluster, observe_in, synchronized: *synchronized })
             }
             Act::AuroraVerifyWriter { .. } => {
                 Ok(Action::AuroraVerifyWriter { store, global_cluster, target, observe_in })
             }
-            Act::GateTarget { lossless, .. } => {
-                let lossless = lossless.unwrap_or(self.purpose != Purpose::Failover);
-                Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless })
+            Act::GateTarget { lossless, any_engine, .. } => {
+                let (lossless, any_engine) = (lossless.unwrap_or(self.purpose != Purpose::Failover), *any_engine);
+                Ok(Action::GateTarget { store, global_cluster, from, target, observe_in, lossless, any_engine })
             }
             Act::GateRpo { limit, .. } => Ok(Action::GateRpo {
                 store,
@@ -101,6 +113,9 @@ impl Compiler<'_> {
             | Act::DnsWeights { .. }
             | Act::DnsVerify { .. }
             | Act::ProbeHttp { .. }
+            | Act::ProbeTcp { .. }
+            | Act::ProbePostgres { .. }
+            | Act::Fence { .. }
             | Act::Notify { .. }
             | Act::Approve { .. }
             | Act::Wait { .. }
@@ -134,7 +149,7 @@ impl Compiler<'_> {
     }
 
     /// The target's Region first: on the worst day the source's does not answer.
-    fn observe_in(&self, db: &AuroraStore) -> Vec<Region> {
+    pub(super) fn observe_in(&self, db: &AuroraStore) -> Vec<Region> {
         let mut regions = vec![self.target.clone()];
         let others = self.application.regions.iter().filter(|r| *r != self.target && *r != self.source);
         regions.extend(others.filter(|r| db.clusters.contains_key(r)).cloned());
@@ -142,8 +157,12 @@ impl Compiler<'_> {
         regions
     }
 
+    /// The writers that must be proven before traffic moves. A drill of the traffic alone asks for none of a store that
+    /// is written from all Regions: its writer stays where it is, and is reached from either.
     pub(super) fn writer_proofs(&self) -> Result<Vec<WriterProof>, String> {
-        let stores = self.application.stores.iter();
+        let changes_roles = || self.runbook.steps.iter().any(|step| step.act.changes_roles());
+        let is_of_traffic = self.purpose == Purpose::Drill && !changes_roles();
+        let stores = self.application.stores.iter().filter(|(_, db)| !(is_of_traffic && db.written_from_all_regions));
         stores
             .map(|(name, db)| {
                 Ok(WriterProof {
@@ -186,7 +205,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn health_url(&self, region: &Region) -> Result<String, String> {
+    pub(super) fn health_url(&self, region: &Region) -> Result<String, String> {
         let endpoint = self.application.endpoints.get(region);
         endpoint
             .map(|e| e.health_url.clone())
@@ -218,6 +237,33 @@ impl Compiler<'_> {
         let ascii = text.replace('→', "->");
         ascii.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SUBJECT_CHARS_MAX).collect()
     }
+}
+
+/// The instances that are added to `target`, by name: the cluster's own identifier makes the names of each store differ.
+fn add_instance(act: &Act, store: StoreName, target: ClusterArn, db: &AuroraStore) -> Result<Action, String> {
+    /// The longest identifier of an instance [bc:rds.CreateDBInstance].
+    const CHARS_MAX: usize = 63;
+    let Act::AuroraAddInstance { class, engine, name, count, .. } = act else {
+        return Err("adds no instance".to_owned());
+    };
+    let declared = || match &db.capacity.as_ref()?.size {
+        Size::Provisioned { class } => Some(class.clone()),
+        Size::Serverless { .. } => Some(SERVERLESS.to_owned()),
+    };
+    let class = class.clone().or_else(declared).ok_or_else(|| {
+        format!("which class of instances `{store}` gets is not said: `class: db.r6g.large`, or declare its capacity")
+    })?;
+    let base = name.clone().unwrap_or_else(|| format!("{}-added", target.identifier()));
+    let identifiers: Vec<String> = match count {
+        1 => vec![base],
+        n => (1..=*n).map(|i| format!("{base}-{i}")).collect(),
+    };
+    if let Some(long) = identifiers.iter().find(|id| CHARS_MAX < id.len()) {
+        return Err(format!(
+            "an instance's identifier has {CHARS_MAX} characters at most, and `{long}` more: say `name`"
+        ));
+    }
+    Ok(Action::AuroraAddInstance { store, target, identifiers, class, engine: engine.clone() })
 }
 
 /// The host of a URL that was checked before; IPv6 literals keep their brackets.

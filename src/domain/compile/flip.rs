@@ -15,6 +15,7 @@ use super::{
         cloud::{Mutation, RecordSet},
         id::{Region, TrafficName},
         runbook::{Act, MechanismKind},
+        standby_object::note,
     },
     Compiler, Scope, listed,
 };
@@ -93,6 +94,19 @@ impl Compiler<'_> {
                     value: if preferred { *active_value } else { *diverted_value },
                 }
             }
+            Mechanism::StandbyObject { object, .. } => {
+                if self.application.regions.len() != 2 {
+                    return Err(format!(
+                        "dns `{name}`: an object says one of two Regions, and the application has more"
+                    ));
+                }
+                if self.application.regions.first() == Some(self.target) {
+                    Mutation::DeleteObject { object: object.clone() }
+                } else {
+                    let body = note(&self.application.name, self.purpose, self.target);
+                    Mutation::PutObject { object: object.clone(), body }
+                }
+            }
             Mechanism::Records { set_identifiers } => Mutation::UpsertRecords {
                 hosted_zone_id: traffic.hosted_zone_id.clone(),
                 records: self.records(traffic, name, set_identifiers)?,
@@ -156,6 +170,7 @@ fn kind_of(mechanism: &Mechanism) -> MechanismKind {
     match mechanism {
         Mechanism::RoutingControls { .. } => MechanismKind::RoutingControls,
         Mechanism::HealthSignal { .. } => MechanismKind::HealthSignal,
+        Mechanism::StandbyObject { .. } => MechanismKind::StandbyObject,
         Mechanism::Records { .. } => MechanismKind::Records,
     }
 }
@@ -164,6 +179,7 @@ fn kind_name(kind: MechanismKind) -> &'static str {
     match kind {
         MechanismKind::RoutingControls => "routing_controls",
         MechanismKind::HealthSignal => "health_signal",
+        MechanismKind::StandbyObject => "standby_object",
         MechanismKind::Records => "records",
     }
 }

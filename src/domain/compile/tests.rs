@@ -4,6 +4,7 @@ use crate::domain::{
     cloud::Mutation,
     id::ApplicationName,
     replica::{Measure, ReplicatedStore, ReplicationRule},
+    standby_object::ObjectAt,
 };
 
 mod weights;
@@ -81,6 +82,11 @@ fn health_signal() -> Mechanism {
         active_value: 1.0,
         diverted_value: 0.0,
     }
+}
+
+fn standby_object() -> Mechanism {
+    let object = ObjectAt { region: region(WEST), bucket: "standby".to_owned(), key: "k".to_owned() };
+    Mechanism::StandbyObject { object, url: None }
 }
 
 fn parsed(name: &str) -> Runbook {
@@ -182,6 +188,47 @@ fn a_health_signal_stands_and_follows_the_preferred_region() {
         assert!(standing);
         assert!(matches!(calls, [Mutation::PutMetric { value: v, .. }] if (v - value).abs() < 1e-9), "{calls:?}");
     }
+}
+
+#[test]
+fn an_object_is_put_to_move_to_the_standby_and_deleted_to_come_home() {
+    let app = an_application(&[], standby_object());
+    let to = |to| {
+        let from = if to == WEST { EAST } else { WEST };
+        let plan = plan(&app, &parsed("dns-flip"), Purpose::Switchover, from, to).expect("compiles");
+        let (calls, standing) = flip_of(&plan);
+        assert!(!standing, "nothing is to be renewed");
+        calls.to_vec()
+    };
+    let put = to(WEST);
+    assert!(matches!(&put[..], [Mutation::PutObject { body, .. }] if body.contains("to us-west-2")), "{put:?}");
+    assert_eq!(put, to(WEST), "the same plan puts the same bytes");
+    assert!(matches!(to(EAST)[..], [Mutation::DeleteObject { .. }]));
+    let mut three = app.clone();
+    three.regions.push(region("eu-west-1"));
+    let refused = plan(&three, &parsed("dns-flip"), Purpose::Switchover, EAST, WEST).expect_err("an object says two");
+    assert!(refused.iter().any(|why| why.contains("one of two Regions")), "{refused:?}");
+}
+
+#[test]
+fn an_object_is_restored_to_what_was_seen_and_its_destination_is_known() {
+    use crate::domain::undo::{Prior, destinations, inverse};
+    let app = an_application(&[], standby_object());
+    let traffic = app.traffic.values().next().expect("an entry");
+    let Mechanism::StandbyObject { object, .. } = &traffic.mechanism else { panic!("an object") };
+    let put = Mutation::PutObject { object: object.clone(), body: "b".to_owned() };
+    let delete = Mutation::DeleteObject { object: object.clone() };
+    let back = |call: &Mutation, is_there| inverse(call, &Prior::Object { is_there }).expect("an inverse");
+    assert_eq!(back(&put, false), delete);
+    assert_eq!(back(&delete, false), delete);
+    for call in [&put, &delete] {
+        assert!(matches!(back(call, true), Mutation::PutObject { .. }));
+    }
+    assert!(inverse(&put, &Prior::Metric { value: 1.0, basis: String::new() }).is_err());
+    let goes = |call| destinations(traffic, &app.regions, call).map(|to| to.into_iter().collect::<Vec<_>>());
+    assert_eq!((goes(&put), goes(&delete)), (Some(vec![region(WEST)]), Some(vec![region(EAST)])));
+    let other = ObjectAt { key: "other".to_owned(), ..object.clone() };
+    assert_eq!(goes(&Mutation::DeleteObject { object: other }), None, "another object says nothing of this entry");
 }
 
 #[test]

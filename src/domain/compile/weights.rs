@@ -121,7 +121,10 @@ impl Compiler<'_> {
                 let named: Named = weighted.iter().map(|(r, w)| (r.clone(), record(w))).collect();
                 (named, Some((self.source_last(endpoints), controls)))
             }
-            Mechanism::Records { .. } | Mechanism::RoutingControls { .. } | Mechanism::HealthSignal { .. } => {
+            Mechanism::Records { .. }
+            | Mechanism::RoutingControls { .. }
+            | Mechanism::HealthSignal { .. }
+            | Mechanism::StandbyObject { .. } => {
                 return Err(format!(
                     "dns `{name}` has no weighted records: it needs `set_identifiers` (mechanism records) or `weighted` \
                      (mechanism routing_controls)"

@@ -64,7 +64,7 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
     let actions = [
         ("gate", {
             let (store, global_cluster, observe_in) = (store.clone(), global_cluster.clone(), observe_in.clone());
-            Action::GateTarget { store, global_cluster, from, target, observe_in, lossless: false }
+            Action::GateTarget { store, global_cluster, from, target, observe_in, lossless: false, any_engine: false }
         }),
         ("approve", Action::Approve { count: 1, expires_after: second, reason: "loss".to_owned() }),
         ("promote", promotion(purpose != Purpose::Failover)),

@@ -73,8 +73,14 @@ pub(super) fn changes(call: &Call<'_>, application: Option<&Application>) -> Vec
             vec![signal(call, &format!("cloudwatch:{region}:{namespace}/{metric}"), *value)]
         }
         Mutation::AwsCall { request, .. } => services::changes(call, request),
-        // A message is in no code.
-        Mutation::Publish { .. } => Vec::new(),
+        Mutation::AuroraDetach { region, .. } | Mutation::CreateInstance { region, .. } => {
+            vec![services::unlisted(call, region.as_str())]
+        }
+        Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+            vec![services::unlisted(call, object.region.as_str())]
+        }
+        // A message is in no code, and neither are a session and the copy of a snapshot.
+        Mutation::Publish { .. } | Mutation::EndSessions { .. } | Mutation::CopySnapshot { .. } => Vec::new(),
     }
 }
 

@@ -2,19 +2,23 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, gates};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
     plan::Towards,
 };
 
+mod aurora;
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 22] = [
+pub(super) const ACTIONS: [&str; 33] = [
     "aurora.switchover",
     "aurora.failover",
+    "aurora.detach",
+    "aurora.add_instance",
+    "aurora.preserve_snapshot",
     "aurora.wait",
     "aurora.verify_writer",
     "gate.target",
@@ -25,10 +29,18 @@ pub(super) const ACTIONS: [&str; 22] = [
     "dns.flip",
     "dns.routing_controls",
     "dns.health_signal",
+    "dns.standby_object",
     "dns.records",
     "dns.weights",
     "dns.verify",
     "probe.http",
+    "probe.tcp",
+    "probe.postgres",
+    "fence.application",
+    "fence.security_group",
+    "fence.connections",
+    "fence.event",
+    "fence.write_must_fail",
     "notify",
     "approve",
     "wait",
@@ -38,15 +50,7 @@ pub(super) const ACTIONS: [&str; 22] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 7] = [
-    "aurora.detach",
-    "aurora.add_instance",
-    "aurora.preserve_snapshot",
-    "dns.standby_object",
-    "probe.tcp",
-    "probe.postgres",
-    "undo",
-];
+const NOT_BUILT: [&str; 2] = ["probe.signal", "undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -60,7 +64,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Reads what a step does from its `action` and its `with`.
 pub(super) fn act(action: &At<'_>, with: Option<&At<'_>>, found: &mut Findings) -> Option<Act> {
     let name = action.text(found)?;
-    if NOT_BUILT.contains(&name) || name.starts_with("fence.") {
+    if NOT_BUILT.contains(&name) {
         found.coded("runbook-not-built", &action.key, format!("`{name}` is not in this version"), "");
         return None;
     }
@@ -82,14 +86,19 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
     Some(match name {
         "aurora.switchover" => Act::AuroraSwitchover { store: store(with, found)? },
         "aurora.failover" => Act::AuroraFailover { store: store(with, found)? },
+        "aurora.detach" => Act::AuroraDetach { store: store(with, found)? },
+        "aurora.preserve_snapshot" => aurora::preserve_snapshot(store(with, found)?, with, found)?,
+        "aurora.add_instance" => aurora::add_instance(store(with, found)?, with, found)?,
         "aurora.verify_writer" => Act::AuroraVerifyWriter { store: store(with, found)? },
         "aurora.wait" => Act::AuroraWait {
             store: store(with, found)?,
             synchronized: flag(with, "synchronized", "synchronized: true", found)?.unwrap_or(true),
         },
-        "gate.target" => {
-            Act::GateTarget { store: store(with, found)?, lossless: flag(with, "lossless", "lossless: true", found)? }
-        }
+        "gate.target" => Act::GateTarget {
+            store: store(with, found)?,
+            lossless: flag(with, "lossless", "lossless: true", found)?,
+            any_engine: flag(with, "any_engine", "any_engine: true", found)?.unwrap_or(false),
+        },
         "gate.rpo" => Act::GateRpo {
             store: store(with, found)?,
             limit: match with.get(found, "limit", "limit: 5s") {
@@ -103,10 +112,18 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "dns.flip" => flip(with, None, found)?,
         "dns.routing_controls" => flip(with, Some(MechanismKind::RoutingControls), found)?,
         "dns.health_signal" => flip(with, Some(MechanismKind::HealthSignal), found)?,
+        "dns.standby_object" => flip(with, Some(MechanismKind::StandbyObject), found)?,
         "dns.records" => flip(with, Some(MechanismKind::Records), found)?,
         "dns.weights" => weights::read(with, found)?,
         "dns.verify" => Act::DnsVerify { via: via(with, found)? },
         "probe.http" => probe(with, found)?,
+        "probe.tcp" => probes::tcp(with, found)?,
+        "probe.postgres" => probes::postgres(store(with, found)?, with, found)?,
+        "fence.application" => fences::application(with, found)?,
+        "fence.security_group" => fences::security_group(store(with, found)?, with, found)?,
+        "fence.connections" => fences::connections(store(with, found)?, with, found)?,
+        "fence.event" => fences::event(store(with, found)?, with, found)?,
+        "fence.write_must_fail" => fences::write_must_fail(store(with, found)?, with, found)?,
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {
@@ -154,9 +171,7 @@ fn probe(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
     let endpoint = with.get(found, "endpoint", "endpoint: target");
     let public = with.get(found, "public", "public: true");
     let status = with.get(found, "expect_status", "expect_status: 200");
-    let consecutive = with.get(found, "consecutive", "consecutive: 3");
-    let interval = with.get(found, "interval", "interval: 5s");
-    let timeout = with.get(found, "timeout", "timeout: 3s");
+    let rhythm = probes::rhythm(with, found);
     let after_ttl = with.get(found, "after_ttl", "after_ttl: true");
     let at = match (&url, &endpoint, &public) {
         (Some(url), None, None) => web_address(url, found).map(ProbeAt::Url),
@@ -180,21 +195,17 @@ fn probe(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
             None
         }
     };
-    let limit = Duration::from_mins(1);
     let status = match status {
         Some(s) => s.count(found, 100, 599).and_then(|n| u16::try_from(n).ok()),
         None => Some(200),
     };
-    let consecutive = consecutive.map_or(Some(3), |c| c.count(found, 1, 100));
-    let interval = interval.map_or(Some(5 * SECOND), |i| i.duration(found, SECOND, 10 * MINUTE));
-    let probe_timeout = timeout.map_or(Some(3 * SECOND), |t| t.duration(found, Duration::from_millis(100), limit));
     let after_ttl = after_ttl.map_or(Some(false), |a| a.boolean(found));
     Some(Act::ProbeHttp {
         at: at?,
         expect_status: status?,
-        consecutive: consecutive?,
-        interval: interval?,
-        probe_timeout: probe_timeout?,
+        consecutive: rhythm.consecutive?,
+        interval: rhythm.interval?,
+        probe_timeout: rhythm.timeout?,
         after_ttl: after_ttl?,
     })
 }

@@ -108,9 +108,15 @@ fn ring(ahead: &Ahead<'_>, id: &StepId) -> String {
 fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
     let planned = runbook.purposes.iter().find(|p| **p != Purpose::Failover);
     let is_told = runbook.purposes.contains(&Purpose::Drill);
-    if let (Act::AuroraFailover { .. }, Some(planned)) = (&step.act, planned.filter(|_| !is_told)) {
-        let problem = format!("aurora.failover may lose writes, and a {planned} must not: use aurora.switchover");
+    let may_lose = matches!(step.act, Act::AuroraFailover { .. } | Act::AuroraDetach { .. });
+    if let (true, Some(planned)) = (may_lose, planned.filter(|_| !is_told)) {
+        let action = step.act.name();
+        let problem = format!("{action} may lose writes, and a {planned} must not: use aurora.switchover");
         found.error(&format!("{key}.action"), problem, "action: aurora.switchover");
+    }
+    if let (Act::AuroraPreserveSnapshot { .. }, Some(planned)) = (&step.act, planned) {
+        let problem = format!("a {planned} leaves no rescue snapshot: only a failover does");
+        found.error(&format!("{key}.action"), problem, "");
     }
     if let (Act::GateTarget { lossless: Some(false), .. }, Some(planned)) = (&step.act, planned) {
         let problem = format!("a {planned} is lossless: leave `lossless` out");
@@ -246,7 +252,7 @@ fn writer_before_traffic(runbook: &Runbook, step: &Step, key: &str, before: Befo
 }
 
 fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
-    let (Act::AuroraFailover { .. } | Act::AuroraSwitchover { .. }) = step.act else {
+    let (Act::AuroraFailover { .. } | Act::AuroraDetach { .. } | Act::AuroraSwitchover { .. }) = step.act else {
         return;
     };
     let same_way = |s: &&Step| s.towards == step.towards && before(&s.id);
@@ -255,7 +261,7 @@ fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_
     if !has(|a| matches!(a, Act::GateTarget { .. })) {
         found.warning("runbook-ungated", &action, "no gate.target comes before it", "action: gate.target");
     }
-    if matches!(step.act, Act::AuroraFailover { .. }) {
+    if matches!(step.act, Act::AuroraFailover { .. } | Act::AuroraDetach { .. }) {
         if !has(|a| matches!(a, Act::GateRpo { .. })) {
             found.warning(
                 "runbook-ungated",

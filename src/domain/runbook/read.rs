@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
+use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
 use crate::domain::{
     document::{At, Fields, Findings, Place, Value, clip},
     id::{NAME_CHARS_MAX, StepId},
@@ -219,8 +219,14 @@ fn shortest_timeout(act: &Act) -> Duration {
     match act {
         Act::Wait { duration } => *duration + Duration::from_secs(1),
         Act::Approve { expires_after, .. } => *expires_after + Duration::from_secs(1),
-        Act::ProbeHttp { consecutive, interval, .. } => {
+        Act::ProbeHttp { consecutive, interval, .. }
+        | Act::ProbeTcp { consecutive, interval, .. }
+        | Act::ProbePostgres { consecutive, interval, .. } => {
             *interval * consecutive.saturating_sub(1) + Duration::from_secs(1)
+        }
+        // What is looked for so long is told by the step itself, not by its timeout.
+        Act::Fence { rung: FenceRung::Event { within } | FenceRung::WriteMustFail { within }, .. } => {
+            *within + Duration::from_secs(1)
         }
         Act::DnsWeights { ramp, hold_for, .. } => {
             *hold_for * u32::try_from(ramp.len()).unwrap_or(u32::MAX) + Duration::from_secs(1)
@@ -232,22 +238,28 @@ fn shortest_timeout(act: &Act) -> Duration {
 /// Every step has a timeout. A promotion takes minutes [AUG]; a wait for replicas to be rebuilt, hours.
 fn default_timeout(act: &Act) -> Duration {
     match act {
-        Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } => 15 * MINUTE,
+        Act::AuroraSwitchover { .. } | Act::AuroraFailover { .. } | Act::AuroraDetach { .. } => 15 * MINUTE,
+        // 5 to 15 minutes an instance [3P], several at once.
+        Act::AuroraAddInstance { .. } => 30 * MINUTE,
         Act::AuroraWait { .. } => 4 * 60 * MINUTE,
         Act::AuroraVerifyWriter { .. } | Act::DnsFlip { .. } => 5 * MINUTE,
         Act::GateTarget { .. } | Act::GateRpo { .. } | Act::GateCapacity { .. } | Act::GateQuota { .. } => 2 * MINUTE,
         // CloudWatch is minutes behind [INF], and what is pending drains.
         Act::GateReplication { .. } => 10 * MINUTE,
         Act::DnsVerify { .. } => 10 * MINUTE,
+        Act::ProbeHttp { .. } | Act::ProbeTcp { .. } | Act::ProbePostgres { .. } => {
+            (10 * MINUTE).max(shortest_timeout(act))
+        }
+        // In a disaster it ends as unknown by its timeout, and the emergency waits for it.
+        Act::Fence { .. } => shortest_timeout(act) + MINUTE,
         // A change of records takes a minute until it is in sync, and now and then several [bc:route53.GetChange].
         Act::DnsWeights { ramp, .. } => {
             let steps = u32::try_from(ramp.len()).unwrap_or(u32::MAX);
             (shortest_timeout(act) + 10 * MINUTE * steps.saturating_add(1)).min(STEP_TIMEOUT_MAX)
         }
-        Act::ProbeHttp { .. } => (10 * MINUTE).max(shortest_timeout(act)),
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,
-        Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } => MINUTE,
+        Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } | Act::AuroraPreserveSnapshot { .. } => MINUTE,
         Act::Wait { .. } | Act::Approve { .. } => (shortest_timeout(act) + MINUTE).min(STEP_TIMEOUT_MAX),
     }
 }

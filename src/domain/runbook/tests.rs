@@ -26,7 +26,7 @@ purpose: [failover, sideways]
 colour: red
 steps:
   - id: a
-    action: aurora.detach
+    action: dns.standby_object
     timeout: 90
   - id: b
     action: aurora.fallover
@@ -37,7 +37,7 @@ steps:
     on_failure: redo
     when: \"mode == 'x' &&\"
   - id: c
-    action: fence.sql
+    action: dns.standby_object
   - action: probe.http
     with: { endpoint: target, public: true, expect_status: 99 }
 ";

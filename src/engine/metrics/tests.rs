@@ -14,6 +14,7 @@ use crate::{
             AlarmState, CloudEvent, Datapoint, DbCluster, EventSource, GlobalCluster, MissingData, Mutation, Outcome,
             RecordSet,
         },
+        standby_object::ObjectAt,
     },
     sim::port::SimClock,
 };
@@ -53,6 +54,10 @@ impl Cloud for Noting {
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         not_here()
     }
+    async fn cluster_snapshots(&self, _: &ClusterArn) -> Result<Vec<crate::domain::cloud::DbSnapshot>, ObserveError> {
+        Ok(Vec::new())
+    }
+
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         not_here()
     }
@@ -94,6 +99,9 @@ impl Cloud for Noting {
         not_here()
     }
     async fn routing_controls(&self, _: &[ClusterEndpoint], _: &[String]) -> Result<Vec<bool>, ObserveError> {
+        not_here()
+    }
+    async fn object_is_there(&self, _: &ObjectAt) -> Result<bool, ObserveError> {
         not_here()
     }
     async fn change_is_insync(&self, _: &str) -> Result<bool, ObserveError> {

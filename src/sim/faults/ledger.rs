@@ -111,9 +111,11 @@ pub fn of_plane(plane: Plane, reach: Reach) -> &'static [u8] {
         (Plane::Route53Control, Reach::Hangs) => &[47],
         (Plane::HealthCheckers, _) => &[46],
         (Plane::Application | Plane::Database, _) => &[],
-        // What a runbook's own calls need (`aws.call`).
+        // What the object of a standby needs, and a runbook's own calls (`aws.call`).
         (
-            Plane::Lambda
+            Plane::S3
+            | Plane::Lambda
+            | Plane::Ec2
             | Plane::Ecs
             | Plane::Ssm
             | Plane::EventBridge

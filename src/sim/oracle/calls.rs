@@ -83,7 +83,8 @@ impl Calls {
         }
         self.seen = calls.len();
         let effects = &bench.seen.world.aurora.effects;
-        for effect in effects[self.aurora_seen..].iter().filter(|effect| effect.accepted) {
+        let moves = |operation: &str| !matches!(operation, "CreateDBInstance" | "CopyDBClusterSnapshot");
+        for effect in effects[self.aurora_seen..].iter().filter(|effect| effect.accepted && moves(effect.operation)) {
             self.take_effect(bench, runs, effect.at, &effect.target);
         }
         self.aurora_seen = effects.len();
@@ -115,16 +116,18 @@ impl Calls {
         let intended = intent.map(|index| &runs.intents[index]);
         drills::sent(bench, runs, call, intended);
         match text(&call.arguments, "call") {
-            what @ ("aurora_failover" | "aurora_switchover") => {
+            what @ ("aurora_failover" | "aurora_switchover" | "aurora_detach") => {
                 check_kind(bench, runs, call, intended, what);
                 let target = text(&call.arguments, "target").to_owned();
                 let global = text(&call.arguments, "global_cluster").to_owned();
                 self.sent.push(Sent { at: call.at, global, target, intent });
-                if what == "aurora_failover" {
+                if loses(what) {
                     loss::check(bench, runs, call, intended);
                 }
             }
-            "routing_controls" | "upsert_records" | "put_metric" => traffic::check(bench, runs, call, intended),
+            "routing_controls" | "upsert_records" | "put_metric" | "put_object" | "delete_object" => {
+                traffic::check(bench, runs, call, intended);
+            }
             "publish" => self.take_notice(bench, runs, call, intent),
             // A call that its runbook says is sent at most once is held to the same as a message.
             "aws_call" if call.arguments.get("idempotent") != Some(&Value::Bool(true)) => {
@@ -210,7 +213,8 @@ impl Calls {
     pub(super) fn done(&self, bench: &mut Bench<'_>, runs: &Runs, run: &str, step: &str, record: &Record) {
         let Some(action) = runs.run(run).and_then(|run| run.action(step)) else { return };
         let kind = text(action, "action");
-        if !matches!(kind, "aurora.failover" | "aurora.switchover" | "dns.flip" | "dns.weights" | "dns.verify") {
+        let known = ["aurora.failover", "aurora.switchover", "aurora.detach", "dns.flip", "dns.weights", "dns.verify"];
+        if !known.contains(&kind) {
             return;
         }
         bench.findings.checked("S10");
@@ -288,7 +292,12 @@ fn find_intent(runs: &Runs, journal: &Journal, call: &Call) -> Found {
 }
 
 fn is_aurora(mutation: &Value) -> bool {
-    matches!(text(mutation, "call"), "aurora_failover" | "aurora_switchover")
+    matches!(text(mutation, "call"), "aurora_failover" | "aurora_switchover" | "aurora_detach")
+}
+
+/// Whether a call gives up what its target has not received.
+fn loses(call: &str) -> bool {
+    matches!(call, "aurora_failover" | "aurora_detach")
 }
 
 /// S7: a call allows loss or is a switchover; and only a failover ever allows loss.
@@ -297,13 +306,14 @@ fn check_kind(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Option<&I
     let Some(run) = intent.and_then(|intent| runs.run(&intent.run)) else { return };
     let named = match what {
         "aurora_failover" => "rds:FailoverGlobalCluster",
+        "aurora_detach" => "rds:RemoveFromGlobalCluster",
         _ => "rds:SwitchoverGlobalCluster",
     };
     if call.operation != named {
         let text = format!("{} was sent as {what}: with loss and without are never the same call", call.operation);
         bench.findings.violated("S7", call.at, text);
     }
-    if what == "aurora_failover" && run.purpose != "failover" {
+    if loses(what) && run.purpose != "failover" {
         let text = format!("{} is a {}, which loses nothing, and allowed AWS to lose writes", run.id, run.purpose);
         bench.findings.violated("S7", call.at, text);
     }
@@ -352,7 +362,16 @@ fn check_target(bench: &mut Bench<'_>, runs: &Runs, intent: &Intent) {
             wrong.push(format!("{target} was the writer already"));
         }
         let since = runs.run(&intent.run).map_or(intent.at, |run| run.started_at);
-        if bench.truth.fit_at(target).is_none_or(|at| at < since) {
+        if text(&intent.mutation, "call") == "aurora_detach" {
+            let planned = runs.run(&intent.run).map(|run| text(&run.plan, "target"));
+            if planned.is_some_and(|planned| planned != region) {
+                wrong.push(format!("{target} is not in the Region that the plan moves to: detached by mistake"));
+            }
+            // It may run another engine version: that is what it is detached for.
+            if bench.truth.staffed_at(target).is_none_or(|at| at < since) {
+                wrong.push(format!("{target} has no instance"));
+            }
+        } else if bench.truth.fit_at(target).is_none_or(|at| at < since) {
             wrong.push(format!("{target} has no instance or another engine version"));
         }
     }

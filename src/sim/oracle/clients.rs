@@ -97,7 +97,11 @@ impl Account {
     fn check_missing(&self, bench: &mut Bench<'_>) {
         let world = bench.seen.world;
         let acknowledged = world.clients.acknowledged();
-        let writer = global_of_clients(bench).and_then(|global| world.aurora.writer_of(&global));
+        let global = global_of_clients(bench);
+        let writer = global.as_deref().and_then(|global| {
+            let alone = bench.truth.alone(global).and_then(|arn| world.aurora.cluster(arn));
+            alone.or_else(|| world.aurora.writer_of(global))
+        });
         let Some(writer) = writer.filter(|_| !acknowledged.is_empty()) else { return };
         bench.findings.checked("history");
         let mut explained = bench.truth.left_behind();
@@ -191,7 +195,7 @@ fn promotion_of(promotions: &[Promotion], runs: &Runs, run: &Run, finished: SimT
             i.run == run.id
                 && i.at <= promotion.at
                 && text(&i.mutation, "target") == promotion.to
-                && (text(&i.mutation, "call") == "aurora_failover") == promotion.is_lossy
+                && matches!(text(&i.mutation, "call"), "aurora_failover" | "aurora_detach") == promotion.is_lossy
         })
     };
     let in_time = |p: &Promotion| run.started_at <= p.at && p.at <= finished;

@@ -70,6 +70,14 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
     }
 }
 
+/// Whether S5 asks for no writer where this call sends traffic: a drill of the traffic alone, of what is written from all
+/// Regions.
+pub(super) fn moves_traffic_alone(bench: &Bench<'_>, runs: &Runs, intent: Option<&Intent>) -> bool {
+    let run = intent.and_then(|intent| runs.run(&intent.run)).filter(|run| is_drill(run));
+    let changes = |step: &Value| text(&step["action"], "action").starts_with("aurora.");
+    bench.known.is_written_from_all_regions && run.is_some_and(|run| !run.planned_steps().iter().any(changes))
+}
+
 /// Whether the plan exchanges the roles of this database.
 fn moves(run: &Run, global: &str) -> bool {
     let is_move = |step: &Value| {

@@ -104,7 +104,7 @@ fn check_finite(bench: &mut Bench<'_>, runs: &Runs, run: &Run) {
             .filter(|i| !is_ramp(i))
             .filter_map(|i| {
                 let way = match (what, text(&i.mutation, "call")) {
-                    ("aurora", "aurora_failover" | "aurora_switchover") => {
+                    ("aurora", "aurora_failover" | "aurora_switchover" | "aurora_detach") => {
                         format!("{} of {}", text(&i.mutation, "target"), text(&i.mutation, "global_cluster"))
                     }
                     ("traffic", "routing_controls") => i.mutation["states"].to_string(),
@@ -120,11 +120,10 @@ fn check_finite(bench: &mut Bench<'_>, runs: &Runs, run: &Run) {
         }
     }
     let promotions = bench.truth.promotions.len();
-    let asked = runs
-        .all()
-        .iter()
-        .flat_map(Run::planned_steps)
-        .filter(|s| matches!(text(&s["action"], "action"), "aurora.failover" | "aurora.switchover"));
+    let asked =
+        runs.all().iter().flat_map(Run::planned_steps).filter(|s| {
+            matches!(text(&s["action"], "action"), "aurora.failover" | "aurora.switchover" | "aurora.detach")
+        });
     if asked.count() < promotions && run.id == runs.all()[0].id {
         let text = format!("the writer moved {promotions} times, more often than all runs together were to move it");
         bench.findings.violated("L7", bench.seen.world.now, text);

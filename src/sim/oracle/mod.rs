@@ -7,6 +7,7 @@ mod alone;
 mod armings;
 mod calls;
 mod clients;
+mod deferred;
 mod drills;
 mod intent;
 mod journal;
@@ -15,6 +16,7 @@ mod loss;
 mod planned;
 mod ramp;
 mod runs;
+mod standby_object;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -10,7 +10,19 @@ use super::{Findings, journal::Record, region_of, runs::Run, text};
 pub(super) fn check_planned(run: &Run, step: &str, event: &Value, record: &Record, findings: &mut Findings) {
     findings.checked("S14");
     let number = event["call"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-    let planned = run.action(step).map(planned_calls).unwrap_or_default();
+    let action = run.action(step);
+    if action.is_some_and(|a| text(a, "action") == "fence") {
+        findings.checked("S9");
+        let mutation = &event["mutation"];
+        let region = mutation["region"].as_str().or_else(|| mutation["request"]["region"].as_str());
+        let old = action.into_iter().flat_map(|a| a["fence"]["old"].as_array().into_iter().flatten());
+        let taking_over: Vec<&str> = old.map(|old| region_of(text(old, "target"))).collect();
+        if region.is_some_and(|region| taking_over.contains(&region)) {
+            let text = format!("step {step} of {} fences {}, which takes over", run.id, region.unwrap_or_default());
+            findings.violated("S9", record.at, text);
+        }
+    }
+    let planned = action.map(planned_calls).unwrap_or_default();
     if planned.get(number) != Some(&event["mutation"]) {
         let text = format!(
             "step {step} of {} intends {}, which is not call {number} of the plan that was fixed when it started",
@@ -21,7 +33,7 @@ pub(super) fn check_planned(run: &Run, step: &str, event: &Value, record: &Recor
 }
 
 /// The calls that an action of a plan stands for (DESIGN.md 7, AWS.md 1): a switchover is called in the Region of the
-/// present writer, a failover in the target's.
+/// present writer, a failover and a detachment in the target's.
 fn planned_calls(action: &Value) -> Vec<Value> {
     let aurora = |call: &str, region: &str| {
         json!({
@@ -34,6 +46,21 @@ fn planned_calls(action: &Value) -> Vec<Value> {
     match text(action, "action") {
         "aurora.switchover" => vec![aurora("aurora_switchover", region_of(text(action, "from")))],
         "aurora.failover" => vec![aurora("aurora_failover", region_of(text(action, "target")))],
+        "aurora.detach" => vec![aurora("aurora_detach", region_of(text(action, "target")))],
+        "aurora.add_instance" => {
+            let target = text(action, "target");
+            let create = |identifier: &Value| {
+                json!({
+                    "call": "create_instance",
+                    "region": region_of(target),
+                    "cluster": target,
+                    "identifier": identifier,
+                    "class": action["class"],
+                    "engine": action["engine"],
+                })
+            };
+            action["identifiers"].as_array().into_iter().flatten().map(create).collect()
+        }
         "dns.flip" => action["calls"].as_array().cloned().unwrap_or_default(),
         "dns.weights" => {
             let calls = action["calls"].as_array().into_iter().flatten();
@@ -55,6 +82,61 @@ fn planned_calls(action: &Value) -> Vec<Value> {
         "aws.call" if text(&action["call"], "effect") != "read" => {
             let call = &action["call"];
             vec![json!({ "call": "aws_call", "request": call["request"], "idempotent": call["idempotent"] })]
+        }
+        "fence" => fence_calls(&action["fence"]),
+        _ => Vec::new(),
+    }
+}
+
+/// Those of a rung (docs/fences.md): in the Region of the old writer, in the order in which the plan names its parts.
+fn fence_calls(fence: &Value) -> Vec<Value> {
+    let rung = &fence["rung"];
+    let call = |operation: &str, wire: Value, arguments: Value| {
+        let request = json!({
+            "operation": operation, "region": rung["region"], "wire": wire, "arguments": arguments,
+        });
+        json!({ "call": "aws_call", "request": request, "idempotent": true })
+    };
+    match text(rung, "rung") {
+        "connections" => {
+            let old = fence["old"].as_array().into_iter().flatten();
+            let ends = |old: &Value| json!({ "call": "end_sessions", "region": region_of(text(old, "cluster")), "store": old["store"] });
+            old.map(ends).collect()
+        }
+        "security_group" => {
+            let permission = |peer: &Value| {
+                let peer = peer.as_str().unwrap_or_default();
+                let (list, name) = match peer {
+                    group if group.starts_with("sg-") => ("Groups", "GroupId"),
+                    list if list.starts_with("pl-") => ("PrefixListIds", "PrefixListId"),
+                    block if block.contains(':') => ("Ipv6Ranges", "CidrIpv6"),
+                    _ => ("IpRanges", "CidrIp"),
+                };
+                let port = &rung["port"];
+                json!({ "IpProtocol": "tcp", "FromPort": port, "ToPort": port, list: [{ name: peer }] })
+            };
+            let from: Vec<Value> = rung["from"].as_array().into_iter().flatten().map(permission).collect();
+            let wire = json!({ "protocol": "query", "version": "2016-11-15", "lists": "flat" });
+            let arguments = json!({ "GroupId": rung["group"], "IpPermissions": from });
+            vec![call("ec2:RevokeSecurityGroupIngress", wire, arguments)]
+        }
+        "application" => {
+            let off = |part: &Value| match text(part, "part") {
+                "ecs" => {
+                    let target = "AmazonEC2ContainerServiceV20141113";
+                    let wire = json!({ "protocol": "json", "target": target, "version": "1.1" });
+                    let (cluster, service) = (&part["cluster"], &part["service"]);
+                    let arguments = json!({ "cluster": cluster, "service": service, "desiredCount": 0 });
+                    call("ecs:UpdateService", wire, arguments)
+                }
+                _ => {
+                    let path = "/2017-10-31/functions/{FunctionName}/concurrency";
+                    let wire = json!({ "protocol": "rest_json", "method": "PUT", "path": path });
+                    let arguments = json!({ "FunctionName": part["function"], "ReservedConcurrentExecutions": 0 });
+                    call("lambda:PutFunctionConcurrency", wire, arguments)
+                }
+            };
+            rung["parts"].as_array().into_iter().flatten().map(off).collect()
         }
         _ => Vec::new(),
     }

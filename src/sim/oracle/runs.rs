@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Findings,
     armings::Armings,
-    drills,
+    deferred, drills,
     intent::Intent,
     journal::Record,
     planned::check_planned,
@@ -206,6 +206,10 @@ impl Runs {
                 self.notice(record, event);
                 return None;
             }
+            "deferred_intended" | "deferred_answered" | "deferred_ended" => {
+                deferred::take(self, record, event, findings);
+                return None;
+            }
             _ => {}
         }
         let id = text(event, "run");
@@ -256,6 +260,8 @@ impl Runs {
         let (id, step) = (run.id.clone(), text(event, "step").to_owned());
         match text(event, "event") {
             "step_started" => open(run, &step, record.at),
+            // What it leaves open is held to what its calls are.
+            "work_deferred" => {}
             "intent" => {
                 check_not_done(run, &step, record, findings);
                 open(run, &step, record.at);
@@ -367,7 +373,7 @@ impl Runs {
     }
 
     /// Closes the intents that match. An answer belongs to the newest intent of its step; older ones are closed.
-    fn close(&mut self, record: &Record, is_settled: bool, matches: impl Fn(&Intent) -> bool) {
+    pub(super) fn close(&mut self, record: &Record, is_settled: bool, matches: impl Fn(&Intent) -> bool) {
         for intent in self.intents.iter_mut().filter(|i| i.is_pending && matches(i)) {
             intent.closed.get_or_insert(record.index);
             intent.is_pending &= !is_settled;

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use super::{
     Bench, Call,
     calls::sight,
+    drills,
     intent::Intent,
     journal::Record,
     ramp, region_of,
     runs::{Runs, Step},
-    text,
+    standby_object, text,
 };
 use crate::{
     domain::id::Region,
@@ -39,6 +40,7 @@ struct Change {
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     arc_seen: usize,
+    s3_seen: usize,
     changes: Vec<Change>,
     /// Steps that verify an answer and have had the chance to see it, as (run, step).
     shown: BTreeSet<(String, String)>,
@@ -47,10 +49,11 @@ pub(super) struct Traffic {
 impl Traffic {
     pub(super) fn begin(&mut self, world: &World) {
         self.arc_seen = world.arc.effects.len();
+        self.s3_seen = world.s3.effects.len();
     }
 
     pub(super) fn is_news(&self, world: &World) -> bool {
-        self.arc_seen != world.arc.effects.len()
+        self.arc_seen != world.arc.effects.len() || self.s3_seen != world.s3.effects.len()
     }
 
     /// S4 of routing controls: what arrived is what was intended last.
@@ -74,6 +77,11 @@ impl Traffic {
             self.changes.push(Change { at: effect.at, states });
         }
         self.arc_seen = effects.len();
+        let objects = &bench.seen.world.s3.effects;
+        for effect in &objects[self.s3_seen.min(objects.len())..] {
+            standby_object::arrived(bench, runs, effect);
+        }
+        self.s3_seen = objects.len();
         self.watch_answers(bench, runs);
     }
 
@@ -136,6 +144,10 @@ impl Traffic {
         let backs: Vec<&Intent> = runs.intents.iter().filter(|i| of_step(i) && i.is_undo).collect();
         if backs.is_empty() {
             let before = runs.intents.iter().filter(of_step).find(|i| !i.prior.is_null());
+            if before.is_some_and(|before| !standby_object::is_as_before(bench.seen.world, before)) {
+                let text = format!("step {step} of {run} is undone, and its object is not as before");
+                bench.findings.violated("S10", record.at, text);
+            }
             if let Some(before) = before.filter(|before| before.prior["states"].is_object()) {
                 let wanted = states_in(&before.prior);
                 if wanted.iter().any(|(arn, on)| bench.seen.world.arc.is_set_on(arn) != Some(*on)) {
@@ -172,6 +184,7 @@ impl Traffic {
             }
             // Without the answer nobody has the change's id, and the listing is all there is to see (FAULTS.md 48).
             "upsert_records" => records_are(world, call, is_told),
+            "put_object" | "delete_object" => standby_object::is_so(world, call, (first.at, record.at)),
             "put_metric" => {
                 let of_it = |c: &&Call| first.at <= c.at && c.at <= record.at && c.arguments == *call;
                 bench.seen.calls.iter().rev().filter(of_it).any(|c| c.arrived != Some(false))
@@ -235,6 +248,7 @@ pub(super) fn sent_to(bench: &Bench<'_>, mutation: &Value) -> Vec<Region> {
             let region = |a: Ipv4Addr| bench.known.addresses.iter().find(|(_, of)| **of == a).map(|(r, _)| r.clone());
             addresses.filter_map(region).collect()
         }
+        what @ ("put_object" | "delete_object") => standby_object::sent_to(bench.known, what == "put_object"),
         _ => Vec::new(),
     }
 }
@@ -261,6 +275,9 @@ pub(super) fn check(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opt
     }
     if regions.is_empty() {
         regions.extend(planned);
+    }
+    if drills::moves_traffic_alone(bench, runs, intent) {
+        return;
     }
     for region in regions {
         check_region(bench, call, &region);

@@ -61,6 +61,12 @@ pub(super) struct Truth {
     pub promotions: Vec<Promotion>,
     /// When each cluster (by ARN) could last have been promoted: instances, and the writer's version.
     fit_at: BTreeMap<String, SimTime>,
+    /// When each cluster (by ARN) last had instances, whatever its version.
+    staffed_at: BTreeMap<String, SimTime>,
+    /// Clusters on their way out of a global cluster, by ARN, with its identifier and its writer.
+    leaving: BTreeMap<String, (String, Option<String>)>,
+    /// By identifier of the global cluster: the cluster that left it and stands alone, whom the store's clients follow.
+    alone: BTreeMap<String, String>,
     /// Since when servers answer, or do not.
     answers: BTreeMap<Region, Vec<(SimTime, bool)>>,
     /// Something in a Region failed at some time.
@@ -101,6 +107,9 @@ impl Truth {
             self.operations.values_mut().filter(of_region).for_each(|o| o.is_fenced = true);
             return;
         }
+        if event.kind.starts_with("aurora.") && self.take_detachment(event, world, known) {
+            return;
+        }
         let Some((id, what)) = event.text.split_once(": ") else { return };
         if !known.global_clusters.iter().any(|known| known == id) {
             return;
@@ -131,6 +140,33 @@ impl Truth {
         }
     }
 
+    /// A secondary that leaves its global cluster is busy until it takes writes; then the store's writer is there, whatever
+    /// is left of the global cluster says, and the old one is not fenced.
+    fn take_detachment(&mut self, event: &WorldEvent, world: &World, known: &Known) -> bool {
+        match event.kind {
+            "aurora.detached" => {
+                let Some((arn, id)) = event.text.split_once(" left ") else { return true };
+                if known.global_clusters.iter().any(|known| known == id) {
+                    let writer = self.eras.get(id).and_then(|eras| eras.last()).and_then(|era| era.writer.clone());
+                    self.turn(id, event.at, writer.clone(), true);
+                    self.leaving.insert(arn.to_owned(), (id.to_owned(), writer));
+                }
+                true
+            }
+            "aurora.standalone" => {
+                let arn = event.text.split(' ').next().unwrap_or_default();
+                let Some((id, from)) = self.leaving.remove(arn) else { return true };
+                let (from, to) = (from.unwrap_or_default(), arn.to_owned());
+                let operation = Operation { from, to, is_lossy: true, is_fenced: false };
+                self.promotions.push(promotion(event.at, operation, world));
+                self.turn(&id, event.at, Some(arn.to_owned()), false);
+                self.alone.insert(id, arn.to_owned());
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn turn(&mut self, id: &str, from: SimTime, writer: Option<String>, is_busy: bool) {
         let eras = self.eras.entry(id.to_owned()).or_default();
         if eras.last().is_none_or(|era| era.writer != writer || era.is_busy != is_busy) {
@@ -145,17 +181,19 @@ impl Truth {
             return;
         };
         let writer = world.aurora.writer_of(id);
-        self.turn(id, world.now, writer.map(|w| w.arn.clone()), global.operation.is_some());
+        let (alone, leaves) = (self.alone.get(id).cloned(), self.leaving.values().any(|(of, _)| of == id));
+        let told = alone.or_else(|| writer.map(|w| w.arn.clone()));
+        self.turn(id, world.now, told, global.operation.is_some() || leaves);
         if let Some(at_work) = global.operation.as_ref().filter(|_| !self.operations.contains_key(id)) {
             let is_lossy = at_work.allows_data_loss();
             let (from, to) = (at_work.from.clone(), at_work.to.clone());
             self.operations.insert(id.to_owned(), Operation { from, to, is_lossy, is_fenced: !is_lossy });
         }
         let members = global.members.iter().filter_map(|arn| world.aurora.cluster(arn));
-        for member in members.filter(|member| is_fit(member, writer)) {
-            match self.fit_at.get_mut(&member.arn) {
-                Some(at) => *at = world.now,
-                None => drop(self.fit_at.insert(member.arn.clone(), world.now)),
+        for member in members.filter(|member| !member.instances.is_empty()) {
+            note(&mut self.staffed_at, &member.arn, world.now);
+            if is_fit(member, writer) {
+                note(&mut self.fit_at, &member.arn, world.now);
             }
         }
     }
@@ -211,6 +249,16 @@ impl Truth {
         self.fit_at.get(arn).copied()
     }
 
+    /// When `arn` last had instances.
+    pub(super) fn staffed_at(&self, arn: &str) -> Option<SimTime> {
+        self.staffed_at.get(arn).copied()
+    }
+
+    /// The cluster that has left `global` and that its store's clients follow.
+    pub(super) fn alone(&self, global: &str) -> Option<&str> {
+        self.alone.get(global).map(String::as_str)
+    }
+
     /// Whether the servers of `region` answered at some instant from `from` to `to`; `None` where it has none.
     pub(super) fn answered(&self, region: &Region, (from, to): (SimTime, SimTime)) -> Option<bool> {
         let times = self.answers.get(region)?;
@@ -230,6 +278,14 @@ impl Truth {
     /// Every commit that a promotion which may lose writes has left behind.
     pub(super) fn left_behind(&self) -> BTreeSet<u64> {
         self.promotions.iter().filter(|p| p.is_lossy).flat_map(|p| p.lost.iter().map(|c| c.id)).collect()
+    }
+}
+
+/// Without a copy of the ARN but the first time: every look asks.
+fn note(times: &mut BTreeMap<String, SimTime>, arn: &str, now: SimTime) {
+    match times.get_mut(arn) {
+        Some(at) => *at = now,
+        None => drop(times.insert(arn.to_owned(), now)),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! It judges what is intended, from the journal's JSON alone; whether the world is as it was is for the calls to say.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Findings,
@@ -42,11 +42,17 @@ pub(super) fn check_way_back(
             back["records"].as_array().is_some_and(|all| all.iter().all(|record| before.contains(record)))
         }
         "put_metric" => i.prior["value"] == back["value"],
+        what @ ("put_object" | "delete_object") => {
+            i.mutation["object"] == back["object"] && i.prior["is_there"] == (what == "put_object")
+        }
         _ => false,
     };
     // A call that a runbook writes out is taken back by the call that the plan has for it.
     let is_declared = || run.action(step).is_some_and(|a| a["call"]["undo"]["request"] == back["request"]);
     let restored = match text(back, "call") {
+        "aws_call" if run.action(step).is_some_and(|a| text(a, "action") == "fence") => {
+            intents.iter().filter(of_step).any(|i| opens(i, &back["request"]))
+        }
         "aws_call" => is_declared(),
         _ => intents.iter().filter(of_step).any(restores),
     };
@@ -54,14 +60,54 @@ pub(super) fn check_way_back(
         let text = format!("{} takes {step} back by {back}, which is not what was there before it", run.id);
         findings.violated("S14", record.at, text);
     }
-    let is_final =
-        |i: &&Intent| i.run == run.id && matches!(text(&i.mutation, "call"), "aurora_failover" | "aurora_switchover");
+    let is_final = |i: &&Intent| {
+        i.run == run.id
+            && matches!(text(&i.mutation, "call"), "aurora_failover" | "aurora_switchover" | "aurora_detach")
+    };
     let passed = intents.iter().filter(is_final).find(|i| !matches!(i.outcome.as_str(), "rejected" | "not_sent"));
     if let Some(passed) = passed {
         let text =
             format!("{} takes {step} back although {} has moved the writer: no way leads back", run.id, passed.step);
         findings.violated("S14", record.at, text);
     }
+}
+
+/// Whether `request` gives back what the fence of `closed` took, to the same thing.
+fn opens(closed: &Intent, request: &Value) -> bool {
+    let (taken, given) = (&closed.mutation["request"]["arguments"], &request["arguments"]);
+    let same = |names: &[&str]| names.iter().all(|name| !taken[*name].is_null() && taken[*name] == given[*name]);
+    let (prior, same_region) = (&closed.prior, closed.mutation["request"]["region"] == request["region"]);
+    let is_restored = match text(request, "operation") {
+        "ec2:AuthorizeSecurityGroupIngress" => {
+            let rules = prior["rules"].as_array().into_iter().flatten();
+            let given = given["IpPermissions"].as_array().map_or(&[][..], Vec::as_slice);
+            same(&["GroupId"]) && !given.is_empty() && rules.map(permission).eq(given.iter().cloned())
+        }
+        "ecs:UpdateService" => same(&["cluster", "service"]) && prior["count"] == given["desiredCount"],
+        "lambda:PutFunctionConcurrency" => {
+            same(&["FunctionName"]) && prior["count"] == given["ReservedConcurrentExecutions"]
+        }
+        "lambda:DeleteFunctionConcurrency" => same(&["FunctionName"]) && prior["count"].is_null(),
+        _ => false,
+    };
+    is_restored && same_region
+}
+
+/// A rule that was there before, as EC2 is asked for it.
+fn permission(rule: &Value) -> Value {
+    let peer = text(rule, "peer");
+    let (list, name) = match peer {
+        group if group.starts_with("sg-") => ("Groups", "GroupId"),
+        prefixes if prefixes.starts_with("pl-") => ("PrefixListIds", "PrefixListId"),
+        block if block.contains(':') => ("Ipv6Ranges", "CidrIpv6"),
+        _ => ("IpRanges", "CidrIp"),
+    };
+    let mut entry = json!({ name: peer });
+    if !rule["description"].is_null() {
+        entry["Description"] = rule["description"].clone();
+    }
+    let (from, to) = (&rule["ports"][0], &rule["ports"][1]);
+    json!({ "IpProtocol": rule["protocol"], "FromPort": from, "ToPort": to, list: [entry] })
 }
 
 /// S15: what is over intends nothing.

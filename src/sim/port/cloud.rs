@@ -20,10 +20,11 @@ use crate::{
         application::{ClusterArn, ClusterEndpoint},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, EventSource, GlobalCluster, MetricQuery,
-            Mutation, ObserveError, Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, DbSnapshot, EventSource, GlobalCluster,
+            MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        standby_object::ObjectAt,
     },
     ports::Cloud,
     sim::{
@@ -31,7 +32,7 @@ use crate::{
         world::{
             Plane, Reach, SimTime,
             arc::ControlState,
-            aurora::{SourceType, Stage},
+            aurora::{Snapshot, SourceType, Stage},
             cloudwatch::{self, MetricKey, Statistic},
             route53::{
                 self,
@@ -200,7 +201,19 @@ impl Cloud for SimCloud {
             .read(at("rds:DescribeDBInstances", Plane::Rds, region), Some(cluster.as_str()), |world| {
                 self.meet(56, world.aurora.is_undersized(region));
                 // Of a cluster that is not there RDS lists no instances.
-                Ok(world.aurora.cluster(cluster.as_str()).map(view::db_instances).unwrap_or_default())
+                let created = world.aurora.instances_being_created(cluster.as_str());
+                let found = world.aurora.cluster(cluster.as_str());
+                Ok(found.map(|c| view::db_instances(c, created)).unwrap_or_default())
+            })
+            .await
+    }
+
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError> {
+        let region = cluster.region();
+        self.way
+            .read(at("rds:DescribeDBClusterSnapshots", Plane::Rds, region), Some(cluster.as_str()), |world| {
+                let of_cluster = |s: &&Snapshot| s.cluster_id == cluster.identifier();
+                world.aurora.snapshots(region, world.now).filter(of_cluster).map(view::db_snapshot).collect()
             })
             .await
     }
@@ -261,14 +274,18 @@ impl Cloud for SimCloud {
         window: Duration,
     ) -> Result<Vec<CloudEvent>, ObserveError> {
         let route = at("rds:DescribeEvents", Plane::Rds, region);
-        let EventSource::DbCluster { identifier } = source;
+        let (kind, identifier) = match source {
+            EventSource::DbCluster { identifier } => (SourceType::DbCluster, identifier),
+            EventSource::DbInstance { identifier } => (SourceType::DbInstance, identifier),
+        };
         let now = self.way.world.wall();
         let from = SimTime(now.0.saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)));
         self.way
             .read(route, None, |world| {
-                let events = world.aurora.events(region).filter(|e| {
-                    e.source_type == SourceType::DbCluster && e.source_id == *identifier && (from..=now).contains(&e.at)
-                });
+                let events = world
+                    .aurora
+                    .events(region)
+                    .filter(|e| e.source_type == kind && e.source_id == *identifier && (from..=now).contains(&e.at));
                 events.map(view::event).collect()
             })
             .await
@@ -312,6 +329,21 @@ impl Cloud for SimCloud {
             return self.controls_at(route, arns).await;
         }
         Err(last)
+    }
+
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
+        let ObjectAt { region, bucket, key } = object;
+        // Never stale: S3 is strongly consistent.
+        self.way
+            .read(at("s3:HeadObject", Plane::S3, region), None, |world| match world.s3.get(region, bucket, key) {
+                Ok(_) => Ok(true),
+                Err(fault) if fault.code == "NoSuchKey" => Ok(false),
+                Err(fault) if fault.code == "NoSuchBucket" => {
+                    Err(ObserveError::NotFound { what: format!("bucket {bucket}"), code: fault.code.to_owned() })
+                }
+                Err(fault) => Err(view::read_error(bucket, fault)),
+            })
+            .await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
@@ -358,12 +390,21 @@ impl Cloud for SimCloud {
                 self.way.faults.answered(place, &outcome);
                 return outcome;
             }
-            Mutation::AuroraSwitchover { region, .. } | Mutation::AuroraFailover { region, .. } => {
-                at(operation, Plane::Rds, region)
-            }
+            Mutation::AuroraSwitchover { region, .. }
+            | Mutation::AuroraFailover { region, .. }
+            | Mutation::AuroraDetach { region, .. }
+            | Mutation::CreateInstance { region, .. }
+            | Mutation::CopySnapshot { region, .. } => at(operation, Plane::Rds, region),
             Mutation::PutMetric { region, .. } => at(operation, Plane::CloudWatch, region),
+            Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
+                at(operation, Plane::S3, &object.region)
+            }
             Mutation::UpsertRecords { .. } => route53(operation),
             Mutation::Publish { region, .. } => at(operation, Plane::Sns, region),
+            Mutation::EndSessions { .. } => {
+                self.way.faults.arrived(place, false);
+                return Outcome::NotSent { reason: "no call to AWS".to_owned() };
+            }
             Mutation::AwsCall { request, .. } => match written_out(request) {
                 Some(route) => route,
                 None => {

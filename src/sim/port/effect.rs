@@ -1,5 +1,7 @@
 //! What a mutation does to the world when it arrives: apart from its sender, who may be dead by then.
 
+use std::collections::BTreeMap;
+
 use crate::{
     domain::{
         cloud::{Mutation, RecordSet},
@@ -10,7 +12,7 @@ use crate::{
         world::{
             ApiFault, Context, SimTime, World,
             arc::ControlState,
-            aurora::FailoverRequest,
+            aurora::{FailoverRequest, NewInstance},
             cloudwatch::{Datum, DatumValue},
             route53::change::{Action, ChangeBatch, RecordChange},
             sns::Publication,
@@ -50,15 +52,22 @@ impl Effect {
                 let call = world.with_aurora(|aurora, ctx| aurora.failover_global_cluster(region, &request, ctx));
                 call.map(|()| None)
             }
-            Mutation::RoutingControls { states, .. } => {
-                let on = |on: &bool| if *on { ControlState::On } else { ControlState::Off };
-                let entries: Vec<_> = states.iter().map(|(arn, state)| (arn.clone(), on(state))).collect();
-                let mut ctx =
-                    Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
-                let operation = "UpdateRoutingControlStates";
-                let updated = world.arc.update_states(&mut ctx, &self.endpoint, operation, &entries, &[]);
-                updated.map(|()| None).map_err(|e| e.fault)
+            Mutation::AuroraDetach { region, global_cluster, target } => {
+                let call = world.with_aurora(|aurora, ctx| {
+                    aurora.remove_from_global_cluster(region, global_cluster, target.as_str(), ctx)
+                });
+                call.map(|()| None)
             }
+            Mutation::CreateInstance { region, cluster, identifier, class, engine } => {
+                let wanted = NewInstance {
+                    cluster: cluster.identifier().to_owned(),
+                    id: identifier.clone(),
+                    class: class.clone(),
+                    engine: engine.clone(),
+                };
+                world.with_aurora(|aurora, ctx| aurora.create_instance(region, wanted, ctx)).map(|_| None)
+            }
+            Mutation::RoutingControls { states, .. } => self.turn(world, states),
             Mutation::PutMetric { region, namespace, metric, dimensions, value } => {
                 let datum = Datum {
                     name: metric.clone(),
@@ -70,6 +79,14 @@ impl Effect {
                 let put = world.with_cloudwatch(|cw, ctx| cw.put_metric_data(region, namespace, &[datum], ctx));
                 put.map(|()| None)
             }
+            Mutation::PutObject { object, body } => {
+                let (at, bucket, key) = (&object.region, &object.bucket, &object.key);
+                world.with_s3(|s3, ctx| s3.put(at, bucket, key, body.as_bytes(), ctx)).map(|()| None)
+            }
+            Mutation::DeleteObject { object } => {
+                let (at, bucket, key) = (&object.region, &object.bucket, &object.key);
+                world.with_s3(|s3, ctx| s3.delete(at, bucket, key, ctx)).map(|()| None)
+            }
             Mutation::UpsertRecords { hosted_zone_id, records, comment } => {
                 upsert(world, hosted_zone_id, records, comment)
             }
@@ -78,12 +95,26 @@ impl Effect {
                     Publication { subject: Some(subject.clone()), body: message.clone(), ..Publication::default() };
                 world.with_sns(|sns, ctx| sns.publish(region, topic_arn, publication, ctx)).map(Some)
             }
+            // Over the databases' port, never here.
+            Mutation::EndSessions { .. } => Ok(None),
+            Mutation::CopySnapshot { region, source, target } => {
+                world.with_aurora(|aurora, ctx| aurora.copy_snapshot(region, source, target, ctx).map(|_| None))
+            }
             // Roles of other accounts are not simulated: everything is in one.
             Mutation::AwsCall { request, .. } => {
                 let answer = world.call_service(&request.operation, &request.region, &request.arguments)?;
                 Ok(request.handle_in(&answer))
             }
         }
+    }
+
+    fn turn(&self, world: &mut World, states: &BTreeMap<String, bool>) -> Result<Option<String>, ApiFault> {
+        let on = |on: &bool| if *on { ControlState::On } else { ControlState::Off };
+        let entries: Vec<_> = states.iter().map(|(arn, state)| (arn.clone(), on(state))).collect();
+        let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
+        let operation = "UpdateRoutingControlStates";
+        let updated = world.arc.update_states(&mut ctx, &self.endpoint, operation, &entries, &[]);
+        updated.map(|()| None).map_err(|e| e.fault)
     }
 }
 

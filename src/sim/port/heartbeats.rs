@@ -47,7 +47,11 @@ impl SimHeartbeats {
     }
 
     /// `None` where nothing answers.
-    async fn at<T>(&self, at: &DatabaseEndpoint, ask: impl FnOnce(&mut World, &str) -> Option<T>) -> Option<T> {
+    pub(super) async fn at<T>(
+        &self,
+        at: &DatabaseEndpoint,
+        ask: impl FnOnce(&mut World, &str) -> Option<T>,
+    ) -> Option<T> {
         self.world.clock().sleep(ROUND_TRIP / 2).await;
         let answer = self.world.now(|world| {
             let arn = cluster_of(world, at)?;
@@ -122,6 +126,6 @@ impl Heartbeats for SimHeartbeats {
     }
 }
 
-fn silent(at: &DatabaseEndpoint) -> LookError {
+pub(super) fn silent(at: &DatabaseEndpoint) -> LookError {
     LookError::NoAnswer { at: at.address.to_string(), reason: format!("no answer within {:?}", at.timeout) }
 }

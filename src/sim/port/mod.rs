@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod cloud;
+mod databases;
 mod effect;
 pub mod fault;
 pub mod heartbeats;

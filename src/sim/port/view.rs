@@ -6,14 +6,14 @@ use crate::{
     domain::{
         capacity::{AcuRange, DbInstance, Quota, Quotas},
         cloud::{
-            Alarm, AlarmState, Answer, CloudEvent, DbCluster, FailoverState, GlobalCluster, Member, MetricQuery,
-            MissingData, ObserveError, RecordSet, Series,
+            Alarm, AlarmState, Answer, CloudEvent, DbCluster, DbSnapshot, FailoverState, GlobalCluster, Member,
+            MetricQuery, MissingData, ObserveError, RecordSet, Series,
         },
         id::{InvalidName, Region},
     },
     sim::world::{
         self, ApiFault, SimTime,
-        aurora::{AccountQuota, Aurora, Membership},
+        aurora::{AccountQuota, Aurora, Membership, SnapshotStatus},
         cloudwatch,
         route53::record::{self, Routing},
     },
@@ -58,6 +58,7 @@ impl Shown for Vec<DbInstance> {
     }
 }
 
+impl Shown for Vec<DbSnapshot> {}
 impl Shown for Quotas {}
 impl Shown for Vec<Answer<Series>> {}
 impl Shown for Vec<Answer<Alarm>> {}
@@ -113,18 +114,36 @@ pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, 
         status: cluster.status.to_owned(),
         engine_version: cluster.engine_version.clone(),
         instances: cluster.instances.len(),
+        global: cluster.global.clone().filter(|_| cluster.is_listed()),
         scaling: cluster.scaling.map(|(min, max)| AcuRange { min, max }),
     })
 }
 
 /// How `DescribeDBInstances` shows the instances of `cluster`.
-pub(super) fn db_instances(cluster: &world::aurora::Cluster) -> Vec<DbInstance> {
-    let instance = |i: &world::aurora::Instance| DbInstance {
+pub(super) fn db_instances<'a>(
+    cluster: &world::aurora::Cluster,
+    being_created: impl Iterator<Item = &'a world::aurora::Instance>,
+) -> Vec<DbInstance> {
+    let instance = |status: &str, i: &world::aurora::Instance| DbInstance {
         identifier: i.id.clone(),
         class: i.class.clone(),
-        status: "available".to_owned(),
+        status: status.to_owned(),
     };
-    cluster.instances.iter().map(instance).collect()
+    let there = cluster.instances.iter().map(|i| instance("available", i));
+    there.chain(being_created.map(|i| instance("creating", i))).collect()
+}
+
+/// How `DescribeDBClusterSnapshots` shows it.
+pub(super) fn db_snapshot(snapshot: &world::aurora::Snapshot) -> Result<DbSnapshot, ObserveError> {
+    let status = match snapshot.status {
+        SnapshotStatus::Creating => "creating",
+        SnapshotStatus::Available => "available",
+    };
+    Ok(DbSnapshot {
+        identifier: snapshot.id.clone(),
+        status: status.to_owned(),
+        created_at: Some(timestamp(snapshot.created_at)?),
+    })
 }
 
 /// How `DescribeAccountAttributes` shows it.

@@ -30,6 +30,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after its time stamp a signed request is taken, and how far ahead of AWS's time the stamp may be: five
 /// minutes [AWS General Reference, Signature Version 4; from memory].
 const SIGNATURE_MS: u64 = 300_000;
+/// The same for S3: fifteen minutes [S3 API, Authenticating Requests; from memory].
+const SIGNATURE_S3_MS: u64 = 900_000;
 /// How long after the first the second of a call that is sent twice arrives. [INF] a retry's first backoff.
 const DUPLICATE_MS: u64 = 1_000;
 
@@ -57,10 +59,14 @@ impl Route {
 
     fn check(&self, world: &World, skew_ms: u64) -> Result<(), Barred> {
         match world.planes.reach(self.plane, &self.region) {
-            Reach::Up if SIGNATURE_MS < skew_ms => Err(Barred::Skew),
+            Reach::Up if self.signature_ms() < skew_ms => Err(Barred::Skew),
             Reach::Up => Ok(()),
             reach => Err(Barred::Plane(reach)),
         }
+    }
+
+    fn signature_ms(&self) -> u64 {
+        if self.plane == Plane::S3 { SIGNATURE_S3_MS } else { SIGNATURE_MS }
     }
 
     /// The numbers of FAULTS.md that a call meets where it is barred.

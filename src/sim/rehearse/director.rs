@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
+        deferred::Deferred,
         id::{RunId, StepId},
         run::{Phase, RunState, StepState},
     },
@@ -24,7 +25,7 @@ use crate::{
     sim::{
         faults::{self, ProcessFault, StoreFault, Trouble},
         port::{Moment, WindowId},
-        scenario::When,
+        scenario::{Expectation, When},
         world::SimTime,
     },
 };
@@ -347,7 +348,12 @@ impl<'a> Director<'a> {
             Some(run) => run.is_finished() || self.is_left_to_itself(&state, run),
             None => self.is_asked_for_no_more(&state),
         };
-        if !(happened && acted && rests) {
+        let works = scenario.expect.contains(&Expectation::RescueKept)
+            && live
+                .engine
+                .history(self.scene.application())
+                .is_some_and(|h| h.deferred.values().any(Deferred::is_open));
+        if !(happened && acted && rests) || works {
             state.settled_since = None;
             return false;
         }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     domain::{
         action::Action,
+        application::Application,
         assessment::Verdict,
         id::{Digest, OverrideId, Region, RunId, StepId, Subject},
         overrides::{OverrideKind, STANDING_MAX},
@@ -121,9 +122,10 @@ impl Director<'_> {
             }
         }
         self.state.borrow_mut().asked_at = Some(now);
-        let mut request = self.request(wish(&ask.wish), "the-one");
+        let mut request = self.request(wish(&ask.wish, &self.scene.setup.application), "the-one");
         request.target.clone_from(&ask.target);
         request.accept_data_loss = ask.accept_data_loss;
+        request.runbook.clone_from(&ask.runbook);
         match live.engine.start_run(request).await {
             Ok(Started::Run { id, .. } | Started::Again { id }) => {
                 self.scene.tell("people", format!("asked for a {}: run {id}", wished(&ask.wish)));
@@ -158,6 +160,7 @@ impl Director<'_> {
             target: None,
             reason: "a rehearsal".to_owned(),
             accept_data_loss: None,
+            runbook: None,
             subject: subject("oncall"),
             idempotency_key: Some(key.to_owned()),
             body_digest: Digest::of(key.as_bytes()),
@@ -189,7 +192,7 @@ impl Director<'_> {
             return;
         }
         let approved = match self.scene.scenario.people.approver {
-            Approver::Approves { after } if after <= waited => self.answer(live, run, step, "second", true).await,
+            Approver::Approves { after } if after <= waited => self.approve_all(live, run, step).await,
             Approver::Declines { after } if after <= waited => self.answer(live, run, step, "second", false).await,
             Approver::TriesOwnFirst { after } if after <= waited => {
                 if !self.state.borrow().tried_own {
@@ -207,6 +210,20 @@ impl Director<'_> {
         if approved {
             self.state.borrow_mut().answered.insert(key);
         }
+    }
+
+    /// As many people as the step asks for.
+    async fn approve_all(&self, live: &Live, run: &RunState, step: &StepId) -> bool {
+        const OTHERS: [&str; 5] = ["second", "third", "fourth", "fifth", "sixth"];
+        let wanted = match run.plan.step(step).map(|s| &s.action) {
+            Some(Action::Approve { count, .. }) => *count as usize,
+            _ => 1,
+        };
+        let mut taken = true;
+        for who in OTHERS.iter().take(wanted.max(1)) {
+            taken &= self.answer(live, run, step, who, true).await;
+        }
+        taken
     }
 
     /// Somebody approves what an old page showed them, which must be refused (FAULTS.md 72).
@@ -266,7 +283,7 @@ impl Director<'_> {
             let id = self.state.borrow().run.clone();
             match (what, id) {
                 (PersonAct::AskAgain { wish: again, target, accept_data_loss, repeats }, _) => {
-                    let mut request = self.request(wish(again), "another");
+                    let mut request = self.request(wish(again, &self.scene.setup.application), "another");
                     request.target.clone_from(target);
                     request.accept_data_loss = *accept_data_loss;
                     self.ask_again(live, index, request, *repeats).await;
@@ -316,13 +333,16 @@ impl Director<'_> {
     }
 }
 
-fn wish(wish: &scenario::Wish) -> Wish {
+/// # Panics
+/// Where an application without drills is drilled: such a scenario is passed over.
+fn wish(wish: &scenario::Wish, application: &Application) -> Wish {
+    let first = || application.drills.first().unwrap_or_else(|| panic!("{} has no drill", application.name));
     match wish {
         scenario::Wish::Auto => Wish::Auto,
         scenario::Wish::Failover => Wish::Failover,
         scenario::Wish::Switchover => Wish::Switchover,
         scenario::Wish::Failback => Wish::Failback,
-        scenario::Wish::Drill { runbook } => Wish::Drill { runbook: runbook.clone() },
+        scenario::Wish::Drill { runbook } => Wish::Drill { runbook: runbook.as_ref().unwrap_or_else(first).clone() },
     }
 }
 
@@ -337,7 +357,8 @@ fn told(refusal: &Refusal) -> &'static str {
 
 fn wished(wish: &scenario::Wish) -> String {
     match wish {
-        scenario::Wish::Drill { runbook } => format!("drill by {runbook}"),
+        scenario::Wish::Drill { runbook: Some(runbook) } => format!("drill by {runbook}"),
+        scenario::Wish::Drill { runbook: None } => "drill".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }

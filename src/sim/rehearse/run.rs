@@ -24,6 +24,7 @@ use super::{
     verdict,
 };
 use crate::{
+    config::runbooks,
     domain::{
         application::{Application, Mechanism},
         assessment::Assessment,
@@ -107,6 +108,7 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
     let choices = stage::Choices { active: scenario.active.clone(), ..stage::Choices::default() };
     let (mut world, known) = stage::world_with(&setup.application, seed, START, &choices)
         .unwrap_or_else(|reasons| panic!("the setup cannot be staged: {reasons:?}"));
+    stage::fenced::furnish(&mut world, &setup.application, &setup.runbooks);
     world.advance_to(START.plus_ms(ms(PAST)));
     let (home, away) =
         plans(setup).into_iter().partition::<Vec<_>, _>(|plan| Some(&plan.target) == active(setup, scenario));
@@ -246,14 +248,16 @@ impl Scene<'_> {
 
     async fn start(&self, clock: &Arc<SimClock>, world: &LiveWorld, store: MemoryStore) -> Engine {
         let (drawn, outside, vantages) = (Arc::clone(&self.drawn), self.sights.outside(), self.sights.heard());
+        let heartbeats = SimHeartbeats::new(world.clone(), Arc::clone(&self.beats)).beside(outside.clone());
         let parts = Parts {
             applications: vec![self.setup.application.clone()],
-            runbooks: self.setup.runbooks.clone(),
+            runbooks: self.runbooks(),
             config_digest: self.setup.config_digest.clone(),
             store: Arc::new(store),
             cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
             probes: Arc::new(SimProbes::beside(world.clone(), outside.clone())),
-            heartbeats: Arc::new(SimHeartbeats::new(world.clone(), Arc::clone(&self.beats)).beside(outside)),
+            heartbeats: Arc::new(heartbeats.clone()),
+            databases: Arc::new(heartbeats),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             observer: Arc::new(Nobody),
             vantages: Arc::clone(&vantages),
@@ -264,6 +268,18 @@ impl Scene<'_> {
         let clock = Arc::clone(clock) as Arc<dyn Clock>;
         self.sights.report_to(&vantages, &self.setup.application, &clock, world, &self.faults);
         engine
+    }
+
+    /// The operator's, and the shipped one that people ask for by name, where the operator has none of that name.
+    fn runbooks(&self) -> runbooks::Catalogue {
+        let mut all = self.setup.runbooks.clone();
+        let asked = self.scenario.people.ask.as_ref().and_then(|ask| ask.runbook.clone());
+        if let Some(name) = asked.filter(|name| !all.contains_key(name))
+            && let Some(shipped) = runbooks::shipped().remove(&name)
+        {
+            all.insert(name, shipped);
+        }
+        all
     }
 
     pub(super) fn world<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
@@ -317,6 +333,10 @@ pub(super) fn stands(world: &World, application: &Application) -> BTreeMap<Strin
             for arn in controls.values() {
                 all.insert(arn.clone(), format!("{:?}", world.arc.is_set_on(arn)));
             }
+        }
+        if let Mechanism::StandbyObject { object, .. } = &traffic.mechanism {
+            let is_there = world.s3.object(&object.bucket, &object.key).is_some();
+            all.insert(object.to_string(), if is_there { "there" } else { "absent" }.to_owned());
         }
         let wanted = traffic.record_name.trim_end_matches('.');
         let zone = world.route53.zones().get(traffic.hosted_zone_id.trim_start_matches("/hostedzone/"));

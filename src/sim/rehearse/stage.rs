@@ -8,8 +8,10 @@
 //! (what stands behind a health check, an alarm, a record) is chosen as AWS's guides advise, and said where it is.
 
 mod databases;
+pub(super) mod fenced;
 mod servers;
 mod services;
+mod standby_object;
 mod traffic;
 mod watching;
 
@@ -163,11 +165,18 @@ impl Stage<'_> {
 }
 
 /// How long the world is left to itself before the start. A routing control that is off is out of DNS within
-/// seconds; a metric that diverts traffic needs whole minutes.
+/// seconds; a metric that diverts traffic needs whole minutes, and an inverted check that is new some rounds of checks.
 fn settle_ms(application: &Application, active: &Region) -> u64 {
     let diverted = application.regions.first() != Some(active);
     let by_signal = |t: &Traffic| matches!(t.mechanism, Mechanism::HealthSignal { .. });
-    if diverted && application.traffic.values().any(by_signal) { 300_000 } else { 60_000 }
+    let by_object = |t: &Traffic| matches!(t.mechanism, Mechanism::StandbyObject { .. });
+    if diverted && application.traffic.values().any(by_signal) {
+        300_000
+    } else if application.traffic.values().any(by_object) {
+        180_000
+    } else {
+        60_000
+    }
 }
 
 fn topics(stage: &mut Stage<'_>, faults: &mut Faults<'_>) {
@@ -188,7 +197,9 @@ fn known(application: &Application, servers: &Servers) -> Known {
     let public = application.traffic.values().find(|t| plain_name(&t.record_name) == servers.public_name());
     let controls = match public.map(|t| &t.mechanism) {
         Some(Mechanism::RoutingControls { controls, .. }) => controls.clone(),
-        Some(Mechanism::HealthSignal { .. } | Mechanism::Records { .. }) | None => BTreeMap::new(),
+        Some(Mechanism::HealthSignal { .. } | Mechanism::StandbyObject { .. } | Mechanism::Records { .. }) | None => {
+            BTreeMap::new()
+        }
     };
     Known {
         application: application.name.to_string(),

@@ -121,7 +121,7 @@ impl Draw {
             When::At(self.seconds(10..900))
         };
         let accept_data_loss = if self.percent(85) { Some(self.seconds(60..1_800)) } else { None };
-        Ask { wish, when, target: None, accept_data_loss, repeats: self.percent(85) }
+        Ask { wish, when, target: None, accept_data_loss, runbook: None, repeats: self.percent(85) }
     }
 
     fn approver(&mut self) -> Approver {

@@ -11,6 +11,8 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use std::time::Duration;
+
 use super::{
     Ending, Rehearsed, TraceLine,
     court::Court,
@@ -18,11 +20,14 @@ use super::{
     run::{self, Scene},
     spent::Instants,
 };
-use crate::sim::{
-    faults,
-    oracle::{Stored, Violation},
-    scenario::{Expectation, RunEnd},
-    world::{SimTime, World, clients::Ledger, route53::record::RrType},
+use crate::{
+    domain::application::AuroraStore,
+    sim::{
+        faults,
+        oracle::{Stored, Violation},
+        scenario::{Expectation, RunEnd},
+        world::{SimTime, World, aurora::Snapshot, clients::Ledger, route53::record::RrType},
+    },
 };
 
 pub(super) fn rehearsed(
@@ -305,33 +310,39 @@ struct Seen<'a> {
     events: &'a [Told],
 }
 
+/// Why the clients were not served as they should be. A scenario may ask for more than was promised, and never excuses
+/// less: a disaster that is to be survived is held to the operator's own objectives.
+fn unserved(within: Option<Duration>, seen: &Seen<'_>, result: &Rehearsed) -> Option<String> {
+    let promised = seen.scene.setup.application.objectives;
+    let within = within.map_or(promised.rto, |within| within.min(promised.rto)).as_secs_f64();
+    let rpo = promised.rpo.as_secs_f64();
+    match result.out_of_service_seconds {
+        _ if rpo < result.loss_seconds => {
+            Some(format!("{:.1} s of writes were lost; the RPO is {rpo} s", result.loss_seconds))
+        }
+        None => None,
+        Some(_) if seen.ledger.served_again_at.is_none() => {
+            Some("clients should be served again, and are not".to_owned())
+        }
+        Some(seconds) if within < seconds => {
+            Some(format!("clients should be served again within {within} s; it took {seconds:.0} s"))
+        }
+        Some(_) => None,
+    }
+}
+
 /// What was expected and is not so, as a sentence.
 fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over) -> Option<String> {
     let Seen { scene, world, court, ledger, events } = seen;
     match expected {
-        Expectation::Served { within } => {
-            // A scenario may ask for more than was promised, and never excuses less: a disaster that is to be survived is
-            // held to the operator's own objectives.
-            let promised = scene.setup.application.objectives;
-            let within = within.map_or(promised.rto, |within| within.min(promised.rto)).as_secs_f64();
-            let rpo = promised.rpo.as_secs_f64();
-            match result.out_of_service_seconds {
-                _ if rpo < result.loss_seconds => {
-                    Some(format!("{:.1} s of writes were lost; the RPO is {rpo} s", result.loss_seconds))
-                }
-                None => None,
-                Some(_) if ledger.served_again_at.is_none() => {
-                    Some("clients should be served again, and are not".to_owned())
-                }
-                Some(seconds) if within < seconds => {
-                    Some(format!("clients should be served again within {within} s; it took {seconds:.0} s"))
-                }
-                Some(_) => None,
-            }
-        }
+        Expectation::Served { within } => unserved(*within, seen, result),
         Expectation::WriterIn(region) => {
-            let wrong = |id: &String| {
-                let writer = world.aurora.writer_of(id).map(|w| w.region.to_string());
+            let wrong = |store: &AuroraStore| {
+                let (id, clusters) = (&store.global_cluster, store.clusters.values());
+                // Where one was detached, it is the store's.
+                let mut alone =
+                    clusters.filter_map(|arn| world.aurora.cluster(arn.as_str())).filter(|c| c.global.is_none());
+                let writer = alone.next().or_else(|| world.aurora.writer_of(id)).map(|w| w.region.to_string());
                 (writer.as_deref() != Some(region.as_str())).then(|| {
                     format!(
                         "the writer of {id} should be in {region}, and is in {}",
@@ -339,7 +350,7 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
                     )
                 })
             };
-            scene.setup.application.stores.values().find_map(|store| wrong(&store.global_cluster))
+            scene.setup.application.stores.values().find_map(wrong)
         }
         Expectation::TrafficIn(region) => scene.setup.application.traffic.values().find_map(|traffic| {
             let answer = world.route53.answer(world.now, &traffic.record_name, RrType::A);
@@ -363,6 +374,14 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             (0 < started).then(|| format!("no run should be started; there were {started}"))
         }
         Expectation::AsBefore => changed(scene, world),
+        Expectation::RescueKept => {
+            let regions = scene.setup.application.regions.iter();
+            let mut all = regions.flat_map(|region| world.aurora.snapshots(region, world.now));
+            let is_kept = |s: &Snapshot| {
+                !s.automatic && s.source_arn.as_ref().is_some_and(|of| of.contains(":rds:unplanned-global-failover-"))
+            };
+            (!all.any(is_kept)).then(|| "the old writer's rescue snapshot should be copied, and is not".to_owned())
+        }
         Expectation::Run(end) => unmet_end(end, &result.ending),
         Expectation::Armed(wanted) => {
             let armed = is_armed(events);

@@ -402,6 +402,12 @@ static ASK: Form = Form {
         may("target", OURS, "target: standby", "where to; the daemon's choice otherwise"),
         may("accept_data_loss", LOSS, "accept_data_loss: 10m", "the loss that the operator accepts; none otherwise"),
         may(
+            "by",
+            Shape::Name,
+            "by: detach-and-promote",
+            "by which runbook, one of the operator's or of those that ship; the application's own for this wish otherwise",
+        ),
+        may(
             "repeats",
             Shape::Bool,
             "repeats: true",
@@ -468,6 +474,12 @@ pub(super) static EXPECTATION: Form = Form {
             Shape::True,
             "as_before: true",
             "routing controls, records and writers are as they were when the rehearsal began",
+        ),
+        may(
+            "rescue_kept",
+            Shape::True,
+            "rescue_kept: true",
+            "the rescue snapshot of the old writer was copied; the rehearsal goes on until that work is over",
         ),
     ],
 };

@@ -60,6 +60,8 @@ pub struct Written {
     pub needs_promotion: bool,
     /// The drills that people ask for in it: to an application that does not name them it means nothing.
     pub drills: BTreeSet<RunbookName>,
+    /// Whether it asks for some drill at all.
+    pub needs_drill: bool,
     /// The runbook that it is about, where it means nothing to an application that does not use it.
     pub needs_runbook: Option<String>,
     file: String,
@@ -84,6 +86,7 @@ impl Scenario {
             covers,
             needs_promotion: table.has("needs_promotion"),
             drills: read::drills(&table),
+            needs_drill: read::asks_for_a_drill(&table),
             needs_runbook: table.text("needs_runbook").map(str::to_owned),
             file: file.to_owned(),
             text: text.to_owned(),
@@ -161,6 +164,8 @@ pub struct Ask {
     pub target: Option<Region>,
     /// What the operator accepts to lose.
     pub accept_data_loss: Option<Duration>,
+    /// Another runbook than the application's own.
+    pub runbook: Option<RunbookName>,
     /// The whole request again every so often until a run is there (with the same idempotency key).
     pub repeats: bool,
 }
@@ -172,7 +177,10 @@ pub enum Wish {
     Failover,
     Switchover,
     Failback,
-    Drill { runbook: RunbookName },
+    /// By this runbook; `None`: the first of the application's drills.
+    Drill {
+        runbook: Option<RunbookName>,
+    },
 }
 
 /// When it is asked for.
@@ -235,6 +243,8 @@ pub enum Expectation {
     Armed(bool),
     /// Traffic's controls and records, and the writers, are as they were when the rehearsal began.
     AsBefore,
+    /// The rescue snapshot of the old writer was copied. The rehearsal goes on until all work that is left open is over.
+    RescueKept,
 }
 
 /// How the run stands at the end.

@@ -215,7 +215,9 @@ fn plane(t: &Table) -> Option<Trouble> {
         "route53-control" => Plane::Route53Control,
         "cloudwatch" => Plane::CloudWatch,
         "sns" => Plane::Sns,
+        "s3" => Plane::S3,
         "lambda" => Plane::Lambda,
+        "ec2" => Plane::Ec2,
         "ecs" => Plane::Ecs,
         "ssm" => Plane::Ssm,
         "eventbridge" => Plane::EventBridge,
@@ -364,15 +366,23 @@ fn ask(t: &Table) -> Option<Ask> {
         when,
         target: t.region("target"),
         accept_data_loss: t.duration("accept_data_loss"),
+        runbook: t.text("by").and_then(|name| name.parse().ok()),
         repeats: t.flag("repeats").unwrap_or(false),
     })
 }
 
 /// The drills that are asked for.
 pub(super) fn drills(t: &Table) -> BTreeSet<RunbookName> {
-    let Some(people) = t.table("people") else { return BTreeSet::new() };
-    let asked = people.table("ask").into_iter().chain(people.tables("acts"));
-    asked.filter_map(|t| t.text("runbook")?.parse().ok()).collect()
+    asked(t).filter_map(|t| t.text("runbook")?.parse().ok()).collect()
+}
+
+/// Whether some drill is asked for.
+pub(super) fn asks_for_a_drill(t: &Table) -> bool {
+    asked(t).any(|t| t.word("wish") == Some("drill"))
+}
+
+fn asked(t: &Table) -> impl Iterator<Item = &Table> {
+    t.table("people").into_iter().flat_map(|people| people.table("ask").into_iter().chain(people.tables("acts")))
 }
 
 fn wish(t: &Table) -> Option<Wish> {
@@ -381,7 +391,12 @@ fn wish(t: &Table) -> Option<Wish> {
         "failover" => Some(Wish::Failover),
         "switchover" => Some(Wish::Switchover),
         "failback" => Some(Wish::Failback),
-        "drill" => Some(Wish::Drill { runbook: t.text("runbook")?.parse().ok()? }),
+        "drill" => Some(Wish::Drill {
+            runbook: match t.text("runbook") {
+                Some(name) => Some(name.parse().ok()?),
+                None => None,
+            },
+        }),
         _ => None,
     }
 }
@@ -438,6 +453,9 @@ fn expectation(t: &Table) -> Option<Expectation> {
     }
     if t.has("as_before") {
         return Some(Expectation::AsBefore);
+    }
+    if t.has("rescue_kept") {
+        return Some(Expectation::RescueKept);
     }
     let t = t.table("run")?;
     Some(Expectation::Run(match t.word("ends")? {

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 76] = [
+pub(super) const SHIPPED: [(&str, &str); 85] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -49,8 +49,10 @@ pub(super) const SHIPPED: [(&str, &str); 76] = [
     ("tests/scenarios/drill-disaster-away.yaml", include_str!("../../../tests/scenarios/drill-disaster-away.yaml")),
     ("tests/scenarios/drill-disaster-home.yaml", include_str!("../../../tests/scenarios/drill-disaster-home.yaml")),
     ("tests/scenarios/drill-disaster-there.yaml", include_str!("../../../tests/scenarios/drill-disaster-there.yaml")),
+    ("tests/scenarios/drill-dns.yaml", include_str!("../../../tests/scenarios/drill-dns.yaml")),
     ("tests/scenarios/drill-in-blackout.yaml", include_str!("../../../tests/scenarios/drill-in-blackout.yaml")),
     ("tests/scenarios/drill-killed.yaml", include_str!("../../../tests/scenarios/drill-killed.yaml")),
+    ("tests/scenarios/drill-own.yaml", include_str!("../../../tests/scenarios/drill-own.yaml")),
     ("tests/scenarios/drill-switchover.yaml", include_str!("../../../tests/scenarios/drill-switchover.yaml")),
     ("tests/scenarios/drill-tabletop.yaml", include_str!("../../../tests/scenarios/drill-tabletop.yaml")),
     (
@@ -70,9 +72,17 @@ pub(super) const SHIPPED: [(&str, &str); 76] = [
     ("tests/scenarios/failback-gradual-well.yaml", include_str!("../../../tests/scenarios/failback-gradual-well.yaml")),
     ("tests/scenarios/failback-waits.yaml", include_str!("../../../tests/scenarios/failback-waits.yaml")),
     ("tests/scenarios/false-alarm.yaml", include_str!("../../../tests/scenarios/false-alarm.yaml")),
+    ("tests/scenarios/fence-not-held.yaml", include_str!("../../../tests/scenarios/fence-not-held.yaml")),
+    ("tests/scenarios/fence-unreachable.yaml", include_str!("../../../tests/scenarios/fence-unreachable.yaml")),
+    ("tests/scenarios/fence-verified.yaml", include_str!("../../../tests/scenarios/fence-verified.yaml")),
+    ("tests/scenarios/fenced-switchover.yaml", include_str!("../../../tests/scenarios/fenced-switchover.yaml")),
     ("tests/scenarios/fencing-times-out.yaml", include_str!("../../../tests/scenarios/fencing-times-out.yaml")),
     ("tests/scenarios/garbage.yaml", include_str!("../../../tests/scenarios/garbage.yaml")),
     ("tests/scenarios/headless-target.yaml", include_str!("../../../tests/scenarios/headless-target.yaml")),
+    (
+        "tests/scenarios/headless-target-served.yaml",
+        include_str!("../../../tests/scenarios/headless-target-served.yaml"),
+    ),
     ("tests/scenarios/journal-rots.yaml", include_str!("../../../tests/scenarios/journal-rots.yaml")),
     (
         "tests/scenarios/killed-again-and-again.yaml",
@@ -89,6 +99,10 @@ pub(super) const SHIPPED: [(&str, &str); 76] = [
     ("tests/scenarios/lag-missing.yaml", include_str!("../../../tests/scenarios/lag-missing.yaml")),
     ("tests/scenarios/late-effect.yaml", include_str!("../../../tests/scenarios/late-effect.yaml")),
     ("tests/scenarios/mismatched-target.yaml", include_str!("../../../tests/scenarios/mismatched-target.yaml")),
+    (
+        "tests/scenarios/mismatched-target-detached.yaml",
+        include_str!("../../../tests/scenarios/mismatched-target-detached.yaml"),
+    ),
     ("tests/scenarios/operator-aborts.yaml", include_str!("../../../tests/scenarios/operator-aborts.yaml")),
     ("tests/scenarios/operator-pauses.yaml", include_str!("../../../tests/scenarios/operator-pauses.yaml")),
     ("tests/scenarios/planned-switchover.yaml", include_str!("../../../tests/scenarios/planned-switchover.yaml")),
@@ -98,6 +112,7 @@ pub(super) const SHIPPED: [(&str, &str); 76] = [
     ("tests/scenarios/promotion-sticks.yaml", include_str!("../../../tests/scenarios/promotion-sticks.yaml")),
     ("tests/scenarios/region-lost.yaml", include_str!("../../../tests/scenarios/region-lost.yaml")),
     ("tests/scenarios/region-lost-and-back.yaml", include_str!("../../../tests/scenarios/region-lost-and-back.yaml")),
+    ("tests/scenarios/rescue-snapshot-kept.yaml", include_str!("../../../tests/scenarios/rescue-snapshot-kept.yaml")),
     ("tests/scenarios/resolvers-ignore-ttl.yaml", include_str!("../../../tests/scenarios/resolvers-ignore-ttl.yaml")),
     (
         "tests/scenarios/route53-control-plane-down.yaml",

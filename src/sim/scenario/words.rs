@@ -12,7 +12,9 @@ pub(super) const PLANES: &[Word] = &[
     word("route53-control", "the Route 53 API, which lives in us-east-1"),
     word("cloudwatch", "CloudWatch of the Region"),
     word("sns", "SNS of the Region"),
+    word("s3", "S3 of the Region"),
     word("lambda", "Lambda's API of the Region"),
+    word("ec2", "the API of EC2 of the Region, which security groups belong to"),
     word("ecs", "the API of ECS of the Region"),
     word("ssm", "the API of Systems Manager of the Region"),
     word("eventbridge", "EventBridge of the Region"),
@@ -44,9 +46,16 @@ pub(super) const OPERATIONS: &[&str] = &[
     "rds:DescribeEvents",
     "rds:SwitchoverGlobalCluster",
     "rds:FailoverGlobalCluster",
+    "rds:RemoveFromGlobalCluster",
+    "rds:CreateDBInstance",
+    "rds:DescribeDBClusterSnapshots",
+    "rds:CopyDBClusterSnapshot",
     "cloudwatch:GetMetricData",
     "cloudwatch:DescribeAlarms",
     "cloudwatch:PutMetricData",
+    "s3:HeadObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
     "route53:ListResourceRecordSets",
     "route53:GetChange",
     "route53:ChangeResourceRecordSets",
@@ -55,6 +64,9 @@ pub(super) const OPERATIONS: &[&str] = &[
     "sns:Publish",
     // Of the calls that a runbook writes out (`aws.call`), those that are simulated.
     "backup:ListRecoveryPointsByBackupVault",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:DescribeSecurityGroupRules",
+    "ec2:RevokeSecurityGroupIngress",
     "ecs:DescribeServices",
     "ecs:UpdateService",
     "events:DescribeRule",
@@ -157,10 +169,15 @@ pub(super) const WISHES: &[Word] = &[
     word("failover", "a forced move, which may lose data"),
     word("switchover", "a planned, lossless move"),
     word("failback", "a planned, lossless move home"),
-    Word { word: "drill", says: "a drill of the application; one that does not name it is passed over", more: DRILL },
+    Word {
+        word: "drill",
+        says: "a drill of the application; one that has none, or not this one, is passed over",
+        more: DRILL,
+    },
 ];
 
-const DRILL: &[Key] = &[need("runbook", Shape::Name, "runbook: drill-switchover", "which of its drills")];
+const DRILL: &[Key] =
+    &[may("runbook", Shape::Name, "runbook: drill-switchover", "which of its drills; the first otherwise")];
 
 pub(super) const WHENS: &[Word] =
     &[Word { word: "recommended", says: "as soon as the daemon recommends to fail over", more: AFTER }];

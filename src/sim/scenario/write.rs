@@ -136,7 +136,9 @@ fn plane(plane: Plane) -> &'static str {
         Plane::Route53Control => "route53-control",
         Plane::CloudWatch => "cloudwatch",
         Plane::Sns => "sns",
+        Plane::S3 => "s3",
         Plane::Lambda => "lambda",
+        Plane::Ec2 => "ec2",
         Plane::Ecs => "ecs",
         Plane::Ssm => "ssm",
         Plane::EventBridge => "eventbridge",
@@ -252,7 +254,8 @@ fn ask(a: &Ask) -> String {
     let target = a.target.as_ref().map(|t| format!(", target: {t}"));
     let loss = a.accept_data_loss.map(|d| format!(", accept_data_loss: {}", friendly(d)));
     let repeats = a.repeats.then(|| ", repeats: true".to_owned());
-    text.extend([target, loss, repeats].into_iter().flatten());
+    let runbook = a.runbook.as_ref().map(|name| format!(", by: {name}"));
+    text.extend([target, loss, runbook, repeats].into_iter().flatten());
     text
 }
 
@@ -262,7 +265,8 @@ fn wish(wish: &Wish) -> String {
         Wish::Failover => "failover".to_owned(),
         Wish::Switchover => "switchover".to_owned(),
         Wish::Failback => "failback".to_owned(),
-        Wish::Drill { runbook } => format!("drill, runbook: {runbook}"),
+        Wish::Drill { runbook: Some(runbook) } => format!("drill, runbook: {runbook}"),
+        Wish::Drill { runbook: None } => "drill".to_owned(),
     }
 }
 
@@ -276,6 +280,7 @@ fn expectation(e: &Expectation) -> String {
         Expectation::LossAtMost(most) => format!("loss_at_most: {}", friendly(*most)),
         Expectation::NoRun => "no_run: true".to_owned(),
         Expectation::AsBefore => "as_before: true".to_owned(),
+        Expectation::RescueKept => "rescue_kept: true".to_owned(),
         Expectation::Run(end) => {
             let end = match end {
                 RunEnd::Succeeded => "succeeded".to_owned(),

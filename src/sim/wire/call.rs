@@ -8,7 +8,7 @@ use winterbaume_core::MockResponse;
 
 use super::{
     encode::{self, Protocol},
-    services,
+    s3, services,
 };
 use crate::{
     domain::id::Region,
@@ -38,7 +38,7 @@ impl Call {
 
     /// Everything that is not a read changes something.
     pub(super) fn mutates(&self) -> bool {
-        !["Describe", "Get", "List", "Test"].iter().any(|read| self.operation.starts_with(read))
+        !["Describe", "Get", "Head", "List", "Test"].iter().any(|read| self.operation.starts_with(read))
     }
 
     /// The plane that answers it, and where that plane lives.
@@ -49,6 +49,7 @@ impl Call {
         let plane = match self.service.as_str() {
             "rds" => Plane::Rds,
             "sns" => Plane::Sns,
+            "s3" => Plane::S3,
             "monitoring" => Plane::CloudWatch,
             "route53-recovery-cluster" => Plane::ArcCluster,
             // With a custom endpoint the SDKs sign with the client's Region; the plane has one home all the same.
@@ -100,7 +101,11 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
         None => (*region, path.to_owned()),
     };
     // REST-JSON has nothing but the path; who is meant stands in the signature.
-    let protocol = if services::is_rest_json(service) { Protocol::Json } else { protocol };
+    let protocol = match *service {
+        "s3" => Protocol::RestXml,
+        service if services::is_rest_json(service) => Protocol::Json,
+        _ => protocol,
+    };
     let Ok(region) = region.parse::<Region>() else {
         return refuse(400, "InvalidSignatureException", format!("{region} is not a Region"));
     };
@@ -109,6 +114,7 @@ pub(super) fn parse(parts: &Parts, body: Bytes) -> Result<Call, (Protocol, ApiFa
         _ if services::is_rest_json(service) => {
             services::rest_operation(&parts.method, &path).map_or("Unknown", |(operation, ..)| operation).to_owned()
         }
+        _ if *service == "s3" => s3::operation(&parts.method, &path, &query).to_owned(),
         Protocol::Cbor | Protocol::Json => rpc.or(target).unwrap_or_default().to_owned(),
         Protocol::RestXml => route53_operation(&parts.method, &path).to_owned(),
         Protocol::Query => action(&body),
@@ -164,7 +170,9 @@ fn route53_operation(method: &Method, path: &str) -> &'static str {
 
 pub(super) fn throttled(service: &str) -> ApiFault {
     let (status, code) = match service {
+        "ec2" => (503, "RequestLimitExceeded"),
         "sns" => (429, "Throttled"),
+        "s3" => (503, "SlowDown"),
         "route53-recovery-cluster" => (429, "ThrottlingException"),
         "lambda" => (429, "TooManyRequestsException"),
         "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" => (400, "ThrottlingException"),
@@ -186,6 +194,7 @@ pub(super) fn denied(service: &str, operation: &str) -> ApiFault {
     let status =
         if matches!(service, "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup") { 400 } else { 403 };
     let code = match service {
+        "ec2" => "UnauthorizedOperation",
         "sns" => "AuthorizationError",
         "route53-recovery-cluster" | "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" => {
             "AccessDeniedException"

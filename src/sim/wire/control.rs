@@ -215,12 +215,14 @@ fn on_region(server: &Server, body: &[u8], act: fn(&mut World, &Region)) -> Answ
     Ok(json!({ "region": region }))
 }
 
-const PLANES: [(&str, Plane); 17] = [
+const PLANES: [(&str, Plane); 19] = [
     ("rds", Plane::Rds),
     ("route53-control", Plane::Route53Control),
     ("cloudwatch", Plane::CloudWatch),
     ("sns", Plane::Sns),
+    ("s3", Plane::S3),
     ("lambda", Plane::Lambda),
+    ("ec2", Plane::Ec2),
     ("ecs", Plane::Ecs),
     ("ssm", Plane::Ssm),
     ("eventbridge", Plane::EventBridge),

@@ -83,7 +83,20 @@ pub(super) const REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
 pub(super) fn error(protocol: Protocol, service: &str, fault: &ApiFault) -> MockResponse {
     let ApiFault { status, code, message } = fault;
     let kind = if *status < 500 { "Sender" } else { "Receiver" };
+    if service == "ec2" {
+        return super::ec2::error(fault);
+    }
     let mut response = match protocol {
+        // S3 has neither a wrapper nor a namespace.
+        Protocol::Query | Protocol::RestXml if service == "s3" => {
+            let (code, message) = (escaped(code), escaped(message));
+            let body = format!(
+                r#"<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>{REQUEST_ID}</RequestId></Error>"#
+            );
+            let mut response = MockResponse::xml(*status, body);
+            response.headers.insert("x-amz-request-id", axum::http::HeaderValue::from_static("-"));
+            return response;
+        }
         Protocol::Query | Protocol::RestXml => {
             let ns = namespace(service);
             let (code, message) = (escaped(code), escaped(message));
@@ -135,6 +148,12 @@ fn shape(service: &str, code: &str) -> String {
         other => other,
     };
     format!("com.amazonaws.cloudwatch#{name}")
+}
+
+/// A time as HTTP's headers have it.
+pub(super) fn http_date(at: SimTime) -> String {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX));
+    at.map_or_else(|_| String::new(), |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }
 
 /// A time as AWS writes it in XML, with milliseconds.

@@ -31,10 +31,10 @@ use winterbaume_core::MockResponse;
 use super::{
     SharedWorld, arc,
     call::{self, Call},
-    cloudwatch, control,
+    cloudwatch, control, ec2,
     encode::{self, Protocol},
     faults::{Barriers, Fault, Faults, Point, Release},
-    rds, route53, services, sns,
+    rds, route53, s3, services, sns,
 };
 use crate::sim::world::{ApiFault, Reach, SimTime, World};
 
@@ -48,6 +48,8 @@ const HANG_MAX: Duration = Duration::from_secs(600);
 const FLUSH: Duration = Duration::from_millis(10);
 /// How far a signature's time may lie from now, in milliseconds. [SigV4: 5 minutes]
 const SIGNATURE_AGE_MS_MAX: u64 = 5 * 60_000;
+/// The same for S3: 15 minutes. [S3 API, Authenticating Requests; from memory]
+const SIGNATURE_AGE_S3_MS_MAX: u64 = 15 * 60_000;
 
 /// One call that arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -299,7 +301,13 @@ impl Server {
         let mut response = Response::new(Answer { body: Full::new(body), sent: None });
         *response.status_mut() = hyper::StatusCode::from_u16(answer.status).unwrap_or_default();
         *response.headers_mut() = answer.headers;
-        for (name, value) in [("x-amzn-requestid", id), ("date", http_date(date))] {
+        // S3 has a header of its own for it.
+        if response.headers().contains_key(s3::REQUEST_ID_HEADER)
+            && let Ok(value) = id.parse()
+        {
+            response.headers_mut().insert(s3::REQUEST_ID_HEADER, value);
+        }
+        for (name, value) in [("x-amzn-requestid", id), ("date", encode::http_date(date))] {
             if let Ok(value) = value.parse() {
                 response.headers_mut().insert(name, value);
             }
@@ -318,8 +326,14 @@ impl Server {
             u64::try_from(at.timestamp().as_millisecond()).ok()
         });
         let now = self.world.now().0;
+        let age_max = if call.service == "s3" { SIGNATURE_AGE_S3_MS_MAX } else { SIGNATURE_AGE_MS_MAX };
         match signed {
-            Some(at) if now.abs_diff(at) <= SIGNATURE_AGE_MS_MAX => None,
+            Some(at) if now.abs_diff(at) <= age_max => None,
+            _ if call.service == "s3" => Some(ApiFault {
+                status: 403,
+                code: "RequestTimeTooSkewed",
+                message: "The difference between the request time and the current time is too large.".to_owned(),
+            }),
             _ => {
                 let json = matches!(call.protocol, Protocol::Json | Protocol::Cbor);
                 Some(ApiFault {
@@ -376,11 +390,6 @@ impl Body for Answer {
     }
 }
 
-fn http_date(at: SimTime) -> String {
-    let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX));
-    at.map_or_else(|_| String::new(), |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
-}
-
 fn dispatch(world: &mut World, call: &Call) -> MockResponse {
     let (region, operation) = (&call.region, call.operation.as_str());
     match call.service.as_str() {
@@ -388,7 +397,9 @@ fn dispatch(world: &mut World, call: &Call) -> MockResponse {
         "sns" => sns::handle(world, region, operation, &params(&call.body)),
         "monitoring" => cloudwatch::handle(world, region, operation, (call.protocol, &call.body)),
         "route53" => route53::handle(world, call.method.as_str(), &call.path, &call.query, &call.body),
+        "s3" => s3::handle(world, call),
         "route53-recovery-cluster" => arc::handle(world, region, &format!("ToggleCustomerAPI.{operation}"), &call.body),
+        "ec2" => ec2::handle(world, call),
         "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" | "sts" => {
             services::handle(world, call)
         }

@@ -8,12 +8,14 @@ mod call;
 mod cloudwatch;
 mod control;
 pub mod dns;
+mod ec2;
 mod encode;
 pub mod endpoints;
 pub mod faults;
 mod http;
 pub mod rds;
 pub mod route53;
+mod s3;
 mod services;
 mod sns;
 

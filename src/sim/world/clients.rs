@@ -15,6 +15,7 @@ use super::{
     health_page::HealthPage,
     rfc3339,
     route53::{Route53, resolver::Resolver},
+    services::ec2::Ec2,
 };
 use crate::domain::id::Region;
 
@@ -132,6 +133,8 @@ struct Client {
     failing: [Option<SimTime>; 2],
     /// The newest commit that it has read.
     seen: u64,
+    /// The cluster on which the servers hold a session for it, which no change of rules ends.
+    session: Option<String>,
 }
 
 /// What clients got until now. Times of failure are those of clients outside.
@@ -203,6 +206,7 @@ impl Clients {
             next_read: now.plus_ms(offset + 17),
             failing: [None, None],
             seen: 0,
+            session: None,
         });
     }
 
@@ -234,16 +238,23 @@ impl Clients {
     }
 
     /// Sends every request that is due.
-    pub fn run_due(&mut self, ctx: &mut Context<'_>, aurora: &mut Aurora, route53: &Route53, endpoints: &Endpoints) {
+    pub fn run_due(
+        &mut self,
+        ctx: &mut Context<'_>,
+        aurora: &mut Aurora,
+        route53: &Route53,
+        endpoints: &Endpoints,
+        ec2: &Ec2,
+    ) {
         self.now = ctx.now;
         for index in 0..self.clients.len() {
             if self.clients[index].next_write <= ctx.now {
                 self.clients[index].next_write = ctx.now.plus_ms(WRITE_EVERY_MS);
-                self.request(index, Request::Write, ctx, aurora, route53, endpoints);
+                self.request(index, Request::Write, ctx, aurora, route53, (endpoints, ec2));
             }
             if self.clients[index].next_read <= ctx.now {
                 self.clients[index].next_read = ctx.now.plus_ms(READ_EVERY_MS);
-                self.request(index, Request::Read, ctx, aurora, route53, endpoints);
+                self.request(index, Request::Read, ctx, aurora, route53, (endpoints, ec2));
             }
         }
     }
@@ -255,12 +266,16 @@ impl Clients {
         ctx: &mut Context<'_>,
         aurora: &mut Aurora,
         route53: &Route53,
-        endpoints: &Endpoints,
+        (endpoints, ec2): (&Endpoints, &Ec2),
     ) {
         let cluster = self.reach(index, ctx, route53, endpoints).and_then(|e| self.database(e, ctx, aurora));
-        let served = cluster.is_some_and(|cluster| match request {
-            Request::Write => self.write(index, &cluster, ctx, aurora),
-            Request::Read => self.read(index, &cluster, ctx, aurora),
+        let served = cluster.is_some_and(|cluster| {
+            let is_up = aurora.cluster(&cluster).is_some_and(|c| c.is_up(ctx.planes));
+            self.connect(index, &cluster, is_up, ec2)
+                && match request {
+                    Request::Write => self.write(index, &cluster, ctx, aurora),
+                    Request::Read => self.read(index, &cluster, ctx, aurora),
+                }
         });
         self.account(index, request, served, ctx);
     }
@@ -301,6 +316,29 @@ impl Clients {
             }
         };
         Some(endpoint)
+    }
+
+    /// Whether there is a session on `cluster`: the one that stands, else a new one, which the rules must let in.
+    fn connect(&mut self, index: usize, cluster: &str, is_up: bool, ec2: &Ec2) -> bool {
+        let session = &mut self.clients[index].session;
+        if !is_up {
+            *session = None;
+        } else if session.as_deref() != Some(cluster) {
+            *session = ec2.admits(cluster).then(|| cluster.to_owned());
+        }
+        session.is_some()
+    }
+
+    /// How many sessions its clients have on the cluster `arn`.
+    pub fn sessions(&self, arn: &str) -> u64 {
+        self.clients.iter().filter(|client| client.session.as_deref() == Some(arn)).count() as u64
+    }
+
+    /// Ends them.
+    pub(super) fn end_sessions(&mut self, arn: &str) {
+        for client in self.clients.iter_mut().filter(|client| client.session.as_deref() == Some(arn)) {
+            client.session = None;
+        }
     }
 
     fn write(&mut self, index: usize, cluster: &str, ctx: &Context<'_>, aurora: &mut Aurora) -> bool {

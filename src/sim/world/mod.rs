@@ -14,6 +14,7 @@ pub mod cloudwatch;
 pub mod health_page;
 pub mod planes;
 pub mod route53;
+pub mod s3;
 pub mod scenario;
 pub mod services;
 pub mod sns;
@@ -84,6 +85,7 @@ pub struct World {
     pub route53: route53::Route53,
     pub arc: arc::Arc,
     pub sns: sns::Sns,
+    pub s3: s3::S3,
     pub services: services::Services,
     /// The application's servers, one address per Region.
     pub endpoints: clients::Endpoints,
@@ -104,6 +106,13 @@ impl World {
         self.aurora.beat(arn, &ctx)
     }
 
+    /// Ends every session of the application on the cluster `arn`. Whoever is let in connects anew.
+    pub fn end_sessions(&mut self, arn: &str) {
+        self.clients.end_sessions(arn);
+        let text = format!("the sessions on {arn} are ended");
+        self.log.push(WorldEvent { at: self.now, kind: "database.sessions_ended", text });
+    }
+
     /// An empty world at `start`; `sim::scenario` (or a test) fills it.
     pub fn new(seed: u64, start: SimTime) -> Self {
         Self {
@@ -115,6 +124,7 @@ impl World {
             route53: route53::Route53::default(),
             arc: arc::Arc::default(),
             sns: sns::Sns::default(),
+            s3: s3::S3::default(),
             services: services::Services::default(),
             endpoints: clients::Endpoints::default(),
             canaries: canaries::Canaries::default(),
@@ -179,13 +189,14 @@ impl World {
             self.cloudwatch.run_due(&mut ctx);
         }
         if is_due(self.route53.next_due()) {
-            run_route53(&mut self.route53, &self.endpoints, &mut self.cloudwatch, &self.arc, &mut ctx);
+            run_route53(&mut self.route53, (&self.endpoints, &self.s3), &mut self.cloudwatch, &self.arc, &mut ctx);
         }
         if is_due(self.sns.next_due()) {
             self.sns.run_due(&mut ctx);
         }
         if is_due(self.clients.next_due()) {
-            self.clients.run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints);
+            let ec2 = &self.services.ec2;
+            self.clients.run_due(&mut ctx, &mut self.aurora, &self.route53, &self.endpoints, ec2);
         }
         while let Some(arrival) = self.arrivals.first_entry()
             && arrival.key().0 <= now
@@ -269,23 +280,45 @@ impl World {
     }
 }
 
+/// What Route 53's health checkers can call.
+struct Targets<'a> {
+    servers: &'a clients::Endpoints,
+    s3: &'a s3::S3,
+    planes: &'a Planes,
+}
+
+impl route53::health::Targets for Targets<'_> {
+    fn at(&self, address: std::net::Ipv4Addr) -> route53::health::EndpointStatus {
+        use clients::EndpointStatus as Seen;
+        use route53::health::EndpointStatus;
+        match self.servers.endpoint_status(address, self.planes) {
+            Seen::Healthy => EndpointStatus::Healthy,
+            Seen::Unhealthy => EndpointStatus::Unhealthy,
+            Seen::NoAnswer => EndpointStatus::NoAnswer,
+        }
+    }
+
+    fn site(&self, host: &str, path: &str) -> Option<route53::health::EndpointStatus> {
+        use route53::health::EndpointStatus;
+        Some(match self.s3.read_publicly(host, path, self.planes)? {
+            s3::PublicRead::Found => EndpointStatus::Healthy,
+            s3::PublicRead::Missing => EndpointStatus::Missing,
+            s3::PublicRead::Unavailable => EndpointStatus::Unhealthy,
+            s3::PublicRead::NoAnswer => EndpointStatus::NoAnswer,
+        })
+    }
+}
+
 /// Route 53 sees the endpoints and the alarms' data, and its own metrics go to CloudWatch of its home. [R53DG]
 fn run_route53(
     route53: &mut route53::Route53,
-    endpoints: &clients::Endpoints,
+    (servers, s3): (&clients::Endpoints, &s3::S3),
     cloudwatch: &mut cloudwatch::CloudWatch,
     arc: &arc::Arc,
     ctx: &mut Context<'_>,
 ) {
-    use clients::EndpointStatus as Seen;
-    use route53::health::EndpointStatus;
-    let planes = ctx.planes;
-    let status = |address| match endpoints.endpoint_status(address, planes) {
-        Seen::Healthy => EndpointStatus::Healthy,
-        Seen::Unhealthy => EndpointStatus::Unhealthy,
-        Seen::NoAnswer => EndpointStatus::NoAnswer,
-    };
-    for metric in route53.run_due(ctx, &status, cloudwatch, arc) {
+    let targets = Targets { servers, s3, planes: ctx.planes };
+    for metric in route53.run_due(ctx, &targets, cloudwatch, arc) {
         let dimensions = [("HealthCheckId", metric.health_check_id.as_str())];
         let (home, at) = (route53::home(), ctx.now);
         let (name, value) = (metric.metric, metric.value);

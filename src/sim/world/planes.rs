@@ -15,8 +15,12 @@ pub enum Plane {
     CloudWatch,
     /// SNS of the Region.
     Sns,
+    /// S3 of the Region.
+    S3,
     /// Lambda's API of the Region.
     Lambda,
+    /// The API of EC2 of the Region, which security groups belong to.
+    Ec2,
     /// The API of ECS of the Region.
     Ecs,
     /// The API of Systems Manager of the Region.
@@ -149,12 +153,14 @@ impl Planes {
     }
 
     /// Every plane of a Region.
-    pub const ALL: [Plane; 17] = [
+    pub const ALL: [Plane; 19] = [
         Plane::Rds,
         Plane::Route53Control,
         Plane::CloudWatch,
         Plane::Sns,
+        Plane::S3,
         Plane::Lambda,
+        Plane::Ec2,
         Plane::Ecs,
         Plane::Ssm,
         Plane::EventBridge,

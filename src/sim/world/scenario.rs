@@ -125,18 +125,21 @@ fn add_topics(world: &mut World, topology: &Topology) {
 }
 
 /// What a runbook's own calls find (`aws.call`): a function, a service of tasks, a parameter that names the writer, a
-/// nightly rule (enabled where the writer is) and a replicated secret.
+/// nightly rule (enabled where the writer is) and a replicated secret; and a bucket in the standby.
 fn add_called_services(world: &mut World, topology: &Topology) {
     let (name, primary) = (&topology.application, &topology.primary.region);
     for site in [&topology.primary, &topology.standby] {
         let (region, now, services) = (&site.region, world.now, &mut world.services);
         services.lambda.add(region, &format!("{name}-api"), &[("WRITER", primary.as_str())]);
         services.ecs.add(region, name, "worker", 3);
+        let (clients, daemons) = ("sg-08f7e6d5c4b3a2910".to_owned(), "10.9.0.0/24".to_owned());
+        services.ec2.add(region, "sg-0a1b2c3d4e5f60718", 5_432, &[clients, daemons]);
         services.ssm.add(region, &format!("/{name}/writer"), primary.as_str());
         services.kms.add(region, &format!("mrk-{name}"), true);
         services.backup.add(region, name, now);
         services.events.add(region, &format!("{name}-nightly"), "rate(1 day)", region == primary);
     }
+    world.s3.put_bucket(&topology.standby.region, &format!("{name}-standby"));
     world.services.secrets.add(primary, &format!("{name}/db"), std::slice::from_ref(&topology.standby.region));
 }
 

@@ -29,6 +29,7 @@ pub enum Name {
     LateFence,
     RescueSnapshot,
     SnapshotCopy,
+    InstanceCreation,
     Resync,
     CloudwatchPublication,
     DnsChangeInsync,

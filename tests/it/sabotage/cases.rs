@@ -36,6 +36,8 @@ pub(super) enum Kind {
     HealthSignal,
     /// Without databases: only traffic moves.
     Stateless,
+    /// Planned moves and failovers by the runbooks of docs/fences.md.
+    Fenced,
 }
 
 /// The disaster in which a guard is missed.
@@ -93,6 +95,7 @@ fn lost() -> Scenario {
         when: When::Recommended { after: s(5) },
         target: None,
         accept_data_loss: Some(s(900)),
+        runbook: None,
         repeats: true,
     });
     lost.expect = vec![
@@ -112,6 +115,7 @@ fn planned() -> Scenario {
         when: When::At(s(60)),
         target: None,
         accept_data_loss: None,
+        runbook: None,
         repeats: true,
     });
     planned.expect =
@@ -341,6 +345,15 @@ const CASES: &[Row] = &[
     (Guard::UndoPastNoReturn, "somebody aborts after the databases have switched", "expect", |seed| {
         held(act(planned(), 110 + seed % 8 * 10, PersonAct::Abort), "undo-past-no-return")
     }),
+    (Guard::FenceTarget, "the application is fenced before it moves as planned", "S9", |_| planned()),
+    (Guard::WriteTaken, "the old writer cannot be fenced, and takes writes", "expect", |_| {
+        let (file, text) = Scenario::embedded()
+            .into_iter()
+            .find(|(file, _)| file.ends_with("/fence-not-held.yaml"))
+            .expect("it ships");
+        let written = Scenario::parse(file, text).expect("valid");
+        written.resolve(&[east(), west()]).expect("two Regions")
+    }),
     (Guard::UndoForgotten, "somebody aborts after the traffic has moved", "expect", |_| moved_and_aborted()),
     (Guard::AfterTheEnd, "somebody resumes a run that is over", "S15", |_| act(lost(), 900, PersonAct::Resume)),
     (Guard::NoDeadline, "a promotion sticks", "expect", |_| stuck()),
@@ -391,6 +404,7 @@ impl Case {
             Guard::PendingIsInSync => Kind::Records,
             Guard::AnyDnsAnswer | Guard::StandingUnrenewed => Kind::HealthSignal,
             Guard::UndoUnseen | Guard::UndoForgotten => Kind::Stateless,
+            Guard::FenceTarget | Guard::WriteTaken => Kind::Fenced,
             _ => Kind::Controls,
         };
         Self { title, told_by, kind, scenario }

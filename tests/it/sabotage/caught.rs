@@ -13,7 +13,7 @@ use failoverd::{
 };
 
 use super::cases::{Case, Kind, s};
-use crate::support::scene;
+use crate::{fences, support::scene};
 
 /// Seeds that are tried for one guard.
 const SEEDS: u64 = 12;
@@ -23,6 +23,7 @@ fn setup(kind: Kind) -> Setup {
         Kind::Records => scene::moved_by(scene::records()),
         Kind::HealthSignal => scene::moved_by(scene::health_signal()),
         Kind::Stateless => matrix::without_stores(&scene::application(), &"dns-flip".parse().expect("a name")),
+        Kind::Fenced => return fences::setup(),
         Kind::Controls | Kind::NoLag | Kind::TwoTriggers | Kind::HealthCheckOnly => scene::application(),
     };
     if kind == Kind::NoLag {

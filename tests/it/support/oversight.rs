@@ -12,11 +12,12 @@ use failoverd::{
         application::{Application, ClusterArn, ClusterEndpoint, Mechanism},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DbCluster, EventSource, GlobalCluster, MetricQuery, Mutation, ObserveError,
-            Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+            ObserveError, Outcome, RecordSet, Series,
         },
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
+        standby_object::ObjectAt,
     },
     ports::{
         Cloud, JournalStore,
@@ -144,6 +145,10 @@ impl<C: Cloud> Cloud for Overseen<C> {
         self.cloud.db_instances(cluster).await
     }
 
+    async fn cluster_snapshots(&self, cluster: &ClusterArn) -> Result<Vec<DbSnapshot>, ObserveError> {
+        self.cloud.cluster_snapshots(cluster).await
+    }
+
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.cloud.account_quotas(region).await
     }
@@ -180,6 +185,10 @@ impl<C: Cloud> Cloud for Overseen<C> {
         arns: &[String],
     ) -> Result<Vec<bool>, ObserveError> {
         self.cloud.routing_controls(endpoints, arns).await
+    }
+
+    async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
+        self.cloud.object_is_there(object).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

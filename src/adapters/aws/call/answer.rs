@@ -101,6 +101,15 @@ fn refusal(wire: &Wire, body: &[u8], error_type: Option<&str>) -> (Option<String
     }
 }
 
+/// The code and the message of S3's `<Error>`.
+pub(super) fn refusal_in_xml(body: &[u8]) -> (Option<String>, Option<String>) {
+    let Some((root, tree)) = (body.len() <= ANSWER_BYTES_MAX).then(|| xml(body).ok()).flatten() else {
+        return (None, None);
+    };
+    let text = |name: &str| tree.get(name).and_then(Value::as_str).map(str::to_owned);
+    if root == "Error" { (text("Code"), text("Message")) } else { (None, None) }
+}
+
 /// `com.amazonaws.ssm#ParameterNotFound` and `ParameterNotFound:http://…` as `ParameterNotFound`.
 fn bare(code: &str) -> &str {
     let code = code.rsplit('#').next().unwrap_or(code);

@@ -105,6 +105,14 @@ fn failover() -> Mutation {
     Mutation::AuroraFailover { region: region("us-west-2"), global_cluster: "payments".to_owned(), target: target() }
 }
 
+fn detachment(from: &str) -> Mutation {
+    Mutation::AuroraDetach { region: region(from), global_cluster: "payments".to_owned(), target: target() }
+}
+
+fn object() -> ObjectAt {
+    ObjectAt { region: region("us-west-2"), bucket: "standby".to_owned(), key: "k".to_owned() }
+}
+
 fn endpoint(url: &str) -> ClusterEndpoint {
     ClusterEndpoint { region: region("ap-southeast-2"), url: url.to_owned() }
 }
@@ -155,6 +163,9 @@ fn every_mutation(url: &str) -> Vec<Mutation> {
             subject: "s".to_owned(),
             message: "m".to_owned(),
         },
+        detachment("us-west-2"),
+        Mutation::PutObject { object: object(), body: "x".to_owned() },
+        Mutation::DeleteObject { object: object() },
     ]
 }
 
@@ -263,6 +274,7 @@ async fn a_mutation_for_the_wrong_region_is_not_sent() {
     let server = Server::start(vec![Answer::HangUp]).await;
     let (cloud, _) = cloud(&server.url);
     let wrong = [
+        detachment("us-east-1"),
         Mutation::AuroraFailover {
             region: region("us-east-1"),
             global_cluster: "payments".to_owned(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::{
+    database::ServerState,
     heartbeat::{Beat, ROWS_KEPT, Row, Shown},
     id::BeaterId,
 };
@@ -64,6 +65,57 @@ pub(super) fn beats_held(beater: &BeaterId, from: u64) -> String {
     format!(
         "SELECT number FROM failoverd.heartbeat WHERE beater = '{beater}' AND {from} <= number ORDER BY number LIMIT {limit}"
     )
+}
+
+/// Whether the server takes writes, in one row.
+pub(super) const STATE: &str =
+    "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
+
+/// Before a write is tried, in a transaction of its own: a session may overrule a default of read-only, a server in
+/// recovery it may not.
+pub(super) const INSIST_ON_WRITING: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE";
+
+/// A write that is rolled back: it fails where the server takes none. As a beat, it is never forwarded by a secondary.
+pub(super) fn tried_write(now: Timestamp) -> String {
+    format!(
+        "BEGIN;\
+         SELECT pg_catalog.set_config('transaction_read_only', 'on', true) WHERE pg_catalog.pg_is_in_recovery();\
+         INSERT INTO failoverd.heartbeat (beater, number, written_at) VALUES ('fence', {}, '{now}');\
+         ROLLBACK",
+        i64::MAX
+    )
+}
+
+/// Clients' sessions but the heartbeat's own. Superusers' are not among them, and neither are those that replicate.
+/// Without pg_read_all_stats a session's kind is not shown; it is then taken for a client's.
+const OTHERS: &str = "FROM pg_catalog.pg_stat_activity AS a JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid \
+     WHERE a.pid <> pg_catalog.pg_backend_pid() AND r.rolname <> current_user AND NOT r.rolsuper \
+     AND NOT r.rolreplication AND coalesce(a.backend_type, 'client backend') = 'client backend'";
+
+/// By role.
+pub(super) fn sessions() -> String {
+    format!("SELECT r.rolname, count(*) {OTHERS} GROUP BY r.rolname ORDER BY r.rolname")
+}
+
+pub(super) fn end_sessions() -> String {
+    format!("SELECT count(pg_catalog.pg_terminate_backend(a.pid)) {OTHERS}")
+}
+
+/// What [`STATE`] answers; `None` where it is not what was asked for.
+pub(super) fn state(column: &dyn Fn(usize) -> Option<String>) -> Option<ServerState> {
+    let (recovery, read_only) = (column(0)?, column(1)?);
+    Some(ServerState {
+        in_recovery: match recovery.as_str() {
+            "t" => true,
+            "f" => false,
+            _ => return None,
+        },
+        read_only: match read_only.as_str() {
+            "on" => true,
+            "off" => false,
+            _ => return None,
+        },
+    })
 }
 
 /// What [`last_beat`] answers, column by column; `None` where it is not what was asked for.

@@ -17,6 +17,7 @@ use crate::sim::world::{
 
 mod armings;
 mod calls;
+mod detach;
 mod journal;
 mod loss;
 mod ramp;

@@ -98,7 +98,7 @@ fn scenario(
         Purpose::Failover => (Wish::Failover, When::Recommended { after: Duration::from_secs(20) }),
         Purpose::Switchover => (Wish::Switchover, When::At(BEGINS_AT)),
         Purpose::Failback => (Wish::Failback, When::At(BEGINS_AT)),
-        Purpose::Drill => (Wish::Drill { runbook: runbook.clone() }, When::At(BEGINS_AT)),
+        Purpose::Drill => (Wish::Drill { runbook: Some(runbook.clone()) }, When::At(BEGINS_AT)),
     };
     let loses = purpose == Purpose::Failover;
     Ok(Scenario {
@@ -117,6 +117,7 @@ fn scenario(
                 when,
                 target: None,
                 accept_data_loss: loses.then_some(Duration::from_mins(30)),
+                runbook: None,
                 repeats: true,
             }),
             approver: Approver::Approves { after: Duration::from_secs(15) },

@@ -8,6 +8,7 @@ use crate::{
         action::Action,
         application::Application,
         cloud::Mutation,
+        fence::Rung,
         id::Region,
         plan::{Plan, PlannedStep, Purpose},
     },
@@ -41,7 +42,9 @@ pub(super) fn cells(undisturbed: &Move, application: &Application) -> Vec<Cell> 
         }
         let what = format!("nothing that `{}` looks at can be seen for 5 min", step.id);
         let unseen = reads(step, &undisturbed.plan, application);
-        let met = if matches!(step.action, Action::ProbeHttp { .. }) {
+        let is_probe =
+            |a: &Action| matches!(a, Action::ProbeHttp { .. } | Action::ProbeTcp { .. } | Action::ProbePostgres { .. });
+        let met = if is_probe(&step.action) {
             Met::Always // Probes do not go through the port that counts.
         } else {
             Met::Fault(CallFault::Hang.numbers())
@@ -81,6 +84,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
     match &step.action {
         Action::AuroraSwitchover { .. }
         | Action::AuroraFailover { .. }
+        | Action::AuroraDetach { .. }
         | Action::AuroraWait { .. }
         | Action::AuroraVerifyWriter { .. }
         | Action::GateTarget { .. } => unseen(&["rds:DescribeGlobalClusters", "rds:DescribeDBClusters"]),
@@ -89,6 +93,7 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             let read = call.done_when.as_ref().and_then(|done| done.read.as_ref());
             read.map(|read| calls(&read.operation, &CallFault::Hang)).into_iter().collect()
         }
+        Action::AuroraAddInstance { .. } => unseen(&["rds:DescribeDBInstances"]),
         Action::GateCapacity { .. } => unseen(&["rds:DescribeDBClusters", "rds:DescribeDBInstances"]),
         Action::GateQuota { .. } => unseen(&["rds:DescribeAccountAttributes"]),
         Action::GateReplication { .. } => unseen(&["cloudwatch:GetMetricData"]),
@@ -103,8 +108,22 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             let region: &Region = own.map_or(plan.ends(&step.id).1, |(region, _)| region);
             vec![Trouble::Plane { plane: Plane::Application, region: region.clone(), reach: Reach::Hangs }]
         }
+        Action::ProbeTcp { .. } => {
+            vec![Trouble::Plane { plane: Plane::Application, region: plan.target.clone(), reach: Reach::Hangs }]
+        }
+        Action::ProbePostgres { region, .. } => {
+            vec![Trouble::Plane { plane: Plane::Database, region: region.clone(), reach: Reach::Hangs }]
+        }
+        Action::Fence { fence } => match &fence.rung {
+            Rung::Event { .. } => unseen(&["rds:DescribeEvents", "rds:DescribeDBInstances"]),
+            Rung::SecurityGroup { .. } => unseen(&["ec2:DescribeSecurityGroupRules"]),
+            Rung::Application { .. } => unseen(&["ecs:DescribeServices", "lambda:GetFunctionConcurrency"]),
+            // Over connections of their own.
+            Rung::WriteMustFail { .. } | Rung::Connections | Rung::Restore { .. } => Vec::new(),
+        },
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
+        | Action::AuroraPreserveSnapshot { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }
@@ -118,9 +137,14 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         Mutation::RoutingControls { .. } => &["route53-recovery-cluster:GetRoutingControlState"],
         Mutation::UpsertRecords { .. } => &["route53:ListResourceRecordSets", "route53:GetChange"],
         Mutation::PutMetric { .. } => &["cloudwatch:GetMetricData"],
+        Mutation::PutObject { .. } | Mutation::DeleteObject { .. } => &["s3:HeadObject"],
         Mutation::AuroraSwitchover { .. }
         | Mutation::AuroraFailover { .. }
+        | Mutation::AuroraDetach { .. }
+        | Mutation::CreateInstance { .. }
+        | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
+        | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => &[],
     }
 }

@@ -11,6 +11,7 @@ use crate::{
             Signal, SignalRole, SignalSource,
             threshold::{MissingMeans, Threshold},
         },
+        standby_object::ObjectAt,
     },
     sim::world::{
         Context, Plane, Reach,
@@ -96,6 +97,11 @@ fn health_signal() -> Mechanism {
     }
 }
 
+fn standby_object(url: Option<&str>) -> Mechanism {
+    let object = ObjectAt { region: west(), bucket: "payments-standby".to_owned(), key: "payments/there".to_owned() };
+    Mechanism::StandbyObject { object, url: url.map(str::to_owned) }
+}
+
 fn records(identifiers: &[(Region, &str)]) -> Mechanism {
     let set_identifiers = identifiers.iter().map(|(r, id)| (r.clone(), (*id).to_owned())).collect();
     Mechanism::Records { set_identifiers }
@@ -157,6 +163,9 @@ fn flip(world: &mut World, application: &Application, to: &Region) {
                 unit: None,
             };
             world.cloudwatch.put_metric_data(region, namespace, &[datum], &mut ctx).expect("accepted");
+        }
+        Mechanism::StandbyObject { object, .. } => {
+            world.s3.put(&object.region, &object.bucket, &object.key, b"x", &mut ctx).expect("accepted");
         }
         Mechanism::Records { set_identifiers } => {
             let set = |region: &Region, routing| {
@@ -223,7 +232,7 @@ fn every_configuration_of_this_repository_can_be_rehearsed() {
 
 #[test]
 fn the_reference_systems_can_be_rehearsed() {
-    for name in ["payments-audited", "payments-regulated", "migration-hub", "transactions"] {
+    for name in ["payments-audited", "payments-regulated", "migration-hub", "transactions", "storefront"] {
         let application = applications(&format!("config/examples/{name}.toml")).remove(0);
         serves_five_minutes_without_a_failure(&application, &Choices::default());
     }
@@ -252,6 +261,24 @@ fn routing_controls_move_traffic() {
 #[test]
 fn a_health_signal_moves_traffic() {
     serves_and_is_moved(&with(health_signal()));
+}
+
+#[test]
+fn an_object_in_the_standby_moves_traffic() {
+    serves_and_is_moved(&with(standby_object(None)));
+    serves_and_is_moved(&with(standby_object(Some("http://traffic.example.com:8080/standby"))));
+}
+
+#[test]
+fn while_s3_of_the_standby_is_gone_traffic_stays_with_the_primary() {
+    let (mut world, _) = built(&with(standby_object(None)), &Choices::default());
+    for reach in [Reach::Hangs, Reach::Unavailable, Reach::DeniesAccess] {
+        world.set_plane(Plane::S3, &west(), reach);
+        run(&mut world, 300);
+        assert_eq!(ledger(&world).failed_seconds, 0.0, "{reach:?}");
+        let answer = world.route53.answer(world.now, "api.payments.example.com", RrType::A).expect("an answer");
+        assert_eq!(answer.values, ["127.0.11.1"], "{reach:?}");
+    }
 }
 
 #[test]
@@ -285,7 +312,7 @@ fn an_application_without_stores_moves_by_its_traffic_alone() {
 
 #[test]
 fn the_application_may_live_in_the_standby_at_the_start() {
-    for mechanism in [controls(&[east(), west()]), health_signal(), records(&[]), weighted()] {
+    for mechanism in [controls(&[east(), west()]), health_signal(), standby_object(None), records(&[]), weighted()] {
         let application = with(mechanism);
         let choices = Choices { active: Some(west()), clients: 2 };
         let world = serves_five_minutes_without_a_failure(&application, &choices);

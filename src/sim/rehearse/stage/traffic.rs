@@ -5,6 +5,8 @@
 //!   safety rule that one control is on.
 //! - `health_signal`: failover records; the PRIMARY has a CLOUDWATCH_METRIC check behind an alarm on the signal. A
 //!   missing signal leaves the check as it was (`LastKnownStatus`, what the console offers first).
+//! - `standby_object`: failover records; the PRIMARY has an inverted check of the object (every 10 s, the API's three in a
+//!   row), which is there where the standby is active.
 //! - `records`: one simple record, or weighted ones with the configured identifiers, 100 for the active Region.
 //!
 //! A zone is private where all its servers have private addresses: only a VPC's resolver has.
@@ -16,7 +18,7 @@ use std::{
 
 use sha2::Digest as _;
 
-use super::{Faults, Stage, plain_name};
+use super::{Faults, Stage, plain_name, standby_object};
 use crate::{
     domain::{
         application::{ClusterEndpoint, Mechanism, Traffic, WeightedRecord},
@@ -66,6 +68,11 @@ pub(super) fn build(stage: &mut Stage<'_>, faults: &mut Faults<'_>) {
                     let why = "a failover record has one PRIMARY and one SECONDARY: two Regions, no more";
                     faults.add(format!("dns.{name}.mechanism"), why);
                 }
+                by_checks(stage, name, |region| id.clone().filter(|_| preferred.as_ref() == Some(region)))
+            }
+            Mechanism::StandbyObject { .. } => {
+                let id = standby_object::put_check(stage, name, traffic, faults);
+                let preferred = stage.application.regions.first().cloned();
                 by_checks(stage, name, |region| id.clone().filter(|_| preferred.as_ref() == Some(region)))
             }
             Mechanism::Records { set_identifiers } => by_hand(stage, name, set_identifiers, faults),
@@ -392,7 +399,7 @@ fn check_id(control: &str) -> String {
 }
 
 /// An identifier in the form of a UUID, the same for the same text.
-fn uuid(of: &str) -> String {
+pub(super) fn uuid(of: &str) -> String {
     let hash = hash(of);
     format!("{}-{}-4{}-8{}-{}", &hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..32])
 }

@@ -45,7 +45,9 @@ fn troubles() -> Vec<Trouble> {
         Plane::Route53Control,
         Plane::CloudWatch,
         Plane::Sns,
+        Plane::S3,
         Plane::Lambda,
+        Plane::Ec2,
         Plane::Ecs,
         Plane::Ssm,
         Plane::EventBridge,
@@ -125,6 +127,25 @@ fn armed(base: &Scenario) -> Scenario {
     }
 }
 
+/// Every act, the last of which asks for `wish`.
+fn acts(wish: Wish, even: bool) -> Vec<(Duration, PersonAct)> {
+    let minute = Duration::from_mins(1);
+    vec![
+        (minute, PersonAct::Pause),
+        (minute, PersonAct::Resume),
+        (minute, PersonAct::Abort),
+        (
+            minute,
+            PersonAct::AskAgain {
+                wish,
+                target: even.then(|| region("us-west-2")),
+                accept_data_loss: even.then_some(minute),
+                repeats: even,
+            },
+        ),
+    ]
+}
+
 /// One scenario for every trouble, approver, wish, act and end, so that each is there and back once.
 pub(super) fn every_variant() -> Vec<Scenario> {
     let minute = Duration::from_mins(1);
@@ -143,11 +164,8 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         .map(|what| scenario(vec![Happening { at: minute, lasts: None, what }], People::nobody(), Vec::new()))
         .collect();
     let lost = Trouble::LoseRegion { region: region("us-east-1") };
-    all.push(scenario(
-        vec![Happening { at: minute, lasts: Some(10 * minute), what: lost }],
-        People::nobody(),
-        Vec::new(),
-    ));
+    let lost = Happening { at: minute, lasts: Some(10 * minute), what: lost };
+    all.push(scenario(vec![lost], People::nobody(), Vec::new()));
     let after = Duration::from_secs(15);
     let whens = [When::At(minute), When::Recommended { after }];
     let approvers = [
@@ -156,8 +174,8 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         Approver::Silent,
         Approver::TriesOwnFirst { after },
     ];
-    let drill = Wish::Drill { runbook: "drill-switchover".parse().expect("a name") };
-    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill];
+    let drill = Wish::Drill { runbook: Some("drill-switchover".parse().expect("a name")) };
+    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill, Wish::Drill { runbook: None }];
     for (i, wish) in wishes.into_iter().enumerate() {
         let even = i % 2 == 0;
         let ask = Ask {
@@ -165,22 +183,10 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             when: whens[i % 2],
             target: even.then(|| region("us-west-2")),
             accept_data_loss: even.then_some(10 * minute),
+            runbook: even.then(|| "detach-and-promote".parse().expect("valid")),
             repeats: even,
         };
-        let acts = vec![
-            (minute, PersonAct::Pause),
-            (minute, PersonAct::Resume),
-            (minute, PersonAct::Abort),
-            (
-                minute,
-                PersonAct::AskAgain {
-                    wish,
-                    target: even.then(|| region("us-west-2")),
-                    accept_data_loss: even.then_some(minute),
-                    repeats: even,
-                },
-            ),
-        ];
+        let acts = acts(wish, even);
         let people = People {
             arm: None,
             ask: Some(ask),
@@ -202,11 +208,13 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             Expectation::LossAtMost(after),
             Expectation::Recommended(even),
             Expectation::AsBefore,
+            Expectation::RescueKept,
         ]);
         all.push(scenario(Vec::new(), people, expect));
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
     all.push(armed(&base));
+    all.push(Scenario { blackout: true, ..base.clone() });
     all.push(Scenario { heals_at: Some(20 * minute), ..base });
     all
 }

@@ -10,6 +10,7 @@
 mod calls;
 mod cluster;
 mod events;
+mod instances;
 mod operation;
 mod quotas;
 mod rejoin;
@@ -28,6 +29,7 @@ pub use cluster::{
     Cluster, ClusterSpec, Commit, GlobalCluster, GlobalClusterSpec, GlobalStatus, Instance, Membership, WriteRefused,
 };
 pub use events::{Event, SourceType};
+pub use instances::NewInstance;
 pub use operation::{Operation, OperationKind, Stage};
 pub use quotas::AccountQuota;
 pub use replication::{LagMetric, LagSetting};
@@ -101,6 +103,10 @@ enum Task {
         region: Region,
         id: String,
     },
+    InstanceReady {
+        region: Region,
+        id: String,
+    },
     /// A detached cluster is promoted to a standalone one.
     Detached {
         arn: String,
@@ -124,6 +130,8 @@ pub struct Aurora {
     /// By ARN.
     clusters: BTreeMap<String, Cluster>,
     snapshots: BTreeMap<(Region, String), Snapshot>,
+    /// With the ARN of the cluster of each.
+    creating: BTreeMap<(Region, String), (String, Instance)>,
     events: Vec<Event>,
     queue: BTreeMap<(SimTime, u64), Task>,
     tasks_scheduled: u64,
@@ -168,6 +176,7 @@ impl Aurora {
                 self.move_writer_endpoint(&global, writer, ctx);
             }
             Task::SnapshotReady { region, id } => self.finish_snapshot(region, id, ctx),
+            Task::InstanceReady { region, id } => self.finish_instance(region, id, ctx),
             Task::Detached { arn } => self.finish_detach(&arn, ctx),
         }
     }

@@ -34,6 +34,11 @@ pub const CHECK_HTTP_USW2: &str = "10000000-0000-4000-8000-000000000002";
 pub const CHECK_CONTROL_USE1: &str = "20000000-0000-4000-8000-000000000001";
 pub const CHECK_CONTROL_USW2: &str = "20000000-0000-4000-8000-000000000002";
 pub const CHECK_METRIC_USE1: &str = "30000000-0000-4000-8000-000000000001";
+pub const CHECK_OBJECT_USE1: &str = "40000000-0000-4000-8000-000000000001";
+
+/// The object of [`FailoverBy::StandbyObject`], in us-west-2.
+pub const OBJECT_BUCKET: &str = "payments-standby";
+pub const OBJECT_KEY: &str = "payments/traffic-to-standby";
 
 /// Which health check the failover records have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub enum FailoverBy {
     RoutingControl,
     /// A CLOUDWATCH_METRIC check on the primary record.
     CloudWatchMetric { alarm: AlarmIdentifier, insufficient_data: InsufficientData },
+    /// An inverted check of an object in S3 of the standby on the primary record. New, it is unhealthy for some rounds.
+    StandbyObject,
     /// None: only changing the records moves traffic.
     Records,
 }
@@ -81,6 +88,7 @@ pub fn payments_traffic(world: &mut World, choice: &PaymentsTraffic) {
         FailoverBy::Http => (Some(CHECK_HTTP_USE1), None),
         FailoverBy::RoutingControl => (Some(CHECK_CONTROL_USE1), Some(CHECK_CONTROL_USW2)),
         FailoverBy::CloudWatchMetric { .. } => (Some(CHECK_METRIC_USE1), None),
+        FailoverBy::StandbyObject => (Some(CHECK_OBJECT_USE1), None),
         FailoverBy::Records => (None, None),
     };
     let name = |s: &str| s.parse().unwrap_or_else(|e| unreachable!("{e}"));
@@ -153,6 +161,17 @@ fn put_checks(world: &mut World, choice: &PaymentsTraffic) {
                 ..HealthCheckConfig::of(CheckType::CloudwatchMetric)
             },
         ));
+    }
+    if choice.failover_by == FailoverBy::StandbyObject {
+        let config = HealthCheckConfig {
+            fully_qualified_domain_name: Some(format!("{OBJECT_BUCKET}.s3.us-west-2.amazonaws.com")),
+            port: Some(443),
+            resource_path: Some(format!("/{OBJECT_KEY}")),
+            request_interval_seconds: choice.request_interval_seconds,
+            inverted: true,
+            ..HealthCheckConfig::of(CheckType::Https)
+        };
+        checks.push((CHECK_OBJECT_USE1, config));
     }
     let mut ctx = Context { now: world.now, rng: &mut world.rng, planes: &world.planes, log: &mut world.log };
     for (id, config) in checks {

@@ -54,8 +54,27 @@ pub enum EndpointStatus {
     Healthy,
     /// Answers, but not as demanded: an error status, a text that does not match, a refused connection.
     Unhealthy,
+    /// Answers 404.
+    Missing,
     /// Nothing comes back; the checker times out.
     NoAnswer,
+}
+
+/// What health checkers can call.
+pub trait Targets {
+    /// How the server at an address answers.
+    fn at(&self, address: Ipv4Addr) -> EndpointStatus;
+
+    /// How a site is answered whose address is nobody's server (S3); `None` where `host` is no such name.
+    fn site(&self, _host: &str, _path: &str) -> Option<EndpointStatus> {
+        None
+    }
+}
+
+impl<F: Fn(Ipv4Addr) -> EndpointStatus> Targets for F {
+    fn at(&self, address: Ipv4Addr) -> EndpointStatus {
+        self(address)
+    }
 }
 
 /// What the data stream of an alarm's metric says, judged by the alarm's threshold.
@@ -253,6 +272,7 @@ fn describe(check_type: CheckType, timed_out: bool, status: Option<EndpointStatu
         None => "Failure: DNS resolution failed: the domain name could not be resolved.".to_owned(),
         Some(EndpointStatus::Healthy) if http => "Success: HTTP Status Code 200, OK".to_owned(),
         Some(EndpointStatus::Healthy) => "Success: TCP connection established".to_owned(),
+        Some(EndpointStatus::Missing) if http => "Failure: HTTP Status Code 404, Not Found.".to_owned(),
         Some(_) if http => "Failure: HTTP Status Code 503, Service Unavailable.".to_owned(),
         Some(_) => "Failure: Connection refused".to_owned(),
     }
@@ -308,7 +328,7 @@ impl Route53 {
     pub(super) fn run_checks(
         &mut self,
         ctx: &mut Context<'_>,
-        endpoints: &dyn Fn(Ipv4Addr) -> EndpointStatus,
+        targets: &dyn Targets,
         metrics: &dyn MetricStream,
         controls: &arc::Arc,
     ) {
@@ -319,7 +339,7 @@ impl Route53 {
             .map(|c| c.id.clone())
             .collect();
         for id in due {
-            let address = self.checks.get(&id).and_then(|c| self.endpoint(c, ctx.now));
+            let status = self.checks.get(&id).and_then(|c| self.meets(c, ctx.now, targets));
             let Some(check) = self.checks.get_mut(&id) else {
                 continue;
             };
@@ -327,9 +347,24 @@ impl Route53 {
                 CheckType::RecoveryControl => look_at_control(check, ctx.now, controls),
                 CheckType::CloudwatchMetric => look_at_stream(check, ctx, metrics),
                 CheckType::Calculated => {}
-                _ => probe(check, ctx, address.map(endpoints)),
+                _ => probe(check, ctx, status),
             }
         }
+    }
+
+    /// What a checker meets now; `None` is a name that does not resolve.
+    fn meets(&self, check: &HealthCheck, now: SimTime, targets: &dyn Targets) -> Option<EndpointStatus> {
+        let config = &check.config;
+        if !config.check_type.has_endpoint() {
+            return None;
+        }
+        if let (None, Some(host)) = (config.ip_address, &config.fully_qualified_domain_name) {
+            let path = config.resource_path.as_deref().unwrap_or("/");
+            if let Some(status) = targets.site(host, path) {
+                return Some(status);
+            }
+        }
+        self.endpoint(check, now).map(|address| targets.at(address))
     }
 
     /// The address to call: the one configured, else that of the name in our zones as anyone sees them.

@@ -18,10 +18,7 @@ pub mod record;
 pub mod resolver;
 pub mod zone;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::Ipv4Addr,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha12Rng;
@@ -30,7 +27,7 @@ use super::{ApiFault, Context, Plane, Planes, Reach, SimTime, WorldEvent, arc};
 use crate::domain::id::Region;
 pub use answer::{Answer, Lookup, View};
 use change::{Change, ChangeStatus, fault};
-use health::{EndpointStatus, HealthCheck, HealthMetric, MetricStream};
+use health::{HealthCheck, HealthMetric, MetricStream, Targets};
 use zone::Zone;
 
 /// The XML namespace of the API.
@@ -100,18 +97,17 @@ impl Route53 {
             .min()
     }
 
-    /// Does everything that is due at `ctx.now`. `endpoints` says how the server at an address answers health
-    /// checkers; the metrics that come back belong into CloudWatch of us-east-1, namespace `AWS/Route53`.
+    /// Does everything that is due at `ctx.now`. `targets` says what health checkers meet; the metrics that come back belong into CloudWatch of us-east-1, namespace `AWS/Route53`.
     #[must_use = "the metrics must be recorded in CloudWatch"]
     pub fn run_due(
         &mut self,
         ctx: &mut Context<'_>,
-        endpoints: &dyn Fn(Ipv4Addr) -> EndpointStatus,
+        targets: &dyn Targets,
         metrics: &dyn MetricStream,
         controls: &arc::Arc,
     ) -> Vec<HealthMetric> {
         self.propagate(ctx);
-        self.run_checks(ctx, endpoints, metrics, controls);
+        self.run_checks(ctx, targets, metrics, controls);
         self.propagate_status(ctx);
         self.emit_metrics(ctx.now)
     }

@@ -1,5 +1,5 @@
-//! Services that a failover touches beside its databases and its names: Lambda, ECS, SSM parameters, EventBridge,
-//! Secrets Manager, KMS and AWS Backup, each per Region.
+//! Services that a failover touches beside its databases and its names: security groups, Lambda, ECS, SSM parameters,
+//! EventBridge, Secrets Manager, KMS and AWS Backup, each per Region.
 //!
 //! Invariant: they do nothing by themselves: what takes time (an update of a function, tasks that start) is told by the
 //! time of the change and the time of the look, so no generator is drawn from and no history changes by their being
@@ -8,6 +8,7 @@
 //! not in [`OPERATIONS`]: it is refused by name.
 
 pub mod backup;
+pub mod ec2;
 pub mod ecs;
 pub mod events;
 pub mod kms;
@@ -23,6 +24,9 @@ use crate::domain::id::Region;
 /// Every operation that is served, as `service:Operation`.
 pub const OPERATIONS: &[&str] = &[
     "backup:ListRecoveryPointsByBackupVault",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:DescribeSecurityGroupRules",
+    "ec2:RevokeSecurityGroupIngress",
     "ecs:DescribeServices",
     "ecs:UpdateService",
     "events:DescribeRule",
@@ -47,6 +51,7 @@ pub const OPERATIONS: &[&str] = &[
 pub fn plane(service: &str) -> Option<Plane> {
     Some(match service {
         "backup" => Plane::Backup,
+        "ec2" => Plane::Ec2,
         "ecs" => Plane::Ecs,
         "events" => Plane::EventBridge,
         "kms" => Plane::Kms,
@@ -62,6 +67,7 @@ pub fn plane(service: &str) -> Option<Plane> {
 #[derive(Debug, Default)]
 pub struct Services {
     pub backup: backup::Backup,
+    pub ec2: ec2::Ec2,
     pub ecs: ecs::Ecs,
     pub events: events::Events,
     pub kms: kms::Kms,
@@ -81,6 +87,7 @@ impl World {
         let (service, name) = operation.split_once(':').unwrap_or((operation, ""));
         let answer = match service {
             "backup" => self.services.backup.call(name, &call),
+            "ec2" => self.services.ec2.call(name, &call),
             "ecs" => self.services.ecs.call(name, &call),
             "events" => self.services.events.call(name, &call),
             "kms" => self.services.kms.call(name, &call),

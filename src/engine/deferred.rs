@@ -1,0 +1,226 @@
+//! Drives the work that runs leave open, until it is done, its time is over, or the next failover supersedes it.
+//!
+//! Invariants: the protocol of a step (intent, call, answer, look) with events of its own; a call is sent at most once per
+//! intent, and done is what was observed. It never delays a run, and none waits for it. What cannot be read (a Region that is
+//! lost) is looked at again; silence ends nothing but by the limit. It decides nothing.
+
+use std::time::Duration;
+
+use crate::{
+    domain::{
+        application::ClusterArn,
+        cloud::{DbSnapshot, Mutation, Outcome},
+        deferred::{ATTEMPTS_MAX, Deferred, Ending, RESCUE_PREFIX, Work, copy_name},
+        history::History,
+        id::{RunId, StepId},
+        journal::Event,
+        seconds::to_seconds,
+    },
+    engine::{context::Context, scribe::CommitError},
+};
+
+/// How often it is looked at: the snapshot appears minutes after its Region, and is kept for a day at least [AUG].
+const PERIOD: Duration = Duration::from_mins(1);
+
+/// Clocks of AWS and of this machine may differ by so much, and the snapshot may have been begun before the run was known.
+const EARLIER: Duration = Duration::from_mins(5);
+
+/// What a look at the work found.
+enum Found {
+    Done {
+        evidence: Vec<String>,
+    },
+    /// This call is to be made.
+    Call(Box<Mutation>),
+    /// Nothing can be done now.
+    Waits {
+        why: String,
+    },
+}
+
+/// Drives what is open until the daemon stops.
+pub(super) async fn drive(context: Context) {
+    let mut changes = context.scribe.changes();
+    // When this process first saw each: what was spent before is told by the wall clock, once.
+    let mut seen: Vec<((RunId, StepId), Duration, Duration)> = Vec::new();
+    loop {
+        let history = changes.take();
+        let open: Vec<_> = history.deferred.iter().filter(|(_, d)| d.is_open()).map(|(key, _)| key.clone()).collect();
+        seen.retain(|(key, ..)| open.contains(key));
+        for key in &open {
+            if context.stopping.is_cancelled() {
+                return;
+            }
+            let Some(deferred) = history.deferred.get(key) else { continue };
+            if !seen.iter().any(|(of, ..)| of == key) {
+                let spent = context.clock.wall().duration_since(deferred.since);
+                seen.push((key.clone(), context.clock.boot(), Duration::try_from(spent).unwrap_or_default()));
+            }
+            let age = seen.iter().find(|(of, ..)| of == key);
+            let age =
+                age.map_or(Duration::ZERO, |(_, first, spent)| *spent + context.clock.boot().saturating_sub(*first));
+            if let Err(error) = turn(&context, key, age).await {
+                tracing::error!(application = %context.application.name, run = %key.0, step = %key.1, %error, "deferred work is not recorded");
+            }
+        }
+        let is_waiting = !open.is_empty();
+        tokio::select! {
+            biased;
+            () = context.stopping.cancelled() => return,
+            () = changes.changed(), if !is_waiting => {}
+            () = context.clock.sleep(PERIOD), if is_waiting => {}
+        }
+    }
+}
+
+/// One turn of one piece of work.
+async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result<(), CommitError<()>> {
+    let Some(deferred) = newest(context, key) else { return Ok(()) };
+    if deferred.open_call.is_some() {
+        // A process died between the intent and the answer, or has only just begun.
+        let reason = "the process ended between the intent and its answer".to_owned();
+        answer(context, key, deferred.attempts, Outcome::Unknown { reason }).await?;
+    }
+    match look(context, &deferred).await {
+        Found::Done { evidence } => return end(context, key, Ending::Done { evidence }).await,
+        Found::Waits { why } if deferred.work.within() <= age => return expire(context, key, &why).await,
+        Found::Waits { why } => context.waits.note(&key.0, &key.1, &why),
+        Found::Call(_) if deferred.work.within() <= age => {
+            return expire(context, key, "the copy was asked for, and never came").await;
+        }
+        Found::Call(mutation) => {
+            let Some(outcome) = call(context, key, &mutation).await? else { return Ok(()) };
+            let why = match outcome {
+                Outcome::Accepted { .. } => "the copy is being made".to_owned(),
+                Outcome::Rejected { code, message, .. } => format!("AWS refused the copy: {code}: {message}"),
+                Outcome::NotSent { reason } | Outcome::Unknown { reason } => {
+                    format!("the copy was not answered: {reason}")
+                }
+            };
+            context.waits.note(&key.0, &key.1, &why);
+        }
+    }
+    Ok(())
+}
+
+async fn look(context: &Context, deferred: &Deferred) -> Found {
+    let Work::PreserveSnapshot { cluster, since, .. } = &deferred.work;
+    let snapshots = match context.cloud.cluster_snapshots(cluster).await {
+        Ok(snapshots) => snapshots,
+        Err(error) => return Found::Waits { why: format!("{} cannot be asked: {error}", cluster.region()) },
+    };
+    let earliest = since.checked_sub(EARLIER).unwrap_or(*since);
+    let ours = |s: &&DbSnapshot| {
+        s.identifier.starts_with(RESCUE_PREFIX) && s.created_at.is_none_or(|created| earliest <= created)
+    };
+    // The first after the failover is what the old writer held.
+    let rescue = snapshots.iter().filter(ours).min_by(|a, b| a.identifier.cmp(&b.identifier));
+    let copies = snapshots.iter().filter(|s| s.identifier.starts_with("failoverd-rescue-"));
+    let of_rescue = |s: &&DbSnapshot| rescue.is_some_and(|r| s.identifier == copy_name(&r.identifier));
+    if let Some(copy) = copies.clone().find(of_rescue).or_else(|| ours_already(copies, deferred)) {
+        return copied(cluster, copy);
+    }
+    match rescue {
+        None => Found::Waits { why: "Aurora has not taken a rescue snapshot of the old writer (yet)".to_owned() },
+        Some(rescue) if rescue.status != "available" => {
+            Found::Waits { why: format!("{} is {}", rescue.identifier, rescue.status) }
+        }
+        Some(rescue) if ATTEMPTS_MAX <= deferred.attempts => {
+            let why = format!("{} was to be copied {ATTEMPTS_MAX} times, in vain", rescue.identifier);
+            Found::Waits { why }
+        }
+        Some(rescue) => Found::Call(Box::new(Mutation::CopySnapshot {
+            region: cluster.region().clone(),
+            source: rescue.identifier.clone(),
+            target: copy_name(&rescue.identifier),
+        })),
+    }
+}
+
+/// The copy that was asked for, where the snapshot itself is gone meanwhile.
+fn ours_already<'a>(mut copies: impl Iterator<Item = &'a DbSnapshot>, deferred: &Deferred) -> Option<&'a DbSnapshot> {
+    let Work::PreserveSnapshot { since, .. } = &deferred.work;
+    copies.find(|c| 0 < deferred.attempts && c.created_at.is_some_and(|created| *since <= created))
+}
+
+fn copied(cluster: &ClusterArn, copy: &DbSnapshot) -> Found {
+    if copy.status != "available" {
+        return Found::Waits { why: format!("the copy {} is {}", copy.identifier, copy.status) };
+    }
+    let evidence = format!("{} in {} is available, and no retention deletes it", copy.identifier, cluster.region());
+    Found::Done { evidence: vec![evidence] }
+}
+
+/// Tells people, each topic once, and ends it.
+async fn expire(context: &Context, key: &(RunId, StepId), why: &str) -> Result<(), CommitError<()>> {
+    let Some(deferred) = newest(context, key) else { return Ok(()) };
+    let name = &context.application.name;
+    let within = to_seconds(deferred.work.within());
+    for topic in context.application.topics.iter().filter(|topic| !deferred.told.contains(&topic.arn)) {
+        let message = format!(
+            "{name}: nobody could {} within {within} s of {}: {why}. What Aurora keeps of it goes with the old cluster's \
+             retention. Copy it by hand (rds:CopyDBClusterSnapshot) or let it go.",
+            deferred.work.describe(),
+            key.0
+        );
+        let subject: String = format!("{name}: a rescue snapshot was not kept").chars().take(99).collect();
+        let (region, topic_arn) = (topic.region.clone(), topic.arn.clone());
+        // One that is lost is not sent again: at most once each.
+        call(context, key, &Mutation::Publish { region, topic_arn, subject, message }).await?;
+    }
+    end(context, key, Ending::Expired { why: format!("not within {within} s: {why}") }).await
+}
+
+/// Intent, call, answer; `None` where the daemon stops or the work is over meanwhile.
+async fn call(
+    context: &Context,
+    key: &(RunId, StepId),
+    mutation: &Mutation,
+) -> Result<Option<Outcome>, CommitError<()>> {
+    let committed = context.scribe.commit(|history, _| {
+        let attempt = history.deferred.get(key).filter(|d| d.is_open()).map(|d| d.attempts + 1).ok_or(())?;
+        let (run, step) = (key.0.clone(), key.1.clone());
+        Ok((vec![Event::DeferredIntended { run, step, attempt, mutation: mutation.clone() }], attempt))
+    });
+    let attempt = match committed.await {
+        Ok(attempt) => attempt,
+        Err(CommitError::Refused(())) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let outcome = match context.stopping.is_cancelled() {
+        true => Outcome::NotSent { reason: "the daemon was stopping".to_owned() },
+        false => context.cloud.apply(mutation).await,
+    };
+    tracing::info!(application = %context.application.name, run = %key.0, step = %key.1, operation = %mutation.operation(), ?outcome, "call of deferred work ended");
+    answer(context, key, attempt, outcome.clone()).await?;
+    Ok(Some(outcome))
+}
+
+async fn answer(
+    context: &Context,
+    key: &(RunId, StepId),
+    attempt: u32,
+    outcome: Outcome,
+) -> Result<(), CommitError<()>> {
+    let (run, step) = (key.0.clone(), key.1.clone());
+    context.scribe.commit(|_, _| Ok::<_, ()>((vec![Event::DeferredAnswered { run, step, attempt, outcome }], ()))).await
+}
+
+async fn end(context: &Context, key: &(RunId, StepId), ending: Ending) -> Result<(), CommitError<()>> {
+    tracing::info!(application = %context.application.name, run = %key.0, step = %key.1, ?ending, "deferred work is over");
+    context.waits.forget(&key.0, &key.1);
+    let (run, step) = (key.0.clone(), key.1.clone());
+    let is_open = |history: &History| history.deferred.get(key).is_some_and(Deferred::is_open);
+    let ended = context.scribe.commit(|history, _| match is_open(history) {
+        true => Ok((vec![Event::DeferredEnded { run, step, ending }], ())),
+        false => Err(()),
+    });
+    match ended.await {
+        Err(CommitError::Refused(())) => Ok(()),
+        other => other,
+    }
+}
+
+fn newest(context: &Context, key: &(RunId, StepId)) -> Option<Deferred> {
+    context.scribe.history().deferred.get(key).filter(|d| d.is_open()).cloned()
+}
