@@ -40,10 +40,10 @@ async fn dispatch(cli: Cli) -> ExitCode {
             logs("off", false);
             demo::run(demo::DemoArgs { json, ..args }).await
         }
-        Command::Check { config } => {
-            let report = check::check(&config, &environment());
+        Command::Check(args) => {
+            let report = check::check(&args.config, &environment());
             cli::print(&if json { serde_json::json!(report).to_string() + "\n" } else { report.to_string() });
-            return ExitCode::from(if report.ok { cli::EXIT_DONE } else { cli::EXIT_USAGE });
+            return ExitCode::from(report.exit_code(args.strict));
         }
         Command::Simulate(args) => {
             logs("off", false);

@@ -1,21 +1,37 @@
 //! `failoverd check --config F`: reads configuration and runbooks as `serve` would, reports every fault and warning,
 //! and what each plan would need on the worst day. It asks AWS nothing.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
+use clap::Args;
 use serde::Serialize;
 
-use super::render::wrapped;
+use super::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, render::wrapped};
 use crate::{
     config::{Auth, Faults, Role, Settings, cross},
     domain::{
         application::Application,
         document::{Fault, Place, Severity},
         id::{ApplicationName, Digest, Region, RunbookName, StepId},
-        plan::{Plan, Purpose},
-        stability::{self, Finding, GLOBAL_REGION, fall_with, lint, people_besides},
+        plan::{Plan, PlannedStep, Purpose},
+        stability::{Finding, GLOBAL_REGION, fall_with, lint, people_besides},
     },
 };
+
+/// What is to be checked.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Exit with 1 where anything is found for the worst day
+    #[arg(long)]
+    pub strict: bool,
+}
 
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +56,8 @@ pub struct PlanReport {
     pub steps: usize,
     /// The first step from which there is no way back; `None` where there is one from all.
     pub point_of_no_return: Option<StepId>,
+    /// What alone leads back from there, or why nothing does.
+    pub why_no_return: Option<String>,
     /// Steps that need the source Region.
     pub needs_source: Vec<StepId>,
     /// Steps that need us-east-1, where control planes live.
@@ -98,7 +116,8 @@ fn plan_report(plan: &Plan, app: &Application, settings: &Settings) -> PlanRepor
         target: plan.target.clone(),
         runbook: plan.runbook.clone(),
         steps: plan.steps.len(),
-        point_of_no_return: stability::point_of_no_return(plan).map(|s| s.id.clone()),
+        point_of_no_return: plan.no_return().map(|s| s.id.clone()),
+        why_no_return: plan.no_return().and_then(PlannedStep::why_no_return),
         needs_source: fall(plan.source.as_str()),
         needs_us_east_1: fall(GLOBAL_REGION),
         findings: lint(plan, app, Some(people(&settings.auth))).into_iter().map(found).collect(),
@@ -114,6 +133,22 @@ fn people(auth: &Auth) -> usize {
     people_besides(&with(&[Role::Approver]), &with(&[Role::Operator, Role::Admin]))
 }
 
+impl CheckReport {
+    /// What the static-stability lint found, of all plans.
+    fn findings(&self) -> usize {
+        self.plans.iter().map(|p| p.findings.len()).sum()
+    }
+
+    /// 0: the daemon would start. 1: it would, and `strict` takes a finding for a fault. 2: it would not.
+    pub fn exit_code(&self, strict: bool) -> u8 {
+        match self.ok {
+            false => EXIT_USAGE,
+            true if strict && 0 < self.findings() => EXIT_FAILED,
+            true => EXIT_DONE,
+        }
+    }
+}
+
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.drawn)?;
@@ -121,7 +156,8 @@ impl fmt::Display for CheckReport {
             writeln!(f, "{}: {} {} -> {}", plan.application, plan.purpose, plan.source, plan.target)?;
             writeln!(f, "  runbook {}, {} steps", plan.runbook, plan.steps)?;
             if let Some(step) = &plan.point_of_no_return {
-                writeln!(f, "  no way back from: {step}")?;
+                let why = plan.why_no_return.as_deref().unwrap_or("no step leads back");
+                write!(f, "{}", wrapped("  no way back from: ", &format!("{step}: {why}")))?;
             }
             for (what, steps) in [("the source", &plan.needs_source), ("us-east-1", &plan.needs_us_east_1)] {
                 if !steps.is_empty() {
@@ -135,7 +171,7 @@ impl fmt::Display for CheckReport {
                 write!(f, "{}", wrapped(&format!("  {}: ", finding.code), &format!("{at}: {said}")))?;
             }
         }
-        let findings: usize = self.plans.iter().map(|p| p.findings.len()).sum();
+        let findings = self.findings();
         if 0 < findings {
             writeln!(f, "{findings} findings for the worst day: see docs/errors")?;
         }
@@ -158,6 +194,23 @@ mod tests {
         let failover = &report.plans[0];
         assert_eq!((failover.needs_source.len(), failover.needs_us_east_1.len()), (0, 0), "nothing in the lost Region");
         assert_eq!(serde_json::to_value(&report).expect("JSON")["ok"], true);
+    }
+
+    #[test]
+    fn findings_for_the_worst_day_are_faults_to_the_strict_only() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-fast.toml");
+        let mut report = check(&path, &BTreeMap::new());
+        assert_eq!((report.exit_code(false), report.exit_code(true)), (EXIT_DONE, EXIT_DONE), "nothing is found");
+        let finding = Finding {
+            code: "runbook-endless-wait".to_owned(),
+            step: "consent".parse().expect("an id"),
+            problem: "waits".to_owned(),
+            instead: "nothing".to_owned(),
+        };
+        report.plans[0].findings.push(Found { finding, line: 1, column: 1 });
+        assert_eq!((report.exit_code(false), report.exit_code(true)), (EXIT_DONE, EXIT_FAILED));
+        report.ok = false;
+        assert_eq!(report.exit_code(true), EXIT_USAGE);
     }
 
     #[test]

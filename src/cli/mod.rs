@@ -81,11 +81,7 @@ pub enum Command {
     /// Show a disaster and its failover on a simulated AWS, from start to end
     Demo(demo::DemoArgs),
     /// Check the configuration and its runbooks
-    Check {
-        /// The configuration
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    Check(check::CheckArgs),
     /// Rehearse disasters: your configuration and runbooks against seeded faults, in simulated Regions
     Simulate(simulate::SimulateArgs),
     /// Look from elsewhere, for daemons that ask more than one vantage

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{
     Options,
     api::{Api, Failure},
-    render::{cut, plain, seconds, wrapped},
+    render::{cut, flags, plain, seconds, wrapped},
     show,
 };
 use crate::{
-    domain::{action::EffectClass, catalogue},
+    domain::action::EffectClass,
     http::{
-        plan::{CallView, PlanForecastView, PlanStepView, PlanView, PreconditionState, RequirementView},
+        plan::{CallView, LeadsBack, PlanForecastView, PlanStepView, PlanView, PreconditionState, RequirementView},
         view::RunView,
     },
 };
@@ -132,8 +132,7 @@ pub fn plan(view: &PlanView) -> String {
     if let Some(back) = &view.way_back {
         out.push_str(&wrapped("way back: ", &estimate(back)));
     }
-    let no_return = view.point_of_no_return.as_deref().unwrap_or("none: there is a way back from every step");
-    out.push_str(&wrapped("point of no return: ", no_return));
+    out.push_str(&wrapped("point of no return: ", &no_return(view)));
     for approval in &view.approvals {
         let by = if approval.by.is_empty() { "nobody who could".to_owned() } else { approval.by.join(", ") };
         let within = seconds(approval.expires_after_seconds);
@@ -159,6 +158,19 @@ pub fn plan(view: &PlanView) -> String {
         out.push_str(&plan(real));
     }
     out
+}
+
+/// From where no step leads back, and what does.
+fn no_return(view: &PlanView) -> String {
+    if let Some(step) = &view.point_of_no_return {
+        return format!("from {step} on: {}", view.why_no_return.as_deref().unwrap_or("no step leads back"));
+    }
+    let held: Vec<&str> =
+        view.steps.iter().filter(|s| s.leads_back == LeadsBack::Undeclared).map(|s| s.id.as_str()).collect();
+    if held.is_empty() {
+        return "none: an abort takes back whatever was done".to_owned();
+    }
+    format!("none, but the way back is held for a person at {}: no `undo` is declared", held.join(", "))
 }
 
 fn page(code: &str) -> String {
@@ -192,11 +204,14 @@ fn estimate(of: &PlanForecastView) -> String {
 fn step(n: usize, s: &PlanStepView) -> String {
     let mut out = wrapped(&format!("{n:>3}  "), &format!("{}: {}", s.id, s.title));
     let indent = "     ";
-    let effect = match s.effect {
-        EffectClass::Read => "changes nothing",
-        EffectClass::Reversible => "has a way back",
-        EffectClass::Compensable => "can be made up for",
-        EffectClass::Irreversible => "NO WAY BACK",
+    let effect = match (s.effect, s.leads_back) {
+        (EffectClass::Read, _) => "changes nothing",
+        (EffectClass::Irreversible, _) => "NO WAY BACK",
+        (_, LeadsBack::AnotherRun) => "no way back but another run",
+        (_, LeadsBack::Stays) => "stays as it is",
+        (_, LeadsBack::Undeclared) => "no way back is declared",
+        (EffectClass::Reversible, _) => "has a way back",
+        (EffectClass::Compensable, _) => "can be made up for",
     };
     let back = s.back_to.as_ref().map_or(String::new(), |home| format!(", on the way back to {home}"));
     let after = if s.needs.is_empty() { "at once".to_owned() } else { format!("after {}", s.needs.join(", ")) };
@@ -228,18 +243,19 @@ fn step(n: usize, s: &PlanStepView) -> String {
 
 fn condition(s: &PlanStepView, indent: &str) -> String {
     let detail = s.precondition.detail.join("; ");
-    let head = match (s.precondition.state, s.precondition.after.is_empty()) {
+    let head = match (s.precondition.state, s.precondition.awaited.is_none()) {
         (PreconditionState::Free, _) => return String::new(),
         (PreconditionState::Met, _) => "met",
+        (PreconditionState::Open, _) => "to do",
         (PreconditionState::Unknown, _) => "unknown",
         (PreconditionState::NotMet, true) => "NOT MET",
         (PreconditionState::NotMet, false) => "not yet",
     };
-    let by = match (s.precondition.state, s.precondition.after.last()) {
-        (PreconditionState::NotMet, Some(last)) => format!(" (as is to be expected before {last})"),
+    let by = match (s.precondition.state, &s.precondition.awaited) {
+        (PreconditionState::NotMet, Some(step)) => format!(" (as is to be expected before {step})"),
         _ => String::new(),
     };
-    wrapped(&format!("{indent}{head}: "), &format!("{detail}{by}"))
+    wrapped(&format!("{indent}{head}: "), &flags(&format!("{detail}{by}")))
 }
 
 fn called(call: &CallView) -> String {
@@ -268,10 +284,9 @@ fn required(need: &RequirementView) -> String {
 
 /// What a run that has just been started is about to do.
 pub fn summary(run: &RunView) -> String {
-    let is_last = |effect: EffectClass| effect == EffectClass::Irreversible;
-    let of = |action: &str| catalogue::entry(action).map(|e| e.effect);
-    let no_return = run.steps.iter().find(|s| of(&s.action).is_some_and(is_last));
-    let no_return = no_return.map_or("no step without a way back".to_owned(), |s| format!("no way back from {}", s.id));
+    // As the plan has it: an action's name does not tell it, since each aws.call declares its own.
+    let no_return = run.no_return.as_ref();
+    let no_return = no_return.map_or("no point of no return".to_owned(), |s| format!("no step leads back from {s} on"));
     let approvals: Vec<&str> = run.steps.iter().filter(|s| s.action == "approve").map(|s| s.id.as_str()).collect();
     let approvals = match approvals.as_slice() {
         [] => "no approval".to_owned(),

@@ -23,6 +23,11 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// `text` of the daemon, which names what the API takes, with what the command line takes in its place.
+pub fn flags(text: &str) -> String {
+    text.replace("accept_data_loss_seconds", "--accept-data-loss-seconds")
+}
+
 /// `text` in lines of at most [`WIDTH`], the first after `head`, the others indented as far.
 pub fn wrapped(head: &str, text: &str) -> String {
     let indent = head.chars().count();
@@ -99,7 +104,7 @@ pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
 
 /// A failure, for standard error.
 pub fn failure(failure: &Failure) -> String {
-    let mut out = wrapped("failoverd: ", &failure.to_string());
+    let mut out = wrapped("failoverd: ", &flags(&failure.to_string()));
     if let Failure::Problem(problem) = failure {
         let text = |key: &str| problem.get(key).and_then(serde_json::Value::as_str);
         for (key, head) in [
@@ -112,7 +117,7 @@ pub fn failure(failure: &Failure) -> String {
             ("request_id", "  request:      "),
         ] {
             if let Some(value) = text(key) {
-                out.push_str(&wrapped(head, value));
+                out.push_str(&wrapped(head, &flags(value)));
             }
         }
     }
@@ -312,14 +317,14 @@ fn step(s: &StepView) -> String {
     let mut out = cut(&line);
     out.push('\n');
     if let Some(detail) = &s.detail {
-        out.push_str(&wrapped("      ", detail));
+        out.push_str(&wrapped("      ", &flags(detail)));
     }
     out
 }
 
 /// The last lines of a run: how it stands, what was lost, what a person can do.
 pub fn tail(run: &RunView) -> String {
-    let mut out = wrapped("  ", &standing(run));
+    let mut out = wrapped("  ", &flags(&standing(run)));
     if let Some(waits) = &run.waits_for {
         out.push_str(&wrapped("  waits for ", waits));
     }

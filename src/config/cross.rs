@@ -6,7 +6,7 @@ use super::{deciding, runbooks::Catalogue, sections::Read, vantage};
 use crate::domain::{
     application::{Application, Mechanism},
     compile::{compile, directions},
-    document::Findings,
+    document::{Findings, did_you_mean},
     id::{Digest, Region, RunbookName},
     plan::{Plan, Purpose},
     signal::{SignalRole, SignalSource},
@@ -81,7 +81,8 @@ fn runbooks_exist(key: &str, app: &Application, runbooks: &Catalogue, unread: &B
     for (purpose, name) in app.uses() {
         if !runbooks.contains_key(name) && !unread.contains(name.as_str()) {
             let known: Vec<&str> = runbooks.keys().map(|k| k.as_str()).collect();
-            let problem = format!("there is no runbook `{name}`; runbooks: {}", known.join(", "));
+            let meant = did_you_mean(name.as_str(), known.iter().copied());
+            let problem = format!("there is no runbook `{name}`; runbooks: {}{meant}", known.join(", "));
             found.error(&named_at(key, app, purpose, name), problem, "");
         }
     }

@@ -132,7 +132,13 @@ fn add(
         own.error("runbook", format!("is `{}`, and the file is named `{stem}`: let them agree", runbook.name), "");
     }
     if catalogue.contains_key(&runbook.name) {
-        own.error("runbook", format!("`{}` stands in another file too", runbook.name), "");
+        // Those that ship come last.
+        let other = if SHIPPED.iter().any(|(own, ships)| *own == file && *ships == text) {
+            "this one ships in the program (`[runbooks] shipped = true`): give yours another name"
+        } else {
+            "let one of them have another name"
+        };
+        own.error("runbook", format!("`{}` stands in another file too; {other}", runbook.name), "");
     }
     notes.extend(own.into_faults());
     faults.add(file, text, notes);

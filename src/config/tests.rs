@@ -533,3 +533,26 @@ fn where_resources_stand_in_code_is_read_and_each_fault_of_it_is_told() {
         assert!(faults.contains(told), "{bad}: {faults}");
     }
 }
+
+#[test]
+fn a_runbook_that_is_not_there_is_told_with_what_was_meant() {
+    let text = default_text().replacen("\"region-failover\"", "\"region-failovr\"", 1);
+    let faults = load(&text, &nothing()).expect_err("there is none");
+    assert!(lines(&faults).contains("did you mean `region-failover`?"), "{}", lines(&faults));
+}
+
+#[test]
+fn a_runbook_named_as_one_that_ships_is_told_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_, text) = crate::config::runbooks::SHIPPED.iter().find(|(f, _)| f.ends_with("dns-flip.yaml")).expect("ships");
+    std::fs::write(dir.path().join("dns-flip.yaml"), format!("{text}\n# ours\n")).expect("written");
+    let mut faults = Faults::default();
+    crate::config::runbooks::load(
+        Some(dir.path()),
+        true,
+        &mut faults,
+        &mut crate::domain::document::Findings::new("", ""),
+    );
+    let told = lines(&faults);
+    assert!(told.contains("stands in another file too; this one ships in the program"), "{told}");
+}

@@ -294,6 +294,11 @@ impl Action {
         }
     }
 
+    /// Whether it makes another cluster the writer.
+    pub fn changes_roles(&self) -> bool {
+        matches!(self, Self::AuroraSwitchover { .. } | Self::AuroraFailover { .. })
+    }
+
     /// What must be proven before this moves traffic (FAULTS.md S5); `None` for what moves none.
     pub fn requires_writer(&self) -> Option<&[WriterProof]> {
         match self {

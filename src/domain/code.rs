@@ -103,6 +103,7 @@ pub const RUNBOOKS: &[&str] = &[
     "runbook-drill-stays-away",
     "runbook-not-read-only",
     "runbook-ungated",
+    "runbook-unknown-region",
     "runbook-needs-source",
     "runbook-needs-us-east-1",
     "runbook-needless-wait",

@@ -140,6 +140,15 @@ pub struct Asked {
     /// `consecutive: 3`.
     pub example: &'static str,
     pub needed: bool,
+    /// Between what its value must lie, where the reader says so.
+    pub bounds: Option<Bounds>,
+}
+
+/// The least and the most that a value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bounds {
+    Count(u32, u32),
+    Duration(Duration, Duration),
 }
 
 impl Findings {
@@ -176,6 +185,14 @@ impl Findings {
     /// Notes something that may be meant, but that the operator should know.
     pub fn warning(&mut self, code: &'static str, key: &str, problem: impl Into<String>, example: &str) {
         self.note(Severity::Warning, code, self.place(key), key, problem.into(), example);
+    }
+
+    /// Remembers the bounds of the value at `key`, where what is asked for is remembered.
+    fn bound(&mut self, key: &str, bounds: Bounds) {
+        let asked = self.asked.iter_mut().flatten().rev();
+        if let Some(asked) = asked.into_iter().find(|a| join(&a.of, a.name) == key) {
+            asked.bounds = Some(bounds);
+        }
     }
 
     fn note(
@@ -280,6 +297,7 @@ impl<'a> At<'a> {
 
     /// A duration such as `90s` or `1h 30m`, from `least` to `most`.
     pub fn duration(&self, found: &mut Findings, least: Duration, most: Duration) -> Option<Duration> {
+        found.bound(&self.key, Bounds::Duration(least, most));
         let Value::Text(text) = &self.node.value else {
             return self.expected("a duration such as \"90s\"", found);
         };
@@ -307,6 +325,7 @@ impl<'a> At<'a> {
 
     /// A whole number from `least` to `most`.
     pub fn count(&self, found: &mut Findings, least: u32, most: u32) -> Option<u32> {
+        found.bound(&self.key, Bounds::Count(least, most));
         let Value::Integer(n) = self.node.value else {
             return self.expected("a whole number", found);
         };
@@ -378,7 +397,7 @@ impl<'a> Fields<'a> {
     pub fn get(&mut self, found: &mut Findings, key: &'static str, example: &'static str) -> Option<At<'a>> {
         self.asked.push(key);
         if let Some(asked) = &mut found.asked {
-            asked.push(Asked { of: self.key.clone(), name: key, example, needed: false });
+            asked.push(Asked { of: self.key.clone(), name: key, example, needed: false, bounds: None });
         }
         let entry = self.entries.iter().find(|e| e.key == key)?;
         let key = join(&self.key, key);

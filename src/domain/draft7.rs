@@ -26,7 +26,6 @@ pub(crate) fn as_json(text: &str) -> Json {
 }
 
 /// What of `value` the schema refuses: the part of draft 7 that the generator uses; any other word is a panic.
-/// Patterns are looked at by eye and by the editors (the golden copy was checked with python's jsonschema too).
 pub(crate) fn refused(schema: &Json, value: &Json, at: &str) -> Vec<String> {
     let Json::Object(words) = schema else {
         return if schema == &Json::Bool(false) { vec![format!("{at}: must not be")] } else { Vec::new() };
@@ -36,7 +35,7 @@ pub(crate) fn refused(schema: &Json, value: &Json, at: &str) -> Vec<String> {
     let list = |v: &Json| v.as_array().cloned().unwrap_or_default();
     for (word, rule) in words {
         let holds = match word.as_str() {
-            "$schema" | "title" | "description" | "pattern" | "then" | "else" => true,
+            "$schema" | "title" | "description" | "then" | "else" => true,
             "type" => match rule.as_str().expect("a type") {
                 "object" => value.is_object(),
                 "array" => value.is_array(),
@@ -75,6 +74,11 @@ pub(crate) fn refused(schema: &Json, value: &Json, at: &str) -> Vec<String> {
                 out.extend(items.iter().enumerate().flat_map(|(i, v)| refused(rule, v, &format!("{at}[{i}]"))));
                 true
             }
+            "pattern" => {
+                let pattern = regex::Regex::new(rule.as_str().expect("a pattern")).expect("a pattern");
+                value.as_str().is_none_or(|text| pattern.is_match(text))
+            }
+            "minItems" => value.as_array().is_none_or(|all| rule.as_u64().unwrap() <= all.len() as u64),
             "maxItems" => list(value).len() as u64 <= rule.as_u64().unwrap(),
             "minLength" => value.as_str().is_none_or(|s| rule.as_u64().unwrap() <= s.len() as u64),
             "minimum" => value.as_f64().is_none_or(|v| rule.as_f64().unwrap() <= v),

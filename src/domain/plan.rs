@@ -168,7 +168,7 @@ impl PlannedStep {
         if let Action::AwsCall { call } = &self.action {
             return match (call.effect, &call.undo) {
                 (EffectClass::Read, _) => Undo::Nothing,
-                (EffectClass::Irreversible, _) => Undo::AnotherRun("a person, by hand: the runbook says irreversible"),
+                (EffectClass::Irreversible, _) => Undo::AnotherRun("a person (the runbook says irreversible)"),
                 (EffectClass::Reversible | EffectClass::Compensable, Some(_)) => Undo::Inverse("the call under `undo`"),
                 (EffectClass::Reversible | EffectClass::Compensable, None) => {
                     Undo::Inverse("nothing that the runbook declares: the way back is held for a person")
@@ -179,13 +179,34 @@ impl PlannedStep {
             (EffectClass::Read, _) => Undo::Nothing,
             (EffectClass::Reversible | EffectClass::Compensable, Some(entry)) => entry.undo,
             (EffectClass::Irreversible, Some(entry)) if matches!(entry.undo, Undo::AnotherRun(_)) => entry.undo,
-            (_, _) => Undo::AnotherRun("a person, by hand"),
+            (_, _) => Undo::AnotherRun("a person"),
+        }
+    }
+
+    /// Whether its effect could be taken back by a call, and the runbook declares none: the way back is held there.
+    pub fn lacks_undo(&self) -> bool {
+        match &self.action {
+            Action::AwsCall { call } => {
+                matches!(call.effect, EffectClass::Reversible | EffectClass::Compensable) && call.undo.is_none()
+            }
+            _ => false,
         }
     }
 
     /// Whether it is a point of no return: by its action, or because the runbook declares it.
     pub fn is_no_return(&self) -> bool {
-        self.no_return || matches!(self.undo(), Undo::AnotherRun(_))
+        self.why_no_return().is_some()
+    }
+
+    /// What is so from this step on, as half a sentence, where it is a point of no return.
+    pub fn why_no_return(&self) -> Option<String> {
+        match self.undo() {
+            Undo::AnotherRun(other) => Some(format!("no step leads back, only {other}")),
+            Undo::Nothing | Undo::Stays(_) | Undo::Inverse(_) if self.no_return => {
+                Some("no step is taken back: the runbook says so (`no_return`)".to_owned())
+            }
+            Undo::Nothing | Undo::Stays(_) | Undo::Inverse(_) => None,
+        }
     }
 }
 

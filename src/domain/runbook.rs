@@ -33,7 +33,7 @@ mod parameters;
 mod probes;
 mod read;
 mod schema;
-pub use schema::{Argument, arguments, schema};
+pub use schema::{Argument, arguments, default_timeout, schema};
 
 /// The longest that any step may take.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_hours(24);

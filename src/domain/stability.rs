@@ -79,11 +79,6 @@ pub fn entry_of(action: &Action) -> Option<&'static Entry> {
     catalogue::entry(name)
 }
 
-/// The first step from which there is no way back but another whole run.
-pub fn point_of_no_return(plan: &Plan) -> Option<&PlannedStep> {
-    plan.steps.iter().find(|s| s.action.effect() == EffectClass::Irreversible)
-}
-
 /// What `step` cannot do without. On the way back of a drill its source is the plan's target.
 pub fn requirements(step: &PlannedStep, plan: &Plan, app: &Application) -> Vec<Requirement> {
     let action = &step.action;
@@ -307,7 +302,7 @@ fn needless(
             Some(finding(
                 step,
                 "runbook-needless-wait",
-                "waits for people, and nothing that needs it is without a way back".to_owned(),
+                "waits for people, and nothing that needs it is irreversible".to_owned(),
                 "leave it out, or put it before the promotion",
             ))
         }

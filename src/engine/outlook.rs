@@ -53,6 +53,10 @@ pub enum Condition {
     NotMet {
         why: String,
     },
+    /// What the step is to bring about is not so yet: it would be sent.
+    Open {
+        what: String,
+    },
     /// It cannot be told.
     Unknown {
         why: String,
@@ -68,6 +72,8 @@ pub struct StepOutlook {
     pub condition: Condition,
     /// The steps before it that change the world: what is not met now may be met by them.
     pub after: Vec<StepId>,
+    /// That one of them which is to bring it about; `None`: what is not met stays so.
+    pub awaited: Option<StepId>,
     /// Whether its `when` holds now; `None`: it has none, or only the run can tell.
     pub is_wanted: Option<bool>,
 }
@@ -165,8 +171,22 @@ async fn bounded(context: &Context, run: &RunState, step: &PlannedStep, until: D
 fn outlook(plan: &Plan, step: &PlannedStep, condition: Condition, is_wanted: Option<bool>) -> StepOutlook {
     let before = closure(&step.id, |id| plan.step(id).map(|s| &s.needs));
     let changes = |s: &&PlannedStep| before.contains(&s.id) && s.action.effect() != EffectClass::Read;
-    let after = plan.steps.iter().filter(changes).map(|s| s.id.clone()).collect();
-    StepOutlook { step: step.id.clone(), condition, after, is_wanted }
+    let after: Vec<&PlannedStep> = plan.steps.iter().filter(changes).collect();
+    let awaited = after.iter().rev().find(|s| brings_about(&s.action, &step.action)).map(|s| s.id.clone());
+    let after = after.into_iter().map(|s| s.id.clone()).collect();
+    StepOutlook { step: step.id.clone(), condition, after, awaited, is_wanted }
+}
+
+/// Whether `done` may be what makes that so which `waiting` looks for. A writer is made by a change of roles alone, what
+/// DNS answers by a move of traffic; of anything else it cannot be told.
+fn brings_about(done: &Action, waiting: &Action) -> bool {
+    let needs_writer = waiting.requires_writer().is_some_and(|proofs| !proofs.is_empty());
+    match waiting {
+        Action::AuroraVerifyWriter { .. } => done.changes_roles(),
+        _ if needs_writer => done.changes_roles(),
+        Action::DnsVerify { .. } => done.requires_writer().is_some(),
+        _ => true,
+    }
 }
 
 /// Whether `when` holds, where it looks at nothing that only the run can know.
@@ -312,7 +332,7 @@ async fn probed(context: &Context, action: &Action) -> Condition {
 impl Outlook {
     /// The steps of `plan` that are not met and that nothing before them changes: they would stop the run now.
     pub fn stops(&self) -> BTreeSet<&StepId> {
-        let stops = |s: &&StepOutlook| matches!(s.condition, Condition::NotMet { .. }) && s.after.is_empty();
+        let stops = |s: &&StepOutlook| matches!(s.condition, Condition::NotMet { .. }) && s.awaited.is_none();
         self.steps.iter().filter(stops).map(|s| &s.step).collect()
     }
 }

@@ -30,7 +30,7 @@ use crate::{
 /// What one reading showed.
 enum Shown {
     Holds { evidence: String, outputs: BTreeMap<String, Value> },
-    No { what: String },
+    No { what: String, absent: bool },
     Unclear { why: String },
     Denied(Denial),
 }
@@ -48,10 +48,11 @@ async fn shown(context: &Context, run: &RunState, id: &StepId, call: &AwsCall, r
             };
         }
     };
-    let absent = if answer.is_null() { " (it is not there)" } else { "" };
+    let is_absent = answer.is_null();
+    let absent = if is_absent { " (it is not there)" } else { "" };
     let Some(done_when) = &call.done_when else {
         if answer.is_null() {
-            return Shown::No { what: format!("{asked}{absent}") };
+            return Shown::No { what: format!("{asked}{absent}"), absent: true };
         }
         return Shown::Holds { evidence: format!("{asked} answered"), outputs: call.outputs_of(&answer) };
     };
@@ -60,7 +61,7 @@ async fn shown(context: &Context, run: &RunState, id: &StepId, call: &AwsCall, r
         api_call::Seen::Holds => {
             Shown::Holds { evidence: format!("{asked}{absent}: `{that}` is true"), outputs: call.outputs_of(&answer) }
         }
-        api_call::Seen::No => Shown::No { what: format!("{asked}{absent}: `{that}` is false") },
+        api_call::Seen::No => Shown::No { what: format!("{asked}{absent}: `{that}` is false"), absent: is_absent },
         api_call::Seen::Unclear { why } => Shown::Unclear { why: format!("{asked}: {why}") },
     }
 }
@@ -70,7 +71,7 @@ pub(super) async fn look(context: &Context, run: &RunState, id: &StepId, call: &
     let not_yet = |why: String| Look::NotYet { why, pause: aurora::POLL };
     match shown(context, run, id, call, &call.request).await {
         Shown::Holds { evidence, outputs } => Look::Satisfied { evidence: vec![evidence], outputs },
-        Shown::No { what } => not_yet(what),
+        Shown::No { what, .. } => not_yet(what),
         Shown::Unclear { why } => not_yet(why),
         Shown::Denied(denial) => Look::Refused { code: denial.code, why: denial.why },
     }
@@ -84,7 +85,9 @@ pub(super) async fn ahead(context: &Context, run: &RunState, id: &StepId, call: 
         Shown::Holds { evidence, .. } => {
             Condition::Met { evidence: vec![format!("{evidence}: nothing would be sent")] }
         }
-        Shown::No { what } => Condition::Met { evidence: vec![what] },
+        // What the call works on, or what it makes: which of the two cannot be told.
+        Shown::No { what, absent: true } => Condition::Unknown { why: what },
+        Shown::No { what, absent: false } => Condition::Open { what },
         Shown::Unclear { why } => Condition::Unknown { why },
         Shown::Denied(denial) => Condition::Unknown { why: denial.why },
     }
@@ -122,7 +125,7 @@ pub(super) async fn observe(driver: &Driver, call: &AwsCall, outcome: Option<&Ou
         }
         // What AWS took may take its time; what is sent at most once may still arrive. Only what may be sent again, or
         // was not sent, is as it was before.
-        Shown::No { what } => match outcome {
+        Shown::No { what, .. } => match outcome {
             None => Seen::Before { what },
             Some(Outcome::Unknown { .. }) if call.idempotent => Seen::Before { what },
             Some(_) => Seen::Moving { what },

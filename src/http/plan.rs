@@ -48,8 +48,12 @@ pub struct PlanView {
     pub rto_objective_seconds: Option<f64>,
     /// What is left of the RTO; `null`: nothing, or not known.
     pub rto_left_seconds: Option<f64>,
-    /// The first step from which there is no way back; `null`: there is one from all.
+    /// The first step from which no step leads back, by its action or because the runbook declares it; `null`: an abort
+    /// takes back whatever was done.
     pub point_of_no_return: Option<String>,
+    /// What is so from there on: what alone leads back, or that nothing is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_no_return: Option<String>,
     pub approvals: Vec<NeededApprovalView>,
     /// What would fail, or wait for nothing, on the worst day.
     pub findings: Vec<FindingView>,
@@ -84,8 +88,39 @@ pub struct PlanStepView {
     pub when_holds: Option<bool>,
     /// How it is taken back.
     pub undo: String,
+    /// Whether it is taken back at all, and by what.
+    #[schema(value_type = String, example = "another_run")]
+    pub leads_back: LeadsBack,
     pub timeout_seconds: f64,
     pub forecast: Option<PlanForecastView>,
+}
+
+/// What leads back from a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeadsBack {
+    /// It changes nothing.
+    Nothing,
+    /// A call that is known beforehand.
+    Undo,
+    /// Nothing, and nothing needs to: what it has made stays, in nobody's way.
+    Stays,
+    /// No step, only another run or a person.
+    AnotherRun,
+    /// The runbook declares no `undo`: the way back is held there for a person.
+    Undeclared,
+}
+
+impl LeadsBack {
+    fn of(step: &PlannedStep) -> Self {
+        match step.undo() {
+            Undo::Nothing => Self::Nothing,
+            Undo::Stays(_) => Self::Stays,
+            Undo::AnotherRun(_) => Self::AnotherRun,
+            Undo::Inverse(_) if step.lacks_undo() => Self::Undeclared,
+            Undo::Inverse(_) => Self::Undo,
+        }
+    }
 }
 
 /// One call to the last argument.
@@ -117,6 +152,8 @@ pub struct RequirementView {
 pub enum PreconditionState {
     Met,
     NotMet,
+    /// What the step is to bring about is not so yet: it would be sent.
+    Open,
     Unknown,
     /// The step asks for nothing.
     Free,
@@ -130,6 +167,9 @@ pub struct PreconditionView {
     pub detail: Vec<String>,
     /// Steps before it that change the world: what is not met now may be met by them.
     pub after: Vec<String>,
+    /// That one of them which is to bring it about; absent: none of them does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<String>,
 }
 
 /// How long something would take.
@@ -192,7 +232,8 @@ impl PlanView {
             way_back: outlook.and_then(|o| Some(forecast_view(o.forecast.way_back?, o.forecast.runs))),
             rto_objective_seconds: app.as_ref().map(|a| to_seconds(a.objectives.rto)),
             rto_left_seconds: outlook.and_then(|o| o.rto_left).map(to_seconds),
-            point_of_no_return: stability::point_of_no_return(plan).map(|s| s.id.to_string()),
+            point_of_no_return: plan.no_return().map(|s| s.id.to_string()),
+            why_no_return: plan.no_return().and_then(PlannedStep::why_no_return),
             approvals: plan.steps.iter().filter_map(|s| needed_approval(s, &others)).collect(),
             findings: lint.into_iter().map(FindingView::from).collect(),
             rehearses: None,
@@ -236,27 +277,23 @@ impl PlanStepView {
             precondition: PreconditionView::new(seen),
             when: step.when.clone(),
             when_holds: seen.and_then(|s| s.is_wanted),
-            undo: undo(&step.action),
+            undo: undo(step),
+            leads_back: LeadsBack::of(step),
             timeout_seconds: to_seconds(step.timeout),
             forecast: forecast.map(|f| forecast_view(f.estimate, f.runs)),
         }
     }
 }
 
-fn undo(action: &Action) -> String {
-    if let Action::AwsCall { call } = action {
-        return match &call.undo {
-            Some(undo) => format!("by {}", undo.request.operation),
-            None if call.is_read() => "nothing to take back".to_owned(),
-            None => "the runbook declares none".to_owned(),
-        };
-    }
-    match stability::entry_of(action).map(|e| e.undo) {
-        None => "unknown".to_owned(),
-        Some(Undo::Nothing) => "nothing to take back".to_owned(),
-        Some(Undo::Inverse(how)) => how.to_owned(),
-        Some(Undo::Stays(why)) => format!("left as it is: {why}"),
-        Some(Undo::AnotherRun(run)) => format!("only by {run}"),
+fn undo(step: &PlannedStep) -> String {
+    match (&step.action, step.undo()) {
+        (_, Undo::Nothing) => "nothing to take back".to_owned(),
+        (_, Undo::Stays(why)) => format!("left as it is: {why}"),
+        (_, Undo::AnotherRun(other)) => format!("only by {other}"),
+        (Action::AwsCall { call }, Undo::Inverse(how)) => {
+            call.undo.as_ref().map_or(how.to_owned(), |undo| format!("by {}", undo.request.operation))
+        }
+        (_, Undo::Inverse(how)) => how.to_owned(),
     }
 }
 
@@ -287,15 +324,17 @@ impl PreconditionView {
     fn new(seen: Option<&StepOutlook>) -> Self {
         let Some(seen) = seen else {
             let detail = vec!["it was not looked at".to_owned()];
-            return Self { state: PreconditionState::Unknown, detail, after: Vec::new() };
+            return Self { state: PreconditionState::Unknown, detail, after: Vec::new(), awaited: None };
         };
         let (state, detail) = match &seen.condition {
             Condition::Met { evidence } => (PreconditionState::Met, evidence.clone()),
             Condition::NotMet { why } => (PreconditionState::NotMet, vec![why.clone()]),
+            Condition::Open { what } => (PreconditionState::Open, vec![what.clone()]),
             Condition::Unknown { why } => (PreconditionState::Unknown, vec![why.clone()]),
             Condition::Free => (PreconditionState::Free, Vec::new()),
         };
-        Self { state, detail, after: seen.after.iter().map(StepId::to_string).collect() }
+        let after = seen.after.iter().map(StepId::to_string).collect();
+        Self { state, detail, after, awaited: seen.awaited.as_ref().map(StepId::to_string) }
     }
 }
 

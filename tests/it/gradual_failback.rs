@@ -61,7 +61,8 @@ fn traffic_returns_in_steps_and_nothing_is_lost() {
 fn errors_take_one_step_back_and_hold_the_run_for_a_person_who_is_named() {
     let risen = rehearsed("failback-gradual-errors-rise", |text| text);
     match risen.ending {
-        Ending::Held { code, waits_for } => {
+        Ending::Held { step, code, waits_for, .. } => {
+            assert!(step.is_some_and(|step| step.starts_with("return")), "it names where");
             assert_eq!(code, "ramp-stepped-back");
             assert!(waits_for.contains("an operator"), "{waits_for}");
         }

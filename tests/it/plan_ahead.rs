@@ -6,6 +6,7 @@ use failoverd::{
     cli,
     domain::{
         catalogue::OutputKind,
+        plan::Purpose,
         run::{RunResult, StepState},
         stability,
     },
@@ -13,7 +14,8 @@ use failoverd::{
     http::{
         Api,
         auth::{Role, Tokens},
-        plan::{Known, PlanView, PreconditionState},
+        plan::{Known, LeadsBack, PlanView, PreconditionState},
+        view::RunView,
     },
     sim::world::{Plane, Reach},
 };
@@ -142,6 +144,74 @@ async fn what_does_not_answer_in_time_is_unknown_and_never_met() {
         let step = view.steps.iter().find(|s| s.id == id).expect(id);
         assert_eq!(step.precondition.state, PreconditionState::Unknown, "{id}: {:?}", step.precondition);
     }
+}
+
+/// A switchover with a call of its own, which declares no way back, between the change of roles and the traffic.
+const NAMES_THE_WRITER: &str = r#"
+runbook: names-the-writer
+purpose: switchover
+description: The databases exchange their roles, and a parameter says so before traffic moves.
+steps:
+  - { id: fit, action: gate.target }
+  - { id: switch, action: aurora.switchover, needs: [fit] }
+  - id: name-writer
+    action: aws.call
+    needs: [switch]
+    with:
+      service: ssm
+      region: "{target}"
+      operation: PutParameter
+      arguments: { Name: /payments/writer, Value: "{target}", Overwrite: true }
+      effect: reversible
+      repeat: idempotent
+      done_when:
+        operation: GetParameter
+        arguments: { Name: /payments/writer }
+        that: answer.Parameter.Value == target
+  - { id: verify, action: aurora.verify_writer, needs: [name-writer] }
+  - { id: flip, action: dns.flip, needs: [verify] }
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_from_where_no_step_leads_back_and_what_makes_the_writer() {
+    let live = Scene::payments(26, 240).with_runbook(Purpose::Switchover, NAMES_THE_WRITER).start(0).await;
+    live.ready().await;
+    let view = plan(&live, Live::request(Wish::Switchover)).await;
+    assert_eq!(view.point_of_no_return.as_deref(), Some("switch.main"));
+    assert_eq!(view.why_no_return.as_deref(), Some("no step leads back, only a switchover back"));
+    let step = |id: &str| view.steps.iter().find(|s| s.id == id).expect(id);
+    let led = ["switch.main", "name-writer", "flip.api"].map(|id| step(id).leads_back);
+    assert_eq!(led, [LeadsBack::AnotherRun, LeadsBack::Undeclared, LeadsBack::Undo]);
+    for id in ["verify.main", "flip.api"] {
+        assert_eq!(step(id).precondition.awaited.as_deref(), Some("switch.main"), "{id}: it alone makes a writer");
+    }
+    assert_eq!(step("name-writer").precondition.state, PreconditionState::Open, "false is not met");
+    let shown = text(&view);
+    for said in [
+        "to do: ssm:GetParameter in us-west-2: `answer.Parameter.Value == target` is false",
+        "from switch.main on: no step leads back, only a switchover back",
+        "aurora.switchover (no way back but another run)",
+        "aws.call (no way back is declared)",
+        "(as is to be expected before switch.main)",
+    ] {
+        assert!(shown.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{said}: {shown}");
+    }
+    assert!(!shown.contains("before name-writer"), "{shown}");
+    let run = live.begin(Wish::Switchover).await;
+    let head = cli::plan::summary(&RunView::new(&live.run(&run)));
+    let head = head.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(head.contains("no step leads back from switch.main on"), "{head}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_would_look_at_and_is_not_there_is_unknown() {
+    let text = NAMES_THE_WRITER.replace("/payments/writer", "/payments/nobody");
+    let live = Scene::payments(27, 240).with_runbook(Purpose::Switchover, &text).start(0).await;
+    live.ready().await;
+    let view = plan(&live, Live::request(Wish::Switchover)).await;
+    let name = &view.steps.iter().find(|s| s.id == "name-writer").expect("there").precondition;
+    assert_eq!(name.state, PreconditionState::Unknown, "{name:?}");
+    assert!(name.detail[0].contains("it is not there"), "{name:?}");
 }
 
 /// The catalogue's word against what the engine really leaves behind.

@@ -9,11 +9,11 @@ use failoverd::{
         application::{Application, Mechanism},
         catalogue::{ENTRIES, Entry, Place, Repeat, Undo},
         compile::compile,
-        document::friendly,
+        document::{Bounds, friendly},
         forecast::{Estimate, declared},
         id::Digest,
         plan::Purpose,
-        runbook::{Library, Runbook, arguments},
+        runbook::{Library, Runbook, arguments, default_timeout},
         standby_object::ObjectAt,
     },
 };
@@ -189,15 +189,27 @@ fn one(entry: &Entry, app: &Application, out: &mut String) {
     );
     let took = typical(entry, app).map(|e| format!("{}, 1 in 20 over {}", friendly(e.p50), friendly(e.p95)));
     row("typically takes", &took.unwrap_or_else(|| "what its arguments say".to_owned()));
+    let says = default_timeout(entry).map(|d| match entry.name {
+        // Longer than what is waited for, looked at or kept.
+        "wait" | "approve" | "probe.http" | "dns.weights" => format!("{}, with the arguments below", friendly(d)),
+        _ => friendly(d),
+    });
+    row("timeout, where none is said", &says.unwrap_or_else(|| "each of its steps has its own".to_owned()));
     let outputs: Vec<String> =
         entry.outputs.iter().map(|o| format!("`{}` ({}): {}", o.name, o.kind.as_str(), o.what)).collect();
     row("leaves behind", &if outputs.is_empty() { "nothing".to_owned() } else { outputs.join("<br>") });
     let arguments = arguments(entry);
     if !arguments.is_empty() {
-        let _ = writeln!(out, "\n| argument | must be given | such as |\n|---|---|---|");
+        let _ = writeln!(out, "\n| argument | must be given | such as | between |\n|---|---|---|---|");
     }
     for a in arguments {
-        let _ = writeln!(out, "| `{}` | {} | `{}` |", a.name, if a.needed { "yes" } else { "" }, a.example);
+        let between = match a.bounds {
+            None => String::new(),
+            Some(Bounds::Count(least, most)) => format!("{least} and {most}"),
+            Some(Bounds::Duration(least, most)) => format!("{} and {}", friendly(least), friendly(most)),
+        };
+        let needed = if a.needed { "yes" } else { "" };
+        let _ = writeln!(out, "| `{}` | {needed} | `{}` | {between} |", a.name, a.example);
     }
     let with = if entry.example.is_empty() { String::new() } else { format!("\n  with: {}", entry.example) };
     let _ = writeln!(out, "\n```yaml\n- id: it\n  action: {}{with}\n```", entry.name);

@@ -113,6 +113,9 @@ pub struct Loss {
 /// Runs that were held at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
+    /// Where; absent where a person paused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
     /// Has a page in docs/errors.
     pub code: String,
     pub waits_for: String,
@@ -271,8 +274,9 @@ fn lost(loss: &Loss, rpo_seconds: f64) -> String {
 
 fn held(held: &[Held]) -> String {
     let shown = held.iter().take(SHOWN_HELD_MAX);
+    let at = |h: &Held| h.step.as_ref().map_or(String::new(), |step| format!(" at {step}"));
     let mut parts: Vec<String> =
-        shown.map(|h| format!("{} on {}, waiting for {}", h.runs, h.code, h.waits_for)).collect();
+        shown.map(|h| format!("{}{} on {}, waiting for {}", h.runs, at(h), h.code, h.waits_for)).collect();
     if SHOWN_HELD_MAX < held.len() {
         parts.push(format!("{} for other reasons", held[SHOWN_HELD_MAX..].iter().map(|h| h.runs).sum::<u64>()));
     }

@@ -38,7 +38,8 @@ pub(super) struct Tally {
     uninterrupted: u64,
     loss: Loss,
     /// By code and by whom it waits for.
-    held: BTreeMap<(String, String), u64>,
+    /// By step, code and whom.
+    held: BTreeMap<(Option<String>, String, String), u64>,
     failing: BTreeMap<u64, Vec<Failure>>,
     failing_seeds: u64,
     violations: u64,
@@ -105,8 +106,8 @@ impl Tally {
         self.world_ms += ms(run.world_seconds);
         self.events += run.events;
         self.serve(run, promised);
-        if let Ending::Held { code, waits_for } = &run.ending {
-            *self.held.entry((code.clone(), waits_for.clone())).or_default() += 1;
+        if let Ending::Held { step, code, waits_for, .. } = &run.ending {
+            *self.held.entry((step.clone(), code.clone(), waits_for.clone())).or_default() += 1;
         }
         let violation = |v: &crate::sim::oracle::Violation| Failure {
             property: Some(v.property.to_owned()),
@@ -221,8 +222,9 @@ impl Tally {
             ms.sort_unstable();
             spread(&ms)
         };
+        let held = self.held.into_iter();
         let mut held: Vec<Held> =
-            self.held.into_iter().map(|((code, waits_for), runs)| Held { code, waits_for, runs }).collect();
+            held.map(|((step, code, waits_for), runs)| Held { step, code, waits_for, runs }).collect();
         held.sort_by_key(|h| std::cmp::Reverse(h.runs));
         let unmet = self.unmet.into_values();
         let unmet = unmet.map(|(runs, seed, expectation)| Unmet { expectation, runs, seed, replay: replay(seed) });

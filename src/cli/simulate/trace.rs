@@ -32,7 +32,10 @@ fn clock(begins: SimTime, at: SimTime) -> String {
 
 fn ending(run: &Rehearsed) -> String {
     let ended = match &run.ending {
-        Ending::Held { code, waits_for } => format!("held on {code}, waiting for {waits_for}"),
+        Ending::Held { step, code, reason, waits_for } => {
+            let at = step.as_ref().map_or(String::new(), |step| format!(" at {step}"));
+            format!("held{at}: {code}: {reason}; waiting for {waits_for}")
+        }
         Ending::Refused { reason } => format!("journal refused: {reason}"),
         Ending::NoRun
         | Ending::Succeeded

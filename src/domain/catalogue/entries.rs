@@ -117,7 +117,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "gate.rpo",
-        what: "Refuses where more could be lost than the objective, or than what the caller accepted.",
+        what: "Refuses where more could be lost than `limit` (the RPO where none is given); in a failover, than `limit` or what the caller accepted, whichever is more.",
         effect: EffectClass::Read,
         needs: &[need("cloudwatch", Plane::Data, Place::Target)],
         repeat: Repeat::Looks,

@@ -235,12 +235,20 @@ fn message(at: &At<'_>, found: &mut Findings) -> Option<String> {
         return None;
     }
     let bare = PLACEHOLDERS.iter().fold(text.to_owned(), |t, p| t.replace(p, ""));
-    if bare.contains(['{', '}']) {
-        let problem = format!("holds a brace that is none of {}", PLACEHOLDERS.join(", "));
+    if let Some(brace) = brace(&bare) {
+        let problem = format!("holds `{}`, which is none of {}", clip(brace), PLACEHOLDERS.join(", "));
         found.error(&at.key, problem, at.example);
         return None;
     }
     Some(text.to_owned())
+}
+
+/// The first brace of `text`, with what it encloses.
+fn brace(text: &str) -> Option<&str> {
+    let from = text.find(['{', '}'])?;
+    let rest = &text[from..];
+    let end = if rest.starts_with('{') { rest.find('}').map_or(rest.len(), |end| end + 1) } else { 1 };
+    Some(&rest[..end])
 }
 
 fn notify(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {

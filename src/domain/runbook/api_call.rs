@@ -11,17 +11,19 @@ use serde_json::Value as Json;
 use self::{
     arguments::arguments,
     protocol::{Service, method, path, service, wire},
+    regions::PUBLISHED,
 };
 use crate::domain::{
     action::EffectClass,
     api_call::{self, HANDLE, OnUnknown, Wire, fault_of_operation},
-    document::{At, Fields, Findings, Value, clip},
+    document::{At, Fields, Findings, Value, clip, did_you_mean},
     expression,
     id::Region,
 };
 
 mod arguments;
 mod protocol;
+mod regions;
 
 /// An `aws.call` as it is written, with `{source}` and `{target}` still in its texts.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,7 +123,15 @@ fn optional<'a, T>(
 
 fn region(at: &At<'_>, found: &mut Findings) -> Option<String> {
     let text = at.text(found)?;
-    if matches!(text, "{source}" | "{target}") || text.parse::<Region>().is_ok() {
+    if matches!(text, "{source}" | "{target}") {
+        return Some(text.to_owned());
+    }
+    if text.parse::<Region>().is_ok() {
+        if !PUBLISHED.contains(&text) {
+            let meant = did_you_mean(text, PUBLISHED);
+            let problem = format!("`{}` is no Region that AWS had published when this was built{meant}", clip(text));
+            found.warning("runbook-unknown-region", &at.key, problem, at.example);
+        }
         return Some(text.to_owned());
     }
     found.error(&at.key, format!("`{}` is no Region, nor `{{source}}` or `{{target}}`", clip(text)), at.example);

@@ -1,7 +1,7 @@
 //! What must hold between the steps of a runbook: needs resolve, no cycles, every step can be reached, a planned run
 //! loses nothing, and no traffic moves before a proven writer (FAULTS.md S5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Act, Runbook, Spread, Step, ahead::Ahead, read::Keys};
 use crate::domain::{
@@ -28,18 +28,31 @@ pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
         }
     }
     let ahead = Ahead::of(&runbook.steps);
+    let whole = is_whole(runbook, keys, found);
     let cyclic = needs(runbook, keys, &ahead, found);
     for step in &runbook.steps {
         let key = keys.get(&step.id).map_or("", String::as_str);
         let before = |other: &StepId| ahead.stands_before(other, &step.id);
         purpose(runbook, step, key, found);
         conditions(runbook, step, key, &before, found);
-        if !cyclic {
+        if !cyclic && whole {
             writer_before_traffic(runbook, step, key, &before, found);
             before_promotion(runbook, step, key, &before, found);
+        }
+        if !cyclic {
             undo_in_time(runbook, step, key, &before, found);
         }
+        undo_of_its_own(step, key, found);
     }
+}
+
+/// Whether every step could be read and every need is one of them: what has a fault of its own may be the very gate or
+/// proof that is missed otherwise, and lines that are right are not blamed for it.
+fn is_whole(runbook: &Runbook, keys: &Keys, found: &Findings) -> bool {
+    let known: BTreeSet<&StepId> = runbook.steps.iter().map(|s| &s.id).collect();
+    // A call that was put in is a key without a step too, and has no fault.
+    let unread = keys.iter().any(|(id, key)| !known.contains(id) && found.has_errors_at(key));
+    !unread && runbook.steps.iter().all(|s| s.needs.iter().all(|need| known.contains(need)))
 }
 
 /// Returns whether there is a cycle.
@@ -55,7 +68,8 @@ fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead<'_>, found: &mut Findings
                 None if keys.contains_key(need) => {}
                 None => {
                     let ids: Vec<&str> = runbook.steps.iter().map(|s| s.id.as_str()).collect();
-                    let problem = format!("there is no step `{need}`; steps: {}", ids.join(", "));
+                    let meant = did_you_mean(need.as_str(), ids.iter().copied());
+                    let problem = format!("there is no step `{need}`; steps: {}{meant}", ids.join(", "));
                     found.error(&key, problem, "");
                 }
                 Some(Step { act: Act::Notify { .. }, .. }) => {
@@ -158,9 +172,19 @@ fn conditions(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, fou
 
 fn absent(runbook: &Runbook, id: &str) -> String {
     let inside = runbook.steps.iter().find(|s| s.id.as_str().strip_prefix(id).is_some_and(|r| r.starts_with('.')));
-    match inside {
-        Some(child) => format!("`{id}` is a call: say one of its steps, as in steps[\"{}\"]", child.id),
-        None => format!("there is no step `{id}`"),
+    if let Some(child) = inside {
+        return format!("`{id}` is a call: say one of its steps, as in steps[\"{}\"]", child.id);
+    }
+    // `steps.scale-target` is read as `steps.scale` less `target`.
+    let cut = runbook.steps.iter().find(|s| s.id.as_str().strip_prefix(id).is_some_and(|r| r.starts_with('-')));
+    match cut {
+        Some(whole) => {
+            format!("there is no step `{id}`; an id with `-` stands in brackets: steps[\"{}\"]", whole.id)
+        }
+        None => {
+            let meant = did_you_mean(id, runbook.steps.iter().map(|s| s.id.as_str()));
+            format!("there is no step `{id}`{meant}")
+        }
     }
 }
 
@@ -270,6 +294,18 @@ fn undo_in_time(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, f
             passed.act.name()
         );
         found.coded("runbook-undo-too-late", &format!("{key}.on_failure"), problem, "on_failure: hold");
+    }
+}
+
+/// A call that declares no way back cannot promise to be taken back: the run would be held on it.
+fn undo_of_its_own(step: &Step, key: &str, found: &mut Findings) {
+    let Act::AwsCall { template } = &step.act else { return };
+    let changes = matches!(template.effect, EffectClass::Reversible | EffectClass::Compensable);
+    if step.on_failure == OnFailure::Undo && changes && template.undo.is_none() {
+        let problem = "what this very step has done could not be taken back: its `with` has no `undo`, and the run would \
+                       be held (undo-impossible)";
+        let example = "undo: { operation: DeleteParameter, arguments: { Name: /payments/writer } }";
+        found.error(&format!("{key}.on_failure"), problem, example);
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
 use crate::domain::{
-    document::{At, Fields, Findings, Place, Value},
-    id::StepId,
+    document::{At, Fields, Findings, Place, Value, clip},
+    id::{NAME_CHARS_MAX, StepId},
     plan::{OnFailure, Purpose, Retry, Towards},
 };
 
@@ -137,17 +137,28 @@ fn rest_of_step(id: Option<StepId>, place: Place, mut f: Fields<'_>, found: &mut
 }
 
 fn id(at: &At<'_>, found: &mut Findings) -> Option<StepId> {
-    let id: StepId = at.parse(found)?;
-    if id.as_str().contains('.') {
+    if at.text(found)?.contains('.') {
         found.error(&at.key, "holds a `.`, which is kept for steps that are expanded over stores", at.example);
         return None;
     }
-    Some(id)
+    step_id(at, found)
+}
+
+/// The id of a step as it is written: without the `.` of those that are made of one.
+fn step_id(at: &At<'_>, found: &mut Findings) -> Option<StepId> {
+    let text = at.text(found)?;
+    let id = text.parse();
+    if id.is_err() {
+        let problem =
+            format!("`{}` is not a valid step id: expected 1 to {NAME_CHARS_MAX} of a-z, 0-9 and -", clip(text));
+        found.error(&at.key, problem, at.example);
+    }
+    id.ok()
 }
 
 fn needs(at: &At<'_>, found: &mut Findings) -> Option<BTreeSet<StepId>> {
     let items = at.list(found)?;
-    let ids: Vec<Option<StepId>> = items.iter().map(|i| i.parse(found)).collect();
+    let ids: Vec<Option<StepId>> = items.iter().map(|i| step_id(i, found)).collect();
     ids.into_iter().collect()
 }
 

@@ -353,3 +353,64 @@ fn undo_is_promised_before_the_point_of_no_return_only() {
     let early = runbook("action: wait, with: { duration: 1m }", "");
     assert!(!faults(&early).contains("runbook-undo-too-late"), "{}", faults(&early));
 }
+
+/// A step with a call that changes a parameter, and `more` of its own.
+fn call_of(region: &str, more: &str, undo: &str) -> String {
+    with_steps(
+        "switchover",
+        &format!(
+            "  - {{ id: name, action: aws.call{more}, with: {{ service: ssm, region: {region}, operation: PutParameter, \
+             arguments: {{ Name: x, Value: y }}, effect: reversible, repeat: idempotent, on_unknown: hold{undo} }} }}\n"
+        ),
+    )
+}
+
+#[test]
+fn a_call_that_declares_no_way_back_does_not_promise_one() {
+    let bare = faults(&call_of("us-east-1", ", on_failure: undo", ""));
+    assert!(bare.contains("steps[0].on_failure") && bare.contains("no `undo`"), "{bare}");
+    let undo = ", undo: { operation: DeleteParameter, arguments: { Name: x }, repeat: idempotent }";
+    assert_eq!(faults(&call_of("us-east-1", ", on_failure: undo", undo)), "");
+    assert_eq!(faults(&call_of("us-east-1", "", "")), "");
+}
+
+#[test]
+fn a_region_that_nobody_has_published_is_a_warning_with_what_was_meant() {
+    let told = faults(&call_of("eu-west-11", "", ""));
+    assert!(told.contains("warning runbook-unknown-region") && told.contains("did you mean `eu-west-1`?"), "{told}");
+    assert_eq!(faults(&call_of("eu-west-1", "", "")), "");
+    assert_eq!(faults(&call_of("\"{target}\"", "", "")), "");
+}
+
+#[test]
+fn faults_of_names_say_what_was_meant() {
+    let wait = |id: &str, more: &str| format!("  - {{ id: {id}, action: wait, with: {{ duration: 1m }}{more} }}\n");
+    let told = |steps: &[String]| faults(&with_steps("failover", &steps.concat()));
+    let need = told(&[wait("scale-target", ""), wait("b", ", needs: [scale-tarket]")]);
+    assert!(need.contains("did you mean `scale-target`?"), "{need}");
+    let cut =
+        told(&[wait("scale-target", ""), wait("b", ", needs: [scale-target], when: \"steps.scale.state == 'done'\"")]);
+    assert!(cut.contains("stands in brackets: steps[\"scale-target\"]"), "{cut}");
+    let id = told(&[wait("Scale_it", "")]);
+    assert!(id.contains("is not a valid step id: expected 1 to 64 of a-z, 0-9 and -\n"), "{id}");
+    let brace = faults(&with_steps(
+        "failover",
+        "  - { id: a, action: notify, with: { message: \"{application} to {tarket}\" } }\n",
+    ));
+    assert!(brace.contains("holds `{tarket}`, which is none of"), "{brace}");
+}
+
+#[test]
+fn a_step_that_cannot_be_read_has_no_other_blamed_for_it() {
+    let steps = |gate: &str| {
+        format!(
+            "  - {{ id: fit, action: gate.target{gate} }}\n  - {{ id: bound, action: gate.rpo, needs: [fit] }}\n  - {{ id: \
+             ask, action: approve, needs: [bound] }}\n  - {{ id: promote, action: aurora.failover, needs: [ask] }}\n  - {{ \
+             id: proven, action: aurora.verify_writer, needs: [promote]{gate} }}\n  - {{ id: flip, action: dns.flip, \
+             needs: [proven] }}\n"
+        )
+    };
+    assert_eq!(faults(&with_steps("failover", &steps(""))), "");
+    let told = faults(&with_steps("failover", &steps(", with: { store: [] }")));
+    assert_eq!(told.lines().count(), 2, "the two steps that cannot be read, and nothing else: {told}");
+}

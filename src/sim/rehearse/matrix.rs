@@ -162,7 +162,7 @@ impl Cell {
             _ => false,
         };
         if !kept {
-            let text = format!("the run should succeed or wait for somebody, and is {:?}", rehearsed.ending);
+            let text = format!("the run should succeed or wait for somebody, and {}", rehearsed.ending);
             rehearsed.unmet.insert(text);
         }
         let met = match self.met {

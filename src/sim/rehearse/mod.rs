@@ -16,7 +16,10 @@ pub mod swarm;
 mod vantages;
 mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 pub use spent::Spent;
 
@@ -83,9 +86,11 @@ pub enum Ending {
     Aborted,
     Failed,
     Superseded,
-    /// Waits for a person: the code and whom.
+    /// Waits for a person: where, why and for whom.
     Held {
+        step: Option<String>,
         code: String,
+        reason: String,
         waits_for: String,
     },
     /// Still moving at the end: itself a violation of L3 where the faults had healed.
@@ -94,6 +99,26 @@ pub enum Ending {
     Refused {
         reason: String,
     },
+}
+
+impl fmt::Display for Ending {
+    /// The rest of a sentence that begins with "the run".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRun => f.write_str("was never begun"),
+            Self::Succeeded => f.write_str("has succeeded"),
+            Self::Aborted => f.write_str("was aborted"),
+            Self::Failed => f.write_str("has failed"),
+            Self::Superseded => f.write_str("was superseded"),
+            Self::Held { step, code, reason, .. } => {
+                let at = step.as_ref().map_or(String::new(), |step| format!(" at {step}"));
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                write!(f, "is held{at}: {code}{why}")
+            }
+            Self::Unfinished => f.write_str("is not over"),
+            Self::Refused { reason } => write!(f, "cannot be read: {reason}"),
+        }
+    }
 }
 
 /// One line of a readable timeline.

@@ -110,9 +110,16 @@ fn ending(events: &[Told], scene: &Scene<'_>, records: &[Stored]) -> Ending {
     for told in events.iter().filter(|t| scene.begins.get() <= t.at) {
         ending = match told.kind.as_str() {
             "run_started" | "run_resumed" | "abort_requested" => Ending::Unfinished,
-            "run_held" => Ending::Held { code: text(&told.event, "code"), waits_for: text(&told.event, "waits_for") },
+            "run_held" => Ending::Held {
+                step: told.event["step"].as_str().map(ToOwned::to_owned),
+                code: text(&told.event, "code"),
+                reason: text(&told.event, "reason"),
+                waits_for: text(&told.event, "waits_for"),
+            },
             "run_paused" => Ending::Held {
+                step: None,
                 code: "paused".to_owned(),
+                reason: text(&told.event, "reason"),
                 waits_for: format!("{}, who paused it", text(&told.event, "subject")),
             },
             "run_finished" => match told.event["result"].as_str() {
@@ -427,7 +434,14 @@ fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {
         (RunEnd::Held { code }, Ending::Held { code: found, .. }) => code.as_ref().is_none_or(|code| code == found),
         _ => false,
     };
-    (!met).then(|| format!("the run should be {expected:?}, and is {ending:?}"))
+    let wanted = match expected {
+        RunEnd::Succeeded => "succeed".to_owned(),
+        RunEnd::Aborted => "be aborted".to_owned(),
+        RunEnd::Failed => "fail".to_owned(),
+        RunEnd::Held { code: None } => "be held".to_owned(),
+        RunEnd::Held { code: Some(code) } => format!("be held on {code}"),
+    };
+    (!met).then(|| format!("the run should {wanted}, and {ending}"))
 }
 
 /// The timeline of everybody, in order of time.

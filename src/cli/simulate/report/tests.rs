@@ -48,7 +48,12 @@ pub(crate) fn violating(seed: u64) -> Rehearsed {
 /// Seeds 1 to 6 of one scenario: well, slow with a loss, held, violating, not as expected, and a panic.
 pub(crate) fn tally() -> Tally {
     let slow = Rehearsed { out_of_service_seconds: Some(432.0), writes_lost: 14, loss_seconds: 7.3, ..rehearsed(2) };
-    let held = Ending::Held { code: "approval-expired".to_owned(), waits_for: "an approver".to_owned() };
+    let held = Ending::Held {
+        step: Some("approve".to_owned()),
+        code: "approval-expired".to_owned(),
+        reason: "nobody approved within 900 s".to_owned(),
+        waits_for: "an approver".to_owned(),
+    };
     let held = Rehearsed { ending: held, served_at_end: false, ..rehearsed(3) };
     let late = "served within 300 s".to_owned();
     let unmet = Rehearsed { unmet: [late].into(), out_of_service_seconds: Some(301.0), ..rehearsed(5) };

@@ -42,8 +42,27 @@ fn ended(ending: Ending, asked_l3: bool) -> Rehearsed {
 }
 
 #[test]
+fn an_ending_says_where_and_why_in_words() {
+    let held = Ending::Held {
+        step: Some("flip.api".to_owned()),
+        code: "step-timeout".to_owned(),
+        reason: "not done within 300 s".to_owned(),
+        waits_for: "an operator".to_owned(),
+    };
+    assert_eq!(held.to_string(), "is held at flip.api: step-timeout: not done within 300 s");
+    let all =
+        [Ending::NoRun, Ending::Succeeded, Ending::Aborted, Ending::Failed, Ending::Superseded, Ending::Unfinished];
+    assert!(all.iter().all(|ending| ending.to_string() != format!("{ending:?}")), "no names of the program");
+}
+
+#[test]
 fn whoever_waits_says_for_whom() {
-    let held = |waits_for: &str| Ending::Held { code: "step-failed".to_owned(), waits_for: waits_for.to_owned() };
+    let held = |waits_for: &str| Ending::Held {
+        step: Some("flip".to_owned()),
+        code: "step-failed".to_owned(),
+        reason: "it failed".to_owned(),
+        waits_for: waits_for.to_owned(),
+    };
     let region: Region = "us-east-1".parse().expect("a Region");
     let cell = Cell {
         what: String::new(),
