@@ -260,6 +260,7 @@ fn parts(applications: Vec<Application>, world: &Arc<Counting>, clock: &SimClock
         probes: world.clone(),
         // No store has one: nobody asks.
         heartbeats: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
+        databases: Arc::new(PostgresHeartbeats::new(Arc::new(SystemClock), [], &BTreeMap::new())),
         clock: Arc::new(clock.clone()),
         observer: world.clone(),
         vantages: Arc::new(Vantages::here()),
@@ -337,9 +338,11 @@ impl Cloud for Counting {
         &self,
         _: &ClusterArn,
     ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
-        Ok(Vec::new())
+        nothing()
     }
-
+    async fn object_is_there(&self, _: &failoverd::domain::standby_object::ObjectAt) -> Result<bool, ObserveError> {
+        nothing()
+    }
     async fn account_quotas(&self, _: &Region) -> Result<Quotas, ObserveError> {
         nothing()
     }

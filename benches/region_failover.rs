@@ -326,6 +326,12 @@ impl<T: Cloud> Cloud for Timed<T> {
     ) -> Result<Vec<failoverd::domain::cloud::DbSnapshot>, ObserveError> {
         self.spans.of(self.inner.cluster_snapshots(cluster)).await
     }
+    async fn object_is_there(
+        &self,
+        object: &failoverd::domain::standby_object::ObjectAt,
+    ) -> Result<bool, ObserveError> {
+        self.spans.of(self.inner.object_is_there(object)).await
+    }
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.spans.of(self.inner.account_quotas(region)).await
     }

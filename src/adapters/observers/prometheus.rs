@@ -23,16 +23,17 @@ use crate::{
         history::History,
         id::{ApplicationName, RunId, StepId},
         journal::{Event, Record},
-        plan::{OnFailure, Plan, Purpose},
+        plan::Purpose,
         run::{Phase, RunResult, RunState},
         signal::SignalState,
-        undo::Cause,
     },
     ports::observer::Observer,
 };
 
+mod active_run;
 mod decisions;
 
+use active_run::ActiveRun;
 use decisions::{Decisions, Shown};
 
 const HEALTH: [(Health, &str); 5] = [
@@ -83,42 +84,6 @@ struct Memory {
     signal_age: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
     exposure: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
     decisions: BTreeMap<ApplicationName, Shown>,
-}
-
-/// A run that is not finished.
-#[derive(Debug)]
-struct ActiveRun {
-    purpose: Purpose,
-    kinds: BTreeMap<StepId, &'static str>,
-    since: BTreeMap<StepId, Timestamp>,
-    /// The steps with `on_failure: undo`.
-    undoes: BTreeSet<StepId>,
-    /// What it goes back to when it is resumed.
-    way: &'static str,
-}
-
-impl ActiveRun {
-    fn new(plan: &Plan) -> Self {
-        let kinds = plan.steps.iter().map(|s| (s.id.clone(), s.action.kind()));
-        let undoes = plan.steps.iter().filter(|s| s.on_failure == OnFailure::Undo).map(|s| s.id.clone());
-        Self {
-            purpose: plan.purpose,
-            kinds: kinds.collect(),
-            since: BTreeMap::new(),
-            undoes: undoes.collect(),
-            way: "running",
-        }
-    }
-
-    /// A step has failed; whether the run is taken back by that. Where it cannot be, it is held by the next event.
-    fn failed(&mut self, step: &StepId) -> bool {
-        self.since.remove(step);
-        let is_taken_back = self.undoes.contains(step) && self.way == "running";
-        if is_taken_back {
-            self.way = "undoing";
-        }
-        is_taken_back
-    }
 }
 
 impl Metrics {
@@ -208,7 +173,7 @@ impl Metrics {
         for run in runs {
             self.set_run(&history.application, run.plan.purpose, phase_name(&run.phase));
             if !run.is_finished() {
-                memory.runs.insert(run.id.clone(), restored(run));
+                memory.runs.insert(run.id.clone(), ActiveRun::restored(run));
             }
         }
     }
@@ -379,19 +344,6 @@ fn requests() -> Result<IntCounterVec, prometheus::Error> {
     )
 }
 
-fn restored(run: &RunState) -> ActiveRun {
-    let mut active = ActiveRun::new(&run.plan);
-    if let Some(cause) = &run.unwind.cause {
-        active.way = if matches!(cause, Cause::Abort { .. }) { "aborting" } else { "undoing" };
-    }
-    for (id, state) in &run.steps {
-        if let Some(since) = state.under_way_since() {
-            active.since.insert(id.clone(), since);
-        }
-    }
-    active
-}
-
 fn one_hot<const N: usize>(gauge: &GaugeVec, labels: &[&str], states: [&str; N], now: &str) {
     for state in states {
         let mut values = labels.to_vec();
@@ -506,6 +458,7 @@ impl Observer for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::plan::Plan;
     use crate::domain::{
         action::Action,
         application::Objectives,

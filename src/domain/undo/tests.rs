@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    application::ClusterEndpoint,
+    application::{ClusterEndpoint, Mechanism, Traffic},
     history::{
         History,
         tests::{at, plan, run_id, step},
     },
-    id::{Digest, RunbookName},
+    id::{Digest, Region, RunbookName},
     journal::{Event, Request},
     plan::{OnFailure, Plan, Purpose, Retry},
 };
