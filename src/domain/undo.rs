@@ -259,8 +259,9 @@ impl RunState {
         let inverts = |s: &&PlannedStep| matches!(s.undo(), Undo::Inverse(_)) || !is_off(Guard::UndoPastNoReturn);
         // The way home is not taken back: it leads where taking back what came before it leads.
         let there = self.plan.steps.iter().filter(|s| s.towards == Towards::Target);
-        // Of a session that was ended there is nothing to give back: whoever wants one connects.
-        let effects = there.filter(|s| !matches!(s.undo(), Undo::Nothing)).filter(inverts);
+        // Of a session that was ended there is nothing to give back: whoever wants one connects. What stays is told at the
+        // end, and holds nobody.
+        let effects = there.filter(|s| !matches!(s.undo(), Undo::Nothing | Undo::Stays(_))).filter(inverts);
         effects.map(|s| &s.id).filter(|id| self.may_have_effect(id) && !over(id)).collect()
     }
 

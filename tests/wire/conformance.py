@@ -599,7 +599,7 @@ def control():
     assert sim("state")["planes"] == []
     sim("lose-region", {"region": EAST})
     state = sim("state")
-    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 18, state["planes"]
+    assert {p["region"] for p in state["planes"]} == {EAST} and len(state["planes"]) == 19, state["planes"]
     sim("restore-region", {"region": EAST})
     sim("partition-region", {"region": EAST})
     assert sim("state")["planes"], "a partition must show"
