@@ -118,8 +118,14 @@ async fn stands(driver: &Driver, run: &RunState) -> Stands {
             Seen::Denied(denial) => Stands::Denied(denial),
         };
     }
-    let planned = run.plan.step(&driver.step.id);
-    let calls = planned.map_or_else(|| Ok(Vec::new()), |planned| run.restorations(planned)).unwrap_or_default();
+    let Some(planned) = run.plan.step(&driver.step.id) else {
+        return Stands::Unknown { why: "the plan has no such step".to_owned() };
+    };
+    let calls = match run.restorations(planned) {
+        Ok(calls) => calls,
+        // Nothing to compare with is no sign that all is as before.
+        Err(why) => return Stands::Unknown { why },
+    };
     let (mut is_restored, mut evidence) = (true, Vec::new());
     for Restoration { made, back } in &calls {
         match traffic(driver, back, None).await {

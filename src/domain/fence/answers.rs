@@ -200,11 +200,11 @@ pub fn size_in(part: &Part, answer: &Value) -> Result<(Option<u64>, Option<u64>)
         Part::Ecs { .. } => {
             let service = answer.pointer("/services/0").ok_or_else(|| format!("{part} is not there"))?;
             let number = |name: &str| service.get(name).and_then(Value::as_u64);
-            let (desired, running) = number("desiredCount")
-                .zip(number("runningCount"))
-                .ok_or_else(|| format!("{part}: the answer has no counts"))?;
-            // What starts may write before it is counted as running.
-            let pending = number("pendingCount").unwrap_or(0);
+            let counts = (number("desiredCount"), number("runningCount"), number("pendingCount"));
+            // What starts may write before it is counted as running; of what is not told nobody knows that it is none.
+            let (Some(desired), Some(running), Some(pending)) = counts else {
+                return Err(format!("{part}: the answer lacks a count"));
+            };
             Ok((Some(desired), Some(if desired == 0 { running + pending } else { running })))
         }
         Part::Lambda { .. } if answer.is_null() => Err(format!("{part} is not there")),

@@ -26,8 +26,7 @@ const TASKS: u64 = 4;
 /// lives, and those that have led to it.
 pub fn furnish(world: &mut World, regions: &[Region], away: &[Plan], home: &[Plan]) {
     for plan in away.iter().chain(home) {
-        let before = calls(plan);
-        before.iter().flat_map(|call| requests(call)).for_each(|request| put(world, regions, request));
+        calls(plan).into_iter().flat_map(requests).for_each(|request| put(world, regions, request));
     }
     for call in away.iter().chain(home).flat_map(calls).filter(|call| call.effect != EffectClass::Read) {
         let request = &call.request;
