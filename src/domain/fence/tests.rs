@@ -85,12 +85,13 @@ fn a_revoked_rule_is_gone_only_when_the_answer_is_whole_and_lacks_it() {
 fn a_service_is_off_when_nothing_runs_and_not_when_nothing_is_wanted() {
     let part = Part::Ecs { cluster: "shop".to_owned(), service: "api".to_owned() };
     let off = Wanted::Size { region: east(), part, count: Some(0) };
-    let counts =
-        |desired: u64, running: u64| json!({ "services": [{ "desiredCount": desired, "runningCount": running }] });
+    let counts = |desired: u64, running: u64| json!({ "services": [{ "desiredCount": desired, "runningCount": running, "pendingCount": 0 }] });
     assert!(matches!(off.judge(&counts(0, 0)), Ok(Shown::So { .. })));
     assert!(matches!(off.judge(&counts(0, 2)), Ok(Shown::Coming { .. })));
     assert!(matches!(off.judge(&counts(2, 2)), Ok(Shown::NotSo { .. })));
     assert!(off.judge(&json!({ "services": [] })).is_err(), "what is not there is not off");
+    let untold = json!({ "services": [{ "desiredCount": 0, "runningCount": 0 }] });
+    assert!(off.judge(&untold).is_err(), "what is not told to start may be starting");
 }
 
 #[test]
