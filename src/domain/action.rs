@@ -18,6 +18,7 @@ use super::{
     ramp::Ramp,
     replica::Measure,
     sabotage::{Guard, is_off},
+    salvage::Salvage,
     seconds,
 };
 
@@ -176,6 +177,9 @@ pub enum Action {
     /// One rung of the ladder that keeps the old writer from writing (`fence.*`).
     #[serde(rename = "fence")]
     Fence { fence: Box<Fence> },
+    /// Looks at what a forced failover has left in the old Region (`salvage.*`).
+    #[serde(rename = "salvage")]
+    Salvage { look: Box<Salvage> },
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
     Notify { topics: Vec<Topic>, subject: String, message: String },
@@ -258,6 +262,7 @@ impl Action {
             Self::ProbeTcp { .. } => "probe.tcp",
             Self::ProbePostgres { .. } => "probe.postgres",
             Self::Fence { fence } => fence.rung.name(),
+            Self::Salvage { look } => look.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -285,6 +290,7 @@ impl Action {
             | Self::ProbeHttp { .. }
             | Self::ProbeTcp { .. }
             | Self::ProbePostgres { .. }
+            | Self::Salvage { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }

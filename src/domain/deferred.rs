@@ -19,6 +19,9 @@ use super::{
 /// How Aurora names the snapshot that it takes of an old primary's volume [AUG].
 pub const RESCUE_PREFIX: &str = "rds:unplanned-global-failover-";
 
+/// How copies of it are named.
+pub const COPY_PREFIX: &str = "failoverd-rescue-";
+
 /// How many pieces of work that are over are kept for people to see.
 pub const ENDED_KEPT_MAX: usize = 16;
 
@@ -218,13 +221,12 @@ pub fn retire(all: &mut All) {
 /// characters, letters, digits and single hyphens [bc:rds.CopyDBClusterSnapshot].
 pub fn copy_name(snapshot: &str) -> String {
     const CHARS_MAX: usize = 63;
-    const PREFIX: &str = "failoverd-rescue-";
     let rest = snapshot.strip_prefix(RESCUE_PREFIX).unwrap_or(snapshot).replace(':', "-");
     // The end tells when: the beginning is cut.
-    let room = CHARS_MAX - PREFIX.len();
+    let room = CHARS_MAX - COPY_PREFIX.len();
     let cut = rest.len().saturating_sub(room);
     let tail = rest.get(cut..).unwrap_or(&rest).trim_start_matches('-');
-    format!("{PREFIX}{tail}")
+    format!("{COPY_PREFIX}{tail}")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{
     id::StepId,
     plan::{Plan, PlannedStep, Towards},
     run::{RunResult, RunState, StepState},
+    salvage::Salvage,
     seconds,
 };
 
@@ -166,6 +167,12 @@ pub fn declared(step: &PlannedStep) -> Estimate {
             Rung::SecurityGroup { .. } | Rung::Restore { .. } => (s(3), s(30)),
             // Tasks take so long to stop.
             Rung::Application { .. } => (s(45), s(90)),
+        },
+        // The copy of a snapshot takes minutes; a listing with a request for each object, a minute at the most.
+        Action::Salvage { look } => match **look {
+            Salvage::Snapshot { .. } => (s(5), s(1_800)),
+            Salvage::Conflicts { .. } => (s(2), s(6)),
+            Salvage::Objects { .. } => (s(10), s(90)),
         },
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),

@@ -45,6 +45,7 @@ pub mod run;
 pub mod runbook;
 pub mod runs;
 pub mod sabotage;
+pub mod salvage;
 pub mod seconds;
 pub mod secret;
 pub mod signal;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     action::{Action, EffectClass},
     catalogue::{self, Undo},
-    id::{ApplicationName, Digest, Region, RunbookName, StepId},
+    id::{ApplicationName, Digest, Region, RunId, RunbookName, StepId},
     runbook::closure,
     seconds,
 };
@@ -29,6 +29,8 @@ pub enum Purpose {
     Failback,
     /// A rehearsal on the real thing: planned and lossless, and it ends where it began.
     Drill,
+    /// What a forced failover has left in the old Region, looked at and signed off: it moves nothing.
+    Salvage,
 }
 
 impl Purpose {
@@ -38,6 +40,7 @@ impl Purpose {
             Self::Switchover => "switchover",
             Self::Failback => "failback",
             Self::Drill => "drill",
+            Self::Salvage => "salvage",
         }
     }
 }
@@ -91,6 +94,9 @@ pub struct Plan {
     /// What the requester accepted to lose; `None` allows no loss.
     #[serde(with = "seconds::option", rename = "accepted_loss_seconds")]
     pub accepted_loss: Option<Duration>,
+    /// Of a salvage: the failover that it reconciles, whose source and target are the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<RunId>,
     /// In the order of the runbook's file, which is a topological order of `needs`.
     pub steps: Vec<PlannedStep>,
 }

@@ -6,14 +6,18 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
+        action::Action,
         application::ClusterArn,
         cloud::{DbSnapshot, Mutation, Outcome},
-        deferred::{ATTEMPTS_MAX, Deferred, Ending, RESCUE_PREFIX, Work, copy_name},
+        deferred::{ATTEMPTS_MAX, COPY_PREFIX, Deferred, Ending, RESCUE_PREFIX, State, Work, copy_name},
         history::History,
         id::{RunId, StepId},
         journal::Event,
+        run::RunState,
         seconds::to_seconds,
     },
     engine::{context::Context, scribe::CommitError},
@@ -105,19 +109,13 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
 
 async fn look(context: &Context, deferred: &Deferred) -> Found {
     let Work::PreserveSnapshot { cluster, since, .. } = &deferred.work;
+    let was_asked = 0 < deferred.attempts;
     let snapshots = match context.cloud.cluster_snapshots(cluster).await {
         Ok(snapshots) => snapshots,
         Err(error) => return Found::Waits { why: format!("{} cannot be asked: {error}", cluster.region()) },
     };
-    let earliest = since.checked_sub(EARLIER).unwrap_or(*since);
-    let ours = |s: &&DbSnapshot| {
-        s.identifier.starts_with(RESCUE_PREFIX) && s.created_at.is_none_or(|created| earliest <= created)
-    };
-    // The first after the failover is what the old writer held.
-    let rescue = snapshots.iter().filter(ours).min_by(|a, b| a.identifier.cmp(&b.identifier));
-    let copies = snapshots.iter().filter(|s| s.identifier.starts_with("failoverd-rescue-"));
-    let of_rescue = |s: &&DbSnapshot| rescue.is_some_and(|r| s.identifier == copy_name(&r.identifier));
-    if let Some(copy) = copies.clone().find(of_rescue).or_else(|| ours_already(copies, deferred)) {
+    let (rescue, copy) = rescue_and_copy(&snapshots, *since, was_asked);
+    if let Some(copy) = copy {
         return copied(cluster, copy);
     }
     match rescue {
@@ -137,10 +135,50 @@ async fn look(context: &Context, deferred: &Deferred) -> Found {
     }
 }
 
-/// The copy that was asked for, where the snapshot itself is gone meanwhile.
-fn ours_already<'a>(mut copies: impl Iterator<Item = &'a DbSnapshot>, deferred: &Deferred) -> Option<&'a DbSnapshot> {
-    let Work::PreserveSnapshot { since, .. } = &deferred.work;
-    copies.find(|c| 0 < deferred.attempts && c.created_at.is_some_and(|created| *since <= created))
+/// The snapshot that Aurora took of what the old writer held in a failover that began at `since`, and the copy of it, where
+/// they are listed. With `was_asked` a copy stands for itself: its snapshot may be gone meanwhile.
+pub(super) fn rescue_and_copy(
+    snapshots: &[DbSnapshot],
+    since: Timestamp,
+    was_asked: bool,
+) -> (Option<&DbSnapshot>, Option<&DbSnapshot>) {
+    let earliest = since.checked_sub(EARLIER).unwrap_or(since);
+    let ours = |s: &&DbSnapshot| {
+        s.identifier.starts_with(RESCUE_PREFIX) && s.created_at.is_none_or(|created| earliest <= created)
+    };
+    // The first after the failover is what the old writer held.
+    let rescue = snapshots.iter().filter(ours).min_by(|a, b| a.identifier.cmp(&b.identifier));
+    let mut copies = snapshots.iter().filter(|s| s.identifier.starts_with(COPY_PREFIX));
+    let of_rescue = |s: &&DbSnapshot| rescue.is_some_and(|r| s.identifier == copy_name(&r.identifier));
+    let alone = |s: &&DbSnapshot| was_asked && s.created_at.is_some_and(|created| since <= created);
+    let copy = copies.clone().find(of_rescue).or_else(|| copies.find(alone));
+    (rescue, copy)
+}
+
+/// The work on the rescue snapshot of `cluster`, oldest first.
+pub(super) fn work_on<'a>(
+    history: &'a History,
+    cluster: &'a ClusterArn,
+) -> impl Iterator<Item = (&'a (RunId, StepId), &'a Deferred)> {
+    let is_of = |d: &Deferred| match &d.work {
+        Work::PreserveSnapshot { cluster: of, .. } => of == cluster,
+    };
+    let mut of: Vec<_> = history.deferred.iter().filter(|(_, d)| is_of(d)).collect();
+    of.sort_by_key(|(_, d)| d.since);
+    of.into_iter()
+}
+
+/// The work that a step leaves open when it is done; `None`: none, or another step has left it already. Of a salvage it is
+/// the work of the failover that it reconciles.
+pub(super) fn opened(history: &History, run: &RunState, action: &Action) -> Option<Work> {
+    let Action::AuroraPreserveSnapshot { store, cluster, within } = action else { return None };
+    let failover = run.plan.reconciles.as_ref().and_then(|id| history.runs.get(id));
+    let since = failover.map_or(run.started_at, |failover| failover.started_at);
+    let stands = |d: &Deferred| since <= d.since && matches!(d.state, State::Open | State::Done { .. });
+    if failover.is_some() && work_on(history, cluster).any(|(_, d)| stands(d)) {
+        return None;
+    }
+    Some(Work::PreserveSnapshot { store: store.clone(), cluster: cluster.clone(), since, within: *within })
 }
 
 fn copied(cluster: &ClusterArn, copy: &DbSnapshot) -> Found {

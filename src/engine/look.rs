@@ -18,12 +18,14 @@ use crate::{
         alone,
         aurora::{self, Proof},
         context::Context,
+        deferred,
         denial::Denial,
         detached::{self, Writer},
         escalation, fences, gates,
         guards::{self, Answer},
         postcondition, probing,
         pulse::Pulse,
+        salvage,
         standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
@@ -128,7 +130,13 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::look(context, action, memory).await,
         Action::Fence { fence } if action.mutations().is_empty() => fences::look(context, run, id, fence).await,
+        Action::Salvage { look } => salvage::look(context, run, look).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
+        Action::AuroraPreserveSnapshot { cluster, .. }
+            if deferred::opened(&context.scribe.history(), run, action).is_none() =>
+        {
+            satisfied(vec![format!("the rescue snapshot of {} is kept already, or is being kept", cluster.identifier())])
+        }
         // It leaves its work open; nothing is looked at for it.
         Action::AuroraPreserveSnapshot { cluster, within, .. } => satisfied(vec![format!(
             "left open: within {} s the rescue snapshot of {} is copied, once its Region is back",

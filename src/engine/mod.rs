@@ -54,6 +54,7 @@ pub mod reach;
 pub mod recover;
 pub mod requests;
 pub mod sample;
+mod salvage;
 pub mod scribe;
 mod seat;
 pub mod signs;

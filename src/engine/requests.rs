@@ -25,7 +25,7 @@ use crate::{
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
-        drills, escalation,
+        drills, escalation, salvage,
         scribe::CommitError,
         step::{self, openings},
     },
@@ -57,12 +57,23 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     }
     let app = &context.application;
     let assessment = asked.assessment.as_deref();
-    let (source, target) = direction(app, assessment, &request)?;
+    let salvages = match &request.wish {
+        Wish::Salvage { run } => Some(salvage::failover(app, &context.scribe.history(), run.as_ref())?),
+        _ => None,
+    };
+    let (source, target) = match &salvages {
+        Some(failover) => salvage::ends(app, &context.scribe.history(), failover)?,
+        None => direction(app, assessment, &request)?,
+    };
     let purpose = purpose(app, assessment, &request)?;
     let plan = match (&request.wish, &request.runbook) {
         (Wish::Drill { runbook }, _) => {
             drills::named(app, runbook)?;
             planned(app, &asked.parts, runbook, purpose, (&source, &target), None)?
+        }
+        (Wish::Salvage { .. }, _) => {
+            let plan = planned(app, &asked.parts, &salvage::runbook(app), purpose, (&source, &target), None)?;
+            Plan { reconciles: salvages, ..plan }
         }
         (_, Some(named)) => planned(app, &asked.parts, named, purpose, (&source, &target), request.accept_data_loss)?,
         _ => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
@@ -76,8 +87,13 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     consent(app, assessment, purpose, request.accept_data_loss)?;
     alive(app, assessment, purpose, &target)?;
     let admitted = |history: &History, at| match purpose {
-        Purpose::Drill => drills::admitted(app, history, assessment, at),
-        Purpose::Failover | Purpose::Switchover | Purpose::Failback => Ok(()),
+        Purpose::Drill => {
+            drills::admitted(app, history, assessment, at)?;
+            salvage::admitted(app, history, purpose, &target)
+        }
+        Purpose::Failover | Purpose::Switchover | Purpose::Failback | Purpose::Salvage => {
+            salvage::admitted(app, history, purpose, &target)
+        }
     };
     admitted(&context.scribe.history(), context.clock.wall())?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
@@ -132,11 +148,13 @@ fn repeated(history: &History, request: &StartRun) -> Result<Option<RunId>, Refu
         Purpose::Failover | Purpose::Switchover => "/failover",
         Purpose::Failback => "/failback",
         Purpose::Drill => "/drills",
+        Purpose::Salvage => "/salvage",
     };
     let asked = match request.wish {
         Wish::Auto | Wish::Switchover | Wish::Failover => "/failover",
         Wish::Failback => "/failback",
         Wish::Drill { .. } => "/drills",
+        Wish::Salvage { .. } => "/salvage",
     };
     let same_route = |r: &RunState| route(r.request.purpose) == asked;
     let before = history.runs.values().find(|r| {
@@ -167,7 +185,7 @@ fn direction(
     let target = match (&request.target, &request.wish) {
         (Some(target), _) => target.clone(),
         (None, Wish::Failback) => app.regions[0].clone(),
-        (None, Wish::Auto | Wish::Switchover | Wish::Failover | Wish::Drill { .. }) => {
+        (None, Wish::Auto | Wish::Switchover | Wish::Failover | Wish::Drill { .. } | Wish::Salvage { .. }) => {
             let mut others = app.regions.iter().filter(|r| **r != source);
             match (others.next(), others.next()) {
                 (Some(only), None) => only.clone(),
@@ -203,6 +221,7 @@ fn purpose(app: &Application, assessment: Option<&Assessment>, request: &StartRu
         Wish::Failover => Ok(Purpose::Failover),
         Wish::Failback => Ok(Purpose::Failback),
         Wish::Drill { .. } => Ok(Purpose::Drill),
+        Wish::Salvage { .. } => Ok(Purpose::Salvage),
         Wish::Auto => {
             let healthy =
                 assessment.is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh));
@@ -335,6 +354,9 @@ fn supersede(history: &History, purpose: Purpose, target: &Region) -> Result<Opt
     let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
+    if active.request.purpose == Purpose::Salvage {
+        return salvage::yields(active, purpose).map(Some);
+    }
     if active.request.purpose == Purpose::Drill {
         return drills::yields(active, purpose, target).map(Some);
     }

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod problem;
 pub mod runbooks;
 pub mod runs;
+pub mod salvage;
 pub mod server;
 pub mod step;
 pub mod steps;
@@ -112,6 +113,7 @@ fn operate() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(runs::failover))
         .routes(routes!(runs::failback))
+        .routes(routes!(salvage::salvage))
         .routes(routes!(runs::abort))
         .routes(routes!(runs::pause))
         .routes(routes!(runs::resume))

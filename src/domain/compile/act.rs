@@ -43,6 +43,7 @@ impl Compiler<'_> {
             Act::ProbeTcp { .. } => self.probe_tcp(&step.act),
             Act::ProbePostgres { .. } => self.probe_postgres(&step.act, scope),
             Act::Fence { .. } => self.fence(&step.act, scope),
+            Act::Salvage { .. } => self.salvage(&step.act, scope),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),
@@ -116,6 +117,7 @@ impl Compiler<'_> {
             | Act::ProbeTcp { .. }
             | Act::ProbePostgres { .. }
             | Act::Fence { .. }
+            | Act::Salvage { .. }
             | Act::Notify { .. }
             | Act::Approve { .. }
             | Act::Wait { .. }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes, salvage};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
@@ -13,7 +13,7 @@ mod aurora;
 mod weights;
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 33] = [
+pub(super) const ACTIONS: [&str; 36] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
@@ -41,6 +41,9 @@ pub(super) const ACTIONS: [&str; 33] = [
     "fence.connections",
     "fence.event",
     "fence.write_must_fail",
+    "salvage.snapshot",
+    "salvage.conflicts",
+    "salvage.objects",
     "notify",
     "approve",
     "wait",
@@ -124,6 +127,9 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "fence.connections" => fences::connections(store(with, found)?, with, found)?,
         "fence.event" => fences::event(store(with, found)?, with, found)?,
         "fence.write_must_fail" => fences::write_must_fail(store(with, found)?, with, found)?,
+        "salvage.snapshot" | "salvage.conflicts" | "salvage.objects" => {
+            salvage::read(name, store(with, found)?, with, found)?
+        }
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {

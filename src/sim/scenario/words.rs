@@ -169,6 +169,7 @@ pub(super) const WISHES: &[Word] = &[
     word("failover", "a forced move, which may lose data"),
     word("switchover", "a planned, lossless move"),
     word("failback", "a planned, lossless move home"),
+    word("salvage", "a look at what a failover has left, for a second person to sign"),
     Word {
         word: "drill",
         says: "a drill of the application; one that has none, or not this one, is passed over",
