@@ -134,9 +134,8 @@ impl<'a> Compiler<'a> {
                 Spread::Replicas => {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
                     // What is replicated the other way only has nothing to be looked at this way.
-                    let looked_at = |r: &ReplicatedStore| {
-                        !self.runbook.read_only || r.is_replicated(self.source, self.target)
-                    };
+                    let looked_at =
+                        |r: &ReplicatedStore| !self.runbook.read_only || r.is_replicated(self.source, self.target);
                     app.replicas.iter().filter(|(_, r)| looked_at(r)).map(|(s, _)| named(s)).collect()
                 }
                 kind @ (Spread::Tables | Spread::Buckets) => {

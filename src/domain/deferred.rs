@@ -28,6 +28,15 @@ pub const ENDED_KEPT_MAX: usize = 16;
 /// A copy is asked for so often at most: what AWS refused so often it will go on refusing.
 pub const ATTEMPTS_MAX: u32 = 20;
 
+/// How the subject of the warning begins that the snapshot is about to be deleted.
+pub const WARNING: &str = "rescue snapshot expires soon";
+
+/// How long before its end a snapshot that is not copied is told of: a quarter of the time for which it is kept, a day at the
+/// most. It is kept for 1 to 35 days [AUG].
+pub fn warns_before(retention: Duration) -> Duration {
+    (retention / 4).min(Duration::from_hours(24))
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
@@ -121,11 +130,22 @@ pub struct Deferred {
     pub last_outcome: Option<Outcome>,
     /// Topics that were told that it expired, or may have been.
     pub told: Vec<String>,
+    /// Topics that were told that the snapshot is about to be deleted, or may have been.
+    pub warned: Vec<String>,
 }
 
 impl Deferred {
     pub fn new(work: Work, since: Timestamp) -> Self {
-        Self { work, since, state: State::Open, attempts: 0, open_call: None, last_outcome: None, told: Vec::new() }
+        Self {
+            work,
+            since,
+            state: State::Open,
+            attempts: 0,
+            open_call: None,
+            last_outcome: None,
+            told: Vec::new(),
+            warned: Vec::new(),
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -163,8 +183,12 @@ impl Deferred {
         if !self.work.may_call(mutation) {
             return Err(format!("{} is no call of this work", mutation.operation()));
         }
-        if let Mutation::Publish { topic_arn, .. } = mutation {
-            self.told.push(topic_arn.clone());
+        match mutation {
+            Mutation::Publish { topic_arn, subject, .. } if subject.starts_with(WARNING) => {
+                self.warned.push(topic_arn.clone());
+            }
+            Mutation::Publish { topic_arn, .. } => self.told.push(topic_arn.clone()),
+            _ => {}
         }
         self.attempts = attempt;
         self.open_call = Some(mutation.clone());

@@ -297,7 +297,8 @@ fn needless(
     match &step.action {
         // A drill needs nobody's hurry, and somebody's leave; of a salvage the approval is the signature.
         Action::Approve { .. }
-            if !matches!(plan.purpose, Purpose::Drill | Purpose::Salvage) && !leads_to(|a| a.effect() == EffectClass::Irreversible) =>
+            if !matches!(plan.purpose, Purpose::Drill | Purpose::Salvage)
+                && !leads_to(|a| a.effect() == EffectClass::Irreversible) =>
         {
             Some(finding(
                 step,

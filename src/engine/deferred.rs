@@ -13,7 +13,9 @@ use crate::{
         action::Action,
         application::ClusterArn,
         cloud::{DbSnapshot, Mutation, Outcome},
-        deferred::{ATTEMPTS_MAX, COPY_PREFIX, Deferred, Ending, RESCUE_PREFIX, State, Work, copy_name},
+        deferred::{
+            ATTEMPTS_MAX, COPY_PREFIX, Deferred, Ending, RESCUE_PREFIX, State, WARNING, Work, copy_name, warns_before,
+        },
         history::History,
         id::{RunId, StepId},
         journal::Event,
@@ -85,7 +87,11 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
         let reason = "the process ended between the intent and its answer".to_owned();
         answer(context, key, deferred.attempts, Outcome::Unknown { reason }).await?;
     }
-    match look(context, &deferred).await {
+    let (found, rescue) = look(context, &deferred).await;
+    if let Some(rescue) = rescue.filter(|_| !matches!(found, Found::Done { .. })) {
+        warn(context, key, &deferred, &rescue).await?;
+    }
+    match found {
         Found::Done { evidence } => return end(context, key, Ending::Done { evidence }).await,
         Found::Waits { why } if deferred.work.within() <= age => return expire(context, key, &why).await,
         Found::Waits { why } => context.waits.note(&key.0, &key.1, &why),
@@ -107,18 +113,21 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
     Ok(())
 }
 
-async fn look(context: &Context, deferred: &Deferred) -> Found {
+/// What there is to do, and the snapshot that is to be copied, where it is listed.
+async fn look(context: &Context, deferred: &Deferred) -> (Found, Option<DbSnapshot>) {
     let Work::PreserveSnapshot { cluster, since, .. } = &deferred.work;
     let was_asked = 0 < deferred.attempts;
     let snapshots = match context.cloud.cluster_snapshots(cluster).await {
         Ok(snapshots) => snapshots,
-        Err(error) => return Found::Waits { why: format!("{} cannot be asked: {error}", cluster.region()) },
+        Err(error) => {
+            return (Found::Waits { why: format!("{} cannot be asked: {error}", cluster.region()) }, None);
+        }
     };
     let (rescue, copy) = rescue_and_copy(&snapshots, *since, was_asked);
     if let Some(copy) = copy {
-        return copied(cluster, copy);
+        return (copied(cluster, copy), rescue.cloned());
     }
-    match rescue {
+    let found = match rescue {
         None => Found::Waits { why: "Aurora has not taken a rescue snapshot of the old writer (yet)".to_owned() },
         Some(rescue) if rescue.status != "available" => {
             Found::Waits { why: format!("{} is {}", rescue.identifier, rescue.status) }
@@ -132,7 +141,50 @@ async fn look(context: &Context, deferred: &Deferred) -> Found {
             source: rescue.identifier.clone(),
             target: copy_name(&rescue.identifier),
         })),
+    };
+    (found, rescue.cloned())
+}
+
+/// Tells people, each topic once, where the snapshot is about to be deleted and is not copied (FAULTS.md 63).
+async fn warn(
+    context: &Context,
+    key: &(RunId, StepId),
+    deferred: &Deferred,
+    rescue: &DbSnapshot,
+) -> Result<(), CommitError<()>> {
+    const DAY: Duration = Duration::from_hours(24);
+    let untold: Vec<_> = context.application.topics.iter().filter(|t| !deferred.warned.contains(&t.arn)).collect();
+    let Some(created_at) = rescue.created_at.filter(|_| !untold.is_empty()) else { return Ok(()) };
+    let Work::PreserveSnapshot { cluster, .. } = &deferred.work;
+    let age = Duration::try_from(context.clock.wall().duration_since(created_at)).unwrap_or_default();
+    // The shortest that is possible, until it is near: it is asked for then only.
+    if age < DAY - warns_before(DAY) {
+        return Ok(());
     }
+    // Where RDS does not say for how long, the shortest counts.
+    let days = context.cloud.db_cluster(cluster).await.ok().and_then(|c| c.backup_retention_days);
+    let retention = DAY * days.unwrap_or(1);
+    if age + warns_before(retention) < retention {
+        return Ok(());
+    }
+    let name = &context.application.name;
+    let known = days.map_or_else(|| "a day or more: RDS does not say".to_owned(), |days| format!("{days} day(s)"));
+    let message = format!(
+        "{name}: {} in {} is not copied yet. It was taken at {created_at}, and is kept for {known} after that; with it goes \
+         what the old writer held and nobody else does. See /runs/{} for what the copy waits for, or copy it by hand \
+         (rds:CopyDBClusterSnapshot).",
+        rescue.identifier,
+        cluster.region(),
+        key.0
+    );
+    let subject: String = format!("{WARNING}: {name}").chars().take(99).collect();
+    for topic in untold {
+        let (region, topic_arn) = (topic.region.clone(), topic.arn.clone());
+        let (subject, message) = (subject.clone(), message.clone());
+        // One that is lost is not sent again: at most once each.
+        call(context, key, &Mutation::Publish { region, topic_arn, subject, message }).await?;
+    }
+    Ok(())
 }
 
 /// The snapshot that Aurora took of what the old writer held in a failover that began at `since`, and the copy of it, where

@@ -198,7 +198,9 @@ impl Judge {
         };
         let says = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
         match self.purpose {
-            Purpose::Switchover | Purpose::Failback | Purpose::Drill | Purpose::Salvage if self.freshness < age => Verdict::Unknown(says),
+            Purpose::Switchover | Purpose::Failback | Purpose::Drill | Purpose::Salvage if self.freshness < age => {
+                Verdict::Unknown(says)
+            }
             _ if counts <= limit => Verdict::Within(says),
             _ => Verdict::Beyond(says),
         }

@@ -25,8 +25,7 @@ use crate::{
         guards::{self, Answer},
         postcondition, probing,
         pulse::Pulse,
-        salvage,
-        standby_object, step,
+        salvage, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -135,7 +134,10 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         Action::AuroraPreserveSnapshot { cluster, .. }
             if deferred::opened(&context.scribe.history(), run, action).is_none() =>
         {
-            satisfied(vec![format!("the rescue snapshot of {} is kept already, or is being kept", cluster.identifier())])
+            satisfied(vec![format!(
+                "the rescue snapshot of {} is kept already, or is being kept",
+                cluster.identifier()
+            )])
         }
         // It leaves its work open; nothing is looked at for it.
         Action::AuroraPreserveSnapshot { cluster, within, .. } => satisfied(vec![format!(

@@ -16,12 +16,7 @@ use crate::{
         run::RunState,
         salvage::{self, Salvage},
     },
-    engine::{
-        context::Context,
-        control::Refusal,
-        denial::Denial,
-        look::Look,
-    },
+    engine::{context::Context, control::Refusal, denial::Denial, look::Look},
 };
 
 mod conflicts;
@@ -70,12 +65,7 @@ pub(super) fn ends(app: &Application, history: &History, failover: &RunId) -> Re
 }
 
 /// Whether a run of `purpose` may lead to `target` now.
-pub(super) fn admitted(
-    app: &Application,
-    history: &History,
-    purpose: Purpose,
-    target: &Region,
-) -> Result<(), Refusal> {
+pub(super) fn admitted(app: &Application, history: &History, purpose: Purpose, target: &Region) -> Result<(), Refusal> {
     match purpose {
         Purpose::Failover | Purpose::Salvage => Ok(()),
         Purpose::Switchover | Purpose::Failback | Purpose::Drill => match salvage::unreconciled(app, history, target) {

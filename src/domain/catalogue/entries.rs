@@ -355,7 +355,9 @@ pub const ENTRIES: &[Entry] = &[
         effect: EffectClass::Read,
         needs: &[need("rds", Plane::Control, Place::Source)],
         repeat: Repeat::Looks,
-        probe: Some("the work that the failover left open, and rds:DescribeDBClusterSnapshots in the old writer's Region"),
+        probe: Some(
+            "the work that the failover left open, and rds:DescribeDBClusterSnapshots in the old writer's Region",
+        ),
         undo: Undo::Nothing,
         example: "{ store: orders }",
         outputs: RESCUED,

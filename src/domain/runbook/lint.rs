@@ -126,7 +126,8 @@ fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
     if let (Act::Salvage { what, .. }, Some(other)) =
         (&step.act, runbook.purposes.iter().find(|p| **p != Purpose::Salvage))
     {
-        let problem = format!("{} looks at what a failover has left: it is for a salvage, not for a {other}", what.name());
+        let problem =
+            format!("{} looks at what a failover has left: it is for a salvage, not for a {other}", what.name());
         found.error(&format!("{key}.action"), problem, "");
     }
     if let (Act::GateTarget { lossless: Some(false), .. }, Some(planned)) = (&step.act, planned) {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, Salvaged, STEPS_MAX, Step, actions};
+use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Salvaged, Step, actions};
 use crate::domain::{
     document::{At, Fields, Findings, Place, Value, clip},
     id::{NAME_CHARS_MAX, StepId},

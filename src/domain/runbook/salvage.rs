@@ -39,12 +39,7 @@ impl Salvaged {
     }
 }
 
-pub(super) fn read(
-    name: &str,
-    store: Option<StoreName>,
-    with: &mut Fields<'_>,
-    found: &mut Findings,
-) -> Option<Act> {
+pub(super) fn read(name: &str, store: Option<StoreName>, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
     let what = match name {
         "salvage.snapshot" => Salvaged::Snapshot,
         "salvage.conflicts" => Salvaged::Conflicts,

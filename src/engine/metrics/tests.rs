@@ -63,7 +63,12 @@ impl Cloud for Noting {
     ) -> Result<Vec<Answer<Series>>, ObserveError> {
         not_here()
     }
-    async fn objects(&self, _: &Region, _: &str, _: Option<&str>) -> Result<crate::domain::salvage::Page, ObserveError> {
+    async fn objects(
+        &self,
+        _: &Region,
+        _: &str,
+        _: Option<&str>,
+    ) -> Result<crate::domain::salvage::Page, ObserveError> {
         not_here()
     }
     async fn replication_of(

@@ -68,7 +68,9 @@ fn kept_period(now: Timestamp, then: Timestamp) -> Duration {
 fn moved_at(failover: &RunState) -> Option<Timestamp> {
     let moves = failover.plan.steps.iter().filter(|s| s.action.requires_writer().is_some());
     let begun = moves.filter_map(|s| match failover.steps.get(&s.id)? {
-        StepState::Done { since, .. } | StepState::Failed { since, .. } | StepState::Holding { since, .. } => Some(*since),
+        StepState::Done { since, .. } | StepState::Failed { since, .. } | StepState::Holding { since, .. } => {
+            Some(*since)
+        }
         StepState::Sending { intended_at, .. } | StepState::Answered { intended_at, .. } => Some(*intended_at),
         StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => None,
     });
@@ -112,7 +114,8 @@ impl Seen {
     fn basis(&self, region: &Region) -> String {
         let from = match self.from() {
             Some(_) => {
-                "the newest ReplicationLatency before the first evidence (items that never arrived publish none)".to_owned()
+                "the newest ReplicationLatency before the first evidence (items that never arrived publish none)"
+                    .to_owned()
             }
             None => format!(
                 "{region} published no ReplicationLatency in {} s before {}: an idle table publishes none, and so does one \
@@ -127,7 +130,9 @@ impl Seen {
                 "the application in {region} was verified to run no more at {stopped}, and a write of {region} arrived \
                  after that: somebody else writes there"
             ),
-            (None, None) => format!("no fence.application was verified, so nothing tells when {region} took its last write"),
+            (None, None) => {
+                format!("no fence.application was verified, so nothing tells when {region} took its last write")
+            }
         };
         format!("from: {from}; until: {until}")
     }
@@ -145,7 +150,8 @@ impl Seen {
         let length = from.zip(until).and_then(|(from, until)| Duration::try_from(until.duration_since(from)).ok());
         put("window_seconds", length.map(|length| json!(to_seconds(length))));
         let end = |at: Option<Timestamp>| at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
-        let evidence = format!("{table}: both Regions may have taken writes from {} until {} ({basis})", end(from), end(until));
+        let evidence =
+            format!("{table}: both Regions may have taken writes from {} until {} ({basis})", end(from), end(until));
         Look::Satisfied { evidence: vec![evidence], outputs }
     }
 }

@@ -141,7 +141,8 @@ mod tests {
         assert_eq!((found.pending, found.failed, found.bytes, found.not_covered), (30, 30, 600, 30));
         assert_eq!((found.keys.len(), found.keys[0].as_str()), (KEYS_TOLD_MAX, "audit/0?x"));
         found.cut = true;
-        let Look::Satisfied { evidence, outputs } = found.told("b", Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH) else {
+        let Look::Satisfied { evidence, outputs } = found.told("b", Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)
+        else {
             panic!("it is told")
         };
         assert!(evidence[1].starts_with("CUT"), "{evidence:?}");

@@ -60,23 +60,25 @@ pub(super) async fn look(context: &Context, failover: &RunState, store: &StoreNa
         return not_yet(format!("{} in {} is {}, {why}", rescue.identifier, cluster.region(), rescue.status));
     }
     match works.iter().map(|(_, work)| &work.state).next_back() {
-        Some(State::Done { at, .. }) => {
-            told("gone", None, format!("a copy was available at {at}, and is not listed any more in {}", cluster.region()))
-        }
-        Some(State::Expired { at, .. }) => told(
+        Some(State::Done { at, .. }) => told(
             "gone",
             None,
-            format!("nobody could copy it until {at}, and {} lists none any more", cluster.region()),
+            format!("a copy was available at {at}, and is not listed any more in {}", cluster.region()),
         ),
+        Some(State::Expired { at, .. }) => {
+            told("gone", None, format!("nobody could copy it until {at}, and {} lists none any more", cluster.region()))
+        }
         _ => not_yet(format!("{} lists no rescue snapshot of {} (yet)", cluster.region(), cluster.identifier())),
     }
 }
 
 /// Why Aurora took no snapshot of this writer at all; `None`: it may have.
 fn none_is_taken(failover: &RunState, store: &StoreName, cluster: &ClusterArn) -> Option<String> {
-    let begun = |id: &StepId| !matches!(failover.steps.get(id), None | Some(StepState::Pending | StepState::Skipped { .. }));
+    let begun =
+        |id: &StepId| !matches!(failover.steps.get(id), None | Some(StepState::Pending | StepState::Skipped { .. }));
     let mut promotions = failover.plan.steps.iter().filter(|s| begun(&s.id));
-    let forced = promotions.clone().any(|s| matches!(&s.action, Action::AuroraFailover { store: of, .. } if of == store));
+    let forced =
+        promotions.clone().any(|s| matches!(&s.action, Action::AuroraFailover { store: of, .. } if of == store));
     let detached = promotions.any(|s| matches!(&s.action, Action::AuroraDetach { store: of, .. } if of == store));
     match (forced, detached) {
         (true, _) => None,
@@ -85,6 +87,8 @@ fn none_is_taken(failover: &RunState, store: &StoreName, cluster: &ClusterArn) -
             cluster.identifier(),
             cluster.region()
         )),
-        (false, false) => Some(format!("{} did not promote {store} by force: there is no rescue snapshot", failover.id)),
+        (false, false) => {
+            Some(format!("{} did not promote {store} by force: there is no rescue snapshot", failover.id))
+        }
     }
 }

@@ -119,6 +119,7 @@ pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, 
         instances: cluster.instances.len(),
         global: cluster.global.clone().filter(|_| cluster.is_listed()),
         scaling: cluster.scaling.map(|(min, max)| AcuRange { min, max }),
+        backup_retention_days: Some(cluster.backup_retention_days),
     })
 }
 

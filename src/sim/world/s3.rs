@@ -81,7 +81,9 @@ impl S3 {
     /// Lets an object be there, as if it had always been: no change that anybody made. For fixtures.
     pub fn seed(&mut self, bucket: &str, key: &str, now: SimTime) {
         if let Some(there) = self.buckets.get_mut(bucket) {
-            there.objects.insert(key.to_owned(), Object { body: b"as it was found".to_vec(), put_at: now, replication: None });
+            there
+                .objects
+                .insert(key.to_owned(), Object { body: b"as it was found".to_vec(), put_at: now, replication: None });
         }
     }
 
