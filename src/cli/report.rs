@@ -326,7 +326,7 @@ mod tests {
             "signed by bob, 2026-11-21",
             "salvage payments-0001",
             "orders: copied (failoverd-rescue-x in us-east-1 is available)",
-            "from 2026-11-21 05:58:00Z until unknown",
+            "from 2026-11-21T05:58:00Z until unknown",
             "a write of the old Region arrived at 2026-11-21",
             "audit: 3 pending, 1 failed, 400 bytes; THERE ARE MORE",
             "logs/1 logs/2",

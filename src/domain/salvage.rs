@@ -221,3 +221,49 @@ fn is_signed(runbook: &Runbook) -> bool {
     };
     runbook.steps.iter().any(|s| signs(&s))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(steps: &str) -> Vec<String> {
+        let text = format!("runbook: r\npurpose: salvage\nread_only: true\ndescription: d\nsteps:\n{steps}");
+        match Runbook::parse("r.yaml", &text) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults.into_iter().map(|f| f.code.to_owned()).collect(),
+        }
+    }
+
+    const LOOK: &str = "  - { id: objects, action: salvage.objects }\n";
+
+    #[test]
+    fn a_salvage_is_signed_by_an_approval_that_needs_every_look() {
+        let sign = |more: &str| format!("{LOOK}  - {{ id: sign, action: approve{more} }}\n");
+        assert_eq!(codes(&sign(", needs: [objects]")), Vec::<String>::new());
+        for steps in [
+            LOOK.to_owned(),
+            sign(""),
+            sign(", needs: [objects], on_failure: continue"),
+            sign(", needs: [objects], when: \"source == 'x'\""),
+        ] {
+            assert_eq!(codes(&steps), ["runbook-salvage-unsigned"], "{steps}");
+        }
+    }
+
+    #[test]
+    fn what_moves_or_changes_anything_is_no_salvage() {
+        for step in ["dns.flip", "aurora.switchover", "fence.connections"] {
+            let steps = format!(
+                "{LOOK}  - {{ id: s, action: {step} }}\n  - {{ id: sign, action: approve, needs: [objects] }}\n"
+            );
+            assert!(codes(&steps).contains(&"runbook-salvage-moves".to_owned()), "{step}: {:?}", codes(&steps));
+        }
+    }
+
+    #[test]
+    fn its_looks_are_for_nothing_else() {
+        let text = format!("runbook: r\npurpose: switchover\ndescription: d\nsteps:\n{LOOK}");
+        let faults = Runbook::parse("r.yaml", &text).expect_err("it is no salvage");
+        assert!(faults.iter().any(|f| f.problem.contains("it is for a salvage")), "{faults:?}");
+    }
+}

@@ -38,6 +38,7 @@ mod reference;
 mod reference_systems;
 mod rehearsal;
 mod sabotage;
+mod salvage;
 mod standby_object;
 mod static_stability;
 mod store_conformance;

@@ -553,6 +553,7 @@ mod tests {
             runbook_digest: Digest::zero(),
             config_digest: Digest::zero(),
             accepted_loss: None,
+            reconciles: None,
             steps: vec![step],
         };
         let request = Request {

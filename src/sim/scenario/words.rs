@@ -54,6 +54,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "cloudwatch:DescribeAlarms",
     "cloudwatch:PutMetricData",
     "s3:HeadObject",
+    "s3:ListObjectsV2",
     "s3:PutObject",
     "s3:DeleteObject",
     "route53:ListResourceRecordSets",
