@@ -57,27 +57,8 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     }
     let app = &context.application;
     let assessment = asked.assessment.as_deref();
-    let salvages = match &request.wish {
-        Wish::Salvage { run } => Some(salvage::failover(app, &context.scribe.history(), run.as_ref())?),
-        _ => None,
-    };
-    let (source, target) = match &salvages {
-        Some(failover) => salvage::ends(app, &context.scribe.history(), failover)?,
-        None => direction(app, assessment, &request)?,
-    };
-    let purpose = purpose(app, assessment, &request)?;
-    let plan = match (&request.wish, &request.runbook) {
-        (Wish::Drill { runbook }, _) => {
-            drills::named(app, runbook)?;
-            planned(app, &asked.parts, runbook, purpose, (&source, &target), None)?
-        }
-        (Wish::Salvage { .. }, _) => {
-            let plan = planned(app, &asked.parts, &salvage::runbook(app), purpose, (&source, &target), None)?;
-            Plan { reconciles: salvages, ..plan }
-        }
-        (_, Some(named)) => planned(app, &asked.parts, named, purpose, (&source, &target), request.accept_data_loss)?,
-        _ => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
-    };
+    let (purpose, plan) = asked_for(app, &context.scribe.history(), &asked, &request)?;
+    let target = plan.target.clone();
     if request.dry_run {
         let digest = plan.digest();
         return Ok(Started::Planned { plan: Box::new(plan), digest });
@@ -128,6 +109,34 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         Ok((events, Started::Run { id, supersedes: superseded }))
     });
     Ok(committed.await?)
+}
+
+/// What `request` comes to.
+fn asked_for(
+    app: &Application,
+    history: &History,
+    asked: &Asked,
+    request: &StartRun,
+) -> Result<(Purpose, Plan), Refusal> {
+    let assessment = asked.assessment.as_deref();
+    if let Wish::Salvage { run } = &request.wish {
+        let failover = salvage::failover(app, history, run.as_ref())?;
+        let (source, target) = salvage::ends(app, history, &failover)?;
+        let (purpose, runbook) = (Purpose::Salvage, salvage::runbook(app));
+        let plan = planned(app, &asked.parts, &runbook, purpose, (&source, &target), None)?;
+        return Ok((purpose, Plan { reconciles: Some(failover), ..plan }));
+    }
+    let (source, target) = direction(app, assessment, request)?;
+    let purpose = purpose(app, assessment, request)?;
+    let plan = match (&request.wish, &request.runbook) {
+        (Wish::Drill { runbook }, _) => {
+            drills::named(app, runbook)?;
+            planned(app, &asked.parts, runbook, purpose, (&source, &target), None)?
+        }
+        (_, Some(named)) => planned(app, &asked.parts, named, purpose, (&source, &target), request.accept_data_loss)?,
+        _ => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
+    };
+    Ok((purpose, plan))
 }
 
 /// The first looks of a run begin in the commit that starts it. Effects do not: an intent is journalled when it is about
