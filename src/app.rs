@@ -92,7 +92,6 @@ impl Daemon {
         if let Some(outpost) = outpost {
             engine.beside("observer", |stopping| Outpost { stopping, ..outpost }.observe_beside());
         }
-        prometheus.set_leader(true);
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render());
         let api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
