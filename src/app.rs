@@ -31,6 +31,9 @@ pub mod observe;
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
 
+/// What a configuration asks for that is not here yet.
+const NOT_BUILT: &str = "config-not-built";
+
 /// A whole daemon: engine, API, and the store behind them.
 pub struct Daemon {
     /// Where the API listens.
@@ -46,7 +49,9 @@ impl Daemon {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
         let observer: Arc<dyn Observer> = prometheus.clone();
-        let Store::Sqlite { path } = &settings.store;
+        let Store::Sqlite { path } = &settings.store else {
+            anyhow::bail!("{NOT_BUILT}: this version does not run over the store \"dynamodb\" yet");
+        };
         let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
         let store: Arc<dyn JournalStore> = Arc::new(store);
         #[cfg(debug_assertions)]
