@@ -27,6 +27,7 @@ use crate::{
 };
 
 pub mod observe;
+pub mod store;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
@@ -155,10 +156,7 @@ fn all_named(set: &[String], named: &[String]) -> bool {
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let allowed = !settings.aws.production
-        || all_named(&aws::custom_endpoints_in_environment(), &settings.aws.allow_custom_endpoints);
-    let options = aws::Options { allow_custom_endpoints: allowed, ..options(&settings.aws) };
-    let sdk = aws::load_sdk_config(Arc::clone(&clock), &options).await?;
+    let sdk = store::sdk(&settings, &clock).await?;
     let daemon = Daemon::start(settings, clock, sdk).await?;
     tracing::info!(address = %daemon.address, "listening");
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

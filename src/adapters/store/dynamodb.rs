@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     call::Draw,
-    table::{Created, Verified},
+    table::{Adopted, Created, Verified},
 };
 use self::{
     call::{Calls, Failure},
@@ -157,6 +157,21 @@ impl DynamoStore {
     ) -> Result<Created, OpenError> {
         let calls = Calls::new(sdk, &options.region, clock, draw, options.request_timeout());
         table::create(&calls, options).await
+    }
+
+    /// Takes over a table that was restored or copied: marks it as the one in which its journals are written from now on.
+    /// No replica may run meanwhile, over this table or the one that it was restored from.
+    ///
+    /// # Errors
+    /// As [`DynamoStore::open`], but for a mark of another table.
+    pub async fn adopt(
+        sdk: &SdkConfig,
+        clock: Arc<dyn Clock>,
+        draw: Draw,
+        options: &Options,
+    ) -> Result<Adopted, OpenError> {
+        let calls = Calls::new(sdk, &options.region, clock, draw, options.request_timeout());
+        table::adopt(&calls, options).await
     }
 
     /// What an operator should know of the table.

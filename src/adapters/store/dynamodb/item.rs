@@ -27,6 +27,9 @@ pub(super) const LAYOUT: u32 = 1;
 pub(super) const JOURNALS: &str = "journals";
 pub(super) const TABLE: &str = "table";
 
+/// In place of a table's id: a mark that counts no more.
+pub(super) const VOID: &str = "-";
+
 /// The sort key of a lease: it is alone in its partition, so that its traffic is no journal's.
 const LEASE: &str = "lease";
 

@@ -51,6 +51,15 @@ pub struct Created {
     pub verified: Verified,
 }
 
+/// What [`adopt`] did.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Adopted {
+    /// The id that this Region's mark had before, if there was one.
+    pub was: Option<String>,
+    #[serde(rename = "as_seen")]
+    pub verified: Verified,
+}
+
 /// Whether the table is marked as the one in which these journals are written, where it is not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
@@ -234,14 +243,7 @@ impl Look<'_> {
 
     /// Whether this Region's mark is there; refused where a mark says that it is another table.
     async fn marked(&self, id: &str, table_regions: &BTreeSet<String>) -> Result<bool, OpenError> {
-        let query = || async {
-            let query = self.calls.journals.query().table_name(&self.options.table).consistent_read(true);
-            let query = query
-                .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", AttributeValue::S(item::TABLE.to_owned()));
-            query.send().await.map(|out| out.items.unwrap_or_default()).map_err(|e| call::failure(&e))
-        };
-        let marks = self.calls.within(LOOK_WITHIN, query).await.map_err(|e| self.unavailable(e))?;
+        let marks = self.marks().await?;
         let (table, region) = (self.options.table.clone(), self.options.region.clone());
         let corrupted = |reason| OpenError::TableCorrupted { table: table.clone(), region: region.clone(), reason };
         let restored = |reason| OpenError::TableRestored { table: table.clone(), region: region.clone(), reason };
@@ -257,11 +259,22 @@ impl Look<'_> {
                     return Err(restored(format!("its id is {id}, and that of the one that was marked is {marked}")));
                 }
                 is_marked = true;
-            } else if !table_regions.contains(of) {
+            } else if !table_regions.contains(of) && marked != item::VOID {
                 return Err(restored(format!("it is marked as one that has a copy in {of}, and it has none there")));
             }
         }
         Ok(is_marked)
+    }
+
+    async fn marks(&self) -> Result<Vec<item::Item>, OpenError> {
+        let query = || async {
+            let query = self.calls.journals.query().table_name(&self.options.table).consistent_read(true);
+            let query = query
+                .key_condition_expression("pk = :pk")
+                .expression_attribute_values(":pk", AttributeValue::S(item::TABLE.to_owned()));
+            query.send().await.map(|out| out.items.unwrap_or_default()).map_err(|e| call::failure(&e))
+        };
+        self.calls.within(LOOK_WITHIN, query).await.map_err(|e| self.unavailable(e))
     }
 
     /// What could not be verified: a warning, or in production refused where it is not allowed by name.
@@ -345,4 +358,37 @@ async fn recoverable(look: &Look<'_>) {
     if let Err(reason) = look.calls.within(LOOK_WITHIN, update).await {
         tracing::warn!(%reason, "point-in-time recovery could not be turned on");
     }
+}
+
+/// Overwrites what the marks of another table say: of this Region with the table's id, of Regions that have no copy with
+/// [`item::VOID`], since no item is ever deleted.
+pub(super) async fn adopt(calls: &Calls, options: &Options) -> Result<Adopted, OpenError> {
+    let look = Look { calls, options, warnings: Vec::new(), unverified: Vec::new() };
+    let Some(described) = look.describe().await? else {
+        return Err(OpenError::TableMissing { table: options.table.clone(), region: options.region.clone() });
+    };
+    look.shape(&described)?;
+    let regions = look.consistency(&described)?;
+    let Some(id) = described.table_id() else {
+        return Err(look.unavailable("no TableId is told by which it could be marked"));
+    };
+    let mut was = None;
+    for mark in look.marks().await? {
+        let of = item::text_of(&mark, "sk").map_err(|e| look.unavailable(e))?;
+        if of == options.region.as_str() {
+            was = Some(item::text_of(&mark, "table_id").map_err(|e| look.unavailable(e))?.to_owned());
+        } else if !regions.contains(of) {
+            overwrite(&look, of, item::VOID).await?;
+        }
+    }
+    overwrite(&look, options.region.as_str(), id).await?;
+    Ok(Adopted { was, verified: verify(calls, options, Mark::Look).await? })
+}
+
+async fn overwrite(look: &Look<'_>, region: &str, id: &str) -> Result<(), OpenError> {
+    let put = || async {
+        let put = look.calls.journals.put_item().table_name(&look.options.table);
+        put.set_item(Some(item::identity(region, id))).send().await.map(|_| ()).map_err(|e| call::failure(&e))
+    };
+    look.calls.within(LOOK_WITHIN, put).await.map_err(|e| look.unavailable(e))
 }
