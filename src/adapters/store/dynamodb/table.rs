@@ -65,6 +65,8 @@ pub struct Adopted {
 pub(super) enum Mark {
     Write,
     Look,
+    /// It was just made, and may still get copies: that it is in one Region alone is no fault yet.
+    Made,
 }
 
 struct Look<'a> {
@@ -82,7 +84,7 @@ pub(super) async fn verify(calls: &Calls, options: &Options, mark: Mark) -> Resu
         return Err(OpenError::TableMissing { table: options.table.clone(), region: options.region.clone() });
     };
     look.shape(&described)?;
-    let table_regions = look.consistency(&described)?;
+    let table_regions = look.consistency(&described, mark)?;
     look.expiry().await?;
     let deletion_protection = described.deletion_protection_enabled;
     if deletion_protection != Some(true) {
@@ -149,7 +151,7 @@ impl Look<'_> {
     }
 
     /// The Regions that have a copy. Refused where a condition would be judged by one of several copies.
-    fn consistency(&self, table: &TableDescription) -> Result<BTreeSet<String>, OpenError> {
+    fn consistency(&mut self, table: &TableDescription, mark: Mark) -> Result<BTreeSet<String>, OpenError> {
         let own = self.options.region.to_string();
         let mut regions: BTreeSet<String> =
             table.replicas().iter().filter_map(|r| r.region_name().map(str::to_owned)).collect();
@@ -163,7 +165,11 @@ impl Look<'_> {
         }
         if regions.len() == 1 && self.options.primary_regions.contains(&self.options.region) {
             let (table, region) = (self.options.table.clone(), self.options.region.clone());
-            return Err(OpenError::TableInPrimary { table, region });
+            let refused = OpenError::TableInPrimary { table, region };
+            if mark != Mark::Made {
+                return Err(refused);
+            }
+            self.warnings.push(format!("no daemon starts over it as it is: {refused}"));
         }
         Ok(regions)
     }
@@ -225,7 +231,7 @@ impl Look<'_> {
             return Ok(());
         };
         let region = self.options.region.as_str();
-        if self.marked(id, table_regions).await? || mark == Mark::Look {
+        if self.marked(id, table_regions).await? || mark != Mark::Write {
             return Ok(());
         }
         let put = || async {
@@ -311,7 +317,7 @@ pub(super) async fn create(calls: &Calls, options: &Options) -> Result<Created, 
         recoverable(&look).await;
     }
     // Without a mark: a table that is to be made a global one must be empty.
-    Ok(Created { made, verified: verify(calls, options, Mark::Look).await? })
+    Ok(Created { made, verified: verify(calls, options, Mark::Made).await? })
 }
 
 /// Whether it was made here; `false` where another was faster.
@@ -363,12 +369,12 @@ async fn recoverable(look: &Look<'_>) {
 /// Overwrites what the marks of another table say: of this Region with the table's id, of Regions that have no copy with
 /// [`item::VOID`], since no item is ever deleted.
 pub(super) async fn adopt(calls: &Calls, options: &Options) -> Result<Adopted, OpenError> {
-    let look = Look { calls, options, warnings: Vec::new(), unverified: Vec::new() };
+    let mut look = Look { calls, options, warnings: Vec::new(), unverified: Vec::new() };
     let Some(described) = look.describe().await? else {
         return Err(OpenError::TableMissing { table: options.table.clone(), region: options.region.clone() });
     };
     look.shape(&described)?;
-    let regions = look.consistency(&described)?;
+    let regions = look.consistency(&described, Mark::Look)?;
     let Some(id) = described.table_id() else {
         return Err(look.unavailable("no TableId is told by which it could be marked"));
     };
