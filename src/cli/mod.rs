@@ -18,6 +18,7 @@ pub mod report;
 pub mod salvage;
 pub mod sim;
 pub mod simulate;
+pub mod store;
 pub mod watch;
 pub mod why;
 
@@ -89,6 +90,11 @@ pub enum Command {
     Observe(observe::ObserveArgs),
     /// Replay metrics of the past: when the policy would have recommended, and acted
     Backtest(backtest::BacktestArgs),
+    /// The table that several replicas share
+    Store {
+        #[command(subcommand)]
+        command: store::StoreCommand,
+    },
     /// The simulated AWS
     Sim {
         #[command(subcommand)]
