@@ -22,6 +22,7 @@ use super::{
 
 mod act;
 mod api_call;
+mod budget;
 mod fence;
 mod flip;
 mod weights;
@@ -53,7 +54,7 @@ pub fn compile(
     }
     let ids = compiler.expanded_ids();
     let steps = compiler.steps(&ids);
-    let plan = Plan {
+    let mut plan = Plan {
         application: application.name.clone(),
         purpose,
         source: source.clone(),
@@ -62,8 +63,15 @@ pub fn compile(
         runbook_digest: runbook_digest.clone(),
         config_digest: config_digest.clone(),
         accepted_loss: accepted_loss.filter(|_| purpose == Purpose::Failover),
+        budget: None,
         steps: in_order(steps),
     };
+    if let Some(terms) = runbook.budget.as_ref().filter(|_| purpose == Purpose::Drill) {
+        match compiler.budget(terms, &plan) {
+            Ok(budget) => plan.budget = Some(budget),
+            Err(why) => compiler.fault(why),
+        }
+    }
     compiler.check_plan(&plan);
     if compiler.faults.is_empty() { Ok(plan) } else { Err(compiler.faults) }
 }

@@ -20,7 +20,7 @@ use crate::{
             guard_code, ineffective_code, is_fence, is_passing, is_perhaps_our_own, is_repeatable, left_to_people,
             passes, refusal_code,
         },
-        aurora,
+        aurora, budget,
         denial::Denial,
         escalation, fences,
         guards::Answer,
@@ -341,7 +341,14 @@ async fn settle(
         }
         Seen::Before { what } => {
             let since = *before_since.get_or_insert(now);
-            if is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= now.saturating_sub(since) {
+            let stood = now.saturating_sub(since);
+            // What leads home must not be overtaken by what leads there: not before no answer can be missing any more.
+            let is_final = if budget::goes_home_after(driver, run, outcome) {
+                undo::lands_within(&driver.step.action) <= stood
+            } else {
+                is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= stood
+            };
+            if is_final {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
             }
@@ -364,6 +371,10 @@ async fn settle(
 
 /// The next call of the same step.
 async fn proceed(driver: &Driver, run: &RunState, attempt: u32, call: u32) -> Result<bool, Stop> {
+    if driver.way == Way::Forth && run.phase.is_unwinding() {
+        driver.fail("call-not-sent", format!("given up by the abort: call {} was not sent", call + 1)).await?;
+        return Ok(false);
+    }
     if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
         return Err(Stop::Yield);
     }
@@ -412,8 +423,15 @@ pub(super) async fn retry(
     reason: &str,
 ) -> Result<bool, Stop> {
     if driver.gives_up(run) {
-        // Nothing of it has happened and nothing will: the abort need not wait for it.
-        driver.fail_without_effect(code, format!("given up by the abort: {reason}")).await?;
+        let by = if run.phase.is_unwinding() { "by the abort" } else { "on the way home" };
+        let reason = format!("given up {by}: {reason}");
+        // The steps of a ramp are not told from each other by a look: what of it stands is for a person.
+        if run.leaves_behind(&driver.step.id) && code == "outcome-unknown" && ramp::of(&driver.step.action).is_some() {
+            driver.fail(code, reason).await?;
+        } else {
+            // Nothing of it has happened and nothing will: the way back need not wait for it.
+            driver.fail_without_effect(code, reason).await?;
+        }
         return Ok(false);
     }
     if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
@@ -431,6 +449,9 @@ pub(super) async fn retry(
         () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
+    if driver.gives_up(&run) {
+        return Err(Stop::Yield);
+    }
     match driver.guards(&run, call).await {
         Answer::Holds { evidence } => {
             let evidence = because(&run, driver, call).unwrap_or(evidence);
@@ -471,5 +492,7 @@ async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {
 /// The same, while nothing of the step is on its way: an abort or a pause ends the wait.
 pub(super) async fn pause_unsent(driver: &Driver, why: &str) -> Result<(), Stop> {
     pause(driver, why).await?;
-    if driver.may_act(&*driver.run_state()?) { Ok(()) } else { Err(Stop::Yield) }
+    let run = driver.run_state()?;
+    // A step that was passed over meanwhile sends nothing any more.
+    if driver.may_act(&run) && driver.state(&run).is_unsettled() { Ok(()) } else { Err(Stop::Yield) }
 }

@@ -16,6 +16,7 @@ use crate::{
     domain::{application::Application, assessment::Assessment, id::StoreName},
     engine::{
         ages::Ages,
+        budget::Spendings,
         context::{Context, Unsent, Waits},
         desk::Parts,
         metrics::MetricReader,
@@ -143,6 +144,7 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
     let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
     let ages = Ages::taken_over(&history, wall, boot);
     let holds = Ages::of_holds(&history, wall, boot);
+    let spendings = Spendings::taken_over(&history, wall, boot);
     let desk = Desk {
         store: Arc::clone(&parts.store),
         clock: Arc::clone(&parts.clock),
@@ -167,6 +169,7 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
         waits: Arc::new(Waits::default()),
         ages: Arc::new(ages),
         holds: Arc::new(holds),
+        spendings: Arc::new(spendings),
         signs: Arc::new(Signs::default()),
         vantages: Arc::clone(&parts.vantages),
         pulses: Arc::new(pulses),

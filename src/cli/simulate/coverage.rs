@@ -163,7 +163,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (80, "drill half-done", Rehearsals),
     (81, "drill in a blackout", Rehearsals),
     (82, "drill asks for data loss", Tests("tests/it/drills.rs", "a_drill_cannot_express_data_loss")),
-    (83, "drill over its budget", Issue(5)),
+    (83, "drill over its budget", Rehearsals),
     (84, "drill scheduled twice", Issue(7)),
     (
         85,

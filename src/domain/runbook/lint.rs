@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Act, Runbook, Spread, Step, ahead::Ahead, read::Keys};
+use super::{Act, Runbook, Spread, Step, ahead::Ahead, budget, read::Keys};
 use crate::domain::{
     action::EffectClass,
     catalogue::{self, OutputKind, Undo},
@@ -21,6 +21,7 @@ pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
     for (id, code, problem) in drill::faults_of(runbook) {
         found.coded(code, &format!("{}.action", at(&id)), problem, "");
     }
+    budget::check(runbook, found);
     if runbook.read_only {
         for id in drill::changes(runbook) {
             let problem = format!("`{id}` changes something, and the runbook says `read_only`");
