@@ -147,7 +147,7 @@ mod tests {
             ("drill", "{ within: 30m, guard: { step_back: true } }", "unknown key `step_back`"),
         ] {
             let faults = read(purpose, budget).expect_err(budget);
-            assert!(faults.iter().any(|f| f.to_string().contains(told) && f.line == 4), "{budget}: {faults:#?}");
+            assert!(faults.iter().any(|f| format!("{f:?}").contains(told) && f.line == 4), "{budget}: {faults:#?}");
         }
     }
 }
