@@ -14,6 +14,7 @@ use super::{
     application::{Application, AuroraStore, ClusterArn, Topic},
     cloud::MetricQuery,
     drill, expression,
+    hole::holes_of,
     id::{Digest, Region, StepId, StoreName, TrafficName},
     plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
     runbook::{Act, Runbook, Spread, Step, closure},
@@ -245,6 +246,12 @@ impl<'a> Compiler<'a> {
                             step.id, proof.store
                         ));
                     }
+                }
+            }
+            for hole in holes_of(&step.action) {
+                if !plan.steps.iter().any(|s| s.id == hole.step) {
+                    let (id, told) = (&step.id, hole.told());
+                    faults.push(format!("step `{id}`: takes the output {told}, of a step that is not in the plan"));
                 }
             }
             let expressions = step.when.iter().chain(match &step.action {

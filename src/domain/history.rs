@@ -318,8 +318,11 @@ impl History {
             let why = "the drill is on its way home: nothing of the way there is repeated".to_owned();
             return Err(IllegalEvent { event: "intent", why });
         }
+        // What is intended has the outputs of other steps where the plan names them.
+        let planned = state.plan.step(step).map(|planned| state.filled(&planned.action)).transpose();
+        let filled = planned.map_err(|why| IllegalEvent { event: "intent", why })?.flatten();
         self.step(run, step, "intent", |planned, s| {
-            let intended = planned.action.mutations();
+            let intended = filled.as_ref().unwrap_or(&planned.action).mutations();
             if intended.get(call as usize) != Some(mutation) {
                 return Err(IllegalEvent { event: "intent", why: "the call is not the plan's".to_owned() });
             }

@@ -30,6 +30,7 @@ mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod fences;
 mod gates;
+mod holes;
 mod lint;
 mod parameters;
 mod probes;

@@ -147,7 +147,8 @@ impl RunState {
         if let Action::AwsCall { call } = &planned.action {
             let back = call.undo.clone();
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
-            return Ok(Action::AwsCall { call: back });
+            let back = Action::AwsCall { call: back };
+            return Ok(self.filled(&back)?.unwrap_or(back));
         }
         if let Action::Fence { fence } = &planned.action {
             let calls = self.restorations(planned)?.into_iter().map(|restoration| restoration.back).collect();

@@ -120,6 +120,18 @@ impl Driver {
         if matches!(run.steps[&self.step.id], StepState::Pending) && !self.wanted(&run).await? {
             return Ok(());
         }
+        match self.run_state()?.filled(&self.step.action) {
+            Ok(None) => self.drive_action().await,
+            Ok(Some(action)) => {
+                let step = PlannedStep { action, ..self.step.clone() };
+                Self { context: self.context.clone(), run: self.run.clone(), step, way: self.way }.drive_action().await
+            }
+            Err(why) => self.fail("output-unusable", why).await,
+        }
+    }
+
+    /// Drives what the step does, with every argument that it has.
+    async fn drive_action(&self) -> Result<(), Stop> {
         if self.step.action.mutations().is_empty() { self.drive_look().await } else { effect::drive(self).await }
     }
 

@@ -31,6 +31,7 @@ mod heartbeat;
 mod http_api;
 mod independent_emulator;
 mod kill;
+mod outputs;
 mod patch;
 mod pause;
 mod plan_ahead;

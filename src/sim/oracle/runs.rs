@@ -69,6 +69,8 @@ pub(super) struct Run {
     pub moved_at: SimTime,
     /// A step that is not here has not begun.
     pub steps: BTreeMap<String, Step>,
+    /// What steps that are done have put out, by step and by name.
+    pub outputs: BTreeMap<String, Value>,
     pub approvals: Vec<Approval>,
     pub resumes: u64,
     pub phase: Phase,
@@ -291,6 +293,7 @@ impl Runs {
             }
             "step_done" => {
                 run.steps.insert(step.clone(), Step::Done);
+                run.outputs.insert(step.clone(), event["outputs"].clone());
                 self.close(record, true, |i| i.run == id && i.step == step);
                 self.stand(position, &step, record);
                 return Some(News::Done { run: id, step });
@@ -364,6 +367,7 @@ impl Runs {
             started_at: record.at,
             moved_at: record.at,
             steps: BTreeMap::new(),
+            outputs: BTreeMap::new(),
             approvals: Vec::new(),
             resumes: 0,
             phase: Phase::Moving,
