@@ -215,6 +215,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         vantages: Arc::new(Vantages::here()),
         holder: "bench".to_owned(),
         draw_id: Arc::new(|| 1),
+        sharing: None,
     }
 }
 
@@ -370,8 +371,8 @@ impl<T: Cloud> Cloud for Timed<T> {
     async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         self.spans.of(self.inner.ask(request)).await
     }
-    async fn apply(&self, mutation: &Mutation) -> Outcome {
-        self.spans.of(self.inner.apply(mutation)).await
+    async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {
+        self.spans.of(self.inner.apply(mutation, intended_at)).await
     }
 }
 

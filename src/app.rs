@@ -86,6 +86,7 @@ impl Daemon {
             vantages,
             holder: format!("{}:{}", hostname(), std::process::id()),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
+            sharing: None,
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {

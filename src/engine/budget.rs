@@ -12,8 +12,9 @@ use crate::{
     engine::{
         ages::Ages,
         context::Context,
+        ramp,
         scribe::{CommitError, Fatal},
-        step::{Driver, Way},
+        step::{Driver, Stop, Way},
     },
 };
 
@@ -89,4 +90,18 @@ pub(super) async fn go_home(context: &Context, exceeded: Event, fatal: &Fatal) {
 pub(super) fn goes_home_after(driver: &Driver, run: &RunState, outcome: &Outcome) -> bool {
     let is_unknown = matches!(outcome, Outcome::Unknown { .. });
     is_unknown && driver.way == Way::Forth && run.leaves_behind(&driver.step.id)
+}
+
+/// A step whose call has had no effect is not tried again, since the run is on its way back: it has failed.
+pub(super) async fn give_up(driver: &Driver, run: &RunState, code: &str, reason: &str) -> Result<(), Stop> {
+    let by = if run.phase.is_unwinding() { "by the abort" } else { "on the way home" };
+    let reason = format!("given up {by}: {reason}");
+    // The steps of a ramp are not told from each other by a look: what of it stands is for a person.
+    let is_in_doubt = code == "outcome-unknown" && ramp::of(&driver.step.action).is_some();
+    if run.leaves_behind(&driver.step.id) && is_in_doubt {
+        driver.fail(code, reason).await
+    } else {
+        // Nothing of it has happened and nothing will: the way back need not wait for it.
+        driver.fail_without_effect(code, reason).await
+    }
 }

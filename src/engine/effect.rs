@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         action::Action,
@@ -94,11 +96,12 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
         let run = driver.run_state()?;
         match driver.state(&run) {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
-            StepState::Sending { attempt, call, mutation, .. } => {
+            StepState::Sending { attempt, call, mutation, intended_at, .. } => {
                 let unsent = fresh || driver.context.unsent.take(&driver.run, &driver.step.id);
                 if unsent || is_off(Guard::OpenIntent) {
                     fresh = false;
-                    send(driver, &run, *attempt, *call, mutation).await?;
+                    let intent = Intended { attempt: *attempt, call: *call, mutation, at: *intended_at };
+                    send(driver, &run, &intent).await?;
                 } else {
                     let outcome =
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
@@ -199,7 +202,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
         return Err(Stop::Yield);
     }
     if is_off(Guard::CallBeforeIntent) {
-        driver.context.cloud.apply(&mutation).await;
+        driver.context.apply(&mutation, driver.context.clock.wall()).await;
     }
     let attempt = match driver.way {
         Way::Forth => run.next_attempt(&driver.step.id),
@@ -241,13 +244,24 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
     }
 }
 
+/// An intent that is durable and unsent.
+struct Intended<'a> {
+    attempt: u32,
+    call: u32,
+    mutation: &'a Mutation,
+    at: Timestamp,
+}
+
 /// Guards again, then the call, once.
-async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation: &Mutation) -> Result<(), Stop> {
+async fn send(driver: &Driver, run: &RunState, intent: &Intended<'_>) -> Result<(), Stop> {
+    let Intended { attempt, call, mutation, .. } = *intent;
     if driver.context.stopping.is_cancelled() {
         let outcome = Outcome::NotSent { reason: "the daemon was stopping".to_owned() };
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
+    // The guards are the last look before the call: whatever must be waited for comes before them.
+    driver.context.tenancy.room(&*driver.context.clock, &driver.context.stopping).await;
     let refusal = match driver.guards(run, call).await {
         Answer::Holds { .. } => None,
         Answer::Fails { why } => Some((refusal_code(&driver.step.action), why)),
@@ -265,7 +279,7 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
     }
     let sent = match mutation {
         Mutation::EndSessions { .. } => fences::end_sessions(&driver.context, mutation).await,
-        _ => driver.context.cloud.apply(mutation).await,
+        _ => driver.context.apply(mutation, intent.at).await,
     };
     let outcome = match sent {
         Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },
@@ -423,15 +437,7 @@ pub(super) async fn retry(
     reason: &str,
 ) -> Result<bool, Stop> {
     if driver.gives_up(run) {
-        let by = if run.phase.is_unwinding() { "by the abort" } else { "on the way home" };
-        let reason = format!("given up {by}: {reason}");
-        // The steps of a ramp are not told from each other by a look: what of it stands is for a person.
-        if run.leaves_behind(&driver.step.id) && code == "outcome-unknown" && ramp::of(&driver.step.action).is_some() {
-            driver.fail(code, reason).await?;
-        } else {
-            // Nothing of it has happened and nothing will: the way back need not wait for it.
-            driver.fail_without_effect(code, reason).await?;
-        }
+        budget::give_up(driver, run, code, reason).await?;
         return Ok(false);
     }
     if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
@@ -454,7 +460,7 @@ pub(super) async fn retry(
     }
     match driver.guards(&run, call).await {
         Answer::Holds { evidence } => {
-            let evidence = because(&run, driver, call).unwrap_or(evidence);
+            let evidence = ramp::because(&run, driver, call).unwrap_or(evidence);
             let Some(intent) = intent(driver, &run, attempt + 1, call, evidence).await? else { return Ok(false) };
             driver.record(vec![intent]).await?;
             Ok(true)
@@ -468,15 +474,6 @@ pub(super) async fn retry(
             Ok(false)
         }
         Answer::Denied(denial) => denied(driver, denial).await,
-    }
-}
-
-/// Why a ramp was to be taken back: kept with each intent of that, or the reason would be lost with the first.
-fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
-    let is_back = ramp::of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
-    match &run.steps[&driver.step.id] {
-        StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
-        _ => None,
     }
 }
 

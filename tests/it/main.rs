@@ -39,6 +39,7 @@ mod power_loss;
 mod reference;
 mod reference_systems;
 mod rehearsal;
+mod replicas;
 mod sabotage;
 mod standby_object;
 mod static_stability;

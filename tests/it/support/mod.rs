@@ -9,6 +9,7 @@ pub(crate) mod observers;
 mod oversight;
 pub(crate) mod people;
 pub(crate) mod postgres;
+pub(crate) mod replica;
 pub(crate) mod scene;
 pub(crate) mod stage;
 
