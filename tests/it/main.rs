@@ -34,6 +34,7 @@ mod kill;
 mod outputs;
 mod patch;
 mod pause;
+mod pinned;
 mod plan_ahead;
 mod power_loss;
 mod reference;

@@ -154,8 +154,16 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     ),
     (72, "approval of a stale run", Rehearsals),
     (73, "self-approval", Rehearsals),
-    (74, "config changed in mid-run", Issue(5)),
-    (75, "runbook edited in mid-run", Issue(5)),
+    (
+        74,
+        "config changed in mid-run",
+        Tests("tests/it/pinned.rs", "a_configuration_that_changed_in_mid_run_is_for_the_next_run"),
+    ),
+    (
+        75,
+        "runbook edited in mid-run",
+        Tests("tests/it/pinned.rs", "a_runbook_that_was_edited_in_mid_run_is_for_the_next_run"),
+    ),
     (76, "deploy in mid-run", Issue(6)),
     (77, "somebody acts in the console", Issue(4)),
     (78, "override forgotten", Tests("tests/it/engine_alone.rs", "what_is_armed_is_over_in_time")),
