@@ -73,6 +73,7 @@ pub const STEPS: &[&str] = &[
     "access-denied",
     "credentials-refused",
     "read-rejected",
+    "output-unusable",
     "prior-unseen",
     "undo-impossible",
     "undo-past-no-return",

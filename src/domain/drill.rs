@@ -195,6 +195,12 @@ pub fn leads_to(run: &RunState, target: &Region) -> bool {
     is_last && run.open_effects().iter().all(|id| run.plan.ends(id).1 == target)
 }
 
+mod budget;
+mod home;
+
+pub use budget::{Budget, Terms};
+pub use home::{Homeward, way_there};
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,6 +46,9 @@ impl RunState {
     /// # Errors
     /// Why not, as a sentence.
     pub fn may_retry(&self, step: &StepId) -> Result<(), String> {
+        if self.leaves_behind(step) && !self.is_undo_failed(step) {
+            return Err(format!("the drill is over its budget and leads home: `{step}` is of the way there"));
+        }
         self.is_failed_alone(step)
     }
 
@@ -114,7 +117,7 @@ impl RunState {
         let failed = plan.steps.iter().find_map(|planned| {
             let state = if self.is_unwinding() {
                 self.undo_state(&planned.id)
-            } else if planned.on_failure == OnFailure::Continue {
+            } else if planned.on_failure == OnFailure::Continue || self.is_left_behind(&planned.id) {
                 return None;
             } else {
                 &self.steps[&planned.id]

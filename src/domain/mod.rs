@@ -28,6 +28,7 @@ pub mod fence;
 pub mod forecast;
 pub mod heartbeat;
 pub mod history;
+pub mod hole;
 pub mod id;
 pub mod intervene;
 pub mod journal;

@@ -13,6 +13,7 @@ use super::{
     action::OnUnknown,
     database::{Door, Expect},
     document::{At, Fault, Findings, Node, Place},
+    drill::Terms,
     fence::{Part, Peer},
     id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry, Towards},
@@ -23,11 +24,13 @@ mod actions;
 mod ahead;
 pub(crate) use actions::is_web_address;
 mod api_call;
+mod budget;
 pub use api_call::{Probe, Template};
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod fences;
 mod gates;
+mod holes;
 mod lint;
 mod parameters;
 mod probes;
@@ -53,6 +56,8 @@ pub struct Runbook {
     pub calls: BTreeSet<RunbookName>,
     /// It says so itself: no step changes anything.
     pub read_only: bool,
+    /// Of a drill: what it may cost before it goes home by itself. Of a called runbook it does not count.
+    pub budget: Option<Terms>,
 }
 
 /// A step as it is written: for every store (or traffic entry) where it names none.

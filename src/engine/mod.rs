@@ -18,6 +18,7 @@ pub mod ages;
 pub mod alone;
 mod answers;
 pub mod aurora;
+mod budget;
 pub mod capacities;
 pub mod coalesce;
 pub mod context;

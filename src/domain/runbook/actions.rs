@@ -11,6 +11,7 @@ use crate::domain::{
 
 mod aurora;
 mod weights;
+pub(super) use weights::{UNKNOWN_FOR, names as signal_names};
 
 /// Every action of this version.
 pub(super) const ACTIONS: [&str; 33] = [

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
+use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions, budget};
 use crate::domain::{
     document::{At, Fields, Findings, Place, Value, clip},
     id::{NAME_CHARS_MAX, StepId},
@@ -25,6 +25,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
     // Read before: their values stand in the steps already.
     let _parameters = fields.get(found, "parameters", "parameters: { consecutive: { type: number, default: 3 } }");
     let read_only = fields.get(found, "read_only", "read_only: true").map_or(Some(false), |at| at.boolean(found));
+    let budget = budget::read(&mut fields, found);
     let steps = fields.need(found, "steps", "steps: [{ id: promote, action: aurora.failover }]");
     fields.finish(found);
     let items = steps?.list(found)?;
@@ -49,6 +50,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
         steps,
         calls: BTreeSet::new(),
         read_only: read_only?,
+        budget: budget?,
     };
     Some((runbook, keys))
 }

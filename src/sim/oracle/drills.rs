@@ -8,7 +8,7 @@ use super::{
     intent::Intent,
     journal::Record,
     region_of,
-    runs::{Run, Runs},
+    runs::{Phase, Run, Runs},
     text,
 };
 
@@ -24,6 +24,43 @@ pub(super) fn started(run: &Run, record: &Record, findings: &mut Findings) {
     findings.checked("S13");
     if !run.plan["accepted_loss_seconds"].is_null() {
         let text = format!("{} is a drill, and accepts a loss: a drill loses nothing", run.id);
+        findings.violated("S13", record.at, text);
+    }
+}
+
+/// A drill has exceeded its budget: from here on it leads home.
+pub(super) fn over_budget(run: &mut Run, record: &Record, findings: &mut Findings) {
+    findings.checked("S13");
+    if !is_drill(run) || run.plan["budget"].is_null() || run.way != Phase::Moving {
+        let text = format!("{} goes home over a budget that it does not have, or is on its way back already", run.id);
+        findings.violated("S13", record.at, text);
+    }
+    run.goes_home = true;
+    run.phase = Phase::Moving;
+}
+
+/// Whatever was taken back first, the run is on its way back.
+pub(super) fn taken_back(run: &mut Run, record: &Record) {
+    if run.goes_home && run.way == Phase::Moving {
+        run.way = Phase::Aborting { since: record.at };
+        run.phase = run.way.clone();
+    }
+}
+
+/// A drill that goes home begins nothing that leads away: what was begun before is brought to its end.
+pub(super) fn intended(run: &Run, step: &str, record: &Record, findings: &mut Findings) {
+    if !run.goes_home {
+        return;
+    }
+    findings.checked("S13");
+    let leads_away = |step: &Value| {
+        let to = [&step["action"]["to"], &step["action"]["target"]];
+        let changes = matches!(text(&step["action"], "action"), "aurora.switchover" | "dns.flip" | "dns.weights");
+        let target = text(&run.plan, "target");
+        changes && to.iter().any(|to| to.as_str().is_some_and(|to| to == target || region_of(to) == target))
+    };
+    if !run.steps.contains_key(step) && run.planned(step).is_some_and(leads_away) {
+        let text = format!("{} is over its budget, and {step} leads away all the same", run.id);
         findings.violated("S13", record.at, text);
     }
 }

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 85] = [
+pub(super) const SHIPPED: [(&str, &str); 86] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -52,6 +52,7 @@ pub(super) const SHIPPED: [(&str, &str); 85] = [
     ("tests/scenarios/drill-dns.yaml", include_str!("../../../tests/scenarios/drill-dns.yaml")),
     ("tests/scenarios/drill-in-blackout.yaml", include_str!("../../../tests/scenarios/drill-in-blackout.yaml")),
     ("tests/scenarios/drill-killed.yaml", include_str!("../../../tests/scenarios/drill-killed.yaml")),
+    ("tests/scenarios/drill-over-budget.yaml", include_str!("../../../tests/scenarios/drill-over-budget.yaml")),
     ("tests/scenarios/drill-own.yaml", include_str!("../../../tests/scenarios/drill-own.yaml")),
     ("tests/scenarios/drill-switchover.yaml", include_str!("../../../tests/scenarios/drill-switchover.yaml")),
     ("tests/scenarios/drill-tabletop.yaml", include_str!("../../../tests/scenarios/drill-tabletop.yaml")),
