@@ -71,10 +71,25 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (22, "cut from RDS, not from the store", Rehearsals),
     (23, "asymmetric partition", Rehearsals),
     (24, "lease table's Region lost", Issue(6)),
-    (25, "table throttled", Tests("tests/it/store_faults.rs", "reads_of_journals_that_hang_or_are_throttled_do_not_keep_a_lease_from_being_renewed")),
+    (
+        25,
+        "table throttled",
+        Tests(
+            "tests/it/store_faults.rs",
+            "reads_of_journals_that_hang_or_are_throttled_do_not_keep_a_lease_from_being_renewed",
+        ),
+    ),
     (26, "table restored from backup", Tests("tests/it/store_opening.rs", "a_table_that_was_restored_is_refused")),
-    (27, "table eventually consistent", Tests("tests/it/store_opening.rs", "a_global_table_without_strong_consistency_is_refused")),
-    (28, "all replicas in the primary Region", Tests("src/config/store.rs", "replicas_in_the_preferred_region_alone_are_refused")),
+    (
+        27,
+        "table eventually consistent",
+        Tests("tests/it/store_opening.rs", "a_global_table_without_strong_consistency_is_refused"),
+    ),
+    (
+        28,
+        "all replicas in the primary Region",
+        Tests("src/config/store.rs", "replicas_in_the_preferred_region_alone_are_refused"),
+    ),
     (29, "thundering herd on expiry", Issue(6)),
     (30, "version skew", Issue(6)),
     (31, "throttling", Rehearsals),
