@@ -137,7 +137,14 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (51, "AccessDenied in mid-run", Rehearsals),
     (52, "CloudWatch down", Rehearsals),
     (53, "SNS down", Rehearsals),
-    (54, "KMS or Secrets Manager down", Issue(5)),
+    (
+        54,
+        "KMS or Secrets Manager down",
+        Tests(
+            "tests/it/reference_systems.rs",
+            "with_keys_and_secrets_out_of_reach_a_failover_goes_on_and_a_planned_move_waits_before_anything_has_moved",
+        ),
+    ),
     (55, "quota exhausted in the target", Rehearsals),
     (56, "partial fleet scale-up", Rehearsals),
     (57, "malformed or huge body", Rehearsals),
