@@ -22,8 +22,10 @@ use super::{
 
 mod act;
 mod api_call;
+mod faults;
 mod fence;
 mod flip;
+mod signals;
 mod weights;
 
 pub use fence::address_of;
@@ -279,6 +281,8 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::ProbeHttp { .. }
         | Action::ProbeTcp { .. }
         | Action::ProbePostgres { .. }
+        | Action::ProbeSignal(_)
+        | Action::LambdaFault(_)
         | Action::Fence { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }

@@ -144,6 +144,9 @@ impl RunState {
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
             return Ok(Action::AwsCall { call: back });
         }
+        if let Action::LambdaFault(fault) = &planned.action {
+            return Ok(Action::LambdaFault(Box::new(fault.mended())));
+        }
         if let Action::Fence { fence } = &planned.action {
             let calls = self.restorations(planned)?.into_iter().map(|restoration| restoration.back).collect();
             let rung = Rung::Restore { of: fence.rung.name().to_owned(), calls };

@@ -32,7 +32,7 @@ use crate::{
         fences, gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
-        postcondition, probing, standby_object, step,
+        postcondition, probing, signal_probing, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -242,6 +242,7 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::ahead(context, &step.action).await,
+        Action::ProbeSignal(probe) => signal_probing::ahead(context, probe),
         Action::Fence { fence } => fences::ahead(context, run, fence).await,
         Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, &step.id, call).await,
         Action::DnsWeights(ramp) => {

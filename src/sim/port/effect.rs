@@ -15,6 +15,7 @@ use crate::{
             aurora::{FailoverRequest, NewInstance},
             cloudwatch::{Datum, DatumValue},
             route53::change::{Action, ChangeBatch, RecordChange},
+            services::VariableChange,
             sns::Publication,
         },
     },
@@ -30,6 +31,8 @@ pub(super) struct Effect {
     pub stamped: SimTime,
     /// Its place in the log.
     pub place: usize,
+    /// Of the function that it changes, as its sender has read it.
+    pub revision: Option<u64>,
 }
 
 impl Effect {
@@ -99,6 +102,12 @@ impl Effect {
             Mutation::EndSessions { .. } => Ok(None),
             Mutation::CopySnapshot { region, source, target } => {
                 world.with_aurora(|aurora, ctx| aurora.copy_snapshot(region, source, target, ctx).map(|_| None))
+            }
+            Mutation::LambdaVariable { at, from, to } => {
+                let (from, to) = (from.as_deref(), to.as_deref());
+                let (region, function, variable) = (&at.region, at.function.as_str(), at.variable.as_str());
+                let change = VariableChange { region, function, variable, from, to, revision: self.revision };
+                world.change_variable(change).map(|()| None)
             }
             // Roles of other accounts are not simulated: everything is in one.
             Mutation::AwsCall { request, .. } => {
