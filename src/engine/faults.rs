@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// What is there forbids putting the fault in.
-pub const REFUSED: &str = "fault-refused";
+pub(super) const REFUSED: &str = "fault-refused";
 /// What is there cannot be told, or does not come about.
-pub const UNKNOWN: &str = "fault-unknown";
+pub(super) const UNKNOWN: &str = "fault-unknown";
 
 /// What the variable holds, compared with what the call wants and expects.
 pub(super) enum Standing {

@@ -29,7 +29,7 @@ use crate::{
 
 /// How long after its intent a call without an answer may still arrive: as long as its signature is valid (5 min,
 /// Signature Version 4), and what looking at guards took between.
-const LANDS_WITHIN: Duration = Duration::from_secs(330);
+pub(super) const LANDS_WITHIN: Duration = Duration::from_secs(330);
 
 /// The same for S3, which takes a signature for 15 min [S3 API, Authenticating Requests; from memory].
 const LANDS_WITHIN_S3: Duration = Duration::from_secs(930);

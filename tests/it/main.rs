@@ -8,6 +8,7 @@ mod architecture;
 mod aws_call;
 mod cli_client;
 mod databases;
+mod drill_fault;
 mod drills;
 mod emulator_failover;
 mod engine_alone;

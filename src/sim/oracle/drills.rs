@@ -63,6 +63,11 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
     let Some(run) = runs.run(id).filter(|run| is_drill(run)) else { return };
     bench.findings.checked("S13");
     let source = text(&run.plan, "source");
+    let left: Vec<_> = run.planned_steps().iter().filter_map(|step| left_in(bench, &step["action"])).collect();
+    for (function, variable) in left {
+        let text = format!("{id} is a drill that has succeeded, and its fault is in {function} still ({variable})");
+        bench.findings.violated("S13", record.at, text);
+    }
     for global in &bench.known.global_clusters {
         let region = bench.truth.writer_at(global, record.at).map(region_of);
         // A person may have moved it by hand in the minutes of the drill; what it has moved itself it has moved back.
@@ -74,6 +79,17 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
             bench.findings.violated("S13", record.at, text);
         }
     }
+}
+
+/// The function and the variable of a fault that stands in the world.
+fn left_in(bench: &Bench<'_>, action: &Value) -> Option<(String, String)> {
+    if text(action, "action") != "fault.lambda_variable" {
+        return None;
+    }
+    let (function, variable) = (text(&action["at"], "function"), text(&action["at"], "variable"));
+    let region = text(&action["at"], "region").parse().ok()?;
+    let held = bench.seen.world.services.lambda.function(&region, function)?.variables.get(variable)?;
+    (*held == text(action, "broken")).then(|| (function.to_owned(), variable.to_owned()))
 }
 
 /// Whether S5 asks for no writer where this call sends traffic: a drill of the traffic alone, of what is written from all

@@ -98,3 +98,46 @@ fn verdict(at: &At<'_>, found: &mut Findings) -> Option<Verdict> {
     }
     known
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::runbook::Runbook;
+
+    fn faults(with: &str) -> Vec<String> {
+        let text = format!(
+            "runbook: r\npurpose: drill\ndescription: d\nsteps:\n  - {{ id: s, action: probe.signal, with: {{ {with} }} }}\n"
+        );
+        match Runbook::parse("r.yaml", &text) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults.into_iter().map(|f| f.problem).collect(),
+        }
+    }
+
+    #[test]
+    fn signals_with_what_they_must_say_or_the_whole_application() {
+        for with in [
+            "all_of: [a, b], is: ill",
+            "any_of: [a], is: unknown, for: 10s",
+            "of: source, is: well, health: [healthy, degraded], verdict: nothing",
+            "health: [impaired, down]",
+            "verdict: recommend, for: 30s",
+        ] {
+            assert_eq!(faults(with), [] as [&str; 0], "{with}");
+        }
+        for (with, told) in [
+            ("is: ill", "give exactly one"),
+            ("all_of: [a], any_of: [b], is: ill", "give exactly one"),
+            ("all_of: [a]", "what the signals must say is missing"),
+            ("is: ill, verdict: recommend", "no signals are named"),
+            ("all_of: [a, a], is: ill", "each once"),
+            ("of: elsewhere, is: ill", "expected `source` or `target`"),
+            ("of: source, is: healthy", "expected `ill`, `well` or `unknown`"),
+            ("health: [dead]", "expected some of healthy"),
+            ("health: []", "expected some of healthy"),
+            ("verdict: start", "expected one of nothing, notify, recommend"),
+        ] {
+            let faults = faults(with);
+            assert!(faults.iter().any(|f| f.contains(told)), "{with}: {faults:?}");
+        }
+    }
+}
