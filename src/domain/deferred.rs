@@ -322,7 +322,8 @@ mod tests {
         assert!(work.intend(1, &Fault { mends: false, ..fault.clone() }.mutation()).is_err(), "it never breaks");
         work.intend(1, &fault.mutation()).expect("legal");
         let run = format!("payments-{:032x}", 1).parse().expect("valid");
-        let mut all: All = [((format!("payments-{:032x}", 2).parse().expect("valid"), "in".parse().expect("valid")), work)].into();
+        let mut all: All =
+            [((format!("payments-{:032x}", 2).parse().expect("valid"), "in".parse().expect("valid")), work)].into();
         supersede(&mut all, at(5), &run);
         assert!(all.values().all(Deferred::is_open), "a failover leaves no other fault in its place");
     }

@@ -138,9 +138,11 @@ fn variables(answer: &Value) -> Result<Map<String, Value>, String> {
     // Where the caller may not use the key, Lambda answers without the variables and says why here: writing then would
     // take them all away.
     if environment.get("Error").is_some_and(|error| !error.is_null()) {
-        return Err("Lambda does not show the variables (Environment.Error): the role lacks kms:Decrypt, or the key is \
+        return Err(
+            "Lambda does not show the variables (Environment.Error): the role lacks kms:Decrypt, or the key is \
                     not usable"
-            .to_owned());
+                .to_owned(),
+        );
     }
     match environment.get("Variables") {
         None | Some(Value::Null) => Ok(Map::new()),
@@ -287,9 +289,14 @@ mod tests {
 
     #[test]
     fn names_are_those_that_lambda_takes() {
-        for (name, is) in
-            [("FAILOVERD_FAULT", true), ("a1", true), ("_A", false), ("AWS_REGION", false), ("A-B", false), ("A", false)]
-        {
+        for (name, is) in [
+            ("FAILOVERD_FAULT", true),
+            ("a1", true),
+            ("_A", false),
+            ("AWS_REGION", false),
+            ("A-B", false),
+            ("A", false),
+        ] {
             assert_eq!(is_variable(name), is, "{name}");
         }
         assert!(is_function("payments-api") && !is_function("arn:aws:lambda:x") && !is_function(""));

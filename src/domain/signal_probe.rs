@@ -137,8 +137,7 @@ pub fn health_word(health: Health) -> &'static str {
 }
 
 /// Every health, in the order in which runbooks are told of them.
-pub const HEALTHS: [Health; 5] =
-    [Health::Healthy, Health::Degraded, Health::Impaired, Health::Down, Health::Unknown];
+pub const HEALTHS: [Health; 5] = [Health::Healthy, Health::Degraded, Health::Impaired, Health::Down, Health::Unknown];
 
 /// What may be asked for of a verdict; a failover that is started is recommended too.
 pub const VERDICTS: [Verdict; 3] = [Verdict::Nothing, Verdict::Notify, Verdict::Recommend];

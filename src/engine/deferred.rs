@@ -186,11 +186,8 @@ async fn expire(context: &Context, key: &(RunId, StepId), why: &str) -> Result<(
     let within = to_seconds(deferred.work.within());
     let (given_up, to_do) = deferred.work.given_up();
     for topic in context.application.topics.iter().filter(|topic| !deferred.told.contains(&topic.arn)) {
-        let message = format!(
-            "{name}: nobody could {} within {within} s of {}: {why}. {to_do}",
-            deferred.work.describe(),
-            key.0
-        );
+        let message =
+            format!("{name}: nobody could {} within {within} s of {}: {why}. {to_do}", deferred.work.describe(), key.0);
         let subject: String = format!("{name}: {given_up}").chars().take(99).collect();
         let (region, topic_arn) = (topic.region.clone(), topic.arn.clone());
         // One that is lost is not sent again: at most once each.

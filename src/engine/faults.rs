@@ -18,14 +18,22 @@ pub(super) const UNKNOWN: &str = "fault-unknown";
 /// What the variable holds, compared with what the call wants and expects.
 pub(super) enum Standing {
     /// What is wanted.
-    As { evidence: String },
+    As {
+        evidence: String,
+    },
     /// What is expected before it.
     From,
     /// An update is in progress.
-    Changing { what: String },
+    Changing {
+        what: String,
+    },
     /// Something of somebody else's.
-    Neither { what: String },
-    Unknown { why: String },
+    Neither {
+        what: String,
+    },
+    Unknown {
+        why: String,
+    },
     Denied(Denial),
 }
 

@@ -96,8 +96,9 @@ async fn a_fault_is_seen_and_taken_out_and_the_function_keeps_every_variable_it_
     assert_eq!((outputs["health"].as_str(), outputs["verdict"].as_str()), (Some("down"), Some("recommend")));
     assert!(outputs["said"].as_str().expect("a text").contains("probe-use1 is ill"), "{outputs:?}");
     assert_eq!((live.flips(), live.ledger().writes_lost), (0, 0), "nothing moves, and nothing is lost");
-    let journal: Vec<String> =
-        scene.journal.with(&payments(), |all| all.iter().map(|s| String::from_utf8_lossy(&s.bytes).into_owned()).collect());
+    let journal: Vec<String> = scene
+        .journal
+        .with(&payments(), |all| all.iter().map(|s| String::from_utf8_lossy(&s.bytes).into_owned()).collect());
     assert!(journal.iter().any(|record| record.contains("FAILOVERD_FAULT")));
     assert!(!journal.iter().any(|record| record.contains(SECRET)), "the others are in no record");
 }
@@ -216,7 +217,7 @@ async fn armed(live: &Live) {
     let (from, to) = (region("us-east-1"), region("us-west-2"));
     let asked = AskOverride {
         application: payments(),
-        kind: OverrideKind::Arm { from, to, largest_loss: Duration::from_secs(900) },
+        kind: OverrideKind::Arm { from, to, largest_loss: Duration::from_secs(3_600) },
         reason: "the quarter's end".to_owned(),
         expires_in: Duration::from_hours(24),
         subject: "alice".parse().expect("a subject"),
@@ -246,7 +247,10 @@ async fn what_is_armed_starts_nothing_while_the_fault_is_in_nor_right_after_it()
     live.act(&run, Act::Pause).await.expect("paused");
     live.pass(300).await;
     let unmet = |live: &Live, rule: Rule| live.assessment().rules.iter().any(|f| f.rule == rule && !f.is_met());
-    assert!(is_broken(&live) && unmet(&live, Rule::Idle) && !unmet(&live, Rule::Down), "it would have, but for the drill");
+    assert!(
+        is_broken(&live) && unmet(&live, Rule::Idle) && !unmet(&live, Rule::Down),
+        "it would have, but for the drill"
+    );
     assert_eq!(failovers(&live), 0);
     live.act(&run, Act::Resume).await.expect("resumed");
     assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);

@@ -29,7 +29,8 @@ pub(super) fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)
         let needs = |a: &StepId, b: &StepId| runbook.all_needs(a).contains(b);
         let mend = runbook.steps.iter().find(|other| mends(step, other) && needs(&other.id, &step.id));
         let Some(mend) = mend else {
-            let why = "breaks, and nothing after it that is sure to come takes that out: the same again, with `mend: true`";
+            let why =
+                "breaks, and nothing after it that is sure to come takes that out: the same again, with `mend: true`";
             fault(step, why.to_owned());
             continue;
         };

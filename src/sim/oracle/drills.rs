@@ -40,8 +40,7 @@ pub(super) fn sent(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opti
         // A fault of the Region that the drill is about, put in or taken out.
         "lambda_variable" => {
             let is_fault = |action: &Value| text(action, "action") == "fault.lambda_variable";
-            run.action(&intent.step).is_some_and(is_fault)
-                && call.arguments["at"]["region"] == run.plan["source"]
+            run.action(&intent.step).is_some_and(is_fault) && call.arguments["at"]["region"] == run.plan["source"]
         }
         // What a runbook writes out, where the plan has a call that takes it back, or is that call.
         "aws_call" => run.action(&intent.step).is_some_and(|action| !action["call"]["undo"].is_null()),

@@ -50,10 +50,7 @@ pub(super) const SHIPPED: [(&str, &str); 90] = [
     ("tests/scenarios/drill-disaster-home.yaml", include_str!("../../../tests/scenarios/drill-disaster-home.yaml")),
     ("tests/scenarios/drill-disaster-there.yaml", include_str!("../../../tests/scenarios/drill-disaster-there.yaml")),
     ("tests/scenarios/drill-dns.yaml", include_str!("../../../tests/scenarios/drill-dns.yaml")),
-    (
-        "tests/scenarios/drill-fault-disaster.yaml",
-        include_str!("../../../tests/scenarios/drill-fault-disaster.yaml"),
-    ),
+    ("tests/scenarios/drill-fault-disaster.yaml", include_str!("../../../tests/scenarios/drill-fault-disaster.yaml")),
     ("tests/scenarios/drill-fault-killed.yaml", include_str!("../../../tests/scenarios/drill-fault-killed.yaml")),
     ("tests/scenarios/drill-fault-unmended.yaml", include_str!("../../../tests/scenarios/drill-fault-unmended.yaml")),
     ("tests/scenarios/drill-fault-unseen.yaml", include_str!("../../../tests/scenarios/drill-fault-unseen.yaml")),

@@ -43,7 +43,8 @@ async fn how_a_change_of_a_variable_ended_is_never_guessed_and_tells_no_secret()
     let quoted = format!(
         r#"{{"__type":"InvalidParameterValueException","message":"Value '{{DB_PASSWORD={SECRET}}}' failed to satisfy"}}"#
     );
-    let hidden = r#"{"Environment":{"Error":{"ErrorCode":"AccessDeniedException","Message":"kms"}},"RevisionId":"r-7"}"#;
+    let hidden =
+        r#"{"Environment":{"Error":{"ErrorCode":"AccessDeniedException","Message":"kms"}},"RevisionId":"r-7"}"#;
     let stale = r#"{"__type":"PreconditionFailedException","message":"another revision"}"#;
     let theirs = || there(&format!(r#"{{"FAULT":"{SECRET}"}}"#));
     for (answers, expected, sent) in [

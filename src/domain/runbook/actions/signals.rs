@@ -19,7 +19,8 @@ pub(super) fn read(with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> {
     let lasting = with.get(found, "for", "for: 10s");
     let health = with.get(found, "health", "health: [impaired, down]");
     let verdict = with.get(found, "verdict", "verdict: recommend");
-    let lasting = lasting.map_or(Some(Duration::ZERO), |at| at.duration(found, Duration::ZERO, STEP_TIMEOUT_MAX - MINUTE));
+    let lasting =
+        lasting.map_or(Some(Duration::ZERO), |at| at.duration(found, Duration::ZERO, STEP_TIMEOUT_MAX - MINUTE));
     let asks_whole = health.is_some() || verdict.is_some();
     let health = health.map_or(Some(Vec::new()), |at| healths(&at, found));
     let verdict = match verdict {
