@@ -266,6 +266,7 @@ fn parts(applications: Vec<Application>, world: &Arc<Counting>, clock: &SimClock
         vantages: Arc::new(Vantages::here()),
         holder: "bench".to_owned(),
         draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
+        sharing: None,
     }
 }
 
@@ -386,7 +387,7 @@ impl Cloud for Counting {
     async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         nothing()
     }
-    async fn apply(&self, _: &Mutation) -> Outcome {
+    async fn apply(&self, _: &Mutation, _: jiff::Timestamp) -> Outcome {
         Outcome::NotSent { reason: "a benchmark changes nothing".to_owned() }
     }
 }

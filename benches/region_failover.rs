@@ -194,7 +194,7 @@ fn settings(aws: &Running, directory: &Path) -> Settings {
 }
 
 fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path) -> Parts {
-    let config::Store::Sqlite { .. } = settings.store;
+    assert!(matches!(settings.store, config::Store::Sqlite { .. }), "the stage has a file of its own");
     let clock: Arc<dyn failoverd::ports::Clock> = Arc::new(SystemClock);
     let options = aws::Options::default();
     let sdk = aws::simulated_sdk_config(&aws.aws_url, Arc::clone(&clock), &options);
@@ -215,6 +215,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         vantages: Arc::new(Vantages::here()),
         holder: "bench".to_owned(),
         draw_id: Arc::new(|| 1),
+        sharing: None,
     }
 }
 
@@ -370,8 +371,8 @@ impl<T: Cloud> Cloud for Timed<T> {
     async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         self.spans.of(self.inner.ask(request)).await
     }
-    async fn apply(&self, mutation: &Mutation) -> Outcome {
-        self.spans.of(self.inner.apply(mutation)).await
+    async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {
+        self.spans.of(self.inner.apply(mutation, intended_at)).await
     }
 }
 

@@ -27,9 +27,13 @@ use crate::{
 };
 
 pub mod observe;
+pub mod store;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
+
+/// What a configuration asks for that is not here yet.
+const NOT_BUILT: &str = "config-not-built";
 
 /// A whole daemon: engine, API, and the store behind them.
 pub struct Daemon {
@@ -46,7 +50,9 @@ impl Daemon {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
         let observer: Arc<dyn Observer> = prometheus.clone();
-        let Store::Sqlite { path } = &settings.store;
+        let Store::Sqlite { path } = &settings.store else {
+            anyhow::bail!("{NOT_BUILT}: this version does not run over the store \"dynamodb\" yet");
+        };
         let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
         let store: Arc<dyn JournalStore> = Arc::new(store);
         #[cfg(debug_assertions)]
@@ -86,12 +92,12 @@ impl Daemon {
             vantages,
             holder: format!("{}:{}", hostname(), std::process::id()),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
+            sharing: None,
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {
             engine.beside("observer", |stopping| Outpost { stopping, ..outpost }.observe_beside());
         }
-        prometheus.set_leader(true);
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render());
         let api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
@@ -150,10 +156,7 @@ fn all_named(set: &[String], named: &[String]) -> bool {
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let allowed = !settings.aws.production
-        || all_named(&aws::custom_endpoints_in_environment(), &settings.aws.allow_custom_endpoints);
-    let options = aws::Options { allow_custom_endpoints: allowed, ..options(&settings.aws) };
-    let sdk = aws::load_sdk_config(Arc::clone(&clock), &options).await?;
+    let sdk = store::sdk(&settings, &clock).await?;
     let daemon = Daemon::start(settings, clock, sdk).await?;
     tracing::info!(address = %daemon.address, "listening");
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -89,7 +89,7 @@ impl Cloud for Instant {
     async fn ask(&self, _: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         nothing()
     }
-    async fn apply(&self, _: &Mutation) -> Outcome {
+    async fn apply(&self, _: &Mutation, _: jiff::Timestamp) -> Outcome {
         Outcome::Accepted { request_id: None, handle: Some("taken".to_owned()) }
     }
 }
@@ -136,6 +136,7 @@ pub(crate) async fn engine(
         vantages: Arc::new(Vantages::here()),
         holder: "bench".to_owned(),
         draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
+        sharing: None,
     })
     .await;
     while names.iter().any(|name| engine.assessment(name).is_none()) {

@@ -11,6 +11,7 @@ use crate::http::{
     deadline::{ShareView, WarningView},
     deferred::DeferredView,
     drills::DrillsView,
+    replica::LeaderView,
     step::{StepStateName, StepView},
     view::{RunView, RunsView, StartedView},
 };
@@ -138,7 +139,13 @@ pub fn status(applications: &[ApplicationView]) -> String {
                 }
                 out.push_str(&wrapped("  verdict   ", &text));
             }
+            _ if a.leader.as_ref().is_some_and(|l| !l.here) => {
+                out.push_str("  verdict   told by its leader: ask there\n");
+            }
             _ => out.push_str("  verdict   none yet: nothing was assessed\n"),
+        }
+        if let Some(leader) = &a.leader {
+            out.push_str(&wrapped("  leader    ", &led_by(leader)));
         }
         let mut mode = word(&a.mode);
         if let Some(since) = a.would_start_since {
@@ -178,6 +185,14 @@ pub fn status(applications: &[ApplicationView]) -> String {
         out.push_str("no applications\n");
     }
     out
+}
+
+fn led_by(leader: &LeaderView) -> String {
+    let region = leader.region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
+    let url = leader.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+    let epoch = leader.epoch.map_or_else(|| "epoch not begun".to_owned(), |epoch| format!("epoch {epoch}"));
+    let here = if leader.here { " (the one that was asked)" } else { "" };
+    format!("{}{region}{url}{here}, {epoch}, since {}", leader.holder, time(leader.since))
 }
 
 pub(super) fn is_quiet(s: &SignalView) -> bool {

@@ -28,6 +28,7 @@ pub const REFUSALS: &[&str] = &[
     "too-many-overrides",
     "arming-refused",
     "self-consent",
+    "not-leader",
 ];
 
 /// Requests that the HTTP layer refuses.
@@ -37,6 +38,7 @@ pub const HTTP: &[&str] = &[
     "bad-json",
     "body-too-large",
     "not-found",
+    "leader-unanswered",
     "method-not-allowed",
     "rate-limited",
     "invalid-request",
@@ -126,6 +128,12 @@ pub const STORE: &[&str] = &[
     "store-disk-full",
     "store-read-only",
     "store-unavailable",
+    "store-table-missing",
+    "store-not-strong",
+    "store-in-primary",
+    "store-expires",
+    "store-restored",
+    "store-unverified",
 ];
 
 /// Every code.

@@ -33,6 +33,7 @@ pub mod id;
 pub mod intervene;
 pub mod journal;
 pub mod judge;
+pub mod lease;
 pub mod overrides;
 pub mod patch;
 pub mod plan;

@@ -5,16 +5,18 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
         application::Application,
+        cloud::{Mutation, Outcome},
         id::{RunId, StepId, StoreName},
     },
     engine::{
         ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, signs::Signs,
-        trail::WriteTrail, vantages::Vantages,
+        tenancy::Tenancy, trail::WriteTrail, vantages::Vantages,
     },
     ports::{Clock, Cloud, Databases, Probes},
 };
@@ -42,8 +44,23 @@ pub struct Context {
     pub vantages: Arc<Vantages>,
     /// Of each store that has a heartbeat.
     pub pulses: Arc<BTreeMap<StoreName, Pulse>>,
+    /// Whether this replica may act for the application now.
+    pub tenancy: Tenancy,
     /// The daemon is stopping: no new intent, no new effect; a bounded call under way is finished (FAULTS.md 6).
     pub stopping: CancellationToken,
+}
+
+impl Context {
+    /// Sends `mutation`, once, signed as of `intended_at`; not at all where its end would not be within this replica's lease. Every call that
+    /// changes something leaves through here, whatever was asked before.
+    pub async fn apply(&self, mutation: &Mutation, intended_at: Timestamp) -> Outcome {
+        match self.tenancy.has_room(self.clock.boot()) {
+            true => self.cloud.apply(mutation, intended_at).await,
+            false => {
+                Outcome::NotSent { reason: "this replica's lease is over, or would be before the call is".to_owned() }
+            }
+        }
+    }
 }
 
 /// Intents that this process made durable together with the end of the step before, and has not sent yet. After a

@@ -18,6 +18,7 @@ use crate::{
             ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
         },
         journal::Record,
+        lease::Lease,
         overrides::{Override, OverrideKind, STANDING_COUNT_MAX, Standing},
         plan::{Plan, Purpose},
         report::OutOfOrder,
@@ -97,6 +98,39 @@ pub enum Started {
     Planned { plan: Box<Plan>, digest: Digest },
 }
 
+/// Who works on an application, where several replicas share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    pub holder: String,
+    /// Where its API is reached, if it said so.
+    pub url: Option<String>,
+    pub region: Option<String>,
+    /// `None` until it has begun one.
+    pub epoch: Option<u64>,
+    /// Since when, by its own clock.
+    pub since: Timestamp,
+    /// It is the replica that was asked.
+    pub here: bool,
+}
+
+impl Leader {
+    /// As its lease says. `epoch` is the newest that the journal has, as far as it was read.
+    pub fn new(lease: &Lease, epoch: u64, here: bool) -> Self {
+        let (holder, url, region) = (lease.holder.clone(), lease.url.clone(), lease.region.clone());
+        Self { holder, url, region, epoch: lease.epoch.map(|of| of.max(epoch)), since: lease.since, here }
+    }
+}
+
+impl std::fmt::Display for Leader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.holder)?;
+        if let Some(region) = &self.region {
+            write!(f, " in {region}")?;
+        }
+        self.url.as_ref().map_or(Ok(()), |url| write!(f, " at {url}"))
+    }
+}
+
 /// Why a request is refused. `code` (see [`Refusal::code`]) has a page in docs/errors.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -130,6 +164,8 @@ pub enum Refusal {
     Stopping,
     #[error("the application is held: {0}")]
     Held(String),
+    #[error("this replica does not lead `{application}`: {}", led_by(leader.as_deref()))]
+    NotLeader { application: ApplicationName, leader: Option<Box<Leader>> },
     #[error("the stamp is none of this daemon's life: ask for the assignments again")]
     UnknownStamp,
     #[error("{0}")]
@@ -150,6 +186,13 @@ pub enum Refusal {
     Arming { why: String, satisfied_by: String },
     #[error("the consent must come from somebody other than {0}, who asked for it")]
     SelfConsent(Subject),
+}
+
+fn led_by(leader: Option<&Leader>) -> String {
+    match leader {
+        Some(leader) => format!("{leader} does; ask there"),
+        None => "nobody does for the moment; ask again in some seconds".to_owned(),
+    }
 }
 
 fn waivable() -> String {
@@ -175,6 +218,7 @@ impl Refusal {
             Self::UnknownDrill { .. } => "unknown-drill",
             Self::Stopping => "stopping",
             Self::Held(_) => "application-held",
+            Self::NotLeader { .. } => "not-leader",
             Self::UnknownStamp => "stamp-unknown",
             Self::ReportOutOfOrder(_) => "report-out-of-order",
             Self::UnknownOverride(_) => "unknown-override",
@@ -230,6 +274,10 @@ pub trait Control: Send + Sync {
     /// Every runbook, by name, with the digest that a plan pins.
     fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
         Vec::new()
+    }
+    /// Who works on the application, where several replicas share it and somebody does.
+    fn leader(&self, _application: &ApplicationName) -> Option<Leader> {
+        None
     }
     fn applications(&self) -> Vec<Arc<Application>>;
     /// A snapshot of everything that the application's journal says.

@@ -202,19 +202,19 @@ async fn call(
     key: &(RunId, StepId),
     mutation: &Mutation,
 ) -> Result<Option<Outcome>, CommitError<()>> {
-    let committed = context.scribe.commit(|history, _| {
+    let committed = context.scribe.commit(|history, at| {
         let attempt = history.deferred.get(key).filter(|d| d.is_open()).map(|d| d.attempts + 1).ok_or(())?;
         let (run, step) = (key.0.clone(), key.1.clone());
-        Ok((vec![Event::DeferredIntended { run, step, attempt, mutation: mutation.clone() }], attempt))
+        Ok((vec![Event::DeferredIntended { run, step, attempt, mutation: mutation.clone() }], (attempt, at)))
     });
-    let attempt = match committed.await {
-        Ok(attempt) => attempt,
+    let (attempt, intended_at) = match committed.await {
+        Ok(intended) => intended,
         Err(CommitError::Refused(())) => return Ok(None),
         Err(error) => return Err(error),
     };
     let outcome = match context.stopping.is_cancelled() {
         true => Outcome::NotSent { reason: "the daemon was stopping".to_owned() },
-        false => context.cloud.apply(mutation).await,
+        false => context.apply(mutation, intended_at).await,
     };
     tracing::info!(application = %context.application.name, run = %key.0, step = %key.1, operation = %mutation.operation(), ?outcome, "call of deferred work ended");
     answer(context, key, attempt, outcome.clone()).await?;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -25,9 +26,9 @@ use crate::{
     engine::{
         alone::Alone,
         capacities,
-        context::Context,
-        control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
+        control::{Act, AskOverride, Control, Leader, OverrideNow, Readiness, Refusal, StartRun, Started},
         deferred, executor,
+        lease::Keeper,
         metrics::MetricReader,
         notices,
         observations::{Assigned, Observations, Posted, Receipt},
@@ -36,11 +37,11 @@ use crate::{
         preflight, pulse, reach, recover,
         requests::{self, Asked},
         scribe::Fatal,
-        seat::{House, NewestAssessment, Seat, Trouble, Working},
+        seat::{Following, House, Seat, Standing, Trouble, Working},
         vantages::Vantages,
         watch::Watcher,
     },
-    ports::{Clock, Cloud, Databases, Heartbeats, JournalStore, Observer, Probes},
+    ports::{Clock, Cloud, Databases, Heartbeats, JournalStore, Leases, Observer, Probes},
 };
 
 /// What an engine is made of.
@@ -61,6 +62,22 @@ pub struct Parts {
     pub holder: String,
     /// 128 bits that no other run has had.
     pub draw_id: Arc<dyn Fn() -> u128 + Send + Sync>,
+    /// Where several replicas share the store; `None`: this one is alone, and the store keeps others out.
+    pub sharing: Option<Sharing>,
+}
+
+/// How replicas take turns.
+#[derive(Debug, Clone)]
+pub struct Sharing {
+    pub leases: Arc<dyn Leases>,
+    /// How long a lease is had without being renewed.
+    pub duration: Duration,
+    /// How long a call to AWS takes at most; fits in a lease ([`crate::domain::lease::Tenure::room`]).
+    pub call_within: Duration,
+    /// Where this replica's API is reached by the others and by people.
+    pub url: Option<String>,
+    /// Where this replica runs.
+    pub region: Option<String>,
 }
 
 /// See the module. Cheap to clone.
@@ -84,11 +101,16 @@ impl Engine {
         let parts = Arc::new(parts);
         let house =
             House { parts: Arc::clone(&parts), readings, stopping: stopping.clone(), fatal: Arc::clone(&fatal) };
-        let seats: BTreeMap<_, _> =
-            parts.applications.iter().map(|a| (a.name.clone(), Arc::new(Seat::empty(a.clone())))).collect();
-        for seat in seats.values() {
-            // What stands in its way is kept in the seat.
-            let _held = seat.take(&house).await;
+        let seats: BTreeMap<_, _> = parts
+            .applications
+            .iter()
+            .map(|a| (a.name.clone(), Arc::new(Seat::empty(a.clone(), Arc::clone(&parts.observer)))))
+            .collect();
+        if parts.sharing.is_none() {
+            for seat in seats.values() {
+                // What stands in its way is kept in the seat.
+                let _held = seat.take(&house).await;
+            }
         }
         let watched = parts.applications.iter().cloned().map(Arc::new).collect();
         let observations = Observations::new(watched, Arc::clone(&parts.vantages), Arc::clone(&parts.clock));
@@ -107,36 +129,44 @@ impl Engine {
             engine.spawn("control points", reach::keep(vantages, clock, probes, engine.stopping.clone()));
         }
         for seat in engine.seats.values() {
-            match seat.working() {
-                Ok(working) => engine.work(working),
-                Err(Trouble::ForNow(_)) => engine.take_later(Arc::clone(seat), house.clone()),
-                Err(Trouble::ForGood(_)) => {}
+            if let Some(sharing) = engine.parts.sharing.clone() {
+                let keeper = Keeper { engine: engine.clone(), seat: Arc::clone(seat), house: house.clone(), sharing };
+                engine.spawn("lease", keeper.keep());
+                continue;
+            }
+            match seat.standing() {
+                Standing::Leading(working) => engine.work(&working, &engine.tasks),
+                Standing::Held(Trouble::ForNow(_)) => engine.take_later(Arc::clone(seat), house.clone()),
+                Standing::Held(Trouble::ForGood(_)) | Standing::Following(_) => {}
             }
         }
         engine
     }
 
-    /// Begins to watch one application, and to carry on what is under way.
-    fn work(&self, working: &Working) {
-        let Working { context, newest, preflights } = working;
+    /// Begins to watch one application, and to carry on what is under way, until its context is told to stop; `crew` has
+    /// ended when all of it has.
+    pub(super) fn work(&self, working: &Working, crew: &TaskTracker) {
+        let Working { context, newest, preflights, fatal, since: _ } = working;
+        let spawn = |what, task: BoxFuture<'static, ()>| self.spawn_on(crew, what, task);
         if !context.pulses.is_empty() {
-            self.spawn("pulse", pulse::beat(context.clone()));
+            spawn("pulse", pulse::beat(context.clone()).boxed());
         }
         if !context.application.stores.is_empty() {
-            self.spawn("capacities", capacities::watch(context.clone()));
+            spawn("capacities", capacities::watch(context.clone()).boxed());
         }
-        self.spawn("executor", executor::execute(context.clone(), Arc::clone(&self.fatal)));
+        spawn("executor", executor::execute(context.clone(), Arc::clone(fatal)).boxed());
         let observer = Arc::clone(&self.parts.observer);
-        self.spawn("watcher", Watcher::new(context.clone(), observer, Arc::clone(&self.parts), newest.clone()).watch());
+        let watcher = Watcher::new(context.clone(), observer, Arc::clone(&self.parts), newest.clone());
+        spawn("watcher", watcher.watch().boxed());
         if context.application.policy.mode != Mode::Recommend {
             let (parts, newest) = (Arc::clone(&self.parts), newest.clone());
             let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
-            self.spawn("preflight", looking);
+            spawn("preflight", looking.boxed());
         }
-        self.spawn("deferred", deferred::drive(context.clone()));
-        self.spawn("notices", notices::tell(context.clone()));
+        spawn("deferred", deferred::drive(context.clone()).boxed());
+        spawn("notices", notices::tell(context.clone()).boxed());
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
-        self.spawn("automation", Alone { context, parts, newest }.act());
+        spawn("automation", Alone { context, parts, newest }.act().boxed());
     }
 
     /// Takes a journal over as soon as its store can be read.
@@ -144,15 +174,19 @@ impl Engine {
         let engine = self.clone();
         self.spawn("taking over", async move {
             if let Some(working) = seat.take_again(&house).await {
-                engine.work(working);
+                engine.work(&working, &engine.tasks);
             }
         });
     }
 
     /// A task of the engine; its panic ends the process: half-alive is worse than dead (FAULTS.md 9).
     fn spawn(&self, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(&self.tasks, what, task);
+    }
+
+    fn spawn_on(&self, crew: &TaskTracker, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let fatal = Arc::clone(&self.fatal);
-        self.tasks.spawn(async move {
+        crew.spawn(async move {
             if let Err(panicked) = tokio::spawn(task).await {
                 fatal.raise(format!("the {what} panicked: {panicked}"));
             }
@@ -185,20 +219,35 @@ impl Engine {
         self.fatal.wait().await
     }
 
-    fn working(&self, application: &ApplicationName) -> Result<&Working, Refusal> {
+    fn standing(&self, application: &ApplicationName) -> Result<Standing, Refusal> {
         let seat = self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))?;
-        seat.working().map_err(|trouble| Refusal::Held(trouble.words()))
+        Ok(seat.standing())
     }
 
-    fn seat(&self, application: &ApplicationName) -> Result<(&Context, &NewestAssessment), Refusal> {
-        self.working(application).map(|working| (&working.context, &working.newest))
+    /// What the application is worked on with here.
+    fn working(&self, application: &ApplicationName) -> Result<Arc<Working>, Refusal> {
+        match self.standing(application)? {
+            Standing::Leading(working) => Ok(working),
+            Standing::Held(trouble) => Err(Refusal::Held(trouble.words())),
+            Standing::Following(following) => {
+                let leader = self.leader_of(&following);
+                Err(Refusal::NotLeader { application: application.clone(), leader: leader.map(Box::new) })
+            }
+        }
+    }
+
+    /// Who leads, as far as a follower knows.
+    fn leader_of(&self, following: &Following) -> Option<Leader> {
+        let lease = following.lease.as_ref().filter(|lease| !lease.released)?;
+        Some(Leader::new(lease, following.history.tail.epoch, lease.holder == self.parts.holder))
     }
 
     fn bench(&self, application: &ApplicationName) -> Result<Bench, Refusal> {
         self.refuse_while_stopping()?;
-        let Working { context, newest, preflights } = self.working(application)?;
-        let (context, parts, assessment) = (context.clone(), Arc::clone(&self.parts), newest.get());
-        Ok(Bench { context, parts, assessment, preflights: Arc::clone(preflights) })
+        let working = self.working(application)?;
+        let (context, assessment) = (working.context.clone(), working.newest.get());
+        let (parts, preflights) = (Arc::clone(&self.parts), Arc::clone(&working.preflights));
+        Ok(Bench { context, parts, assessment, preflights })
     }
 
     fn refuse_while_stopping(&self) -> Result<(), Refusal> {
@@ -210,21 +259,21 @@ impl Engine {
 impl Control for Engine {
     async fn start_run(&self, request: StartRun) -> Result<Started, Refusal> {
         self.refuse_while_stopping()?;
-        let (context, newest) = self.seat(&request.application)?;
+        let working = self.working(&request.application)?;
         let asked = Asked {
-            assessment: newest.get(),
+            assessment: working.newest.get(),
             parts: Arc::clone(&self.parts),
             id: RunId::new(&request.application, (self.parts.draw_id)()),
         };
-        let context = context.clone();
+        let context = working.context.clone();
         // A caller that goes away does not cut a commit in half.
         joined(tokio::spawn(async move { requests::start(&context, asked, request).await })).await
     }
 
     async fn look_ahead(&self, plan: &Plan, by: &Subject) -> Option<Outlook> {
-        let (context, newest) = self.seat(&plan.application).ok()?;
-        let assessment = newest.get();
-        Some(outlook::look_ahead(context, assessment.as_deref(), plan, by).await)
+        let working = self.working(&plan.application).ok()?;
+        let assessment = working.newest.get();
+        Some(outlook::look_ahead(&working.context, assessment.as_deref(), plan, by).await)
     }
 
     fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
@@ -233,12 +282,29 @@ impl Control for Engine {
 
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal> {
         self.refuse_while_stopping()?;
-        let (context, _) = self.seat(&run.application()).map_err(|refusal| match refusal {
+        let working = self.working(&run.application()).map_err(|refusal| match refusal {
             Refusal::UnknownApplication(_) => Refusal::UnknownRun(run.clone()),
             other => other,
         })?;
+        let context = working.context.clone();
         let (context, run, subject, reason) = (context.clone(), run.clone(), subject.clone(), reason.to_owned());
         joined(tokio::spawn(async move { requests::act(&context, &run, act, &subject, &reason).await })).await
+    }
+
+    fn leader(&self, application: &ApplicationName) -> Option<Leader> {
+        let sharing = self.parts.sharing.as_ref()?;
+        match self.standing(application).ok()? {
+            Standing::Following(following) => self.leader_of(&following),
+            Standing::Leading(working) => Some(Leader {
+                holder: self.parts.holder.clone(),
+                url: sharing.url.clone(),
+                region: sharing.region.clone(),
+                epoch: Some(working.context.scribe.history().tail.epoch),
+                since: working.since,
+                here: true,
+            }),
+            Standing::Held(_) => None,
+        }
     }
 
     fn applications(&self) -> Vec<Arc<Application>> {
@@ -246,33 +312,46 @@ impl Control for Engine {
     }
 
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>> {
-        self.seat(application).ok().map(|(context, _)| context.scribe.history())
+        match self.standing(application).ok()? {
+            Standing::Leading(working) => Some(working.context.scribe.history()),
+            Standing::Following(following) => Some(Arc::clone(&following.history)),
+            Standing::Held(_) => None,
+        }
     }
 
     fn assessment(&self, application: &ApplicationName) -> Option<Arc<Assessment>> {
-        self.seat(application).ok().and_then(|(_, newest)| newest.get())
+        self.working(application).ok().and_then(|working| working.newest.get())
     }
 
     fn seen_from(
         &self,
         application: &ApplicationName,
     ) -> Option<(VantageName, BTreeMap<VantageName, vantage::Observer>)> {
-        let (context, _) = self.seat(application).ok()?;
-        Some((context.vantages.own().clone(), context.vantages.elsewhere(application)))
+        let working = self.working(application).ok()?;
+        let vantages = &working.context.vantages;
+        Some((vantages.own().clone(), vantages.elsewhere(application)))
     }
 
     fn capacities(&self, application: &ApplicationName) -> BTreeMap<(StoreName, Region), Seen> {
-        self.seat(application).map(|(context, _)| context.capacities.all()).unwrap_or_default()
+        self.working(application).map(|working| working.context.capacities.all()).unwrap_or_default()
     }
 
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {
-        self.seat(application).ok().map(|(context, _)| context.scribe.live())
+        match self.standing(application).ok()? {
+            Standing::Leading(working) => Some(working.context.scribe.live()),
+            Standing::Following(_) => self.seats.get(application).map(|seat| seat.live()),
+            Standing::Held(_) => None,
+        }
     }
 
     async fn records(&self, run: &RunId) -> Result<Vec<Record>, Refusal> {
         let application = run.application();
-        let (context, _) = self.seat(&application)?;
-        if !context.scribe.history().runs.contains_key(run) {
+        let history = match self.standing(&application)? {
+            Standing::Leading(working) => working.context.scribe.history(),
+            Standing::Following(following) => Arc::clone(&following.history),
+            Standing::Held(trouble) => return Err(Refusal::Held(trouble.words())),
+        };
+        if !history.runs.contains_key(run) {
             return Err(Refusal::UnknownRun(run.clone()));
         }
         let records =
@@ -282,7 +361,7 @@ impl Control for Engine {
     }
 
     fn waits(&self, run: &RunId) -> BTreeMap<StepId, String> {
-        self.seat(&run.application()).map(|(context, _)| context.waits.of(run)).unwrap_or_default()
+        self.working(&run.application()).map(|working| working.context.waits.of(run)).unwrap_or_default()
     }
 
     fn readiness(&self) -> Readiness {
@@ -293,11 +372,22 @@ impl Control for Engine {
         if self.fatal.is_raised() {
             reasons.push("the journal store failed".to_owned());
         }
+        let now = self.parts.clock.boot();
         for (name, seat) in self.seats.iter() {
-            match seat.working() {
-                Err(trouble) => reasons.push(format!("{name} is held: {}", trouble.words())),
-                Ok(working) if working.newest.get().is_none() => reasons.push(format!("{name} is not assessed yet")),
-                Ok(_) => {}
+            match seat.standing() {
+                Standing::Held(trouble) => reasons.push(format!("{name} is held: {}", trouble.words())),
+                Standing::Leading(working) if working.newest.get().is_none() => {
+                    reasons.push(format!("{name} is not assessed yet"));
+                }
+                Standing::Leading(_) => {}
+                Standing::Following(following) => {
+                    let within = self.parts.sharing.as_ref().map(|s| s.duration).unwrap_or_default();
+                    let reached = following.reached_at.is_some_and(|at| now.saturating_sub(at) <= within);
+                    if !reached {
+                        let why = following.trouble.as_deref().unwrap_or("it does not answer");
+                        reasons.push(format!("{name} cannot be taken over: the store is out of reach: {why}"));
+                    }
+                }
             }
         }
         Readiness { ready: reasons.is_empty(), reasons }
@@ -336,12 +426,17 @@ impl Control for Engine {
     }
 
     fn overrides(&self, application: &ApplicationName) -> Result<Vec<OverrideNow>, Refusal> {
-        let Working { context, preflights, .. } = self.working(application)?;
-        let (history, now) = (context.scribe.history(), context.clock.wall());
+        let (history, preflights) = match self.standing(application)? {
+            Standing::Leading(working) => (working.context.scribe.history(), Some(Arc::clone(&working.preflights))),
+            Standing::Following(following) => (Arc::clone(&following.history), None),
+            Standing::Held(trouble) => return Err(Refusal::Held(trouble.words())),
+        };
+        let now = self.parts.clock.wall();
+        let looked = |o: &Override| preflights.as_ref().and_then(|p| p.of(&o.id));
         let shown = |o: &Override| OverrideNow {
             what: o.clone(),
             standing: o.standing(now),
-            preflight: if o.is_open(now) { preflights.of(&o.id) } else { None },
+            preflight: if o.is_open(now) { looked(o) } else { None },
         };
         Ok(history.overrides.all().map(shown).collect())
     }

@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         action::Action,
@@ -94,11 +96,12 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
         let run = driver.run_state()?;
         match driver.state(&run) {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
-            StepState::Sending { attempt, call, mutation, .. } => {
+            StepState::Sending { attempt, call, mutation, intended_at, .. } => {
                 let unsent = fresh || driver.context.unsent.take(&driver.run, &driver.step.id);
                 if unsent || is_off(Guard::OpenIntent) {
                     fresh = false;
-                    send(driver, &run, *attempt, *call, mutation).await?;
+                    let intent = Intended { attempt: *attempt, call: *call, mutation, at: *intended_at };
+                    send(driver, &run, &intent).await?;
                 } else {
                     let outcome =
                         Outcome::Unknown { reason: "the process ended between the intent and its answer".to_owned() };
@@ -201,7 +204,7 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
         return Err(Stop::Yield);
     }
     if is_off(Guard::CallBeforeIntent) {
-        driver.context.cloud.apply(&mutation).await;
+        driver.context.apply(&mutation, driver.context.clock.wall()).await;
     }
     let attempt = match driver.way {
         Way::Forth => run.next_attempt(&driver.step.id),
@@ -243,13 +246,24 @@ async fn earlier(driver: &Driver, deadline: Duration) -> Result<bool, Stop> {
     }
 }
 
+/// An intent that is durable and unsent.
+struct Intended<'a> {
+    attempt: u32,
+    call: u32,
+    mutation: &'a Mutation,
+    at: Timestamp,
+}
+
 /// Guards again, then the call, once.
-async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation: &Mutation) -> Result<(), Stop> {
+async fn send(driver: &Driver, run: &RunState, intent: &Intended<'_>) -> Result<(), Stop> {
+    let Intended { attempt, call, mutation, .. } = *intent;
     if driver.context.stopping.is_cancelled() {
         let outcome = Outcome::NotSent { reason: "the daemon was stopping".to_owned() };
         driver.record(vec![answered(driver, attempt, call, outcome)]).await?;
         return Err(Stop::Yield);
     }
+    // The guards are the last look before the call: whatever must be waited for comes before them.
+    driver.context.tenancy.room(&*driver.context.clock, &driver.context.stopping).await;
     let refusal = match driver.guards(run, call).await {
         Answer::Holds { .. } => None,
         Answer::Fails { why } => Some((refusal_code(&driver.step.action), why)),
@@ -267,7 +281,7 @@ async fn send(driver: &Driver, run: &RunState, attempt: u32, call: u32, mutation
     }
     let sent = match mutation {
         Mutation::EndSessions { .. } => fences::end_sessions(&driver.context, mutation).await,
-        _ => driver.context.cloud.apply(mutation).await,
+        _ => driver.context.apply(mutation, intent.at).await,
     };
     let outcome = match sent {
         Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },

@@ -80,7 +80,7 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                 }
                 Ok((_, Err(Stop::Broken(reason)))) => fatal.raise(reason),
                 // A panic in the engine: half-alive is worse than dead (FAULTS.md 9).
-                Err(panicked) => fatal.raise(format!("a step's driver panicked: {panicked}")),
+                Err(panicked) => std::panic::resume_unwind(Box::new(format!("a step's driver panicked: {panicked}"))),
             },
             () = changes.changed() => {}
         }

@@ -5,8 +5,6 @@
 //! nobody answers for). A task of its own, and no one waits for it: a topic that hangs delays nothing. What a person
 //! has ended is not told: that person knows.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
@@ -80,8 +78,8 @@ async fn send(context: &Context, over: &Over<'_>, calls: Vec<Mutation>, now: Tim
     }
     let mut sending = JoinSet::new();
     for (number, call) in (0..).zip(calls) {
-        let cloud = Arc::clone(&context.cloud);
-        sending.spawn(async move { (number, cloud.apply(&call).await) });
+        let context = context.clone();
+        sending.spawn(async move { (number, context.apply(&call, now).await) });
     }
     while let Some(sent) = sending.join_next().await {
         // A panic of an adapter ends the process, as in any other task (FAULTS.md 9).

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         history::{History, IllegalEvent},
-        id::ApplicationName,
+        id::{ApplicationName, Digest},
         journal::{self, Corruption, Record},
     },
     ports::{JournalStore, journal::ReadError},
@@ -21,20 +21,52 @@ pub enum RecoverError {
     Corrupt(#[from] Corruption),
     #[error("the journal makes no sense: {0}")]
     Illegal(#[from] IllegalEvent),
+    /// What this process has read is not there any more.
+    #[error(
+        "record {seq} of the journal is not what this replica has read before: the store was restored from a backup, or \
+         is another one"
+    )]
+    Replaced { seq: u64 },
 }
 
 /// Folds the whole journal of `application`.
 pub async fn recover(store: &dyn JournalStore, application: &ApplicationName) -> Result<History, RecoverError> {
     let mut history = History::new(application.clone());
+    read_on(store, &mut history, |_| {}).await?;
+    Ok(history)
+}
+
+/// Folds what was appended since `history` was read, and tells each record.
+///
+/// # Errors
+/// Also where the newest record of `history` is not in the store any more: a table that was restored from a backup, or
+/// another one, and nothing may follow from it (FAULTS.md 26).
+pub async fn read_on(
+    store: &dyn JournalStore,
+    history: &mut History,
+    mut tell: impl FnMut(Record) + Send,
+) -> Result<(), RecoverError> {
+    let application = history.application.clone();
+    // The newest record that is known is read again with what follows: it must be what it was.
+    let mut known = history.tail.next_seq.checked_sub(1).map(|seq| (seq, history.tail.hash.clone()));
     loop {
-        let batch = store.read(application, history.tail.next_seq, READ_RECORDS_MAX).await?;
+        let from = known.as_ref().map_or(history.tail.next_seq, |(seq, _)| *seq);
+        let batch = store.read(&application, from, READ_RECORDS_MAX).await?;
         let last = batch.len() < READ_RECORDS_MAX;
-        for (bytes, hash) in batch {
+        let mut records = batch.into_iter();
+        if let Some((seq, hash)) = known.take() {
+            let found = records.next().map(|(bytes, _)| Digest::of(&bytes));
+            if found.as_ref() != Some(&hash) {
+                return Err(RecoverError::Replaced { seq });
+            }
+        }
+        for (bytes, hash) in records {
             let (record, tail) = journal::verify(&history.tail, &bytes, &hash)?;
             history.apply(&record, tail)?;
+            tell(record);
         }
         if last {
-            return Ok(history);
+            return Ok(());
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 use jiff::Timestamp;
 
 /// How many records a slow live view may fall behind before it must read the journal again.
-const LIVE_RECORDS_MAX: usize = 256;
+pub(super) const LIVE_RECORDS_MAX: usize = 256;
 
 /// Why the process must end. Set once, by whoever finds out first.
 #[derive(Debug, Default)]

@@ -1,19 +1,20 @@
-//! One application's place at the engine: how its journal is taken over, and what holds it until that is done.
+//! One application's place at a replica: worked on here, followed, or held, and how its journal is taken over.
 //!
 //! Invariant: only a journal that cannot be trusted is refused for good (it does not verify, or makes no sense). A store
 //! that fails for a moment is no such word: it is read again, for as long as it takes. What never comes back by itself
 //! is a store that failed at an *append*: then the process ends and reads it anew ([`super::scribe`]).
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{application::Application, assessment::Assessment, id::StoreName},
+    domain::{
+        application::Application, assessment::Assessment, history::History, id::StoreName, journal::Record,
+        lease::Lease,
+    },
     engine::{
         ages::Ages,
         context::{Context, Unsent, Waits},
@@ -23,11 +24,15 @@ use crate::{
         preflight::Preflights,
         pulse::Pulse,
         recover::{self, RecoverError},
-        scribe::{Desk, Fatal, Scribe},
+        scribe::{CommitError, Desk, Fatal, LIVE_RECORDS_MAX, Scribe},
         signs::Signs,
+        tenancy::Tenancy,
         trail::WriteTrail,
     },
-    ports::journal::ReadError,
+    ports::{
+        Observer,
+        journal::{AppendError, ReadError},
+    },
 };
 
 /// How long after a failed read the journal is read again; doubled each time, up to [`AGAIN_MAX`].
@@ -42,13 +47,42 @@ pub(super) struct Working {
     pub(super) context: Context,
     pub(super) newest: NewestAssessment,
     pub(super) preflights: Arc<Preflights>,
+    /// Why this must end, where it must: the process where it is alone, leading where it is not.
+    pub(super) fatal: Arc<Fatal>,
+    /// Since when, for people.
+    pub(super) since: Timestamp,
 }
 
-/// One application: worked on, or held because its journal was not taken over (yet).
+/// One application: worked on here, followed while another replica works on it, or held.
 pub(super) struct Seat {
     pub(super) application: Arc<Application>,
-    working: OnceLock<Working>,
-    trouble: Newest<Trouble>,
+    standing: Newest<Standing>,
+    /// What a follower reads of the journal; a leader's own goes through its scribe.
+    live: broadcast::Sender<Arc<Record>>,
+    observer: Arc<dyn Observer>,
+}
+
+/// How an application stands at this replica.
+#[derive(Clone)]
+pub(super) enum Standing {
+    /// Its journal was not taken over (yet).
+    Held(Trouble),
+    /// Another replica works on it, or nobody does yet.
+    Following(Arc<Following>),
+    Leading(Arc<Working>),
+}
+
+/// What a replica knows of an application that it does not work on.
+#[derive(Debug, Clone)]
+pub(super) struct Following {
+    /// As far as it was read: some seconds old.
+    pub(super) history: Arc<History>,
+    /// Who leads, as it was read last; `None` where nobody ever has.
+    pub(super) lease: Option<Lease>,
+    /// When the store answered last, in boot time; `None`: never.
+    pub(super) reached_at: Option<Duration>,
+    /// Why the store could not be read at the last try.
+    pub(super) trouble: Option<String>,
 }
 
 /// Why a journal was not taken over.
@@ -73,9 +107,10 @@ impl From<RecoverError> for Trouble {
     fn from(error: RecoverError) -> Self {
         match error {
             RecoverError::Read(ReadError::Failed { .. }) => Self::ForNow(error.to_string()),
-            RecoverError::Read(ReadError::Corrupted { .. }) | RecoverError::Corrupt(_) | RecoverError::Illegal(_) => {
-                Self::ForGood(error.to_string())
-            }
+            RecoverError::Read(ReadError::Corrupted { .. })
+            | RecoverError::Corrupt(_)
+            | RecoverError::Illegal(_)
+            | RecoverError::Replaced { .. } => Self::ForGood(error.to_string()),
         }
     }
 }
@@ -90,32 +125,57 @@ pub(super) struct House {
 }
 
 impl Seat {
-    pub(super) fn empty(application: Application) -> Self {
-        let trouble = Newest::new(Trouble::ForNow("its journal was not read yet".to_owned()));
-        Self { application: Arc::new(application), working: OnceLock::new(), trouble }
+    pub(super) fn empty(application: Application, observer: Arc<dyn Observer>) -> Self {
+        let trouble = Trouble::ForNow("its journal was not read yet".to_owned());
+        let standing = Newest::new(Standing::Held(trouble));
+        Self { application: Arc::new(application), standing, live: broadcast::Sender::new(LIVE_RECORDS_MAX), observer }
     }
 
-    /// What the application works with, or why nothing is done for it.
-    pub(super) fn working(&self) -> Result<&Working, Trouble> {
-        self.working.get().ok_or_else(|| self.trouble.get())
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.get()
     }
 
-    /// Reads the journal back and takes it over; what stands in the way is said once, and kept for [`Seat::working`].
-    pub(super) async fn take(&self, house: &House) -> Result<&Working, Trouble> {
-        match take_over(house, &self.application).await {
-            Ok(working) => Ok(self.working.get_or_init(|| working)),
-            Err(trouble) => {
-                if self.trouble.get() != trouble {
-                    tracing::error!(application = %self.application.name, reason = trouble.words(), "the application is held");
-                }
-                self.trouble.set(trouble.clone());
-                Err(trouble)
-            }
+    /// Says how it stands from now on; what stands in its way is logged once.
+    pub(super) fn stand(&self, standing: Standing) {
+        let is_news = |trouble: &Trouble| !matches!(self.standing.get(), Standing::Held(old) if old == *trouble);
+        if let Standing::Held(trouble) = &standing
+            && is_news(trouble)
+        {
+            tracing::error!(application = %self.application.name, reason = trouble.words(), "the application is held");
         }
+        let leads = matches!(standing, Standing::Leading(_));
+        if leads != matches!(self.standing.get(), Standing::Leading(_)) {
+            self.observer.led(&self.application.name, leads);
+        }
+        self.standing.set(standing);
+    }
+
+    /// Tells those who watch a record that was read as a follower.
+    pub(super) fn tell(&self, record: Record) {
+        // Nobody watching is not an error.
+        let _no_receivers = self.live.send(Arc::new(record));
+    }
+
+    pub(super) fn live(&self) -> broadcast::Receiver<Arc<Record>> {
+        self.live.subscribe()
+    }
+
+    /// Reads the journal back and takes it over; what stands in the way is said once, and kept for [`Seat::standing`].
+    pub(super) async fn take(&self, house: &House) -> Result<Arc<Working>, Trouble> {
+        let taken = async {
+            let history = recover::recover(&*house.parts.store, &self.application.name).await.map_err(Trouble::from)?;
+            take_over(house, &self.application, history, Tenancy::alone()).await
+        };
+        let taken = taken.await.map(Arc::new);
+        self.stand(match &taken {
+            Ok(working) => Standing::Leading(Arc::clone(working)),
+            Err(trouble) => Standing::Held(trouble.clone()),
+        });
+        taken
     }
 
     /// Goes on trying where the store failed for a moment; `None` where the journal is refused or the daemon stops.
-    pub(super) async fn take_again(&self, house: &House) -> Option<&Working> {
+    pub(super) async fn take_again(&self, house: &House) -> Option<Arc<Working>> {
         let mut wait = AGAIN_FIRST;
         loop {
             tokio::select! {
@@ -136,9 +196,14 @@ impl Seat {
     }
 }
 
-async fn take_over(house: &House, application: &Arc<Application>) -> Result<Working, Trouble> {
+/// Takes the journal of `application` over, whose `history` was read to its end.
+pub(super) async fn take_over(
+    house: &House,
+    application: &Arc<Application>,
+    history: History,
+    tenancy: Tenancy,
+) -> Result<Working, Trouble> {
     let House { parts, readings, stopping, fatal } = house;
-    let history = recover::recover(&*parts.store, &application.name).await?;
     let pulses = pulses(parts, application);
     let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
     let ages = Ages::taken_over(&history, wall, boot);
@@ -150,8 +215,13 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
         fatal: Arc::clone(fatal),
     };
     let taken = Scribe::take_over(desk, history, &parts.holder).await;
-    // Where the store refused the append, the process ends: nothing is to be tried again here.
-    let scribe = taken.map_err(|error| Trouble::ForGood(error.to_string()))?;
+    let scribe = taken.map_err(|error| match error {
+        // Another replica, or a record of the holder before that arrived late: the journal is read again.
+        CommitError::Append(AppendError::Conflict { .. }) if tenancy.is_shared() => Trouble::ForNow(error.to_string()),
+        CommitError::Append(AppendError::Failed { .. }) if tenancy.is_shared() => Trouble::ForNow(error.to_string()),
+        // Where the only store refused the append, the process ends: nothing is to be tried again here.
+        error => Trouble::ForGood(error.to_string()),
+    })?;
     parts.observer.taken_over(&scribe.history());
     let context = Context {
         application: Arc::clone(application),
@@ -170,9 +240,11 @@ async fn take_over(house: &House, application: &Arc<Application>) -> Result<Work
         signs: Arc::new(Signs::default()),
         vantages: Arc::clone(&parts.vantages),
         pulses: Arc::new(pulses),
+        tenancy,
         stopping: stopping.clone(),
     };
-    Ok(Working { context, newest: Newest::new(None), preflights: Arc::default() })
+    let fatal = Arc::clone(fatal);
+    Ok(Working { context, newest: Newest::new(None), preflights: Arc::default(), fatal, since: wall })
 }
 
 /// The pulse of each store that has a heartbeat; each life of a process is a beater of its own.

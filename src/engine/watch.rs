@@ -387,7 +387,7 @@ async fn renew(context: &Context) {
         if context.stopping.is_cancelled() || is_off(Guard::StandingUnrenewed) {
             return;
         }
-        let outcome = context.cloud.apply(mutation).await;
+        let outcome = context.apply(mutation, context.clock.wall()).await;
         if !matches!(outcome, crate::domain::cloud::Outcome::Accepted { .. }) {
             tracing::warn!(application = %context.application.name, operation = %mutation.operation(), ?outcome, "a standing effect was not renewed");
         }

@@ -8,6 +8,7 @@ use super::{
     decision::{DecisionView, Shown},
     extract::ApplicationPath,
     problem::Problem,
+    replica::LeaderView,
 };
 use crate::{
     domain::{application::Application, id::ApplicationName},
@@ -17,7 +18,8 @@ use crate::{
 fn view(api: &Api, application: &Application) -> ApplicationView {
     let assessment = api.control.assessment(&application.name);
     let history = api.control.history(&application.name);
-    ApplicationView::new(application, assessment.as_deref(), history.as_deref())
+    let leader = api.control.leader(&application.name).as_ref().map(LeaderView::new);
+    ApplicationView { leader, ..ApplicationView::new(application, assessment.as_deref(), history.as_deref()) }
 }
 
 fn unknown(name: ApplicationName) -> Problem {
@@ -59,7 +61,7 @@ pub async fn one(
     responses(
         (status = 200, description = "The newest decision", body = DecisionView),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`not-assessed`: no assessment was made yet", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`not-assessed`: no assessment was made yet; `not-leader`: another replica assesses it, and could not be asked", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn decision(
@@ -81,6 +83,9 @@ pub async fn decision(
             seen_from: seen_from.as_ref(),
             capacities: &capacities,
         }))),
+        None if let Some(leader) = api.control.leader(&name).filter(|leader| !leader.here) => {
+            Err(Refusal::NotLeader { application: name, leader: Some(Box::new(leader)) }.into())
+        }
         None => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not-assessed",

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{deferred::DeferredView, patch::runs_since};
+use super::{deferred::DeferredView, patch::runs_since, replica::LeaderView};
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
@@ -29,6 +29,9 @@ pub struct ApplicationView {
     pub name: String,
     /// In order of preference.
     pub regions: Vec<String>,
+    /// Where several replicas share the application: who works on it; it alone assesses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderView>,
     pub rto_objective_seconds: f64,
     pub rpo_objective_seconds: f64,
     /// Where the writers are, where all stores agree; `null` if that is not known.
@@ -110,6 +113,7 @@ impl ApplicationView {
         Self {
             name: application.name.to_string(),
             regions: application.regions.iter().map(ToString::to_string).collect(),
+            leader: None,
             rto_objective_seconds: to_seconds(application.objectives.rto),
             rpo_objective_seconds: to_seconds(application.objectives.rpo),
             active_region: assessment.and_then(|a| a.active_region.as_ref()).map(ToString::to_string),

@@ -10,6 +10,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -39,21 +40,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         content_type(request.headers())?;
-        let read = to_bytes(request.into_body(), BODY_BYTES_MAX);
-        let bytes = match tokio::time::timeout(BODY_READ_TIMEOUT, read).await {
-            Err(_) => {
-                return Err(Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "invalid-request",
-                    "The request is not what is expected",
-                    format!("the body must arrive within {} s", BODY_READ_TIMEOUT.as_secs()),
-                )
-                .header(header::CONNECTION, "close"));
-            }
-            Ok(Err(e)) => return Err(unread(&e)),
-            Ok(Ok(bytes)) => bytes,
-        };
+        let bytes = read(request.into_body()).await?;
         parse(&bytes).map(Self)
+    }
+}
+
+/// The whole of a body, within [`BODY_BYTES_MAX`] and [`BODY_READ_TIMEOUT`].
+pub(super) async fn read(body: axum::body::Body) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_READ_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "invalid-request",
+            "The request is not what is expected",
+            format!("the body must arrive within {} s", BODY_READ_TIMEOUT.as_secs()),
+        )
+        .header(header::CONNECTION, "close")),
+        Ok(Err(e)) => Err(unread(&e)),
+        Ok(Ok(bytes)) => Ok(bytes),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod overrides;
 pub mod patch;
 pub mod plan;
 pub mod problem;
+pub mod replica;
 pub mod runbooks;
 pub mod runs;
 pub mod server;
@@ -61,6 +62,8 @@ pub struct Api {
     pub tokens: Tokens,
     /// Renders `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Hands requests on where replicas share applications.
+    pub forwarder: Option<replica::Forwarder>,
     /// Ends event streams when the service stops.
     pub stopping: CancellationToken,
     streams: Arc<Semaphore>,
@@ -79,7 +82,7 @@ impl Api {
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { control, tokens, metrics, stopping, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        Self { control, tokens, metrics, forwarder: None, stopping, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
     }
 }
 
@@ -136,10 +139,13 @@ fn observe() -> OpenApiRouter<Api> {
 }
 
 /// The routes of every group, guarded, with their description.
-fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
+fn routes_with_openapi(tokens: &Tokens, forwarder: Option<&replica::Forwarder>) -> (Router<Api>, OpenApi) {
     let guarded = |routes: OpenApiRouter<Api>, permission| {
         let state = Guard { tokens: tokens.clone(), permission };
-        routes.route_layer(middleware::from_fn_with_state(state, guard))
+        // Whoever may not ask is not handed on either.
+        routes
+            .route_layer(middleware::from_fn_with_state(forwarder.cloned(), replica::forward))
+            .route_layer(middleware::from_fn_with_state(state, guard))
     };
     OpenApiRouter::with_openapi(openapi::base())
         .merge(public())
@@ -154,7 +160,7 @@ fn routes_with_openapi(tokens: &Tokens) -> (Router<Api>, OpenApi) {
 
 /// The service.
 pub fn router(api: Api) -> Router {
-    let (routes, _) = routes_with_openapi(&api.tokens);
+    let (routes, _) = routes_with_openapi(&api.tokens, api.forwarder.as_ref());
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

@@ -49,7 +49,7 @@ pub fn base() -> OpenApi {
 
 /// The whole description.
 pub fn document() -> OpenApi {
-    let (_, mut api) = routes_with_openapi(&Tokens::open());
+    let (_, mut api) = routes_with_openapi(&Tokens::open(), None);
     for item in api.paths.paths.values_mut() {
         for (operation, has_body) in [(&mut item.get, false), (&mut item.post, true)] {
             if let Some(operation) = operation {

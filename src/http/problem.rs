@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::replica::LeaderView;
 use crate::{domain::overrides::STANDING_COUNT_MAX, engine::control::Refusal};
 
 /// How long a caller waits before asking again, in seconds, where the cause is expected to pass by itself.
@@ -166,6 +167,10 @@ impl From<Refusal> for Problem {
             }
             Refusal::OverrideTooLong { longest, .. } => problem.with("longest_seconds", longest.as_secs()),
             Refusal::TooManyOverrides { .. } => problem.with("at_most", STANDING_COUNT_MAX),
+            Refusal::NotLeader { leader, .. } => match leader {
+                Some(leader) => problem.with("leader", json!(LeaderView::new(&leader))).retry_later(),
+                None => problem.retry_later(),
+            },
             Refusal::UnknownApplication(_)
             | Refusal::UnknownStep(_)
             | Refusal::BadTarget { .. }
@@ -201,6 +206,7 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::Uncompilable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The runbook cannot be compiled"),
         Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping"),
         Refusal::Held(_) => (StatusCode::CONFLICT, "The application is held"),
+        Refusal::NotLeader { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Another replica leads"),
         Refusal::UnknownStamp => (StatusCode::CONFLICT, "This daemon does not know that stamp"),
         Refusal::ReportOutOfOrder(_) => (StatusCode::CONFLICT, "The report is out of order"),
         Refusal::UnknownOverride(_) => (StatusCode::NOT_FOUND, "No such override"),

@@ -3,6 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::domain::{
     api_call::ApiCall,
@@ -78,6 +79,8 @@ pub trait Cloud: Send + Sync + Debug {
     /// Asks what a runbook wrote out, once: an operation that only reads. Its answer as JSON.
     async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError>;
 
-    /// Sends one mutation, once.
-    async fn apply(&self, mutation: &Mutation) -> Outcome;
+    /// Sends one mutation, once, signed as of `intended_at` (wall time): when its intent was made durable. A process that
+    /// stood still between the two, for longer than AWS takes a signature for, so sends what AWS itself refuses; that is
+    /// answered as not sent.
+    async fn apply(&self, mutation: &Mutation, intended_at: Timestamp) -> Outcome;
 }

@@ -6,6 +6,7 @@ pub mod daemons;
 pub mod databases;
 pub mod heartbeat;
 pub mod journal;
+pub mod lease;
 pub mod observer;
 pub mod probes;
 
@@ -15,5 +16,6 @@ pub use daemons::Daemon;
 pub use databases::Databases;
 pub use heartbeat::Heartbeats;
 pub use journal::JournalStore;
+pub use lease::Leases;
 pub use observer::Observer;
 pub use probes::Probes;

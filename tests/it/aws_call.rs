@@ -239,7 +239,7 @@ async fn the_adapter_and_the_simulated_aws_understand_each_other() {
     let cloud = cloud(&aws.aws_url, None);
     let put = ssm("PutParameter", json!({ "Name": "/payments/writer", "Value": "us-west-2", "Overwrite": true }));
     let put = ApiCall { handle: Some("/Version".to_owned()), ..put };
-    match cloud.apply(&changes(put.clone())).await {
+    match cloud.apply(&changes(put.clone()), jiff::Timestamp::now()).await {
         Outcome::Accepted { request_id: Some(_), handle: Some(version) } => assert_eq!(version, "2"),
         other => panic!("{other:?}"),
     }
@@ -250,24 +250,27 @@ async fn the_adapter_and_the_simulated_aws_understand_each_other() {
     let name = json!({ "FunctionName": "payments-api" });
     let stop = json!({ "FunctionName": "payments-api", "ReservedConcurrentExecutions": 0 });
     let accepted = |outcome: Outcome| matches!(outcome, Outcome::Accepted { .. });
-    assert!(accepted(cloud.apply(&changes(lambda("PutFunctionConcurrency", stop))).await));
+    assert!(accepted(cloud.apply(&changes(lambda("PutFunctionConcurrency", stop)), jiff::Timestamp::now()).await));
     let seen = cloud.ask(&lambda("GetFunctionConcurrency", name.clone())).await;
     assert_eq!(seen, Ok(json!({ "ReservedConcurrentExecutions": 0 })));
-    assert!(accepted(cloud.apply(&changes(lambda("DeleteFunctionConcurrency", name.clone()))).await));
+    assert!(accepted(
+        cloud.apply(&changes(lambda("DeleteFunctionConcurrency", name.clone())), jiff::Timestamp::now()).await
+    ));
     assert_eq!(cloud.ask(&lambda("GetFunctionConcurrency", name.clone())).await, Ok(json!({})));
 
     let reach = |plane, reach| aws.world.with(|w| w.set_plane(plane, &region("us-west-2"), reach));
     reach(Plane::Lambda, Reach::Throttles);
-    let throttled = cloud.apply(&changes(lambda("DeleteFunctionConcurrency", name.clone()))).await;
+    let throttled =
+        cloud.apply(&changes(lambda("DeleteFunctionConcurrency", name.clone())), jiff::Timestamp::now()).await;
     assert!(
         matches!(&throttled, Outcome::Rejected { code, .. } if code == "TooManyRequestsException"),
         "{throttled:?}"
     );
     reach(Plane::Lambda, Reach::Unavailable);
-    let unavailable = cloud.apply(&changes(lambda("DeleteFunctionConcurrency", name))).await;
+    let unavailable = cloud.apply(&changes(lambda("DeleteFunctionConcurrency", name)), jiff::Timestamp::now()).await;
     assert!(matches!(unavailable, Outcome::Unknown { .. }), "{unavailable:?}");
     reach(Plane::Ssm, Reach::Hangs);
-    assert!(matches!(cloud.apply(&changes(put)).await, Outcome::Unknown { .. }));
+    assert!(matches!(cloud.apply(&changes(put), jiff::Timestamp::now()).await, Outcome::Unknown { .. }));
     aws.stop().await;
 }
 
@@ -286,7 +289,8 @@ async fn a_role_is_assumed_in_the_region_that_is_called_and_a_refusal_sends_noth
     assert_eq!(assumed.len(), 1, "the credentials are kept for as long as they are good: {log:?}");
     assert_eq!(assumed[0].region, "us-west-2");
     let put = ssm("PutParameter", json!({ "Name": "/payments/writer", "Value": "x", "Overwrite": true }));
-    let denied = cloud.apply(&changes(ApiCall { role_arn: role("operator-denied"), ..put })).await;
+    let denied =
+        cloud.apply(&changes(ApiCall { role_arn: role("operator-denied"), ..put }), jiff::Timestamp::now()).await;
     assert!(matches!(&denied, Outcome::NotSent { .. }), "{denied:?}");
     assert!(!aws.requests.all().iter().any(|r| r.operation == "PutParameter"));
     aws.stop().await;

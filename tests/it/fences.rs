@@ -511,17 +511,17 @@ async fn the_adapter_and_the_simulated_ec2_understand_each_other() {
     let gone = Wanted::of(request).expect("a fence's");
     let shown = async || gone.judge(&cloud.ask(&gone.read()).await.expect("told")).expect("clear");
     assert!(matches!(shown().await, Shown::NotSo { .. }));
-    assert!(matches!(cloud.apply(&revoke).await, Outcome::Accepted { .. }));
+    assert!(matches!(cloud.apply(&revoke, jiff::Timestamp::now()).await, Outcome::Accepted { .. }));
     assert!(matches!(shown().await, Shown::So { .. }));
-    let again = cloud.apply(&revoke).await;
+    let again = cloud.apply(&revoke, jiff::Timestamp::now()).await;
     assert!(matches!(&again, Outcome::Rejected { code, .. } if code == "InvalidPermission.NotFound"), "{again:?}");
 
     let back = authorise(&east, GROUP, &before[..1]);
-    assert!(matches!(cloud.apply(&back).await, Outcome::Accepted { .. }));
+    assert!(matches!(cloud.apply(&back, jiff::Timestamp::now()).await, Outcome::Accepted { .. }));
     let mut after = rules().await;
     after.reverse();
     assert_eq!(after, before, "to the description");
-    let twice = cloud.apply(&back).await;
+    let twice = cloud.apply(&back, jiff::Timestamp::now()).await;
     assert!(matches!(&twice, Outcome::Rejected { code, .. } if code == "InvalidPermission.Duplicate"), "{twice:?}");
 
     let set = |reach| aws.world.with(|w| w.set_plane(Plane::Ec2, &region("us-east-1"), reach));

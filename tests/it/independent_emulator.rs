@@ -35,7 +35,7 @@ impl Clock for MachineClock {
     }
 
     fn wall(&self) -> Timestamp {
-        Timestamp::now()
+        jiff::Timestamp::now()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -93,22 +93,28 @@ async fn the_writer_moves_by_switchover_and_by_failover() {
     assert_eq!((cluster.status.as_str(), cluster.instances), ("available", 0));
     accepted(
         cloud
-            .apply(&Mutation::AuroraSwitchover {
-                region: region(EAST),
-                global_cluster: "payments".to_owned(),
-                target: west.clone(),
-            })
+            .apply(
+                &Mutation::AuroraSwitchover {
+                    region: region(EAST),
+                    global_cluster: "payments".to_owned(),
+                    target: west.clone(),
+                },
+                jiff::Timestamp::now(),
+            )
             .await,
     );
     let seen = cloud.global_cluster(&region(WEST), "payments").await;
     assert!(seen.expect("described").is_settled_on(&west));
     accepted(
         cloud
-            .apply(&Mutation::AuroraFailover {
-                region: region(EAST),
-                global_cluster: "payments".to_owned(),
-                target: east.clone(),
-            })
+            .apply(
+                &Mutation::AuroraFailover {
+                    region: region(EAST),
+                    global_cluster: "payments".to_owned(),
+                    target: east.clone(),
+                },
+                jiff::Timestamp::now(),
+            )
             .await,
     );
     let seen = cloud.global_cluster(&region(EAST), "payments").await;
@@ -135,11 +141,10 @@ async fn what_does_not_exist_is_not_found_and_mutations_of_it_are_rejected() {
     let error = cloud.change_is_insync("CNOTHING").await;
     assert!(error.as_ref().is_err_and(not_found), "{error:?}");
     let outcome = cloud
-        .apply(&Mutation::AuroraFailover {
-            region: region(WEST),
-            global_cluster: "nothing".to_owned(),
-            target: nowhere,
-        })
+        .apply(
+            &Mutation::AuroraFailover { region: region(WEST), global_cluster: "nothing".to_owned(), target: nowhere },
+            jiff::Timestamp::now(),
+        )
         .await;
     let Outcome::Rejected { code, .. } = outcome else { panic!("not rejected: {outcome:?}") };
     assert_eq!(code, "GlobalClusterNotFoundFault");
@@ -173,7 +178,10 @@ async fn records_are_changed_and_the_change_is_followed() {
         let wanted: Vec<RecordSet> = records.iter().take(2).cloned().collect();
         let change = accepted(
             cloud
-                .apply(&Mutation::UpsertRecords { hosted_zone_id: zone.clone(), records, comment: "test".to_owned() })
+                .apply(
+                    &Mutation::UpsertRecords { hosted_zone_id: zone.clone(), records, comment: "test".to_owned() },
+                    jiff::Timestamp::now(),
+                )
                 .await,
         )
         .expect("a change id");
@@ -204,13 +212,16 @@ async fn metrics_are_put_and_read_and_no_data_is_none() {
     };
     accepted(
         cloud
-            .apply(&Mutation::PutMetric {
-                region: region(WEST),
-                namespace: "Failoverd".to_owned(),
-                metric: "Divert".to_owned(),
-                dimensions: dimensions.clone(),
-                value: 1.5,
-            })
+            .apply(
+                &Mutation::PutMetric {
+                    region: region(WEST),
+                    namespace: "Failoverd".to_owned(),
+                    metric: "Divert".to_owned(),
+                    dimensions: dimensions.clone(),
+                    value: 1.5,
+                },
+                jiff::Timestamp::now(),
+            )
             .await,
     );
     // More than one call takes (500), with the one that has data in the second.
@@ -278,8 +289,8 @@ async fn topics_are_published_to_in_their_own_region() {
         subject: "failover".to_owned(),
         message: "{}".to_owned(),
     };
-    let message = accepted(cloud.apply(&publish(region(WEST))).await);
+    let message = accepted(cloud.apply(&publish(region(WEST)), jiff::Timestamp::now()).await);
     assert!(message.is_some_and(|id| !id.is_empty()));
-    let elsewhere = cloud.apply(&publish(region(EAST))).await;
+    let elsewhere = cloud.apply(&publish(region(EAST)), jiff::Timestamp::now()).await;
     assert!(matches!(elsewhere, Outcome::NotSent { .. }), "{elsewhere:?}");
 }

@@ -268,17 +268,24 @@ async fn the_adapter_puts_looks_and_deletes_and_says_what_s3_says() {
     let put = Mutation::PutObject { object: there.clone(), body: "here\n".to_owned() };
     assert_eq!(cloud.object_is_there(&there).await, Ok(false));
     for _ in 0..2 {
-        assert!(matches!(cloud.apply(&put).await, Outcome::Accepted { request_id: Some(_), .. }));
+        assert!(matches!(
+            cloud.apply(&put, jiff::Timestamp::now()).await,
+            Outcome::Accepted { request_id: Some(_), .. }
+        ));
         assert_eq!(cloud.object_is_there(&there).await, Ok(true));
     }
     running.faults.arm(Target::default(), Fault::ReplyLostAfter, 1);
     let delete = Mutation::DeleteObject { object: there.clone() };
-    assert!(matches!(cloud.apply(&delete).await, Outcome::Unknown { .. }));
+    assert!(matches!(cloud.apply(&delete, jiff::Timestamp::now()).await, Outcome::Unknown { .. }));
     assert_eq!(cloud.object_is_there(&there).await, Ok(false), "it arrived, and looking tells");
-    assert!(matches!(cloud.apply(&delete).await, Outcome::Accepted { .. }), "of what is absent S3 says the same");
+    assert!(
+        matches!(cloud.apply(&delete, jiff::Timestamp::now()).await, Outcome::Accepted { .. }),
+        "of what is absent S3 says the same"
+    );
     let (elsewhere, nobodys) = (at("us-east-1", fixture::OBJECT_BUCKET), at("us-west-2", "nobodys"));
-    let Outcome::Rejected { code, message, .. } =
-        cloud.apply(&Mutation::PutObject { object: elsewhere.clone(), body: "x".to_owned() }).await
+    let Outcome::Rejected { code, message, .. } = cloud
+        .apply(&Mutation::PutObject { object: elsewhere.clone(), body: "x".to_owned() }, jiff::Timestamp::now())
+        .await
     else {
         panic!("a redirect is a refusal")
     };

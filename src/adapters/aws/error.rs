@@ -62,6 +62,16 @@ pub(super) fn is_throttle(code: &str) -> bool {
     THROTTLES.contains(&code)
 }
 
+/// Whether AWS refuses a request for the age of its signature. The code of a wrong one is the same in most services [AWS
+/// General Reference, Signature Version 4; from memory].
+fn is_too_late(code: &str, message: &str) -> bool {
+    match code {
+        "RequestExpired" | "RequestTimeTooSkewed" => true,
+        "SignatureDoesNotMatch" | "InvalidSignatureException" => message.contains("Signature expired"),
+        _ => false,
+    }
+}
+
 /// Whether `code` says that a thing is not there. Services that are called by name alone (`aws.call`) have codes of their
 /// own, which end alike [bc].
 fn is_absence(code: &str) -> bool {
@@ -135,6 +145,10 @@ impl Failure {
     /// How a mutation that failed so ended.
     pub(super) fn into_outcome(self) -> Outcome {
         match self {
+            // AWS has not looked at it, and takes nothing that is signed so at any later time.
+            Self::Rejected { code, message, .. } if is_too_late(&code, &message) => {
+                Outcome::NotSent { reason: clip(&format!("its signature is too old: {code}: {message}")) }
+            }
             Self::Rejected { code, message, request_id } => Outcome::Rejected { code, message, request_id },
             Self::NotSent { reason } => Outcome::NotSent { reason },
             Self::Undecodable { reason } | Self::Unknown { reason, .. } => Outcome::Unknown { reason },

@@ -221,12 +221,18 @@ impl Cloud for AwsCloud {
         self.ask_api(request).await
     }
 
-    async fn apply(&self, mutation: &Mutation) -> Outcome {
+    async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {
         // A notice is no change, and the one that a clock which is off should not silence.
         let changes = !matches!(mutation, Mutation::Publish { .. });
         if let Some(reason) = self.skew.refusal_everywhere().filter(|_| changes) {
             return Outcome::NotSent { reason };
         }
+        time::signed_as_of(intended_at, self.send(mutation)).await
+    }
+}
+
+impl AwsCloud {
+    async fn send(&self, mutation: &Mutation) -> Outcome {
         match mutation {
             Mutation::AuroraSwitchover { region, global_cluster, target } => {
                 self.switchover(region, global_cluster, target).await

@@ -24,9 +24,19 @@ use crate::ports::Clock;
 #[derive(Debug, Clone)]
 pub struct SdkClock(pub Arc<dyn Clock>);
 
+tokio::task_local! {
+    static SIGNED_AS_OF: Timestamp;
+}
+
+/// Lets `call` be signed as of `at`, whenever it is polled: a process that stood still before it was sent sends an old
+/// signature.
+pub(super) async fn signed_as_of<T>(at: Timestamp, call: impl Future<Output = T>) -> T {
+    SIGNED_AS_OF.scope(at, call).await
+}
+
 impl TimeSource for SdkClock {
     fn now(&self) -> SystemTime {
-        SystemTime::from(self.0.wall())
+        SystemTime::from(SIGNED_AS_OF.try_with(|at| *at).unwrap_or_else(|_| self.0.wall()))
     }
 }
 

@@ -110,7 +110,7 @@ impl Cloud for Noting {
     async fn ask(&self, _: &crate::domain::api_call::ApiCall) -> Result<serde_json::Value, ObserveError> {
         not_here()
     }
-    async fn apply(&self, _: &Mutation) -> Outcome {
+    async fn apply(&self, _: &Mutation, _: jiff::Timestamp) -> Outcome {
         Outcome::NotSent { reason: "not a part of this test".to_owned() }
     }
 }

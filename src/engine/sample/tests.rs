@@ -262,7 +262,7 @@ async fn events_of_the_database_tell_of_ill_health_and_their_absence_of_nothing(
     let region = "us-west-2".parse().expect("a Region");
     let failover =
         crate::domain::cloud::Mutation::AuroraFailover { region, global_cluster: "payments".to_owned(), target };
-    scene.cloud.apply(&failover).await;
+    scene.cloud.apply(&failover, scene.clock.wall()).await;
     scene.pass(600).await;
     assert_eq!(scene.says().await, "-");
     scene.pass(3_600).await;

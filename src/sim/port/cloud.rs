@@ -6,6 +6,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use super::{
     LiveWorld,
@@ -69,6 +70,14 @@ fn written_out(request: &ApiCall) -> Option<Route> {
     Some(at(operation, services::plane(request.service())?, &request.region))
 }
 
+/// A mutation that leaves, and the time that its signature tells.
+#[derive(Clone, Copy)]
+struct Signed<'a> {
+    mutation: &'a Mutation,
+    stamped: SimTime,
+    place: usize,
+}
+
 impl SimCloud {
     pub fn new(world: LiveWorld, faults: Faults) -> Self {
         Self { way: Way { world, faults } }
@@ -98,7 +107,7 @@ impl SimCloud {
 
     /// An endpoint that is known to be gone is passed over by its timeout, and the next is asked: the states are the
     /// same.
-    async fn set_controls(&self, mutation: &Mutation, endpoints: &[ClusterEndpoint], place: usize) -> Outcome {
+    async fn set_controls(&self, signed: Signed<'_>, endpoints: &[ClusterEndpoint]) -> Outcome {
         let mut last = Outcome::NotSent { reason: "the cluster has no endpoint".to_owned() };
         for endpoint in endpoints {
             let region = &endpoint.region;
@@ -108,14 +117,15 @@ impl SimCloud {
                 last = Outcome::Unknown { reason: format!("the endpoint in {region} did not answer") };
                 continue;
             }
-            return self.send(route, ENDPOINT_TIMEOUT, mutation, place).await;
+            return self.send(route, ENDPOINT_TIMEOUT, signed).await;
         }
-        self.way.faults.arrived(place, false);
+        self.way.faults.arrived(signed.place, false);
         last
     }
 
-    async fn send(&self, route: Route, timeout: Duration, mutation: &Mutation, place: usize) -> Outcome {
-        let (endpoint, stamped) = (route.region.clone(), self.way.world.wall());
+    async fn send(&self, route: Route, timeout: Duration, signed: Signed<'_>) -> Outcome {
+        let Signed { mutation, stamped, place } = signed;
+        let endpoint = route.region.clone();
         let revision = match mutation {
             Mutation::LambdaVariable { at, .. } => {
                 self.way.world.now(|world| world.services.lambda.revision(&at.region, &at.function))
@@ -377,7 +387,7 @@ impl Cloud for SimCloud {
             .await
     }
 
-    async fn apply(&self, mutation: &Mutation) -> Outcome {
+    async fn apply(&self, mutation: &Mutation, intended_at: Timestamp) -> Outcome {
         let operation = match mutation.operation() {
             Cow::Borrowed(operation) => operation,
             Cow::Owned(_) => "aws.call",
@@ -390,9 +400,11 @@ impl Cloud for SimCloud {
             return Outcome::NotSent { reason };
         }
         let place = self.way.faults.log(self.way.world.time(), mutation);
+        let stamped = SimTime(u64::try_from(intended_at.as_millisecond()).unwrap_or(0));
+        let signed = Signed { mutation, stamped, place };
         let route = match mutation {
             Mutation::RoutingControls { endpoints, .. } => {
-                let outcome = self.set_controls(mutation, endpoints, place).await;
+                let outcome = self.set_controls(signed, endpoints).await;
                 self.way.faults.answered(place, &outcome);
                 return outcome;
             }
@@ -423,7 +435,7 @@ impl Cloud for SimCloud {
                 }
             },
         };
-        let outcome = self.send(route, CALL_TIMEOUT, mutation, place).await;
+        let outcome = self.send(route, CALL_TIMEOUT, signed).await;
         self.way.faults.answered(place, &outcome);
         outcome
     }

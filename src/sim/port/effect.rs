@@ -27,7 +27,7 @@ pub(super) struct Effect {
     pub mutation: Mutation,
     /// The endpoint that it is sent to.
     pub endpoint: Region,
-    /// What its sender's clock showed.
+    /// What its sender's clock showed as its intent was made durable: the time that its signature tells.
     pub stamped: SimTime,
     /// Its place in the log.
     pub place: usize,

@@ -159,7 +159,7 @@ async fn every_fault_of_a_mutation_has_the_effect_and_the_answer_that_it_says() 
     for (fault, told, at_once, later, met) in cases {
         let scene = scene();
         scene.faults.open(FAILOVER, None, fault.clone(), 1.0);
-        let outcome = scene.cloud.apply(&fail_over()).await;
+        let outcome = scene.cloud.apply(&fail_over(), scene.clock.wall()).await;
         assert_eq!(word(&outcome), told, "{fault:?}");
         assert_eq!(scene.failovers().1, at_once, "{fault:?}");
         scene.pass(330).await;
@@ -179,9 +179,9 @@ async fn every_fault_of_a_mutation_has_the_effect_and_the_answer_that_it_says() 
 async fn a_call_that_is_sent_twice_arrives_twice() {
     let scene = scene();
     scene.faults.open("*", None, CallFault::Duplicate, 1.0);
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "accepted");
-    assert_eq!(word(&scene.cloud.apply(&flip()).await), "accepted");
-    assert_eq!(word(&scene.cloud.apply(&publish()).await), "accepted");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "accepted");
+    assert_eq!(word(&scene.cloud.apply(&flip(), scene.clock.wall()).await), "accepted");
+    assert_eq!(word(&scene.cloud.apply(&publish(), scene.clock.wall()).await), "accepted");
     scene.pass(30).await;
     assert_eq!(scene.failovers(), (2, 1), "AWS refuses the second");
     let (flips, messages) = scene.world.now(|w| (w.arc.effects.len(), w.sns.delivered.len()));
@@ -200,7 +200,7 @@ fn a_late_effect_comes_although_its_sender_is_dead() {
     let (faults, shared) = life(async {
         let scene = scene();
         scene.faults.open(FAILOVER, None, CallFault::Late { by: seconds(60) }, 1.0);
-        let killed = tokio::time::timeout(seconds(1), scene.cloud.apply(&fail_over())).await;
+        let killed = tokio::time::timeout(seconds(1), scene.cloud.apply(&fail_over(), scene.clock.wall())).await;
         assert!(killed.is_err(), "it still waits for its answer");
         (scene.faults.clone(), Arc::clone(&scene.shared))
     });
@@ -217,7 +217,7 @@ fn a_late_effect_comes_although_its_sender_is_dead() {
 async fn a_late_effect_on_a_plane_that_is_gone_by_then_does_not_happen() {
     let scene = scene();
     scene.faults.open(FAILOVER, None, CallFault::Late { by: seconds(60) }, 1.0);
-    scene.cloud.apply(&fail_over()).await;
+    scene.cloud.apply(&fail_over(), scene.clock.wall()).await;
     scene.world.now(|w| w.lose_region(&west()));
     scene.pass(120).await;
     assert_eq!(scene.failovers(), (0, 0));
@@ -250,11 +250,11 @@ async fn every_fault_of_a_read_shows_what_it_says() {
     for (fault, shown, met) in cases {
         let scene = scene();
         assert_eq!(scene.read().await.as_deref(), Ok("available"));
-        scene.cloud.apply(&fail_over()).await;
+        scene.cloud.apply(&fail_over(), scene.clock.wall()).await;
         scene.pass(20).await;
         assert_eq!(scene.read().await.as_deref(), Ok("failing-over"));
         // Another service's mutation does not make this one's older answers any younger.
-        scene.cloud.apply(&put_metric()).await;
+        scene.cloud.apply(&put_metric(), scene.clock.wall()).await;
         let window = scene.faults.open("rds:", Some(&west()), fault.clone(), 1.0);
         assert_eq!(scene.read().await, shown.map(str::to_owned), "{fault:?}");
         assert_eq!(scene.faults.met().into_keys().collect::<Vec<_>>(), met, "{fault:?}");
@@ -268,7 +268,7 @@ async fn records_and_routing_controls_can_be_stale_too() {
     let scene = scene();
     let arns = [CONTROL_USW2_ARN.to_owned()];
     assert_eq!(scene.cloud.routing_controls(&endpoints(), &arns).await, Ok(vec![false]));
-    scene.cloud.apply(&flip()).await;
+    scene.cloud.apply(&flip(), scene.clock.wall()).await;
     let window = scene.faults.open("*", None, CallFault::Stale, 1.0);
     assert_eq!(scene.cloud.routing_controls(&endpoints(), &arns).await, Ok(vec![false]));
     // What was never asked for has no older answer.
@@ -283,7 +283,7 @@ async fn a_fault_that_the_service_would_answer_is_not_answered_where_the_service
     let scene = scene();
     scene.world.now(|w| w.set_plane(Plane::Rds, &west(), Reach::Hangs));
     scene.faults.open("*", None, CallFault::Throttle, 1.0);
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "unknown");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "unknown");
     assert!(matches!(scene.read().await, Err(ObserveError::Unreachable { .. })));
     assert_eq!((scene.met(31), scene.met(22)), (0, 2));
 }
@@ -298,9 +298,9 @@ async fn planes_that_are_met_are_counted_by_their_numbers() {
         w.set_plane(Plane::Rds, &west(), Reach::DeniesAccess);
         w.lose_region(&east);
     });
-    assert_eq!(word(&scene.cloud.apply(&publish()).await), "Throttling");
+    assert_eq!(word(&scene.cloud.apply(&publish(), scene.clock.wall()).await), "Throttling");
     assert!(scene.cloud.alarms(&west(), &["a".to_owned()]).await.is_err());
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "AccessDenied");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "AccessDenied");
     assert!(scene.cloud.record_sets(ZONE_ID, RECORD_NAME, "A").await.is_err());
     let expected = [(31, 1), (32, 1), (47, 1), (51, 1), (52, 1), (53, 1), (58, 1)];
     assert_eq!(scene.faults.met(), BTreeMap::from(expected));
@@ -322,7 +322,7 @@ async fn what_a_read_finds_wrong_with_a_cluster_is_counted() {
         w.aurora.set_mismatched(&west(), false);
         w.aurora.knobs.next_promotion = Some(PromotionFate::Sticks);
     });
-    scene.cloud.apply(&fail_over()).await;
+    scene.cloud.apply(&fail_over(), scene.clock.wall()).await;
     scene.pass(600).await;
     assert_eq!(scene.read().await.as_deref(), Ok("failing-over"));
     assert_eq!(scene.faults.met(), BTreeMap::from([(36, 1), (40, 1), (41, 1)]));
@@ -332,12 +332,12 @@ async fn what_a_read_finds_wrong_with_a_cluster_is_counted() {
 async fn expired_credentials_are_refused_everywhere_until_they_are_renewed() {
     let scene = scene();
     let window = scene.faults.begin(&Trouble::CredentialsExpire).expect("it concerns calls");
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "ExpiredToken");
-    assert_eq!(word(&scene.cloud.apply(&flip()).await), "ExpiredToken");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "ExpiredToken");
+    assert_eq!(word(&scene.cloud.apply(&flip(), scene.clock.wall()).await), "ExpiredToken");
     assert!(matches!(scene.read().await, Err(ObserveError::Rejected { code, .. }) if code == "ExpiredToken"));
     assert_eq!(scene.met(50), 3);
     scene.faults.close(window);
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "accepted");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "accepted");
     assert_eq!(scene.faults.begin(&Trouble::FencingTimesOut), None);
 }
 
@@ -348,8 +348,12 @@ async fn a_window_is_for_its_operations_and_its_region_only() {
     scene.faults.open("rds:DescribeGlobalClusters", Some(&region("us-east-1")), CallFault::Garbage, 1.0);
     assert!(scene.read().await.is_ok(), "another Region");
     assert!(scene.cloud.global_cluster(&region("us-east-1"), "payments").await.is_err());
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "accepted", "another operation");
-    assert_eq!(word(&scene.cloud.apply(&flip()).await), "accepted", "another service with a longer name");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "accepted", "another operation");
+    assert_eq!(
+        word(&scene.cloud.apply(&flip(), scene.clock.wall()).await),
+        "accepted",
+        "another service with a longer name"
+    );
     assert!(scene.cloud.record_sets(ZONE_ID, RECORD_NAME, "A").await.is_err());
     assert_eq!(scene.faults.reads()["rds:DescribeGlobalClusters"], 2);
 }
@@ -377,8 +381,8 @@ async fn what_was_armed_comes_before_what_lasts_and_once() {
     let scene = scene();
     scene.faults.open(FAILOVER, None, CallFault::Throttle, 1.0);
     scene.faults.arm(FAILOVER, Fault::Refuse);
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "not sent");
-    assert_eq!(word(&scene.cloud.apply(&fail_over()).await), "Throttling");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "not sent");
+    assert_eq!(word(&scene.cloud.apply(&fail_over(), scene.clock.wall()).await), "Throttling");
 }
 
 #[tokio::test(start_paused = true)]
@@ -391,7 +395,7 @@ async fn several_mutations_stand_still_each_in_its_own_life() {
     for accepted in [0, 1] {
         let mutation = fail_over();
         tokio::select! {
-            outcome = scene.cloud.apply(&mutation) => panic!("it stands still, but {outcome:?}"),
+            outcome = scene.cloud.apply(&mutation, scene.clock.wall()) => panic!("it stands still, but {outcome:?}"),
             () = scene.faults.frozen() => (),
         }
         scene.faults.thaw();
@@ -399,7 +403,7 @@ async fn several_mutations_stand_still_each_in_its_own_life() {
     }
     let waits = tokio::time::timeout(seconds(60), scene.faults.frozen()).await;
     assert!(waits.is_err(), "nothing stands still any more");
-    assert_eq!(word(&scene.cloud.apply(&flip()).await), "accepted");
+    assert_eq!(word(&scene.cloud.apply(&flip(), scene.clock.wall()).await), "accepted");
     let told: Vec<_> = scene.faults.sent().iter().map(|s| (s.arrived, s.answer.clone())).collect();
     assert_eq!(told, [(None, None), (Some(true), None), (Some(true), Some("accepted".to_owned()))]);
 }
@@ -431,7 +435,7 @@ async fn with_a_clock_that_is_off_nothing_is_changed_and_beyond_five_minutes_aws
     for (jump, changes, reads) in [(30, true, true), (-31, false, true), (299, false, true), (-301, false, false)] {
         let scene = scene();
         scene.clock.jump(jump);
-        let outcome = scene.cloud.apply(&fail_over()).await;
+        let outcome = scene.cloud.apply(&fail_over(), scene.clock.wall()).await;
         assert_eq!(word(&outcome), if changes { "accepted" } else { "not sent" }, "{jump} s");
         assert_eq!(scene.read().await.is_ok(), reads, "{jump} s");
         assert_eq!(scene.met(11), u64::from(!changes) + u64::from(!reads), "{jump} s");

@@ -269,11 +269,13 @@ impl Way {
             return outcome;
         }
         self.sleep(ONE_WAY).await;
-        let skew_ms = self.world.skew_ms();
         let refused = fault.and_then(refused_by);
-        let answer = self.world.now(|world| match route.check(world, skew_ms) {
+        let (stamped, is_right) = (effect.stamped.0, self.world.skew_ms() < route.signature_ms());
+        let answer = self.world.now(|world| match route.check(world, world.now.0.abs_diff(stamped)) {
             Err(barred) => {
-                self.faults.meet(&route.met(world, barred));
+                // With a clock that is right it is old: its sender stood still.
+                let met = if barred == Barred::Skew && is_right { vec![10] } else { route.met(world, barred) };
+                self.faults.meet(&met);
                 self.faults.arrived(effect.place, false);
                 Err(barred)
             }
@@ -300,6 +302,7 @@ impl Way {
         }
         self.sleep(ONE_WAY).await;
         match (answer, fault) {
+            (Err(Barred::Skew), _) => Outcome::NotSent { reason: "its signature is too old".to_owned() },
             (Err(barred), _) => outcome(Err(barred_answer(barred))),
             (Ok(_), Some(CallFault::LoseAfter)) => unknown(CUT),
             (Ok(_), Some(CallFault::ServerErrorAfter)) => outcome(Err(server_error())),

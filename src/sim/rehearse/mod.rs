@@ -5,6 +5,7 @@
 mod court;
 mod director;
 pub mod false_alarms;
+pub mod leases;
 pub mod matrix;
 mod measure;
 mod people;

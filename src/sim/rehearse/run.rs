@@ -276,6 +276,7 @@ impl Scene<'_> {
             vantages: Arc::clone(&vantages),
             holder: "rehearsal".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
+            sharing: None,
         };
         let engine = Engine::start(parts).await;
         let clock = Arc::clone(clock) as Arc<dyn Clock>;

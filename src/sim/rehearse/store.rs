@@ -111,6 +111,13 @@ impl MemoryStore {
         true
     }
 
+    /// Forgets the newest `records` records of a journal, as a restore from a backup does.
+    pub fn cut_off(&self, journal: &ApplicationName, records: usize) {
+        if let Some(stored) = self.lock().journals.get_mut(journal) {
+            stored.truncate(stored.len().saturating_sub(records));
+        }
+    }
+
     /// Completes when the process stands still around an append: it is dead.
     pub async fn died(&self) {
         self.died.cancelled().await;

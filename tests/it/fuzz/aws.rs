@@ -202,7 +202,7 @@ pub(super) async fn ask(cloud: &AwsCloud, call: Ask, url: &str) -> Told {
             said(read.map(|s| format!("{s:?}")))
         }
         Ask::Change => said(cloud.change_is_insync("C0000000001").await.map(|c| format!("{c:?}"))),
-        _ => Told::Ended(cloud.apply(&mutation(call, url)).await),
+        _ => Told::Ended(cloud.apply(&mutation(call, url), jiff::Timestamp::now()).await),
     }
 }
 

@@ -4,11 +4,14 @@
 //! the rehearsals' store.
 
 pub(crate) mod daemon;
+pub(crate) mod dynamodb;
+pub(crate) mod memory;
 pub(crate) mod ministack;
 pub(crate) mod observers;
 mod oversight;
 pub(crate) mod people;
 pub(crate) mod postgres;
+pub(crate) mod replica;
 pub(crate) mod scene;
 pub(crate) mod stage;
 

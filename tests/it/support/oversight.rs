@@ -199,9 +199,9 @@ impl<C: Cloud> Cloud for Overseen<C> {
         self.cloud.ask(request).await
     }
 
-    async fn apply(&self, mutation: &Mutation) -> Outcome {
+    async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {
         self.oversight.look(&self.world, &self.store, Some(mutation), false);
-        let outcome = self.cloud.apply(mutation).await;
+        let outcome = self.cloud.apply(mutation, intended_at).await;
         self.look();
         outcome
     }

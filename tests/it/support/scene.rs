@@ -136,6 +136,17 @@ impl Scene {
     }
 
     pub(crate) async fn start_with(&self, outage: u64, journal: MemoryStore, faults: Faults) -> Live {
+        self.start_as(outage, journal, faults, |parts| parts).await
+    }
+
+    /// The same, its parts arranged by `arrange`.
+    pub(crate) async fn start_as(
+        &self,
+        outage: u64,
+        journal: MemoryStore,
+        faults: Faults,
+        arrange: impl FnOnce(Parts) -> Parts,
+    ) -> Live {
         let at = self.world.lock().expect("nobody panics while holding it").now.plus_ms(outage * 1_000);
         let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).expect("fits")).expect("in range");
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at));
@@ -160,8 +171,9 @@ impl Scene {
             vantages: Arc::clone(&vantages),
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
+            sharing: None,
         };
-        Live { engine: Engine::start(parts).await, clock, wall, world, faults, vantages, overseen, falls }
+        Live { engine: Engine::start(arrange(parts)).await, clock, wall, world, faults, vantages, overseen, falls }
     }
 }
 

@@ -87,7 +87,7 @@ async fn how_a_call_that_is_written_out_ended_is_never_guessed_and_it_is_sent_on
         let server = Server::start(vec![answer.clone()]).await;
         let (cloud, calls) = cloud(&server.url);
         let mutation = Mutation::AwsCall { request: Box::new(put()), idempotent: false };
-        let outcome = cloud.apply(&mutation).await;
+        let outcome = cloud.apply(&mutation, jiff::Timestamp::UNIX_EPOCH).await;
         let ended = match &outcome {
             Outcome::Accepted { handle, .. } => format!("accepted {}", handle.as_deref().unwrap_or_default()),
             Outcome::Rejected { code, .. } => format!("rejected {code}"),
@@ -161,7 +161,9 @@ async fn without_credentials_nothing_leaves() {
     let server = Server::start(vec![body(200, "{}")]).await;
     let none = SharedCredentialsProvider::new(super::super::tests::NoCredentials);
     let (cloud, _) = cloud_with(&server.url, none);
-    let outcome = cloud.apply(&Mutation::AwsCall { request: Box::new(put()), idempotent: true }).await;
+    let outcome = cloud
+        .apply(&Mutation::AwsCall { request: Box::new(put()), idempotent: true }, jiff::Timestamp::UNIX_EPOCH)
+        .await;
     assert!(matches!(outcome, Outcome::NotSent { .. }), "{outcome:?}");
     assert_eq!(server.requests().len(), 0);
 }

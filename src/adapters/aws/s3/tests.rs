@@ -59,7 +59,7 @@ async fn how_a_put_ended_is_never_guessed_and_it_is_sent_once() {
     for (answer, expected) in cases {
         let server = Server::start(vec![answer.clone()]).await;
         let (cloud, calls) = cloud(&server.url);
-        let outcome = format!("{:?}", cloud.apply(&put()).await);
+        let outcome = format!("{:?}", cloud.apply(&put(), jiff::Timestamp::UNIX_EPOCH).await);
         assert!(outcome.starts_with(expected), "{answer:?}: {outcome}");
         assert_eq!((server.requests().len(), calls.lines().len()), (1, 1), "{answer:?}");
     }
@@ -95,8 +95,8 @@ async fn absence_is_the_word_of_s3_and_of_a_bucket_that_is_there() {
 async fn a_put_is_signed_for_s3_with_the_hash_of_its_body() {
     let server = Server::start(vec![of_s3(200, "", "")]).await;
     let (cloud, _) = cloud(&server.url);
-    cloud.apply(&put()).await;
-    cloud.apply(&Mutation::DeleteObject { object: object() }).await;
+    cloud.apply(&put(), jiff::Timestamp::UNIX_EPOCH).await;
+    cloud.apply(&Mutation::DeleteObject { object: object() }, jiff::Timestamp::UNIX_EPOCH).await;
     let requests = server.requests();
     let head = requests[0].to_ascii_lowercase();
     assert!(requests[0].starts_with("PUT /standby/payments/there HTTP/1.1"), "{head}");
@@ -119,7 +119,7 @@ async fn without_credentials_nothing_is_sent() {
     let server = Server::start(vec![of_s3(200, "", "")]).await;
     let none = crate::adapters::aws::tests::NoCredentials;
     let (cloud, _) = cloud_with(&server.url, aws_credential_types::provider::SharedCredentialsProvider::new(none));
-    let outcome = cloud.apply(&put()).await;
+    let outcome = cloud.apply(&put(), jiff::Timestamp::UNIX_EPOCH).await;
     assert!(matches!(outcome, Outcome::NotSent { .. }), "{outcome:?}");
     assert!(server.requests().is_empty());
 }

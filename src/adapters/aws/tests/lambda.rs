@@ -25,7 +25,7 @@ fn there(variables: &str) -> Answer {
 async fn the_variables_are_read_and_written_back_whole_for_the_revision_that_was_read() {
     let server = Server::start(vec![there(&format!(r#"{{"DB_PASSWORD":"{SECRET}"}}"#)), there("{}")]).await;
     let (cloud, _) = cloud(&server.url);
-    let outcome = cloud.apply(&change()).await;
+    let outcome = cloud.apply(&change(), jiff::Timestamp::UNIX_EPOCH).await;
     assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
     let requests = server.requests();
     assert!(requests[0].starts_with("GET /2015-03-31/functions/payments-api/configuration"), "{}", requests[0]);
@@ -61,7 +61,7 @@ async fn how_a_change_of_a_variable_ended_is_never_guessed_and_tells_no_secret()
     ] {
         let server = Server::start(answers.clone()).await;
         let (cloud, _) = cloud(&server.url);
-        let outcome = cloud.apply(&change()).await;
+        let outcome = cloud.apply(&change(), jiff::Timestamp::UNIX_EPOCH).await;
         let told = match &outcome {
             Outcome::Accepted { .. } => "accepted".to_owned(),
             Outcome::Rejected { code, .. } => format!("rejected {code}"),

@@ -204,7 +204,7 @@ async fn how_a_mutation_ended_is_never_guessed_and_it_is_sent_once() {
     for (answer, expected) in cases {
         let server = Server::start(vec![answer.clone()]).await;
         let (cloud, calls) = cloud(&server.url);
-        let outcome = cloud.apply(&failover()).await;
+        let outcome = cloud.apply(&failover(), jiff::Timestamp::UNIX_EPOCH).await;
         assert_eq!(kind(&outcome), expected, "{answer:?}: {outcome:?}");
         assert_eq!(server.requests().len(), 1, "{answer:?}");
         assert_eq!(calls.lines().len(), 1, "{answer:?}");
@@ -217,7 +217,7 @@ async fn no_mutation_is_ever_repeated_by_the_sdk() {
         let server = Server::start(vec![ill.clone()]).await;
         let (cloud, _) = cloud(&server.url);
         for (already, mutation) in every_mutation(&server.url).iter().enumerate() {
-            let outcome = cloud.apply(mutation).await;
+            let outcome = cloud.apply(mutation, jiff::Timestamp::UNIX_EPOCH).await;
             assert_eq!(kind(&outcome), "unknown", "{mutation:?}: {outcome:?}");
             assert_eq!(server.requests().len(), already + 1, "{mutation:?} {ill:?}");
         }
@@ -228,9 +228,13 @@ async fn no_mutation_is_ever_repeated_by_the_sdk() {
 async fn an_accepted_or_rejected_mutation_keeps_its_request_id() {
     let server = Server::start(vec![xml(200, FAILOVER_TAKEN), fault(400, "X")]).await;
     let (cloud, calls) = cloud(&server.url);
-    let Outcome::Accepted { request_id, .. } = cloud.apply(&failover()).await else { panic!("accepted") };
+    let Outcome::Accepted { request_id, .. } = cloud.apply(&failover(), jiff::Timestamp::UNIX_EPOCH).await else {
+        panic!("accepted")
+    };
     assert_eq!(request_id.as_deref(), Some("req-1"));
-    let Outcome::Rejected { request_id, .. } = cloud.apply(&failover()).await else { panic!("rejected") };
+    let Outcome::Rejected { request_id, .. } = cloud.apply(&failover(), jiff::Timestamp::UNIX_EPOCH).await else {
+        panic!("rejected")
+    };
     assert_eq!(request_id.as_deref(), Some("req-1"));
     assert_eq!(
         calls.lines(),
@@ -256,7 +260,7 @@ async fn what_never_left_is_known_not_to_have_been_sent() {
     for url in [closed.as_str(), "http://no-such-host.invalid", tls.as_str()] {
         let (cloud, calls) = cloud(url);
         for mutation in every_mutation(url) {
-            let outcome = cloud.apply(&mutation).await;
+            let outcome = cloud.apply(&mutation, jiff::Timestamp::UNIX_EPOCH).await;
             assert_eq!(kind(&outcome), "not sent", "{url}: {outcome:?}");
         }
         assert!(calls.lines().iter().all(|l| l.ends_with(" not_sent")));
@@ -264,7 +268,7 @@ async fn what_never_left_is_known_not_to_have_been_sent() {
     let server = Server::start(vec![Answer::HangUp]).await;
     let (cloud, _) = cloud_with(&server.url, SharedCredentialsProvider::new(NoCredentials));
     for mutation in every_mutation(&server.url) {
-        let outcome = cloud.apply(&mutation).await;
+        let outcome = cloud.apply(&mutation, jiff::Timestamp::UNIX_EPOCH).await;
         assert_eq!(kind(&outcome), "not sent", "no credentials: {outcome:?}");
     }
     assert!(server.requests().is_empty());
@@ -294,7 +298,7 @@ async fn a_mutation_for_the_wrong_region_is_not_sent() {
         },
     ];
     for mutation in wrong {
-        assert_eq!(kind(&cloud.apply(&mutation).await), "not sent");
+        assert_eq!(kind(&cloud.apply(&mutation, jiff::Timestamp::UNIX_EPOCH).await), "not sent");
     }
     assert!(server.requests().is_empty());
 }
@@ -336,7 +340,7 @@ async fn time_limits_run_by_the_clock_that_was_given() {
     let clock = Arc::new(FastClock(Instant::now()));
     let cloud = AwsCloud::new(config, clock, calls, slow);
     let began = Instant::now();
-    assert_eq!(kind(&cloud.apply(&failover()).await), "unknown");
+    assert_eq!(kind(&cloud.apply(&failover(), jiff::Timestamp::UNIX_EPOCH).await), "unknown");
     let read = cloud.global_cluster(&region("us-east-1"), "payments").await;
     assert!(matches!(read, Err(ObserveError::Unreachable { .. })), "{read:?}");
     assert!(began.elapsed() < Duration::from_secs(20), "a hundred world seconds");
@@ -502,7 +506,10 @@ async fn a_change_is_followed_by_its_bare_id() {
     ])
     .await;
     let (cloud, _) = cloud(&server.url);
-    let Outcome::Accepted { handle, .. } = cloud.apply(&every_mutation("")[4]).await else { panic!("accepted") };
+    let Outcome::Accepted { handle, .. } = cloud.apply(&every_mutation("")[4], jiff::Timestamp::UNIX_EPOCH).await
+    else {
+        panic!("accepted")
+    };
     assert_eq!(handle.as_deref(), Some("C1"));
     assert_eq!(cloud.change_is_insync("C1").await, Ok(false));
     assert_eq!(cloud.change_is_insync("C1").await, Ok(true));
@@ -528,7 +535,7 @@ async fn the_next_arc_endpoint_is_asked_until_one_confirms() {
         let bad = Server::start(vec![ill]).await;
         let good = Server::start(vec![json(200, "{}")]).await;
         let (cloud, _) = cloud("http://unused.invalid");
-        let outcome = cloud.apply(&controls(&[&bad, &good])).await;
+        let outcome = cloud.apply(&controls(&[&bad, &good]), jiff::Timestamp::UNIX_EPOCH).await;
         assert_eq!(kind(&outcome), "accepted", "{outcome:?}");
         assert_eq!((bad.requests().len(), good.requests().len()), (1, 1));
     }
@@ -539,12 +546,12 @@ async fn a_refusal_by_arc_is_final_unless_an_earlier_call_is_in_doubt() {
     let no = Server::start(vec![arc_error(409, "ConflictException")]).await;
     let other = Server::start(vec![json(200, "{}")]).await;
     let (first, _) = cloud("http://unused.invalid");
-    let outcome = first.apply(&controls(&[&no, &other])).await;
+    let outcome = first.apply(&controls(&[&no, &other]), jiff::Timestamp::UNIX_EPOCH).await;
     assert_eq!(kind(&outcome), "rejected ConflictException");
     assert!(other.requests().is_empty());
     let lost = Server::start(vec![Answer::HangUp]).await;
     let (second, _) = cloud("http://unused.invalid");
-    let outcome = second.apply(&controls(&[&lost, &no])).await;
+    let outcome = second.apply(&controls(&[&lost, &no]), jiff::Timestamp::UNIX_EPOCH).await;
     assert_eq!(kind(&outcome), "unknown", "{outcome:?}");
 }
 

@@ -1,0 +1,295 @@
+//! Several replicas of the engine over one journal: one leads, and whatever becomes of it, another goes on, and no
+//! effect happens twice.
+
+use std::time::Duration;
+
+use failoverd::{
+    domain::{
+        id::RunId,
+        journal::Event,
+        run::{Phase, RunResult},
+    },
+    engine::{
+        control::{Control, Refusal, Started, Wish},
+        recover,
+    },
+    sim::{port::Faults, rehearse::leases::MemoryLeases},
+};
+
+use crate::support::{
+    Live, Scene, incarnation, payments,
+    replica::{Cut, Gate, LEASE},
+};
+
+/// A replica at work.
+struct Replica {
+    live: Live,
+    gate: Gate,
+}
+
+impl Replica {
+    fn leads(&self) -> bool {
+        self.live.engine.leader(&payments()).is_some_and(|leader| leader.here)
+    }
+
+    fn leader(&self) -> Option<String> {
+        self.live.engine.leader(&payments()).map(|leader| leader.holder)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.live.engine.readiness().ready
+    }
+}
+
+/// What all replicas share.
+struct Stage {
+    scene: Scene,
+    leases: MemoryLeases,
+}
+
+impl Stage {
+    fn new(seed: u64) -> Self {
+        Self { scene: Scene::payments(seed, 240), leases: MemoryLeases::default() }
+    }
+
+    async fn replica(&self, holder: &str) -> Replica {
+        let gate = Gate::default();
+        let (behind, leases) = (gate.clone(), self.leases.clone());
+        let arrange = |parts| behind.around(parts, &leases, holder);
+        let live = self.scene.start_as(0, self.scene.reopened(), Faults::default(), arrange).await;
+        Replica { live, gate }
+    }
+
+    /// `a` leads and knows its application, `b` and `c` follow.
+    async fn three(&self) -> [Replica; 3] {
+        let a = self.replica("a").await;
+        a.live.until("a leads", 5, |_| a.leads()).await;
+        let (b, c) = (self.replica("b").await, self.replica("c").await);
+        a.live.ready().await;
+        [a, b, c]
+    }
+}
+
+async fn until(replica: &Replica, what: &str, within: Duration, seen: impl Fn() -> bool) -> Duration {
+    let began = replica.live.clock.boot();
+    while !seen() {
+        let passed = replica.live.clock.boot() - began;
+        assert!(passed < within, "not within {within:?}: {what}");
+        replica.live.clock.sleep(Duration::from_millis(50)).await;
+    }
+    replica.live.clock.boot() - began
+}
+
+/// The run, as this replica knows it, once it is finished.
+async fn finished(replica: &Replica, run: &RunId) -> RunResult {
+    let phase = || replica.live.engine.history(&payments()).and_then(|h| h.runs.get(run).map(|r| r.phase.clone()));
+    until(replica, "the run is finished", Duration::from_secs(1_800), || {
+        matches!(phase(), Some(Phase::Finished { .. }))
+    })
+    .await;
+    match phase() {
+        Some(Phase::Finished { result, .. }) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_replica_leads_and_the_others_say_who() {
+    incarnation(async {
+        let stage = Stage::new(1);
+        let [a, b, c] = stage.three().await;
+        b.live.pass(6).await;
+        assert!(a.leads() && !b.leads() && !c.leads());
+        assert_eq!((b.leader().as_deref(), c.leader().as_deref()), (Some("a"), Some("a")));
+        assert!(a.is_ready() && b.is_ready() && c.is_ready(), "{:?}", b.live.engine.readiness());
+        // A follower starts nothing, and says where to ask.
+        let refused = b.live.ask(Live::request(Wish::Switchover)).await;
+        let Err(Refusal::NotLeader { leader: Some(leader), .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(leader.url.as_deref(), Some("http://a.example.com:8080"));
+        // What is recorded there is seen here.
+        let run = a.live.begin(Wish::Switchover).await;
+        until(&b, "b sees the run", LEASE, || {
+            b.live.engine.history(&payments()).is_some_and(|h| h.runs.contains_key(&run))
+        })
+        .await;
+        assert_eq!(finished(&a, &run).await, RunResult::Succeeded);
+        assert_eq!(finished(&c, &run).await, RunResult::Succeeded);
+        assert_eq!(a.live.accepted("SwitchoverGlobalCluster"), 1);
+    });
+}
+
+#[test]
+fn a_leader_that_dies_in_a_failover_is_followed_within_the_lease_and_a_second() {
+    for moment in 0..8 {
+        incarnation(async {
+            let stage = Stage::new(moment);
+            let [a, b, c] = stage.three().await;
+            a.live.lose("us-east-1");
+            a.live.pass(5).await;
+            let run = a.live.begin(Wish::Failover).await;
+            a.live.approve(&run).await;
+            a.live.clock.sleep(Duration::from_millis(3_300 * moment)).await;
+            a.gate.freeze();
+            let took = until(&b, "another leads", LEASE + Duration::from_secs(2), || b.leads() || c.leads()).await;
+            assert!(took <= LEASE + Duration::from_secs(1), "{took:?} after {moment}");
+            let successor = if b.leads() { &b } else { &c };
+            assert_eq!(finished(successor, &run).await, RunResult::Succeeded, "after {moment}");
+            assert_eq!(b.live.accepted("FailoverGlobalCluster"), 1, "after {moment}");
+            assert!(!(b.leads() && c.leads()));
+        });
+    }
+}
+
+#[test]
+fn what_a_leader_sends_that_stood_still_has_no_second_effect() {
+    // Thawed while its signature is still taken, and when it is too old.
+    for (still, is_taken) in [(40, true), (400, false)] {
+        incarnation(async {
+            let stage = Stage::new(7);
+            let [a, b, c] = stage.three().await;
+            a.live.lose("us-east-1");
+            a.live.pass(5).await;
+            let run = a.live.begin(Wish::Failover).await;
+            a.live.approve(&run).await;
+            // It stands still between its last look and the call that promotes.
+            a.gate.freeze_effects();
+            let promoting = |live: &Live| live.step(&run, "promote.main").is_in_flight();
+            a.live.until("it promotes", 120, promoting).await;
+            a.live.pass(2).await;
+            a.gate.freeze();
+            until(&b, "another leads", LEASE + Duration::from_secs(2), || b.leads() || c.leads()).await;
+            let successor = if b.leads() { &b } else { &c };
+            assert_eq!(finished(successor, &run).await, RunResult::Succeeded);
+            b.live.pass(still).await;
+            a.gate.thaw();
+            b.live.pass(120).await;
+            assert!(!a.leads());
+            assert_eq!(a.leader(), successor.leader());
+            assert_eq!(b.live.accepted("FailoverGlobalCluster"), 1, "thawed after {still} s");
+            let late = a.live.faults.sent().last().and_then(|sent| sent.answer.clone());
+            assert_eq!(late.as_deref() == Some("not sent"), !is_taken, "{late:?}");
+            assert_eq!(finished(&a, &run).await, RunResult::Succeeded, "it follows");
+        });
+    }
+}
+
+#[test]
+fn a_leader_that_is_cut_from_the_store_begins_nothing_and_another_goes_on() {
+    for cut in [Cut::There, Cut::Back] {
+        incarnation(async {
+            let stage = Stage::new(3);
+            let [a, b, c] = stage.three().await;
+            let run = a.live.begin(Wish::Switchover).await;
+            a.live.pass(3).await;
+            a.gate.cut_store(Some(cut));
+            until(&b, "it stops itself first", LEASE * 2 / 3 + Duration::from_secs(4), || !a.leads()).await;
+            assert!(!b.leads() && !c.leads(), "before anybody takes over");
+            until(&b, "another leads", LEASE, || b.leads() || c.leads()).await;
+            let successor = if b.leads() { &b } else { &c };
+            assert_eq!(finished(successor, &run).await, RunResult::Succeeded, "{cut:?}");
+            let reasons = a.live.engine.readiness().reasons;
+            assert!(reasons.iter().any(|r| r.contains("out of reach")), "{reasons:?}");
+            a.gate.cut_store(None);
+            until(&a, "it follows again", LEASE, || a.is_ready()).await;
+            assert!(!a.leads());
+            assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 1, "{cut:?}");
+        });
+    }
+}
+
+#[test]
+fn with_the_store_out_of_reach_for_all_a_run_stands_still_and_goes_on_by_itself_when_it_is_back() {
+    incarnation(async {
+        let stage = Stage::new(4);
+        let all = stage.three().await;
+        let run = all[0].live.begin(Wish::Switchover).await;
+        all[0].live.pass(2).await;
+        all.iter().for_each(|r| r.gate.cut_store(Some(Cut::There)));
+        all[0].live.pass(60).await;
+        assert!(all.iter().all(|r| !r.leads() && !r.is_ready()));
+        let sent = all[0].live.flips() + all[0].live.accepted("SwitchoverGlobalCluster");
+        all[0].live.pass(120).await;
+        assert_eq!(all[0].live.flips() + all[0].live.accepted("SwitchoverGlobalCluster"), sent, "nothing is begun");
+        all.iter().for_each(|r| r.gate.cut_store(None));
+        until(&all[0], "one leads", LEASE + Duration::from_secs(10), || all.iter().any(Replica::leads)).await;
+        let leader = all.iter().find(|r| r.leads()).expect("one leads");
+        assert_eq!(finished(leader, &run).await, RunResult::Succeeded);
+        assert_eq!(leader.live.accepted("SwitchoverGlobalCluster"), 1);
+    });
+}
+
+#[test]
+fn a_leader_that_is_told_to_stop_lets_its_call_end_and_gives_the_lease_back() {
+    incarnation(async {
+        let stage = Stage::new(5);
+        let [a, b, c] = stage.three().await;
+        let run = a.live.begin(Wish::Switchover).await;
+        a.live.pass(2).await;
+        a.live.engine.stop(Duration::from_secs(18)).await;
+        let took = until(&b, "another leads", Duration::from_secs(2), || b.leads() || c.leads()).await;
+        assert!(took <= Duration::from_secs(1), "{took:?}");
+        let successor = if b.leads() { &b } else { &c };
+        assert_eq!(finished(successor, &run).await, RunResult::Succeeded);
+        assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 1);
+        // One process after another, as a deployment does it.
+        let d = stage.replica("d").await;
+        successor.live.engine.stop(Duration::from_secs(18)).await;
+        until(&d, "yet another leads", Duration::from_secs(2), || [&b, &c, &d].iter().any(|r| r.leads())).await;
+    });
+}
+
+#[test]
+fn the_same_request_after_a_takeover_gives_the_same_run() {
+    incarnation(async {
+        let stage = Stage::new(6);
+        let [a, b, c] = stage.three().await;
+        let mut request = Live::request(Wish::Switchover);
+        request.idempotency_key = Some("once".to_owned());
+        let Ok(Started::Run { id, .. }) = a.live.ask(request.clone()).await else { panic!("accepted") };
+        a.gate.freeze();
+        until(&b, "another leads", LEASE + Duration::from_secs(2), || b.leads() || c.leads()).await;
+        let successor = if b.leads() { &b } else { &c };
+        assert_eq!(successor.live.ask(request).await, Ok(Started::Again { id }));
+    });
+}
+
+#[test]
+fn every_takeover_begins_an_epoch_and_the_journal_stays_whole() {
+    incarnation(async {
+        let stage = Stage::new(8);
+        let mut all = Vec::from(stage.three().await);
+        for round in 0..6 {
+            let leader = all.iter().position(Replica::leads).expect("one leads");
+            all[leader].gate.freeze();
+            let others = || all.iter().enumerate().filter(|(n, _)| *n != leader);
+            until(&all[leader], "another leads", LEASE + Duration::from_secs(2), || others().any(|(_, r)| r.leads()))
+                .await;
+            all[leader].gate.thaw();
+            until(&all[leader], "it follows", LEASE, || all.iter().filter(|r| r.leads()).count() == 1).await;
+            if round == 3 {
+                all.push(stage.replica("late").await);
+            }
+        }
+        let records = recover::records(&stage.scene.reopened(), &payments()).await.expect("it verifies");
+        let begun = |e: &Event| matches!(e, Event::EpochStarted { .. });
+        let epochs: Vec<u64> = records.iter().filter(|r| r.events.iter().any(begun)).map(|r| r.epoch).collect();
+        assert_eq!(epochs, (1..=7).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_store_that_was_restored_from_a_backup_is_not_worked_on() {
+    incarnation(async {
+        let stage = Stage::new(9);
+        let [a, b, c] = stage.three().await;
+        let run = a.live.begin(Wish::Switchover).await;
+        assert_eq!(finished(&a, &run).await, RunResult::Succeeded);
+        b.live.pass(10).await;
+        stage.scene.journal.cut_off(&payments(), 1);
+        a.gate.freeze();
+        b.live.pass(60).await;
+        assert!(!b.leads() && !c.leads());
+        let reasons = b.live.engine.readiness().reasons.join("; ");
+        assert!(reasons.contains("restored from a backup"), "{reasons}");
+    });
+}

@@ -1,0 +1,217 @@
+//! One of several replicas: a gate between it and everything outside, which can be shut.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use failoverd::{
+    domain::{
+        api_call::ApiCall,
+        application::{ClusterArn, ClusterEndpoint},
+        capacity::{DbInstance, Quotas},
+        cloud::{
+            Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+            ObserveError, Outcome, RecordSet, Series,
+        },
+        id::{ApplicationName, Digest, Region},
+        journal::Sealed,
+        lease::Lease,
+        standby_object::ObjectAt,
+    },
+    engine::{Parts, Sharing},
+    ports::{
+        Cloud, JournalStore, Leases,
+        journal::{AppendError, ReadError},
+        lease::{PutError, ReadFailed},
+    },
+    sim::rehearse::leases::MemoryLeases,
+};
+use tokio::sync::Notify;
+
+/// How long a lease of these tests is.
+pub(crate) const LEASE: Duration = Duration::from_secs(24);
+
+/// How long a call takes at most.
+pub(crate) const CALL: Duration = Duration::from_secs(10);
+
+/// After how long a store that is out of reach is given up.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+struct Shut {
+    /// SIGSTOP: whatever it would send or take in waits.
+    frozen: bool,
+    store: Option<Cut>,
+    /// Only calls that change something stand still, right before they leave.
+    effects_frozen: bool,
+}
+
+/// How the store is out of reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Nothing arrives.
+    There,
+    /// Everything arrives, and no answer comes back.
+    Back,
+}
+
+/// See the module; clones are one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<Shut>, Notify)>);
+
+impl Gate {
+    fn set(&self, change: impl FnOnce(&mut Shut)) {
+        change(&mut self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.1.notify_waiters();
+    }
+
+    /// SIGSTOP, or SIGKILL where nobody thaws it.
+    pub(crate) fn freeze(&self) {
+        self.set(|shut| shut.frozen = true);
+    }
+
+    pub(crate) fn freeze_effects(&self) {
+        self.set(|shut| shut.effects_frozen = true);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.set(|shut| (shut.frozen, shut.effects_frozen) = (false, false));
+    }
+
+    pub(crate) fn cut_store(&self, cut: Option<Cut>) {
+        self.set(|shut| shut.store = cut);
+    }
+
+    /// Waits while it is frozen.
+    async fn pass(&self, is_effect: bool) {
+        loop {
+            let changed = self.0.1.notified();
+            {
+                let shut = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if !shut.frozen && !(is_effect && shut.effects_frozen) {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn store(&self) -> Option<Cut> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).store
+    }
+
+    /// Something that the store is asked, through the gate.
+    async fn ask<T, E>(&self, asked: impl Future<Output = Result<T, E>>, failed: impl Fn(String) -> E) -> Result<T, E> {
+        self.pass(false).await;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        self.pass(false).await;
+        if self.store() == Some(Cut::There) {
+            tokio::time::sleep(STORE_TIMEOUT).await;
+            return Err(failed("no answer".to_owned()));
+        }
+        let answer = asked.await;
+        if self.store() == Some(Cut::Back) {
+            tokio::time::sleep(STORE_TIMEOUT).await;
+            return Err(failed("no answer".to_owned()));
+        }
+        self.pass(false).await;
+        answer
+    }
+
+    /// `parts` behind this gate, with `leases`, as the replica `holder`.
+    pub(crate) fn around(&self, parts: Parts, leases: &MemoryLeases, holder: &str) -> Parts {
+        let gated = Gated { gate: self.clone(), store: parts.store, cloud: parts.cloud, leases: leases.clone() };
+        Parts {
+            store: Arc::new(gated.clone()),
+            cloud: Arc::new(gated.clone()),
+            holder: holder.to_owned(),
+            sharing: Some(Sharing {
+                leases: Arc::new(gated),
+                duration: LEASE,
+                call_within: CALL,
+                url: Some(format!("http://{holder}.example.com:8080")),
+                region: Some("us-east-2".to_owned()),
+            }),
+            ..parts
+        }
+    }
+}
+
+/// A store, its leases and a cloud behind a gate.
+#[derive(Debug, Clone)]
+struct Gated {
+    gate: Gate,
+    store: Arc<dyn JournalStore>,
+    cloud: Arc<dyn Cloud>,
+    leases: MemoryLeases,
+}
+
+#[async_trait]
+impl JournalStore for Gated {
+    async fn append(&self, sealed: &Sealed) -> Result<(), AppendError> {
+        self.gate.ask(self.store.append(sealed), |reason| AppendError::Failed { reason }).await
+    }
+
+    async fn read(
+        &self,
+        journal: &ApplicationName,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Digest)>, ReadError> {
+        self.gate.ask(self.store.read(journal, from_seq, limit), |reason| ReadError::Failed { reason }).await
+    }
+
+    async fn journals(&self) -> Result<Vec<ApplicationName>, ReadError> {
+        self.gate.ask(self.store.journals(), |reason| ReadError::Failed { reason }).await
+    }
+}
+
+#[async_trait]
+impl Leases for Gated {
+    async fn lease(&self, application: &ApplicationName) -> Result<Option<Lease>, ReadFailed> {
+        self.gate.ask(self.leases.lease(application), |reason| ReadFailed { reason }).await
+    }
+
+    async fn put(&self, application: &ApplicationName, lease: &Lease, over: Option<u64>) -> Result<(), PutError> {
+        self.gate.ask(self.leases.put(application, lease, over), |reason| PutError::Failed { reason }).await
+    }
+}
+
+macro_rules! reads {
+    ($($name:ident ( $($arg:ident : $type:ty),* ) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Cloud for Gated {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, ObserveError> {
+                self.gate.pass(false).await;
+                let answer = self.cloud.$name($($arg),*).await;
+                self.gate.pass(false).await;
+                answer
+            })*
+
+            async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {
+                self.gate.pass(true).await;
+                let outcome = self.cloud.apply(mutation, intended_at).await;
+                self.gate.pass(true).await;
+                outcome
+            }
+        }
+    };
+}
+
+reads! {
+    global_cluster(region: &Region, identifier: &str) -> GlobalCluster;
+    db_cluster(arn: &ClusterArn) -> DbCluster;
+    db_instances(cluster: &ClusterArn) -> Vec<DbInstance>;
+    cluster_snapshots(cluster: &ClusterArn) -> Vec<DbSnapshot>;
+    account_quotas(region: &Region) -> Quotas;
+    metrics(region: &Region, queries: &[MetricQuery], window: Duration) -> Vec<Answer<Series>>;
+    alarms(region: &Region, names: &[String]) -> Vec<Answer<Alarm>>;
+    events(region: &Region, source: &EventSource, window: Duration) -> Vec<CloudEvent>;
+    record_sets(zone: &str, name: &str, record_type: &str) -> Vec<RecordSet>;
+    routing_controls(endpoints: &[ClusterEndpoint], arns: &[String]) -> Vec<bool>;
+    object_is_there(object: &ObjectAt) -> bool;
+    change_is_insync(change_id: &str) -> bool;
+    ask(request: &ApiCall) -> serde_json::Value;
+}
