@@ -58,6 +58,8 @@ pub const STEPS: &[&str] = &[
     "gate-replication",
     "fence-not-held",
     "fence-refused",
+    "fault-refused",
+    "fault-unknown",
     "fence-unknown",
     "call-rejected",
     "call-not-sent",

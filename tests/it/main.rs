@@ -9,6 +9,7 @@ mod aws_call;
 mod cli_client;
 mod databases;
 mod drill_budget;
+mod drill_fault;
 mod drills;
 mod emulator_failover;
 mod engine_alone;
