@@ -15,15 +15,15 @@ use crate::{
         clock::SystemClock,
         observers::prometheus::Metrics,
         probes::{NetProbes, postgres::PostgresHeartbeats},
-        store::SqliteStore,
     },
-    config::{Auth, Aws, Role, Settings, Store},
+    config::{Auth, Aws, Role, Settings},
     engine::{Engine, Parts, outpost::Outpost, vantages::Vantages},
     http::{
         self, Api,
         auth::{TokenEntry, Tokens},
+        replica::Forwarder,
     },
-    ports::{Clock, Databases, JournalStore, Observer, Probes},
+    ports::{Clock, Databases, Observer, Probes},
 };
 
 pub mod observe;
@@ -31,9 +31,6 @@ pub mod store;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
-
-/// What a configuration asks for that is not here yet.
-const NOT_BUILT: &str = "config-not-built";
 
 /// A whole daemon: engine, API, and the store behind them.
 pub struct Daemon {
@@ -50,11 +47,7 @@ impl Daemon {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
         let observer: Arc<dyn Observer> = prometheus.clone();
-        let Store::Sqlite { path } = &settings.store else {
-            anyhow::bail!("{NOT_BUILT}: this version does not run over the store \"dynamodb\" yet");
-        };
-        let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
-        let store: Arc<dyn JournalStore> = Arc::new(store);
+        let (store, sharing) = store::open(&settings, &sdk, &clock).await?;
         #[cfg(debug_assertions)]
         let store = failpoint::from_environment(store)?;
         let options = options(&settings.aws);
@@ -78,6 +71,10 @@ impl Daemon {
             }
             None => None,
         };
+        // No two lives of a process have one name.
+        let holder =
+            format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff);
+        let is_shared = sharing.is_some();
         let parts = Parts {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
             probes,
@@ -90,9 +87,9 @@ impl Daemon {
             clock,
             observer,
             vantages,
-            holder: format!("{}:{}", hostname(), std::process::id()),
+            holder: holder.clone(),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
-            sharing: None,
+            sharing,
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {
@@ -100,7 +97,10 @@ impl Daemon {
         }
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render());
-        let api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
+        let mut api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
+        if is_shared {
+            api.forwarder = Some(Forwarder::new(&holder).context("set up handing requests on")?);
+        }
         let server = tokio::spawn(http::server::serve(listener, api));
         Ok(Self { address, engine, stopping, server })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use aws_config::SdkConfig;
 
 use super::{all_named, options};
@@ -9,12 +10,13 @@ use crate::{
     adapters::{
         aws,
         store::{
-            DynamoStore, OpenError,
+            DynamoStore, OpenError, SqliteStore,
             dynamodb::{Adopted, Created, Draw, Options, Verified},
         },
     },
     config::{Settings, Store},
-    ports::Clock,
+    engine::Sharing,
+    ports::{Clock, JournalStore, Leases},
 };
 
 /// What the store of `settings` is opened with; `None` where it is a file.
@@ -30,6 +32,36 @@ pub fn shared(settings: &Settings) -> Option<Options> {
             production: settings.aws.production,
             allow_unverified: allow_unverified.clone(),
         }),
+    }
+}
+
+/// The store of `settings`, and how replicas take turns, where they share it.
+///
+/// # Errors
+/// Where it cannot be opened, or is none to keep a journal in.
+pub(super) async fn open(
+    settings: &Settings,
+    sdk: &SdkConfig,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Arc<dyn JournalStore>, Option<Sharing>)> {
+    match &settings.store {
+        Store::Sqlite { path } => {
+            let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
+            Ok((Arc::new(store), None))
+        }
+        Store::DynamoDb { table, region, lease, url, .. } => {
+            let options = shared(settings).context("the store is shared")?;
+            let opened = DynamoStore::open(sdk, Arc::clone(clock), draw(), &options).await;
+            let store = Arc::new(opened.with_context(|| format!("open the table {table} in {region}"))?);
+            let sharing = Sharing {
+                leases: Arc::clone(&store) as Arc<dyn Leases>,
+                duration: *lease,
+                call_within: settings.aws.call_timeout,
+                url: url.clone(),
+                region: Some(region.to_string()),
+            };
+            Ok((store, Some(sharing)))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     capacity::Capacity,
     cloud::{MetricQuery, Mutation},
     database::{Door, Expect},
+    fault::Fault,
     fence::Fence,
     id::{Region, StoreName, TrafficName},
     ramp::Ramp,
@@ -20,6 +21,7 @@ use super::{
     sabotage::{Guard, is_off},
     salvage::Salvage,
     seconds,
+    signal_probe::SignalProbe,
 };
 
 /// A resolved action.
@@ -174,12 +176,18 @@ pub enum Action {
         #[serde(with = "seconds", rename = "probe_timeout_seconds")]
         probe_timeout: Duration,
     },
+    /// Waits until signals of the application, and what is made of them, say what is expected.
+    #[serde(rename = "probe.signal")]
+    ProbeSignal(Box<SignalProbe>),
     /// One rung of the ladder that keeps the old writer from writing (`fence.*`).
     #[serde(rename = "fence")]
     Fence { fence: Box<Fence> },
     /// Looks at what a forced failover has left in the old Region (`salvage.*`).
     #[serde(rename = "salvage")]
     Salvage { look: Box<Salvage> },
+    /// A fault of the source on purpose, put in or taken out. Done when the function's variable reads so. For drills.
+    #[serde(rename = "fault.lambda_variable")]
+    LambdaFault(Box<Fault>),
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
     Notify { topics: Vec<Topic>, subject: String, message: String },
@@ -261,8 +269,10 @@ impl Action {
             Self::ProbeHttp { .. } => "probe.http",
             Self::ProbeTcp { .. } => "probe.tcp",
             Self::ProbePostgres { .. } => "probe.postgres",
+            Self::ProbeSignal(_) => "probe.signal",
             Self::Fence { fence } => fence.rung.name(),
             Self::Salvage { look } => look.name(),
+            Self::LambdaFault(_) => "fault.lambda_variable",
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -277,6 +287,7 @@ impl Action {
             Self::AuroraFailover { .. } | Self::AuroraDetach { .. } => EffectClass::Irreversible,
             Self::AuroraAddInstance { .. } => EffectClass::Compensable,
             Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } | Self::DnsWeights(_) => EffectClass::Reversible,
+            Self::LambdaFault(_) => EffectClass::Reversible,
             // The copy that its work makes destroys nothing and changes nothing that is there.
             Self::AuroraPreserveSnapshot { .. }
             | Self::AuroraWait { .. }
@@ -291,6 +302,7 @@ impl Action {
             | Self::ProbeTcp { .. }
             | Self::ProbePostgres { .. }
             | Self::Salvage { .. }
+            | Self::ProbeSignal(_)
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
@@ -345,6 +357,7 @@ impl Action {
             }
             Self::DnsFlip { calls, .. } => calls.clone(),
             Self::Fence { fence } => fence.rung.mutations(&fence.old),
+            Self::LambdaFault(fault) => vec![fault.mutation()],
             Self::DnsWeights(ramp) => ramp.calls.iter().map(|call| call.mutation.clone()).collect(),
             Self::Notify { topics, subject, message } => topics
                 .iter()

@@ -141,6 +141,7 @@ mod tests {
             config_digest: Digest::zero(),
             accepted_loss: None,
             reconciles: None,
+            budget: None,
             steps: vec![step],
         };
         let request = Request {

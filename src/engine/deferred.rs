@@ -16,13 +16,19 @@ use crate::{
         deferred::{
             ATTEMPTS_MAX, COPY_PREFIX, Deferred, Ending, RESCUE_PREFIX, State, WARNING, Work, copy_name, warns_before,
         },
+        fault::Fault,
         history::History,
         id::{RunId, StepId},
         journal::Event,
         run::RunState,
         seconds::to_seconds,
     },
-    engine::{context::Context, scribe::CommitError},
+    engine::{
+        context::Context,
+        faults::{self, Standing},
+        scribe::CommitError,
+        undo::LANDS_WITHIN,
+    },
 };
 
 /// How often it is looked at: the snapshot appears minutes after its Region, and is kept for a day at least [AUG].
@@ -87,7 +93,7 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
         let reason = "the process ended between the intent and its answer".to_owned();
         answer(context, key, deferred.attempts, Outcome::Unknown { reason }).await?;
     }
-    let (found, rescue) = look(context, &deferred).await;
+    let (found, rescue) = look(context, &deferred, age).await;
     if let Some(rescue) = rescue.filter(|_| !matches!(found, Found::Done { .. })) {
         warn(context, key, &deferred, &rescue).await?;
     }
@@ -96,16 +102,14 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
         Found::Waits { why } if deferred.work.within() <= age => return expire(context, key, &why).await,
         Found::Waits { why } => context.waits.note(&key.0, &key.1, &why),
         Found::Call(_) if deferred.work.within() <= age => {
-            return expire(context, key, "the copy was asked for, and never came").await;
+            return expire(context, key, "it was asked for, and never came about").await;
         }
         Found::Call(mutation) => {
             let Some(outcome) = call(context, key, &mutation).await? else { return Ok(()) };
             let why = match outcome {
-                Outcome::Accepted { .. } => "the copy is being made".to_owned(),
-                Outcome::Rejected { code, message, .. } => format!("AWS refused the copy: {code}: {message}"),
-                Outcome::NotSent { reason } | Outcome::Unknown { reason } => {
-                    format!("the copy was not answered: {reason}")
-                }
+                Outcome::Accepted { .. } => "it is being done".to_owned(),
+                Outcome::Rejected { code, message, .. } => format!("AWS refused it: {code}: {message}"),
+                Outcome::NotSent { reason } | Outcome::Unknown { reason } => format!("it was not answered: {reason}"),
             };
             context.waits.note(&key.0, &key.1, &why);
         }
@@ -114,8 +118,32 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
 }
 
 /// What there is to do, and the snapshot that is to be copied, where it is listed.
-async fn look(context: &Context, deferred: &Deferred) -> (Found, Option<DbSnapshot>) {
-    let Work::PreserveSnapshot { cluster, since, .. } = &deferred.work;
+async fn look(context: &Context, deferred: &Deferred, age: Duration) -> (Found, Option<DbSnapshot>) {
+    match &deferred.work {
+        Work::PreserveSnapshot { cluster, since, .. } => rescue(context, deferred, cluster, since).await,
+        Work::MendFault { fault, .. } => (mend(context, fault, age).await, None),
+    }
+}
+
+/// Whether the fault is out. A call that put it in and was never answered may still arrive.
+async fn mend(context: &Context, fault: &Fault, age: Duration) -> Found {
+    match faults::standing(context, fault).await {
+        Standing::As { evidence } if LANDS_WITHIN <= age => Found::Done { evidence: vec![evidence] },
+        Standing::As { evidence } => Found::Waits { why: format!("{evidence}; an older call may still arrive") },
+        Standing::From => Found::Call(Box::new(fault.mutation())),
+        Standing::Changing { what: why } | Standing::Neither { what: why } | Standing::Unknown { why } => {
+            Found::Waits { why }
+        }
+        Standing::Denied(denial) => Found::Waits { why: denial.why },
+    }
+}
+
+async fn rescue(
+    context: &Context,
+    deferred: &Deferred,
+    cluster: &ClusterArn,
+    since: &Timestamp,
+) -> (Found, Option<DbSnapshot>) {
     let was_asked = 0 < deferred.attempts;
     let snapshots = match context.cloud.cluster_snapshots(cluster).await {
         Ok(snapshots) => snapshots,
@@ -155,7 +183,7 @@ async fn warn(
     const DAY: Duration = Duration::from_hours(24);
     let untold: Vec<_> = context.application.topics.iter().filter(|t| !deferred.warned.contains(&t.arn)).collect();
     let Some(created_at) = rescue.created_at.filter(|_| !untold.is_empty()) else { return Ok(()) };
-    let Work::PreserveSnapshot { cluster, .. } = &deferred.work;
+    let Work::PreserveSnapshot { cluster, .. } = &deferred.work else { return Ok(()) };
     let age = Duration::try_from(context.clock.wall().duration_since(created_at)).unwrap_or_default();
     // The shortest that is possible, until it is near: it is asked for then only.
     if age < DAY - warns_before(DAY) {
@@ -214,6 +242,7 @@ pub(super) fn work_on<'a>(
 ) -> impl Iterator<Item = (&'a (RunId, StepId), &'a Deferred)> {
     let is_of = |d: &Deferred| match &d.work {
         Work::PreserveSnapshot { cluster: of, .. } => of == cluster,
+        Work::MendFault { .. } => false,
     };
     let mut of: Vec<_> = history.deferred.iter().filter(|(_, d)| is_of(d)).collect();
     of.sort_by_key(|(_, d)| d.since);
@@ -246,14 +275,11 @@ async fn expire(context: &Context, key: &(RunId, StepId), why: &str) -> Result<(
     let Some(deferred) = newest(context, key) else { return Ok(()) };
     let name = &context.application.name;
     let within = to_seconds(deferred.work.within());
+    let (given_up, to_do) = deferred.work.given_up();
     for topic in context.application.topics.iter().filter(|topic| !deferred.told.contains(&topic.arn)) {
-        let message = format!(
-            "{name}: nobody could {} within {within} s of {}: {why}. What Aurora keeps of it goes with the old cluster's \
-             retention. Copy it by hand (rds:CopyDBClusterSnapshot) or let it go.",
-            deferred.work.describe(),
-            key.0
-        );
-        let subject: String = format!("{name}: a rescue snapshot was not kept").chars().take(99).collect();
+        let message =
+            format!("{name}: nobody could {} within {within} s of {}: {why}. {to_do}", deferred.work.describe(), key.0);
+        let subject: String = format!("{name}: {given_up}").chars().take(99).collect();
         let (region, topic_arn) = (topic.region.clone(), topic.arn.clone());
         // One that is lost is not sent again: at most once each.
         call(context, key, &Mutation::Publish { region, topic_arn, subject, message }).await?;

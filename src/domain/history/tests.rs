@@ -115,6 +115,7 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
         config_digest: Digest::zero(),
         accepted_loss: None,
         reconciles: None,
+        budget: None,
         steps: steps.collect(),
     }
 }

@@ -127,8 +127,10 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             Salvage::Conflicts { .. } => unseen(&["cloudwatch:GetMetricData"]),
             Salvage::Objects { .. } => unseen(&["s3:ListObjectsV2", "s3:HeadObject"]),
         },
+        Action::LambdaFault(_) => unseen(&["lambda:GetFunctionConfiguration"]),
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
+        | Action::ProbeSignal(_)
         | Action::AuroraPreserveSnapshot { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
@@ -149,6 +151,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         | Mutation::AuroraDetach { .. }
         | Mutation::CreateInstance { .. }
         | Mutation::CopySnapshot { .. }
+        | Mutation::LambdaVariable { .. }
         | Mutation::Publish { .. }
         | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => &[],
