@@ -182,12 +182,12 @@ pub enum Action {
     /// One rung of the ladder that keeps the old writer from writing (`fence.*`).
     #[serde(rename = "fence")]
     Fence { fence: Box<Fence> },
-    /// Looks at what a forced failover has left in the old Region (`salvage.*`).
-    #[serde(rename = "salvage")]
-    Salvage { look: Box<Salvage> },
     /// A fault of the source on purpose, put in or taken out. Done when the function's variable reads so. For drills.
     #[serde(rename = "fault.lambda_variable")]
     LambdaFault(Box<Fault>),
+    /// Looks at what a forced failover has left in the old Region (`salvage.*`).
+    #[serde(rename = "salvage")]
+    Salvage { look: Box<Salvage> },
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
     Notify { topics: Vec<Topic>, subject: String, message: String },
@@ -271,8 +271,8 @@ impl Action {
             Self::ProbePostgres { .. } => "probe.postgres",
             Self::ProbeSignal(_) => "probe.signal",
             Self::Fence { fence } => fence.rung.name(),
-            Self::Salvage { look } => look.name(),
             Self::LambdaFault(_) => "fault.lambda_variable",
+            Self::Salvage { look } => look.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -301,8 +301,8 @@ impl Action {
             | Self::ProbeHttp { .. }
             | Self::ProbeTcp { .. }
             | Self::ProbePostgres { .. }
-            | Self::Salvage { .. }
             | Self::ProbeSignal(_)
+            | Self::Salvage { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }

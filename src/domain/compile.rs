@@ -68,8 +68,8 @@ pub fn compile(
         runbook_digest: runbook_digest.clone(),
         config_digest: config_digest.clone(),
         accepted_loss: accepted_loss.filter(|_| purpose == Purpose::Failover),
-        reconciles: None,
         budget: None,
+        reconciles: None,
         steps: in_order(steps),
     };
     if let Some(terms) = runbook.budget.as_ref().filter(|_| purpose == Purpose::Drill) {

@@ -170,14 +170,14 @@ pub fn declared(step: &PlannedStep) -> Estimate {
             // Tasks take so long to stop.
             Rung::Application { .. } => (s(45), s(90)),
         },
+        // A call, and the update that it begins.
+        Action::LambdaFault(_) => (s(6), s(20)),
         // The copy of a snapshot takes minutes; a listing with a request for each object, a minute at the most.
         Action::Salvage { look } => match **look {
             Salvage::Snapshot { .. } => (s(5), s(1_800)),
             Salvage::Conflicts { .. } => (s(2), s(6)),
             Salvage::Objects { .. } => (s(10), s(90)),
         },
-        // A call, and the update that it begins.
-        Action::LambdaFault(_) => (s(6), s(20)),
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),
         // A control plane's call and the look after it; what it sets going is the runbook's to know.

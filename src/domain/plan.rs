@@ -95,12 +95,12 @@ pub struct Plan {
     /// What the requester accepted to lose; `None` allows no loss.
     #[serde(with = "seconds::option", rename = "accepted_loss_seconds")]
     pub accepted_loss: Option<Duration>,
-    /// Of a salvage: the failover that it reconciles, whose source and target are the plan's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reconciles: Option<RunId>,
     /// What a drill may cost before it goes home by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Of a salvage: the failover that it reconciles, whose source and target are the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<RunId>,
     /// In the order of the runbook's file, which is a topological order of `needs`.
     pub steps: Vec<PlannedStep>,
 }

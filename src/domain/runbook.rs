@@ -197,11 +197,6 @@ pub enum Act {
         rung: FenceRung,
         on_unknown: OnUnknown,
     },
-    /// A look at what a forced failover has left in the source.
-    Salvage {
-        store: Option<StoreName>,
-        what: Salvaged,
-    },
     /// A variable of a function in the source, from `normal` (`None`: it is not there) to `broken`, or back.
     LambdaFault {
         function: String,
@@ -209,6 +204,11 @@ pub enum Act {
         broken: String,
         normal: Option<String>,
         mends: bool,
+    },
+    /// A look at what a forced failover has left in the source.
+    Salvage {
+        store: Option<StoreName>,
+        what: Salvaged,
     },
     Notify {
         subject: Option<String>,

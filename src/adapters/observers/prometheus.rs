@@ -593,8 +593,8 @@ mod tests {
             runbook_digest: Digest::zero(),
             config_digest: Digest::zero(),
             accepted_loss: None,
-            reconciles: None,
             budget: None,
+            reconciles: None,
             steps: vec![step],
         };
         let request = Request {

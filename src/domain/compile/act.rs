@@ -44,8 +44,8 @@ impl Compiler<'_> {
             Act::ProbePostgres { .. } => self.probe_postgres(&step.act, scope),
             Act::ProbeSignal { .. } => self.probe_signal(&step.act),
             Act::Fence { .. } => self.fence(&step.act, scope),
-            Act::Salvage { .. } => self.salvage(&step.act, scope),
             Act::LambdaFault { .. } => self.lambda_fault(&step.act),
+            Act::Salvage { .. } => self.salvage(&step.act, scope),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),

@@ -45,10 +45,10 @@ pub(super) const ACTIONS: [&str; 38] = [
     "fence.connections",
     "fence.event",
     "fence.write_must_fail",
+    "fault.lambda_variable",
     "salvage.snapshot",
     "salvage.conflicts",
     "salvage.objects",
-    "fault.lambda_variable",
     "notify",
     "approve",
     "wait",
@@ -133,10 +133,10 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "fence.connections" => fences::connections(store(with, found)?, with, found)?,
         "fence.event" => fences::event(store(with, found)?, with, found)?,
         "fence.write_must_fail" => fences::write_must_fail(store(with, found)?, with, found)?,
+        "fault.lambda_variable" => faults::lambda_variable(with, found)?,
         "salvage.snapshot" | "salvage.conflicts" | "salvage.objects" => {
             salvage::read(name, store(with, found)?, with, found)?
         }
-        "fault.lambda_variable" => faults::lambda_variable(with, found)?,
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {

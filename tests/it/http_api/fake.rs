@@ -74,8 +74,8 @@ pub(crate) fn plan() -> Plan {
         runbook_digest: Digest::zero(),
         config_digest: Digest::zero(),
         accepted_loss: Some(Duration::from_secs(30)),
-        reconciles: None,
         budget: None,
+        reconciles: None,
         steps: vec![
             step(
                 "consent",

@@ -122,12 +122,12 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             // Over connections of their own.
             Rung::WriteMustFail { .. } | Rung::Connections | Rung::Restore { .. } => Vec::new(),
         },
+        Action::LambdaFault(_) => unseen(&["lambda:GetFunctionConfiguration"]),
         Action::Salvage { look } => match **look {
             Salvage::Snapshot { .. } => unseen(&["rds:DescribeDBClusterSnapshots"]),
             Salvage::Conflicts { .. } => unseen(&["cloudwatch:GetMetricData"]),
             Salvage::Objects { .. } => unseen(&["s3:ListObjectsV2", "s3:HeadObject"]),
         },
-        Action::LambdaFault(_) => unseen(&["lambda:GetFunctionConfiguration"]),
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
         | Action::ProbeSignal(_)
