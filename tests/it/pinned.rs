@@ -56,10 +56,9 @@ fn a_runbook_that_was_edited_in_mid_run_is_for_the_next_run() {
     let scene = Scene::stateless(750, 240, RUNBOOK);
     let (run, digest) = begun(&scene);
     let consent = "  - { id: consent, action: approve, with: { count: 1, expires_after: 5m, reason: why } }\n";
-    let edited = RUNBOOK.replace("  - { id: settle", &format!("{consent}  - {{ id: settle")).replace(
-        "{ id: settle, action: wait,",
-        "{ id: settle, action: wait, needs: [consent],",
-    );
+    let edited = RUNBOOK
+        .replace("  - { id: settle", &format!("{consent}  - {{ id: settle"))
+        .replace("{ id: settle, action: wait,", "{ id: settle, action: wait, needs: [consent],");
     let scene = [Purpose::Switchover, Purpose::Failback].into_iter().fold(scene, |s, p| s.with_runbook(p, &edited));
     incarnation(async {
         let live = scene.start(5).await;

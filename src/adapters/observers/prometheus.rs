@@ -234,22 +234,18 @@ impl Metrics {
                 Some(true) => (run, "undoing"),
                 Some(false) | None => return,
             },
-            // A drill over its budget that is taken back says so by its first undo.
-            Event::UndoIntended { run, .. } => match memory.runs.get_mut(run).filter(|a| a.way == "running") {
-                Some(active) => {
-                    active.way = "undoing";
-                    (run, "undoing")
-                }
-                None => return,
-            },
-            Event::UndoAnswered { .. }
+            // So says a drill over its budget that is taken back.
+            Event::UndoIntended { run, .. } if memory.runs.get_mut(run).is_some_and(ActiveRun::turns_back) => {
+                (run, "undoing")
+            }
+            Event::UndoIntended { .. }
+            | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
             | Event::UndoFailed { .. }
             | Event::WorkDeferred { .. }
             | Event::DeferredIntended { .. }
             | Event::DeferredAnswered { .. }
             | Event::DeferredEnded { .. } => return,
-            // Held before, perhaps; where it is taken back, its undos tell.
             Event::BudgetExceeded { run, .. } => (run, "running"),
             Event::RunHeld { run, code, .. } => {
                 if let Some(active) = memory.runs.get_mut(run).filter(|_| code == "undo-past-no-return") {
