@@ -58,6 +58,8 @@ pub const STEPS: &[&str] = &[
     "gate-replication",
     "fence-not-held",
     "fence-refused",
+    "fault-refused",
+    "fault-unknown",
     "fence-unknown",
     "call-rejected",
     "call-not-sent",
@@ -127,6 +129,12 @@ pub const STORE: &[&str] = &[
     "store-disk-full",
     "store-read-only",
     "store-unavailable",
+    "store-table-missing",
+    "store-not-strong",
+    "store-in-primary",
+    "store-expires",
+    "store-restored",
+    "store-unverified",
 ];
 
 /// Every code.

@@ -24,8 +24,10 @@ use super::{
 mod act;
 mod api_call;
 mod budget;
+mod faults;
 mod fence;
 mod flip;
+mod signals;
 mod weights;
 
 pub use fence::address_of;
@@ -294,6 +296,8 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::ProbeHttp { .. }
         | Action::ProbeTcp { .. }
         | Action::ProbePostgres { .. }
+        | Action::ProbeSignal(_)
+        | Action::LambdaFault(_)
         | Action::Fence { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }

@@ -179,6 +179,10 @@ impl PlannedStep {
                 }
             };
         }
+        // What takes a fault out is not taken back.
+        if matches!(&self.action, Action::LambdaFault(fault) if fault.mends) {
+            return Undo::Nothing;
+        }
         match (self.action.effect(), catalogue::entry(self.action.kind())) {
             (EffectClass::Read, _) => Undo::Nothing,
             (EffectClass::Reversible | EffectClass::Compensable, Some(entry)) => entry.undo,

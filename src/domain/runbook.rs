@@ -11,12 +11,14 @@ use std::{
 
 use super::{
     action::OnUnknown,
+    assessment::{Health, Verdict},
     database::{Door, Expect},
     document::{At, Fault, Findings, Node, Place},
     drill::Terms,
     fence::{Part, Peer},
     id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry, Towards},
+    signal_probe::Said,
     yaml,
 };
 
@@ -179,11 +181,27 @@ pub enum Act {
         interval: Duration,
         probe_timeout: Duration,
     },
+    /// What the signals of the application must say, and how it must be.
+    ProbeSignal {
+        signals: SignalsOf,
+        is: Option<Said>,
+        hold_for: Duration,
+        health: Vec<Health>,
+        verdict: Option<Verdict>,
+    },
     /// A rung on the source.
     Fence {
         store: Option<StoreName>,
         rung: FenceRung,
         on_unknown: OnUnknown,
+    },
+    /// A variable of a function in the source, from `normal` (`None`: it is not there) to `broken`, or back.
+    LambdaFault {
+        function: String,
+        variable: String,
+        broken: String,
+        normal: Option<String>,
+        mends: bool,
     },
     Notify {
         subject: Option<String>,
@@ -210,6 +228,18 @@ pub enum Act {
         arguments: BTreeMap<String, Node>,
         towards: Towards,
     },
+}
+
+/// Which signals a step looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignalsOf {
+    /// None: only what is made of them.
+    Nobody,
+    All(Vec<SignalName>),
+    Any(Vec<SignalName>),
+    /// Every trigger that tells of the source, or of the target.
+    Source,
+    Target,
 }
 
 /// Where a TCP probe knocks.
@@ -368,6 +398,8 @@ impl Act {
             | Self::ProbeHttp { .. }
             | Self::ProbeTcp { .. }
             | Self::ProbePostgres { .. }
+            | Self::ProbeSignal { .. }
+            | Self::LambdaFault { .. }
             | Self::Fence { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
@@ -403,6 +435,8 @@ impl Act {
             Self::ProbeHttp { .. } => "probe.http",
             Self::ProbeTcp { .. } => "probe.tcp",
             Self::ProbePostgres { .. } => "probe.postgres",
+            Self::ProbeSignal { .. } => "probe.signal",
+            Self::LambdaFault { .. } => "fault.lambda_variable",
             Self::Fence { rung: FenceRung::Event { .. }, .. } => "fence.event",
             Self::Fence { rung: FenceRung::WriteMustFail { .. }, .. } => "fence.write_must_fail",
             Self::Fence { rung: FenceRung::Connections, .. } => "fence.connections",

@@ -150,6 +150,9 @@ impl RunState {
             let back = Action::AwsCall { call: back };
             return Ok(self.filled(&back)?.unwrap_or(back));
         }
+        if let Action::LambdaFault(fault) = &planned.action {
+            return Ok(Action::LambdaFault(Box::new(fault.mended())));
+        }
         if let Action::Fence { fence } = &planned.action {
             let calls = self.restorations(planned)?.into_iter().map(|restoration| restoration.back).collect();
             let rung = Rung::Restore { of: fence.rung.name().to_owned(), calls };

@@ -169,6 +169,8 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     // What a runbook declares to be done may be so already: then nothing is sent.
     let is_declared =
         matches!(driver.step.action, Action::AwsCall { .. } | Action::Fence { .. } | Action::AuroraAddInstance { .. });
+    // A fault that is out already is mended. One that is in already was put in by somebody else.
+    let is_declared = is_declared || matches!(&driver.step.action, Action::LambdaFault(fault) if fault.mends);
     let is_ramp = ramp::of(&driver.step.action).is_some();
     // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
     let is_again = run.attempts.contains_key(&driver.step.id) && !is_ramp;

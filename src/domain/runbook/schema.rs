@@ -32,6 +32,9 @@ const WORDS: &[(&str, &[&str])] = &[
     ("repeat", &["idempotent", "at_most_once"]),
     ("on_unknown", &["observe", "hold"]),
     ("unknown", &["hold", "pass"]),
+    ("of", &["source", "target"]),
+    ("is", &["ill", "well", "unknown"]),
+    ("verdict", &["nothing", "notify", "recommend"]),
 ];
 /// Keys whose value is a name.
 const NAMES: &[&str] = &["id", "runbook", "store", "via"];

@@ -74,6 +74,11 @@ pub(super) fn sent(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opti
     bench.findings.checked("S13");
     let may = match text(&call.arguments, "call") {
         "aurora_switchover" | "routing_controls" | "upsert_records" | "put_metric" | "publish" => true,
+        // A fault of the Region that the drill is about, put in or taken out.
+        "lambda_variable" => {
+            let is_fault = |action: &Value| text(action, "action") == "fault.lambda_variable";
+            run.action(&intent.step).is_some_and(is_fault) && call.arguments["at"]["region"] == run.plan["source"]
+        }
         // What a runbook writes out, where the plan has a call that takes it back, or is that call.
         "aws_call" => run.action(&intent.step).is_some_and(|action| !action["call"]["undo"].is_null()),
         _ => false,
@@ -94,6 +99,11 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
     let Some(run) = runs.run(id).filter(|run| is_drill(run)) else { return };
     bench.findings.checked("S13");
     let source = text(&run.plan, "source");
+    let left: Vec<_> = run.planned_steps().iter().filter_map(|step| left_in(bench, &step["action"])).collect();
+    for (function, variable) in left {
+        let text = format!("{id} is a drill that has succeeded, and its fault is in {function} still ({variable})");
+        bench.findings.violated("S13", record.at, text);
+    }
     for global in &bench.known.global_clusters {
         let region = bench.truth.writer_at(global, record.at).map(region_of);
         // A person may have moved it by hand in the minutes of the drill; what it has moved itself it has moved back.
@@ -105,6 +115,17 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
             bench.findings.violated("S13", record.at, text);
         }
     }
+}
+
+/// The function and the variable of a fault that stands in the world.
+fn left_in(bench: &Bench<'_>, action: &Value) -> Option<(String, String)> {
+    if text(action, "action") != "fault.lambda_variable" {
+        return None;
+    }
+    let (function, variable) = (text(&action["at"], "function"), text(&action["at"], "variable"));
+    let region = text(&action["at"], "region").parse().ok()?;
+    let held = bench.seen.world.services.lambda.function(&region, function)?.variables.get(variable)?;
+    (*held == text(action, "broken")).then(|| (function.to_owned(), variable.to_owned()))
 }
 
 /// Whether S5 asks for no writer where this call sends traffic: a drill of the traffic alone, of what is written from all

@@ -107,6 +107,11 @@ fn planned_calls(action: &Value) -> Vec<Value> {
             let call = &action["call"];
             vec![json!({ "call": "aws_call", "request": call["request"], "idempotent": call["idempotent"] })]
         }
+        "fault.lambda_variable" => {
+            let (broken, normal) = (&action["broken"], &action["normal"]);
+            let (from, to) = if action["mends"] == true { (broken, normal) } else { (normal, broken) };
+            vec![json!({ "call": "lambda_variable", "at": action["at"], "from": from, "to": to })]
+        }
         "fence" => fence_calls(&action["fence"]),
         _ => Vec::new(),
     }

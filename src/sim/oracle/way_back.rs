@@ -55,6 +55,10 @@ pub(super) fn check_way_back(
         "aws_call" if run.action(step).is_some_and(|a| text(a, "action") == "fence") => {
             intents.iter().filter(of_step).any(|i| opens(i, &back["request"]))
         }
+        "lambda_variable" => run.action(step).is_some_and(|action| {
+            let same = back["at"] == action["at"] && back["from"] == action["broken"] && back["to"] == action["normal"];
+            same && action["mends"] != true
+        }),
         "aws_call" => is_declared(),
         _ => intents.iter().filter(of_step).any(restores),
     };

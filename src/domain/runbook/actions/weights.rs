@@ -10,7 +10,7 @@ use crate::domain::{
 
 /// Steps of one ramp; each has a call of its own and one back.
 const RAMP_STEPS_MAX: usize = 20;
-/// Signals of one guard.
+/// Signals that one step looks at.
 const GUARD_SIGNALS_MAX: usize = 50;
 /// The longest that a step is kept.
 const HOLD_MAX: Duration = Duration::from_hours(4);
