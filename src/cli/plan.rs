@@ -26,6 +26,7 @@ pub enum PurposeArg {
     Switchover,
     Failback,
     Drill,
+    Salvage,
 }
 
 /// How to move.
@@ -91,6 +92,7 @@ pub fn request(args: &PlanArgs) -> (&'static str, Value) {
     let path = match args.purpose {
         PurposeArg::Failback => "/failback",
         PurposeArg::Drill => "/drills",
+        PurposeArg::Salvage => "/salvage",
         PurposeArg::Failover => {
             body["mode"] = "failover".into();
             "/failover"

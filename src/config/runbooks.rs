@@ -14,7 +14,7 @@ use crate::domain::{
 const FILES_MAX: usize = 200;
 
 /// The runbooks that ship in the program: file name and text.
-pub const SHIPPED: [(&str, &str); 11] = [
+pub const SHIPPED: [(&str, &str); 12] = [
     ("runbooks/detach-and-promote.yaml", include_str!("../../runbooks/detach-and-promote.yaml")),
     ("runbooks/dns-flip.yaml", include_str!("../../runbooks/dns-flip.yaml")),
     ("runbooks/drill-dns.yaml", include_str!("../../runbooks/drill-dns.yaml")),
@@ -26,6 +26,7 @@ pub const SHIPPED: [(&str, &str); 11] = [
     ("runbooks/headless-failover.yaml", include_str!("../../runbooks/headless-failover.yaml")),
     ("runbooks/region-failover.yaml", include_str!("../../runbooks/region-failover.yaml")),
     ("runbooks/region-switchover.yaml", include_str!("../../runbooks/region-switchover.yaml")),
+    ("runbooks/salvage.yaml", include_str!("../../runbooks/salvage.yaml")),
 ];
 
 /// Runbooks by name, with the digest of the file of each.

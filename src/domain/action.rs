@@ -19,6 +19,7 @@ use super::{
     ramp::Ramp,
     replica::Measure,
     sabotage::{Guard, is_off},
+    salvage::Salvage,
     seconds,
     signal_probe::SignalProbe,
 };
@@ -184,6 +185,9 @@ pub enum Action {
     /// A fault of the source on purpose, put in or taken out. Done when the function's variable reads so. For drills.
     #[serde(rename = "fault.lambda_variable")]
     LambdaFault(Box<Fault>),
+    /// Looks at what a forced failover has left in the old Region (`salvage.*`).
+    #[serde(rename = "salvage")]
+    Salvage { look: Box<Salvage> },
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
     Notify { topics: Vec<Topic>, subject: String, message: String },
@@ -268,6 +272,7 @@ impl Action {
             Self::ProbeSignal(_) => "probe.signal",
             Self::Fence { fence } => fence.rung.name(),
             Self::LambdaFault(_) => "fault.lambda_variable",
+            Self::Salvage { look } => look.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -297,6 +302,7 @@ impl Action {
             | Self::ProbeTcp { .. }
             | Self::ProbePostgres { .. }
             | Self::ProbeSignal(_)
+            | Self::Salvage { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }

@@ -85,6 +85,9 @@ pub struct DbCluster {
     /// Of Aurora Serverless v2; `None` where it is not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<AcuRange>,
+    /// For how long its automated snapshots are kept, in days; `None` where it is not reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention_days: Option<u32>,
 }
 
 /// A snapshot of a DB cluster, as RDS describes it.

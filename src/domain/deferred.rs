@@ -22,11 +22,23 @@ use super::{
 /// How Aurora names the snapshot that it takes of an old primary's volume [AUG].
 pub const RESCUE_PREFIX: &str = "rds:unplanned-global-failover-";
 
+/// How copies of it are named.
+pub const COPY_PREFIX: &str = "failoverd-rescue-";
+
 /// How many pieces of work that are over are kept for people to see.
 pub const ENDED_KEPT_MAX: usize = 16;
 
 /// A copy is asked for so often at most: what AWS refused so often it will go on refusing.
 pub const ATTEMPTS_MAX: u32 = 20;
+
+/// How the subject of the warning begins that the snapshot is about to be deleted.
+pub const WARNING: &str = "rescue snapshot expires soon";
+
+/// How long before its end a snapshot that is not copied is told of: a quarter of the time for which it is kept, a day at the
+/// most. It is kept for 1 to 35 days [AUG].
+pub fn warns_before(retention: Duration) -> Duration {
+    (retention / 4).min(Duration::from_hours(24))
+}
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -178,11 +190,22 @@ pub struct Deferred {
     pub last_outcome: Option<Outcome>,
     /// Topics that were told that it expired, or may have been.
     pub told: Vec<String>,
+    /// Topics that were told that the snapshot is about to be deleted, or may have been.
+    pub warned: Vec<String>,
 }
 
 impl Deferred {
     pub fn new(work: Work, since: Timestamp) -> Self {
-        Self { work, since, state: State::Open, attempts: 0, open_call: None, last_outcome: None, told: Vec::new() }
+        Self {
+            work,
+            since,
+            state: State::Open,
+            attempts: 0,
+            open_call: None,
+            last_outcome: None,
+            told: Vec::new(),
+            warned: Vec::new(),
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -220,8 +243,12 @@ impl Deferred {
         if !self.work.may_call(mutation) {
             return Err(format!("{} is no call of this work", mutation.operation()));
         }
-        if let Mutation::Publish { topic_arn, .. } = mutation {
-            self.told.push(topic_arn.clone());
+        match mutation {
+            Mutation::Publish { topic_arn, subject, .. } if subject.starts_with(WARNING) => {
+                self.warned.push(topic_arn.clone());
+            }
+            Mutation::Publish { topic_arn, .. } => self.told.push(topic_arn.clone()),
+            _ => {}
         }
         self.attempts = attempt;
         self.open_call = Some(mutation.clone());
@@ -278,13 +305,12 @@ pub fn retire(all: &mut All) {
 /// characters, letters, digits and single hyphens [bc:rds.CopyDBClusterSnapshot].
 pub fn copy_name(snapshot: &str) -> String {
     const CHARS_MAX: usize = 63;
-    const PREFIX: &str = "failoverd-rescue-";
     let rest = snapshot.strip_prefix(RESCUE_PREFIX).unwrap_or(snapshot).replace(':', "-");
     // The end tells when: the beginning is cut.
-    let room = CHARS_MAX - PREFIX.len();
+    let room = CHARS_MAX - COPY_PREFIX.len();
     let cut = rest.len().saturating_sub(room);
     let tail = rest.get(cut..).unwrap_or(&rest).trim_start_matches('-');
-    format!("{PREFIX}{tail}")
+    format!("{COPY_PREFIX}{tail}")
 }
 
 #[cfg(test)]

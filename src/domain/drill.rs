@@ -187,8 +187,11 @@ pub fn changes(runbook: &Runbook) -> BTreeSet<&StepId> {
 }
 
 /// Where `run` has moved the application: a drill to wherever it has sent its traffic last, any other run to its target
-/// once it has succeeded; `None`: it has moved nothing.
+/// once it has succeeded; `None`: it has moved nothing, as a salvage never does.
 pub fn moved_to(run: &RunState) -> Option<&Region> {
+    if run.plan.purpose == Purpose::Salvage {
+        return None;
+    }
     if run.plan.purpose != Purpose::Drill {
         return recovery::succeeded(run).then_some(&run.plan.target);
     }

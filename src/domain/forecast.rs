@@ -15,6 +15,7 @@ use super::{
     id::StepId,
     plan::{Plan, PlannedStep, Towards},
     run::{RunResult, RunState, StepState},
+    salvage::Salvage,
     seconds,
 };
 
@@ -171,6 +172,12 @@ pub fn declared(step: &PlannedStep) -> Estimate {
         },
         // A call, and the update that it begins.
         Action::LambdaFault(_) => (s(6), s(20)),
+        // The copy of a snapshot takes minutes; a listing with a request for each object, a minute at the most.
+        Action::Salvage { look } => match **look {
+            Salvage::Snapshot { .. } => (s(5), s(1_800)),
+            Salvage::Conflicts { .. } => (s(2), s(6)),
+            Salvage::Objects { .. } => (s(10), s(90)),
+        },
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),
         // A control plane's call and the look after it; what it sets going is the runbook's to know.

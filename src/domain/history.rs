@@ -20,6 +20,7 @@ use super::{
     run::{Approval, Phase, RunState, StepState},
     runs::Runs,
     sabotage::{Guard, is_off},
+    salvage,
     undo::Unwind,
 };
 
@@ -97,6 +98,11 @@ impl History {
 
     pub fn active_run(&self) -> Option<&RunState> {
         self.runs.active().map(Arc::as_ref)
+    }
+
+    /// The run that moves the application, or holds who would: a salvage does neither.
+    pub fn moving_run(&self) -> Option<&RunState> {
+        self.active_run().filter(|run| run.plan.purpose != Purpose::Salvage)
     }
 
     /// Whether the newest decision is this one: a shadow that would start now and did not before is another one.
@@ -271,6 +277,9 @@ impl History {
         }
         if let Some(why) = drill::loses(plan) {
             return Err(IllegalEvent { event: "run_started", why: why.to_owned() });
+        }
+        if let Some(why) = salvage::moves(plan) {
+            return Err(IllegalEvent { event: "run_started", why });
         }
         if let Some(armed) = &request.armed {
             self.overrides.spend(at, armed, id, plan)?;

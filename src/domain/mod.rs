@@ -48,6 +48,7 @@ pub mod run;
 pub mod runbook;
 pub mod runs;
 pub mod sabotage;
+pub mod salvage;
 pub mod seconds;
 pub mod secret;
 pub mod signal;

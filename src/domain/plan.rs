@@ -13,7 +13,7 @@ use super::{
     action::{Action, EffectClass},
     catalogue::{self, Undo},
     drill::Budget,
-    id::{ApplicationName, Digest, Region, RunbookName, StepId},
+    id::{ApplicationName, Digest, Region, RunId, RunbookName, StepId},
     runbook::closure,
     seconds,
 };
@@ -30,6 +30,8 @@ pub enum Purpose {
     Failback,
     /// A rehearsal on the real thing: planned and lossless, and it ends where it began.
     Drill,
+    /// What a forced failover has left in the old Region, looked at and signed off: it moves nothing.
+    Salvage,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
             Self::Switchover => "switchover",
             Self::Failback => "failback",
             Self::Drill => "drill",
+            Self::Salvage => "salvage",
         }
     }
 }
@@ -95,6 +98,9 @@ pub struct Plan {
     /// What a drill may cost before it goes home by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Of a salvage: the failover that it reconciles, whose source and target are the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<RunId>,
     /// In the order of the runbook's file, which is a topological order of `needs`.
     pub steps: Vec<PlannedStep>,
 }

@@ -72,7 +72,7 @@ fn leg_clock(run: &RunState, leg: Towards) -> RtoClock {
         .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
     let started_at = match run.request.purpose {
         Purpose::Failover => run.evidence_since.or(Some(run.started_at)),
-        Purpose::Switchover | Purpose::Failback | Purpose::Drill => first_effect(run, leg),
+        Purpose::Switchover | Purpose::Failback | Purpose::Drill | Purpose::Salvage => first_effect(run, leg),
     };
     let planned = run.request.purpose != Purpose::Failover;
     let recommended = run.recommended_at.filter(|_| !planned);

@@ -37,6 +37,8 @@ mod lint;
 mod parameters;
 mod probes;
 mod read;
+mod salvage;
+pub use salvage::Salvaged;
 mod schema;
 pub use schema::{Argument, arguments, default_timeout, schema};
 
@@ -203,6 +205,11 @@ pub enum Act {
         normal: Option<String>,
         mends: bool,
     },
+    /// A look at what a forced failover has left in the source.
+    Salvage {
+        store: Option<StoreName>,
+        what: Salvaged,
+    },
     Notify {
         subject: Option<String>,
         message: String,
@@ -291,6 +298,10 @@ pub enum Spread {
     Stores,
     /// Once per store with many writers.
     Replicas,
+    /// Once per DynamoDB global table.
+    Tables,
+    /// Once per store of replicated buckets.
+    Buckets,
     /// Once per traffic entry.
     Traffic,
 }
@@ -377,6 +388,7 @@ impl Act {
             Self::Fence { rung: FenceRung::Application { .. }, .. } => Spread::No,
             Self::ProbePostgres { store: None, .. } | Self::Fence { store: None, .. } => Spread::Stores,
             Self::GateReplication { store: None, .. } => Spread::Replicas,
+            Self::Salvage { store: None, what } => what.spread(),
             Self::DnsFlip { via: None, .. } | Self::DnsWeights { via: None, .. } | Self::DnsVerify { via: None } => {
                 Spread::Traffic
             }
@@ -401,6 +413,7 @@ impl Act {
             | Self::ProbeSignal { .. }
             | Self::LambdaFault { .. }
             | Self::Fence { .. }
+            | Self::Salvage { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
@@ -442,6 +455,7 @@ impl Act {
             Self::Fence { rung: FenceRung::Connections, .. } => "fence.connections",
             Self::Fence { rung: FenceRung::SecurityGroup { .. }, .. } => "fence.security_group",
             Self::Fence { rung: FenceRung::Application { .. }, .. } => "fence.application",
+            Self::Salvage { what, .. } => what.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",

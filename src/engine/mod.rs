@@ -56,6 +56,7 @@ pub mod ramp;
 pub mod reach;
 pub mod recover;
 pub mod requests;
+mod salvage;
 pub mod sample;
 pub mod scribe;
 mod seat;

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         action::{Action, Facts},
-        deferred::Work,
         expression,
         history::History,
         id::{RunId, StepId},
@@ -24,7 +23,7 @@ use crate::{
     },
     engine::{
         context::Context,
-        effect, fences,
+        deferred, effect, fences,
         guards::{self, Answer},
         look,
         look::{Look, Memory},
@@ -240,13 +239,8 @@ impl Driver {
 
     /// The work that the step leaves open when it is done.
     fn leaves_open(&self, run: &RunState) -> Vec<Event> {
-        let Action::AuroraPreserveSnapshot { store, cluster, within } = &self.step.action else { return Vec::new() };
-        let work = Work::PreserveSnapshot {
-            store: store.clone(),
-            cluster: cluster.clone(),
-            since: run.started_at,
-            within: *within,
-        };
+        let history = self.context.scribe.history();
+        let Some(work) = deferred::opened(&history, run, &self.step.action) else { return Vec::new() };
         vec![Event::WorkDeferred { run: self.run.clone(), step: self.step.id.clone(), work }]
     }
 

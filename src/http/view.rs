@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{deadline::DeadlineView, deferred::DeferredView, step::StepView};
+use super::{deadline::DeadlineView, deferred::DeferredView, salvage::ReconciliationView, step::StepView};
 use crate::domain::{
     action::Action,
     id::RunId,
@@ -132,6 +132,12 @@ pub struct RunView {
     /// One line for whoever applies infrastructure code: what an apply would undo, or that it must wait; `null`: nothing.
     #[serde(default)]
     pub infrastructure_code: Option<String>,
+    /// Of a salvage: the failover that it is to reconcile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<String>,
+    /// What a failover has left in the Region that it left, and whether somebody has signed; absent where it left nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciliation: Option<ReconciliationView>,
     /// Work that it has left open, which outlives its success.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deferred: Vec<DeferredView>,
@@ -287,6 +293,8 @@ impl RunView {
             clock: ClockView::of(run, finished_at),
             deadline: None,
             infrastructure_code: Patch::of(run, None).note(),
+            reconciles: run.plan.reconciles.as_ref().map(ToString::to_string),
+            reconciliation: None,
             deferred: Vec::new(),
         }
     }

@@ -43,6 +43,7 @@ mod reference_systems;
 mod rehearsal;
 mod replicas;
 mod sabotage;
+mod salvage;
 mod standby_object;
 mod static_stability;
 mod store_conformance;

@@ -36,6 +36,7 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::Timestamp;
 
 use self::{call::Caller, clients::Clients, error::Failure, intercept::Departure, skew::Skew};
 pub use self::{
@@ -52,6 +53,7 @@ use crate::{
             ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        salvage::{Page, Replication},
         standby_object::ObjectAt,
     },
     ports::{Clock, Cloud, Observer},
@@ -176,7 +178,17 @@ impl Cloud for AwsCloud {
         queries: &[MetricQuery],
         window: Duration,
     ) -> Result<Vec<Answer<Series>>, ObserveError> {
-        self.get_metric_data(region, queries, window).await
+        self.get_metric_data(region, queries, self.clock.wall(), window).await
+    }
+
+    async fn metrics_until(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        until: Timestamp,
+        window: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        self.get_metric_data(region, queries, until, window).await
     }
 
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
@@ -211,6 +223,14 @@ impl Cloud for AwsCloud {
 
     async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
         self.head_object(object).await
+    }
+
+    async fn objects(&self, region: &Region, bucket: &str, after: Option<&str>) -> Result<Page, ObserveError> {
+        self.list_objects(region, bucket, after).await
+    }
+
+    async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError> {
+        self.replication_status(region, bucket, key).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

@@ -590,6 +590,7 @@ mod tests {
             config_digest: Digest::zero(),
             accepted_loss: None,
             budget: None,
+            reconciles: None,
             steps: vec![step],
         };
         let request = Request {

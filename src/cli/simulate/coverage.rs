@@ -152,8 +152,15 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (59, "loss bound over the approved at execution", Rehearsals),
     (60, "old primary still writable", Rehearsals),
     (61, "old primary back in mid-failover", Rehearsals),
-    (62, "failback with divergence", Issue(5)),
-    (63, "rescue snapshot near its expiry", Issue(5)),
+    (62, "failback with divergence", Rehearsals),
+    (
+        63,
+        "rescue snapshot near its expiry",
+        Tests(
+            "tests/it/engine_deferred.rs",
+            "people_are_told_once_when_a_snapshot_that_is_not_copied_is_about_to_expire",
+        ),
+    ),
     (
         64,
         "secondaries rebuilding",

@@ -30,6 +30,29 @@ const SIGNS: &[Output] = &[
 const FENCED: &[Output] =
     &[Output { name: "fenced", kind: OutputKind::Text, what: "verified, timed_out (AWS gave up) or unknown" }];
 
+const RESCUED: &[Output] = &[
+    output("state", OutputKind::Text, "copied, none (the old writer was detached and holds what it took) or gone"),
+    output("copy", OutputKind::Text, "the copy's identifier, where it is copied"),
+];
+const CONFLICTS: &[Output] = &[
+    output("known", OutputKind::Boolean, "whether both ends of the window are known"),
+    output("from", OutputKind::Text, "the newest write of the old Region that was measured to have arrived"),
+    output("until", OutputKind::Text, "from when on the old Region's application was verified to run no more"),
+    output("window_seconds", OutputKind::Number, "from the one to the other"),
+    output("moved_at", OutputKind::Text, "when traffic was first sent to the new Region"),
+    output("late_replication", OutputKind::Text, "the newest sign that a write of the old Region arrived after that"),
+    output("basis", OutputKind::Text, "what the two rest on, and what is not known"),
+];
+const OBJECTS: &[Output] = &[
+    output("pending", OutputKind::Number, "objects that wait to be replicated"),
+    output("failed", OutputKind::Number, "objects whose replication has failed"),
+    output("bytes", OutputKind::Number, "of both"),
+    output("looked_at", OutputKind::Number, "objects that S3 was asked about"),
+    output("listed", OutputKind::Number, "keys that were listed"),
+    output("cut", OutputKind::Boolean, "whether there are more than were listed or asked about"),
+    output("keys", OutputKind::Text, "the first 20 of both, one on each line"),
+];
+
 /// Every action of this version, by family.
 pub const ENTRIES: &[Entry] = &[
     Entry {
@@ -354,6 +377,41 @@ pub const ENTRIES: &[Entry] = &[
         undo: Undo::Inverse("takes the fault out"),
         example: "{ function: payments-api, variable: FAILOVERD_FAULT, value: fail }",
         outputs: &[],
+    },
+    Entry {
+        name: "salvage.snapshot",
+        what: "Tells whether the copy of the old writer's rescue snapshot is there, is under way, or cannot be any more; done when it is there or cannot be.",
+        effect: EffectClass::Read,
+        needs: &[need("rds", Plane::Control, Place::Source)],
+        repeat: Repeat::Looks,
+        probe: Some(
+            "the work that the failover left open, and rds:DescribeDBClusterSnapshots in the old writer's Region",
+        ),
+        undo: Undo::Nothing,
+        example: "{ store: orders }",
+        outputs: RESCUED,
+    },
+    Entry {
+        name: "salvage.conflicts",
+        what: "Tells of a DynamoDB global table from when until when both Regions may have taken writes of the same items: from the journal of the failover and the old Region's CloudWatch. It lists no item, and an end that nothing proves is unknown.",
+        effect: EffectClass::Read,
+        needs: &[need("cloudwatch", Plane::Data, Place::Source)],
+        repeat: Repeat::Looks,
+        probe: Some("cloudwatch:GetMetricData in the old Region, before the failover and since"),
+        undo: Undo::Nothing,
+        example: "{ store: sessions }",
+        outputs: CONFLICTS,
+    },
+    Entry {
+        name: "salvage.objects",
+        what: "Lists the objects of the old Region's bucket whose replication is pending or has failed, of those changed since `before` ahead of the failover's first evidence: at most 100,000 keys are listed, and of 1,000 objects S3 is asked; a listing that was cut says so. Current versions only.",
+        effect: EffectClass::Read,
+        needs: &[need("s3", Plane::Data, Place::Source)],
+        repeat: Repeat::Looks,
+        probe: Some("s3:ListObjectsV2, and s3:HeadObject of each"),
+        undo: Undo::Nothing,
+        example: "{ store: audit, before: 24h }",
+        outputs: OBJECTS,
     },
     Entry {
         name: "notify",

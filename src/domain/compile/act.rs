@@ -45,6 +45,7 @@ impl Compiler<'_> {
             Act::ProbeSignal { .. } => self.probe_signal(&step.act),
             Act::Fence { .. } => self.fence(&step.act, scope),
             Act::LambdaFault { .. } => self.lambda_fault(&step.act),
+            Act::Salvage { .. } => self.salvage(&step.act, scope),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),
@@ -120,6 +121,7 @@ impl Compiler<'_> {
             | Act::ProbeSignal { .. }
             | Act::LambdaFault { .. }
             | Act::Fence { .. }
+            | Act::Salvage { .. }
             | Act::Notify { .. }
             | Act::Approve { .. }
             | Act::Wait { .. }

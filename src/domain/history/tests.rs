@@ -115,6 +115,7 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
         config_digest: Digest::zero(),
         accepted_loss: None,
         budget: None,
+        reconciles: None,
         steps: steps.collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes, salvage};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
@@ -16,7 +16,7 @@ mod weights;
 pub(super) use weights::{UNKNOWN_FOR, names as signal_names};
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 35] = [
+pub(super) const ACTIONS: [&str; 38] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
@@ -46,6 +46,9 @@ pub(super) const ACTIONS: [&str; 35] = [
     "fence.event",
     "fence.write_must_fail",
     "fault.lambda_variable",
+    "salvage.snapshot",
+    "salvage.conflicts",
+    "salvage.objects",
     "notify",
     "approve",
     "wait",
@@ -131,6 +134,9 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "fence.event" => fences::event(store(with, found)?, with, found)?,
         "fence.write_must_fail" => fences::write_must_fail(store(with, found)?, with, found)?,
         "fault.lambda_variable" => faults::lambda_variable(with, found)?,
+        "salvage.snapshot" | "salvage.conflicts" | "salvage.objects" => {
+            salvage::read(name, store(with, found)?, with, found)?
+        }
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {

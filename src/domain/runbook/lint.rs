@@ -11,6 +11,7 @@ use crate::domain::{
     drill, expression,
     id::StepId,
     plan::{OnFailure, Purpose},
+    salvage,
 };
 
 /// Whether a step stands before the one that is looked at.
@@ -27,6 +28,9 @@ pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
             let problem = format!("`{id}` changes something, and the runbook says `read_only`");
             found.coded("runbook-not-read-only", &format!("{}.action", at(id)), problem, "");
         }
+    }
+    for (id, code, problem) in salvage::faults_of(runbook) {
+        found.coded(code, &format!("{}.action", at(&id)), problem, "");
     }
     let ahead = Ahead::of(&runbook.steps);
     let whole = is_whole(runbook, keys, found);
@@ -116,8 +120,16 @@ fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
         let problem = format!("{action} may lose writes, and a {planned} must not: use aurora.switchover");
         found.error(&format!("{key}.action"), problem, "action: aurora.switchover");
     }
-    if let (Act::AuroraPreserveSnapshot { .. }, Some(planned)) = (&step.act, planned) {
+    let moves = runbook.purposes.iter().find(|p| !matches!(p, Purpose::Failover | Purpose::Salvage));
+    if let (Act::AuroraPreserveSnapshot { .. }, Some(planned)) = (&step.act, moves) {
         let problem = format!("a {planned} leaves no rescue snapshot: only a failover does");
+        found.error(&format!("{key}.action"), problem, "");
+    }
+    if let (Act::Salvage { what, .. }, Some(other)) =
+        (&step.act, runbook.purposes.iter().find(|p| **p != Purpose::Salvage))
+    {
+        let problem =
+            format!("{} looks at what a failover has left: it is for a salvage, not for a {other}", what.name());
         found.error(&format!("{key}.action"), problem, "");
     }
     if let (Act::GateTarget { lossless: Some(false), .. }, Some(planned)) = (&step.act, planned) {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions, budget};
+use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Salvaged, Step, actions, budget};
 use crate::domain::{
     document::{At, Fields, Findings, Place, Value, clip},
     id::{NAME_CHARS_MAX, StepId},
@@ -67,8 +67,9 @@ fn purposes(at: &At<'_>, found: &mut Findings) -> Option<BTreeSet<Purpose>> {
             "switchover" => purposes.insert(Purpose::Switchover),
             "failback" => purposes.insert(Purpose::Failback),
             "drill" => purposes.insert(Purpose::Drill),
+            "salvage" => purposes.insert(Purpose::Salvage),
             _ => {
-                found.error(&item.key, "expected failover, switchover, failback or drill", at.example);
+                found.error(&item.key, "expected failover, switchover, failback, drill or salvage", at.example);
                 return None;
             }
         };
@@ -265,6 +266,10 @@ fn default_timeout(act: &Act) -> Duration {
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,
         Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } | Act::AuroraPreserveSnapshot { .. } => MINUTE,
+        // Aurora takes the snapshot minutes after its Region is back, and copies it as slowly.
+        Act::Salvage { what: Salvaged::Snapshot, .. } => 4 * 60 * MINUTE,
+        // A Region that has just come back does not answer at once.
+        Act::Salvage { .. } => 30 * MINUTE,
         Act::Wait { .. } | Act::Approve { .. } => (shortest_timeout(act) + MINUTE).min(STEP_TIMEOUT_MAX),
     }
 }

@@ -263,7 +263,7 @@ fn or_parameter(value: Json) -> Json {
 }
 
 fn purposes() -> Json {
-    let one = json!({ "enum": ["failover", "switchover", "failback", "drill"] });
+    let one = json!({ "enum": ["failover", "switchover", "failback", "drill", "salvage"] });
     json!({ "anyOf": [one, { "type": "array", "items": one }], "description": "such as `purpose: failover`" })
 }
 

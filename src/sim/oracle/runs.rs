@@ -111,6 +111,8 @@ pub(super) enum News {
     Intended(usize),
     /// This run was started alone.
     StartedAlone(String),
+    /// This run was started by somebody.
+    Planned(String),
     /// This run is over, and has succeeded.
     Succeeded(String),
     /// This call of a step is said to be in effect.
@@ -200,7 +202,8 @@ impl Runs {
             "run_started" => {
                 self.start(record, event, findings);
                 let is_alone = event["request"]["armed"].is_string();
-                return is_alone.then(|| News::StartedAlone(text(event, "run").to_owned()));
+                let id = text(event, "run").to_owned();
+                return Some(if is_alone { News::StartedAlone(id) } else { News::Planned(id) });
             }
             "override_asked" | "override_consented" | "override_ended" => {
                 self.armings.take(event);

@@ -25,6 +25,7 @@ use crate::{
             MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        salvage::{PAGE_KEYS_MAX, Page, Replication},
         standby_object::ObjectAt,
     },
     ports::Cloud,
@@ -270,6 +271,25 @@ impl Cloud for SimCloud {
             .await
     }
 
+    async fn metrics_until(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        until: Timestamp,
+        window: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        let route = at("cloudwatch:GetMetricData", Plane::CloudWatch, region);
+        let asked = metric_queries(queries)?;
+        let to = SimTime(u64::try_from(until.as_millisecond()).unwrap_or_default());
+        let from = SimTime(to.0.saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)));
+        self.way
+            .read(route, None, |world| {
+                let results = world.cloudwatch.get_metric_data(region, &asked, (from, to), true);
+                Ok(newest(results.map_err(|fault| view::read_error("metric", fault))?))
+            })
+            .await
+    }
+
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         let route = at("cloudwatch:DescribeAlarms", Plane::CloudWatch, region);
         self.way
@@ -358,6 +378,27 @@ impl Cloud for SimCloud {
                     Err(ObserveError::NotFound { what: format!("bucket {bucket}"), code: fault.code.to_owned() })
                 }
                 Err(fault) => Err(view::read_error(bucket, fault)),
+            })
+            .await
+    }
+
+    async fn objects(&self, region: &Region, bucket: &str, after: Option<&str>) -> Result<Page, ObserveError> {
+        let after = after.map(str::to_owned);
+        self.way
+            .read(at("s3:ListObjectsV2", Plane::S3, region), None, |world| {
+                let listed = world.s3.list(region, bucket, after.as_deref(), PAGE_KEYS_MAX);
+                let (page, has_more) = listed.map_err(|fault| view::read_error(bucket, fault))?;
+                let next = page.last().filter(|_| has_more).map(|(key, _)| (*key).to_owned());
+                Ok(Page { objects: page.into_iter().map(view::listed).collect::<Result<_, _>>()?, next })
+            })
+            .await
+    }
+
+    async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError> {
+        self.way
+            .read(at("s3:HeadObject", Plane::S3, region), None, |world| {
+                let found = world.s3.get(region, bucket, key).map_err(|fault| view::read_error(key, fault))?;
+                view::replication(found)
             })
             .await
     }

@@ -208,6 +208,7 @@ fn met(scene: &Scene<'_>, world: &World, court: &Court, events: &[Told]) -> BTre
 fn of_refusal(code: &str) -> Option<u8> {
     Some(match code {
         "gate-refused" => 59,
+        "unreconciled" => 62,
         "a drill stood in the way" => 80,
         "a drill in a blackout was refused" => 81,
         "idempotency-key-reused" => 68,

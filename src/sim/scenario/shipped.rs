@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 91] = [
+pub(super) const SHIPPED: [(&str, &str); 92] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -124,6 +124,7 @@ pub(super) const SHIPPED: [(&str, &str); 91] = [
         "tests/scenarios/route53-control-plane-down.yaml",
         include_str!("../../../tests/scenarios/route53-control-plane-down.yaml"),
     ),
+    ("tests/scenarios/salvage-and-failback.yaml", include_str!("../../../tests/scenarios/salvage-and-failback.yaml")),
     ("tests/scenarios/server-errors.yaml", include_str!("../../../tests/scenarios/server-errors.yaml")),
     ("tests/scenarios/sns-down.yaml", include_str!("../../../tests/scenarios/sns-down.yaml")),
     ("tests/scenarios/stale-reads.yaml", include_str!("../../../tests/scenarios/stale-reads.yaml")),

@@ -147,6 +147,12 @@ fn add_called_services(world: &mut World, topology: &Topology) {
         services.events.add(region, &format!("{name}-nightly"), "rate(1 day)", region == primary);
     }
     world.s3.put_bucket(&topology.standby.region, &format!("{name}-standby"));
+    // What is replicated to nobody here: only how far it is can be looked at.
+    let audit = format!("{name}-audit");
+    world.s3.put_bucket(&topology.primary.region, &audit);
+    for (key, status) in [("logs/done", "COMPLETED"), ("logs/failed &1", "FAILED"), ("logs/waits", "PENDING")] {
+        world.s3.seed_replicated(&audit, key, 100, status, world.now);
+    }
     world.services.secrets.add(primary, &format!("{name}/db"), std::slice::from_ref(&topology.standby.region));
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn plan() -> Plan {
         config_digest: Digest::zero(),
         accepted_loss: Some(Duration::from_secs(30)),
         budget: None,
+        reconciles: None,
         steps: vec![
             step(
                 "consent",
