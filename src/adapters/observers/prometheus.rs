@@ -89,6 +89,17 @@ struct Memory {
     left: BTreeSet<String>,
 }
 
+impl Memory {
+    /// Whether `run`, a drill over its budget, is found by its first undo to be taken back.
+    fn turns_back(&mut self, run: &RunId) -> bool {
+        self.runs.get_mut(run).is_some_and(ActiveRun::turns_back)
+    }
+}
+
+fn regions_of(application: &Application) -> Vec<String> {
+    application.regions.iter().map(ToString::to_string).collect()
+}
+
 impl Metrics {
     /// The metrics of `applications`, in a new registry.
     ///
@@ -142,13 +153,7 @@ impl Metrics {
             append: append()?,
             requests: requests()?,
             leader,
-            regions: applications
-                .iter()
-                .map(|a| {
-                    let regions = a.regions.iter().map(ToString::to_string);
-                    (a.name.clone(), regions.collect())
-                })
-                .collect(),
+            regions: applications.iter().map(|a| (a.name.clone(), regions_of(a))).collect(),
             registry,
             lag,
             signal_age,
@@ -246,10 +251,7 @@ impl Metrics {
                 Some(true) => (run, "undoing"),
                 Some(false) | None => return,
             },
-            // So says a drill over its budget that is taken back.
-            Event::UndoIntended { run, .. } if memory.runs.get_mut(run).is_some_and(ActiveRun::turns_back) => {
-                (run, "undoing")
-            }
+            Event::UndoIntended { run, .. } if memory.turns_back(run) => (run, "undoing"),
             Event::UndoIntended { .. }
             | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
