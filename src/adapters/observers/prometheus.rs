@@ -272,9 +272,7 @@ impl Metrics {
                 (run, memory.runs.get(run).map_or("running", |active| active.way))
             }
             Event::AbortRequested { run, .. } => {
-                if let Some(active) = memory.runs.get_mut(run) {
-                    active.way = "aborting";
-                }
+                memory.runs.get_mut(run).into_iter().for_each(|active| active.way = "aborting");
                 (run, "aborting")
             }
             Event::RunFinished { run, result, .. } => (run, result_name(*result)),
