@@ -15,6 +15,7 @@ use crate::{
         ramp,
         scribe::{CommitError, Fatal},
         step::{Driver, Stop, Way},
+        undo,
     },
 };
 
@@ -85,11 +86,12 @@ pub(super) async fn go_home(context: &Context, exceeded: Event, fatal: &Fatal) {
     }
 }
 
-/// Whether the step is of the way there of a drill that goes home, and its call was never answered: nothing leads home
-/// before it can arrive no more.
-pub(super) fn goes_home_after(driver: &Driver, run: &RunState, outcome: &Outcome) -> bool {
+/// Of a call of the way there of a drill that goes home, that was never answered and of which nothing has shown for
+/// `stood`: whether it can arrive no more. What leads home must not be overtaken by what leads there. `None`: of any other.
+pub(super) fn is_settled(driver: &Driver, run: &RunState, outcome: &Outcome, stood: Duration) -> Option<bool> {
     let is_unknown = matches!(outcome, Outcome::Unknown { .. });
-    is_unknown && driver.way == Way::Forth && run.leaves_behind(&driver.step.id)
+    let goes_home = is_unknown && driver.way == Way::Forth && run.leaves_behind(&driver.step.id);
+    goes_home.then(|| undo::lands_within(&driver.step.action) <= stood)
 }
 
 /// A step whose call has had no effect is not tried again, since the run is on its way back: it has failed.

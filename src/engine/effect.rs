@@ -358,13 +358,8 @@ async fn settle(
         Seen::Before { what } => {
             let since = *before_since.get_or_insert(now);
             let stood = now.saturating_sub(since);
-            // What leads home must not be overtaken by what leads there: not before no answer can be missing any more.
-            let is_final = if budget::goes_home_after(driver, run, outcome) {
-                undo::lands_within(&driver.step.action) <= stood
-            } else {
-                is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= stood
-            };
-            if is_final {
+            let is_settled = is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= stood;
+            if budget::is_settled(driver, run, outcome, stood).unwrap_or(is_settled) {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
             }

@@ -151,7 +151,7 @@ fn an_output_that_is_not_declared_needed_or_of_the_type_is_refused_with_its_line
     ] {
         let faults = Runbook::parse("r.yaml", &RUNBOOK.replace(hole, instead)).expect_err(instead);
         let fault = faults.iter().find(|f| f.problem.contains(told)).unwrap_or_else(|| panic!("{told}: {faults:#?}"));
-        assert_eq!(fault.line, 29, "{instead}: {fault:?}");
+        assert_eq!(fault.line, 30, "{instead}: {fault:?}");
     }
     let typed = RUNBOOK.replace(
         "  - id: old\n",

@@ -43,8 +43,8 @@ fn a_configuration_that_changed_in_mid_run_is_for_the_next_run() {
         let first = live.run(&run);
         assert_eq!((&first.plan_digest, &first.plan.config_digest), (&digest, &old), "as it was begun");
         assert!(first.steps.keys().any(|id| id.as_str().starts_with("report")), "whom it was to tell, it told");
-        live.ready().await;
-        let next = live.begin(Wish::Failback).await;
+        live.pass(60).await;
+        let next = live.begin(Wish::Switchover).await;
         let next = live.run(&next);
         assert_eq!(next.plan.config_digest, scene.config_digest);
         assert!(!next.steps.keys().any(|id| id.as_str().starts_with("report")), "there is nobody to tell any more");
@@ -66,8 +66,8 @@ fn a_runbook_that_was_edited_in_mid_run_is_for_the_next_run() {
         let first = live.run(&run);
         assert_eq!(first.plan_digest, digest);
         assert_eq!(first.plan.runbook_digest, Digest::of(b"runbook"));
-        live.ready().await;
-        let next = live.begin(Wish::Failback).await;
+        live.pass(60).await;
+        let next = live.begin(Wish::Switchover).await;
         let next = live.run(&next);
         assert_eq!(next.plan.runbook_digest, Digest::of(edited.as_bytes()));
         assert!(next.steps.keys().any(|id| id.as_str() == "consent"));
