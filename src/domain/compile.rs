@@ -14,6 +14,7 @@ use super::{
     application::{Application, AuroraStore, ClusterArn, Topic},
     cloud::MetricQuery,
     drill, expression,
+    hole::holes_of,
     id::{Digest, Region, StepId, StoreName, TrafficName},
     plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
     runbook::{Act, Runbook, Spread, Step, closure},
@@ -22,8 +23,11 @@ use super::{
 
 mod act;
 mod api_call;
+mod budget;
+mod faults;
 mod fence;
 mod flip;
+mod signals;
 mod weights;
 
 pub use fence::address_of;
@@ -53,7 +57,7 @@ pub fn compile(
     }
     let ids = compiler.expanded_ids();
     let steps = compiler.steps(&ids);
-    let plan = Plan {
+    let mut plan = Plan {
         application: application.name.clone(),
         purpose,
         source: source.clone(),
@@ -62,8 +66,15 @@ pub fn compile(
         runbook_digest: runbook_digest.clone(),
         config_digest: config_digest.clone(),
         accepted_loss: accepted_loss.filter(|_| purpose == Purpose::Failover),
+        budget: None,
         steps: in_order(steps),
     };
+    if let Some(terms) = runbook.budget.as_ref().filter(|_| purpose == Purpose::Drill) {
+        match compiler.budget(terms, &plan) {
+            Ok(budget) => plan.budget = Some(budget),
+            Err(why) => compiler.fault(why),
+        }
+    }
     compiler.check_plan(&plan);
     if compiler.faults.is_empty() { Ok(plan) } else { Err(compiler.faults) }
 }
@@ -239,6 +250,12 @@ impl<'a> Compiler<'a> {
                     }
                 }
             }
+            for hole in holes_of(&step.action) {
+                if !plan.steps.iter().any(|s| s.id == hole.step) {
+                    let (id, told) = (&step.id, hole.told());
+                    faults.push(format!("step `{id}`: takes the output {told}, of a step that is not in the plan"));
+                }
+            }
             let expressions = step.when.iter().chain(match &step.action {
                 Action::Assert { that, .. } => Some(that),
                 _ => None,
@@ -279,6 +296,8 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::ProbeHttp { .. }
         | Action::ProbeTcp { .. }
         | Action::ProbePostgres { .. }
+        | Action::ProbeSignal(_)
+        | Action::LambdaFault(_)
         | Action::Fence { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }

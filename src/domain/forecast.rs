@@ -158,6 +158,8 @@ pub fn declared(step: &PlannedStep) -> Estimate {
         Action::ProbeTcp { consecutive, interval, .. } | Action::ProbePostgres { consecutive, interval, .. } => {
             (*interval * *consecutive, *interval * *consecutive + s(20))
         }
+        // By how long a trigger takes to be believed; the runbook bounds it by its timeout.
+        Action::ProbeSignal(probe) => (s(30) + probe.hold_for, s(90) + probe.hold_for),
         Action::Fence { fence } => match &fence.rung {
             // AWS tries for half a minute or so (`sim/world/timings.toml`).
             Rung::Event { within } => (s(30), *within),
@@ -167,6 +169,8 @@ pub fn declared(step: &PlannedStep) -> Estimate {
             // Tasks take so long to stop.
             Rung::Application { .. } => (s(45), s(90)),
         },
+        // A call, and the update that it begins.
+        Action::LambdaFault(_) => (s(6), s(20)),
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),
         // A control plane's call and the look after it; what it sets going is the runbook's to know.

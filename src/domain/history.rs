@@ -128,7 +128,13 @@ impl History {
             | Event::CallObserved { .. }
             | Event::StepDone { .. }
             | Event::StepSkipped { .. }
-            | Event::StepFailed { .. } => self.apply_to_step(at, event),
+            | Event::StepFailed { .. } => {
+                self.apply_to_step(at, event)?;
+                if let Some(state) = event.run().and_then(|run| self.runs.active_mut(run)) {
+                    state.turn(at);
+                }
+                Ok(())
+            }
             Event::UndoIntended { .. }
             | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
@@ -143,6 +149,7 @@ impl History {
             | Event::RunPaused { .. }
             | Event::RunResumed { .. }
             | Event::AbortRequested { .. }
+            | Event::BudgetExceeded { .. }
             | Event::RunFinished { .. } => self.apply_to_run(at, event),
         }
     }
@@ -196,6 +203,7 @@ impl History {
                 })?;
                 if *nothing_happened {
                     self.run(run, "step_failed")?.note_nothing_happened(step);
+                    self.run(run, "step_failed")?.note_settled(step);
                 }
                 if takes_back {
                     self.run(run, "step_failed")?.note_failure(at, step, &format!("{code}: {reason}"));
@@ -227,6 +235,11 @@ impl History {
             }
             Event::RunResumed { run, .. } => self.run(run, "run_resumed")?.go_on(at),
             Event::AbortRequested { run, subject, reason } => self.abort(at, run, subject, reason)?,
+            Event::BudgetExceeded { run, step, reason } => {
+                let state = self.run(run, "budget_exceeded")?;
+                let went = state.go_home(at, step, reason);
+                went.map_err(|why| IllegalEvent { event: "budget_exceeded", why })?;
+            }
             Event::RunFinished { run, result, reason, loss } => {
                 let state = self.run(run, "run_finished")?;
                 state.phase = Phase::Finished { result: *result, reason: reason.clone(), at };
@@ -280,6 +293,7 @@ impl History {
             phase: Phase::Running,
             loss: None,
             unwind: Unwind::default(),
+            homeward: None,
         };
         self.runs.begin(state);
         Ok(())
@@ -299,8 +313,16 @@ impl History {
         if paused || state.phase.is_unwinding() || matches!(state.phase, Phase::Held { .. }) {
             return Err(IllegalEvent { event: "intent", why: "the run is held, paused or being aborted".to_owned() });
         }
+        let is_again = |s: &StepState| matches!(s, StepState::Answered { call: last, .. } if *last == call);
+        if state.leaves_behind(step) && state.steps.get(step).is_some_and(is_again) {
+            let why = "the drill is on its way home: nothing of the way there is repeated".to_owned();
+            return Err(IllegalEvent { event: "intent", why });
+        }
+        // What is intended has the outputs of other steps where the plan names them.
+        let planned = state.plan.step(step).map(|planned| state.filled(&planned.action)).transpose();
+        let filled = planned.map_err(|why| IllegalEvent { event: "intent", why })?.flatten();
         self.step(run, step, "intent", |planned, s| {
-            let intended = planned.action.mutations();
+            let intended = filled.as_ref().unwrap_or(&planned.action).mutations();
             if intended.get(call as usize) != Some(mutation) {
                 return Err(IllegalEvent { event: "intent", why: "the call is not the plan's".to_owned() });
             }

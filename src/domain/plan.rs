@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     action::{Action, EffectClass},
     catalogue::{self, Undo},
+    drill::Budget,
     id::{ApplicationName, Digest, Region, RunbookName, StepId},
     runbook::closure,
     seconds,
@@ -91,6 +92,9 @@ pub struct Plan {
     /// What the requester accepted to lose; `None` allows no loss.
     #[serde(with = "seconds::option", rename = "accepted_loss_seconds")]
     pub accepted_loss: Option<Duration>,
+    /// What a drill may cost before it goes home by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// In the order of the runbook's file, which is a topological order of `needs`.
     pub steps: Vec<PlannedStep>,
 }
@@ -174,6 +178,10 @@ impl PlannedStep {
                     Undo::Inverse("nothing that the runbook declares: the way back is held for a person")
                 }
             };
+        }
+        // What takes a fault out is not taken back.
+        if matches!(&self.action, Action::LambdaFault(fault) if fault.mends) {
+            return Undo::Nothing;
         }
         match (self.action.effect(), catalogue::entry(self.action.kind())) {
             (EffectClass::Read, _) => Undo::Nothing,

@@ -11,11 +11,14 @@ use std::{
 
 use super::{
     action::OnUnknown,
+    assessment::{Health, Verdict},
     database::{Door, Expect},
     document::{At, Fault, Findings, Node, Place},
+    drill::Terms,
     fence::{Part, Peer},
     id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry, Towards},
+    signal_probe::Said,
     yaml,
 };
 
@@ -23,11 +26,13 @@ mod actions;
 mod ahead;
 pub(crate) use actions::is_web_address;
 mod api_call;
+mod budget;
 pub use api_call::{Probe, Template};
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod fences;
 mod gates;
+mod holes;
 mod lint;
 mod parameters;
 mod probes;
@@ -53,6 +58,8 @@ pub struct Runbook {
     pub calls: BTreeSet<RunbookName>,
     /// It says so itself: no step changes anything.
     pub read_only: bool,
+    /// Of a drill: what it may cost before it goes home by itself. Of a called runbook it does not count.
+    pub budget: Option<Terms>,
 }
 
 /// A step as it is written: for every store (or traffic entry) where it names none.
@@ -174,11 +181,27 @@ pub enum Act {
         interval: Duration,
         probe_timeout: Duration,
     },
+    /// What the signals of the application must say, and how it must be.
+    ProbeSignal {
+        signals: SignalsOf,
+        is: Option<Said>,
+        hold_for: Duration,
+        health: Vec<Health>,
+        verdict: Option<Verdict>,
+    },
     /// A rung on the source.
     Fence {
         store: Option<StoreName>,
         rung: FenceRung,
         on_unknown: OnUnknown,
+    },
+    /// A variable of a function in the source, from `normal` (`None`: it is not there) to `broken`, or back.
+    LambdaFault {
+        function: String,
+        variable: String,
+        broken: String,
+        normal: Option<String>,
+        mends: bool,
     },
     Notify {
         subject: Option<String>,
@@ -205,6 +228,18 @@ pub enum Act {
         arguments: BTreeMap<String, Node>,
         towards: Towards,
     },
+}
+
+/// Which signals a step looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignalsOf {
+    /// None: only what is made of them.
+    Nobody,
+    All(Vec<SignalName>),
+    Any(Vec<SignalName>),
+    /// Every trigger that tells of the source, or of the target.
+    Source,
+    Target,
 }
 
 /// Where a TCP probe knocks.
@@ -363,6 +398,8 @@ impl Act {
             | Self::ProbeHttp { .. }
             | Self::ProbeTcp { .. }
             | Self::ProbePostgres { .. }
+            | Self::ProbeSignal { .. }
+            | Self::LambdaFault { .. }
             | Self::Fence { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
@@ -398,6 +435,8 @@ impl Act {
             Self::ProbeHttp { .. } => "probe.http",
             Self::ProbeTcp { .. } => "probe.tcp",
             Self::ProbePostgres { .. } => "probe.postgres",
+            Self::ProbeSignal { .. } => "probe.signal",
+            Self::LambdaFault { .. } => "fault.lambda_variable",
             Self::Fence { rung: FenceRung::Event { .. }, .. } => "fence.event",
             Self::Fence { rung: FenceRung::WriteMustFail { .. }, .. } => "fence.write_must_fail",
             Self::Fence { rung: FenceRung::Connections, .. } => "fence.connections",

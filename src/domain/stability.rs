@@ -145,6 +145,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         | Mutation::Publish { region, .. } => vec![region.clone()],
         Mutation::EndSessions { region, .. } => vec![region.clone()],
         Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => vec![object.region.clone()],
+        Mutation::LambdaVariable { at, .. } => vec![at.region.clone()],
         Mutation::AwsCall { request, .. } => vec![request.region.clone()],
     }
 }

@@ -89,13 +89,18 @@ pub enum Cause {
         step: StepId,
         reason: String,
     },
+    /// A drill has exceeded its budget at `step`.
+    Budget {
+        step: StepId,
+        reason: String,
+    },
 }
 
 impl Cause {
-    fn phase(&self, at: Timestamp) -> Phase {
+    pub(super) fn phase(&self, at: Timestamp) -> Phase {
         match self.clone() {
             Self::Abort { subject, reason } => Phase::Aborting { subject, reason, at },
-            Self::Failure { step, reason } => Phase::Undoing { step, reason, at },
+            Self::Failure { step, reason } | Self::Budget { step, reason } => Phase::Undoing { step, reason, at },
         }
     }
 }
@@ -142,7 +147,11 @@ impl RunState {
         if let Action::AwsCall { call } = &planned.action {
             let back = call.undo.clone();
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
-            return Ok(Action::AwsCall { call: back });
+            let back = Action::AwsCall { call: back };
+            return Ok(self.filled(&back)?.unwrap_or(back));
+        }
+        if let Action::LambdaFault(fault) = &planned.action {
+            return Ok(Action::LambdaFault(Box::new(fault.mended())));
         }
         if let Action::Fence { fence } = &planned.action {
             let calls = self.restorations(planned)?.into_iter().map(|restoration| restoration.back).collect();
@@ -299,6 +308,9 @@ impl RunState {
     fn finish_unwinding(&self, left: &[&StepId]) -> Next {
         let (result, mut reason) = match &self.unwind.cause {
             Some(Cause::Failure { step, reason }) => (RunResult::Failed, format!("`{step}` failed: {reason}")),
+            Some(Cause::Budget { step, reason }) => {
+                (RunResult::Failed, format!("over its budget at `{step}`: {reason}; taken back"))
+            }
             Some(Cause::Abort { reason, .. }) => (RunResult::Aborted, reason.clone()),
             None => (RunResult::Aborted, String::new()),
         };
@@ -417,7 +429,7 @@ impl RunState {
             }
             None => {
                 self.unwind.cause = None;
-                self.resume();
+                self.resume(at);
             }
         }
     }

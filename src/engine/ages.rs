@@ -43,6 +43,15 @@ impl Ages {
         Self::since(history, wall, boot, |state| state.held().map(|(since, _)| since))
     }
 
+    /// Takes over what is counted of one step since an instant of its own.
+    pub fn counted(since: Option<(&RunId, (&StepId, Timestamp))>, wall: Timestamp, boot: Duration) -> Self {
+        let seen = since.map(|(run, (step, began))| {
+            let spent = Duration::try_from(wall.duration_since(began)).unwrap_or_default();
+            ((run.clone(), step.clone()), FirstSeen { began, boot, spent })
+        });
+        Self(Mutex::new(seen.into_iter().collect()))
+    }
+
     fn since(
         history: &History,
         wall: Timestamp,

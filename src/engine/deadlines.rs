@@ -140,6 +140,7 @@ mod tests {
             runbook_digest: Digest::zero(),
             config_digest: Digest::zero(),
             accepted_loss: None,
+            budget: None,
             steps: vec![step],
         };
         let request = Request {

@@ -6,17 +6,25 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         application::ClusterArn,
         cloud::{DbSnapshot, Mutation, Outcome},
         deferred::{ATTEMPTS_MAX, Deferred, Ending, RESCUE_PREFIX, Work, copy_name},
+        fault::Fault,
         history::History,
         id::{RunId, StepId},
         journal::Event,
         seconds::to_seconds,
     },
-    engine::{context::Context, scribe::CommitError},
+    engine::{
+        context::Context,
+        faults::{self, Standing},
+        scribe::CommitError,
+        undo::LANDS_WITHIN,
+    },
 };
 
 /// How often it is looked at: the snapshot appears minutes after its Region, and is kept for a day at least [AUG].
@@ -81,21 +89,19 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
         let reason = "the process ended between the intent and its answer".to_owned();
         answer(context, key, deferred.attempts, Outcome::Unknown { reason }).await?;
     }
-    match look(context, &deferred).await {
+    match look(context, &deferred, age).await {
         Found::Done { evidence } => return end(context, key, Ending::Done { evidence }).await,
         Found::Waits { why } if deferred.work.within() <= age => return expire(context, key, &why).await,
         Found::Waits { why } => context.waits.note(&key.0, &key.1, &why),
         Found::Call(_) if deferred.work.within() <= age => {
-            return expire(context, key, "the copy was asked for, and never came").await;
+            return expire(context, key, "it was asked for, and never came about").await;
         }
         Found::Call(mutation) => {
             let Some(outcome) = call(context, key, &mutation).await? else { return Ok(()) };
             let why = match outcome {
-                Outcome::Accepted { .. } => "the copy is being made".to_owned(),
-                Outcome::Rejected { code, message, .. } => format!("AWS refused the copy: {code}: {message}"),
-                Outcome::NotSent { reason } | Outcome::Unknown { reason } => {
-                    format!("the copy was not answered: {reason}")
-                }
+                Outcome::Accepted { .. } => "it is being done".to_owned(),
+                Outcome::Rejected { code, message, .. } => format!("AWS refused it: {code}: {message}"),
+                Outcome::NotSent { reason } | Outcome::Unknown { reason } => format!("it was not answered: {reason}"),
             };
             context.waits.note(&key.0, &key.1, &why);
         }
@@ -103,8 +109,27 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
     Ok(())
 }
 
-async fn look(context: &Context, deferred: &Deferred) -> Found {
-    let Work::PreserveSnapshot { cluster, since, .. } = &deferred.work;
+async fn look(context: &Context, deferred: &Deferred, age: Duration) -> Found {
+    match &deferred.work {
+        Work::PreserveSnapshot { cluster, since, .. } => rescue(context, deferred, cluster, since).await,
+        Work::MendFault { fault, .. } => mend(context, fault, age).await,
+    }
+}
+
+/// Whether the fault is out. A call that put it in and was never answered may still arrive.
+async fn mend(context: &Context, fault: &Fault, age: Duration) -> Found {
+    match faults::standing(context, fault).await {
+        Standing::As { evidence } if LANDS_WITHIN <= age => Found::Done { evidence: vec![evidence] },
+        Standing::As { evidence } => Found::Waits { why: format!("{evidence}; an older call may still arrive") },
+        Standing::From => Found::Call(Box::new(fault.mutation())),
+        Standing::Changing { what: why } | Standing::Neither { what: why } | Standing::Unknown { why } => {
+            Found::Waits { why }
+        }
+        Standing::Denied(denial) => Found::Waits { why: denial.why },
+    }
+}
+
+async fn rescue(context: &Context, deferred: &Deferred, cluster: &ClusterArn, since: &Timestamp) -> Found {
     let snapshots = match context.cloud.cluster_snapshots(cluster).await {
         Ok(snapshots) => snapshots,
         Err(error) => return Found::Waits { why: format!("{} cannot be asked: {error}", cluster.region()) },
@@ -117,7 +142,7 @@ async fn look(context: &Context, deferred: &Deferred) -> Found {
     let rescue = snapshots.iter().filter(ours).min_by(|a, b| a.identifier.cmp(&b.identifier));
     let copies = snapshots.iter().filter(|s| s.identifier.starts_with("failoverd-rescue-"));
     let of_rescue = |s: &&DbSnapshot| rescue.is_some_and(|r| s.identifier == copy_name(&r.identifier));
-    if let Some(copy) = copies.clone().find(of_rescue).or_else(|| ours_already(copies, deferred)) {
+    if let Some(copy) = copies.clone().find(of_rescue).or_else(|| ours_already(copies, deferred, since)) {
         return copied(cluster, copy);
     }
     match rescue {
@@ -138,8 +163,11 @@ async fn look(context: &Context, deferred: &Deferred) -> Found {
 }
 
 /// The copy that was asked for, where the snapshot itself is gone meanwhile.
-fn ours_already<'a>(mut copies: impl Iterator<Item = &'a DbSnapshot>, deferred: &Deferred) -> Option<&'a DbSnapshot> {
-    let Work::PreserveSnapshot { since, .. } = &deferred.work;
+fn ours_already<'a>(
+    mut copies: impl Iterator<Item = &'a DbSnapshot>,
+    deferred: &Deferred,
+    since: &Timestamp,
+) -> Option<&'a DbSnapshot> {
     copies.find(|c| 0 < deferred.attempts && c.created_at.is_some_and(|created| *since <= created))
 }
 
@@ -156,14 +184,11 @@ async fn expire(context: &Context, key: &(RunId, StepId), why: &str) -> Result<(
     let Some(deferred) = newest(context, key) else { return Ok(()) };
     let name = &context.application.name;
     let within = to_seconds(deferred.work.within());
+    let (given_up, to_do) = deferred.work.given_up();
     for topic in context.application.topics.iter().filter(|topic| !deferred.told.contains(&topic.arn)) {
-        let message = format!(
-            "{name}: nobody could {} within {within} s of {}: {why}. What Aurora keeps of it goes with the old cluster's \
-             retention. Copy it by hand (rds:CopyDBClusterSnapshot) or let it go.",
-            deferred.work.describe(),
-            key.0
-        );
-        let subject: String = format!("{name}: a rescue snapshot was not kept").chars().take(99).collect();
+        let message =
+            format!("{name}: nobody could {} within {within} s of {}: {why}. {to_do}", deferred.work.describe(), key.0);
+        let subject: String = format!("{name}: {given_up}").chars().take(99).collect();
         let (region, topic_arn) = (topic.region.clone(), topic.arn.clone());
         // One that is lost is not sent again: at most once each.
         call(context, key, &Mutation::Publish { region, topic_arn, subject, message }).await?;

@@ -24,7 +24,7 @@ use crate::{
         guards::{self, Answer},
         postcondition, probing,
         pulse::Pulse,
-        standby_object, step,
+        signal_probing, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -68,6 +68,8 @@ pub struct Memory {
     silent_since: Option<Duration>,
     /// How often a gate could not tell.
     unknown_looks: u32,
+    /// Since when the signals say what is expected: in boot time, and in the step's own.
+    pub(super) so_since: Option<(Duration, Duration)>,
 }
 
 impl Memory {
@@ -127,6 +129,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::look(context, action, memory).await,
+        Action::ProbeSignal(probe) => signal_probing::look(context, run, id, probe, memory),
         Action::Fence { fence } if action.mutations().is_empty() => fences::look(context, run, id, fence).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
         // It leaves its work open; nothing is looked at for it.
@@ -145,6 +148,7 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         | Action::DnsFlip { .. }
         | Action::Fence { .. }
         | Action::DnsWeights(_)
+        | Action::LambdaFault(_)
         | Action::AwsCall { .. }
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())

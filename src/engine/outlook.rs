@@ -18,6 +18,7 @@ use crate::{
         expression,
         forecast::Forecast,
         history::History,
+        hole::holes_of,
         id::{RunId, StepId, Subject},
         journal::{Event, Request},
         plan::{Plan, PlannedStep, Purpose},
@@ -32,7 +33,7 @@ use crate::{
         fences, gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
-        postcondition, probing, standby_object, step,
+        postcondition, probing, signal_probing, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -242,7 +243,11 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::ahead(context, &step.action).await,
+        Action::ProbeSignal(probe) => signal_probing::ahead(context, probe),
         Action::Fence { fence } => fences::ahead(context, run, fence).await,
+        action if let [hole, ..] = &holes_of(action)[..] => {
+            Condition::Unknown { why: format!("only the run knows an argument: the output {}", hole.told()) }
+        }
         Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, &step.id, call).await,
         Action::DnsWeights(ramp) => {
             let signs = context.signs.of(&ramp.guard.signals, context.clock.boot());

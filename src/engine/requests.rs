@@ -11,6 +11,7 @@ use crate::{
         application::Application,
         assessment::{Assessment, Health},
         compile,
+        deferred::Work,
         history::History,
         id::{Digest, Region, RunId, RunbookName, SignalName, StepId, Subject},
         intervene::protects,
@@ -91,6 +92,9 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         admitted(history, at)?;
         let mut events = Vec::new();
         if let Some(old) = &superseded {
+            // A fault that is in is taken out all the same, beside the run that begins.
+            let left = history.runs.get(old).map(|run| Work::of_superseded(run)).unwrap_or_default();
+            events.extend(left.into_iter().map(|(step, work)| Event::WorkDeferred { run: old.clone(), step, work }));
             events.push(Event::RunFinished {
                 run: old.clone(),
                 result: RunResult::Superseded,

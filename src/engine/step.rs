@@ -104,7 +104,7 @@ impl Driver {
 
     /// Whether the run gives up what has had no effect, instead of trying it again.
     pub fn gives_up(&self, run: &RunState) -> bool {
-        self.way == Way::Forth && run.phase.is_unwinding()
+        self.way == Way::Forth && (run.phase.is_unwinding() || run.leaves_behind(&self.step.id))
     }
 
     /// Whether its call may be sent now.
@@ -120,6 +120,18 @@ impl Driver {
         if matches!(run.steps[&self.step.id], StepState::Pending) && !self.wanted(&run).await? {
             return Ok(());
         }
+        match self.run_state()?.filled(&self.step.action) {
+            Ok(None) => self.drive_action().await,
+            Ok(Some(action)) => {
+                let step = PlannedStep { action, ..self.step.clone() };
+                Self { context: self.context.clone(), run: self.run.clone(), step, way: self.way }.drive_action().await
+            }
+            Err(why) => self.fail("output-unusable", why).await,
+        }
+    }
+
+    /// Drives what the step does, with every argument that it has.
+    async fn drive_action(&self) -> Result<(), Stop> {
         if self.step.action.mutations().is_empty() { self.drive_look().await } else { effect::drive(self).await }
     }
 
@@ -210,7 +222,11 @@ impl Driver {
 
     /// Whether the run ends without this step, if the step has no effect under way.
     fn is_over(&self, history: &History) -> bool {
-        history.runs.get(&self.run).is_none_or(|run| run.is_finished() || run.phase.is_unwinding())
+        history.runs.get(&self.run).is_none_or(|run| {
+            // Passed over on the way home: the journal has it as over.
+            let is_over = !run.steps.get(&self.step.id).is_some_and(StepState::is_unsettled);
+            run.is_finished() || run.phase.is_unwinding() || is_over
+        })
     }
 
     pub async fn record(&self, events: Vec<Event>) -> Result<(), Stop> {
@@ -366,6 +382,13 @@ impl Driver {
                  where it stands)"
             }
             (Way::Forth, _) if run.is_unwinding() => return None,
+            (Way::Forth, _) if run.leaves_behind(&self.step.id) => {
+                if run.is_resolved(&self.step.id) {
+                    return None;
+                }
+                reason.push_str("; the drill is over its budget, and does not go home before that is known");
+                "an operator: resume (goes home from what is seen then) or abort"
+            }
             (Way::Forth, OnFailure::Continue) => return None,
             (Way::Forth, OnFailure::Hold) if is_off(Guard::HoldIgnored) => return None,
             (Way::Forth, OnFailure::Hold) => "an operator: resume (tries the step again) or abort",

@@ -92,11 +92,11 @@ pub struct RunView {
     #[schema(value_type = String, example = "failover")]
     pub purpose: Purpose,
     pub state: RunStateName,
-    /// Why it is held, paused, being aborted or finished; `null` while it runs.
+    /// Why it is held, paused, being aborted or finished, or of a drill why it goes home before its time; else `null`.
     pub state_reason: Option<String>,
     /// The code of what holds it, which has a page.
     pub held_code: Option<String>,
-    /// Since when it is in this state; `null` while it runs.
+    /// Since when that is so; `null` while it runs as planned.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub state_since: Option<Timestamp>,
     pub source: String,
@@ -241,6 +241,8 @@ impl From<&LossReport> for LossView {
 impl RunView {
     pub fn new(run: &RunState) -> Self {
         let (state_reason, held_code, state_since) = match &run.phase {
+            // On its way home.
+            Phase::Running if let Some(home) = &run.homeward => (Some(&home.reason), None, Some(home.at)),
             Phase::Running => (None, None, None),
             Phase::Held { code, reason, at, .. } => (Some(reason), Some(code), Some(*at)),
             Phase::Paused { reason, at, .. }

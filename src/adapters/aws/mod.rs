@@ -14,6 +14,7 @@ mod cloudwatch;
 mod error;
 mod events;
 mod intercept;
+mod lambda;
 mod rds;
 mod route53;
 mod s3;
@@ -259,6 +260,7 @@ impl AwsCloud {
             }
             Mutation::EndSessions { .. } => Outcome::NotSent { reason: "no call to AWS".to_owned() },
             Mutation::CopySnapshot { region, source, target } => self.copy_snapshot(region, source, target).await,
+            Mutation::LambdaVariable { at, from, to } => self.set_variable(at, from.as_deref(), to.as_deref()).await,
             Mutation::AwsCall { request, .. } => self.call_api(request).await,
         }
     }

@@ -246,14 +246,23 @@ impl Metrics {
                 Some(true) => (run, "undoing"),
                 Some(false) | None => return,
             },
-            Event::UndoIntended { .. }
-            | Event::UndoAnswered { .. }
+            // A drill over its budget that is taken back says so by its first undo.
+            Event::UndoIntended { run, .. } => match memory.runs.get_mut(run).filter(|a| a.way == "running") {
+                Some(active) => {
+                    active.way = "undoing";
+                    (run, "undoing")
+                }
+                None => return,
+            },
+            Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
             | Event::UndoFailed { .. }
             | Event::WorkDeferred { .. }
             | Event::DeferredIntended { .. }
             | Event::DeferredAnswered { .. }
             | Event::DeferredEnded { .. } => return,
+            // Held before, perhaps; where it is taken back, its undos tell.
+            Event::BudgetExceeded { run, .. } => (run, "running"),
             Event::RunHeld { run, code, .. } => {
                 if let Some(active) = memory.runs.get_mut(run).filter(|_| code == "undo-past-no-return") {
                     active.way = "running";
@@ -584,6 +593,7 @@ mod tests {
             runbook_digest: Digest::zero(),
             config_digest: Digest::zero(),
             accepted_loss: None,
+            budget: None,
             steps: vec![step],
         };
         let request = Request {

@@ -176,8 +176,16 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     ),
     (72, "approval of a stale run", Rehearsals),
     (73, "self-approval", Rehearsals),
-    (74, "config changed in mid-run", Issue(5)),
-    (75, "runbook edited in mid-run", Issue(5)),
+    (
+        74,
+        "config changed in mid-run",
+        Tests("tests/it/pinned.rs", "a_configuration_that_changed_in_mid_run_is_for_the_next_run"),
+    ),
+    (
+        75,
+        "runbook edited in mid-run",
+        Tests("tests/it/pinned.rs", "a_runbook_that_was_edited_in_mid_run_is_for_the_next_run"),
+    ),
     (76, "deploy in mid-run", Issue(6)),
     (77, "somebody acts in the console", Issue(4)),
     (78, "override forgotten", Tests("tests/it/engine_alone.rs", "what_is_armed_is_over_in_time")),
@@ -185,7 +193,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (80, "drill half-done", Rehearsals),
     (81, "drill in a blackout", Rehearsals),
     (82, "drill asks for data loss", Tests("tests/it/drills.rs", "a_drill_cannot_express_data_loss")),
-    (83, "drill over its budget", Issue(5)),
+    (83, "drill over its budget", Rehearsals),
     (84, "drill scheduled twice", Issue(7)),
     (
         85,

@@ -287,6 +287,10 @@ mod tests {
         let audited = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-audited.toml");
         let audited = crate::config::Settings::load(&audited, &Default::default()).expect("loads");
         reached.extend(audited.applications.iter().flat_map(|a| a.runbooks.values().cloned()));
+        // And what needs a function by the one that has it.
+        let fast = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-fast.toml");
+        let fast = crate::config::Settings::load(&fast, &Default::default()).expect("loads");
+        reached.extend(fast.applications.iter().flat_map(|a| a.uses().map(|(_, name)| name.clone())));
         for name in settings.runbooks.keys() {
             assert!(reached.contains(name), "{name} is rehearsed by no matrix");
         }

@@ -19,6 +19,13 @@ const ANYWHERE: &[Need] = &[need("rds", Plane::Control, Place::AnyOfSeveral)];
 /// A gate that may pass what cannot be told.
 const KNOWN: &[Output] =
     &[Output { name: "known", kind: OutputKind::Boolean, what: "false where it passed because nobody could tell" }];
+/// What a step that waits for signals has seen.
+const SIGNS: &[Output] = &[
+    output("seconds", OutputKind::Number, "how long after the step's beginning it was so: the measured detection time"),
+    output("said", OutputKind::Text, "what each signal said then"),
+    output("health", OutputKind::Text, "how the application was then"),
+    output("verdict", OutputKind::Text, "what followed of it: nothing, notify, recommend or start"),
+];
 /// What is known of the old writer when a fence is over.
 const FENCED: &[Output] =
     &[Output { name: "fenced", kind: OutputKind::Text, what: "verified, timed_out (AWS gave up) or unknown" }];
@@ -272,6 +279,17 @@ pub const ENTRIES: &[Entry] = &[
         outputs: &[],
     },
     Entry {
+        name: "probe.signal",
+        what: "Done when signals of the application say what is expected (`all_of`, `any_of`, or every trigger `of` the source or the target), when the application is as expected (`health`), and when what follows is (`verdict: recommend`: a failover is recommended), for so long without a break. As the watcher judged them last: what is missing or stale is unknown, never well; a signal that has turned and is not believed yet is neither ill nor well.",
+        effect: EffectClass::Read,
+        needs: &[],
+        repeat: Repeat::Looks,
+        probe: Some("the watcher's own judgement"),
+        undo: Undo::Nothing,
+        example: "{ all_of: [use1-health], is: ill, for: 10s, health: [impaired, down], verdict: recommend }",
+        outputs: SIGNS,
+    },
+    Entry {
         name: "fence.application",
         what: "Switches the application's ECS services and Lambda functions in the source off; done when nothing of them runs.",
         effect: EffectClass::Reversible,
@@ -325,6 +343,17 @@ pub const ENTRIES: &[Entry] = &[
         undo: Undo::Nothing,
         example: "{ store: orders, within: 2m, on_unknown: hold }",
         outputs: FENCED,
+    },
+    Entry {
+        name: "fault.lambda_variable",
+        what: "For a drill alone: breaks the source on purpose, by one environment variable of a Lambda function, and with `mend` takes that out again; done when the function's configuration reads so and no update is in progress. Every other variable is carried as it is, by its revision, and none of them is journalled or logged. Refused where the variable does not hold `normal` (none where that is left out: there is no such variable).",
+        effect: EffectClass::Reversible,
+        needs: &[need("lambda", Plane::Control, Place::Source)],
+        repeat: Repeat::Idempotent,
+        probe: Some("lambda:GetFunctionConfiguration"),
+        undo: Undo::Inverse("takes the fault out"),
+        example: "{ function: payments-api, variable: FAILOVERD_FAULT, value: fail }",
+        outputs: &[],
     },
     Entry {
         name: "notify",

@@ -114,6 +114,7 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
         runbook_digest: Digest::zero(),
         config_digest: Digest::zero(),
         accepted_loss: None,
+        budget: None,
         steps: steps.collect(),
     }
 }

@@ -11,6 +11,7 @@ use super::{Known, Memory, Reach};
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health},
+    drill,
     history::History,
     id::{OverrideId, Region},
     overrides::{Ending, Override, OverrideKind},
@@ -59,7 +60,7 @@ pub(super) fn rules(
         mode(policy.mode),
         armed.0,
         kill_switch(known.history, now),
-        idle(known.history),
+        idle(known.history, now),
         down,
         quorum,
         reach,
@@ -100,7 +101,7 @@ pub fn stands<'a>(
     let findings = [
         acts,
         kill_switch(history, now),
-        idle(history),
+        idle(history, now),
         not_demoted(history, target),
         cool_down(last_alone, app.policy.cool_down, now),
         acknowledged(history, last_alone),
@@ -187,8 +188,16 @@ fn kill_switch(history: &History, now: Timestamp) -> Finding {
     }
 }
 
-fn idle(history: &History) -> Finding {
+/// What signals say so soon after a fault on purpose may still be that fault: the longest windows of metrics are minutes.
+const AFTERMATH: Duration = Duration::from_mins(15);
+
+fn idle(history: &History, now: Timestamp) -> Finding {
     match history.active_run() {
+        None if let Some(run) = drill::aftermath(history, now, AFTERMATH) => Finding::no(
+            Rule::Idle,
+            format!("{} had broken {} on purpose, less than {} s ago", run.id, run.plan.source, AFTERMATH.as_secs()),
+            "the end of that time: a person decides until then",
+        ),
         None => Finding::yes(Rule::Idle, "no run is under way"),
         Some(run) => Finding::no(Rule::Idle, format!("{} is under way", run.id), "its end"),
     }

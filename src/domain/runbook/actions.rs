@@ -10,10 +10,13 @@ use crate::domain::{
 };
 
 mod aurora;
+mod faults;
+mod signals;
 mod weights;
+pub(super) use weights::{UNKNOWN_FOR, names as signal_names};
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 33] = [
+pub(super) const ACTIONS: [&str; 35] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
@@ -36,11 +39,13 @@ pub(super) const ACTIONS: [&str; 33] = [
     "probe.http",
     "probe.tcp",
     "probe.postgres",
+    "probe.signal",
     "fence.application",
     "fence.security_group",
     "fence.connections",
     "fence.event",
     "fence.write_must_fail",
+    "fault.lambda_variable",
     "notify",
     "approve",
     "wait",
@@ -50,7 +55,7 @@ pub(super) const ACTIONS: [&str; 33] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 2] = ["probe.signal", "undo"];
+const NOT_BUILT: [&str; 1] = ["undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -119,11 +124,13 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "probe.http" => probe(with, found)?,
         "probe.tcp" => probes::tcp(with, found)?,
         "probe.postgres" => probes::postgres(store(with, found)?, with, found)?,
+        "probe.signal" => signals::read(with, found)?,
         "fence.application" => fences::application(with, found)?,
         "fence.security_group" => fences::security_group(store(with, found)?, with, found)?,
         "fence.connections" => fences::connections(store(with, found)?, with, found)?,
         "fence.event" => fences::event(store(with, found)?, with, found)?,
         "fence.write_must_fail" => fences::write_must_fail(store(with, found)?, with, found)?,
+        "fault.lambda_variable" => faults::lambda_variable(with, found)?,
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {

@@ -126,7 +126,13 @@ impl SimCloud {
     async fn send(&self, route: Route, timeout: Duration, signed: Signed<'_>) -> Outcome {
         let Signed { mutation, stamped, place } = signed;
         let endpoint = route.region.clone();
-        self.way.send(route, timeout, Effect { mutation: mutation.clone(), endpoint, stamped, place }).await
+        let revision = match mutation {
+            Mutation::LambdaVariable { at, .. } => {
+                self.way.world.now(|world| world.services.lambda.revision(&at.region, &at.function))
+            }
+            _ => None,
+        };
+        self.way.send(route, timeout, Effect { mutation: mutation.clone(), endpoint, stamped, place, revision }).await
     }
 
     fn meet(&self, number: u8, met: bool) {
@@ -417,6 +423,7 @@ impl Cloud for SimCloud {
                 self.way.faults.arrived(place, false);
                 return Outcome::NotSent { reason: "no call to AWS".to_owned() };
             }
+            Mutation::LambdaVariable { at: function, .. } => at(operation, Plane::Lambda, &function.region),
             Mutation::AwsCall { request, .. } => match written_out(request) {
                 Some(route) => route,
                 None => {

@@ -159,6 +159,8 @@ impl Cell {
             (_, Ending::Held { waits_for, .. }) => !waits_for.trim().is_empty(),
             // L3 was asked whether it moves, and has its own word where it does not.
             (_, Ending::Unfinished) => rehearsed.checked.contains_key("L3"),
+            // A drill that was over its budget is home again.
+            (_, Ending::Failed) => rehearsed.faults_met.contains_key(&83),
             _ => false,
         };
         if !kept {

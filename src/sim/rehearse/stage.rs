@@ -18,7 +18,7 @@ mod watching;
 use std::{collections::BTreeMap, fmt::Display};
 
 use servers::Servers;
-pub use services::furnish;
+pub use services::{furnish, furnish_faults};
 
 use crate::{
     domain::{

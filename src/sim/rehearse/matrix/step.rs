@@ -121,8 +121,10 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             // Over connections of their own.
             Rung::WriteMustFail { .. } | Rung::Connections | Rung::Restore { .. } => Vec::new(),
         },
+        Action::LambdaFault(_) => unseen(&["lambda:GetFunctionConfiguration"]),
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
+        | Action::ProbeSignal(_)
         | Action::AuroraPreserveSnapshot { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
@@ -143,6 +145,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         | Mutation::AuroraDetach { .. }
         | Mutation::CreateInstance { .. }
         | Mutation::CopySnapshot { .. }
+        | Mutation::LambdaVariable { .. }
         | Mutation::Publish { .. }
         | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => &[],
