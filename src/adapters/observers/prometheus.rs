@@ -144,10 +144,7 @@ impl Metrics {
             leader,
             regions: applications
                 .iter()
-                .map(|a| {
-                    let regions = a.regions.iter().map(ToString::to_string);
-                    (a.name.clone(), regions.collect())
-                })
+                .map(|a| (a.name.clone(), a.regions.iter().map(ToString::to_string).collect()))
                 .collect(),
             registry,
             lag,
