@@ -30,6 +30,7 @@ mod heartbeat;
 mod http_api;
 mod independent_emulator;
 mod kill;
+mod lease_model;
 mod patch;
 mod pause;
 mod plan_ahead;
