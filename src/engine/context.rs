@@ -40,6 +40,8 @@ pub struct Context {
     pub ages: Arc<Ages>,
     /// How long a call that is kept for a time has been in effect.
     pub holds: Arc<Ages>,
+    /// How long ago the calls were intended that were never answered.
+    pub unanswered: Arc<Ages>,
     pub signs: Arc<Signs>,
     pub vantages: Arc<Vantages>,
     /// Of each store that has a heartbeat.

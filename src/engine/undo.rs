@@ -34,7 +34,7 @@ const LANDS_WITHIN: Duration = Duration::from_secs(330);
 /// The same for S3, which takes a signature for 15 min [S3 API, Authenticating Requests; from memory].
 const LANDS_WITHIN_S3: Duration = Duration::from_secs(930);
 
-fn lands_within(action: &Action) -> Duration {
+pub(super) fn lands_within(action: &Action) -> Duration {
     let to_s3 = |call: &Mutation| matches!(call, Mutation::PutObject { .. } | Mutation::DeleteObject { .. });
     if action.mutations().iter().any(to_s3) { LANDS_WITHIN_S3 } else { LANDS_WITHIN }
 }
