@@ -194,7 +194,7 @@ fn settings(aws: &Running, directory: &Path) -> Settings {
 }
 
 fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path) -> Parts {
-    let config::Store::Sqlite { .. } = settings.store;
+    assert!(matches!(settings.store, config::Store::Sqlite { .. }), "the stage has a file of its own");
     let clock: Arc<dyn failoverd::ports::Clock> = Arc::new(SystemClock);
     let options = aws::Options::default();
     let sdk = aws::simulated_sdk_config(&aws.aws_url, Arc::clone(&clock), &options);

@@ -15,18 +15,19 @@ use crate::{
         clock::SystemClock,
         observers::prometheus::Metrics,
         probes::{NetProbes, postgres::PostgresHeartbeats},
-        store::SqliteStore,
     },
-    config::{Auth, Aws, Role, Settings, Store},
+    config::{Auth, Aws, Role, Settings},
     engine::{Engine, Parts, outpost::Outpost, vantages::Vantages},
     http::{
         self, Api,
         auth::{TokenEntry, Tokens},
+        replica::Forwarder,
     },
-    ports::{Clock, Databases, JournalStore, Observer, Probes},
+    ports::{Clock, Databases, Observer, Probes},
 };
 
 pub mod observe;
+pub mod store;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
@@ -46,9 +47,7 @@ impl Daemon {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
         let observer: Arc<dyn Observer> = prometheus.clone();
-        let Store::Sqlite { path } = &settings.store;
-        let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
-        let store: Arc<dyn JournalStore> = Arc::new(store);
+        let (store, sharing) = store::open(&settings, &sdk, &clock).await?;
         #[cfg(debug_assertions)]
         let store = failpoint::from_environment(store)?;
         let options = options(&settings.aws);
@@ -72,6 +71,10 @@ impl Daemon {
             }
             None => None,
         };
+        // No two lives of a process have one name.
+        let holder =
+            format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff);
+        let is_shared = sharing.is_some();
         let parts = Parts {
             cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
             probes,
@@ -84,18 +87,20 @@ impl Daemon {
             clock,
             observer,
             vantages,
-            holder: format!("{}:{}", hostname(), std::process::id()),
+            holder: holder.clone(),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
-            sharing: None,
+            sharing,
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {
             engine.beside("observer", |stopping| Outpost { stopping, ..outpost }.observe_beside());
         }
-        prometheus.set_leader(true);
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render());
-        let api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
+        let mut api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
+        if is_shared {
+            api.forwarder = Some(Forwarder::new(&holder).context("set up handing requests on")?);
+        }
         let server = tokio::spawn(http::server::serve(listener, api));
         Ok(Self { address, engine, stopping, server })
     }
@@ -151,10 +156,7 @@ fn all_named(set: &[String], named: &[String]) -> bool {
 /// `failoverd serve`: until SIGTERM or Ctrl-C (0), or until the journal store fails (1: start again and it goes on).
 pub async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let allowed = !settings.aws.production
-        || all_named(&aws::custom_endpoints_in_environment(), &settings.aws.allow_custom_endpoints);
-    let options = aws::Options { allow_custom_endpoints: allowed, ..options(&settings.aws) };
-    let sdk = aws::load_sdk_config(Arc::clone(&clock), &options).await?;
+    let sdk = store::sdk(&settings, &clock).await?;
     let daemon = Daemon::start(settings, clock, sdk).await?;
     tracing::info!(address = %daemon.address, "listening");
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -54,6 +54,10 @@ async fn dispatch(cli: Cli) -> ExitCode {
             app::observe::observe(args).await
         }
         Command::Backtest(args) => cli::backtest::run(&args, json, &environment()),
+        Command::Store { command } => {
+            logs("warn", false);
+            cli::store::run(command, json, &environment()).await
+        }
         Command::Sim { command: SimCommand::Serve { args } } => {
             logs("warn", false);
             cli::sim::serve(args).await

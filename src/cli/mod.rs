@@ -17,6 +17,7 @@ pub mod render;
 pub mod report;
 pub mod sim;
 pub mod simulate;
+pub mod store;
 pub mod watch;
 pub mod why;
 
@@ -88,6 +89,11 @@ pub enum Command {
     Observe(observe::ObserveArgs),
     /// Replay metrics of the past: when the policy would have recommended, and acted
     Backtest(backtest::BacktestArgs),
+    /// The table that several replicas share
+    Store {
+        #[command(subcommand)]
+        command: store::StoreCommand,
+    },
     /// The simulated AWS
     Sim {
         #[command(subcommand)]

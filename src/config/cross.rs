@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{deciding, runbooks::Catalogue, sections::Read, vantage};
+use super::{deciding, runbooks::Catalogue, sections::Read, store, vantage};
 use crate::domain::{
     application::{Application, Mechanism},
     compile::{compile, directions},
@@ -40,6 +40,7 @@ pub(super) fn check(
         runbooks_fit(key, app, runbooks, digest, found);
         signals(key, app, found);
         static_stability(key, app, found);
+        store::survives(app, &read.store, found);
         vantage::check(key, app, read, found);
         deciding::warn(key, app, &read.auth, found);
         if app.topics.is_empty() {

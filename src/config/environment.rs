@@ -9,10 +9,14 @@ use crate::domain::document::{Entry, Findings, Node, Place, Value, clip};
 const PREFIX: &str = "FAILOVERD__";
 
 /// What the environment may set.
-const KEYS: [(&str, &str); 8] = [
+const KEYS: [(&str, &str); 12] = [
     ("server", "listen"),
     ("store", "kind"),
     ("store", "path"),
+    ("store", "table"),
+    ("store", "region"),
+    ("store", "lease"),
+    ("store", "url"),
     ("aws", "call_timeout"),
     ("aws", "attempt_timeout"),
     ("aws", "production"),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     application::Application,
     document::{At, Findings},
-    id::{Digest, RunbookName, Subject},
+    id::{Digest, Region, RunbookName, Subject},
     runbook::Runbook,
 };
 
@@ -30,6 +30,7 @@ mod iac;
 pub mod runbooks;
 mod sections;
 mod signals;
+mod store;
 mod stores;
 mod traffic;
 mod tree;
@@ -37,6 +38,7 @@ pub mod vantage;
 
 pub use faults::Faults;
 pub use runbooks::{SHIPPED, shipped};
+pub use store::{LEASE, UNVERIFIED};
 pub use vantage::Vantage;
 
 /// The largest configuration file accepted.
@@ -69,6 +71,20 @@ pub struct Server {
 pub enum Store {
     /// One file on a local disk; a relative path is relative to the working directory.
     Sqlite { path: PathBuf },
+    /// One DynamoDB table that several replicas share.
+    DynamoDb {
+        table: String,
+        /// The Region through whose endpoint this replica reaches the table.
+        region: Region,
+        /// Where replicas run, this one's Region among them or not.
+        replica_regions: BTreeSet<Region>,
+        /// How long a lease lasts; whoever waits for its end waits as long.
+        lease: Duration,
+        /// Where people and other replicas reach this one's API; without a slash at the end.
+        url: Option<String>,
+        /// What of the table may stay unverified in production: names of [`UNVERIFIED`].
+        allow_unverified: BTreeSet<String>,
+    },
 }
 
 /// How AWS is called.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Auth, Aws, Role, Server, Store, Token, Vantage, application, vantage};
+use super::{Auth, Aws, Role, Server, Store, Token, Vantage, application, store, vantage};
 use crate::domain::{
     application::Application,
     document::{At, Fields, Findings},
@@ -34,7 +34,7 @@ pub(super) struct RunbookFiles {
 pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let mut f = root.fields(found)?;
     let server = section(&mut f, "server", found, server);
-    let store = section(&mut f, "store", found, store);
+    let store = section(&mut f, "store", found, store::read);
     let aws = section(&mut f, "aws", found, aws);
     let auth = section(&mut f, "auth", found, auth);
     let vantage = section(&mut f, "vantage", found, vantage::read);
@@ -59,6 +59,9 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     if auth.tokens.is_empty() && !server.listen.ip().is_loopback() {
         let problem = format!("{} can be reached from outside, and no tokens are configured", server.listen);
         found.coded("auth-required", "server.listen", problem, "listen = \"127.0.0.1:8080\", or [auth] tokens");
+    }
+    if let (Some(store), Some(aws)) = (&store, &aws) {
+        store::fits(store, aws, found);
     }
     if let Some(vantage) = &vantage {
         vantage::itself(server.listen, vantage, found);
@@ -99,29 +102,6 @@ fn server(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Server> {
         None => SocketAddr::from(([127, 0, 0, 1], 8080)),
     };
     Some(Server { listen })
-}
-
-fn store(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Store> {
-    let kind = get(f, found, "kind", "kind = \"sqlite\"");
-    let path = get(f, found, "path", "path = \"failoverd.sqlite\"");
-    if let Some(at) = kind {
-        match at.text(found)? {
-            "sqlite" => {}
-            "dynamodb" => {
-                found.coded("config-not-built", &at.key, "the store `dynamodb` is not in this version", at.example);
-                return None;
-            }
-            _ => {
-                found.error(&at.key, "expected sqlite", at.example);
-                return None;
-            }
-        }
-    }
-    let path = match path {
-        Some(at) => PathBuf::from(at.text(found)?),
-        None => PathBuf::from("failoverd.sqlite"),
-    };
-    Some(Store::Sqlite { path })
 }
 
 fn aws(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Aws> {

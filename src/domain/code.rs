@@ -126,6 +126,12 @@ pub const STORE: &[&str] = &[
     "store-disk-full",
     "store-read-only",
     "store-unavailable",
+    "store-table-missing",
+    "store-not-strong",
+    "store-in-primary",
+    "store-expires",
+    "store-restored",
+    "store-unverified",
 ];
 
 /// Every code.

@@ -101,8 +101,11 @@ impl Engine {
         let parts = Arc::new(parts);
         let house =
             House { parts: Arc::clone(&parts), readings, stopping: stopping.clone(), fatal: Arc::clone(&fatal) };
-        let seats: BTreeMap<_, _> =
-            parts.applications.iter().map(|a| (a.name.clone(), Arc::new(Seat::empty(a.clone())))).collect();
+        let seats: BTreeMap<_, _> = parts
+            .applications
+            .iter()
+            .map(|a| (a.name.clone(), Arc::new(Seat::empty(a.clone(), Arc::clone(&parts.observer)))))
+            .collect();
         if parts.sharing.is_none() {
             for seat in seats.values() {
                 // What stands in its way is kept in the seat.

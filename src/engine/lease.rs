@@ -21,6 +21,7 @@ use crate::{
         application::Application,
         history::History,
         id::ApplicationName,
+        judge::Reach,
         lease::{Lease, Tenure, Turn, Watch},
     },
     engine::{
@@ -47,6 +48,9 @@ const READ_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// How often a takeover is tried again at once, where a late record of the holder before it came first.
 const TAKEOVERS_MAX: u32 = 5;
+
+/// How often a leader asks itself whether it is cut off.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// How long a replica whose takeover failed leaves the lease to others.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
@@ -82,6 +86,8 @@ enum Over {
     Stopping,
     /// Another replica has the lease.
     Lost { why: String },
+    /// This replica reaches the store, and not the control points that say whether it reaches AWS (FAULTS.md 22).
+    CutOff,
     /// The journal or its store does not let us.
     Trouble(Trouble),
 }
@@ -106,6 +112,12 @@ impl Keeper {
                 Over::Lost { why } => {
                     tracing::warn!(application = %self.name(), why, "this replica leads no more");
                     known.trouble = Some(why);
+                }
+                Over::CutOff => {
+                    known.trouble =
+                        Some("it does not reach its control points, and leaves the work to others".to_owned());
+                    self.follows(&known);
+                    self.pause(self.sharing.duration * 2).await;
                 }
                 Over::Trouble(trouble @ Trouble::ForGood(_)) => return self.seat.stand(Standing::Held(trouble)),
                 Over::Trouble(trouble) => {
@@ -265,6 +277,7 @@ impl Keeper {
             Err(ended) => return lost_lease(ended),
             Ok(Err(trouble)) => Over::Trouble(trouble),
             Ok(Ok(working)) => {
+                let mut cut_off = false;
                 self.seat.stand(Standing::Leading(Arc::clone(&working)));
                 self.engine.work(&working, &crew);
                 let ended = tokio::select! {
@@ -272,6 +285,11 @@ impl Keeper {
                     ended = &mut renewing => Some(ended),
                     reason = lost.wait() => {
                         tracing::error!(application = %self.name(), reason, "the journal does not take what is recorded");
+                        None
+                    }
+                    why = self.cut_off() => {
+                        tracing::warn!(application = %self.name(), why, "this replica is cut off; the lease is given back");
+                        cut_off = true;
                         None
                     }
                     () = self.house.stopping.cancelled() => None,
@@ -286,6 +304,7 @@ impl Keeper {
                 match ended {
                     Some(ended) => return lost_lease(ended),
                     None if self.house.stopping.is_cancelled() => Over::Stopping,
+                    None if cut_off => Over::CutOff,
                     None => Over::Trouble(Trouble::ForNow(
                         "the journal's store failed, or another replica wrote".to_owned(),
                     )),
@@ -299,6 +318,25 @@ impl Keeper {
             Err(panicked) => std::panic::resume_unwind(Box::new(format!("the renewal panicked: {panicked}"))),
         }
         over
+    }
+
+    /// Completes when this replica has been cut off for as long as a lease: whoever reaches AWS should have the work.
+    async fn cut_off(&self) -> String {
+        let vantages = &self.house.parts.vantages;
+        let mut since: Option<Duration> = None;
+        loop {
+            let now = self.clock().boot();
+            match vantages.reach_at(now) {
+                Reach::CutOff { why } if since.is_some_and(|at| self.sharing.duration <= now.saturating_sub(at)) => {
+                    return why;
+                }
+                Reach::CutOff { .. } => {
+                    since.get_or_insert(now);
+                }
+                Reach::Sure { .. } | Reach::Unknown { .. } => since = None,
+            }
+            self.clock().sleep(LOOK_AROUND).await;
+        }
     }
 
     /// Reads the journal to its end and begins an epoch, again where a late record came first.

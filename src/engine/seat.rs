@@ -29,7 +29,10 @@ use crate::{
         tenancy::Tenancy,
         trail::WriteTrail,
     },
-    ports::journal::{AppendError, ReadError},
+    ports::{
+        Observer,
+        journal::{AppendError, ReadError},
+    },
 };
 
 /// How long after a failed read the journal is read again; doubled each time, up to [`AGAIN_MAX`].
@@ -56,6 +59,7 @@ pub(super) struct Seat {
     standing: Newest<Standing>,
     /// What a follower reads of the journal; a leader's own goes through its scribe.
     live: broadcast::Sender<Arc<Record>>,
+    observer: Arc<dyn Observer>,
 }
 
 /// How an application stands at this replica.
@@ -121,10 +125,10 @@ pub(super) struct House {
 }
 
 impl Seat {
-    pub(super) fn empty(application: Application) -> Self {
+    pub(super) fn empty(application: Application, observer: Arc<dyn Observer>) -> Self {
         let trouble = Trouble::ForNow("its journal was not read yet".to_owned());
         let standing = Newest::new(Standing::Held(trouble));
-        Self { application: Arc::new(application), standing, live: broadcast::Sender::new(LIVE_RECORDS_MAX) }
+        Self { application: Arc::new(application), standing, live: broadcast::Sender::new(LIVE_RECORDS_MAX), observer }
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -138,6 +142,10 @@ impl Seat {
             && is_news(trouble)
         {
             tracing::error!(application = %self.application.name, reason = trouble.words(), "the application is held");
+        }
+        let leads = matches!(standing, Standing::Leading(_));
+        if leads != matches!(self.standing.get(), Standing::Leading(_)) {
+            self.observer.led(&self.application.name, leads);
         }
         self.standing.set(standing);
     }

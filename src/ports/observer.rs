@@ -14,6 +14,9 @@ pub trait Observer: Send + Sync + Debug {
     /// An application's journal was read back and taken over, at the start or as soon as its store could be read.
     fn taken_over(&self, _history: &History) {}
 
+    /// This replica works on `application` from now on, or does not any more.
+    fn led(&self, _application: &ApplicationName, _leads: bool) {}
+
     /// `record` is durable. `append_seconds` is how long its commit took.
     fn recorded(&self, record: &Record, append_seconds: f64);
 

@@ -43,6 +43,8 @@ mod sabotage;
 mod standby_object;
 mod static_stability;
 mod store_conformance;
+mod store_faults;
+mod store_opening;
 mod support;
 mod traffic_mechanisms;
 mod vantages;

@@ -1,4 +1,5 @@
-//! What every `JournalStore` must do, as one suite: [`conforms`] runs against any store that starts empty.
+//! What every `JournalStore` and every `Leases` must do, as two suites: [`conforms`] and [`leases_conform`] run against any
+//! store that starts empty.
 //!
 //! What only one kind of store can show (its file, its locks) is tested beside that store.
 
@@ -9,26 +10,32 @@ use failoverd::{
     domain::{
         id::{ApplicationName, Digest},
         journal::{Event, RECORD_BYTES_MAX, Sealed, Tail, seal, verify},
+        lease::Lease,
     },
-    ports::{JournalStore, journal::AppendError},
+    ports::{JournalStore, Leases, journal::AppendError, lease::PutError},
 };
 use jiff::Timestamp;
 
-fn name(name: &str) -> ApplicationName {
+use crate::support::{
+    dynamodb::{self, Dynalite, PATIENT},
+    memory::MemoryStore,
+};
+
+pub(crate) fn name(name: &str) -> ApplicationName {
     name.parse().expect("valid")
 }
 
-fn record(journal: &ApplicationName, tail: &Tail, holder: &str) -> Sealed {
+pub(crate) fn record(journal: &ApplicationName, tail: &Tail, holder: &str) -> Sealed {
     let events = vec![Event::EpochStarted { holder: holder.to_owned() }];
     seal(journal, tail, tail.epoch, Timestamp::UNIX_EPOCH, events).expect("a small record")
 }
 
-fn after(sealed: &Sealed) -> Tail {
+pub(crate) fn after(sealed: &Sealed) -> Tail {
     Tail { next_seq: sealed.record.seq + 1, hash: sealed.hash.clone(), epoch: sealed.record.epoch }
 }
 
 /// Appends `count` records and returns them.
-async fn grow(store: &dyn JournalStore, journal: &ApplicationName, count: u64) -> Vec<Sealed> {
+pub(crate) async fn grow(store: &dyn JournalStore, journal: &ApplicationName, count: u64) -> Vec<Sealed> {
     let (mut tail, mut grown) = (Tail::empty(), Vec::new());
     for n in 0..count {
         let sealed = record(journal, &tail, &format!("holder-{n}"));
@@ -40,7 +47,7 @@ async fn grow(store: &dyn JournalStore, journal: &ApplicationName, count: u64) -
 }
 
 /// Everything in the journal, each record verified against the one before it.
-async fn verified(store: &dyn JournalStore, journal: &ApplicationName) -> Vec<(Vec<u8>, Digest)> {
+pub(crate) async fn verified(store: &dyn JournalStore, journal: &ApplicationName) -> Vec<(Vec<u8>, Digest)> {
     let all = store.read(journal, 0, usize::MAX).await.expect("read");
     let mut tail = Tail::empty();
     for (bytes, hash) in &all {
@@ -51,7 +58,7 @@ async fn verified(store: &dyn JournalStore, journal: &ApplicationName) -> Vec<(V
     all
 }
 
-fn stored(sealed: &[Sealed]) -> Vec<(Vec<u8>, Digest)> {
+pub(crate) fn stored(sealed: &[Sealed]) -> Vec<(Vec<u8>, Digest)> {
     sealed.iter().map(|sealed| (sealed.bytes.clone(), sealed.hash.clone())).collect()
 }
 
@@ -65,6 +72,7 @@ async fn conforms(store: Arc<dyn JournalStore>) {
     reads_start_and_stop_where_asked(&*store).await;
     many_journals_grow_at_once(&store).await;
     of_many_rivals_for_one_seq_one_wins(&store).await;
+    records_as_large_as_they_may_be_are_read_page_by_page(&*store).await;
     journals_are_listed_once_each(&*store).await;
 }
 
@@ -190,10 +198,25 @@ async fn of_many_rivals_for_one_seq_one_wins(store: &Arc<dyn JournalStore>) {
     assert_eq!(verified(&**store, &journal).await[1..], stored(&won));
 }
 
+async fn records_as_large_as_they_may_be_are_read_page_by_page(store: &dyn JournalStore) {
+    let journal = name("large");
+    let (mut tail, mut grown) = (Tail::empty(), Vec::new());
+    for _ in 0..7 {
+        // Its bytes are what a record of this many bytes has at most, and still below the item limit.
+        let sealed = record(&journal, &tail, &"x".repeat(RECORD_BYTES_MAX - 400));
+        assert!(RECORD_BYTES_MAX - 400 < sealed.bytes.len());
+        store.append(&sealed).await.expect("appended");
+        tail = after(&sealed);
+        grown.push(sealed);
+    }
+    assert_eq!(verified(store, &journal).await, stored(&grown));
+    assert_eq!(store.read(&journal, 2, 4).await, Ok(stored(&grown[2..6])));
+}
+
 async fn journals_are_listed_once_each(store: &dyn JournalStore) {
     let listed = store.journals().await.expect("listed");
     let mut expected: Vec<_> = (0..40).map(|n| name(&format!("many-{n}"))).collect();
-    expected.extend(["order", "seq", "hash", "unfit", "limits", "rivals"].map(name));
+    expected.extend(["order", "seq", "hash", "unfit", "limits", "rivals", "large"].map(name));
     expected.sort();
     let mut sorted = listed.clone();
     sorted.sort();
@@ -212,4 +235,132 @@ async fn sqlite_conforms_on_one_thread() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = SqliteStore::open(&dir.path().join("journals.db")).expect("opened");
     conforms(Arc::new(store)).await;
+}
+
+fn held(holder: &str, version: u64) -> Lease {
+    Lease {
+        version,
+        holder: holder.to_owned(),
+        url: Some("https://failoverd.us-west-2.example.com".to_owned()),
+        region: Some("us-west-2".to_owned()),
+        epoch: None,
+        records: 0,
+        since: Timestamp::UNIX_EPOCH,
+        duration_ms: 15_000,
+        released: false,
+    }
+}
+
+#[track_caller]
+fn lost(answer: Result<(), PutError>, found: Option<&Lease>) {
+    match answer {
+        Err(PutError::Lost { found: there, .. }) => assert_eq!(there.as_deref(), found),
+        other => panic!("lost, and not {other:?}"),
+    }
+}
+
+/// The suite of leases. Every case has an application of its own.
+async fn leases_conform(store: Arc<dyn Leases>) {
+    a_lease_is_taken_where_none_is(&*store).await;
+    a_lease_is_taken_over_the_version_that_was_seen(&*store).await;
+    the_same_write_again_is_ones_own_and_never_anothers(&*store).await;
+    what_is_given_back_is_there_to_be_taken(&*store).await;
+    of_many_who_take_a_lease_one_has_it(&store).await;
+}
+
+async fn a_lease_is_taken_where_none_is(store: &dyn Leases) {
+    let app = name("absent");
+    assert_eq!(store.lease(&app).await, Ok(None));
+    lost(store.put(&app, &held("a", 5), Some(4)).await, None);
+    assert_eq!(store.lease(&app).await, Ok(None), "a write that is lost writes nothing");
+    assert_eq!(store.put(&app, &held("a", 1), None).await, Ok(()));
+    assert_eq!(store.lease(&app).await, Ok(Some(held("a", 1))));
+    lost(store.put(&app, &held("b", 1), None).await, Some(&held("a", 1)));
+    assert_eq!(store.lease(&name("absent-too")).await, Ok(None), "each application has its own");
+}
+
+async fn a_lease_is_taken_over_the_version_that_was_seen(store: &dyn Leases) {
+    let app = name("over");
+    assert_eq!(store.put(&app, &held("a", 1), None).await, Ok(()));
+    let renewed = Lease { epoch: Some(3), records: 9, ..held("a", 2) };
+    assert_eq!(store.put(&app, &renewed, Some(1)).await, Ok(()));
+    lost(store.put(&app, &held("b", 2), Some(1)).await, Some(&renewed));
+    assert_eq!(store.put(&app, &held("b", 3), Some(2)).await, Ok(()));
+    // The one who was paused meanwhile.
+    lost(store.put(&app, &held("a", 3), Some(2)).await, Some(&held("b", 3)));
+    assert_eq!(store.lease(&app).await, Ok(Some(held("b", 3))));
+}
+
+async fn the_same_write_again_is_ones_own_and_never_anothers(store: &dyn Leases) {
+    let app = name("again");
+    assert_eq!(store.put(&app, &held("a", 1), None).await, Ok(()));
+    assert_eq!(store.put(&app, &held("a", 1), None).await, Ok(()), "as if its answer had been lost");
+    assert_eq!(store.put(&app, &held("a", 2), Some(1)).await, Ok(()));
+    assert_eq!(store.put(&app, &held("a", 2), Some(1)).await, Ok(()));
+    // The same version, wanted by another: it is not that one's.
+    lost(store.put(&app, &held("b", 2), Some(1)).await, Some(&held("a", 2)));
+    // And the holder's own, of another version: too late.
+    lost(store.put(&app, &held("a", 1), None).await, Some(&held("a", 2)));
+}
+
+async fn what_is_given_back_is_there_to_be_taken(store: &dyn Leases) {
+    let app = name("released");
+    assert_eq!(store.put(&app, &held("a", 1), None).await, Ok(()));
+    let released = Lease { released: true, ..held("a", 2) };
+    assert_eq!(store.put(&app, &released, Some(1)).await, Ok(()));
+    assert_eq!(store.lease(&app).await, Ok(Some(released.clone())));
+    lost(store.put(&app, &held("b", 1), None).await, Some(&released));
+    assert_eq!(store.put(&app, &held("b", 3), Some(2)).await, Ok(()));
+}
+
+async fn of_many_who_take_a_lease_one_has_it(store: &Arc<dyn Leases>) {
+    let app = name("herd");
+    assert_eq!(store.put(&app, &held("dead", 1), None).await, Ok(()));
+    let tasks: Vec<_> = (0..16)
+        .map(|n| {
+            let (store, app) = (Arc::clone(store), app.clone());
+            tokio::spawn(async move { (store.put(&app, &held(&format!("rival-{n}"), 2), Some(1)).await, n) })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for task in tasks {
+        match task.await.expect("answered") {
+            (Ok(()), n) => won.push(format!("rival-{n}")),
+            (Err(PutError::Lost { .. }), _) => {}
+            (Err(e), _) => panic!("a rival loses, and does not fail: {e}"),
+        }
+    }
+    let there = store.lease(&app).await.expect("read").expect("taken");
+    assert_eq!(won, [there.holder]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_conforms() {
+    conforms(Arc::new(MemoryStore::default())).await;
+    leases_conform(Arc::new(MemoryStore::default())).await;
+}
+
+/// Both suites over one table at `url`.
+async fn dynamodb_conforms(url: &str) {
+    let options = dynamodb::created(url, "journals", PATIENT).await;
+    let store = Arc::new(dynamodb::open(&dynamodb::sdk(url, None), &options).await.expect("opened"));
+    conforms(Arc::clone(&store) as Arc<dyn JournalStore>).await;
+    leases_conform(Arc::clone(&store) as Arc<dyn Leases>).await;
+    // What another process finds, which has seen nothing of it.
+    let other = dynamodb::open(&dynamodb::sdk(url, None), &options).await.expect("opened");
+    assert_eq!(other.journals().await, store.journals().await);
+    assert_eq!(verified(&other, &name("order")).await.len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_on_ministack_conforms() {
+    let emulator = dynamodb::ministack().await;
+    dynamodb_conforms(&emulator.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_on_dynalite_conforms() {
+    if let Some(emulator) = Dynalite::start().await {
+        dynamodb_conforms(&emulator.url).await;
+    }
 }

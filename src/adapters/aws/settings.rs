@@ -78,7 +78,7 @@ fn custom_endpoints(variables: impl Iterator<Item = (String, String)>) -> Vec<St
 }
 
 /// The services called, by their service ids. ARC's endpoints are configured, and win over any profile.
-const SERVICE_IDS: &[&str] = &["RDS", "Route 53", "CloudWatch", "SNS", "STS"];
+const SERVICE_IDS: &[&str] = &["RDS", "Route 53", "CloudWatch", "SNS", "STS", "DynamoDB"];
 
 /// Credentials from the SDK's default chain (cached, refreshed before they expire) and endpoints from its settings.
 ///

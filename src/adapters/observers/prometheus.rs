@@ -12,7 +12,8 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+    proto::{Metric, MetricFamily, MetricType},
 };
 
 use crate::{
@@ -69,7 +70,7 @@ pub struct Metrics {
     step_duration: HistogramVec,
     append: Histogram,
     requests: IntCounterVec,
-    leader: Gauge,
+    leader: GaugeVec,
     decisions: Decisions,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
@@ -84,6 +85,8 @@ struct Memory {
     signal_age: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
     exposure: BTreeMap<ApplicationName, BTreeSet<[String; 2]>>,
     decisions: BTreeMap<ApplicationName, Shown>,
+    /// Applications that this replica has led, and does no more.
+    left: BTreeSet<String>,
 }
 
 impl Metrics {
@@ -125,8 +128,10 @@ impl Metrics {
             "1 for the state of the application's newest run of that purpose.",
             &["application", "purpose", "state"],
         )?;
+        let leader = gauges("failoverd_leader", "1 while this replica works on the application.", &["application"])?;
         promises(&registry, applications)?;
         for application in applications {
+            leader.with_label_values(&[application.name.as_str()]).set(0.0);
             one_hot(&health, &[application.name.as_str()], HEALTH.map(|(_, s)| s), "unknown");
         }
         let shown = applications.iter().map(|a| (a.name.clone(), Shown::of(a.policy.mode)));
@@ -136,7 +141,7 @@ impl Metrics {
             step_duration: step_duration()?,
             append: append()?,
             requests: requests()?,
-            leader: Gauge::new("failoverd_leader", "1 while this replica may act.")?,
+            leader,
             regions: applications
                 .iter()
                 .map(|a| {
@@ -158,7 +163,6 @@ impl Metrics {
         registry.register(Box::new(metrics.step_duration.clone()))?;
         registry.register(Box::new(metrics.append.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.leader.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
@@ -178,15 +182,23 @@ impl Metrics {
         }
     }
 
-    /// Whether this replica may act.
-    pub fn set_leader(&self, leader: bool) {
-        self.leader.set(if leader { 1.0 } else { 0.0 });
+    /// Whether this replica works on `application`. What it said of the application as its leader is not shown any more
+    /// when it is not: a value that nobody renews is no reading.
+    fn set_leader(&self, application: &ApplicationName, leads: bool) {
+        self.leader.with_label_values(&[application.as_str()]).set(if leads { 1.0 } else { 0.0 });
+        let mut memory = self.memory();
+        match leads {
+            true => memory.left.remove(application.as_str()),
+            false => memory.left.insert(application.to_string()),
+        };
     }
 
     /// Prometheus text format 0.0.4.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        let left = self.memory().left.clone();
+        let shown = shown(self.registry.gather(), &left);
+        if let Err(error) = TextEncoder::new().encode(&shown, &mut text) {
             tracing::error!(%error, "metrics could not be rendered");
         }
         // The encoder writes infinity as Rust does; the text format says `+Inf`.
@@ -205,8 +217,8 @@ impl Metrics {
 
     fn event(&self, memory: &mut Memory, record: &Record, event: &Event) {
         let (run, state) = match event {
-            Event::EpochStarted { .. } => return self.set_leader(true),
-            Event::OverrideAsked { .. }
+            Event::EpochStarted { .. }
+            | Event::OverrideAsked { .. }
             | Event::OverrideConsented { .. }
             | Event::OverrideEnded { .. }
             | Event::NoticeIntended { .. }
@@ -308,6 +320,21 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Resul
 }
 
 /// What never changes while the process runs: objectives and the build.
+/// Without what an application's leader says, for the applications that this replica has left: all gauges but who leads and
+/// what was promised.
+fn shown(mut families: Vec<MetricFamily>, left: &BTreeSet<String>) -> Vec<MetricFamily> {
+    let stays = |name: &str| name == "failoverd_leader" || name.ends_with("_objective_seconds");
+    let is_left = |metric: &Metric| {
+        metric.get_label().iter().any(|label| label.name() == "application" && left.contains(label.value()))
+    };
+    for family in families.iter_mut().filter(|f| f.get_field_type() == MetricType::GAUGE && !stays(f.name())) {
+        let kept = family.take_metric().into_iter().filter(|metric| !is_left(metric)).collect();
+        family.set_metric(kept);
+    }
+    families.retain(|family| !family.get_metric().is_empty());
+    families
+}
+
 fn promises(registry: &Registry, applications: &[Arc<Application>]) -> Result<(), prometheus::Error> {
     let rpo = gauges(registry, "failoverd_rpo_objective_seconds", "The RPO that was promised.", &["application"])?;
     let rto = gauges(registry, "failoverd_rto_objective_seconds", "The RTO that was promised.", &["application"])?;
@@ -387,6 +414,10 @@ fn replace<const N: usize>(gauge: &GaugeVec, before: &mut BTreeSet<[String; N]>,
 impl Observer for Metrics {
     fn taken_over(&self, history: &History) {
         self.restore(history);
+    }
+
+    fn led(&self, application: &ApplicationName, leads: bool) {
+        self.set_leader(application, leads);
     }
 
     fn recorded(&self, record: &Record, append_seconds: f64) {
@@ -577,9 +608,28 @@ mod tests {
         has(&text, r#"failoverd_application_health{application="payments",state="unknown"} 1"#);
         has(&text, r#"failoverd_application_health{application="payments",state="healthy"} 0"#);
         has(&text, r#"failoverd_rto_objective_seconds{application="payments"} 600"#);
-        has(&text, "failoverd_leader 0");
+        has(&text, r#"failoverd_leader{application="payments"} 0"#);
         assert!(!text.contains("failoverd_replication_lag_seconds{"));
         assert!(!text.contains("failoverd_decision{"));
+    }
+
+    #[test]
+    fn what_a_leader_said_is_not_shown_when_it_leads_no_more() {
+        let observer = observer();
+        let payments = "payments".parse().expect("valid");
+        observer.led(&payments, true);
+        observer.assessed(&assessment(None, SignalState::Missing { why: "silent".to_owned() }));
+        has(&observer.render(), r#"failoverd_leader{application="payments"} 1"#);
+        assert!(observer.render().contains("failoverd_decision{"));
+        observer.led(&payments, false);
+        let text = observer.render();
+        has(&text, r#"failoverd_leader{application="payments"} 0"#);
+        has(&text, r#"failoverd_rto_objective_seconds{application="payments"} 600"#);
+        for gone in ["failoverd_decision{", "failoverd_application_health{", "failoverd_assessed_timestamp_seconds{"] {
+            assert!(!text.contains(gone), "{text}");
+        }
+        observer.led(&payments, true);
+        assert!(observer.render().contains("failoverd_decision{"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Where journals are kept: the embedded store, one SQLite file.
+//! Where journals are kept: the embedded store, one SQLite file, and a DynamoDB table that several replicas share.
 //!
-//! Invariant: what [`SqliteStore`] acknowledges has been through `fsync`, and what it reads is what was
-//! acknowledged, or an error. Not here: a store that several replicas share, backups, repair. A damaged file is
-//! refused, never mended and never replaced by an empty one (FAULTS.md 14).
+//! Invariant: what [`SqliteStore`] acknowledges has been through `fsync`, what [`DynamoStore`] acknowledges is durable
+//! wherever the table is, and what they read is what was acknowledged, or an error. Not here: backups, repair. What is
+//! damaged is refused, never mended and never replaced by something empty (FAULTS.md 14).
 
+pub mod dynamodb;
 #[cfg(debug_assertions)]
 pub mod failpoint;
 mod file;
@@ -12,6 +13,9 @@ mod writer;
 
 use std::{io, path::PathBuf};
 
+use crate::domain::id::Region;
+
+pub use dynamodb::DynamoStore;
 pub use file::SCHEMA_VERSION;
 pub use sqlite::SqliteStore;
 
@@ -48,6 +52,44 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error("there is no table `{table}` in {region}: make it with `failoverd store create --config F`")]
+    TableMissing { table: String, region: Region },
+    #[error("the table `{table}` in {region} cannot be used: {reason}")]
+    TableUnavailable { table: String, region: Region, reason: String },
+    #[error("the table `{table}` in {region} is not a store of failoverd: {reason}; it was left untouched")]
+    TableForeign { table: String, region: Region, reason: String },
+    #[error("the table `{table}` in {region} is corrupted: {reason}")]
+    TableCorrupted { table: String, region: Region, reason: String },
+    #[error("the table `{table}` in {region} has layout {found}, newer than this program knows")]
+    TableNewer { table: String, region: Region, found: u32 },
+    /// Conditions would be judged by one Region's copy, and two replicas could both append.
+    #[error(
+        "the global table `{table}` is in {} without strong consistency (MultiRegionConsistency is {found}, not STRONG): \
+         two replicas could append the same record",
+        regions.join(", ")
+    )]
+    TableNotStrong { table: String, regions: Vec<String>, found: String },
+    #[error(
+        "the table `{table}` is in {region} alone, the Region that an application prefers: it would be lost with it, and \
+         nothing could be recorded"
+    )]
+    TableInPrimary { table: String, region: Region },
+    #[error(
+        "the table `{table}` in {region} deletes items by itself (time to live is {status}): records must never go"
+    )]
+    TableExpires { table: String, region: Region, status: String },
+    /// FAULTS.md 26: what was done since the backup is not in it.
+    #[error(
+        "the table `{table}` in {region} is not the one in which these journals were written: {reason}; it was restored from \
+         a backup or copied, and what was done after that is not in it"
+    )]
+    TableRestored { table: String, region: Region, reason: String },
+    #[error(
+        "of the table `{table}` in {region} it cannot be verified: {}; name it in store.allow_unverified to start all the \
+         same",
+        what.join("; ")
+    )]
+    TableUnverified { table: String, region: Region, what: Vec<String> },
 }
 
 impl OpenError {
@@ -62,7 +104,16 @@ impl OpenError {
             Self::PragmaRefused { .. } => "store-pragma-refused",
             Self::DiskFull { .. } => "store-disk-full",
             Self::ReadOnly { .. } => "store-read-only",
-            Self::Io { .. } | Self::Sqlite { .. } => "store-unavailable",
+            Self::Io { .. } | Self::Sqlite { .. } | Self::TableUnavailable { .. } => "store-unavailable",
+            Self::TableMissing { .. } => "store-table-missing",
+            Self::TableForeign { .. } => "store-foreign",
+            Self::TableCorrupted { .. } => "store-corrupted",
+            Self::TableNewer { .. } => "store-newer-schema",
+            Self::TableNotStrong { .. } => "store-not-strong",
+            Self::TableInPrimary { .. } => "store-in-primary",
+            Self::TableExpires { .. } => "store-expires",
+            Self::TableRestored { .. } => "store-restored",
+            Self::TableUnverified { .. } => "store-unverified",
         }
     }
 }

@@ -4,6 +4,8 @@
 //! the rehearsals' store.
 
 pub(crate) mod daemon;
+pub(crate) mod dynamodb;
+pub(crate) mod memory;
 pub(crate) mod ministack;
 pub(crate) mod observers;
 mod oversight;

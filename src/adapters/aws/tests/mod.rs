@@ -227,13 +227,10 @@ async fn no_mutation_is_ever_repeated_by_the_sdk() {
 async fn an_accepted_or_rejected_mutation_keeps_its_request_id() {
     let server = Server::start(vec![xml(200, FAILOVER_TAKEN), fault(400, "X")]).await;
     let (cloud, calls) = cloud(&server.url);
-    let Outcome::Accepted { request_id, .. } = cloud.apply(&failover(), jiff::Timestamp::UNIX_EPOCH).await else {
-        panic!("accepted")
-    };
+    let intended_at = "2026-11-21T05:58:00Z".parse().expect("valid");
+    let Outcome::Accepted { request_id, .. } = cloud.apply(&failover(), intended_at).await else { panic!("accepted") };
     assert_eq!(request_id.as_deref(), Some("req-1"));
-    let Outcome::Rejected { request_id, .. } = cloud.apply(&failover(), jiff::Timestamp::UNIX_EPOCH).await else {
-        panic!("rejected")
-    };
+    let Outcome::Rejected { request_id, .. } = cloud.apply(&failover(), intended_at).await else { panic!("rejected") };
     assert_eq!(request_id.as_deref(), Some("req-1"));
     assert_eq!(
         calls.lines(),
@@ -241,9 +238,9 @@ async fn an_accepted_or_rejected_mutation_keeps_its_request_id() {
     );
     let sent = &server.requests()[0];
     assert!(sent.contains("AllowDataLoss=true"), "{sent}");
-    // Signed for the Region of the call, at our clock's time.
+    // Signed for the Region of the call, and as of its intent, however late it leaves: our clock says 06:00.
     assert!(sent.contains("/20261121/us-west-2/rds/aws4_request"), "{sent}");
-    assert!(sent.contains("x-amz-date: 20261121T060000Z"), "{sent}");
+    assert!(sent.contains("x-amz-date: 20261121T055800Z"), "{sent}");
 }
 
 #[tokio::test]
