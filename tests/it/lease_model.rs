@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
+mod changes;
 mod protocol;
 mod state;
 mod terms;
@@ -39,6 +40,7 @@ fn protocol(requests: &'static [Request], leases: Leases, cut: Option<Cut>) -> P
 
 /// Every reachable state, unless one of `until` is found before; the properties that are broken, with the actions that
 /// break them.
+#[expect(clippy::print_stderr, reason = "figures and traces, for whoever asks for them with --no-capture")]
 fn explore(what: &str, protocol: Protocol, until: &[&'static str]) -> Vec<(&'static str, String)> {
     let began = Instant::now();
     let until = HasDiscoveries::AllOf(until.iter().copied().collect());
@@ -75,6 +77,7 @@ fn nothing_breaks(what: &str, protocol: Protocol) {
 }
 
 /// Without the part of the protocol that is cut, each of `expected` is broken.
+#[expect(clippy::print_stderr, reason = "figures and traces, for whoever asks for them with --no-capture")]
 #[track_caller]
 fn breaks(protocol: Protocol, expected: &[&'static str]) {
     let what = format!("without {:?}", protocol.cut);

@@ -18,6 +18,7 @@ mod engine_detach;
 mod engine_escalation;
 mod engine_failover;
 mod engine_heartbeat;
+mod engine_opposite;
 mod engine_people;
 mod engine_planned;
 mod engine_trouble;

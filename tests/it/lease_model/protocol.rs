@@ -5,7 +5,7 @@
 use stateright::{Model, Property};
 
 use super::{
-    state::{ATTEMPTS, Call, Entry, Holder, Journal, Outcome, Place, REPLICAS, Region, Replica, Role, Stage, State},
+    state::{ATTEMPTS, CALLS, Entry, Holder, Journal, Outcome, Place, REPLICAS, Region, Replica, Role, Stage, State},
     terms::Terms,
 };
 
@@ -124,15 +124,15 @@ pub(super) enum Action {
 
 impl Protocol {
     pub(super) fn target(&self, call: u8) -> Region {
-        self.requests[usize::from(call) / ATTEMPTS].to
+        self.requests[usize::from(call / ATTEMPTS)].to
     }
 
-    fn is_cut(&self, cut: Cut) -> bool {
+    pub(super) fn is_cut(&self, cut: Cut) -> bool {
         self.cut == Some(cut)
     }
 
     /// What `by` believes the journal to be.
-    fn fold(&self, state: &State, by: u8) -> Journal {
+    pub(super) fn fold(&self, state: &State, by: u8) -> Journal {
         state.replicas[usize::from(by)].stale.unwrap_or(state.journal)
     }
 
@@ -162,10 +162,7 @@ impl Protocol {
                     Stage::Answered(outcome) => outcome != Outcome::Accepted,
                     _ => true,
                 };
-                if is_repeatable
-                    && usize::from(journal.intents) < ATTEMPTS
-                    && state.replicas[usize::from(by)].has_looked
-                {
+                if is_repeatable && journal.intents < ATTEMPTS && state.replicas[usize::from(by)].has_looked {
                     entries.push(Entry::Intent);
                 }
                 // It is done, or has failed, or its time is over: no property asks which.
@@ -255,7 +252,7 @@ impl Protocol {
         match call.place {
             Place::Unmade | Place::Told(_) | Place::Over => {}
             Place::Fresh => {
-                if self.is_before(state, number / ATTEMPTS as u8) {
+                if self.is_before(state, number / ATTEMPTS) {
                     actions.push(Action::Guard(number));
                 }
                 actions.push(Action::Refuse(number));
@@ -276,233 +273,6 @@ impl Protocol {
             Place::Stray => actions.push(Action::Land { call: number, answered: false }),
         }
     }
-
-    /// The lease item is written: nobody else has seen its newest version.
-    fn write_lease(&self, state: &mut State, holder: Holder, released: bool) {
-        if self.leases == Leases::Ignored {
-            return;
-        }
-        (state.holder, state.released) = (holder, released);
-        state.replicas.iter_mut().for_each(|replica| replica.watched = None);
-    }
-
-    /// A replica leads no more: what had not begun is given up, what was armed or sent goes on by itself.
-    fn step_down(&self, state: &mut State, by: u8) {
-        let is_kept = self.leases == Leases::Kept;
-        let replica = &mut state.replicas[usize::from(by)];
-        *replica = Replica { late: replica.late, ..Replica::NEW };
-        for call in state.calls.iter_mut().filter(|call| call.is_in_hand_of(by)) {
-            match call.place {
-                Place::Fresh | Place::Guarded if is_kept => call.end(),
-                Place::Fresh | Place::Guarded => call.place = Place::Armed,
-                Place::Told(_) => call.end(),
-                Place::Awaited => self.stray(call),
-                Place::Armed | Place::Unmade | Place::Stray | Place::Over => {}
-            }
-        }
-    }
-
-    /// Nobody waits for it any more; what AWS would refuse is over.
-    fn stray(&self, call: &mut Call) {
-        (call.place, call.by) = (Place::Stray, 0);
-        if self.window < call.signed {
-            call.end();
-        }
-    }
-
-    /// A record becomes durable at the journal's tail, or, without compare-and-set, wherever its writer believes that
-    /// to be.
-    fn append(&self, state: &mut State, by: u8, entry: Entry) {
-        let before = state.journal;
-        if let Some(stale) = state.replicas[usize::from(by)].stale {
-            self.find(state, S2);
-            if matches!(entry, Entry::RunStarted) && before.stage != Stage::Idle {
-                self.find(state, S1);
-            }
-            state.journal = stale;
-        }
-        for (other, replica) in (0..).zip(&mut state.replicas) {
-            replica.late = None;
-            if other != by && self.is_cut(Cut::CompareAndSet) && replica.role != Role::Follows && replica.at_tail {
-                replica.stale = replica.stale.or(Some(before));
-            } else if other != by {
-                (replica.at_tail, replica.has_looked) = (false, false);
-            } else {
-                (replica.has_looked, replica.stale) = (false, None);
-            }
-        }
-        match entry {
-            Entry::EpochStarted => {}
-            Entry::RunStarted => {
-                if state.journal.stage != Stage::Idle {
-                    self.find(state, S1);
-                }
-                self.begin_run(state);
-            }
-            Entry::Escalated => self.begin_run(state),
-            Entry::Intent => {
-                let number = self.next_call(&state.journal);
-                self.check_nothing_at_work(state, number);
-                (state.journal.stage, state.journal.newest) = (Stage::Intended, Some(number));
-                state.journal.intents += 1;
-                let call = &mut state.calls[usize::from(number)];
-                (call.in_doubt, call.durable) = (true, true);
-                if call.place == Place::Unmade {
-                    call.place = Place::Over;
-                }
-            }
-            Entry::Answered(outcome) => {
-                state.journal.stage = Stage::Answered(outcome);
-                if let Some(newest) = state.journal.newest {
-                    let call = &mut state.calls[usize::from(newest)];
-                    call.in_doubt = outcome == Outcome::Unknown;
-                    if matches!(call.place, Place::Told(_) | Place::Over) {
-                        call.end();
-                    }
-                }
-            }
-            Entry::Finished => state.journal.stage = Stage::Idle,
-        }
-        if state.journal.stage == Stage::Idle {
-            state.journal.intents = 0;
-        }
-    }
-
-    fn begin_run(&self, state: &mut State) {
-        // What its process knows of a call of the run before is not recorded any more.
-        for call in state.calls.iter_mut().filter(|call| matches!(call.place, Place::Told(_))) {
-            call.end();
-        }
-        state.journal.runs += 1;
-        (state.journal.stage, state.journal.intents) = (Stage::Begun, 0);
-    }
-
-    fn next_call(&self, journal: &Journal) -> u8 {
-        let attempts = u8::try_from(ATTEMPTS).expect("few");
-        (journal.runs - 1) * attempts + journal.intents
-    }
-
-    fn check_nothing_at_work(&self, state: &mut State, number: u8) {
-        let is_opposite = |other: u8| self.target(other) != self.target(number);
-        let can_land = (0..)
-            .zip(&state.calls)
-            .any(|(other, call)| call.is_alive() && call.signed <= self.window && is_opposite(other));
-        if can_land || state.world.moving.is_some_and(is_opposite) {
-            self.find(state, S11);
-        }
-    }
-
-    fn find(&self, state: &mut State, property: &'static str) {
-        state.broken |= bit(property);
-    }
-
-    fn put(&self, state: &mut State, by: u8, entry: Entry, fate: Fate) {
-        let makes = (entry == Entry::Intent).then(|| self.next_call(&self.fold(state, by)));
-        match fate {
-            Fate::Answered => {
-                self.append(state, by, entry);
-                let replica = &mut state.replicas[usize::from(by)];
-                (replica.role, replica.at_tail) = (Role::Leads, true);
-            }
-            Fate::AnswerLost => {
-                self.append(state, by, entry);
-                self.step_down(state, by);
-            }
-            Fate::Late => {
-                self.step_down(state, by);
-                state.replicas[usize::from(by)].late = Some(entry);
-            }
-        }
-        let is_sent = fate == Fate::Answered || (fate == Fate::Late && self.is_cut(Cut::DurableIntent));
-        if let Some(number) = makes.filter(|_| is_sent) {
-            let call = &mut state.calls[usize::from(number)];
-            (call.place, call.by) = (Place::Fresh, by);
-        }
-    }
-
-    /// The call arrives: AWS refuses an old signature, a second operation, and a target that is the writer already.
-    fn land(&self, state: &mut State, number: u8, answered: bool) {
-        let call = state.calls[usize::from(number)];
-        let outcome = if self.window < call.signed {
-            Outcome::NotSent
-        } else if state.world.moving.is_some() || state.world.writer == self.target(number) {
-            Outcome::Rejected
-        } else {
-            state.world.moving = Some(number);
-            if !call.durable {
-                self.find(state, S3);
-            }
-            if state.journal.newest.is_none_or(|newest| self.target(newest) != self.target(number)) {
-                self.find(state, S4);
-            }
-            Outcome::Accepted
-        };
-        match answered {
-            true => self.tell(state, number, outcome),
-            false => state.calls[usize::from(number)].end(),
-        }
-    }
-
-    /// Its process learns what became of a call; of a superseded run it is not recorded.
-    fn tell(&self, state: &mut State, number: u8, outcome: Outcome) {
-        let by = state.calls[usize::from(number)].by;
-        let journal = self.fold(state, by);
-        let call = &mut state.calls[usize::from(number)];
-        if journal.newest == Some(number) && journal.stage == Stage::Intended {
-            (call.place, call.signed) = (Place::Told(outcome), 0);
-        } else {
-            call.end();
-        }
-    }
-
-    /// Where no lease is kept: a leader that is behind the tail records nothing any more, so it follows; and what is in
-    /// the hand of one that follows may be sent at any time, just as what is on its way may land.
-    fn widen(&self, state: &mut State) {
-        for by in 0..REPLICAS as u8 {
-            let replica = &state.replicas[usize::from(by)];
-            if replica.role == Role::Leads && !replica.at_tail {
-                self.step_down(state, by);
-            }
-        }
-        let replicas = state.replicas;
-        let has_lost = |call: &Call| replicas[usize::from(call.by)].role == Role::Follows;
-        for call in &mut state.calls {
-            match call.place {
-                Place::Fresh | Place::Guarded | Place::Armed if has_lost(call) => {
-                    match self.is_cut(Cut::PinnedSignature) {
-                        true => (call.place, call.by) = (Place::Armed, 0),
-                        false => self.stray(call),
-                    }
-                }
-                // Before the first byte, and behind it.
-                Place::Guarded | Place::Armed if !self.is_cut(Cut::PinnedSignature) => call.place = Place::Awaited,
-                _ => {}
-            }
-        }
-    }
-
-    fn tick(&self, state: &mut State) {
-        let is_kept = self.leases == Leases::Kept;
-        for replica in state.replicas.iter_mut().filter(|_| is_kept) {
-            if let Some(age) = &mut replica.watched {
-                *age = self.terms.older(*age);
-            }
-            if replica.role != Role::Follows {
-                replica.tenure = self.terms.older(replica.tenure);
-            }
-        }
-        for call in &mut state.calls {
-            if call.in_doubt {
-                call.age = (call.age + 1).min(self.window + 1);
-            }
-            if call.is_alive() {
-                call.signed = (call.signed + 1).min(self.window + 1);
-                if call.place == Place::Stray {
-                    self.stray(call);
-                }
-            }
-        }
-    }
 }
 
 impl Model for Protocol {
@@ -519,8 +289,8 @@ impl Model for Protocol {
             return;
         }
         actions.push(Action::Tick);
-        (0..REPLICAS as u8).for_each(|by| self.offer_replica(state, by, actions));
-        (0..state.calls.len() as u8).for_each(|number| self.offer_call(state, number, actions));
+        (0..REPLICAS).for_each(|by| self.offer_replica(state, by, actions));
+        (0..CALLS).for_each(|number| self.offer_call(state, number, actions));
         if state.world.moving.is_some() {
             actions.extend([Action::MoveEnds, Action::MoveFails]);
         }
@@ -564,35 +334,7 @@ impl Model for Protocol {
                 state.replicas[usize::from(by)].at_tail = false;
             }
             Action::Look(by) => state.replicas[usize::from(by)].has_looked = true,
-            Action::Guard(number) => state.calls[usize::from(number)].place = Place::Guarded,
-            Action::Arm(number) => state.calls[usize::from(number)].place = Place::Armed,
-            Action::Refuse(number) => {
-                self.tell(state, number, Outcome::NotSent);
-            }
-            Action::Send(number) => {
-                let leads = state.replicas.map(|replica| replica.role == Role::Leads);
-                let call = &mut state.calls[usize::from(number)];
-                if self.is_cut(Cut::PinnedSignature) {
-                    call.signed = 0;
-                }
-                let is_awaited = leads[usize::from(call.by)];
-                call.place = Place::Awaited;
-                if !is_awaited {
-                    self.stray(call);
-                }
-            }
-            Action::TimeOut(number) => self.stray(&mut state.calls[usize::from(number)]),
-            Action::Land { call, answered } => self.land(state, call, answered),
-            Action::MoveEnds => {
-                let number = state.world.moving.take()?;
-                state.world.writer = self.target(number);
-                let bit = 1 << (usize::from(number) / ATTEMPTS);
-                if state.world.moved & bit != 0 {
-                    self.find(state, S10);
-                }
-                state.world.moved |= bit;
-            }
-            Action::MoveFails => state.world.moving = None,
+            action => self.go_on(state, action),
         }
         if self.leases == Leases::Ignored {
             self.widen(state);
@@ -660,13 +402,49 @@ impl Model for Protocol {
 }
 
 impl Protocol {
+    /// What a call, and the operation that it began, does next.
+    fn go_on(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Guard(number) => state.calls[usize::from(number)].place = Place::Guarded,
+            Action::Arm(number) => state.calls[usize::from(number)].place = Place::Armed,
+            Action::Refuse(number) => {
+                self.tell(state, number, Outcome::NotSent);
+            }
+            Action::Send(number) => {
+                let leads = state.replicas.map(|replica| replica.role == Role::Leads);
+                let call = &mut state.calls[usize::from(number)];
+                if self.is_cut(Cut::PinnedSignature) {
+                    call.signed = 0;
+                }
+                let is_awaited = leads[usize::from(call.by)];
+                call.place = Place::Awaited;
+                if !is_awaited {
+                    self.stray(call);
+                }
+            }
+            Action::TimeOut(number) => self.stray(&mut state.calls[usize::from(number)]),
+            Action::Land { call, answered } => self.land(state, call, answered),
+            Action::MoveEnds => {
+                let Some(number) = state.world.moving.take() else { return };
+                state.world.writer = self.target(number);
+                let bit = 1 << (number / ATTEMPTS);
+                if state.world.moved & bit != 0 {
+                    self.find(state, S10);
+                }
+                state.world.moved |= bit;
+            }
+            Action::MoveFails => state.world.moving = None,
+            _ => unreachable!("the others are done above"),
+        }
+    }
+
     fn is_one_tenant(&self, state: &State) -> bool {
         let is_over = |replica: &Replica| self.terms.is_over(replica.tenure) && !self.is_cut(Cut::HoldersEnd);
         !state.replicas.iter().all(|replica| replica.role != Role::Follows && !is_over(replica))
     }
 }
 
-fn bit(property: &str) -> u8 {
+pub(super) fn bit(property: &str) -> u8 {
     1 << BROKEN.iter().position(|name| *name == property).expect("one of them")
 }
 

@@ -5,11 +5,11 @@
 //! have to be counted: the number of takeovers, crashes and lost messages has no bound here.
 
 /// Two replicas; more would only add takeovers, of which there is no bound already.
-pub(super) const REPLICAS: usize = 2;
+pub(super) const REPLICAS: u8 = 2;
 /// How often one run may intend its call. The engine's bound is higher; a third repeat is as the second.
-pub(super) const ATTEMPTS: usize = 2;
+pub(super) const ATTEMPTS: u8 = 2;
 /// Of all runs.
-pub(super) const CALLS: usize = 6;
+pub(super) const CALLS: u8 = 6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Region {
@@ -173,8 +173,8 @@ pub(super) struct State {
     pub journal: Journal,
     pub holder: Holder,
     pub released: bool,
-    pub replicas: [Replica; REPLICAS],
-    pub calls: [Call; CALLS],
+    pub replicas: [Replica; REPLICAS as usize],
+    pub calls: [Call; CALLS as usize],
     pub world: World,
     /// One bit for each property that a transition has broken.
     pub broken: u8,
@@ -185,8 +185,8 @@ impl State {
         journal: Journal { runs: 0, stage: Stage::Idle, intents: 0, newest: None },
         holder: Holder::Nobody,
         released: false,
-        replicas: [Replica::NEW; REPLICAS],
-        calls: [Call::UNMADE; CALLS],
+        replicas: [Replica::NEW; REPLICAS as usize],
+        calls: [Call::UNMADE; CALLS as usize],
         world: World { writer: Region::A, moving: None, moved: 0 },
         broken: 0,
     };
