@@ -89,7 +89,6 @@ pub const STEPS: &[&str] = &[
 pub const CONFIG: &[&str] = &[
     "config-unreadable",
     "config-invalid",
-    "config-not-built",
     "config-environment",
     "auth-required",
     "config-no-trigger",

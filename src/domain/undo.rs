@@ -57,6 +57,8 @@ pub struct Made {
     intended_at: Timestamp,
     /// When the newest attempt was intended that was never answered: it may still land while its signature is valid.
     pub doubt_at: Option<Timestamp>,
+    /// The same, whatever was seen since: that nothing of it has happened says nothing of what has not arrived yet.
+    unanswered_at: Option<Timestamp>,
     /// What the guards had found right before it.
     pub proof: Vec<String>,
 }
@@ -214,6 +216,13 @@ impl RunState {
         self.unwind.made.get(step)?.values().filter_map(|made| made.doubt_at).max()
     }
 
+    /// The steps with a call that was never answered, or is not yet, and when the newest of them was intended: while
+    /// its signature is valid it may arrive, whatever became of the step.
+    pub fn unanswered(&self) -> impl Iterator<Item = (&StepId, Timestamp)> {
+        let of = |made: &Made| made.unanswered_at.max(made.is_open.then_some(made.intended_at));
+        self.unwind.made.iter().filter_map(move |(step, calls)| Some((step, calls.values().filter_map(of).max()?)))
+    }
+
     /// Where the undo of `step` stands.
     pub fn undo_state(&self, step: &StepId) -> &StepState {
         self.unwind.steps.get(step).unwrap_or(&PENDING)
@@ -369,13 +378,14 @@ impl RunState {
             is_open: true,
             intended_at: at,
             doubt_at: None,
+            unanswered_at: None,
             proof: guards.to_vec(),
         };
         let made = calls.entry(call).or_insert_with(|| fresh.clone());
         if made.has_effect {
             (made.is_open, made.intended_at) = (true, at);
         } else {
-            *made = fresh;
+            *made = Made { unanswered_at: made.unanswered_at, ..fresh };
         }
     }
 
@@ -384,7 +394,10 @@ impl RunState {
         made.is_open = false;
         match outcome {
             Outcome::Accepted { .. } => made.has_effect = true,
-            Outcome::Unknown { .. } => (made.has_effect, made.doubt_at) = (true, Some(made.intended_at)),
+            Outcome::Unknown { .. } => {
+                made.has_effect = true;
+                (made.doubt_at, made.unanswered_at) = (Some(made.intended_at), Some(made.intended_at));
+            }
             // Nothing happened by this attempt; an earlier one may have been another matter.
             Outcome::Rejected { .. } | Outcome::NotSent { .. } => {}
         }

@@ -42,6 +42,8 @@ pub struct Context {
     pub holds: Arc<Ages>,
     /// How long a drill has been away, and its target has served.
     pub spendings: Arc<Spendings>,
+    /// How long ago the calls were intended that were never answered.
+    pub unanswered: Arc<Ages>,
     pub signs: Arc<Signs>,
     pub vantages: Arc<Vantages>,
     /// Of each store that has a heartbeat.

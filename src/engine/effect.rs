@@ -27,6 +27,7 @@ use crate::{
         escalation, fences,
         guards::Answer,
         observe::{Seen, observe},
+        opposite,
         prior::{self, Prior},
         ramp,
         step::{Driver, Stop, Way},
@@ -94,6 +95,7 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
     let mut before_since: Option<Duration> = None;
     loop {
         let run = driver.run_state()?;
+        opposite::note(driver, &run);
         match driver.state(&run) {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
             StepState::Sending { attempt, call, mutation, intended_at, .. } => {
@@ -160,8 +162,10 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
         return Err(Stop::Yield);
     }
-    if driver.way == Way::Back && undo::is_settled(driver, run).await? {
-        return Ok(false);
+    match driver.way {
+        Way::Forth => opposite::has_expired(driver, run).await?,
+        Way::Back if undo::is_settled(driver, run).await? => return Ok(false),
+        Way::Back => {}
     }
     let deadline = driver.deadline(run);
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });

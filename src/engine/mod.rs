@@ -44,6 +44,7 @@ pub mod newest;
 pub mod notices;
 pub mod observations;
 pub mod observe;
+pub mod opposite;
 pub mod outlook;
 pub mod outpost;
 pub mod overrides;

@@ -210,6 +210,7 @@ pub(super) async fn take_over(
     let ages = Ages::taken_over(&history, wall, boot);
     let holds = Ages::of_holds(&history, wall, boot);
     let spendings = Spendings::taken_over(&history, wall, boot);
+    let unanswered = Ages::of_unanswered(&history, wall, boot);
     let desk = Desk {
         store: Arc::clone(&parts.store),
         clock: Arc::clone(&parts.clock),
@@ -240,6 +241,7 @@ pub(super) async fn take_over(
         ages: Arc::new(ages),
         holds: Arc::new(holds),
         spendings: Arc::new(spendings),
+        unanswered: Arc::new(unanswered),
         signs: Arc::new(Signs::default()),
         vantages: Arc::clone(&parts.vantages),
         pulses: Arc::new(pulses),

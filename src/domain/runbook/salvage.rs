@@ -9,8 +9,7 @@ use crate::domain::{
     salvage::OBJECTS_BEFORE,
 };
 
-/// S3 tries for two weeks at most to replicate an object [S3UG: replication retries], and what is older has failed or was
-/// never meant.
+/// Two weeks: with more, most of a bucket would be asked about, and the listing cut.
 const BEFORE_MAX: Duration = Duration::from_hours(14 * 24);
 
 /// What is looked at in the Region that was left.
