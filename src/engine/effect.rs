@@ -360,8 +360,7 @@ async fn settle(
             what
         }
         Seen::Before { what } => {
-            let since = *before_since.get_or_insert(now);
-            let stood = now.saturating_sub(since);
+            let stood = now.saturating_sub(*before_since.get_or_insert(now));
             let is_settled = is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= stood;
             if budget::is_settled(driver, run, outcome, stood).unwrap_or(is_settled) {
                 *before_since = None;
