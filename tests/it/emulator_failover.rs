@@ -176,6 +176,7 @@ async fn a_lost_region_is_failed_over_and_the_application_comes_home_again() {
     println!("{}", watched.out);
 
     stage.payments.becomes(Primary::Follows);
+    reconcile(&stage, &run).await;
     come_home(&stage).await;
     for region in [EAST, WEST] {
         let told = stage.gateway.accepted("Publish").iter().filter(|c| c.region == region).count();
@@ -233,6 +234,14 @@ async fn come_home(stage: &Stage) {
     assert_eq!(records[0], ("use1".to_owned(), 100, EAST_ADDRESS), "{records:?}");
     assert_eq!(stage.gateway.accepted("SwitchoverGlobalCluster").len(), 1);
     assert_eq!(stage.gateway.accepted("FailoverGlobalCluster").len(), 1, "still the one");
+}
+
+/// Nobody goes home before what the failover left there is reconciled: here a person says that it was.
+async fn reconcile(stage: &Stage, run: &str) {
+    let refused = stage.daemon.alice(&["--json", "failback", "payments", "--reason", "us-east-1 is back"]).await;
+    assert_eq!((refused.code, &refused.json()["code"]), (3, &"unreconciled".into()), "{refused:?}");
+    let said = stage.daemon.alice(&["acknowledge", run, "--reconciled", "--reason", "compared by hand"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
 }
 
 /// Asks for the failback until the probe of us-east-1 has found it answering again: until then the gate refuses, and
