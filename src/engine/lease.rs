@@ -18,7 +18,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::{
-        application::Application,
         history::History,
         id::ApplicationName,
         judge::Reach,
@@ -101,6 +100,8 @@ impl Keeper {
             read_at: None,
             trouble: None,
         };
+        // Until the first look it is no trouble of the application's that this replica knows nothing.
+        self.follows(&known);
         loop {
             let taken = match self.follow(&mut known).await {
                 Ok(Some(taken)) => taken,
@@ -341,15 +342,14 @@ impl Keeper {
 
     /// Reads the journal to its end and begins an epoch, again where a late record came first.
     async fn begin(&self, known: &mut Known, house: &House, tenancy: &Tenancy) -> Result<Arc<Working>, Trouble> {
-        let application: &Arc<Application> = &self.seat.application;
         let mut tries = 1;
         loop {
             self.read_on(known).await.map_err(Trouble::from)?;
-            let taken = take_over(house, application, known.history.clone(), tenancy.clone()).await;
+            let taken = take_over(house, &self.seat, known.history.clone(), tenancy.clone()).await;
             match taken {
                 Ok(working) => return Ok(Arc::new(working)),
                 Err(Trouble::ForNow(reason)) if tries < TAKEOVERS_MAX => {
-                    tracing::info!(application = %application.name, reason, "the journal is read again before it is taken over");
+                    tracing::info!(application = %self.name(), reason, "the journal is read again before it is taken over");
                     tries += 1;
                 }
                 Err(trouble) => return Err(trouble),
