@@ -360,6 +360,31 @@ impl Cloud for Counting {
         let series: Series = (1..=8).map(|minute| Datapoint { at: at(minute), value: 1.0 }).collect();
         Ok(queries.iter().map(|_| Ok(series.clone())).collect())
     }
+    async fn metrics_until(
+        &self,
+        _: &Region,
+        _: &[MetricQuery],
+        _: jiff::Timestamp,
+        _: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        nothing()
+    }
+    async fn objects(
+        &self,
+        _: &Region,
+        _: &str,
+        _: Option<&str>,
+    ) -> Result<failoverd::domain::salvage::Page, ObserveError> {
+        nothing()
+    }
+    async fn replication_of(
+        &self,
+        _: &Region,
+        _: &str,
+        _: &str,
+    ) -> Result<failoverd::domain::salvage::Replication, ObserveError> {
+        nothing()
+    }
     async fn alarms(&self, _: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         add(&self.alarm_calls, 1);
         add(&self.alarms, names.len());

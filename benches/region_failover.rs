@@ -344,6 +344,31 @@ impl<T: Cloud> Cloud for Timed<T> {
     ) -> Result<Vec<Answer<Series>>, ObserveError> {
         self.spans.of(self.inner.metrics(region, queries, window)).await
     }
+    async fn metrics_until(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        until: jiff::Timestamp,
+        window: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        self.spans.of(self.inner.metrics_until(region, queries, until, window)).await
+    }
+    async fn objects(
+        &self,
+        region: &Region,
+        bucket: &str,
+        after: Option<&str>,
+    ) -> Result<failoverd::domain::salvage::Page, ObserveError> {
+        self.spans.of(self.inner.objects(region, bucket, after)).await
+    }
+    async fn replication_of(
+        &self,
+        region: &Region,
+        bucket: &str,
+        key: &str,
+    ) -> Result<failoverd::domain::salvage::Replication, ObserveError> {
+        self.spans.of(self.inner.replication_of(region, bucket, key)).await
+    }
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         self.spans.of(self.inner.alarms(region, names)).await
     }

@@ -15,7 +15,8 @@ failed=0
 for name in payments-fast payments-audited payments-regulated migration-hub transactions; do
   "$failoverd" simulate --config "config/examples/$name.toml" --seeds "$seeds" --report markdown \
     --scenario steady-state --scenario region-lost --scenario planned-switchover --scenario failback \
-    --scenario false-alarm --scenario drill-own --scenario drill-dns --scenario drill-tabletop >>"$sections" || failed=1
+    --scenario false-alarm --scenario drill-own --scenario drill-dns --scenario drill-fault \
+    --scenario drill-tabletop >>"$sections" || failed=1
 done
 {
   sed -n '1,/^<!-- generated/p' "$page"

@@ -68,6 +68,31 @@ impl Cloud for Instant {
     async fn metrics(&self, _: &Region, _: &[MetricQuery], _: Duration) -> Result<Vec<Answer<Series>>, ObserveError> {
         nothing()
     }
+    async fn metrics_until(
+        &self,
+        _: &Region,
+        _: &[MetricQuery],
+        _: jiff::Timestamp,
+        _: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        nothing()
+    }
+    async fn objects(
+        &self,
+        _: &Region,
+        _: &str,
+        _: Option<&str>,
+    ) -> Result<failoverd::domain::salvage::Page, ObserveError> {
+        nothing()
+    }
+    async fn replication_of(
+        &self,
+        _: &Region,
+        _: &str,
+        _: &str,
+    ) -> Result<failoverd::domain::salvage::Replication, ObserveError> {
+        nothing()
+    }
     async fn alarms(&self, _: &Region, _: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         nothing()
     }

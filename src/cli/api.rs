@@ -41,7 +41,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match (self, self.code()) {
             (Self::Usage(_), _) => EXIT_USAGE,
-            (_, Some("gate-refused" | "arming-refused")) => EXIT_REFUSED,
+            (_, Some("gate-refused" | "arming-refused" | "unreconciled" | "nothing-to-salvage")) => EXIT_REFUSED,
             (_, Some("application-held")) => EXIT_HELD,
             (_, Some("invalid-request" | "bad-json")) => EXIT_USAGE,
             _ => EXIT_FAILED,

@@ -15,6 +15,7 @@ pub mod patch;
 pub mod plan;
 pub mod render;
 pub mod report;
+pub mod salvage;
 pub mod sim;
 pub mod simulate;
 pub mod store;
@@ -163,6 +164,8 @@ pub enum ClientCommand {
         #[command(flatten)]
         start: StartArgs,
     },
+    /// Look at what a forced failover has left, for a second person to sign. Moves nothing
+    Salvage(salvage::SalvageArgs),
     /// Drill an application: there and back, planned and lossless
     Drill(drill::DrillArgs),
     /// List the drills of the applications, and how each went last
@@ -342,6 +345,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Failback { start: args } => {
             return start(options, &api, "/failback", json!({}), args).await;
         }
+        ClientCommand::Salvage(args) => return salvage::perform(options, &api, args).await,
         ClientCommand::Drill(args) => return drill::perform(options, &api, args).await,
         ClientCommand::Drills { application } => drill::list(options, &api, application).await?,
         ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,

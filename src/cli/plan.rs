@@ -12,7 +12,7 @@ use super::{
     show,
 };
 use crate::{
-    domain::action::EffectClass,
+    domain::{action::EffectClass, drill::Budget, hole::Hole},
     http::{
         plan::{CallView, LeadsBack, PlanForecastView, PlanStepView, PlanView, PreconditionState, RequirementView},
         view::RunView,
@@ -26,6 +26,7 @@ pub enum PurposeArg {
     Switchover,
     Failback,
     Drill,
+    Salvage,
 }
 
 /// How to move.
@@ -91,6 +92,7 @@ pub fn request(args: &PlanArgs) -> (&'static str, Value) {
     let path = match args.purpose {
         PurposeArg::Failback => "/failback",
         PurposeArg::Drill => "/drills",
+        PurposeArg::Salvage => "/salvage",
         PurposeArg::Failover => {
             body["mode"] = "failover".into();
             "/failover"
@@ -133,6 +135,9 @@ pub fn plan(view: &PlanView) -> String {
         out.push_str(&wrapped("way back: ", &estimate(back)));
     }
     out.push_str(&wrapped("point of no return: ", &no_return(view)));
+    if let Some(budget) = view.plan.get("budget").and_then(|b| serde_json::from_value::<Budget>(b.clone()).ok()) {
+        out.push_str(&wrapped("budget: ", &plain(&budget.told())));
+    }
     for approval in &view.approvals {
         let by = if approval.by.is_empty() { "nobody who could".to_owned() } else { approval.by.join(", ") };
         let within = seconds(approval.expires_after_seconds);
@@ -269,6 +274,9 @@ fn called(call: &CallView) -> String {
 
 /// `key=value`, and what a table or a list holds one by one, so that lines can be broken between them.
 fn flat(key: &str, value: &Value, words: &mut Vec<String>) {
+    if let Some(hole) = Hole::of(value) {
+        return words.push(format!("{key}=<output {}>", hole.told()));
+    }
     match value {
         Value::Object(map) => map.iter().for_each(|(k, v)| flat(&format!("{key}.{k}"), v, words)),
         Value::Array(items) => (0..).zip(items).for_each(|(n, v): (usize, _)| flat(&format!("{key}[{n}]"), v, words)),

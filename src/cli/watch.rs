@@ -229,6 +229,7 @@ impl Timeline {
             "run_paused" => ("!", format!("paused by {}: {}", text("subject"), text("reason"))),
             "run_resumed" => (running, format!("resumed by {}: {}", text("subject"), text("reason"))),
             "abort_requested" => ("!", format!("{} aborts it: {}", text("subject"), text("reason"))),
+            "budget_exceeded" => ("!", format!("over its budget at {step}, goes home: {}", text("reason"))),
             // The last lines say it.
             "run_finished" => return None,
             other => (" ", plain(other)),

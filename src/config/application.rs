@@ -171,8 +171,14 @@ fn runbooks_of(at: &At<'_>, found: &mut Findings) -> Option<BTreeMap<Purpose, Ru
     let failover = f.need(found, "failover", "failover = \"region-failover\"");
     let switchover = f.get(found, "switchover", "switchover = \"region-switchover\"");
     let failback = f.get(found, "failback", "failback = \"failback\"");
+    let salvage = f.get(found, "salvage", "salvage = \"salvage\"");
     f.finish(found);
-    let all = [(Purpose::Failover, failover), (Purpose::Switchover, switchover), (Purpose::Failback, failback)];
+    let all = [
+        (Purpose::Failover, failover),
+        (Purpose::Switchover, switchover),
+        (Purpose::Failback, failback),
+        (Purpose::Salvage, salvage),
+    ];
     let mut runbooks = BTreeMap::new();
     for (purpose, at) in all {
         if let Some(at) = at {

@@ -14,17 +14,19 @@ use crate::domain::{
 const FILES_MAX: usize = 200;
 
 /// The runbooks that ship in the program: file name and text.
-pub const SHIPPED: [(&str, &str); 10] = [
+pub const SHIPPED: [(&str, &str); 12] = [
     ("runbooks/detach-and-promote.yaml", include_str!("../../runbooks/detach-and-promote.yaml")),
     ("runbooks/dns-flip.yaml", include_str!("../../runbooks/dns-flip.yaml")),
     ("runbooks/drill-dns.yaml", include_str!("../../runbooks/drill-dns.yaml")),
     ("runbooks/drill-switchover.yaml", include_str!("../../runbooks/drill-switchover.yaml")),
+    ("runbooks/drill-fault.yaml", include_str!("../../runbooks/drill-fault.yaml")),
     ("runbooks/drill-tabletop.yaml", include_str!("../../runbooks/drill-tabletop.yaml")),
     ("runbooks/failback-gradual.yaml", include_str!("../../runbooks/failback-gradual.yaml")),
     ("runbooks/failback.yaml", include_str!("../../runbooks/failback.yaml")),
     ("runbooks/headless-failover.yaml", include_str!("../../runbooks/headless-failover.yaml")),
     ("runbooks/region-failover.yaml", include_str!("../../runbooks/region-failover.yaml")),
     ("runbooks/region-switchover.yaml", include_str!("../../runbooks/region-switchover.yaml")),
+    ("runbooks/salvage.yaml", include_str!("../../runbooks/salvage.yaml")),
 ];
 
 /// Runbooks by name, with the digest of the file of each.

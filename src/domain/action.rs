@@ -13,12 +13,15 @@ use super::{
     capacity::Capacity,
     cloud::{MetricQuery, Mutation},
     database::{Door, Expect},
+    fault::Fault,
     fence::Fence,
     id::{Region, StoreName, TrafficName},
     ramp::Ramp,
     replica::Measure,
     sabotage::{Guard, is_off},
+    salvage::Salvage,
     seconds,
+    signal_probe::SignalProbe,
 };
 
 /// A resolved action.
@@ -173,9 +176,18 @@ pub enum Action {
         #[serde(with = "seconds", rename = "probe_timeout_seconds")]
         probe_timeout: Duration,
     },
+    /// Waits until signals of the application, and what is made of them, say what is expected.
+    #[serde(rename = "probe.signal")]
+    ProbeSignal(Box<SignalProbe>),
     /// One rung of the ladder that keeps the old writer from writing (`fence.*`).
     #[serde(rename = "fence")]
     Fence { fence: Box<Fence> },
+    /// A fault of the source on purpose, put in or taken out. Done when the function's variable reads so. For drills.
+    #[serde(rename = "fault.lambda_variable")]
+    LambdaFault(Box<Fault>),
+    /// Looks at what a forced failover has left in the old Region (`salvage.*`).
+    #[serde(rename = "salvage")]
+    Salvage { look: Box<Salvage> },
     /// Tells people. Never in a run's way: a failure is recorded and the run goes on.
     #[serde(rename = "notify")]
     Notify { topics: Vec<Topic>, subject: String, message: String },
@@ -257,7 +269,10 @@ impl Action {
             Self::ProbeHttp { .. } => "probe.http",
             Self::ProbeTcp { .. } => "probe.tcp",
             Self::ProbePostgres { .. } => "probe.postgres",
+            Self::ProbeSignal(_) => "probe.signal",
             Self::Fence { fence } => fence.rung.name(),
+            Self::LambdaFault(_) => "fault.lambda_variable",
+            Self::Salvage { look } => look.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",
@@ -272,6 +287,7 @@ impl Action {
             Self::AuroraFailover { .. } | Self::AuroraDetach { .. } => EffectClass::Irreversible,
             Self::AuroraAddInstance { .. } => EffectClass::Compensable,
             Self::AuroraSwitchover { .. } | Self::DnsFlip { .. } | Self::DnsWeights(_) => EffectClass::Reversible,
+            Self::LambdaFault(_) => EffectClass::Reversible,
             // The copy that its work makes destroys nothing and changes nothing that is there.
             Self::AuroraPreserveSnapshot { .. }
             | Self::AuroraWait { .. }
@@ -285,6 +301,8 @@ impl Action {
             | Self::ProbeHttp { .. }
             | Self::ProbeTcp { .. }
             | Self::ProbePostgres { .. }
+            | Self::ProbeSignal(_)
+            | Self::Salvage { .. }
             | Self::Notify { .. }
             | Self::Approve { .. }
             | Self::Wait { .. }
@@ -339,6 +357,7 @@ impl Action {
             }
             Self::DnsFlip { calls, .. } => calls.clone(),
             Self::Fence { fence } => fence.rung.mutations(&fence.old),
+            Self::LambdaFault(fault) => vec![fault.mutation()],
             Self::DnsWeights(ramp) => ramp.calls.iter().map(|call| call.mutation.clone()).collect(),
             Self::Notify { topics, subject, message } => topics
                 .iter()

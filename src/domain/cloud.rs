@@ -12,6 +12,7 @@ use super::{
     api_call::ApiCall,
     application::{ClusterArn, ClusterEndpoint},
     capacity::AcuRange,
+    fault::FunctionVariable,
     id::{Region, StoreName},
     sabotage::{Guard, is_off},
     standby_object::ObjectAt,
@@ -84,6 +85,9 @@ pub struct DbCluster {
     /// Of Aurora Serverless v2; `None` where it is not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<AcuRange>,
+    /// For how long its automated snapshots are kept, in days; `None` where it is not reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention_days: Option<u32>,
 }
 
 /// A snapshot of a DB cluster, as RDS describes it.
@@ -265,6 +269,9 @@ pub enum Mutation {
     EndSessions { region: Region, store: StoreName },
     /// `rds:CopyDBClusterSnapshot` within one Region, by identifiers.
     CopySnapshot { region: Region, source: String, target: String },
+    /// `lambda:UpdateFunctionConfiguration` of one variable, from what is expected there (`None`: no such variable) to
+    /// what is wanted; every other variable is read and carried when it is sent, and stands in no record.
+    LambdaVariable { at: FunctionVariable, from: Option<String>, to: Option<String> },
     /// Any other operation, as a runbook wrote it out (`aws.call`).
     AwsCall { request: Box<ApiCall>, idempotent: bool },
 }
@@ -285,6 +292,7 @@ impl Mutation {
             Self::Publish { .. } => "sns:Publish",
             Self::EndSessions { .. } => "postgres:pg_terminate_backend",
             Self::CopySnapshot { .. } => "rds:CopyDBClusterSnapshot",
+            Self::LambdaVariable { .. } => "lambda:UpdateFunctionConfiguration",
             Self::AwsCall { request, .. } => return Cow::Owned(request.operation.clone()),
         })
     }
@@ -305,6 +313,8 @@ impl Mutation {
             | Self::DeleteObject { .. }
             | Self::UpsertRecords { .. }
             | Self::EndSessions { .. } => true,
+            // It is compared with what is there.
+            Self::LambdaVariable { .. } => true,
             Self::AwsCall { idempotent, .. } => *idempotent,
         }
     }

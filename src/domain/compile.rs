@@ -14,16 +14,22 @@ use super::{
     application::{Application, AuroraStore, ClusterArn, Topic},
     cloud::MetricQuery,
     drill, expression,
+    hole::holes_of,
     id::{Digest, Region, StepId, StoreName, TrafficName},
     plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
+    replica::ReplicatedStore,
     runbook::{Act, Runbook, Spread, Step, closure},
     sabotage::{Guard, is_off},
 };
 
 mod act;
 mod api_call;
+mod budget;
+mod faults;
 mod fence;
 mod flip;
+mod salvage;
+mod signals;
 mod weights;
 
 pub use fence::address_of;
@@ -53,7 +59,7 @@ pub fn compile(
     }
     let ids = compiler.expanded_ids();
     let steps = compiler.steps(&ids);
-    let plan = Plan {
+    let mut plan = Plan {
         application: application.name.clone(),
         purpose,
         source: source.clone(),
@@ -62,8 +68,16 @@ pub fn compile(
         runbook_digest: runbook_digest.clone(),
         config_digest: config_digest.clone(),
         accepted_loss: accepted_loss.filter(|_| purpose == Purpose::Failover),
+        budget: None,
+        reconciles: None,
         steps: in_order(steps),
     };
+    if let Some(terms) = runbook.budget.as_ref().filter(|_| purpose == Purpose::Drill) {
+        match compiler.budget(terms, &plan) {
+            Ok(budget) => plan.budget = Some(budget),
+            Err(why) => compiler.fault(why),
+        }
+    }
     compiler.check_plan(&plan);
     if compiler.faults.is_empty() { Ok(plan) } else { Err(compiler.faults) }
 }
@@ -131,10 +145,18 @@ impl<'a> Compiler<'a> {
                 Spread::Replicas => {
                     let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
                     // What is replicated the other way only has nothing to be looked at this way.
-                    let looked_at = |r: &super::replica::ReplicatedStore| {
-                        !self.runbook.read_only || r.is_replicated(self.source, self.target)
-                    };
+                    let looked_at =
+                        |r: &ReplicatedStore| !self.runbook.read_only || r.is_replicated(self.source, self.target);
                     app.replicas.iter().filter(|(_, r)| looked_at(r)).map(|(s, _)| named(s)).collect()
+                }
+                kind @ (Spread::Tables | Spread::Buckets) => {
+                    let is_of_kind = |r: &ReplicatedStore| match r {
+                        ReplicatedStore::Dynamodb { .. } => kind == Spread::Tables,
+                        ReplicatedStore::S3 { .. } => kind == Spread::Buckets,
+                    };
+                    let is_left = |r: &ReplicatedStore| is_of_kind(r) && r.is_replicated(self.source, self.target);
+                    let named = |s: &StoreName| (format!("{}.{s}", step.id), Scope::Store(s.clone()));
+                    app.replicas.iter().filter(|(_, r)| is_left(r)).map(|(s, _)| named(s)).collect()
                 }
                 Spread::Traffic => {
                     let named = |t: &TrafficName| (format!("{}.{t}", step.id), Scope::Traffic(t.clone()));
@@ -146,6 +168,8 @@ impl<'a> Compiler<'a> {
                 let what = match step.act.spread() {
                     Spread::Stores => "stores",
                     Spread::Replicas => "stores with many writers (dynamodb, s3)",
+                    Spread::Tables => "dynamodb store that is replicated this way",
+                    Spread::Buckets => "s3 store that is replicated this way",
                     Spread::No | Spread::Traffic => "dns",
                 };
                 self.fault(format!("step `{}`: `{}` has no {what}", step.id, app.name));
@@ -239,6 +263,12 @@ impl<'a> Compiler<'a> {
                     }
                 }
             }
+            for hole in holes_of(&step.action) {
+                if !plan.steps.iter().any(|s| s.id == hole.step) {
+                    let (id, told) = (&step.id, hole.told());
+                    faults.push(format!("step `{id}`: takes the output {told}, of a step that is not in the plan"));
+                }
+            }
             let expressions = step.when.iter().chain(match &step.action {
                 Action::Assert { that, .. } => Some(that),
                 _ => None,
@@ -254,6 +284,7 @@ impl<'a> Compiler<'a> {
             }
         }
         faults.extend(drill::faults(plan));
+        faults.extend(super::salvage::moves(plan));
         self.faults.extend(faults);
     }
 }
@@ -279,7 +310,10 @@ fn proves(step: &PlannedStep, proof: &WriterProof) -> bool {
         | Action::ProbeHttp { .. }
         | Action::ProbeTcp { .. }
         | Action::ProbePostgres { .. }
+        | Action::ProbeSignal(_)
+        | Action::LambdaFault(_)
         | Action::Fence { .. }
+        | Action::Salvage { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
         | Action::Wait { .. }

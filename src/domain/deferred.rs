@@ -10,20 +10,35 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    action::Action,
     application::ClusterArn,
     cloud::{Mutation, Outcome},
+    fault::Fault,
     id::{RunId, StepId, StoreName},
+    run::{RunState, StepState},
     seconds,
 };
 
 /// How Aurora names the snapshot that it takes of an old primary's volume [AUG].
 pub const RESCUE_PREFIX: &str = "rds:unplanned-global-failover-";
 
+/// How copies of it are named.
+pub const COPY_PREFIX: &str = "failoverd-rescue-";
+
 /// How many pieces of work that are over are kept for people to see.
 pub const ENDED_KEPT_MAX: usize = 16;
 
 /// A copy is asked for so often at most: what AWS refused so often it will go on refusing.
 pub const ATTEMPTS_MAX: u32 = 20;
+
+/// How the subject of the warning begins that the snapshot is about to be deleted.
+pub const WARNING: &str = "rescue snapshot expires soon";
+
+/// How long before its end a snapshot that is not copied is told of: a quarter of the time for which it is kept, a day at the
+/// most. It is kept for 1 to 35 days [AUG].
+pub fn warns_before(retention: Duration) -> Duration {
+    (retention / 4).min(Duration::from_hours(24))
+}
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,13 +53,65 @@ pub enum Work {
         #[serde(with = "seconds", rename = "within_seconds")]
         within: Duration,
     },
+    /// Takes a fault out that a drill had put in when another run took its place.
+    MendFault {
+        fault: Fault,
+        #[serde(with = "seconds", rename = "within_seconds")]
+        within: Duration,
+    },
 }
 
 impl Work {
+    /// What is left of `run`, a drill whose place another run takes: every fault that may be in, by the step that put it in.
+    pub fn of_superseded(run: &RunState) -> Vec<(StepId, Self)> {
+        /// As long as for a rescue snapshot: a lost Region may be away for days.
+        const WITHIN: Duration = Duration::from_hours(168);
+        let is_out = |fault: &Fault| {
+            run.plan.steps.iter().any(|s| match &s.action {
+                Action::LambdaFault(other) if other.mends && other.is_same(fault) => {
+                    matches!(run.steps.get(&s.id), Some(StepState::Done { .. }))
+                }
+                _ => false,
+            })
+        };
+        let left = run.plan.steps.iter().filter_map(|step| match &step.action {
+            Action::LambdaFault(fault)
+                if !fault.mends
+                    && run.may_have_effect(&step.id)
+                    && !run.undone().contains(&&step.id)
+                    && !is_out(fault) =>
+            {
+                Some((step.id.clone(), Self::MendFault { fault: fault.mended(), within: WITHIN }))
+            }
+            _ => None,
+        });
+        left.collect()
+    }
+
+    /// Whether a failover that begins takes its place: what that leaves is another snapshot, and no other fault.
+    fn yields(&self) -> bool {
+        matches!(self, Self::PreserveSnapshot { .. })
+    }
+
+    /// What people are told when nobody could do it: a subject, and what to do.
+    pub fn given_up(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::PreserveSnapshot { .. } => (
+                "a rescue snapshot was not kept",
+                "What Aurora keeps of it goes with the old cluster's retention. Copy it by hand \
+                 (rds:CopyDBClusterSnapshot) or let it go.",
+            ),
+            Self::MendFault { .. } => (
+                "a fault of a drill is still in",
+                "The function goes on answering with errors. Take the variable away by hand.",
+            ),
+        }
+    }
+
     /// For how long it is tried.
     pub fn within(&self) -> Duration {
         match self {
-            Self::PreserveSnapshot { within, .. } => *within,
+            Self::PreserveSnapshot { within, .. } | Self::MendFault { within, .. } => *within,
         }
     }
 
@@ -56,6 +123,10 @@ impl Work {
                 cluster.identifier(),
                 cluster.region()
             ),
+            Self::MendFault { fault, .. } => format!(
+                "take the fault of a drill out of function {} in {} ({})",
+                fault.at.function, fault.at.region, fault.at.variable
+            ),
         }
     }
 
@@ -66,7 +137,8 @@ impl Work {
                 region == cluster.region() && source.starts_with(RESCUE_PREFIX)
             }
             // That nobody could do it is told.
-            (Self::PreserveSnapshot { .. }, Mutation::Publish { .. }) => true,
+            (Self::PreserveSnapshot { .. } | Self::MendFault { .. }, Mutation::Publish { .. }) => true,
+            (Self::MendFault { fault, .. }, Mutation::LambdaVariable { .. }) => *mutation == fault.mutation(),
             _ => false,
         }
     }
@@ -118,11 +190,22 @@ pub struct Deferred {
     pub last_outcome: Option<Outcome>,
     /// Topics that were told that it expired, or may have been.
     pub told: Vec<String>,
+    /// Topics that were told that the snapshot is about to be deleted, or may have been.
+    pub warned: Vec<String>,
 }
 
 impl Deferred {
     pub fn new(work: Work, since: Timestamp) -> Self {
-        Self { work, since, state: State::Open, attempts: 0, open_call: None, last_outcome: None, told: Vec::new() }
+        Self {
+            work,
+            since,
+            state: State::Open,
+            attempts: 0,
+            open_call: None,
+            last_outcome: None,
+            told: Vec::new(),
+            warned: Vec::new(),
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -160,8 +243,12 @@ impl Deferred {
         if !self.work.may_call(mutation) {
             return Err(format!("{} is no call of this work", mutation.operation()));
         }
-        if let Mutation::Publish { topic_arn, .. } = mutation {
-            self.told.push(topic_arn.clone());
+        match mutation {
+            Mutation::Publish { topic_arn, subject, .. } if subject.starts_with(WARNING) => {
+                self.warned.push(topic_arn.clone());
+            }
+            Mutation::Publish { topic_arn, .. } => self.told.push(topic_arn.clone()),
+            _ => {}
         }
         self.attempts = attempt;
         self.open_call = Some(mutation.clone());
@@ -199,9 +286,9 @@ impl Deferred {
 /// The pieces of work of an application, by run and step.
 pub type All = BTreeMap<(RunId, StepId), Deferred>;
 
-/// A failover begins: what is open is superseded by it.
+/// A failover begins: what is open is superseded by it, a fault that is to be taken out excepted.
 pub fn supersede(all: &mut All, at: Timestamp, by: &RunId) {
-    for deferred in all.values_mut().filter(|d| d.is_open()) {
+    for deferred in all.values_mut().filter(|d| d.is_open() && d.work.yields()) {
         deferred.state = State::Superseded { at, by: by.clone() };
     }
 }
@@ -218,18 +305,18 @@ pub fn retire(all: &mut All) {
 /// characters, letters, digits and single hyphens [bc:rds.CopyDBClusterSnapshot].
 pub fn copy_name(snapshot: &str) -> String {
     const CHARS_MAX: usize = 63;
-    const PREFIX: &str = "failoverd-rescue-";
     let rest = snapshot.strip_prefix(RESCUE_PREFIX).unwrap_or(snapshot).replace(':', "-");
     // The end tells when: the beginning is cut.
-    let room = CHARS_MAX - PREFIX.len();
+    let room = CHARS_MAX - COPY_PREFIX.len();
     let cut = rest.len().saturating_sub(room);
     let tail = rest.get(cut..).unwrap_or(&rest).trim_start_matches('-');
-    format!("{PREFIX}{tail}")
+    format!("{COPY_PREFIX}{tail}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fault::FunctionVariable;
 
     fn at(s: i64) -> Timestamp {
         Timestamp::from_second(s).expect("in range")
@@ -243,6 +330,28 @@ mod tests {
             within: Duration::from_hours(168),
         };
         Deferred::new(work, at(0))
+    }
+
+    #[test]
+    fn a_fault_is_taken_out_whatever_begins_and_by_no_other_call() {
+        let fault = Fault {
+            at: FunctionVariable {
+                region: "us-east-1".parse().expect("valid"),
+                function: "payments-api".to_owned(),
+                variable: "FAULT".to_owned(),
+            },
+            broken: "fail".to_owned(),
+            normal: None,
+            mends: true,
+        };
+        let mut work = Deferred::new(Work::MendFault { fault: fault.clone(), within: Duration::from_hours(1) }, at(0));
+        assert!(work.intend(1, &Fault { mends: false, ..fault.clone() }.mutation()).is_err(), "it never breaks");
+        work.intend(1, &fault.mutation()).expect("legal");
+        let run = format!("payments-{:032x}", 1).parse().expect("valid");
+        let mut all: All =
+            [((format!("payments-{:032x}", 2).parse().expect("valid"), "in".parse().expect("valid")), work)].into();
+        supersede(&mut all, at(5), &run);
+        assert!(all.values().all(Deferred::is_open), "a failover leaves no other fault in its place");
     }
 
     fn copy(region: &str, source: &str) -> Mutation {

@@ -6,16 +6,21 @@
 //!
 //! It decides nothing about when a drill is held: schedules and evidence are not here.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
 
 use super::{
     action::{Action, EffectClass},
+    history::History,
     id::{Region, StepId, StoreName, TrafficName},
     plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
     recovery,
-    run::{RunState, StepState},
+    run::{Phase, RunState, StepState},
     runbook::{Act, Runbook, Step},
 };
+
+mod breaking;
 
 /// Why no drill may do what `action` does; `None`: it may.
 pub fn forbids(action: &Action) -> Option<String> {
@@ -46,6 +51,21 @@ pub fn loses(plan: &Plan) -> Option<&'static str> {
     let forces =
         |step: &PlannedStep| matches!(step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
     plan.steps.iter().any(forces).then_some("a drill forces no promotion")
+}
+
+/// The newest run that has broken its source on purpose and ended less than `within` before `now`.
+pub fn aftermath(history: &History, now: Timestamp, within: Duration) -> Option<&RunState> {
+    let breaks = |run: &RunState| {
+        let faults = run.plan.steps.iter().filter(|s| matches!(&s.action, Action::LambdaFault(fault) if !fault.mends));
+        faults.into_iter().any(|step| run.may_have_effect(&step.id))
+    };
+    let is_recent = |run: &RunState| match &run.phase {
+        // A clock that was set back makes it no older.
+        Phase::Finished { at, .. } => Duration::try_from(now.duration_since(*at)).map_or(true, |age| age < within),
+        _ => false,
+    };
+    let ended = history.runs.values().map(AsRef::as_ref).filter(|run| is_recent(run) && breaks(run));
+    ended.max_by_key(|run| run.started_at)
 }
 
 /// What is moved, by name.
@@ -100,10 +120,10 @@ fn leads_back(plan: &Plan, step: &PlannedStep, other: &PlannedStep, what: &Moved
 
 /// The same of a runbook, before it is compiled for an application: the step, and what is wrong with it.
 pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
+    let mut faults = breaking::faults_of(runbook);
     if !runbook.purposes.contains(&Purpose::Drill) {
-        return Vec::new();
+        return faults;
     }
-    let mut faults = Vec::new();
     for step in &runbook.steps {
         let loses = match &step.act {
             Act::AuroraFailover { .. } => {
@@ -167,8 +187,11 @@ pub fn changes(runbook: &Runbook) -> BTreeSet<&StepId> {
 }
 
 /// Where `run` has moved the application: a drill to wherever it has sent its traffic last, any other run to its target
-/// once it has succeeded; `None`: it has moved nothing.
+/// once it has succeeded; `None`: it has moved nothing, as a salvage never does.
 pub fn moved_to(run: &RunState) -> Option<&Region> {
+    if run.plan.purpose == Purpose::Salvage {
+        return None;
+    }
     if run.plan.purpose != Purpose::Drill {
         return recovery::succeeded(run).then_some(&run.plan.target);
     }
@@ -194,6 +217,12 @@ pub fn leads_to(run: &RunState, target: &Region) -> bool {
     let is_last = begun.next_back().is_none_or(|s| run.plan.ends(&s.id).1 == target);
     is_last && run.open_effects().iter().all(|id| run.plan.ends(id).1 == target)
 }
+
+mod budget;
+mod home;
+
+pub use budget::{Budget, Terms};
+pub use home::{Homeward, way_there};
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use super::{
     id::StepId,
     plan::{Plan, PlannedStep, Towards},
     run::{RunResult, RunState, StepState},
+    salvage::Salvage,
     seconds,
 };
 
@@ -158,6 +159,8 @@ pub fn declared(step: &PlannedStep) -> Estimate {
         Action::ProbeTcp { consecutive, interval, .. } | Action::ProbePostgres { consecutive, interval, .. } => {
             (*interval * *consecutive, *interval * *consecutive + s(20))
         }
+        // By how long a trigger takes to be believed; the runbook bounds it by its timeout.
+        Action::ProbeSignal(probe) => (s(30) + probe.hold_for, s(90) + probe.hold_for),
         Action::Fence { fence } => match &fence.rung {
             // AWS tries for half a minute or so (`sim/world/timings.toml`).
             Rung::Event { within } => (s(30), *within),
@@ -166,6 +169,14 @@ pub fn declared(step: &PlannedStep) -> Estimate {
             Rung::SecurityGroup { .. } | Rung::Restore { .. } => (s(3), s(30)),
             // Tasks take so long to stop.
             Rung::Application { .. } => (s(45), s(90)),
+        },
+        // A call, and the update that it begins.
+        Action::LambdaFault(_) => (s(6), s(20)),
+        // The copy of a snapshot takes minutes; a listing with a request for each object, a minute at the most.
+        Action::Salvage { look } => match **look {
+            Salvage::Snapshot { .. } => (s(5), s(1_800)),
+            Salvage::Conflicts { .. } => (s(2), s(6)),
+            Salvage::Objects { .. } => (s(10), s(90)),
         },
         Action::Approve { .. } => (s(0), s(0)),
         Action::Wait { duration } => (*duration, *duration),

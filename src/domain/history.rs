@@ -20,6 +20,7 @@ use super::{
     run::{Approval, Phase, RunState, StepState},
     runs::Runs,
     sabotage::{Guard, is_off},
+    salvage,
     undo::Unwind,
 };
 
@@ -99,6 +100,11 @@ impl History {
         self.runs.active().map(Arc::as_ref)
     }
 
+    /// The run that moves the application, or holds who would: a salvage does neither.
+    pub fn moving_run(&self) -> Option<&RunState> {
+        self.active_run().filter(|run| run.plan.purpose != Purpose::Salvage)
+    }
+
     /// Whether the newest decision is this one: a shadow that would start now and did not before is another one.
     pub fn has_decided(&self, verdict: &str, would_start: bool) -> bool {
         self.verdict.as_ref().is_some_and(|(_, last)| last == verdict)
@@ -128,7 +134,13 @@ impl History {
             | Event::CallObserved { .. }
             | Event::StepDone { .. }
             | Event::StepSkipped { .. }
-            | Event::StepFailed { .. } => self.apply_to_step(at, event),
+            | Event::StepFailed { .. } => {
+                self.apply_to_step(at, event)?;
+                if let Some(state) = event.run().and_then(|run| self.runs.active_mut(run)) {
+                    state.turn(at);
+                }
+                Ok(())
+            }
             Event::UndoIntended { .. }
             | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
@@ -143,6 +155,7 @@ impl History {
             | Event::RunPaused { .. }
             | Event::RunResumed { .. }
             | Event::AbortRequested { .. }
+            | Event::BudgetExceeded { .. }
             | Event::RunFinished { .. } => self.apply_to_run(at, event),
         }
     }
@@ -196,6 +209,7 @@ impl History {
                 })?;
                 if *nothing_happened {
                     self.run(run, "step_failed")?.note_nothing_happened(step);
+                    self.run(run, "step_failed")?.note_settled(step);
                 }
                 if takes_back {
                     self.run(run, "step_failed")?.note_failure(at, step, &format!("{code}: {reason}"));
@@ -227,6 +241,11 @@ impl History {
             }
             Event::RunResumed { run, .. } => self.run(run, "run_resumed")?.go_on(at),
             Event::AbortRequested { run, subject, reason } => self.abort(at, run, subject, reason)?,
+            Event::BudgetExceeded { run, step, reason } => {
+                let state = self.run(run, "budget_exceeded")?;
+                let went = state.go_home(at, step, reason);
+                went.map_err(|why| IllegalEvent { event: "budget_exceeded", why })?;
+            }
             Event::RunFinished { run, result, reason, loss } => {
                 let state = self.run(run, "run_finished")?;
                 state.phase = Phase::Finished { result: *result, reason: reason.clone(), at };
@@ -259,6 +278,9 @@ impl History {
         if let Some(why) = drill::loses(plan) {
             return Err(IllegalEvent { event: "run_started", why: why.to_owned() });
         }
+        if let Some(why) = salvage::moves(plan) {
+            return Err(IllegalEvent { event: "run_started", why });
+        }
         if let Some(armed) = &request.armed {
             self.overrides.spend(at, armed, id, plan)?;
         }
@@ -280,6 +302,7 @@ impl History {
             phase: Phase::Running,
             loss: None,
             unwind: Unwind::default(),
+            homeward: None,
         };
         self.runs.begin(state);
         Ok(())
@@ -299,8 +322,16 @@ impl History {
         if paused || state.phase.is_unwinding() || matches!(state.phase, Phase::Held { .. }) {
             return Err(IllegalEvent { event: "intent", why: "the run is held, paused or being aborted".to_owned() });
         }
+        let is_again = |s: &StepState| matches!(s, StepState::Answered { call: last, .. } if *last == call);
+        if state.leaves_behind(step) && state.steps.get(step).is_some_and(is_again) {
+            let why = "the drill is on its way home: nothing of the way there is repeated".to_owned();
+            return Err(IllegalEvent { event: "intent", why });
+        }
+        // What is intended has the outputs of other steps where the plan names them.
+        let planned = state.plan.step(step).map(|planned| state.filled(&planned.action)).transpose();
+        let filled = planned.map_err(|why| IllegalEvent { event: "intent", why })?.flatten();
         self.step(run, step, "intent", |planned, s| {
-            let intended = planned.action.mutations();
+            let intended = filled.as_ref().unwrap_or(&planned.action).mutations();
             if intended.get(call as usize) != Some(mutation) {
                 return Err(IllegalEvent { event: "intent", why: "the call is not the plan's".to_owned() });
             }

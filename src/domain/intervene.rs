@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    action::EffectClass,
+    action::{Action, EffectClass},
     id::StepId,
     plan::{OnFailure, Plan, PlannedStep},
     run::{Phase, RunState, StepState},
@@ -31,7 +31,10 @@ pub fn protects(plan: &Plan, step: &PlannedStep) -> Option<String> {
     if is_any(&["aurora."]) && kind != "aurora.wait" {
         return Some("no traffic moves before a proven writer (S5)".to_owned());
     }
-    let rests = |s: &&PlannedStep| s.action.effect() != EffectClass::Read && plan.needs(&s.id, &step.id);
+    // What takes a fault out rests on nothing.
+    let is_fault = |s: &&PlannedStep| matches!(s.action, Action::LambdaFault(_));
+    let rests =
+        |s: &&PlannedStep| !is_fault(s) && s.action.effect() != EffectClass::Read && plan.needs(&s.id, &step.id);
     match plan.steps.iter().find(rests) {
         Some(effect) if is_any(&["probe."]) => {
             Some(format!("`{}` rests on it: it would send clients where nobody answers (S5)", effect.id))
@@ -46,6 +49,9 @@ impl RunState {
     /// # Errors
     /// Why not, as a sentence.
     pub fn may_retry(&self, step: &StepId) -> Result<(), String> {
+        if self.leaves_behind(step) && !self.is_undo_failed(step) {
+            return Err(format!("the drill is over its budget and leads home: `{step}` is of the way there"));
+        }
         self.is_failed_alone(step)
     }
 
@@ -114,7 +120,7 @@ impl RunState {
         let failed = plan.steps.iter().find_map(|planned| {
             let state = if self.is_unwinding() {
                 self.undo_state(&planned.id)
-            } else if planned.on_failure == OnFailure::Continue {
+            } else if planned.on_failure == OnFailure::Continue || self.is_left_behind(&planned.id) {
                 return None;
             } else {
                 &self.steps[&planned.id]

@@ -25,7 +25,8 @@ use super::{
 /// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
 /// 2: overrides and their notices, and decisions with their rules and signals. 3: what was there before an effect, undo,
 /// and people's retry and skip of a step. 4: work that outlives its run, and databases that are detached or get instances.
-pub const SCHEMA_VERSION: u32 = 4;
+/// 5: a drill over its budget.
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
 pub const RECORD_BYTES_MAX: usize = 350_000;
@@ -381,6 +382,12 @@ pub enum Event {
         subject: Subject,
         reason: String,
     },
+    /// A drill has exceeded its budget at `step`: it leads home from here on (FAULTS.md 83).
+    BudgetExceeded {
+        run: RunId,
+        step: StepId,
+        reason: String,
+    },
     RunFinished {
         run: RunId,
         result: RunResult,
@@ -447,6 +454,7 @@ impl Event {
             | Self::RunPaused { run, .. }
             | Self::RunResumed { run, .. }
             | Self::AbortRequested { run, .. }
+            | Self::BudgetExceeded { run, .. }
             | Self::RunFinished { run, .. } => Some(run),
         }
     }

@@ -235,6 +235,15 @@ impl Overrides {
         Some(given.fold(first, |any, reconciled| any | reconciled))
     }
 
+    /// Who has said first that what `run` lost was reconciled, and when.
+    pub fn reconciled_by(&self, run: &RunId) -> Option<(&Subject, Timestamp)> {
+        let said = self.all.values().filter(|o| match &o.kind {
+            OverrideKind::Acknowledge { run: of, reconciled: true } => of == run && o.ended.is_none(),
+            _ => false,
+        });
+        said.min_by_key(|o| o.asked_at).map(|o| (&o.by, o.asked_at))
+    }
+
     /// Takes one event in.
     pub(super) fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
         match event {

@@ -241,7 +241,9 @@ fn made(run: &RunState, application: Option<&Application>) -> Vec<Change> {
     };
     let mut calls = Vec::new();
     for (place, step) in run.plan.steps.iter().enumerate().filter(|(_, step)| stands(step)) {
-        let mutations = step.action.mutations();
+        // Whose call may have had an effect could be filled when it was sent.
+        let filled = run.filled(&step.action).ok().flatten();
+        let mutations = filled.as_ref().unwrap_or(&step.action).mutations();
         for (number, made) in run.unwind.made.get(&step.id).into_iter().flatten() {
             let Some(mutation) = mutations.get(*number as usize).filter(|_| made.may_have_effect()) else { continue };
             calls.push((made.intended_at(), place, *number, step, made, mutation.clone()));

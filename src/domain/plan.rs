@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     action::{Action, EffectClass},
     catalogue::{self, Undo},
-    id::{ApplicationName, Digest, Region, RunbookName, StepId},
+    drill::Budget,
+    id::{ApplicationName, Digest, Region, RunId, RunbookName, StepId},
     runbook::closure,
     seconds,
 };
@@ -29,6 +30,8 @@ pub enum Purpose {
     Failback,
     /// A rehearsal on the real thing: planned and lossless, and it ends where it began.
     Drill,
+    /// What a forced failover has left in the old Region, looked at and signed off: it moves nothing.
+    Salvage,
 }
 
 impl Purpose {
@@ -38,6 +41,7 @@ impl Purpose {
             Self::Switchover => "switchover",
             Self::Failback => "failback",
             Self::Drill => "drill",
+            Self::Salvage => "salvage",
         }
     }
 }
@@ -91,6 +95,12 @@ pub struct Plan {
     /// What the requester accepted to lose; `None` allows no loss.
     #[serde(with = "seconds::option", rename = "accepted_loss_seconds")]
     pub accepted_loss: Option<Duration>,
+    /// What a drill may cost before it goes home by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Of a salvage: the failover that it reconciles, whose source and target are the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<RunId>,
     /// In the order of the runbook's file, which is a topological order of `needs`.
     pub steps: Vec<PlannedStep>,
 }
@@ -174,6 +184,10 @@ impl PlannedStep {
                     Undo::Inverse("nothing that the runbook declares: the way back is held for a person")
                 }
             };
+        }
+        // What takes a fault out is not taken back.
+        if matches!(&self.action, Action::LambdaFault(fault) if fault.mends) {
+            return Undo::Nothing;
         }
         match (self.action.effect(), catalogue::entry(self.action.kind())) {
             (EffectClass::Read, _) => Undo::Nothing,

@@ -55,7 +55,13 @@ pub fn way_back_clock(run: &RunState) -> Option<RtoClock> {
 fn leg_clock(run: &RunState, leg: Towards) -> RtoClock {
     let ends = |wanted: fn(&PlannedStep) -> bool| -> Option<Timestamp> {
         let steps: Vec<_> = run.plan.steps.iter().filter(|s| s.towards == leg && wanted(s)).collect();
-        let done: Vec<Timestamp> = steps.iter().filter_map(|s| done_at(&run.steps[&s.id])).collect();
+        // What a drill passed over on its way home has not ended.
+        let is_done = |s: &&&PlannedStep| {
+            let is_skipped = matches!(run.steps[&s.id], StepState::Skipped { .. });
+            leg == Towards::Source || !is_skipped || !run.leaves_behind(&s.id)
+        };
+        let done = steps.iter().filter(is_done).filter_map(|s| done_at(&run.steps[&s.id]));
+        let done: Vec<Timestamp> = done.collect();
         (!steps.is_empty() && done.len() == steps.len()).then(|| done.into_iter().max()).flatten()
     };
     let asks = run.plan.steps.iter().any(|s| matches!(s.action, Action::Approve { .. }));
@@ -66,7 +72,7 @@ fn leg_clock(run: &RunState, leg: Towards) -> RtoClock {
         .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
     let started_at = match run.request.purpose {
         Purpose::Failover => run.evidence_since.or(Some(run.started_at)),
-        Purpose::Switchover | Purpose::Failback | Purpose::Drill => first_effect(run, leg),
+        Purpose::Switchover | Purpose::Failback | Purpose::Drill | Purpose::Salvage => first_effect(run, leg),
     };
     let planned = run.request.purpose != Purpose::Failover;
     let recommended = run.recommended_at.filter(|_| !planned);

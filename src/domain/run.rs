@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     action::EffectClass,
     cloud::{Mutation, Outcome},
+    drill::Homeward,
     id::{Digest, RunId, StepId, Subject},
     journal::Request,
     plan::{OnFailure, Plan, PlannedStep},
@@ -227,6 +228,8 @@ pub struct RunState {
     pub loss: Option<LossReport>,
     /// What it has made, and how far that is taken back.
     pub unwind: Unwind,
+    /// Set from when a drill exceeded its budget: it leads home.
+    pub homeward: Option<Homeward>,
 }
 
 /// What a run needs now.
@@ -288,6 +291,10 @@ impl RunState {
         } else {
             format!("done, but these steps failed and were passed over: {}", failed.join(", "))
         };
+        if let Some(home) = &self.homeward {
+            let reason = format!("over its budget at `{}`: {}; home again: {reason}", home.step, home.reason);
+            return Next::Finish { result: RunResult::Failed, reason };
+        }
         Next::Finish { result: RunResult::Succeeded, reason }
     }
 
@@ -296,11 +303,14 @@ impl RunState {
         let flips_first = is_off(Guard::FlipFirst) && step.action.kind() == "dns.flip";
         matches!(self.steps[&step.id], StepState::Pending)
             && step.needs.iter().all(|id| self.is_resolved(id) || flips_first)
+            && !self.waits_to_go_home(&step.id)
     }
 
-    fn is_resolved(&self, id: &StepId) -> bool {
+    /// Whether what needs it may go on.
+    pub fn is_resolved(&self, id: &StepId) -> bool {
         match &self.steps[id] {
             StepState::Done { .. } | StepState::Skipped { .. } => true,
+            StepState::Failed { .. } if self.is_left_behind(id) => true,
             StepState::Failed { .. } => {
                 self.plan.step(id).is_some_and(|s| s.on_failure == OnFailure::Continue || is_off(Guard::HoldIgnored))
             }
@@ -314,7 +324,8 @@ impl RunState {
 
     /// The steps that would become ready if `done` were done: what may be intended in the same commit.
     pub fn ready_after(&self, done: &StepId) -> Vec<&PlannedStep> {
-        if self.phase != Phase::Running {
+        // Which way leads home is told by the end of what is under way, not before it.
+        if self.phase != Phase::Running || self.leaves_behind(done) {
             return Vec::new();
         }
         self.plan
@@ -394,15 +405,20 @@ impl RunState {
 
 impl RunState {
     /// A person's word to go on: a failed step that held the run is tried again.
-    pub(super) fn resume(&mut self) {
+    pub(super) fn resume(&mut self, at: Timestamp) {
         self.phase = Phase::Running;
         let plan = Arc::clone(&self.plan);
         for planned in plan.steps.iter().filter(|s| s.on_failure != OnFailure::Continue) {
+            if self.leaves_behind(&planned.id) && matches!(self.steps[&planned.id], StepState::Failed { .. }) {
+                let reason = "it leads home from what there is, by a person's word".to_owned();
+                self.steps.insert(planned.id.clone(), StepState::Skipped { at, reason });
+            }
             if let Some(slot @ StepState::Failed { .. }) = self.steps.get_mut(&planned.id) {
                 *slot = StepState::Pending;
                 // Everybody is asked again: a "no" that was overruled would otherwise stand for ever.
                 self.approvals.remove(&planned.id);
             }
         }
+        self.turn(at);
     }
 }

@@ -11,11 +11,14 @@ use std::{
 
 use super::{
     action::OnUnknown,
+    assessment::{Health, Verdict},
     database::{Door, Expect},
     document::{At, Fault, Findings, Node, Place},
+    drill::Terms,
     fence::{Part, Peer},
     id::{RunbookName, SignalName, StepId, StoreName, TrafficName},
     plan::{OnFailure, Purpose, Retry, Towards},
+    signal_probe::Said,
     yaml,
 };
 
@@ -23,17 +26,23 @@ mod actions;
 mod ahead;
 pub(crate) use actions::is_web_address;
 mod api_call;
+mod budget;
 pub use api_call::{Probe, Template};
 mod call;
 pub use call::{DEPTH_MAX as CALL_DEPTH_MAX, Library};
 mod fences;
 mod gates;
+mod holes;
 mod lint;
 mod parameters;
 mod probes;
 mod read;
+mod salvage;
+pub use salvage::Salvaged;
 mod schema;
+mod spread;
 pub use schema::{Argument, arguments, default_timeout, schema};
+pub use spread::Spread;
 
 /// The longest that any step may take.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_hours(24);
@@ -53,6 +62,8 @@ pub struct Runbook {
     pub calls: BTreeSet<RunbookName>,
     /// It says so itself: no step changes anything.
     pub read_only: bool,
+    /// Of a drill: what it may cost before it goes home by itself. Of a called runbook it does not count.
+    pub budget: Option<Terms>,
 }
 
 /// A step as it is written: for every store (or traffic entry) where it names none.
@@ -174,11 +185,32 @@ pub enum Act {
         interval: Duration,
         probe_timeout: Duration,
     },
+    /// What the signals of the application must say, and how it must be.
+    ProbeSignal {
+        signals: SignalsOf,
+        is: Option<Said>,
+        hold_for: Duration,
+        health: Vec<Health>,
+        verdict: Option<Verdict>,
+    },
     /// A rung on the source.
     Fence {
         store: Option<StoreName>,
         rung: FenceRung,
         on_unknown: OnUnknown,
+    },
+    /// A variable of a function in the source, from `normal` (`None`: it is not there) to `broken`, or back.
+    LambdaFault {
+        function: String,
+        variable: String,
+        broken: String,
+        normal: Option<String>,
+        mends: bool,
+    },
+    /// A look at what a forced failover has left in the source.
+    Salvage {
+        store: Option<StoreName>,
+        what: Salvaged,
     },
     Notify {
         subject: Option<String>,
@@ -205,6 +237,18 @@ pub enum Act {
         arguments: BTreeMap<String, Node>,
         towards: Towards,
     },
+}
+
+/// Which signals a step looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignalsOf {
+    /// None: only what is made of them.
+    Nobody,
+    All(Vec<SignalName>),
+    Any(Vec<SignalName>),
+    /// Every trigger that tells of the source, or of the target.
+    Source,
+    Target,
 }
 
 /// Where a TCP probe knocks.
@@ -245,19 +289,6 @@ pub enum MechanismKind {
     HealthSignal,
     StandbyObject,
     Records,
-}
-
-/// What a step is repeated for when it names no one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spread {
-    /// Once.
-    No,
-    /// Once per store: `promote` becomes `promote.orders`, `promote.ledger`.
-    Stores,
-    /// Once per store with many writers.
-    Replicas,
-    /// Once per traffic entry.
-    Traffic,
 }
 
 impl Runbook {
@@ -326,53 +357,6 @@ pub fn closure<'a>(id: &'a StepId, needs: impl Fn(&StepId) -> Option<&'a BTreeSe
 }
 
 impl Act {
-    /// What the step is repeated for.
-    pub fn spread(&self) -> Spread {
-        match self {
-            Self::AuroraSwitchover { store: None }
-            | Self::AuroraFailover { store: None }
-            | Self::AuroraDetach { store: None }
-            | Self::AuroraAddInstance { store: None, .. }
-            | Self::AuroraPreserveSnapshot { store: None, .. }
-            | Self::AuroraWait { store: None, .. }
-            | Self::AuroraVerifyWriter { store: None }
-            | Self::GateTarget { store: None, .. }
-            | Self::GateRpo { store: None, .. }
-            | Self::GateCapacity { store: None, .. } => Spread::Stores,
-            Self::Fence { rung: FenceRung::Application { .. }, .. } => Spread::No,
-            Self::ProbePostgres { store: None, .. } | Self::Fence { store: None, .. } => Spread::Stores,
-            Self::GateReplication { store: None, .. } => Spread::Replicas,
-            Self::DnsFlip { via: None, .. } | Self::DnsWeights { via: None, .. } | Self::DnsVerify { via: None } => {
-                Spread::Traffic
-            }
-            Self::AuroraSwitchover { .. }
-            | Self::AuroraFailover { .. }
-            | Self::AuroraDetach { .. }
-            | Self::AuroraAddInstance { .. }
-            | Self::AuroraPreserveSnapshot { .. }
-            | Self::AuroraWait { .. }
-            | Self::AuroraVerifyWriter { .. }
-            | Self::GateTarget { .. }
-            | Self::GateRpo { .. }
-            | Self::GateCapacity { .. }
-            | Self::GateQuota { .. }
-            | Self::GateReplication { .. }
-            | Self::DnsFlip { .. }
-            | Self::DnsWeights { .. }
-            | Self::DnsVerify { .. }
-            | Self::ProbeHttp { .. }
-            | Self::ProbeTcp { .. }
-            | Self::ProbePostgres { .. }
-            | Self::Fence { .. }
-            | Self::Notify { .. }
-            | Self::Approve { .. }
-            | Self::Wait { .. }
-            | Self::Assert { .. }
-            | Self::AwsCall { .. }
-            | Self::Call { .. } => Spread::No,
-        }
-    }
-
     /// The action's name in runbooks.
     pub fn name(&self) -> &'static str {
         match self {
@@ -398,11 +382,14 @@ impl Act {
             Self::ProbeHttp { .. } => "probe.http",
             Self::ProbeTcp { .. } => "probe.tcp",
             Self::ProbePostgres { .. } => "probe.postgres",
+            Self::ProbeSignal { .. } => "probe.signal",
+            Self::LambdaFault { .. } => "fault.lambda_variable",
             Self::Fence { rung: FenceRung::Event { .. }, .. } => "fence.event",
             Self::Fence { rung: FenceRung::WriteMustFail { .. }, .. } => "fence.write_must_fail",
             Self::Fence { rung: FenceRung::Connections, .. } => "fence.connections",
             Self::Fence { rung: FenceRung::SecurityGroup { .. }, .. } => "fence.security_group",
             Self::Fence { rung: FenceRung::Application { .. }, .. } => "fence.application",
+            Self::Salvage { what, .. } => what.name(),
             Self::Notify { .. } => "notify",
             Self::Approve { .. } => "approve",
             Self::Wait { .. } => "wait",

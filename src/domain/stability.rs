@@ -145,6 +145,7 @@ pub fn call_regions(call: &Mutation) -> Vec<Region> {
         | Mutation::Publish { region, .. } => vec![region.clone()],
         Mutation::EndSessions { region, .. } => vec![region.clone()],
         Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => vec![object.region.clone()],
+        Mutation::LambdaVariable { at, .. } => vec![at.region.clone()],
         Mutation::AwsCall { request, .. } => vec![request.region.clone()],
     }
 }
@@ -295,9 +296,10 @@ fn needless(
 ) -> Option<Finding> {
     let is_flip: fn(&Action) -> bool = |a| a.requires_writer().is_some();
     match &step.action {
-        // A drill needs nobody's hurry, and somebody's leave.
+        // A drill needs nobody's hurry, and somebody's leave; of a salvage the approval is the signature.
         Action::Approve { .. }
-            if plan.purpose != Purpose::Drill && !leads_to(|a| a.effect() == EffectClass::Irreversible) =>
+            if !matches!(plan.purpose, Purpose::Drill | Purpose::Salvage)
+                && !leads_to(|a| a.effect() == EffectClass::Irreversible) =>
         {
             Some(finding(
                 step,

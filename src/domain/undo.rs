@@ -57,6 +57,8 @@ pub struct Made {
     intended_at: Timestamp,
     /// When the newest attempt was intended that was never answered: it may still land while its signature is valid.
     pub doubt_at: Option<Timestamp>,
+    /// The same, whatever was seen since: that nothing of it has happened says nothing of what has not arrived yet.
+    unanswered_at: Option<Timestamp>,
     /// What the guards had found right before it.
     pub proof: Vec<String>,
 }
@@ -89,13 +91,18 @@ pub enum Cause {
         step: StepId,
         reason: String,
     },
+    /// A drill has exceeded its budget at `step`.
+    Budget {
+        step: StepId,
+        reason: String,
+    },
 }
 
 impl Cause {
-    fn phase(&self, at: Timestamp) -> Phase {
+    pub(super) fn phase(&self, at: Timestamp) -> Phase {
         match self.clone() {
             Self::Abort { subject, reason } => Phase::Aborting { subject, reason, at },
-            Self::Failure { step, reason } => Phase::Undoing { step, reason, at },
+            Self::Failure { step, reason } | Self::Budget { step, reason } => Phase::Undoing { step, reason, at },
         }
     }
 }
@@ -142,7 +149,11 @@ impl RunState {
         if let Action::AwsCall { call } = &planned.action {
             let back = call.undo.clone();
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
-            return Ok(Action::AwsCall { call: back });
+            let back = Action::AwsCall { call: back };
+            return Ok(self.filled(&back)?.unwrap_or(back));
+        }
+        if let Action::LambdaFault(fault) = &planned.action {
+            return Ok(Action::LambdaFault(Box::new(fault.mended())));
         }
         if let Action::Fence { fence } = &planned.action {
             let calls = self.restorations(planned)?.into_iter().map(|restoration| restoration.back).collect();
@@ -203,6 +214,13 @@ impl RunState {
     /// When the newest call of `step` was intended that was never answered and may still arrive.
     pub fn doubt_of(&self, step: &StepId) -> Option<Timestamp> {
         self.unwind.made.get(step)?.values().filter_map(|made| made.doubt_at).max()
+    }
+
+    /// The steps with a call that was never answered, or is not yet, and when the newest of them was intended: while
+    /// its signature is valid it may arrive, whatever became of the step.
+    pub fn unanswered(&self) -> impl Iterator<Item = (&StepId, Timestamp)> {
+        let of = |made: &Made| made.unanswered_at.max(made.is_open.then_some(made.intended_at));
+        self.unwind.made.iter().filter_map(move |(step, calls)| Some((step, calls.values().filter_map(of).max()?)))
     }
 
     /// Where the undo of `step` stands.
@@ -299,6 +317,9 @@ impl RunState {
     fn finish_unwinding(&self, left: &[&StepId]) -> Next {
         let (result, mut reason) = match &self.unwind.cause {
             Some(Cause::Failure { step, reason }) => (RunResult::Failed, format!("`{step}` failed: {reason}")),
+            Some(Cause::Budget { step, reason }) => {
+                (RunResult::Failed, format!("over its budget at `{step}`: {reason}; taken back"))
+            }
             Some(Cause::Abort { reason, .. }) => (RunResult::Aborted, reason.clone()),
             None => (RunResult::Aborted, String::new()),
         };
@@ -357,13 +378,14 @@ impl RunState {
             is_open: true,
             intended_at: at,
             doubt_at: None,
+            unanswered_at: None,
             proof: guards.to_vec(),
         };
         let made = calls.entry(call).or_insert_with(|| fresh.clone());
         if made.has_effect {
             (made.is_open, made.intended_at) = (true, at);
         } else {
-            *made = fresh;
+            *made = Made { unanswered_at: made.unanswered_at, ..fresh };
         }
     }
 
@@ -372,7 +394,10 @@ impl RunState {
         made.is_open = false;
         match outcome {
             Outcome::Accepted { .. } => made.has_effect = true,
-            Outcome::Unknown { .. } => (made.has_effect, made.doubt_at) = (true, Some(made.intended_at)),
+            Outcome::Unknown { .. } => {
+                made.has_effect = true;
+                (made.doubt_at, made.unanswered_at) = (Some(made.intended_at), Some(made.intended_at));
+            }
             // Nothing happened by this attempt; an earlier one may have been another matter.
             Outcome::Rejected { .. } | Outcome::NotSent { .. } => {}
         }
@@ -417,7 +442,7 @@ impl RunState {
             }
             None => {
                 self.unwind.cause = None;
-                self.resume();
+                self.resume(at);
             }
         }
     }

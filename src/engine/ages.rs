@@ -43,6 +43,25 @@ impl Ages {
         Self::since(history, wall, boot, |state| state.held().map(|(since, _)| since))
     }
 
+    /// Takes over what is counted of one step since an instant of its own.
+    pub fn counted(since: Option<(&RunId, (&StepId, Timestamp))>, wall: Timestamp, boot: Duration) -> Self {
+        let seen = since.map(|(run, (step, began))| {
+            let spent = Duration::try_from(wall.duration_since(began)).unwrap_or_default();
+            ((run.clone(), step.clone()), FirstSeen { began, boot, spent })
+        });
+        Self(Mutex::new(seen.into_iter().collect()))
+    }
+
+    /// The same of the calls of every run that were never answered, each from its intent.
+    pub fn of_unanswered(history: &History, wall: Timestamp, boot: Duration) -> Self {
+        let calls = history.runs.values().flat_map(|run| run.unanswered().map(|(step, at)| (run.id.clone(), step, at)));
+        let seen = calls.map(|(run, step, began)| {
+            let spent = Duration::try_from(wall.duration_since(began)).unwrap_or_default();
+            ((run, step.clone()), FirstSeen { began, boot, spent })
+        });
+        Self(Mutex::new(seen.collect()))
+    }
+
     fn since(
         history: &History,
         wall: Timestamp,

@@ -18,6 +18,7 @@ use crate::{
         plan::{Plan, Purpose},
         policy::AUTOMATION,
         rules::Finding,
+        run::RunResult,
     },
     engine::{
         context::Context,
@@ -104,7 +105,16 @@ impl Alone {
             }
             // Judged again under the lock: a withdrawal, a kill switch, an expiry or a run that came in between.
             let armed = judge::stands(app, history, judged, at)?;
-            let mut events = vec![started(&id, judged, armed, plan)];
+            // A salvage delays nobody (S1).
+            let salvage = history.active_run().map(|run| run.id.clone());
+            let ended = salvage.clone().map(|run| Event::RunFinished {
+                run,
+                result: RunResult::Superseded,
+                reason: format!("superseded by {id}"),
+                loss: None,
+            });
+            let mut events: Vec<Event> = ended.into_iter().collect();
+            events.push(started(&id, judged, armed, plan, salvage));
             events.extend(first_looks(context, history, at, &events));
             Ok((events, ()))
         });
@@ -129,7 +139,7 @@ impl Alone {
     }
 }
 
-fn started(run: &RunId, judged: &Assessment, armed: &Override, plan: Plan) -> Event {
+fn started(run: &RunId, judged: &Assessment, armed: &Override, plan: Plan, supersedes: Option<RunId>) -> Event {
     let held: Vec<&str> = judged.rules.iter().map(|f| f.says.as_str()).collect();
     let request = Request {
         purpose: Purpose::Failover,
@@ -137,7 +147,7 @@ fn started(run: &RunId, judged: &Assessment, armed: &Override, plan: Plan) -> Ev
         reason: format!("every rule for acting alone holds: {}", held.join("; ")),
         idempotency_key: None,
         body_digest: Digest::of_json(&(&armed.id, &judged.rules)),
-        supersedes: None,
+        supersedes,
         armed: Some(armed.id.clone()),
     };
     Event::RunStarted { run: run.clone(), request, plan: Box::new(plan), evidence_since: judged.evidence_since }

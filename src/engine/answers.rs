@@ -9,7 +9,7 @@ use crate::{
         cloud::{Mutation, Outcome},
         sabotage::{Guard, is_off},
     },
-    engine::{fences, postcondition},
+    engine::{faults, fences, postcondition},
 };
 
 /// Whether a call that was not answered, and did not happen, may be sent again at once.
@@ -48,6 +48,10 @@ pub(super) fn is_passing(code: &str) -> bool {
 pub(super) fn passes(action: &Action, code: &str) -> bool {
     let is_passing = |call: &Mutation| match call {
         Mutation::AwsCall { request, .. } => api_call::is_passing(request.service(), code),
+        // Somebody has changed the function between our reading and our call: it is read again.
+        Mutation::LambdaVariable { .. } => {
+            api_call::is_passing("lambda", code) || code == "PreconditionFailedException"
+        }
         _ => false,
     };
     action.mutations().iter().any(is_passing) && !is_off(Guard::ThrottledIsFinal)
@@ -59,13 +63,18 @@ pub(super) fn is_fence(action: &Action) -> bool {
 
 /// The code of a guard that says no.
 pub(super) fn refusal_code(action: &Action) -> &'static str {
-    if is_fence(action) { fences::REFUSED } else { guard_code(action) }
+    match action {
+        Action::Fence { .. } => fences::REFUSED,
+        Action::LambdaFault(_) => faults::REFUSED,
+        action => guard_code(action),
+    }
 }
 
 /// The code of one that cannot tell.
 pub(super) fn guard_code(action: &Action) -> &'static str {
     match action {
         Action::Fence { .. } => fences::UNKNOWN,
+        Action::LambdaFault(_) => faults::UNKNOWN,
         action if action.requires_writer().is_some() => "writer-not-proven",
         _ => "gate-target",
     }
@@ -73,7 +82,11 @@ pub(super) fn guard_code(action: &Action) -> &'static str {
 
 /// The code of a call that AWS took and that had no effect.
 pub(super) fn ineffective_code(action: &Action) -> &'static str {
-    if is_fence(action) { fences::NOT_HELD } else { "promotion-failed" }
+    match action {
+        Action::Fence { .. } => fences::NOT_HELD,
+        Action::LambdaFault(_) => faults::UNKNOWN,
+        _ => "promotion-failed",
+    }
 }
 
 /// Why a call without an answer is for a person to settle, where that is so.

@@ -15,8 +15,8 @@ use crate::{
         id::{RunId, StepId, StoreName},
     },
     engine::{
-        ages::Ages, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe, signs::Signs,
-        tenancy::Tenancy, trail::WriteTrail, vantages::Vantages,
+        ages::Ages, budget::Spendings, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe,
+        signs::Signs, tenancy::Tenancy, trail::WriteTrail, vantages::Vantages,
     },
     ports::{Clock, Cloud, Databases, Probes},
 };
@@ -40,6 +40,10 @@ pub struct Context {
     pub ages: Arc<Ages>,
     /// How long a call that is kept for a time has been in effect.
     pub holds: Arc<Ages>,
+    /// How long a drill has been away, and its target has served.
+    pub spendings: Arc<Spendings>,
+    /// How long ago the calls were intended that were never answered.
+    pub unanswered: Arc<Ages>,
     pub signs: Arc<Signs>,
     pub vantages: Arc<Vantages>,
     /// Of each store that has a heartbeat.

@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-/// What a caller of `POST /failover`, `/failback` or `/drills` wants.
+/// What a caller of `POST /failover`, `/failback`, `/drills` or `/salvage` wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// A switchover where its preconditions are proved; else a failover is proposed, never started silently.
@@ -44,6 +44,10 @@ pub enum Wish {
     /// One of the application's drills, by its runbook.
     Drill {
         runbook: RunbookName,
+    },
+    /// What a failover has left, looked at and signed: of this one, or of the newest that nobody has reconciled.
+    Salvage {
+        run: Option<RunId>,
     },
 }
 
@@ -160,6 +164,13 @@ pub enum Refusal {
     Uncompilable(Vec<String>),
     #[error("`{application}` names no drill `{runbook}`; drills: {known}")]
     UnknownDrill { application: ApplicationName, runbook: RunbookName, known: String },
+    #[error("there is nothing to salvage: {why}")]
+    NothingToSalvage { why: String },
+    #[error(
+        "{run} left writes in {region} that nobody has reconciled: salvage them and sign (failoverd salvage), or say that \
+         it was done (failoverd acknowledge {run} --reconciled)"
+    )]
+    Unreconciled { run: RunId, region: Region },
     #[error("the daemon is stopping: ask again after its restart")]
     Stopping,
     #[error("the application is held: {0}")]
@@ -216,6 +227,8 @@ impl Refusal {
             Self::NotSkippable { .. } => "step-not-skippable",
             Self::Uncompilable(_) => "runbook-uncompilable",
             Self::UnknownDrill { .. } => "unknown-drill",
+            Self::NothingToSalvage { .. } => "nothing-to-salvage",
+            Self::Unreconciled { .. } => "unreconciled",
             Self::Stopping => "stopping",
             Self::Held(_) => "application-held",
             Self::NotLeader { .. } => "not-leader",

@@ -36,7 +36,7 @@ struct Told {
 impl Deadlines {
     /// Looks at the run that is under way, if there is one, at `now`.
     pub fn look(&mut self, application: &Application, history: &History, observer: &dyn Observer, now: Timestamp) {
-        let Some(run) = history.active_run() else {
+        let Some(run) = history.moving_run() else {
             if self.told.take().is_some() {
                 observer.due(&application.name, None);
             }
@@ -140,6 +140,8 @@ mod tests {
             runbook_digest: Digest::zero(),
             config_digest: Digest::zero(),
             accepted_loss: None,
+            budget: None,
+            reconciles: None,
             steps: vec![step],
         };
         let request = Request {

@@ -6,17 +6,29 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
+        action::Action,
         application::ClusterArn,
         cloud::{DbSnapshot, Mutation, Outcome},
-        deferred::{ATTEMPTS_MAX, Deferred, Ending, RESCUE_PREFIX, Work, copy_name},
+        deferred::{
+            ATTEMPTS_MAX, COPY_PREFIX, Deferred, Ending, RESCUE_PREFIX, State, WARNING, Work, copy_name, warns_before,
+        },
+        fault::Fault,
         history::History,
         id::{RunId, StepId},
         journal::Event,
+        run::RunState,
         seconds::to_seconds,
     },
-    engine::{context::Context, scribe::CommitError},
+    engine::{
+        context::Context,
+        faults::{self, Standing},
+        scribe::CommitError,
+        undo::LANDS_WITHIN,
+    },
 };
 
 /// How often it is looked at: the snapshot appears minutes after its Region, and is kept for a day at least [AUG].
@@ -81,21 +93,23 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
         let reason = "the process ended between the intent and its answer".to_owned();
         answer(context, key, deferred.attempts, Outcome::Unknown { reason }).await?;
     }
-    match look(context, &deferred).await {
+    let (found, rescue) = look(context, &deferred, age).await;
+    if let Some(rescue) = rescue.filter(|_| !matches!(found, Found::Done { .. })) {
+        warn(context, key, &deferred, &rescue).await?;
+    }
+    match found {
         Found::Done { evidence } => return end(context, key, Ending::Done { evidence }).await,
         Found::Waits { why } if deferred.work.within() <= age => return expire(context, key, &why).await,
         Found::Waits { why } => context.waits.note(&key.0, &key.1, &why),
         Found::Call(_) if deferred.work.within() <= age => {
-            return expire(context, key, "the copy was asked for, and never came").await;
+            return expire(context, key, "it was asked for, and never came about").await;
         }
         Found::Call(mutation) => {
             let Some(outcome) = call(context, key, &mutation).await? else { return Ok(()) };
             let why = match outcome {
-                Outcome::Accepted { .. } => "the copy is being made".to_owned(),
-                Outcome::Rejected { code, message, .. } => format!("AWS refused the copy: {code}: {message}"),
-                Outcome::NotSent { reason } | Outcome::Unknown { reason } => {
-                    format!("the copy was not answered: {reason}")
-                }
+                Outcome::Accepted { .. } => "it is being done".to_owned(),
+                Outcome::Rejected { code, message, .. } => format!("AWS refused it: {code}: {message}"),
+                Outcome::NotSent { reason } | Outcome::Unknown { reason } => format!("it was not answered: {reason}"),
             };
             context.waits.note(&key.0, &key.1, &why);
         }
@@ -103,24 +117,45 @@ async fn turn(context: &Context, key: &(RunId, StepId), age: Duration) -> Result
     Ok(())
 }
 
-async fn look(context: &Context, deferred: &Deferred) -> Found {
-    let Work::PreserveSnapshot { cluster, since, .. } = &deferred.work;
+/// What there is to do, and the snapshot that is to be copied, where it is listed.
+async fn look(context: &Context, deferred: &Deferred, age: Duration) -> (Found, Option<DbSnapshot>) {
+    match &deferred.work {
+        Work::PreserveSnapshot { cluster, since, .. } => rescue(context, deferred, cluster, since).await,
+        Work::MendFault { fault, .. } => (mend(context, fault, age).await, None),
+    }
+}
+
+/// Whether the fault is out. A call that put it in and was never answered may still arrive.
+async fn mend(context: &Context, fault: &Fault, age: Duration) -> Found {
+    match faults::standing(context, fault).await {
+        Standing::As { evidence } if LANDS_WITHIN <= age => Found::Done { evidence: vec![evidence] },
+        Standing::As { evidence } => Found::Waits { why: format!("{evidence}; an older call may still arrive") },
+        Standing::From => Found::Call(Box::new(fault.mutation())),
+        Standing::Changing { what: why } | Standing::Neither { what: why } | Standing::Unknown { why } => {
+            Found::Waits { why }
+        }
+        Standing::Denied(denial) => Found::Waits { why: denial.why },
+    }
+}
+
+async fn rescue(
+    context: &Context,
+    deferred: &Deferred,
+    cluster: &ClusterArn,
+    since: &Timestamp,
+) -> (Found, Option<DbSnapshot>) {
+    let was_asked = 0 < deferred.attempts;
     let snapshots = match context.cloud.cluster_snapshots(cluster).await {
         Ok(snapshots) => snapshots,
-        Err(error) => return Found::Waits { why: format!("{} cannot be asked: {error}", cluster.region()) },
+        Err(error) => {
+            return (Found::Waits { why: format!("{} cannot be asked: {error}", cluster.region()) }, None);
+        }
     };
-    let earliest = since.checked_sub(EARLIER).unwrap_or(*since);
-    let ours = |s: &&DbSnapshot| {
-        s.identifier.starts_with(RESCUE_PREFIX) && s.created_at.is_none_or(|created| earliest <= created)
-    };
-    // The first after the failover is what the old writer held.
-    let rescue = snapshots.iter().filter(ours).min_by(|a, b| a.identifier.cmp(&b.identifier));
-    let copies = snapshots.iter().filter(|s| s.identifier.starts_with("failoverd-rescue-"));
-    let of_rescue = |s: &&DbSnapshot| rescue.is_some_and(|r| s.identifier == copy_name(&r.identifier));
-    if let Some(copy) = copies.clone().find(of_rescue).or_else(|| ours_already(copies, deferred)) {
-        return copied(cluster, copy);
+    let (rescue, copy) = rescue_and_copy(&snapshots, *since, was_asked);
+    if let Some(copy) = copy {
+        return (copied(cluster, copy), rescue.cloned());
     }
-    match rescue {
+    let found = match rescue {
         None => Found::Waits { why: "Aurora has not taken a rescue snapshot of the old writer (yet)".to_owned() },
         Some(rescue) if rescue.status != "available" => {
             Found::Waits { why: format!("{} is {}", rescue.identifier, rescue.status) }
@@ -134,13 +169,97 @@ async fn look(context: &Context, deferred: &Deferred) -> Found {
             source: rescue.identifier.clone(),
             target: copy_name(&rescue.identifier),
         })),
-    }
+    };
+    (found, rescue.cloned())
 }
 
-/// The copy that was asked for, where the snapshot itself is gone meanwhile.
-fn ours_already<'a>(mut copies: impl Iterator<Item = &'a DbSnapshot>, deferred: &Deferred) -> Option<&'a DbSnapshot> {
-    let Work::PreserveSnapshot { since, .. } = &deferred.work;
-    copies.find(|c| 0 < deferred.attempts && c.created_at.is_some_and(|created| *since <= created))
+/// Tells people, each topic once, where the snapshot is about to be deleted and is not copied (FAULTS.md 63).
+async fn warn(
+    context: &Context,
+    key: &(RunId, StepId),
+    deferred: &Deferred,
+    rescue: &DbSnapshot,
+) -> Result<(), CommitError<()>> {
+    const DAY: Duration = Duration::from_hours(24);
+    let untold: Vec<_> = context.application.topics.iter().filter(|t| !deferred.warned.contains(&t.arn)).collect();
+    let Some(created_at) = rescue.created_at.filter(|_| !untold.is_empty()) else { return Ok(()) };
+    let Work::PreserveSnapshot { cluster, .. } = &deferred.work else { return Ok(()) };
+    let age = Duration::try_from(context.clock.wall().duration_since(created_at)).unwrap_or_default();
+    // The shortest that is possible, until it is near: it is asked for then only.
+    if age < DAY - warns_before(DAY) {
+        return Ok(());
+    }
+    // Where RDS does not say for how long, the shortest counts.
+    let days = context.cloud.db_cluster(cluster).await.ok().and_then(|c| c.backup_retention_days);
+    let retention = DAY * days.unwrap_or(1);
+    if age + warns_before(retention) < retention {
+        return Ok(());
+    }
+    let name = &context.application.name;
+    let known = days.map_or_else(|| "a day or more: RDS does not say".to_owned(), |days| format!("{days} day(s)"));
+    let message = format!(
+        "{name}: {} in {} is not copied yet. It was taken at {created_at}, and is kept for {known} after that; with it goes \
+         what the old writer held and nobody else does. See /runs/{} for what the copy waits for, or copy it by hand \
+         (rds:CopyDBClusterSnapshot).",
+        rescue.identifier,
+        cluster.region(),
+        key.0
+    );
+    let subject: String = format!("{WARNING}: {name}").chars().take(99).collect();
+    for topic in untold {
+        let (region, topic_arn) = (topic.region.clone(), topic.arn.clone());
+        let (subject, message) = (subject.clone(), message.clone());
+        // One that is lost is not sent again: at most once each.
+        call(context, key, &Mutation::Publish { region, topic_arn, subject, message }).await?;
+    }
+    Ok(())
+}
+
+/// The snapshot that Aurora took of what the old writer held in a failover that began at `since`, and the copy of it, where
+/// they are listed. With `was_asked` a copy stands for itself: its snapshot may be gone meanwhile.
+pub(super) fn rescue_and_copy(
+    snapshots: &[DbSnapshot],
+    since: Timestamp,
+    was_asked: bool,
+) -> (Option<&DbSnapshot>, Option<&DbSnapshot>) {
+    let earliest = since.checked_sub(EARLIER).unwrap_or(since);
+    let ours = |s: &&DbSnapshot| {
+        s.identifier.starts_with(RESCUE_PREFIX) && s.created_at.is_none_or(|created| earliest <= created)
+    };
+    // The first after the failover is what the old writer held.
+    let rescue = snapshots.iter().filter(ours).min_by(|a, b| a.identifier.cmp(&b.identifier));
+    let mut copies = snapshots.iter().filter(|s| s.identifier.starts_with(COPY_PREFIX));
+    let of_rescue = |s: &&DbSnapshot| rescue.is_some_and(|r| s.identifier == copy_name(&r.identifier));
+    let alone = |s: &&DbSnapshot| was_asked && s.created_at.is_some_and(|created| since <= created);
+    let copy = copies.clone().find(of_rescue).or_else(|| copies.find(alone));
+    (rescue, copy)
+}
+
+/// The work on the rescue snapshot of `cluster`, oldest first.
+pub(super) fn work_on<'a>(
+    history: &'a History,
+    cluster: &'a ClusterArn,
+) -> impl Iterator<Item = (&'a (RunId, StepId), &'a Deferred)> {
+    let is_of = |d: &Deferred| match &d.work {
+        Work::PreserveSnapshot { cluster: of, .. } => of == cluster,
+        Work::MendFault { .. } => false,
+    };
+    let mut of: Vec<_> = history.deferred.iter().filter(|(_, d)| is_of(d)).collect();
+    of.sort_by_key(|(_, d)| d.since);
+    of.into_iter()
+}
+
+/// The work that a step leaves open when it is done; `None`: none, or another step has left it already. Of a salvage it is
+/// the work of the failover that it reconciles.
+pub(super) fn opened(history: &History, run: &RunState, action: &Action) -> Option<Work> {
+    let Action::AuroraPreserveSnapshot { store, cluster, within } = action else { return None };
+    let failover = run.plan.reconciles.as_ref().and_then(|id| history.runs.get(id));
+    let since = failover.map_or(run.started_at, |failover| failover.started_at);
+    let stands = |d: &Deferred| since <= d.since && matches!(d.state, State::Open | State::Done { .. });
+    if failover.is_some() && work_on(history, cluster).any(|(_, d)| stands(d)) {
+        return None;
+    }
+    Some(Work::PreserveSnapshot { store: store.clone(), cluster: cluster.clone(), since, within: *within })
 }
 
 fn copied(cluster: &ClusterArn, copy: &DbSnapshot) -> Found {
@@ -156,14 +275,11 @@ async fn expire(context: &Context, key: &(RunId, StepId), why: &str) -> Result<(
     let Some(deferred) = newest(context, key) else { return Ok(()) };
     let name = &context.application.name;
     let within = to_seconds(deferred.work.within());
+    let (given_up, to_do) = deferred.work.given_up();
     for topic in context.application.topics.iter().filter(|topic| !deferred.told.contains(&topic.arn)) {
-        let message = format!(
-            "{name}: nobody could {} within {within} s of {}: {why}. What Aurora keeps of it goes with the old cluster's \
-             retention. Copy it by hand (rds:CopyDBClusterSnapshot) or let it go.",
-            deferred.work.describe(),
-            key.0
-        );
-        let subject: String = format!("{name}: a rescue snapshot was not kept").chars().take(99).collect();
+        let message =
+            format!("{name}: nobody could {} within {within} s of {}: {why}. {to_do}", deferred.work.describe(), key.0);
+        let subject: String = format!("{name}: {given_up}").chars().take(99).collect();
         let (region, topic_arn) = (topic.region.clone(), topic.arn.clone());
         // One that is lost is not sent again: at most once each.
         call(context, key, &Mutation::Publish { region, topic_arn, subject, message }).await?;

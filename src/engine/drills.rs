@@ -71,6 +71,7 @@ pub(super) fn yields(active: &RunState, purpose: Purpose, target: &Region) -> Re
         Err(Refusal::AlreadyRunning { run, purpose, escalate: escalate.to_owned() })
     };
     match (purpose, &active.phase) {
+        (Purpose::Salvage, _) => refuse("a drill is under way: watch it to its end, or abort it"),
         (Purpose::Drill, _) => refuse("one drill at a time: watch it to its end, or abort it"),
         (Purpose::Failover, _) if escalation::may_escalate(active, target) => Ok(active.id.clone()),
         (Purpose::Switchover | Purpose::Failback, phase)

@@ -22,11 +22,12 @@ use crate::{
             guard_code, ineffective_code, is_fence, is_passing, is_perhaps_our_own, is_repeatable, left_to_people,
             passes, refusal_code,
         },
-        aurora,
+        aurora, budget,
         denial::Denial,
         escalation, fences,
         guards::Answer,
         observe::{Seen, observe},
+        opposite,
         prior::{self, Prior},
         ramp,
         step::{Driver, Stop, Way},
@@ -94,6 +95,7 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
     let mut before_since: Option<Duration> = None;
     loop {
         let run = driver.run_state()?;
+        opposite::note(driver, &run);
         match driver.state(&run) {
             StepState::Pending | StepState::Running { .. } => fresh = open(driver, &run).await?,
             StepState::Sending { attempt, call, mutation, intended_at, .. } => {
@@ -160,8 +162,10 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
         return Err(Stop::Yield);
     }
-    if driver.way == Way::Back && undo::is_settled(driver, run).await? {
-        return Ok(false);
+    match driver.way {
+        Way::Forth => opposite::has_expired(driver, run).await?,
+        Way::Back if undo::is_settled(driver, run).await? => return Ok(false),
+        Way::Back => {}
     }
     let deadline = driver.deadline(run);
     let is_promotion = matches!(driver.step.action, Action::AuroraFailover { .. } | Action::AuroraDetach { .. });
@@ -169,6 +173,8 @@ async fn open(driver: &Driver, run: &RunState) -> Result<bool, Stop> {
     // What a runbook declares to be done may be so already: then nothing is sent.
     let is_declared =
         matches!(driver.step.action, Action::AwsCall { .. } | Action::Fence { .. } | Action::AuroraAddInstance { .. });
+    // A fault that is out already is mended. One that is in already was put in by somebody else.
+    let is_declared = is_declared || matches!(&driver.step.action, Action::LambdaFault(fault) if fault.mends);
     let is_ramp = ramp::of(&driver.step.action).is_some();
     // A ramp begins anew: what stands now of an earlier attempt is one of its steps, and no end.
     let is_again = run.attempts.contains_key(&driver.step.id) && !is_ramp;
@@ -354,8 +360,9 @@ async fn settle(
             what
         }
         Seen::Before { what } => {
-            let since = *before_since.get_or_insert(now);
-            if is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= now.saturating_sub(since) {
+            let stood = now.saturating_sub(*before_since.get_or_insert(now));
+            let is_settled = is_repeatable(outcome, calls.get(call as usize)) || SETTLE <= stood;
+            if budget::is_settled(driver, run, outcome, stood).unwrap_or(is_settled) {
                 *before_since = None;
                 return nothing_happened(driver, run, attempt, call, outcome, &what).await;
             }
@@ -378,6 +385,10 @@ async fn settle(
 
 /// The next call of the same step.
 async fn proceed(driver: &Driver, run: &RunState, attempt: u32, call: u32) -> Result<bool, Stop> {
+    if driver.way == Way::Forth && run.phase.is_unwinding() {
+        driver.fail("call-not-sent", format!("given up by the abort: call {} was not sent", call + 1)).await?;
+        return Ok(false);
+    }
     if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
         return Err(Stop::Yield);
     }
@@ -426,8 +437,7 @@ pub(super) async fn retry(
     reason: &str,
 ) -> Result<bool, Stop> {
     if driver.gives_up(run) {
-        // Nothing of it has happened and nothing will: the abort need not wait for it.
-        driver.fail_without_effect(code, format!("given up by the abort: {reason}")).await?;
+        budget::give_up(driver, run, code, reason).await?;
         return Ok(false);
     }
     if driver.context.stopping.is_cancelled() || !driver.may_act(run) {
@@ -445,9 +455,12 @@ pub(super) async fn retry(
         () = driver.context.clock.sleep(backoff) => {}
     }
     let run = driver.run_state()?;
+    if driver.gives_up(&run) {
+        return Err(Stop::Yield);
+    }
     match driver.guards(&run, call).await {
         Answer::Holds { evidence } => {
-            let evidence = because(&run, driver, call).unwrap_or(evidence);
+            let evidence = ramp::because(&run, driver, call).unwrap_or(evidence);
             let Some(intent) = intent(driver, &run, attempt + 1, call, evidence).await? else { return Ok(false) };
             driver.record(vec![intent]).await?;
             Ok(true)
@@ -464,15 +477,6 @@ pub(super) async fn retry(
     }
 }
 
-/// Why a ramp was to be taken back: kept with each intent of that, or the reason would be lost with the first.
-fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
-    let is_back = ramp::of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
-    match &run.steps[&driver.step.id] {
-        StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
-        _ => None,
-    }
-}
-
 async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {
     driver.context.waits.note(&driver.run, &driver.step.id, why);
     tokio::select! {
@@ -485,5 +489,7 @@ async fn pause(driver: &Driver, why: &str) -> Result<(), Stop> {
 /// The same, while nothing of the step is on its way: an abort or a pause ends the wait.
 pub(super) async fn pause_unsent(driver: &Driver, why: &str) -> Result<(), Stop> {
     pause(driver, why).await?;
-    if driver.may_act(&*driver.run_state()?) { Ok(()) } else { Err(Stop::Yield) }
+    let run = driver.run_state()?;
+    // A step that was passed over meanwhile sends nothing any more.
+    if driver.may_act(&run) && driver.state(&run).is_unsettled() { Ok(()) } else { Err(Stop::Yield) }
 }

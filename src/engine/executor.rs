@@ -14,6 +14,7 @@ use crate::{
         run::{Next, RunResult},
     },
     engine::{
+        aurora, budget,
         context::Context,
         scribe::{CommitError, Fatal},
         step::{Driver, Stop, Way},
@@ -32,6 +33,10 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
         if let Some(run) = history.active_run()
             && !context.stopping.is_cancelled()
         {
+            if let Some(exceeded) = budget::exceeded(&context, run) {
+                budget::go_home(&context, exceeded, &fatal).await;
+                continue;
+            }
             match run.next() {
                 Next::Drive(steps) => {
                     for id in steps {
@@ -66,6 +71,7 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
         if driven.is_empty() && context.stopping.is_cancelled() {
             return;
         }
+        let spends = !context.stopping.is_cancelled() && history.active_run().is_some_and(budget::is_spent);
         tokio::select! {
             biased;
             () = context.stopping.cancelled(), if !context.stopping.is_cancelled() => {}
@@ -83,6 +89,7 @@ pub async fn execute(context: Context, fatal: std::sync::Arc<Fatal>) {
                 Err(panicked) => std::panic::resume_unwind(Box::new(format!("a step's driver panicked: {panicked}"))),
             },
             () = changes.changed() => {}
+            () = context.clock.sleep(aurora::POLL), if spends => {}
         }
     }
 }

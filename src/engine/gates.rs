@@ -194,11 +194,13 @@ impl Judge {
                 let bound = Exposure::from_lag(Some((point.at, lag)), self.now, self.freshness).loss_bound;
                 (bound.unwrap_or(Duration::MAX), self.accepted.map_or(limit, |accepted| accepted.max(limit)))
             }
-            Purpose::Switchover | Purpose::Failback | Purpose::Drill => (lag, limit),
+            Purpose::Switchover | Purpose::Failback | Purpose::Drill | Purpose::Salvage => (lag, limit),
         };
         let says = format!("lag {} s, {} s old, limit {} s", to_seconds(lag), to_seconds(age), to_seconds(limit));
         match self.purpose {
-            Purpose::Switchover | Purpose::Failback | Purpose::Drill if self.freshness < age => Verdict::Unknown(says),
+            Purpose::Switchover | Purpose::Failback | Purpose::Drill | Purpose::Salvage if self.freshness < age => {
+                Verdict::Unknown(says)
+            }
             _ if counts <= limit => Verdict::Within(says),
             _ => Verdict::Beyond(says),
         }

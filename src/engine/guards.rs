@@ -24,7 +24,7 @@ use crate::{
         context::Context,
         denial::Denial,
         detached::{self, Writer},
-        fences, preflight,
+        faults, fences, preflight,
     },
 };
 
@@ -108,6 +108,7 @@ pub async fn check(context: &Context, run: &RunState, action: &Action) -> Answer
             roles(context, global_cluster, from, target, observe_in).await
         }
         Action::Fence { fence } => fences::may(context, run, fence).await,
+        Action::LambdaFault(fault) => faults::may(context, fault).await,
         action => match action.requires_writer() {
             Some(proofs) => writers(context, proofs).await,
             None => Answer::Holds { evidence: Vec::new() },

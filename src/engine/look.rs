@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         action::{Action, OnUnknown},
+        application::ClusterArn,
         expression,
         id::{Region, StepId, Subject},
         plan::Purpose,
@@ -18,13 +19,14 @@ use crate::{
         alone,
         aurora::{self, Proof},
         context::Context,
+        deferred,
         denial::Denial,
         detached::{self, Writer},
         escalation, fences, gates,
         guards::{self, Answer},
         postcondition, probing,
         pulse::Pulse,
-        standby_object, step,
+        salvage, signal_probing, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -68,6 +70,8 @@ pub struct Memory {
     silent_since: Option<Duration>,
     /// How often a gate could not tell.
     unknown_looks: u32,
+    /// Since when the signals say what is expected: in boot time, and in the step's own.
+    pub(super) so_since: Option<(Duration, Duration)>,
 }
 
 impl Memory {
@@ -127,14 +131,11 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         }
         Action::ProbeHttp { .. } => probe(context, run, id, action, memory).await,
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::look(context, action, memory).await,
+        Action::ProbeSignal(probe) => signal_probing::look(context, run, id, probe, memory),
         Action::Fence { fence } if action.mutations().is_empty() => fences::look(context, run, id, fence).await,
+        Action::Salvage { look } => salvage::look(context, run, look).await,
         Action::Approve { count, expires_after, .. } => approve(context, run, id, *count, *expires_after),
-        // It leaves its work open; nothing is looked at for it.
-        Action::AuroraPreserveSnapshot { cluster, within, .. } => satisfied(vec![format!(
-            "left open: within {} s the rescue snapshot of {} is copied, once its Region is back",
-            to_seconds(*within),
-            cluster.identifier()
-        )]),
+        Action::AuroraPreserveSnapshot { cluster, within, .. } => left_open(context, run, action, cluster, *within),
         Action::Wait { duration } => timer(step::elapsed(context, run, id), *duration),
         Action::Assert { that, message } => assertion(run, id, that, message),
         Action::AwsCall { call } if call.is_read() => postcondition::look(context, run, id, call).await,
@@ -145,11 +146,24 @@ pub async fn look(context: &Context, run: &RunState, id: &StepId, action: &Actio
         | Action::DnsFlip { .. }
         | Action::Fence { .. }
         | Action::DnsWeights(_)
+        | Action::LambdaFault(_)
         | Action::AwsCall { .. }
         | Action::Notify { .. } => {
             unreachable!("{} has an effect and is driven by `effect`", action.kind())
         }
     }
+}
+
+/// It leaves its work open; nothing is looked at for it.
+fn left_open(context: &Context, run: &RunState, action: &Action, cluster: &ClusterArn, within: Duration) -> Look {
+    let cluster = cluster.identifier();
+    if deferred::opened(&context.scribe.history(), run, action).is_none() {
+        return satisfied(vec![format!("the rescue snapshot of {cluster} is kept already, or is being kept")]);
+    }
+    satisfied(vec![format!(
+        "left open: within {} s the rescue snapshot of {cluster} is copied, once its Region is back",
+        to_seconds(within)
+    )])
 }
 
 /// Settled, and with `awaited` every member connected: that Region may be lost meanwhile.

@@ -18,7 +18,7 @@ use crate::{
     engine::{
         aurora::{self, Proof},
         denial::Denial,
-        detached, fences, postcondition, standby_object,
+        detached, faults, fences, postcondition, standby_object,
         step::Driver,
     },
 };
@@ -57,6 +57,7 @@ pub(super) async fn observe(driver: &Driver, call: u32, outcome: Option<&Outcome
             None => Seen::Unknown { why: "no such call".to_owned() },
         },
         Action::Fence { fence } => fences::observe(&driver.context, fence, call, outcome).await,
+        Action::LambdaFault(fault) => faults::observe(&driver.context, fault).await,
         Action::AwsCall { call } => postcondition::observe(driver, call, outcome).await,
         _ => Seen::Unknown { why: "nothing can be observed of this action".to_owned() },
     }
@@ -169,6 +170,7 @@ pub(super) async fn traffic(driver: &Driver, mutation: &Mutation, outcome: Optio
         | Mutation::AuroraDetach { .. }
         | Mutation::CreateInstance { .. }
         | Mutation::CopySnapshot { .. }
+        | Mutation::LambdaVariable { .. }
         | Mutation::Publish { .. } => Seen::Unknown { why: "not a change of traffic".to_owned() },
     }
 }

@@ -18,6 +18,7 @@ use crate::{
         expression,
         forecast::Forecast,
         history::History,
+        hole::{Hole, holes_of},
         id::{RunId, StepId, Subject},
         journal::{Event, Request},
         plan::{Plan, PlannedStep, Purpose},
@@ -32,7 +33,7 @@ use crate::{
         fences, gates,
         guards::{self, Answer},
         look::{self, Look, Memory},
-        postcondition, probing, standby_object, step,
+        postcondition, probing, signal_probing, standby_object, step,
     },
     ports::probes::{HttpAnswer, HttpQuestion},
 };
@@ -242,7 +243,9 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         }
         Action::ProbeHttp { .. } => probed(context, &step.action).await,
         Action::ProbeTcp { .. } | Action::ProbePostgres { .. } => probing::ahead(context, &step.action).await,
+        Action::ProbeSignal(probe) => signal_probing::ahead(context, probe),
         Action::Fence { fence } => fences::ahead(context, run, fence).await,
+        action if let [hole, ..] = &holes_of(action)[..] => unfilled(hole),
         Action::AwsCall { call } if !call.is_read() => postcondition::ahead(context, run, &step.id, call).await,
         Action::DnsWeights(ramp) => {
             let signs = context.signs.of(&ramp.guard.signals, context.clock.boot());
@@ -265,6 +268,10 @@ async fn condition(context: &Context, run: &RunState, step: &PlannedStep) -> Con
         action if action.effect() != EffectClass::Read => answered(guards::check(context, run, action).await),
         _ => looked(context, run, step).await,
     }
+}
+
+fn unfilled(hole: &Hole) -> Condition {
+    Condition::Unknown { why: format!("only the run knows an argument: the output {}", hole.told()) }
 }
 
 fn answered(answer: Answer) -> Condition {

@@ -285,5 +285,5 @@ fn is_quiet(context: &Context, newest: &Newest<Option<Arc<Assessment>>>) -> bool
     let is_well = newest
         .get()
         .is_some_and(|a| matches!(a.health, Health::Healthy | Health::Degraded) && a.evidence_since.is_none());
-    is_well && context.scribe.history().active_run().is_none()
+    is_well && context.scribe.history().moving_run().is_none()
 }

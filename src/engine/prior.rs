@@ -83,6 +83,8 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
         | Mutation::CopySnapshot { .. }
         | Mutation::Publish { .. }
         | Mutation::EndSessions { .. }
+        // What must be there before is the plan's word, and is compared when it is sent.
+        | Mutation::LambdaVariable { .. }
         | Mutation::AwsCall { .. } => Prior::NotNeeded,
     }
 }

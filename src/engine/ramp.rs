@@ -305,6 +305,15 @@ async fn in_effect(driver: &Driver, ramp: &Ramp, call: u32, outcome: &Outcome) -
     Seen::Done { evidence, outputs }
 }
 
+/// Why a ramp was to be taken back: kept with each intent of that, or the reason would be lost with the first.
+pub(super) fn because(run: &RunState, driver: &Driver, call: u32) -> Option<Vec<String>> {
+    let is_back = of(&driver.step.action).is_some_and(|ramp| ramp.is_back(call));
+    match &run.steps[&driver.step.id] {
+        StepState::Answered { guards, .. } if is_back => Some(guards.clone()),
+        _ => None,
+    }
+}
+
 async fn pause(driver: &Driver, why: &str, pause: Duration) -> Result<(), Stop> {
     driver.context.waits.note(&driver.run, &driver.step.id, why);
     tokio::select! {

@@ -11,6 +11,7 @@ use crate::{
         application::Application,
         assessment::{Assessment, Health},
         compile,
+        deferred::Work,
         history::History,
         id::{Digest, Region, RunId, RunbookName, SignalName, StepId, Subject},
         intervene::protects,
@@ -25,7 +26,7 @@ use crate::{
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
-        drills, escalation,
+        drills, escalation, salvage,
         scribe::CommitError,
         step::{self, openings},
     },
@@ -57,16 +58,8 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     }
     let app = &context.application;
     let assessment = asked.assessment.as_deref();
-    let (source, target) = direction(app, assessment, &request)?;
-    let purpose = purpose(app, assessment, &request)?;
-    let plan = match (&request.wish, &request.runbook) {
-        (Wish::Drill { runbook }, _) => {
-            drills::named(app, runbook)?;
-            planned(app, &asked.parts, runbook, purpose, (&source, &target), None)?
-        }
-        (_, Some(named)) => planned(app, &asked.parts, named, purpose, (&source, &target), request.accept_data_loss)?,
-        _ => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
-    };
+    let (purpose, plan) = asked_for(app, &context.scribe.history(), &asked, &request)?;
+    let target = plan.target.clone();
     if request.dry_run {
         let digest = plan.digest();
         return Ok(Started::Planned { plan: Box::new(plan), digest });
@@ -76,8 +69,13 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     consent(app, assessment, purpose, request.accept_data_loss)?;
     alive(app, assessment, purpose, &target)?;
     let admitted = |history: &History, at| match purpose {
-        Purpose::Drill => drills::admitted(app, history, assessment, at),
-        Purpose::Failover | Purpose::Switchover | Purpose::Failback => Ok(()),
+        Purpose::Drill => {
+            drills::admitted(app, history, assessment, at)?;
+            salvage::admitted(app, history, purpose, &target)
+        }
+        Purpose::Failover | Purpose::Switchover | Purpose::Failback | Purpose::Salvage => {
+            salvage::admitted(app, history, purpose, &target)
+        }
     };
     admitted(&context.scribe.history(), context.clock.wall())?;
     let evidence_since = assessment.and_then(|a| a.evidence_since);
@@ -91,6 +89,9 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
         admitted(history, at)?;
         let mut events = Vec::new();
         if let Some(old) = &superseded {
+            // A fault that is in is taken out all the same, beside the run that begins.
+            let left = history.runs.get(old).map(|run| Work::of_superseded(run)).unwrap_or_default();
+            events.extend(left.into_iter().map(|(step, work)| Event::WorkDeferred { run: old.clone(), step, work }));
             events.push(Event::RunFinished {
                 run: old.clone(),
                 result: RunResult::Superseded,
@@ -114,6 +115,34 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     Ok(committed.await?)
 }
 
+/// What `request` comes to.
+fn asked_for(
+    app: &Application,
+    history: &History,
+    asked: &Asked,
+    request: &StartRun,
+) -> Result<(Purpose, Plan), Refusal> {
+    let assessment = asked.assessment.as_deref();
+    if let Wish::Salvage { run } = &request.wish {
+        let failover = salvage::failover(app, history, run.as_ref())?;
+        let (source, target) = salvage::ends(app, history, &failover)?;
+        let (purpose, runbook) = (Purpose::Salvage, salvage::runbook(app));
+        let plan = planned(app, &asked.parts, &runbook, purpose, (&source, &target), None)?;
+        return Ok((purpose, Plan { reconciles: Some(failover), ..plan }));
+    }
+    let (source, target) = direction(app, assessment, request)?;
+    let purpose = purpose(app, assessment, request)?;
+    let plan = match (&request.wish, &request.runbook) {
+        (Wish::Drill { runbook }, _) => {
+            drills::named(app, runbook)?;
+            planned(app, &asked.parts, runbook, purpose, (&source, &target), None)?
+        }
+        (_, Some(named)) => planned(app, &asked.parts, named, purpose, (&source, &target), request.accept_data_loss)?,
+        _ => plan(app, &asked.parts, purpose, &source, &target, request.accept_data_loss)?,
+    };
+    Ok((purpose, plan))
+}
+
 /// The first looks of a run begin in the commit that starts it. Effects do not: an intent is journalled when it is about
 /// to be sent, since after a crash it counts as perhaps sent. An event that is illegal here is named by the commit.
 pub(super) fn first_looks(context: &Context, history: &History, at: Timestamp, events: &[Event]) -> Vec<Event> {
@@ -132,11 +161,13 @@ fn repeated(history: &History, request: &StartRun) -> Result<Option<RunId>, Refu
         Purpose::Failover | Purpose::Switchover => "/failover",
         Purpose::Failback => "/failback",
         Purpose::Drill => "/drills",
+        Purpose::Salvage => "/salvage",
     };
     let asked = match request.wish {
         Wish::Auto | Wish::Switchover | Wish::Failover => "/failover",
         Wish::Failback => "/failback",
         Wish::Drill { .. } => "/drills",
+        Wish::Salvage { .. } => "/salvage",
     };
     let same_route = |r: &RunState| route(r.request.purpose) == asked;
     let before = history.runs.values().find(|r| {
@@ -167,7 +198,7 @@ fn direction(
     let target = match (&request.target, &request.wish) {
         (Some(target), _) => target.clone(),
         (None, Wish::Failback) => app.regions[0].clone(),
-        (None, Wish::Auto | Wish::Switchover | Wish::Failover | Wish::Drill { .. }) => {
+        (None, Wish::Auto | Wish::Switchover | Wish::Failover | Wish::Drill { .. } | Wish::Salvage { .. }) => {
             let mut others = app.regions.iter().filter(|r| **r != source);
             match (others.next(), others.next()) {
                 (Some(only), None) => only.clone(),
@@ -203,6 +234,7 @@ fn purpose(app: &Application, assessment: Option<&Assessment>, request: &StartRu
         Wish::Failover => Ok(Purpose::Failover),
         Wish::Failback => Ok(Purpose::Failback),
         Wish::Drill { .. } => Ok(Purpose::Drill),
+        Wish::Salvage { .. } => Ok(Purpose::Salvage),
         Wish::Auto => {
             let healthy =
                 assessment.is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh));
@@ -335,6 +367,9 @@ fn supersede(history: &History, purpose: Purpose, target: &Region) -> Result<Opt
     let Some(active) = history.active_run().filter(|_| !is_off(Guard::TwoRuns)) else {
         return Ok(None);
     };
+    if active.request.purpose == Purpose::Salvage {
+        return salvage::yields(active, purpose).map(Some);
+    }
     if active.request.purpose == Purpose::Drill {
         return drills::yields(active, purpose, target).map(Some);
     }

@@ -17,6 +17,7 @@ use crate::{
     },
     engine::{
         ages::Ages,
+        budget::Spendings,
         context::{Context, Unsent, Waits},
         desk::Parts,
         metrics::MetricReader,
@@ -209,6 +210,8 @@ pub(super) async fn take_over(
     let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
     let ages = Ages::taken_over(&history, wall, boot);
     let holds = Ages::of_holds(&history, wall, boot);
+    let spendings = Spendings::taken_over(&history, wall, boot);
+    let unanswered = Ages::of_unanswered(&history, wall, boot);
     let desk = Desk {
         store: Arc::clone(&parts.store),
         clock: Arc::clone(&parts.clock),
@@ -239,6 +242,8 @@ pub(super) async fn take_over(
         waits: Arc::new(Waits::default()),
         ages: Arc::new(ages),
         holds: Arc::new(holds),
+        spendings: Arc::new(spendings),
+        unanswered: Arc::new(unanswered),
         signs: Arc::new(Signs::default()),
         vantages: Arc::clone(&parts.vantages),
         pulses: Arc::new(pulses),

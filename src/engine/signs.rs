@@ -11,9 +11,11 @@ use std::{
 };
 
 use crate::domain::{
+    assessment::{Health, Verdict},
     id::SignalName,
     ramp::Sign,
     signal::{Belief, Reading, SignalState},
+    signal_probe::Judged,
 };
 
 /// The watcher judges every second; after so long without, what it said is no more than a memory.
@@ -21,7 +23,11 @@ const JUDGED_WITHIN: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Signs(Mutex<BTreeMap<SignalName, Noted>>);
+pub struct Signs {
+    signals: Mutex<BTreeMap<SignalName, Noted>>,
+    /// How the application was judged last, and when, in boot time.
+    judged: Mutex<Option<(Health, Verdict, Duration)>>,
+}
 
 #[derive(Debug, Clone)]
 struct Noted {
@@ -34,7 +40,7 @@ impl Signs {
     /// Notes what `name` says at the boot time `now`.
     pub fn note(&self, name: &SignalName, state: &SignalState, belief: Belief, now: Duration) {
         let sign = sign(state, belief);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.get(name).and_then(|noted| noted.unknown_since);
         let unknown_since = matches!(sign, Sign::Unknown { .. }).then(|| before.unwrap_or(now));
         all.insert(name.clone(), Noted { sign, at: now, unknown_since });
@@ -42,9 +48,21 @@ impl Signs {
 
     /// What `names` say at the boot time `now`; one that was never noted is absent.
     pub fn of(&self, names: &[SignalName], now: Duration) -> BTreeMap<SignalName, Sign> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = names.iter().filter_map(|name| Some((name.clone(), all.get(name)?.at(now))));
         noted.collect()
+    }
+
+    /// Notes how the application was judged at the boot time `now`.
+    pub fn judged(&self, health: Health, verdict: Verdict, now: Duration) {
+        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some((health, verdict, now));
+    }
+
+    /// How the application is, by the newest judgement; `None` where that is no more than a memory.
+    pub fn verdict(&self, now: Duration) -> Judged {
+        let judged = *self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let (health, verdict, at) = judged?;
+        (now.saturating_sub(at) <= JUDGED_WITHIN).then_some((health, verdict))
     }
 }
 
@@ -134,6 +152,9 @@ mod tests {
         signs.note(&name, &well(), Belief::Healthy, S(30));
         assert_eq!(signs.of(&names, S(60))[&name], Sign::Healthy);
         assert!(matches!(&signs.of(&names, S(61))[&name], Sign::Unknown { lasts, .. } if *lasts == S(31)));
+        signs.judged(Health::Down, Verdict::Recommend, S(70));
+        assert_eq!(signs.verdict(S(100)), Some((Health::Down, Verdict::Recommend)));
+        assert_eq!(signs.verdict(S(101)), None, "a judgement that nobody renews is a memory");
         signs.note(&name, &missing(), Belief::Healthy, S(70));
         assert!(matches!(&signs.of(&names, S(71))[&name], Sign::Unknown { lasts, .. } if *lasts == S(1)));
     }

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         action::{Action, Facts},
-        deferred::Work,
         expression,
         history::History,
         id::{RunId, StepId},
@@ -24,7 +23,7 @@ use crate::{
     },
     engine::{
         context::Context,
-        effect, fences,
+        deferred, effect, fences,
         guards::{self, Answer},
         look,
         look::{Look, Memory},
@@ -104,7 +103,7 @@ impl Driver {
 
     /// Whether the run gives up what has had no effect, instead of trying it again.
     pub fn gives_up(&self, run: &RunState) -> bool {
-        self.way == Way::Forth && run.phase.is_unwinding()
+        self.way == Way::Forth && (run.phase.is_unwinding() || run.leaves_behind(&self.step.id))
     }
 
     /// Whether its call may be sent now.
@@ -120,6 +119,18 @@ impl Driver {
         if matches!(run.steps[&self.step.id], StepState::Pending) && !self.wanted(&run).await? {
             return Ok(());
         }
+        match self.run_state()?.filled(&self.step.action) {
+            Ok(None) => self.drive_action().await,
+            Ok(Some(action)) => {
+                let step = PlannedStep { action, ..self.step.clone() };
+                Self { context: self.context.clone(), run: self.run.clone(), step, way: self.way }.drive_action().await
+            }
+            Err(why) => self.fail("output-unusable", why).await,
+        }
+    }
+
+    /// Drives what the step does, with every argument that it has.
+    async fn drive_action(&self) -> Result<(), Stop> {
         if self.step.action.mutations().is_empty() { self.drive_look().await } else { effect::drive(self).await }
     }
 
@@ -210,7 +221,11 @@ impl Driver {
 
     /// Whether the run ends without this step, if the step has no effect under way.
     fn is_over(&self, history: &History) -> bool {
-        history.runs.get(&self.run).is_none_or(|run| run.is_finished() || run.phase.is_unwinding())
+        history.runs.get(&self.run).is_none_or(|run| {
+            // Passed over on the way home: the journal has it as over.
+            let is_over = !run.steps.get(&self.step.id).is_some_and(StepState::is_unsettled);
+            run.is_finished() || run.phase.is_unwinding() || is_over
+        })
     }
 
     pub async fn record(&self, events: Vec<Event>) -> Result<(), Stop> {
@@ -224,13 +239,8 @@ impl Driver {
 
     /// The work that the step leaves open when it is done.
     fn leaves_open(&self, run: &RunState) -> Vec<Event> {
-        let Action::AuroraPreserveSnapshot { store, cluster, within } = &self.step.action else { return Vec::new() };
-        let work = Work::PreserveSnapshot {
-            store: store.clone(),
-            cluster: cluster.clone(),
-            since: run.started_at,
-            within: *within,
-        };
+        let history = self.context.scribe.history();
+        let Some(work) = deferred::opened(&history, run, &self.step.action) else { return Vec::new() };
         vec![Event::WorkDeferred { run: self.run.clone(), step: self.step.id.clone(), work }]
     }
 
@@ -366,6 +376,13 @@ impl Driver {
                  where it stands)"
             }
             (Way::Forth, _) if run.is_unwinding() => return None,
+            (Way::Forth, _) if run.leaves_behind(&self.step.id) => {
+                if run.is_resolved(&self.step.id) {
+                    return None;
+                }
+                reason.push_str("; the drill is over its budget, and does not go home before that is known");
+                "an operator: resume (goes home from what is seen then) or abort"
+            }
             (Way::Forth, OnFailure::Continue) => return None,
             (Way::Forth, OnFailure::Hold) if is_off(Guard::HoldIgnored) => return None,
             (Way::Forth, OnFailure::Hold) => "an operator: resume (tries the step again) or abort",

@@ -19,7 +19,7 @@ use crate::{
         context::Context,
         denial::Denial,
         detached::{self, Writer},
-        effect, fences,
+        effect, faults, fences,
         guards::Answer,
         observe::{Seen, traffic},
         postcondition,
@@ -29,12 +29,12 @@ use crate::{
 
 /// How long after its intent a call without an answer may still arrive: as long as its signature is valid (5 min,
 /// Signature Version 4), and what looking at guards took between.
-const LANDS_WITHIN: Duration = Duration::from_secs(330);
+pub(super) const LANDS_WITHIN: Duration = Duration::from_secs(330);
 
 /// The same for S3, which takes a signature for 15 min [S3 API, Authenticating Requests; from memory].
 const LANDS_WITHIN_S3: Duration = Duration::from_secs(930);
 
-fn lands_within(action: &Action) -> Duration {
+pub(super) fn lands_within(action: &Action) -> Duration {
     let to_s3 = |call: &Mutation| matches!(call, Mutation::PutObject { .. } | Mutation::DeleteObject { .. });
     if action.mutations().iter().any(to_s3) { LANDS_WITHIN_S3 } else { LANDS_WITHIN }
 }
@@ -107,6 +107,7 @@ pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, 
 }
 
 async fn stands(driver: &Driver, run: &RunState) -> Stands {
+    let context = &driver.context;
     // What was there before is the runbook's word, not a reading.
     if let Action::AwsCall { call } = &driver.step.action {
         return match postcondition::observe(driver, call, None).await {
@@ -116,6 +117,15 @@ async fn stands(driver: &Driver, run: &RunState) -> Stands {
             // There is nothing to look at.
             Seen::Moving { .. } | Seen::Unknown { .. } => Stands::Ours,
             Seen::Denied(denial) => Stands::Denied(denial),
+        };
+    }
+    if let Action::LambdaFault(fault) = &driver.step.action {
+        return match faults::standing(context, fault).await {
+            faults::Standing::As { evidence } => Stands::Restored { evidence: vec![evidence] },
+            faults::Standing::From => Stands::Ours,
+            faults::Standing::Neither { what } => Stands::Drift { what },
+            faults::Standing::Changing { what: why } | faults::Standing::Unknown { why } => Stands::Unknown { why },
+            faults::Standing::Denied(denial) => Stands::Denied(denial),
         };
     }
     let Some(planned) = run.plan.step(&driver.step.id) else {
@@ -166,6 +176,10 @@ async fn any_in_effect(driver: &Driver, made: &[Mutation]) -> Option<Stands> {
 pub(super) async fn may_go_back(context: &Context, action: &Action) -> Answer {
     // S5 is not asked of what a runbook writes out; the calls that are known to move traffic are refused there.
     if matches!(action, Action::AwsCall { .. }) {
+        return Answer::Holds { evidence: Vec::new() };
+    }
+    // Whatever stands, a fault is better out.
+    if matches!(action, Action::LambdaFault(_)) {
         return Answer::Holds { evidence: Vec::new() };
     }
     if let Action::Fence { fence } = action {

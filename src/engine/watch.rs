@@ -251,6 +251,7 @@ impl Watcher {
             let belief = seen.windows.get(name).map_or(Belief::None, SignalWindow::belief);
             self.context.signs.note(name, state, belief, boot);
         }
+        self.context.signs.judged(assessment.health, assessment.verdict, boot);
         self.foresee(&assessment);
         assessment
     }

@@ -81,7 +81,7 @@ impl DrillRequest {
         (status = 202, description = "The run was started, or had been with the same key and body", body = StartedView, headers(("Location" = String, description = "/runs/{id}"))),
         (status = 200, description = "dry_run: what would be done", body = PlanView),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`already-running` (with Location and `run`), `gate-refused` (with `gate`, `satisfied_by`), `application-held`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`already-running` (with Location and `run`), `gate-refused` (with `gate`, `satisfied_by`), `unreconciled`, `application-held`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-request`, `bad-target`, `idempotency-key-reused`, `runbook-uncompilable`, `unknown-drill`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`stopping`", body = Problem, content_type = "application/problem+json"),
     )

@@ -25,6 +25,7 @@ pub mod problem;
 pub mod replica;
 pub mod runbooks;
 pub mod runs;
+pub mod salvage;
 pub mod server;
 pub mod step;
 pub mod steps;
@@ -115,6 +116,7 @@ fn operate() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(runs::failover))
         .routes(routes!(runs::failback))
+        .routes(routes!(salvage::salvage))
         .routes(routes!(runs::abort))
         .routes(routes!(runs::pause))
         .routes(routes!(runs::resume))

@@ -154,6 +154,11 @@ impl From<Refusal> for Problem {
                 problem.current_digest = Some(current.to_string());
                 problem
             }
+            Refusal::Unreconciled { run, .. } => {
+                problem.run = Some(run.to_string());
+                problem.satisfied_by = Some("a salvage of it that somebody has signed: POST /salvage".to_owned());
+                problem
+            }
             Refusal::UnknownRun(run) => {
                 problem.run = Some(run.to_string());
                 problem
@@ -184,6 +189,7 @@ impl From<Refusal> for Problem {
             | Refusal::OverrideOver(_)
             | Refusal::NotWaivable { .. }
             | Refusal::SelfConsent(_)
+            | Refusal::NothingToSalvage { .. }
             | Refusal::Held(_) => problem,
         }
     }
@@ -204,6 +210,8 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::NotSkippable { .. } => (StatusCode::CONFLICT, "That step is not skipped"),
         Refusal::UnknownDrill { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "There is no such drill"),
         Refusal::Uncompilable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The runbook cannot be compiled"),
+        Refusal::NothingToSalvage { .. } => (StatusCode::CONFLICT, "There is nothing to salvage"),
+        Refusal::Unreconciled { .. } => (StatusCode::CONFLICT, "What was left there is not reconciled"),
         Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping"),
         Refusal::Held(_) => (StatusCode::CONFLICT, "The application is held"),
         Refusal::NotLeader { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Another replica leads"),

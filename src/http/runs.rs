@@ -22,6 +22,7 @@ use super::{
     extract::{Body, IdempotencyKey, Params, RunPath, invalid_query, reason},
     plan::{Known, PlanView},
     problem::Problem,
+    salvage::ReconciliationView,
     view::{RunStateName, RunSummary, RunView, RunsView, StartedView},
 };
 use crate::{
@@ -43,7 +44,7 @@ use crate::{
         (status = 202, description = "The run was started, or had been with the same key and body", body = StartedView, headers(("Location" = String, description = "/runs/{id}"))),
         (status = 200, description = "dry_run: what would be done", body = PlanView),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`already-running` (with Location and `run`), `gate-refused` (with `gate`, `satisfied_by`), `application-held`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`already-running` (with Location and `run`), `gate-refused` (with `gate`, `satisfied_by`), `unreconciled`, `application-held`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-request`, `bad-target`, `idempotency-key-reused`, `runbook-uncompilable`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`stopping`", body = Problem, content_type = "application/problem+json"),
     )
@@ -66,7 +67,7 @@ pub async fn failover(
         (status = 202, description = "The run was started, or had been with the same key and body", body = StartedView, headers(("Location" = String, description = "/runs/{id}"))),
         (status = 200, description = "dry_run: what would be done", body = PlanView),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`already-running`, `gate-refused`, `application-held`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`already-running`, `gate-refused`, `unreconciled`, `application-held`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-request`, `bad-target`, `idempotency-key-reused`, `runbook-uncompilable`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`stopping`", body = Problem, content_type = "application/problem+json"),
     )
@@ -281,6 +282,7 @@ fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
     let mut view = with_run(api, &id, RunView::new)?;
     view.deadline = deadline(api, &id);
     view.deferred = DeferredView::all(api.control.history(&id.application()).as_deref(), Some(&id));
+    view.reconciliation = reconciliation(api, &id);
     // A finished run waits for nothing, even where its last looks are not forgotten yet.
     let waits = if view.state.is_final() { BTreeMap::new() } else { api.control.waits(&id) };
     for (step, why) in waits {
@@ -289,6 +291,15 @@ fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
         }
     }
     Ok(Json(view))
+}
+
+/// What the run has left in the Region that it left, or what a salvage has found of that.
+fn reconciliation(api: &Api, id: &RunId) -> Option<ReconciliationView> {
+    let name = id.application();
+    let history = api.control.history(&name)?;
+    let applications = api.control.applications();
+    let application = applications.iter().find(|a| a.name == name)?;
+    ReconciliationView::of(application, &history, history.runs.get(id)?)
 }
 
 /// How the run stands to the RTO as of the newest assessment.

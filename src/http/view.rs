@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{deadline::DeadlineView, deferred::DeferredView, step::StepView};
+use super::{deadline::DeadlineView, deferred::DeferredView, salvage::ReconciliationView, step::StepView};
 use crate::domain::{
     action::Action,
     id::RunId,
@@ -92,11 +92,11 @@ pub struct RunView {
     #[schema(value_type = String, example = "failover")]
     pub purpose: Purpose,
     pub state: RunStateName,
-    /// Why it is held, paused, being aborted or finished; `null` while it runs.
+    /// Why it is held, paused, being aborted or finished, or of a drill why it goes home before its time; else `null`.
     pub state_reason: Option<String>,
     /// The code of what holds it, which has a page.
     pub held_code: Option<String>,
-    /// Since when it is in this state; `null` while it runs.
+    /// Since when that is so; `null` while it runs as planned.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub state_since: Option<Timestamp>,
     pub source: String,
@@ -132,6 +132,12 @@ pub struct RunView {
     /// One line for whoever applies infrastructure code: what an apply would undo, or that it must wait; `null`: nothing.
     #[serde(default)]
     pub infrastructure_code: Option<String>,
+    /// Of a salvage: the failover that it is to reconcile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<String>,
+    /// What a failover has left in the Region that it left, and whether somebody has signed; absent where it left nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciliation: Option<ReconciliationView>,
     /// Work that it has left open, which outlives its success.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deferred: Vec<DeferredView>,
@@ -241,6 +247,8 @@ impl From<&LossReport> for LossView {
 impl RunView {
     pub fn new(run: &RunState) -> Self {
         let (state_reason, held_code, state_since) = match &run.phase {
+            // On its way home.
+            Phase::Running if let Some(home) = &run.homeward => (Some(&home.reason), None, Some(home.at)),
             Phase::Running => (None, None, None),
             Phase::Held { code, reason, at, .. } => (Some(reason), Some(code), Some(*at)),
             Phase::Paused { reason, at, .. }
@@ -285,6 +293,8 @@ impl RunView {
             clock: ClockView::of(run, finished_at),
             deadline: None,
             infrastructure_code: Patch::of(run, None).note(),
+            reconciles: run.plan.reconciles.as_ref().map(ToString::to_string),
+            reconciliation: None,
             deferred: Vec::new(),
         }
     }

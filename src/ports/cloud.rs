@@ -14,6 +14,7 @@ use crate::domain::{
         ObserveError, Outcome, RecordSet, Series,
     },
     id::Region,
+    salvage::{Page, Replication},
     standby_object::ObjectAt,
 };
 
@@ -46,6 +47,15 @@ pub trait Cloud: Send + Sync + Debug {
         window: Duration,
     ) -> Result<Vec<Answer<Series>>, ObserveError>;
 
+    /// The same within `window` before `until`.
+    async fn metrics_until(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        until: Timestamp,
+        window: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError>;
+
     /// Alarms by name, in the order of the names; one that does not exist has an error of its own.
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError>;
 
@@ -72,6 +82,12 @@ pub trait Cloud: Send + Sync + Debug {
     /// `s3:HeadObject` in the object's own Region: whether it is there. `NotFound` is of the bucket; what S3 refuses to
     /// show (403, which it also says of what is absent to who may not list the bucket) is an error, never absence.
     async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError>;
+
+    /// `s3:ListObjectsV2`: one page of the bucket, from the beginning or from where the page before said.
+    async fn objects(&self, region: &Region, bucket: &str, after: Option<&str>) -> Result<Page, ObserveError>;
+
+    /// `s3:HeadObject`: how far the replication of an object is. `NotFound` where it is not there (any more).
+    async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError>;
 
     /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;

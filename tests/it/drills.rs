@@ -326,6 +326,11 @@ fn payments_fast_is_drilled() {
 }
 
 #[test]
+fn payments_fast_is_broken_on_purpose() {
+    drilled("payments-fast", &["drill-fault", "drill-fault-unseen", "drill-fault-killed", "drill-fault-unmended"]);
+}
+
+#[test]
 fn payments_audited_is_drilled() {
     drilled("payments-audited", &["drill-own", "drill-dns", "drill-tabletop"]);
 }

@@ -75,3 +75,30 @@ async fn it_expires_with_a_word_to_people_where_the_region_does_not_come_back() 
     assert_eq!(work(&live)[0].word(), "expired", "{:?}", work(&live));
     assert_eq!(told(&live), 1, "the topic of the Region that lives, once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn people_are_told_once_when_a_snapshot_that_is_not_copied_is_about_to_expire() {
+    let scene = Scene::payments(603, 240);
+    scene.world.lock().expect("nobody panics").aurora.keep_backups_for("payments-use1", 1);
+    let live = failed_over(&scene).await;
+    let warned = |live: &Live| {
+        let is_it = |m: &&str| m.contains("is not copied yet") && m.contains("kept for 1 day(s)");
+        live.world.now(|w| w.sns.delivered.iter().map(|m| m.body.as_str()).filter(is_it).count())
+    };
+    // By a clock that is so far ahead nothing is copied, but people are told, and a snapshot is as old as that.
+    live.wall.set_ahead(17 * 3_600);
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    let east = region("us-east-1");
+    live.until("the snapshot is there", 3_600, |live| {
+        live.world.now(|w| w.aurora.snapshots(&east, w.now).next().is_some())
+    })
+    .await;
+    live.pass(600).await;
+    assert_eq!((work(&live)[0].word(), warned(&live)), ("open", 0), "{:?}", work(&live));
+    // Kept for a day: told of when a quarter of that is left.
+    live.wall.set_ahead(18 * 3_600);
+    live.until("people are told", 300, |live| warned(live) == 2).await;
+    live.pass(600).await;
+    assert_eq!((work(&live)[0].word(), warned(&live)), ("open", 2), "each topic once: {:?}", work(&live));
+    assert!(copies(&live).is_empty());
+}

@@ -545,7 +545,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 36] = [
+const ACCESS: [(&str, &str, &str); 37] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -565,6 +565,7 @@ const ACCESS: [(&str, &str, &str); 36] = [
     ("GET", "/overrides", "voadA"),
     ("POST", "/failover", "oA"),
     ("POST", "/failback", "oA"),
+    ("POST", "/salvage", "oA"),
     ("POST", "/runs/{id}/abort", "oA"),
     ("POST", "/runs/{id}/pause", "oA"),
     ("POST", "/runs/{id}/resume", "oA"),

@@ -23,15 +23,19 @@ fn setup(name: &str) -> Setup {
     Setup { application, runbooks: settings.runbooks, config_digest: settings.digest }
 }
 
+fn played(setup: &Setup, file: &str, text: &str) -> Rehearsed {
+    let written = Scenario::parse(file, text).unwrap_or_else(|faults| panic!("{file}: {faults:?}"));
+    let scenario = written.resolve(&setup.application.regions).unwrap_or_else(|faults| panic!("{file}: {faults:?}"));
+    rehearse(setup, &scenario, 3, true)
+}
+
 fn rehearsed(name: &str, scenario: &str) -> Rehearsed {
     let setup = setup(name);
     let (file, text) = Scenario::embedded()
         .into_iter()
         .find(|(file, _)| file.ends_with(&format!("/{scenario}.yaml")))
         .unwrap_or_else(|| panic!("{scenario} ships"));
-    let written = Scenario::parse(file, text).unwrap_or_else(|faults| panic!("{file}: {faults:?}"));
-    let scenario = written.resolve(&setup.application.regions).unwrap_or_else(|faults| panic!("{file}: {faults:?}"));
-    let rehearsed = rehearse(&setup, &scenario, 3, true);
+    let rehearsed = played(&setup, file, text);
     assert!(rehearsed.violations.is_empty(), "{name}: {:?}", rehearsed.violations);
     assert_eq!(rehearsed.ending, Ending::Succeeded, "{name}: {:?}", rehearsed.unmet);
     rehearsed
@@ -61,6 +65,45 @@ fn a_planned_move_asks_first_whether_the_target_has_its_key_and_its_reserved_con
         let planned = rehearsed(name, "planned-switchover");
         assert_eq!(said(&planned, &format!("step done `{step}`")), 1, "{name}");
     }
+}
+
+/// FAULTS.md 54.
+#[test]
+fn with_keys_and_secrets_out_of_reach_a_failover_goes_on_and_a_planned_move_waits_before_anything_has_moved() {
+    let regulated = setup("payments-regulated");
+    let down = ["kms", "secretsmanager"].map(|plane| {
+        let down = |of| format!("  - {{ at: 30s, plane: {{ plane: {plane}, region: {of}, reach: hangs }} }}\n");
+        down("primary") + &down("standby")
+    });
+    let happenings = format!("happenings:\n{}", down.concat());
+    let lost = "\
+scenario: keys-gone
+description: Keys and secrets are out of reach everywhere, then the primary is lost.
+warm_up: 4m
+HAPPENINGS  - { at: 2m, lose_region: primary }
+people:
+  ask: { wish: failover, when: recommended, after: 20s, accept_data_loss: 1h }
+  approver: { approves: 15s }
+lasts: 40m
+expect: [{ run: { ends: succeeded } }, { writer_in: standby }, { traffic_in: standby }]
+";
+    let failover = played(&regulated, "keys-gone.yaml", &lost.replace("HAPPENINGS", &happenings));
+    assert!(failover.violations.is_empty() && failover.unmet.is_empty(), "{:?}", failover.unmet);
+    assert_eq!(failover.ending, Ending::Succeeded);
+    let planned = "\
+scenario: keys-gone-planned
+description: Keys and secrets are out of reach everywhere when somebody wants to move.
+warm_up: 4m
+HAPPENINGSpeople:
+  ask: { wish: switchover, at: 2m }
+lasts: 40m
+expect: [{ writer_in: primary }, { traffic_in: primary }]
+";
+    let planned = played(&regulated, "keys-gone-planned.yaml", &planned.replace("HAPPENINGS", &happenings));
+    assert!(planned.violations.is_empty() && planned.unmet.is_empty(), "{:?}", planned.unmet);
+    let Ending::Held { step, .. } = &planned.ending else { panic!("{:?}", planned.ending) };
+    assert_eq!(step.as_ref().map(ToString::to_string).as_deref(), Some("key"));
+    assert_eq!(said(&planned, "rds:SwitchoverGlobalCluster"), 0);
 }
 
 #[test]

@@ -147,8 +147,8 @@ async fn our_own_record_is_recognised_after_another_has_followed_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_that_stays_unknown_ends_within_its_time_and_says_so() {
     let bench = Bench::new(Duration::from_secs(12)).await;
-    for (case, fault, is_there) in
-        [("never-done", (|| Fault::Hangs) as fn() -> Fault, false), ("never-connected", || Fault::RequestLost, false)]
+    for (case, fault) in
+        [("never-done", (|| Fault::Hangs) as fn() -> Fault), ("never-connected", || Fault::RequestLost)]
     {
         let journal = name(case);
         let first = grow(&*bench.other, &journal, 1).await.remove(0);

@@ -217,7 +217,7 @@ async fn a_table_is_made_once_and_taken_over_by_hand() {
         let put = client.put_item().table_name("journals").item("pk", text("table")).item("sk", text(of));
         put.item("table_id", text("another")).item("layout", number.clone()).send().await.expect("put");
     }
-    refused(dynamodb::open(&config, &options).await, "store-restored", "another");
+    refused(dynamodb::open(&config, &options).await, "store-restored", "a copy in us-east-1");
     let adopted = DynamoStore::adopt(&config, clock(), draw(), &options).await.expect("taken over");
     assert_eq!(adopted.was.as_deref(), Some("another"));
     dynamodb::open(&config, &options).await.expect("opened");

@@ -41,7 +41,7 @@ SERVED = {
     "UpdateRoutingControlStates",
     "cloudwatch": "DeleteAlarms DescribeAlarms GetMetricData GetMetricStatistics ListMetrics PutMetricAlarm "
     "PutMetricData SetAlarmState",
-    "s3": "DeleteObject GetObject HeadBucket HeadObject PutObject",
+    "s3": "DeleteObject GetObject HeadBucket HeadObject ListObjectsV2 PutObject",
     "sns": "CreateTopic GetTopicAttributes ListTopics Publish PublishBatch",
     "lambda": "DeleteFunctionConcurrency GetFunctionConcurrency GetFunctionConfiguration PutFunctionConcurrency "
     "UpdateFunctionConfiguration",
@@ -531,7 +531,16 @@ def objects():
     east.put_object(**here, Body=b"x")
     assert said[0] == (301, WEST), said
     west.delete_object(**here)
-    refused("NotImplemented", west.list_objects_v2, 501, Bucket=here["Bucket"])
+    refused("NotImplemented", west.list_objects_v2, 501, Bucket=here["Bucket"], Prefix="payments/")
+    refused("NoSuchBucket", west.list_objects_v2, 404, Bucket="nobodys")
+    assert west.list_objects_v2(Bucket=here["Bucket"])["KeyCount"] == 0
+    east = aws("s3", EAST)
+    pages = list(east.get_paginator("list_objects_v2").paginate(Bucket="payments-audit", PaginationConfig={"PageSize": 2}))
+    assert [page["KeyCount"] for page in pages] == [2, 1], pages
+    keys = [found["Key"] for page in pages for found in page["Contents"]]
+    assert keys == ["logs/done", "logs/failed &1", "logs/waits"], keys
+    status = [east.head_object(Bucket="payments-audit", Key=key)["ReplicationStatus"] for key in keys]
+    assert status == ["COMPLETED", "FAILED", "PENDING"], status
 
 
 def planes_and_faults():

@@ -178,6 +178,11 @@ pub(super) struct Signed<'a> {
 }
 
 /// The code and the message of an error in XML, where it is AWS's.
+pub(super) fn tree(body: &[u8]) -> Result<(String, serde_json::Value), aws_smithy_runtime_api::box_error::BoxError> {
+    answer::tree(body)
+}
+
+/// The code and the message of S3's `<Error>`.
 pub(super) fn refusal_in_xml(body: &[u8]) -> (Option<String>, Option<String>) {
     answer::refusal_in_xml(body)
 }

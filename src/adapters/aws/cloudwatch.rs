@@ -42,12 +42,13 @@ impl AwsCloud {
         &self,
         region: &Region,
         queries: &[MetricQuery],
+        until: Timestamp,
         window: Duration,
     ) -> Result<Vec<Answer<Series>>, ObserveError> {
         let read = async {
             let mut newest = Vec::with_capacity(queries.len());
             for batch in queries.chunks(METRICS_PER_CALL_MAX) {
-                newest.extend(self.metric_batch(region, batch, window).await?);
+                newest.extend(self.metric_batch(region, batch, until, window).await?);
             }
             Ok(newest)
         };
@@ -58,15 +59,15 @@ impl AwsCloud {
         &self,
         region: &Region,
         batch: &[MetricQuery],
+        until: Timestamp,
         window: Duration,
     ) -> Result<Vec<Answer<Series>>, ObserveError> {
-        let now = self.clock.wall();
         let start = SignedDuration::try_from(window)
             .ok()
-            .and_then(|w| now.checked_sub(w).ok())
+            .and_then(|w| until.checked_sub(w).ok())
             .unwrap_or(Timestamp::UNIX_EPOCH);
         // The end is exclusive [bc]: a second later, so that a datapoint of this very instant is among them.
-        let end = now.checked_add(SignedDuration::from_secs(1)).unwrap_or(now);
+        let end = until.checked_add(SignedDuration::from_secs(1)).unwrap_or(until);
         let mut results = Collected::new(batch.len());
         let mut token = None;
         for _ in 0..PAGES_MAX {

@@ -14,6 +14,7 @@ mod cloudwatch;
 mod error;
 mod events;
 mod intercept;
+mod lambda;
 mod rds;
 mod route53;
 mod s3;
@@ -35,6 +36,7 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::Timestamp;
 
 use self::{call::Caller, clients::Clients, error::Failure, intercept::Departure, skew::Skew};
 pub use self::{
@@ -51,6 +53,7 @@ use crate::{
             ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        salvage::{Page, Replication},
         standby_object::ObjectAt,
     },
     ports::{Clock, Cloud, Observer},
@@ -175,7 +178,17 @@ impl Cloud for AwsCloud {
         queries: &[MetricQuery],
         window: Duration,
     ) -> Result<Vec<Answer<Series>>, ObserveError> {
-        self.get_metric_data(region, queries, window).await
+        self.get_metric_data(region, queries, self.clock.wall(), window).await
+    }
+
+    async fn metrics_until(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        until: Timestamp,
+        window: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        self.get_metric_data(region, queries, until, window).await
     }
 
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
@@ -210,6 +223,14 @@ impl Cloud for AwsCloud {
 
     async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
         self.head_object(object).await
+    }
+
+    async fn objects(&self, region: &Region, bucket: &str, after: Option<&str>) -> Result<Page, ObserveError> {
+        self.list_objects(region, bucket, after).await
+    }
+
+    async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError> {
+        self.replication_status(region, bucket, key).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
@@ -259,6 +280,7 @@ impl AwsCloud {
             }
             Mutation::EndSessions { .. } => Outcome::NotSent { reason: "no call to AWS".to_owned() },
             Mutation::CopySnapshot { region, source, target } => self.copy_snapshot(region, source, target).await,
+            Mutation::LambdaVariable { at, from, to } => self.set_variable(at, from.as_deref(), to.as_deref()).await,
             Mutation::AwsCall { request, .. } => self.call_api(request).await,
         }
     }

@@ -246,5 +246,6 @@ fn db_cluster(arn: &ClusterArn, what: &str, sdk: &sdk::types::DbCluster) -> Resu
             // One bound alone tells nothing of the other.
             Some(AcuRange { min: s.min_capacity()?, max: s.max_capacity()? })
         }),
+        backup_retention_days: sdk.backup_retention_period().and_then(|days| u32::try_from(days).ok()),
     })
 }

@@ -1,10 +1,11 @@
-//! S3, as far as the object of a standby needs it: put, delete, and look whether it is there. Through the SDK's own
+//! S3, as far as the object of a standby needs it (put, delete, and look whether it is there) and as far as a salvage looks
+//! at a bucket ([`listing`]). Through the SDK's own
 //! machinery (signer, credentials, HTTP client, timeouts), as `aws.call` is: S3's own SDK compiles for minutes.
 //!
 //! Invariant: one request is sent once, to the bucket's Region as configured, and no redirect is followed. Only an answer
 //! with S3's request id is S3's: what something between us and it says (a proxy's 404, a portal's 200) is no word about
 //! the object.
-//! Deliberately not here: listings, parts, versions, and who may read the object.
+//! Deliberately not here: parts, versions, and who may read the object.
 
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ use crate::domain::{
     standby_object::ObjectAt,
 };
 
+mod listing;
+
 /// As the SDKs name it in `AWS_ENDPOINT_URL_…` and in profiles.
 const SDK_ID: &str = "S3";
 
@@ -41,6 +44,8 @@ enum Ask<'a> {
     Delete,
     Head,
     HeadBucket,
+    /// A page of the bucket, from where this token says; empty: from the beginning.
+    List(&'a str),
 }
 
 impl Ask<'_> {
@@ -50,6 +55,7 @@ impl Ask<'_> {
             Self::Delete => "DeleteObject",
             Self::Head => "HeadObject",
             Self::HeadBucket => "HeadBucket",
+            Self::List(_) => "ListObjectsV2",
         }
     }
 
@@ -58,6 +64,7 @@ impl Ask<'_> {
             Self::Put(_) => "PUT",
             Self::Delete => "DELETE",
             Self::Head | Self::HeadBucket => "HEAD",
+            Self::List(_) => "GET",
         }
     }
 }
@@ -71,14 +78,20 @@ struct Encoded {
 }
 
 impl Encoded {
-    /// Bucket and key need no encoding (the configuration sees to that), so what is signed is what is sent.
+    /// A bucket needs no encoding, and a key is encoded once: what is signed is what is sent.
     fn of(ask: Ask<'_>, object: &ObjectAt, is_in_path: bool) -> Self {
-        let key = if ask == Ask::HeadBucket { "" } else { object.key.as_str() };
-        let path = match (is_in_path, key) {
+        let key = match ask {
+            Ask::HeadBucket | Ask::List(_) => String::new(),
+            Ask::Put(_) | Ask::Delete | Ask::Head => listing::encoded(&object.key),
+        };
+        let mut path = match (is_in_path, key.as_str()) {
             (true, "") => format!("/{}", object.bucket),
             (true, key) => format!("/{}/{key}", object.bucket),
             (false, key) => format!("/{key}"),
         };
+        if let Ask::List(token) = ask {
+            path.push_str(&listing::query(token));
+        }
         let body = if let Ask::Put(body) = ask { Some(body.to_owned()) } else { None };
         Self { method: ask.method(), path, body }
     }
@@ -100,14 +113,25 @@ impl Encoded {
     }
 }
 
-/// The request's id, where S3 has answered with success.
-fn read(response: &HttpResponse) -> Result<String, OrchestratorError<Refusal>> {
+/// A success of S3.
+#[derive(Debug)]
+struct Reply {
+    request_id: String,
+    /// How far the replication of the object is, where S3 says it.
+    replication: Option<String>,
+    body: Vec<u8>,
+}
+
+/// What S3 has answered with success.
+fn read(response: &HttpResponse) -> Result<Reply, OrchestratorError<Refusal>> {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).map(str::to_owned);
     let request_id = header("x-amz-request-id");
     if (200..300).contains(&status) {
         let missing = || OrchestratorError::other("a success without a request id of S3: something else has answered");
-        return request_id.ok_or_else(missing);
+        let request_id = request_id.ok_or_else(missing)?;
+        let body = response.body().bytes().unwrap_or_default().to_vec();
+        return Ok(Reply { request_id, replication: header("x-amz-replication-status"), body });
     }
     let (code, message) = call::refusal_in_xml(response.body().bytes().unwrap_or_default());
     // HEAD is answered without a body: S3's request id tells that the status is its own.
@@ -157,7 +181,7 @@ impl AwsCloud {
 
     async fn change_object(&self, ask: Ask<'_>, object: &ObjectAt) -> Outcome {
         match self.send_s3(ask, object).await {
-            Ok(id) => Outcome::Accepted { request_id: Some(id), handle: None },
+            Ok(reply) => Outcome::Accepted { request_id: Some(reply.request_id), handle: None },
             Err(failure) => failure.into_outcome(),
         }
     }
@@ -166,23 +190,23 @@ impl AwsCloud {
     /// asked for then.
     pub(super) async fn head_object(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
         match self.ask_s3(Ask::Head, object, &object.to_string()).await {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(ObserveError::NotFound { .. }) => {
-                self.ask_s3(Ask::HeadBucket, object, &format!("bucket {}", object.bucket)).await.map(|()| false)
+                self.ask_s3(Ask::HeadBucket, object, &format!("bucket {}", object.bucket)).await.map(|_| false)
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn ask_s3(&self, ask: Ask<'_>, object: &ObjectAt, what: &str) -> Result<(), ObserveError> {
+    async fn ask_s3(&self, ask: Ask<'_>, object: &ObjectAt, what: &str) -> Result<Reply, ObserveError> {
         let answered = self.send_s3(ask, object).await.map_err(|failure| failure.into_observe_error(what));
         if let Some(reason) = self.skew.refusal(&object.region) {
             return Err(ObserveError::ClockSkew { reason });
         }
-        answered.map(|_| ())
+        answered
     }
 
-    async fn send_s3(&self, ask: Ask<'_>, object: &ObjectAt) -> Result<String, Failure> {
+    async fn send_s3(&self, ask: Ask<'_>, object: &ObjectAt) -> Result<Reply, Failure> {
         let call = Call { service: "s3", operation: ask.operation(), region: &object.region };
         let identity = match self.caller.own() {
             Ok(identity) => identity,

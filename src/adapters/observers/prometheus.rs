@@ -89,6 +89,17 @@ struct Memory {
     left: BTreeSet<String>,
 }
 
+impl Memory {
+    /// Whether `run`, a drill over its budget, is found by its first undo to be taken back.
+    fn turns_back(&mut self, run: &RunId) -> bool {
+        self.runs.get_mut(run).is_some_and(ActiveRun::turns_back)
+    }
+}
+
+fn regions_of(application: &Application) -> Vec<String> {
+    application.regions.iter().map(ToString::to_string).collect()
+}
+
 impl Metrics {
     /// The metrics of `applications`, in a new registry.
     ///
@@ -142,13 +153,7 @@ impl Metrics {
             append: append()?,
             requests: requests()?,
             leader,
-            regions: applications
-                .iter()
-                .map(|a| {
-                    let regions = a.regions.iter().map(ToString::to_string);
-                    (a.name.clone(), regions.collect())
-                })
-                .collect(),
+            regions: applications.iter().map(|a| (a.name.clone(), regions_of(a))).collect(),
             registry,
             lag,
             signal_age,
@@ -246,6 +251,7 @@ impl Metrics {
                 Some(true) => (run, "undoing"),
                 Some(false) | None => return,
             },
+            Event::UndoIntended { run, .. } if memory.turns_back(run) => (run, "undoing"),
             Event::UndoIntended { .. }
             | Event::UndoAnswered { .. }
             | Event::StepUndone { .. }
@@ -254,6 +260,7 @@ impl Metrics {
             | Event::DeferredIntended { .. }
             | Event::DeferredAnswered { .. }
             | Event::DeferredEnded { .. } => return,
+            Event::BudgetExceeded { run, .. } => (run, "running"),
             Event::RunHeld { run, code, .. } => {
                 if let Some(active) = memory.runs.get_mut(run).filter(|_| code == "undo-past-no-return") {
                     active.way = "running";
@@ -265,9 +272,7 @@ impl Metrics {
                 (run, memory.runs.get(run).map_or("running", |active| active.way))
             }
             Event::AbortRequested { run, .. } => {
-                if let Some(active) = memory.runs.get_mut(run) {
-                    active.way = "aborting";
-                }
+                memory.runs.get_mut(run).into_iter().for_each(|active| active.way = "aborting");
                 (run, "aborting")
             }
             Event::RunFinished { run, result, .. } => (run, result_name(*result)),
@@ -584,6 +589,8 @@ mod tests {
             runbook_digest: Digest::zero(),
             config_digest: Digest::zero(),
             accepted_loss: None,
+            budget: None,
+            reconciles: None,
             steps: vec![step],
         };
         let request = Request {

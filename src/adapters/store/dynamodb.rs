@@ -1,13 +1,13 @@
 //! [`DynamoStore`]: journals and leases in one DynamoDB table that several replicas share.
 //!
 //! Invariants: the put of a record, on the condition that none is there, is its one commit; no other item decides
-//! anything, and no item is ever deleted or, but for leases, changed. Every read that is relied on is strongly consistent.
-//! Only single items are written, each with a condition or the same whoever writes it, so that the table may be one that
-//! is strongly consistent over several Regions, which has neither transactions nor expiry (AWS.md 5).
+//! anything, and no item is ever deleted or, but for leases, changed. Every read that is relied on is strongly
+//! consistent. Only single items are written, each with a condition or the same whoever writes it, so that the table may
+//! be one that is strongly consistent over several Regions, which has neither transactions nor expiry (AWS.md 5).
 //!
-//! A record's predecessor is known or looked at: committed records never change, so what was once seen stands. An answer
-//! that is lost is asked for again by the same put, which finds itself there by its nonce; two replicas may seal the same
-//! bytes, and only one of them wrote them.
+//! A record's predecessor is known or looked at: committed records never change, so what was once seen stands. An
+//! answer that is lost is asked for again by the same put, which finds itself there by its nonce; two replicas may seal
+//! the same bytes, and only one of them wrote them.
 //!
 //! Not here: who may write (that is the lease's and the journal's protocol), following, caches of records, backups.
 
@@ -159,8 +159,8 @@ impl DynamoStore {
         table::create(&calls, options).await
     }
 
-    /// Takes over a table that was restored or copied: marks it as the one in which its journals are written from now on.
-    /// No replica may run meanwhile, over this table or the one that it was restored from.
+    /// Takes over a table that was restored or copied: marks it as the one in which its journals are written from now
+    /// on. No replica may run meanwhile, over this table or the one that it was restored from.
     ///
     /// # Errors
     /// As [`DynamoStore::open`], but for a mark of another table.
@@ -458,8 +458,8 @@ impl Leases for DynamoStore {
     }
 }
 
-/// Whether `there` is what the same write left, whose answer was lost. Nobody else has that holder, and no holder writes
-/// a version twice.
+/// Whether `there` is what the same write left, whose answer was lost. Nobody else has that holder, and no holder
+/// writes a version twice.
 fn is_same(there: &Lease, lease: &Lease) -> bool {
     there.holder == lease.holder && there.version == lease.version && there.released == lease.released
 }

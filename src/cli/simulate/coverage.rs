@@ -156,7 +156,14 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (51, "AccessDenied in mid-run", Rehearsals),
     (52, "CloudWatch down", Rehearsals),
     (53, "SNS down", Rehearsals),
-    (54, "KMS or Secrets Manager down", Issue(5)),
+    (
+        54,
+        "KMS or Secrets Manager down",
+        Tests(
+            "tests/it/reference_systems.rs",
+            "with_keys_and_secrets_out_of_reach_a_failover_goes_on_and_a_planned_move_waits_before_anything_has_moved",
+        ),
+    ),
     (55, "quota exhausted in the target", Rehearsals),
     (56, "partial fleet scale-up", Rehearsals),
     (57, "malformed or huge body", Rehearsals),
@@ -164,8 +171,15 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (59, "loss bound over the approved at execution", Rehearsals),
     (60, "old primary still writable", Rehearsals),
     (61, "old primary back in mid-failover", Rehearsals),
-    (62, "failback with divergence", Issue(5)),
-    (63, "rescue snapshot near its expiry", Issue(5)),
+    (62, "failback with divergence", Rehearsals),
+    (
+        63,
+        "rescue snapshot near its expiry",
+        Tests(
+            "tests/it/engine_deferred.rs",
+            "people_are_told_once_when_a_snapshot_that_is_not_copied_is_about_to_expire",
+        ),
+    ),
     (
         64,
         "secondaries rebuilding",
@@ -188,8 +202,16 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     ),
     (72, "approval of a stale run", Rehearsals),
     (73, "self-approval", Rehearsals),
-    (74, "config changed in mid-run", Issue(5)),
-    (75, "runbook edited in mid-run", Issue(5)),
+    (
+        74,
+        "config changed in mid-run",
+        Tests("tests/it/pinned.rs", "a_configuration_that_changed_in_mid_run_is_for_the_next_run"),
+    ),
+    (
+        75,
+        "runbook edited in mid-run",
+        Tests("tests/it/pinned.rs", "a_runbook_that_was_edited_in_mid_run_is_for_the_next_run"),
+    ),
     (
         76,
         "deploy in mid-run",
@@ -201,7 +223,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (80, "drill half-done", Rehearsals),
     (81, "drill in a blackout", Rehearsals),
     (82, "drill asks for data loss", Tests("tests/it/drills.rs", "a_drill_cannot_express_data_loss")),
-    (83, "drill over its budget", Issue(5)),
+    (83, "drill over its budget", Rehearsals),
     (84, "drill scheduled twice", Issue(7)),
     (
         85,

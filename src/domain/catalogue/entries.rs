@@ -19,9 +19,39 @@ const ANYWHERE: &[Need] = &[need("rds", Plane::Control, Place::AnyOfSeveral)];
 /// A gate that may pass what cannot be told.
 const KNOWN: &[Output] =
     &[Output { name: "known", kind: OutputKind::Boolean, what: "false where it passed because nobody could tell" }];
+/// What a step that waits for signals has seen.
+const SIGNS: &[Output] = &[
+    output("seconds", OutputKind::Number, "how long after the step's beginning it was so: the measured detection time"),
+    output("said", OutputKind::Text, "what each signal said then"),
+    output("health", OutputKind::Text, "how the application was then"),
+    output("verdict", OutputKind::Text, "what followed of it: nothing, notify, recommend or start"),
+];
 /// What is known of the old writer when a fence is over.
 const FENCED: &[Output] =
     &[Output { name: "fenced", kind: OutputKind::Text, what: "verified, timed_out (AWS gave up) or unknown" }];
+
+const RESCUED: &[Output] = &[
+    output("state", OutputKind::Text, "copied, none (the old writer was detached and holds what it took) or gone"),
+    output("copy", OutputKind::Text, "the copy's identifier, where it is copied"),
+];
+const CONFLICTS: &[Output] = &[
+    output("known", OutputKind::Boolean, "whether both ends of the window are known"),
+    output("from", OutputKind::Text, "the newest write of the old Region that was measured to have arrived"),
+    output("until", OutputKind::Text, "from when on the old Region's application was verified to run no more"),
+    output("window_seconds", OutputKind::Number, "from the one to the other"),
+    output("moved_at", OutputKind::Text, "when traffic was first sent to the new Region"),
+    output("late_replication", OutputKind::Text, "the newest sign that a write of the old Region arrived after that"),
+    output("basis", OutputKind::Text, "what the two rest on, and what is not known"),
+];
+const OBJECTS: &[Output] = &[
+    output("pending", OutputKind::Number, "objects that wait to be replicated"),
+    output("failed", OutputKind::Number, "objects whose replication has failed"),
+    output("bytes", OutputKind::Number, "of both"),
+    output("looked_at", OutputKind::Number, "objects that S3 was asked about"),
+    output("listed", OutputKind::Number, "keys that were listed"),
+    output("cut", OutputKind::Boolean, "whether there are more than were listed or asked about"),
+    output("keys", OutputKind::Text, "the first 20 of both, one on each line"),
+];
 
 /// Every action of this version, by family.
 pub const ENTRIES: &[Entry] = &[
@@ -272,6 +302,17 @@ pub const ENTRIES: &[Entry] = &[
         outputs: &[],
     },
     Entry {
+        name: "probe.signal",
+        what: "Done when signals of the application say what is expected (`all_of`, `any_of`, or every trigger `of` the source or the target), when the application is as expected (`health`), and when what follows is (`verdict: recommend`: a failover is recommended), for so long without a break. As the watcher judged them last: what is missing or stale is unknown, never well; a signal that has turned and is not believed yet is neither ill nor well.",
+        effect: EffectClass::Read,
+        needs: &[],
+        repeat: Repeat::Looks,
+        probe: Some("the watcher's own judgement"),
+        undo: Undo::Nothing,
+        example: "{ all_of: [use1-health], is: ill, for: 10s, health: [impaired, down], verdict: recommend }",
+        outputs: SIGNS,
+    },
+    Entry {
         name: "fence.application",
         what: "Switches the application's ECS services and Lambda functions in the source off; done when nothing of them runs.",
         effect: EffectClass::Reversible,
@@ -325,6 +366,52 @@ pub const ENTRIES: &[Entry] = &[
         undo: Undo::Nothing,
         example: "{ store: orders, within: 2m, on_unknown: hold }",
         outputs: FENCED,
+    },
+    Entry {
+        name: "fault.lambda_variable",
+        what: "For a drill alone: breaks the source on purpose, by one environment variable of a Lambda function, and with `mend` takes that out again; done when the function's configuration reads so and no update is in progress. Every other variable is carried as it is, by its revision, and none of them is journalled or logged. Refused where the variable does not hold `normal` (none where that is left out: there is no such variable).",
+        effect: EffectClass::Reversible,
+        needs: &[need("lambda", Plane::Control, Place::Source)],
+        repeat: Repeat::Idempotent,
+        probe: Some("lambda:GetFunctionConfiguration"),
+        undo: Undo::Inverse("takes the fault out"),
+        example: "{ function: payments-api, variable: FAILOVERD_FAULT, value: fail }",
+        outputs: &[],
+    },
+    Entry {
+        name: "salvage.snapshot",
+        what: "Tells whether the copy of the old writer's rescue snapshot is there, is under way, or cannot be any more; done when it is there or cannot be.",
+        effect: EffectClass::Read,
+        needs: &[need("rds", Plane::Control, Place::Source)],
+        repeat: Repeat::Looks,
+        probe: Some(
+            "the work that the failover left open, and rds:DescribeDBClusterSnapshots in the old writer's Region",
+        ),
+        undo: Undo::Nothing,
+        example: "{ store: orders }",
+        outputs: RESCUED,
+    },
+    Entry {
+        name: "salvage.conflicts",
+        what: "Tells of a DynamoDB global table from when until when both Regions may have taken writes of the same items: from the journal of the failover and the old Region's CloudWatch. It lists no item, and an end that nothing proves is unknown.",
+        effect: EffectClass::Read,
+        needs: &[need("cloudwatch", Plane::Data, Place::Source)],
+        repeat: Repeat::Looks,
+        probe: Some("cloudwatch:GetMetricData in the old Region, before the failover and since"),
+        undo: Undo::Nothing,
+        example: "{ store: sessions }",
+        outputs: CONFLICTS,
+    },
+    Entry {
+        name: "salvage.objects",
+        what: "Lists the objects of the old Region's bucket whose replication is pending or has failed, of those changed since `before` ahead of the failover's first evidence: at most 100,000 keys are listed, and of 1,000 objects S3 is asked; a listing that was cut says so. Current versions only.",
+        effect: EffectClass::Read,
+        needs: &[need("s3", Plane::Data, Place::Source)],
+        repeat: Repeat::Looks,
+        probe: Some("s3:ListObjectsV2, and s3:HeadObject of each"),
+        undo: Undo::Nothing,
+        example: "{ store: audit, before: 24h }",
+        outputs: OBJECTS,
     },
     Entry {
         name: "notify",

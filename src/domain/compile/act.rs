@@ -42,7 +42,10 @@ impl Compiler<'_> {
             Act::ProbeHttp { .. } => self.probe(&step.act),
             Act::ProbeTcp { .. } => self.probe_tcp(&step.act),
             Act::ProbePostgres { .. } => self.probe_postgres(&step.act, scope),
+            Act::ProbeSignal { .. } => self.probe_signal(&step.act),
             Act::Fence { .. } => self.fence(&step.act, scope),
+            Act::LambdaFault { .. } => self.lambda_fault(&step.act),
+            Act::Salvage { .. } => self.salvage(&step.act, scope),
             Act::Notify { subject, message } => Ok(Action::Notify {
                 topics: if let Scope::Topic(topic) = scope { vec![topic.clone()] } else { self.topics() },
                 subject: self.subject(subject.as_deref()),
@@ -115,7 +118,10 @@ impl Compiler<'_> {
             | Act::ProbeHttp { .. }
             | Act::ProbeTcp { .. }
             | Act::ProbePostgres { .. }
+            | Act::ProbeSignal { .. }
+            | Act::LambdaFault { .. }
             | Act::Fence { .. }
+            | Act::Salvage { .. }
             | Act::Notify { .. }
             | Act::Approve { .. }
             | Act::Wait { .. }

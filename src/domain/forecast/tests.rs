@@ -42,6 +42,7 @@ fn run(bits: u128, promotion: i64, result: RunResult) -> RunState {
         phase: Phase::Finished { result, reason: String::new(), at: started_at },
         loss: None,
         unwind: Default::default(),
+        homeward: None,
     }
 }
 

@@ -114,6 +114,8 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
         runbook_digest: Digest::zero(),
         config_digest: Digest::zero(),
         accepted_loss: None,
+        budget: None,
+        reconciles: None,
         steps: steps.collect(),
     }
 }

@@ -11,6 +11,7 @@ use super::{Known, Memory, Reach};
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health},
+    drill,
     history::History,
     id::{OverrideId, Region},
     overrides::{Ending, Override, OverrideKind},
@@ -18,6 +19,7 @@ use crate::domain::{
     policy::Mode,
     rules::{Finding, Holds, Rule},
     run::{Phase, RunResult, RunState},
+    salvage,
     seconds::to_seconds,
     signal::{Reading, SignalRole, SignalState, SignalWindow, age},
     vantage::{Stand, Witness},
@@ -59,7 +61,7 @@ pub(super) fn rules(
         mode(policy.mode),
         armed.0,
         kill_switch(known.history, now),
-        idle(known.history),
+        idle(known.history, now),
         down,
         quorum,
         reach,
@@ -100,7 +102,7 @@ pub fn stands<'a>(
     let findings = [
         acts,
         kill_switch(history, now),
-        idle(history),
+        idle(history, now),
         not_demoted(history, target),
         cool_down(last_alone, app.policy.cool_down, now),
         acknowledged(history, last_alone),
@@ -187,9 +189,17 @@ fn kill_switch(history: &History, now: Timestamp) -> Finding {
     }
 }
 
-fn idle(history: &History) -> Finding {
-    match history.active_run() {
-        None => Finding::yes(Rule::Idle, "no run is under way"),
+/// What signals say so soon after a fault on purpose may still be that fault: the longest windows of metrics are minutes.
+const AFTERMATH: Duration = Duration::from_mins(15);
+
+fn idle(history: &History, now: Timestamp) -> Finding {
+    match history.moving_run() {
+        None if let Some(run) = drill::aftermath(history, now, AFTERMATH) => Finding::no(
+            Rule::Idle,
+            format!("{} had broken {} on purpose, less than {} s ago", run.id, run.plan.source, AFTERMATH.as_secs()),
+            "the end of that time: a person decides until then",
+        ),
+        None => Finding::yes(Rule::Idle, "no run is under way that moves anything"),
         Some(run) => Finding::no(Rule::Idle, format!("{} is under way", run.id), "its end"),
     }
 }
@@ -309,16 +319,16 @@ fn not_demoted(history: &History, target: Option<&Region>) -> Finding {
     let last = history.runs.values().filter(|r| r.plan.purpose == Purpose::Failover && has_promoted(r));
     let last = last.max_by_key(|r| r.started_at);
     match last {
-        Some(run) if target.is_none() && history.overrides.acknowledged(&run.id) != Some(true) => Finding::unknown(
+        Some(run) if target.is_none() && salvage::reconciled(history, &run.id).is_none() => Finding::unknown(
             Rule::NotDemoted,
             format!("there is no Region to go to; {} left writes in {}", run.id, run.plan.source),
-            "a target, or an acknowledgement that the writes were reconciled",
+            "a target, or a salvage of it that somebody has signed",
         ),
-        Some(run) if Some(&run.plan.source) == target && history.overrides.acknowledged(&run.id) != Some(true) => {
+        Some(run) if Some(&run.plan.source) == target && salvage::reconciled(history, &run.id).is_none() => {
             Finding::no(
                 Rule::NotDemoted,
                 format!("{} left writes in {} that nobody has reconciled", run.id, run.plan.source),
-                "an acknowledgement that they were reconciled",
+                "a salvage of it that somebody has signed, or an acknowledgement that they were reconciled",
             )
         }
         _ => Finding::yes(Rule::NotDemoted, "no failover has left unreconciled writes in the target"),
@@ -399,7 +409,7 @@ pub(super) fn disarm(
     memory.lag_unknown_since = if unknown { Some(memory.lag_unknown_since.unwrap_or(boot)) } else { None };
     let armed = known.history.overrides.armed(now)?;
     let OverrideKind::Arm { from, .. } = &armed.kind else { return None };
-    if known.history.active_run().is_none() && found.active.is_some_and(|active| active != from) {
+    if known.history.moving_run().is_none() && found.active.is_some_and(|active| active != from) {
         let why = format!("the active Region is {}", found.active.map_or("unknown", Region::as_str));
         return Some((armed.id.clone(), Ending::DirectionChanged, why));
     }

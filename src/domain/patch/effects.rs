@@ -79,6 +79,8 @@ pub(super) fn changes(call: &Call<'_>, application: Option<&Application>) -> Vec
         Mutation::PutObject { object, .. } | Mutation::DeleteObject { object } => {
             vec![services::unlisted(call, object.region.as_str())]
         }
+        // Taken out again by its drill; where a failover took the drill's place, it is to be looked for.
+        Mutation::LambdaVariable { at, .. } => vec![services::unlisted(call, at.region.as_str())],
         // A message is in no code, and neither are a session and the copy of a snapshot.
         Mutation::Publish { .. } | Mutation::EndSessions { .. } | Mutation::CopySnapshot { .. } => Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes};
+use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes, salvage};
 use crate::domain::{
     document::{At, Fields, Findings, Node, Value, clip},
     expression,
@@ -10,10 +10,13 @@ use crate::domain::{
 };
 
 mod aurora;
+mod faults;
+mod signals;
 mod weights;
+pub(super) use weights::{UNKNOWN_FOR, names as signal_names};
 
 /// Every action of this version.
-pub(super) const ACTIONS: [&str; 33] = [
+pub(super) const ACTIONS: [&str; 38] = [
     "aurora.switchover",
     "aurora.failover",
     "aurora.detach",
@@ -36,11 +39,16 @@ pub(super) const ACTIONS: [&str; 33] = [
     "probe.http",
     "probe.tcp",
     "probe.postgres",
+    "probe.signal",
     "fence.application",
     "fence.security_group",
     "fence.connections",
     "fence.event",
     "fence.write_must_fail",
+    "fault.lambda_variable",
+    "salvage.snapshot",
+    "salvage.conflicts",
+    "salvage.objects",
     "notify",
     "approve",
     "wait",
@@ -50,7 +58,7 @@ pub(super) const ACTIONS: [&str; 33] = [
 ];
 
 /// Actions that the language knows and this version does not have: refused by name, never ignored.
-const NOT_BUILT: [&str; 2] = ["probe.signal", "undo"];
+const NOT_BUILT: [&str; 1] = ["undo"];
 
 /// The longest text of a message; SNS carries 256 KiB, a pager shows far less.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -119,11 +127,16 @@ fn read(name: &str, with: &mut Fields<'_>, found: &mut Findings) -> Option<Act> 
         "probe.http" => probe(with, found)?,
         "probe.tcp" => probes::tcp(with, found)?,
         "probe.postgres" => probes::postgres(store(with, found)?, with, found)?,
+        "probe.signal" => signals::read(with, found)?,
         "fence.application" => fences::application(with, found)?,
         "fence.security_group" => fences::security_group(store(with, found)?, with, found)?,
         "fence.connections" => fences::connections(store(with, found)?, with, found)?,
         "fence.event" => fences::event(store(with, found)?, with, found)?,
         "fence.write_must_fail" => fences::write_must_fail(store(with, found)?, with, found)?,
+        "fault.lambda_variable" => faults::lambda_variable(with, found)?,
+        "salvage.snapshot" | "salvage.conflicts" | "salvage.objects" => {
+            salvage::read(name, store(with, found)?, with, found)?
+        }
         "notify" => notify(with, found)?,
         "approve" => approve(with, found)?,
         "wait" => Act::Wait {

@@ -18,7 +18,8 @@ use crate::domain::{
     api_call::{self, HANDLE, OnUnknown, Wire, fault_of_operation},
     document::{At, Fields, Findings, Value, clip, did_you_mean},
     expression,
-    id::Region,
+    hole::{self, Hole},
+    id::{Region, StepId},
 };
 
 mod arguments;
@@ -40,6 +41,35 @@ pub struct Template {
     pub on_unknown: OnUnknown,
     pub outputs: BTreeMap<String, String>,
     pub undo: Option<Box<Template>>,
+}
+
+impl Template {
+    /// The same in a runbook that calls the one it stands in, as the step `call`: the outputs that it takes are those of
+    /// the steps beside it.
+    ///
+    /// # Errors
+    /// That of an id which is too long.
+    pub(super) fn within(&self, call: &StepId) -> Result<Self, String> {
+        let mut template = self.clone();
+        template.call = self.call.within(call)?;
+        if let Some((Some(read), _)) = &mut template.done_when {
+            *read = read.within(call)?;
+        }
+        if let Some(undo) = &mut template.undo {
+            **undo = undo.within(call)?;
+        }
+        Ok(template)
+    }
+}
+
+impl Probe {
+    fn within(&self, call: &StepId) -> Result<Self, String> {
+        let renamed = |hole: &Hole| {
+            let step = format!("{call}.{}", hole.step).parse().map_err(|e| format!("{e}"))?;
+            Ok::<_, String>(Hole { step, ..hole.clone() }.to_json())
+        };
+        Ok(Self { arguments: hole::replaced(&self.arguments, &renamed)?, ..self.clone() })
+    }
 }
 
 /// One operation with its arguments.
@@ -190,7 +220,11 @@ fn operation(service: &Service<'_>, with: &mut Fields<'_>, is_call: bool, found:
     if let Wire::RestJson { path, .. } = &wire {
         let is_scalar = |name: &&str| matches!(arguments.get(*name), Some(Json::String(_) | Json::Number(_)));
         if let Some(missing) = api_call::names_in(path).into_iter().find(|name| !is_scalar(name)) {
-            found.error(&at.key, format!("the path needs the argument `{missing}`, a text or a number"), ARGUMENTS);
+            found.error(
+                &at.key,
+                format!("the path needs the argument `{missing}`, a text or a number that is written out"),
+                ARGUMENTS,
+            );
             return None;
         }
     }
@@ -334,7 +368,8 @@ type Undo = (Probe, bool, Option<(Option<Probe>, String)>);
 
 fn undo(service: &Service<'_>, at: &At<'_>, found: &mut Findings) -> Option<Undo> {
     if matches!(&at.node.value, Value::Text(text) if text == "restore") {
-        let problem = "`undo: restore` is not in this version: write out the call that takes it back";
+        let problem = "`undo: restore` is not in this version: write out the call that takes it back; what a read before has seen stands \
+                       in it as `{ output: STEP.NAME }`";
         found.coded("runbook-not-built", &at.key, problem, at.example);
         return None;
     }

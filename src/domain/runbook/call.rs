@@ -231,6 +231,13 @@ fn adopted(child: Step, call: &Step, key: &str, found: &mut Findings) -> Option<
     };
     let act = match child.act {
         Act::Assert { that, message } => Act::Assert { that: inside(&that), message },
+        Act::AwsCall { template } => match template.within(&call.id) {
+            Ok(template) => Act::AwsCall { template: Box::new(template) },
+            Err(e) => {
+                found.error(&format!("{key}.id"), format!("as `{own}`: {e}"), "");
+                return None;
+            }
+        },
         other => other,
     };
     let texts = when.iter().chain(if let Act::Assert { that, .. } = &act { Some(that) } else { None });

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Act, Runbook, Spread, Step, ahead::Ahead, read::Keys};
+use super::{Act, Runbook, Spread, Step, ahead::Ahead, budget, holes, read::Keys};
 use crate::domain::{
     action::EffectClass,
     catalogue::{self, OutputKind, Undo},
@@ -11,21 +11,26 @@ use crate::domain::{
     drill, expression,
     id::StepId,
     plan::{OnFailure, Purpose},
+    salvage,
 };
 
 /// Whether a step stands before the one that is looked at.
-type Before<'a> = &'a dyn Fn(&StepId) -> bool;
+pub(super) type Before<'a> = &'a dyn Fn(&StepId) -> bool;
 
 pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
     let at = |id: &StepId| keys.get(id).map_or("", String::as_str);
     for (id, code, problem) in drill::faults_of(runbook) {
         found.coded(code, &format!("{}.action", at(&id)), problem, "");
     }
+    budget::check(runbook, found);
     if runbook.read_only {
         for id in drill::changes(runbook) {
             let problem = format!("`{id}` changes something, and the runbook says `read_only`");
             found.coded("runbook-not-read-only", &format!("{}.action", at(id)), problem, "");
         }
+    }
+    for (id, code, problem) in salvage::faults_of(runbook) {
+        found.coded(code, &format!("{}.action", at(&id)), problem, "");
     }
     let ahead = Ahead::of(&runbook.steps);
     let whole = is_whole(runbook, keys, found);
@@ -35,6 +40,7 @@ pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
         let before = |other: &StepId| ahead.stands_before(other, &step.id);
         purpose(runbook, step, key, found);
         conditions(runbook, step, key, &before, found);
+        holes::check(runbook, keys, step, &before, found);
         if !cyclic && whole {
             writer_before_traffic(runbook, step, key, &before, found);
             before_promotion(runbook, step, key, &before, found);
@@ -114,8 +120,16 @@ fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
         let problem = format!("{action} may lose writes, and a {planned} must not: use aurora.switchover");
         found.error(&format!("{key}.action"), problem, "action: aurora.switchover");
     }
-    if let (Act::AuroraPreserveSnapshot { .. }, Some(planned)) = (&step.act, planned) {
+    let moves = runbook.purposes.iter().find(|p| !matches!(p, Purpose::Failover | Purpose::Salvage));
+    if let (Act::AuroraPreserveSnapshot { .. }, Some(planned)) = (&step.act, moves) {
         let problem = format!("a {planned} leaves no rescue snapshot: only a failover does");
+        found.error(&format!("{key}.action"), problem, "");
+    }
+    if let (Act::Salvage { what, .. }, Some(other)) =
+        (&step.act, runbook.purposes.iter().find(|p| **p != Purpose::Salvage))
+    {
+        let problem =
+            format!("{} looks at what a failover has left: it is for a salvage, not for a {other}", what.name());
         found.error(&format!("{key}.action"), problem, "");
     }
     if let (Act::GateTarget { lossless: Some(false), .. }, Some(planned)) = (&step.act, planned) {
@@ -170,7 +184,7 @@ fn conditions(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, fou
     }
 }
 
-fn absent(runbook: &Runbook, id: &str) -> String {
+pub(super) fn absent(runbook: &Runbook, id: &str) -> String {
     let inside = runbook.steps.iter().find(|s| s.id.as_str().strip_prefix(id).is_some_and(|r| r.starts_with('.')));
     if let Some(child) = inside {
         return format!("`{id}` is a call: say one of its steps, as in steps[\"{}\"]", child.id);
@@ -189,7 +203,7 @@ fn absent(runbook: &Runbook, id: &str) -> String {
 }
 
 /// The step that `id` speaks of, and what follows its own id: `promote` and `orders` of `promote.orders`.
-fn meant<'a, 'b>(runbook: &'a Runbook, id: &'b str) -> Option<(&'a Step, &'b str)> {
+pub(super) fn meant<'a, 'b>(runbook: &'a Runbook, id: &'b str) -> Option<(&'a Step, &'b str)> {
     let rest_after = |s: &Step| {
         let rest = id.strip_prefix(s.id.as_str())?;
         if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
@@ -199,7 +213,7 @@ fn meant<'a, 'b>(runbook: &'a Runbook, id: &'b str) -> Option<(&'a Step, &'b str
 }
 
 /// The outputs that the actions declare.
-struct Declared<'a>(&'a Runbook);
+pub(super) struct Declared<'a>(pub(super) &'a Runbook);
 
 impl expression::Outputs for Declared<'_> {
     fn output(&self, step: &str, name: &str) -> Result<expression::Type, String> {

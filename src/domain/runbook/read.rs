@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Step, actions};
+use super::{Act, FenceRung, Runbook, STEP_TIMEOUT_MAX, STEPS_MAX, Salvaged, Step, actions, budget};
 use crate::domain::{
     document::{At, Fields, Findings, Place, Value, clip},
     id::{NAME_CHARS_MAX, StepId},
@@ -25,6 +25,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
     // Read before: their values stand in the steps already.
     let _parameters = fields.get(found, "parameters", "parameters: { consecutive: { type: number, default: 3 } }");
     let read_only = fields.get(found, "read_only", "read_only: true").map_or(Some(false), |at| at.boolean(found));
+    let budget = budget::read(&mut fields, found);
     let steps = fields.need(found, "steps", "steps: [{ id: promote, action: aurora.failover }]");
     fields.finish(found);
     let items = steps?.list(found)?;
@@ -49,6 +50,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
         steps,
         calls: BTreeSet::new(),
         read_only: read_only?,
+        budget: budget?,
     };
     Some((runbook, keys))
 }
@@ -65,8 +67,9 @@ fn purposes(at: &At<'_>, found: &mut Findings) -> Option<BTreeSet<Purpose>> {
             "switchover" => purposes.insert(Purpose::Switchover),
             "failback" => purposes.insert(Purpose::Failback),
             "drill" => purposes.insert(Purpose::Drill),
+            "salvage" => purposes.insert(Purpose::Salvage),
             _ => {
-                found.error(&item.key, "expected failover, switchover, failback or drill", at.example);
+                found.error(&item.key, "expected failover, switchover, failback, drill or salvage", at.example);
                 return None;
             }
         };
@@ -208,7 +211,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Aurora's calls are tried once unless the runbook says otherwise; what can be repeated is.
 fn default_retry(act: &Act) -> Retry {
     let attempts = match act {
-        Act::DnsFlip { .. } | Act::DnsWeights { .. } | Act::Notify { .. } => 3,
+        Act::DnsFlip { .. } | Act::DnsWeights { .. } | Act::LambdaFault { .. } | Act::Notify { .. } => 3,
         _ => 1,
     };
     Retry { attempts, backoff: BACKOFF }
@@ -224,6 +227,7 @@ fn shortest_timeout(act: &Act) -> Duration {
         | Act::ProbePostgres { consecutive, interval, .. } => {
             *interval * consecutive.saturating_sub(1) + Duration::from_secs(1)
         }
+        Act::ProbeSignal { hold_for, .. } => *hold_for + Duration::from_secs(1),
         // What is looked for so long is told by the step itself, not by its timeout.
         Act::Fence { rung: FenceRung::Event { within } | FenceRung::WriteMustFail { within }, .. } => {
             *within + Duration::from_secs(1)
@@ -247,9 +251,11 @@ fn default_timeout(act: &Act) -> Duration {
         // CloudWatch is minutes behind [INF], and what is pending drains.
         Act::GateReplication { .. } => 10 * MINUTE,
         Act::DnsVerify { .. } => 10 * MINUTE,
-        Act::ProbeHttp { .. } | Act::ProbeTcp { .. } | Act::ProbePostgres { .. } => {
+        Act::ProbeHttp { .. } | Act::ProbeTcp { .. } | Act::ProbePostgres { .. } | Act::ProbeSignal { .. } => {
             (10 * MINUTE).max(shortest_timeout(act))
         }
+        // Whoever takes it out again is patient: a fault that stays is the worst that a drill can leave.
+        Act::LambdaFault { .. } => 10 * MINUTE,
         // In a disaster it ends as unknown by its timeout, and the emergency waits for it.
         Act::Fence { .. } => shortest_timeout(act) + MINUTE,
         // A change of records takes a minute until it is in sync, and now and then several [bc:route53.GetChange].
@@ -260,6 +266,10 @@ fn default_timeout(act: &Act) -> Duration {
         // A control plane's call takes seconds; what it sets going (tasks that start) some minutes.
         Act::AwsCall { .. } => 5 * MINUTE,
         Act::Notify { .. } | Act::Assert { .. } | Act::Call { .. } | Act::AuroraPreserveSnapshot { .. } => MINUTE,
+        // Aurora takes the snapshot minutes after its Region is back, and copies it as slowly.
+        Act::Salvage { what: Salvaged::Snapshot, .. } => 4 * 60 * MINUTE,
+        // A Region that has just come back does not answer at once.
+        Act::Salvage { .. } => 30 * MINUTE,
         Act::Wait { .. } | Act::Approve { .. } => (shortest_timeout(act) + MINUTE).min(STEP_TIMEOUT_MAX),
     }
 }

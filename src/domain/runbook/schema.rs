@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Act, STEPS_MAX, Step, parameters, read};
+use super::{Act, STEPS_MAX, Step, budget, parameters, read};
 use crate::domain::{
     catalogue::{ENTRIES, Entry},
     document::{Asked, At, Bounds, Entry as Pair, Findings, Node, Value},
@@ -32,6 +32,9 @@ const WORDS: &[(&str, &[&str])] = &[
     ("repeat", &["idempotent", "at_most_once"]),
     ("on_unknown", &["observe", "hold"]),
     ("unknown", &["hold", "pass"]),
+    ("of", &["source", "target"]),
+    ("is", &["ill", "well", "unknown"]),
+    ("verdict", &["nothing", "notify", "recommend"]),
 ];
 /// Keys whose value is a name.
 const NAMES: &[&str] = &["id", "runbook", "store", "via"];
@@ -137,6 +140,7 @@ pub fn schema() -> Json {
     set(&mut top, "steps", json!({ "type": "array", "items": step, "minItems": 1, "maxItems": STEPS_MAX }));
     set(&mut top, "purpose", purposes());
     set(&mut top, "parameters", declared());
+    set(&mut top, "budget", budget::schema(DURATION));
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
     schema.insert("title".to_owned(), json!("A runbook of failoverd"));
@@ -259,7 +263,7 @@ fn or_parameter(value: Json) -> Json {
 }
 
 fn purposes() -> Json {
-    let one = json!({ "enum": ["failover", "switchover", "failback", "drill"] });
+    let one = json!({ "enum": ["failover", "switchover", "failback", "drill", "salvage"] });
     json!({ "anyOf": [one, { "type": "array", "items": one }], "description": "such as `purpose: failover`" })
 }
 

@@ -54,6 +54,31 @@ impl Cloud for Noting {
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         not_here()
     }
+    async fn metrics_until(
+        &self,
+        _: &Region,
+        _: &[MetricQuery],
+        _: jiff::Timestamp,
+        _: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        not_here()
+    }
+    async fn objects(
+        &self,
+        _: &Region,
+        _: &str,
+        _: Option<&str>,
+    ) -> Result<crate::domain::salvage::Page, ObserveError> {
+        not_here()
+    }
+    async fn replication_of(
+        &self,
+        _: &Region,
+        _: &str,
+        _: &str,
+    ) -> Result<crate::domain::salvage::Replication, ObserveError> {
+        not_here()
+    }
     async fn cluster_snapshots(&self, _: &ClusterArn) -> Result<Vec<crate::domain::cloud::DbSnapshot>, ObserveError> {
         Ok(Vec::new())
     }

@@ -43,7 +43,7 @@ pub(super) fn started(bench: &mut Bench<'_>, runs: &Runs, id: &str) {
     };
     let Some(last) = runs.all().iter().rev().find(promoted) else { return };
     bench.findings.checked("S8");
-    if text(&last.plan, "source") == target && !runs.armings().is_reconciled(&last.id) {
+    if text(&last.plan, "source") == target && !super::salvage::is_reconciled(runs, &last.id) {
         let text = format!(
             "{id} began by itself towards {target}, which {} had left with writes that nobody has reconciled",
             last.id

@@ -115,6 +115,7 @@ impl Calls {
         };
         let intended = intent.map(|index| &runs.intents[index]);
         drills::sent(bench, runs, call, intended);
+        super::salvage::sent(bench, runs, call, intended);
         match text(&call.arguments, "call") {
             what @ ("aurora_failover" | "aurora_switchover" | "aurora_detach") => {
                 check_kind(bench, runs, call, intended, what);

@@ -8,7 +8,7 @@ use super::{
     intent::Intent,
     journal::Record,
     region_of,
-    runs::{Run, Runs},
+    runs::{Phase, Run, Runs},
     text,
 };
 
@@ -28,6 +28,43 @@ pub(super) fn started(run: &Run, record: &Record, findings: &mut Findings) {
     }
 }
 
+/// A drill has exceeded its budget: from here on it leads home.
+pub(super) fn over_budget(run: &mut Run, record: &Record, findings: &mut Findings) {
+    findings.checked("S13");
+    if !is_drill(run) || run.plan["budget"].is_null() || run.way != Phase::Moving {
+        let text = format!("{} goes home over a budget that it does not have, or is on its way back already", run.id);
+        findings.violated("S13", record.at, text);
+    }
+    run.goes_home = true;
+    run.phase = Phase::Moving;
+}
+
+/// Whatever was taken back first, the run is on its way back.
+pub(super) fn taken_back(run: &mut Run, record: &Record) {
+    if run.goes_home && run.way == Phase::Moving {
+        run.way = Phase::Aborting { since: record.at };
+        run.phase = run.way.clone();
+    }
+}
+
+/// A drill that goes home begins nothing that leads away: what was begun before is brought to its end.
+pub(super) fn intended(run: &Run, step: &str, record: &Record, findings: &mut Findings) {
+    if !run.goes_home {
+        return;
+    }
+    findings.checked("S13");
+    let leads_away = |step: &Value| {
+        let to = [&step["action"]["to"], &step["action"]["target"]];
+        let changes = matches!(text(&step["action"], "action"), "aurora.switchover" | "dns.flip" | "dns.weights");
+        let target = text(&run.plan, "target");
+        changes && to.iter().any(|to| to.as_str().is_some_and(|to| to == target || region_of(to) == target))
+    };
+    if !run.steps.contains_key(step) && run.planned(step).is_some_and(leads_away) {
+        let text = format!("{} is over its budget, and {step} leads away all the same", run.id);
+        findings.violated("S13", record.at, text);
+    }
+}
+
 /// A call that leaves for a drill.
 pub(super) fn sent(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Option<&Intent>) {
     let Some((intent, run)) = intent.and_then(|i| Some((i, runs.run(&i.run)?))) else { return };
@@ -37,6 +74,11 @@ pub(super) fn sent(bench: &mut Bench<'_>, runs: &Runs, call: &Call, intent: Opti
     bench.findings.checked("S13");
     let may = match text(&call.arguments, "call") {
         "aurora_switchover" | "routing_controls" | "upsert_records" | "put_metric" | "publish" => true,
+        // A fault of the Region that the drill is about, put in or taken out.
+        "lambda_variable" => {
+            let is_fault = |action: &Value| text(action, "action") == "fault.lambda_variable";
+            run.action(&intent.step).is_some_and(is_fault) && call.arguments["at"]["region"] == run.plan["source"]
+        }
         // What a runbook writes out, where the plan has a call that takes it back, or is that call.
         "aws_call" => run.action(&intent.step).is_some_and(|action| !action["call"]["undo"].is_null()),
         _ => false,
@@ -57,6 +99,11 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
     let Some(run) = runs.run(id).filter(|run| is_drill(run)) else { return };
     bench.findings.checked("S13");
     let source = text(&run.plan, "source");
+    let left: Vec<_> = run.planned_steps().iter().filter_map(|step| left_in(bench, &step["action"])).collect();
+    for (function, variable) in left {
+        let text = format!("{id} is a drill that has succeeded, and its fault is in {function} still ({variable})");
+        bench.findings.violated("S13", record.at, text);
+    }
     for global in &bench.known.global_clusters {
         let region = bench.truth.writer_at(global, record.at).map(region_of);
         // A person may have moved it by hand in the minutes of the drill; what it has moved itself it has moved back.
@@ -68,6 +115,17 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
             bench.findings.violated("S13", record.at, text);
         }
     }
+}
+
+/// The function and the variable of a fault that stands in the world.
+fn left_in(bench: &Bench<'_>, action: &Value) -> Option<(String, String)> {
+    if text(action, "action") != "fault.lambda_variable" {
+        return None;
+    }
+    let (function, variable) = (text(&action["at"], "function"), text(&action["at"], "variable"));
+    let region = text(&action["at"], "region").parse().ok()?;
+    let held = bench.seen.world.services.lambda.function(&region, function)?.variables.get(variable)?;
+    (*held == text(action, "broken")).then(|| (function.to_owned(), variable.to_owned()))
 }
 
 /// Whether S5 asks for no writer where this call sends traffic: a drill of the traffic alone, of what is written from all

@@ -16,6 +16,7 @@ mod loss;
 mod planned;
 mod ramp;
 mod runs;
+mod salvage;
 mod standby_object;
 #[cfg(test)]
 mod tests;
@@ -196,6 +197,7 @@ impl Oracle {
                         ramp::observed(&mut bench, &self.runs, (&run, &step, call), record);
                     }
                     runs::News::StartedAlone(id) => alone::started(&mut bench, &self.runs, &id),
+                    runs::News::Planned(id) => salvage::planned(&mut bench, &self.runs, &id),
                     runs::News::Succeeded(id) => drills::succeeded(&mut bench, &self.runs, &id, record),
                     runs::News::Done { run, step } => self.calls.done(&mut bench, &self.runs, &run, &step, record),
                     runs::News::Undone { run, step } => self.calls.undone(&mut bench, &self.runs, &run, &step, record),

@@ -23,12 +23,36 @@ pub(super) fn check_planned(run: &Run, step: &str, event: &Value, record: &Recor
         }
     }
     let planned = action.map(planned_calls).unwrap_or_default();
-    if planned.get(number) != Some(&event["mutation"]) {
+    if !planned.get(number).is_some_and(|planned| is_planned(run, planned, &event["mutation"])) {
         let text = format!(
             "step {step} of {} intends {}, which is not call {number} of the plan that was fixed when it started",
             run.id, event["mutation"]
         );
         findings.violated("S14", record.at, text);
+    }
+}
+
+/// Whether `intended` is what the plan has, with what other steps have put out where the plan names an output.
+pub(super) fn is_planned(run: &Run, planned: &Value, intended: &Value) -> bool {
+    match (planned, intended) {
+        (Value::Object(map), _) if map.len() == 1 && map.contains_key("$output") => {
+            let hole = &map["$output"];
+            let is_kind = match text(hole, "type") {
+                "text" => intended.is_string(),
+                "number" => intended.is_number(),
+                "boolean" => intended.is_boolean(),
+                _ => false,
+            };
+            is_kind && run.outputs.get(text(hole, "step")).is_some_and(|of| of[text(hole, "name")] == *intended)
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(key, value)| other.get(key).is_some_and(|o| is_planned(run, value, o)))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| is_planned(run, a, b))
+        }
+        (one, other) => one == other,
     }
 }
 
@@ -82,6 +106,11 @@ fn planned_calls(action: &Value) -> Vec<Value> {
         "aws.call" if text(&action["call"], "effect") != "read" => {
             let call = &action["call"];
             vec![json!({ "call": "aws_call", "request": call["request"], "idempotent": call["idempotent"] })]
+        }
+        "fault.lambda_variable" => {
+            let (broken, normal) = (&action["broken"], &action["normal"]);
+            let (from, to) = if action["mends"] == true { (broken, normal) } else { (normal, broken) };
+            vec![json!({ "call": "lambda_variable", "at": action["at"], "from": from, "to": to })]
         }
         "fence" => fence_calls(&action["fence"]),
         _ => Vec::new(),

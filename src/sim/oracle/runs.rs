@@ -69,12 +69,16 @@ pub(super) struct Run {
     pub moved_at: SimTime,
     /// A step that is not here has not begun.
     pub steps: BTreeMap<String, Step>,
+    /// What steps that are done have put out, by step and by name.
+    pub outputs: BTreeMap<String, Value>,
     pub approvals: Vec<Approval>,
     pub resumes: u64,
     pub phase: Phase,
     /// What it goes back to when it is resumed: moving on, or being taken back.
     pub way: Phase,
     pub loss: Value,
+    /// A drill has exceeded its budget, and leads home.
+    pub goes_home: bool,
     /// By step, the call that was last said to be in effect, and when.
     pub observed: BTreeMap<String, (u64, SimTime)>,
     /// The largest error of the daemon's clock while the run went on, in milliseconds.
@@ -107,6 +111,8 @@ pub(super) enum News {
     Intended(usize),
     /// This run was started alone.
     StartedAlone(String),
+    /// This run was started by somebody.
+    Planned(String),
     /// This run is over, and has succeeded.
     Succeeded(String),
     /// This call of a step is said to be in effect.
@@ -196,7 +202,8 @@ impl Runs {
             "run_started" => {
                 self.start(record, event, findings);
                 let is_alone = event["request"]["armed"].is_string();
-                return is_alone.then(|| News::StartedAlone(text(event, "run").to_owned()));
+                let id = text(event, "run").to_owned();
+                return Some(if is_alone { News::StartedAlone(id) } else { News::Planned(id) });
             }
             "override_asked" | "override_consented" | "override_ended" => {
                 self.armings.take(event);
@@ -264,11 +271,13 @@ impl Runs {
             "work_deferred" => {}
             "intent" => {
                 check_not_done(run, &step, record, findings);
+                drills::intended(run, &step, record, findings);
                 open(run, &step, record.at);
                 check_planned(run, &step, event, record, findings);
                 return Some(self.intend(id, step, event, record, false));
             }
             "undo_intended" => {
+                drills::taken_back(run, record);
                 check_way_back(run, &self.intents, &step, event, record, findings);
                 return Some(self.intend(id, step, event, record, true));
             }
@@ -287,6 +296,7 @@ impl Runs {
             }
             "step_done" => {
                 run.steps.insert(step.clone(), Step::Done);
+                run.outputs.insert(step.clone(), event["outputs"].clone());
                 self.close(record, true, |i| i.run == id && i.step == step);
                 self.stand(position, &step, record);
                 return Some(News::Done { run: id, step });
@@ -306,6 +316,7 @@ impl Runs {
                 }
                 self.close(record, true, |i| i.run == id && i.step == step);
             }
+            "budget_exceeded" => drills::over_budget(run, record, findings),
             "approval_recorded" => approve(run, &step, event, record, findings),
             "step_retried" | "step_passed" | "run_held" | "run_paused" | "run_resumed" | "abort_requested" => {
                 stopped(run, step, event, record, findings);
@@ -359,11 +370,13 @@ impl Runs {
             started_at: record.at,
             moved_at: record.at,
             steps: BTreeMap::new(),
+            outputs: BTreeMap::new(),
             approvals: Vec::new(),
             resumes: 0,
             phase: Phase::Moving,
             way: Phase::Moving,
             loss: Value::Null,
+            goes_home: false,
             observed: BTreeMap::new(),
             clock_error_ms: record.clock_ahead_ms.unsigned_abs(),
         });

@@ -9,6 +9,7 @@ use super::{
     Findings,
     intent::Intent,
     journal::Record,
+    planned::is_planned,
     runs::{Run, Step},
     text,
 };
@@ -48,11 +49,16 @@ pub(super) fn check_way_back(
         _ => false,
     };
     // A call that a runbook writes out is taken back by the call that the plan has for it.
-    let is_declared = || run.action(step).is_some_and(|a| a["call"]["undo"]["request"] == back["request"]);
+    let is_declared =
+        || run.action(step).is_some_and(|a| is_planned(run, &a["call"]["undo"]["request"], &back["request"]));
     let restored = match text(back, "call") {
         "aws_call" if run.action(step).is_some_and(|a| text(a, "action") == "fence") => {
             intents.iter().filter(of_step).any(|i| opens(i, &back["request"]))
         }
+        "lambda_variable" => run.action(step).is_some_and(|action| {
+            let same = back["at"] == action["at"] && back["from"] == action["broken"] && back["to"] == action["normal"];
+            same && action["mends"] != true
+        }),
         "aws_call" => is_declared(),
         _ => intents.iter().filter(of_step).any(restores),
     };

@@ -25,6 +25,7 @@ use crate::{
             MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        salvage::{PAGE_KEYS_MAX, Page, Replication},
         standby_object::ObjectAt,
     },
     ports::Cloud,
@@ -126,7 +127,13 @@ impl SimCloud {
     async fn send(&self, route: Route, timeout: Duration, signed: Signed<'_>) -> Outcome {
         let Signed { mutation, stamped, place } = signed;
         let endpoint = route.region.clone();
-        self.way.send(route, timeout, Effect { mutation: mutation.clone(), endpoint, stamped, place }).await
+        let revision = match mutation {
+            Mutation::LambdaVariable { at, .. } => {
+                self.way.world.now(|world| world.services.lambda.revision(&at.region, &at.function))
+            }
+            _ => None,
+        };
+        self.way.send(route, timeout, Effect { mutation: mutation.clone(), endpoint, stamped, place, revision }).await
     }
 
     fn meet(&self, number: u8, met: bool) {
@@ -264,6 +271,25 @@ impl Cloud for SimCloud {
             .await
     }
 
+    async fn metrics_until(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        until: Timestamp,
+        window: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        let route = at("cloudwatch:GetMetricData", Plane::CloudWatch, region);
+        let asked = metric_queries(queries)?;
+        let to = SimTime(u64::try_from(until.as_millisecond()).unwrap_or_default());
+        let from = SimTime(to.0.saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)));
+        self.way
+            .read(route, None, |world| {
+                let results = world.cloudwatch.get_metric_data(region, &asked, (from, to), true);
+                Ok(newest(results.map_err(|fault| view::read_error("metric", fault))?))
+            })
+            .await
+    }
+
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         let route = at("cloudwatch:DescribeAlarms", Plane::CloudWatch, region);
         self.way
@@ -356,6 +382,27 @@ impl Cloud for SimCloud {
             .await
     }
 
+    async fn objects(&self, region: &Region, bucket: &str, after: Option<&str>) -> Result<Page, ObserveError> {
+        let after = after.map(str::to_owned);
+        self.way
+            .read(at("s3:ListObjectsV2", Plane::S3, region), None, |world| {
+                let listed = world.s3.list(region, bucket, after.as_deref(), PAGE_KEYS_MAX);
+                let (page, has_more) = listed.map_err(|fault| view::read_error(bucket, fault))?;
+                let next = page.last().filter(|_| has_more).map(|(key, _)| (*key).to_owned());
+                Ok(Page { objects: page.into_iter().map(view::listed).collect::<Result<_, _>>()?, next })
+            })
+            .await
+    }
+
+    async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError> {
+        self.way
+            .read(at("s3:HeadObject", Plane::S3, region), None, |world| {
+                let found = world.s3.get(region, bucket, key).map_err(|fault| view::read_error(key, fault))?;
+                view::replication(found)
+            })
+            .await
+    }
+
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {
         self.way
             .read(route53("route53:GetChange"), None, |world| match world.route53.get_change(world.now, change_id) {
@@ -417,6 +464,7 @@ impl Cloud for SimCloud {
                 self.way.faults.arrived(place, false);
                 return Outcome::NotSent { reason: "no call to AWS".to_owned() };
             }
+            Mutation::LambdaVariable { at: function, .. } => at(operation, Plane::Lambda, &function.region),
             Mutation::AwsCall { request, .. } => match written_out(request) {
                 Some(route) => route,
                 None => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     domain::{
         cloud::{Mutation, RecordSet},
+        fault::FunctionVariable,
         id::Region,
     },
     sim::{
@@ -15,6 +16,7 @@ use crate::{
             aurora::{FailoverRequest, NewInstance},
             cloudwatch::{Datum, DatumValue},
             route53::change::{Action, ChangeBatch, RecordChange},
+            services::VariableChange,
             sns::Publication,
         },
     },
@@ -30,6 +32,8 @@ pub(super) struct Effect {
     pub stamped: SimTime,
     /// Its place in the log.
     pub place: usize,
+    /// Of the function that it changes, as its sender has read it.
+    pub revision: Option<u64>,
 }
 
 impl Effect {
@@ -100,12 +104,25 @@ impl Effect {
             Mutation::CopySnapshot { region, source, target } => {
                 world.with_aurora(|aurora, ctx| aurora.copy_snapshot(region, source, target, ctx).map(|_| None))
             }
+            Mutation::LambdaVariable { at, from, to } => self.change(world, at, from.as_deref(), to.as_deref()),
             // Roles of other accounts are not simulated: everything is in one.
             Mutation::AwsCall { request, .. } => {
                 let answer = world.call_service(&request.operation, &request.region, &request.arguments)?;
                 Ok(request.handle_in(&answer))
             }
         }
+    }
+
+    fn change(
+        &self,
+        world: &mut World,
+        at: &FunctionVariable,
+        from: Option<&str>,
+        to: Option<&str>,
+    ) -> Result<Option<String>, ApiFault> {
+        let (region, function, variable) = (&at.region, at.function.as_str(), at.variable.as_str());
+        let change = VariableChange { region, function, variable, from, to, revision: self.revision };
+        world.change_variable(change).map(|()| None)
     }
 
     fn turn(&self, world: &mut World, states: &BTreeMap<String, bool>) -> Result<Option<String>, ApiFault> {

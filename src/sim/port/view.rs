@@ -10,6 +10,7 @@ use crate::{
             MetricQuery, MissingData, ObserveError, RecordSet, Series,
         },
         id::{InvalidName, Region},
+        salvage::{Listed, Page, Replication},
     },
     sim::world::{
         self, ApiFault, SimTime,
@@ -67,6 +68,8 @@ impl Shown for Vec<RecordSet> {}
 impl Shown for Vec<bool> {}
 impl Shown for bool {}
 impl Shown for serde_json::Value {}
+impl Shown for Page {}
+impl Shown for Replication {}
 
 fn malformed(error: InvalidName) -> ObserveError {
     ObserveError::Malformed { reason: error.to_string() }
@@ -116,6 +119,7 @@ pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, 
         instances: cluster.instances.len(),
         global: cluster.global.clone().filter(|_| cluster.is_listed()),
         scaling: cluster.scaling.map(|(min, max)| AcuRange { min, max }),
+        backup_retention_days: Some(cluster.backup_retention_days),
     })
 }
 
@@ -144,6 +148,24 @@ pub(super) fn db_snapshot(snapshot: &world::aurora::Snapshot) -> Result<DbSnapsh
         status: status.to_owned(),
         created_at: Some(timestamp(snapshot.created_at)?),
     })
+}
+
+/// How `ListObjectsV2` shows it.
+pub(super) fn listed((key, object): (&str, &world::s3::Object)) -> Result<Listed, ObserveError> {
+    let bytes = u64::try_from(object.body.len()).unwrap_or(u64::MAX);
+    Ok(Listed { key: key.to_owned(), bytes, changed_at: timestamp(object.put_at)? })
+}
+
+/// How `HeadObject` shows it.
+pub(super) fn replication(object: &world::s3::Object) -> Result<Replication, ObserveError> {
+    match object.replication {
+        None => Ok(Replication::NotCovered),
+        Some("PENDING") => Ok(Replication::Pending),
+        Some("FAILED") => Ok(Replication::Failed),
+        Some("COMPLETED") => Ok(Replication::Completed),
+        Some("REPLICA") => Ok(Replication::Replica),
+        Some(other) => Err(ObserveError::Malformed { reason: format!("`{other}` is no replication status") }),
+    }
 }
 
 /// How `DescribeAccountAttributes` shows it.

@@ -97,7 +97,7 @@ impl Matrix {
             // With the Region gone there is nothing left of it to lose, and nothing arrives there, let alone twice.
             (Self::Region | Self::UsEast1 | Self::Twice, Purpose::Failover) => Base::ServersDown,
             (_, Purpose::Failover) => Base::RegionLost,
-            (_, Purpose::Switchover | Purpose::Failback | Purpose::Drill) => Base::Calm,
+            (_, Purpose::Switchover | Purpose::Failback | Purpose::Drill | Purpose::Salvage) => Base::Calm,
         }
     }
 }
@@ -159,6 +159,8 @@ impl Cell {
             (_, Ending::Held { waits_for, .. }) => !waits_for.trim().is_empty(),
             // L3 was asked whether it moves, and has its own word where it does not.
             (_, Ending::Unfinished) => rehearsed.checked.contains_key("L3"),
+            // A drill that was over its budget is home again.
+            (_, Ending::Failed) => rehearsed.faults_met.contains_key(&83),
             _ => false,
         };
         if !kept {
@@ -186,7 +188,8 @@ impl Cell {
 /// As [`super::run::rehearse`].
 pub fn tables(setup: &Setup, matrix: Matrix, seed: u64, known: &mut Undisturbed) -> Result<Vec<Table>, String> {
     let mut tables = Vec::new();
-    for (purpose, runbook) in setup.application.uses() {
+    // A salvage follows a failover, moves nothing, and is rehearsed by scenarios.
+    for (purpose, runbook) in setup.application.uses().filter(|(purpose, _)| *purpose != Purpose::Salvage) {
         let base = matrix.base(purpose);
         let undisturbed = known.of(setup, (purpose, runbook), base, seed)?;
         let cells = match matrix {

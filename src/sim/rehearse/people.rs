@@ -342,6 +342,7 @@ fn wish(wish: &scenario::Wish, application: &Application) -> Wish {
         scenario::Wish::Failover => Wish::Failover,
         scenario::Wish::Switchover => Wish::Switchover,
         scenario::Wish::Failback => Wish::Failback,
+        scenario::Wish::Salvage => Wish::Salvage { run: None },
         scenario::Wish::Drill { runbook } => Wish::Drill { runbook: runbook.as_ref().unwrap_or_else(first).clone() },
     }
 }

@@ -113,6 +113,7 @@ pub(super) fn scene<'a>(setup: &'a Setup, scenario: &'a Scenario, seed: u64, tra
     let (home, away) =
         plans(setup).into_iter().partition::<Vec<_>, _>(|plan| Some(&plan.target) == active(setup, scenario));
     stage::furnish(&mut world, &setup.application.regions, &away, &home);
+    stage::furnish_faults(&mut world, &drill_plans(setup));
     let store = MemoryStore::default();
     let court = Arc::new(Mutex::new(Court::new(known, store.clone(), setup.application.name.clone())));
     let told = Arc::clone(&court);
@@ -149,6 +150,18 @@ fn plans(setup: &Setup) -> Vec<Plan> {
     let all = named.flat_map(|(purpose, runbook)| ways.clone().map(move |way| (purpose, runbook, way)));
     let plan = |(purpose, (runbook, digest), (source, target)): (Purpose, &(Runbook, Digest), (&Region, &Region))| {
         compile(app, runbook, purpose, source, target, None, &setup.config_digest, digest).ok()
+    };
+    all.filter_map(plan).collect()
+}
+
+/// The plans of the application's drills, from each Region in which it may live.
+fn drill_plans(setup: &Setup) -> Vec<Plan> {
+    let app = &setup.application;
+    let ways = app.regions.iter().flat_map(|source| app.regions.iter().map(move |target| (source, target)));
+    let named = app.drills.iter().filter_map(|name| setup.runbooks.get(name));
+    let all = named.flat_map(|runbook| ways.clone().map(move |way| (runbook, way)));
+    let plan = |((runbook, digest), (source, target)): (&(Runbook, Digest), (&Region, &Region))| {
+        compile(app, runbook, Purpose::Drill, source, target, None, &setup.config_digest, digest).ok()
     };
     all.filter_map(plan).collect()
 }
@@ -328,6 +341,9 @@ pub(super) fn stands(world: &World, application: &Application) -> BTreeMap<Strin
     for store in application.stores.values() {
         let writer = world.aurora.writer_of(&store.global_cluster).map(|w| w.region.to_string());
         all.insert(format!("the writer of {}", store.global_cluster), writer.unwrap_or_default());
+    }
+    for (region, function, variables) in world.services.lambda.variables() {
+        all.insert(format!("the variables of function {function} in {region}"), format!("{variables:?}"));
     }
     for traffic in application.traffic.values() {
         if let Mechanism::RoutingControls { controls, .. } = &traffic.mechanism {

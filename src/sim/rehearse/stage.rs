@@ -7,6 +7,7 @@
 //! It breaks nothing, and knows nothing of the engine that will act in this world. What a configuration does not say
 //! (what stands behind a health check, an alarm, a record) is chosen as AWS's guides advise, and said where it is.
 
+mod buckets;
 mod databases;
 pub(super) mod fenced;
 mod servers;
@@ -18,7 +19,7 @@ mod watching;
 use std::{collections::BTreeMap, fmt::Display};
 
 use servers::Servers;
-pub use services::furnish;
+pub use services::{furnish, furnish_faults};
 
 use crate::{
     domain::{
@@ -95,6 +96,7 @@ pub fn world_with(
     traffic::build(&mut stage, &mut faults);
     servers.build(&mut stage);
     watching::build(&mut stage, &servers, &mut faults);
+    buckets::build(&mut stage);
     if !faults.found.is_empty() {
         return Err(faults.found);
     }

@@ -109,7 +109,7 @@ fn ending(events: &[Told], scene: &Scene<'_>, records: &[Stored]) -> Ending {
     // The move that put the application where the scenario starts is not the rehearsal's.
     for told in events.iter().filter(|t| scene.begins.get() <= t.at) {
         ending = match told.kind.as_str() {
-            "run_started" | "run_resumed" | "abort_requested" => Ending::Unfinished,
+            "run_started" | "run_resumed" | "abort_requested" | "budget_exceeded" => Ending::Unfinished,
             "run_held" => Ending::Held {
                 step: told.event["step"].as_str().map(ToOwned::to_owned),
                 code: text(&told.event, "code"),
@@ -195,8 +195,11 @@ fn met(scene: &Scene<'_>, world: &World, court: &Court, events: &[Told]) -> BTre
         .filter(superseded)
         .filter(|t| t.event["run"].as_str().is_some_and(|run| drills.contains(run)))
         .count();
-    if 0 < disasters {
-        met.insert(79, disasters as u64);
+    let over_budget = events.iter().filter(|t| t.kind == "budget_exceeded").count();
+    for (number, times) in [(79, disasters), (83, over_budget)] {
+        if 0 < times {
+            met.insert(number, times as u64);
+        }
     }
     met
 }
@@ -205,6 +208,7 @@ fn met(scene: &Scene<'_>, world: &World, court: &Court, events: &[Told]) -> BTre
 fn of_refusal(code: &str) -> Option<u8> {
     Some(match code {
         "gate-refused" => 59,
+        "unreconciled" => 62,
         "a drill stood in the way" => 80,
         "a drill in a blackout was refused" => 81,
         "idempotency-key-reused" => 68,
@@ -264,6 +268,7 @@ fn sometimes(events: &[Told], court: &Court, processes: u32) -> BTreeMap<&'stati
             "run_paused" => count("a run was paused"),
             "run_resumed" => count("a run was resumed"),
             "abort_requested" => count("an abort was asked for"),
+            "budget_exceeded" => count("a drill was over its budget"),
             "approval_recorded" if told.event["approved"] == Value::Bool(false) => count("an approval was declined"),
             "approval_recorded" => count("an approval was given"),
             "run_finished" => match told.event["result"].as_str() {

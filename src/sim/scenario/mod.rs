@@ -177,6 +177,7 @@ pub enum Wish {
     Failover,
     Switchover,
     Failback,
+    Salvage,
     /// By this runbook; `None`: the first of the application's drills.
     Drill {
         runbook: Option<RunbookName>,

@@ -391,6 +391,7 @@ fn wish(t: &Table) -> Option<Wish> {
         "failover" => Some(Wish::Failover),
         "switchover" => Some(Wish::Switchover),
         "failback" => Some(Wish::Failback),
+        "salvage" => Some(Wish::Salvage),
         "drill" => Some(Wish::Drill {
             runbook: match t.text("runbook") {
                 Some(name) => Some(name.parse().ok()?),

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 85] = [
+pub(super) const SHIPPED: [(&str, &str); 92] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -50,8 +50,14 @@ pub(super) const SHIPPED: [(&str, &str); 85] = [
     ("tests/scenarios/drill-disaster-home.yaml", include_str!("../../../tests/scenarios/drill-disaster-home.yaml")),
     ("tests/scenarios/drill-disaster-there.yaml", include_str!("../../../tests/scenarios/drill-disaster-there.yaml")),
     ("tests/scenarios/drill-dns.yaml", include_str!("../../../tests/scenarios/drill-dns.yaml")),
+    ("tests/scenarios/drill-fault-disaster.yaml", include_str!("../../../tests/scenarios/drill-fault-disaster.yaml")),
+    ("tests/scenarios/drill-fault-killed.yaml", include_str!("../../../tests/scenarios/drill-fault-killed.yaml")),
+    ("tests/scenarios/drill-fault-unmended.yaml", include_str!("../../../tests/scenarios/drill-fault-unmended.yaml")),
+    ("tests/scenarios/drill-fault-unseen.yaml", include_str!("../../../tests/scenarios/drill-fault-unseen.yaml")),
+    ("tests/scenarios/drill-fault.yaml", include_str!("../../../tests/scenarios/drill-fault.yaml")),
     ("tests/scenarios/drill-in-blackout.yaml", include_str!("../../../tests/scenarios/drill-in-blackout.yaml")),
     ("tests/scenarios/drill-killed.yaml", include_str!("../../../tests/scenarios/drill-killed.yaml")),
+    ("tests/scenarios/drill-over-budget.yaml", include_str!("../../../tests/scenarios/drill-over-budget.yaml")),
     ("tests/scenarios/drill-own.yaml", include_str!("../../../tests/scenarios/drill-own.yaml")),
     ("tests/scenarios/drill-switchover.yaml", include_str!("../../../tests/scenarios/drill-switchover.yaml")),
     ("tests/scenarios/drill-tabletop.yaml", include_str!("../../../tests/scenarios/drill-tabletop.yaml")),
@@ -118,6 +124,7 @@ pub(super) const SHIPPED: [(&str, &str); 85] = [
         "tests/scenarios/route53-control-plane-down.yaml",
         include_str!("../../../tests/scenarios/route53-control-plane-down.yaml"),
     ),
+    ("tests/scenarios/salvage-and-failback.yaml", include_str!("../../../tests/scenarios/salvage-and-failback.yaml")),
     ("tests/scenarios/server-errors.yaml", include_str!("../../../tests/scenarios/server-errors.yaml")),
     ("tests/scenarios/sns-down.yaml", include_str!("../../../tests/scenarios/sns-down.yaml")),
     ("tests/scenarios/stale-reads.yaml", include_str!("../../../tests/scenarios/stale-reads.yaml")),

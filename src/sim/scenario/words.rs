@@ -54,6 +54,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "cloudwatch:DescribeAlarms",
     "cloudwatch:PutMetricData",
     "s3:HeadObject",
+    "s3:ListObjectsV2",
     "s3:PutObject",
     "s3:DeleteObject",
     "route53:ListResourceRecordSets",
@@ -169,6 +170,7 @@ pub(super) const WISHES: &[Word] = &[
     word("failover", "a forced move, which may lose data"),
     word("switchover", "a planned, lossless move"),
     word("failback", "a planned, lossless move home"),
+    word("salvage", "a look at what a failover has left, for a second person to sign"),
     Word {
         word: "drill",
         says: "a drill of the application; one that has none, or not this one, is passed over",

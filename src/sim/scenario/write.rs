@@ -265,6 +265,7 @@ fn wish(wish: &Wish) -> String {
         Wish::Failover => "failover".to_owned(),
         Wish::Switchover => "switchover".to_owned(),
         Wish::Failback => "failback".to_owned(),
+        Wish::Salvage => "salvage".to_owned(),
         Wish::Drill { runbook: Some(runbook) } => format!("drill, runbook: {runbook}"),
         Wish::Drill { runbook: None } => "drill".to_owned(),
     }

@@ -1,4 +1,5 @@
-//! S3 (REST-XML), path style, as its clients speak it: PutObject, GetObject, HeadObject, DeleteObject and HeadBucket.
+//! S3 (REST-XML), path style, as its clients speak it: PutObject, GetObject, HeadObject, DeleteObject, HeadBucket and
+//! ListObjectsV2 (of a whole bucket, without prefix and delimiter).
 //!
 //! What a call means is the world's. A body that is not the one that was signed is refused, as S3 does; every other
 //! operation, and a body in signed chunks, is refused by name.
@@ -9,7 +10,7 @@ use sha2::Digest as _;
 use winterbaume_core::MockResponse;
 
 use super::{call::Call, encode};
-use crate::sim::world::{ApiFault, World, s3::Object};
+use crate::sim::world::{ApiFault, World, rfc3339, s3::Object};
 
 /// Stands on an answer of S3 until the server puts the request's id there.
 pub(super) const REQUEST_ID_HEADER: &str = "x-amz-request-id";
@@ -17,7 +18,9 @@ pub(super) const REQUEST_ID_HEADER: &str = "x-amz-request-id";
 /// The operation that a request means. A query asks for something else than the object (`?acl`, `?uploads`).
 pub(super) fn operation(method: &Method, path: &str, query: &str) -> &'static str {
     let is_plain = form_urlencoded::parse(query.as_bytes()).all(|(name, _)| name == "x-id");
+    let lists = form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "list-type" && value == "2");
     match (method.as_str(), addressed(path)) {
+        ("GET", Some((_, None))) if lists => "ListObjectsV2",
         _ if !is_plain => "Unknown",
         ("PUT", Some((_, Some(_)))) => "PutObject",
         ("GET", Some((_, Some(_)))) => "GetObject",
@@ -58,6 +61,7 @@ pub(super) fn handle(world: &mut World, call: &Call) -> MockResponse {
             insert(&mut answer.headers, "x-amz-bucket-region", region.as_str());
             answer
         }),
+        "ListObjectsV2" => listed(world, call, &bucket),
         other => Err(super::not_simulated("s3", other)),
     };
     answer.unwrap_or_else(|fault| {
@@ -71,6 +75,53 @@ pub(super) fn handle(world: &mut World, call: &Call) -> MockResponse {
         }
         refusal
     })
+}
+
+/// A page of a bucket. The token of the next is the last key, in hexadecimal digits.
+fn listed(world: &World, call: &Call, bucket: &str) -> Result<MockResponse, ApiFault> {
+    const KEYS: [&str; 5] = ["list-type", "continuation-token", "encoding-type", "max-keys", "x-id"];
+    let asked: Vec<(String, String)> = form_urlencoded::parse(call.query.as_bytes()).into_owned().collect();
+    if let Some((name, _)) = asked.iter().find(|(name, _)| !KEYS.contains(&name.as_str())) {
+        return Err(super::not_simulated("s3", &format!("ListObjectsV2 with {name}")));
+    }
+    let of = |name: &str| asked.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str());
+    let bad = |name: &str| invalid("InvalidArgument", name);
+    let most = of("max-keys").map_or(Ok(1_000), |n| n.parse::<usize>().map_err(|_| bad("max-keys")))?.min(1_000);
+    let after = match of("continuation-token") {
+        Some(token) => {
+            let key = hex::decode(token).ok().and_then(|key| String::from_utf8(key).ok());
+            Some(key.ok_or_else(|| bad("The continuation token provided is incorrect"))?)
+        }
+        None => None,
+    };
+    let encodes = of("encoding-type") == Some("url");
+    let (page, has_more) = world.s3.list(&call.region, bucket, after.as_deref(), most)?;
+    let shown = |key: &str| match encodes {
+        true => form_urlencoded::byte_serialize(key.as_bytes()).collect::<String>().replace("%2F", "/"),
+        false => quick_xml::escape::escape(key).into_owned(),
+    };
+    let contents = page.iter().map(|(key, object)| {
+        format!(
+            "<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>&quot;-&quot;</ETag><Size>{}</Size>\
+             <StorageClass>STANDARD</StorageClass></Contents>",
+            shown(key),
+            rfc3339(object.put_at),
+            object.body.len()
+        )
+    });
+    let contents: String = contents.collect();
+    let next = page.last().filter(|_| has_more).map(|(key, _)| hex::encode(key));
+    let next = next.map_or_else(String::new, |n| format!("<NextContinuationToken>{n}</NextContinuationToken>"));
+    let encoding = if encodes { "<EncodingType>url</EncodingType>" } else { "" };
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+         <Name>{bucket}</Name><Prefix></Prefix><KeyCount>{}</KeyCount><MaxKeys>{most}</MaxKeys>{encoding}\
+         <IsTruncated>{has_more}</IsTruncated>{next}{contents}</ListBucketResult>",
+        page.len()
+    );
+    let mut answer = MockResponse::xml(200, body);
+    insert(&mut answer.headers, REQUEST_ID_HEADER, "-");
+    Ok(answer)
 }
 
 fn invalid(code: &'static str, message: &str) -> ApiFault {
@@ -132,5 +183,8 @@ fn answer(status: u16, object: Option<&Object>, with_body: bool) -> MockResponse
 fn described(mut answer: MockResponse, object: &Object) -> MockResponse {
     insert(&mut answer.headers, "content-length", &object.body.len().to_string());
     insert(&mut answer.headers, "last-modified", &encode::http_date(object.put_at));
+    if let Some(status) = object.replication {
+        insert(&mut answer.headers, "x-amz-replication-status", status);
+    }
     answer
 }

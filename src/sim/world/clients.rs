@@ -53,6 +53,8 @@ pub struct ApplicationAnswer {
 pub struct Endpoints {
     by_address: BTreeMap<Ipv4Addr, Endpoint>,
     pub health_page: HealthPage,
+    /// Regions whose servers answer with errors by a fault of their own, whatever else stands.
+    pub faulty: BTreeSet<Region>,
 }
 
 impl Endpoints {
@@ -77,6 +79,7 @@ impl Endpoints {
             return EndpointStatus::NoAnswer;
         };
         match planes.reach(Plane::Application, &endpoint.region) {
+            Reach::Up if self.faulty.contains(&endpoint.region) => EndpointStatus::Unhealthy,
             Reach::Up => EndpointStatus::Healthy,
             Reach::Hangs => EndpointStatus::NoAnswer,
             Reach::Unavailable | Reach::Throttles | Reach::DeniesAccess => EndpointStatus::Unhealthy,
@@ -304,7 +307,8 @@ impl Clients {
         let endpoint = match &client.inside {
             Some(region) => {
                 let local = endpoints.iter().find(|e| e.region == *region)?;
-                ctx.planes.works_inside(Plane::Application, region).then_some(local)?
+                let works = ctx.planes.works_inside(Plane::Application, region) && !endpoints.faulty.contains(region);
+                works.then_some(local)?
             }
             None => {
                 let address = match self.pinned {

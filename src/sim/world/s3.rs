@@ -5,9 +5,9 @@
 //! sees anything is the plane's. It does nothing by itself, so no history changes by its being there.
 //!
 //! Deliberately not modelled: who may read what (a simulated object is public, and the caller may do everything),
-//! versions, parts, listings, and anything but whole objects under plain keys.
+//! versions, parts, and replication itself: how far that of an object is stands in it from the beginning, and stays so.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use super::{ApiFault, Context, Plane, Planes, Reach, SimTime, World, WorldEvent};
 use crate::domain::id::Region;
@@ -24,6 +24,8 @@ const EFFECTS_MAX: usize = 100_000;
 pub struct Object {
     pub body: Vec<u8>,
     pub put_at: SimTime,
+    /// What HEAD says of its replication: `PENDING`, `FAILED`, `COMPLETED`, `REPLICA`; nothing where no rule is for it.
+    pub replication: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,8 +81,35 @@ impl S3 {
     /// Lets an object be there, as if it had always been: no change that anybody made. For fixtures.
     pub fn seed(&mut self, bucket: &str, key: &str, now: SimTime) {
         if let Some(there) = self.buckets.get_mut(bucket) {
-            there.objects.insert(key.to_owned(), Object { body: b"as it was found".to_vec(), put_at: now });
+            there
+                .objects
+                .insert(key.to_owned(), Object { body: b"as it was found".to_vec(), put_at: now, replication: None });
         }
+    }
+
+    /// Lets an object of `bytes` be there whose replication stands at `status`, and stays there. For fixtures.
+    pub fn seed_replicated(&mut self, bucket: &str, key: &str, bytes: usize, status: &'static str, now: SimTime) {
+        if let Some(there) = self.buckets.get_mut(bucket) {
+            let object = Object { body: vec![b'.'; bytes], put_at: now, replication: Some(status) };
+            there.objects.insert(key.to_owned(), object);
+        }
+    }
+
+    /// `ListObjectsV2` at the endpoint of `region`: up to `most` objects after the key `after`, and whether there are more.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `PermanentRedirect`.
+    pub fn list(
+        &self,
+        region: &Region,
+        bucket: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<(&str, &Object)>, bool), ApiFault> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.at(region, bucket)?.objects.range::<str, _>((from, Bound::Unbounded));
+        let page = rest.by_ref().take(most).map(|(key, object)| (key.as_str(), object)).collect();
+        Ok((page, rest.next().is_some()))
     }
 
     /// Where a bucket is.
@@ -144,7 +173,7 @@ impl S3 {
         if full || OBJECT_BYTES_MAX < body.len() {
             return Err(fault(400, "EntityTooLarge", "Your proposed upload exceeds what is simulated"));
         }
-        let object = Object { body: body.to_vec(), put_at: ctx.now };
+        let object = Object { body: body.to_vec(), put_at: ctx.now, replication: None };
         if let Some(there) = self.buckets.get_mut(bucket) {
             there.objects.insert(key.to_owned(), object);
         }

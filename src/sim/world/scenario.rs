@@ -11,6 +11,7 @@ use super::{
     clients::Endpoint,
     cloudwatch::MetricKey,
     route53::fixture::{PaymentsTraffic, payments_traffic},
+    services::lambda::Switch,
 };
 use crate::domain::id::Region;
 
@@ -131,6 +132,12 @@ fn add_called_services(world: &mut World, topology: &Topology) {
     for site in [&topology.primary, &topology.standby] {
         let (region, now, services) = (&site.region, world.now, &mut world.services);
         services.lambda.add(region, &format!("{name}-api"), &[("WRITER", primary.as_str())]);
+        services.lambda.add_switch(Switch {
+            region: region.clone(),
+            function: format!("{name}-api"),
+            variable: "FAILOVERD_FAULT".to_owned(),
+            breaks: "fail".to_owned(),
+        });
         services.ecs.add(region, name, "worker", 3);
         let (clients, daemons) = ("sg-08f7e6d5c4b3a2910".to_owned(), "10.9.0.0/24".to_owned());
         services.ec2.add(region, "sg-0a1b2c3d4e5f60718", 5_432, &[clients, daemons]);
@@ -140,6 +147,12 @@ fn add_called_services(world: &mut World, topology: &Topology) {
         services.events.add(region, &format!("{name}-nightly"), "rate(1 day)", region == primary);
     }
     world.s3.put_bucket(&topology.standby.region, &format!("{name}-standby"));
+    // What is replicated to nobody here: only how far it is can be looked at.
+    let audit = format!("{name}-audit");
+    world.s3.put_bucket(&topology.primary.region, &audit);
+    for (key, status) in [("logs/done", "COMPLETED"), ("logs/failed &1", "FAILED"), ("logs/waits", "PENDING")] {
+        world.s3.seed_replicated(&audit, key, 100, status, world.now);
+    }
     world.services.secrets.add(primary, &format!("{name}/db"), std::slice::from_ref(&topology.standby.region));
 }
 

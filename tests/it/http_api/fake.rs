@@ -74,6 +74,8 @@ pub(crate) fn plan() -> Plan {
         runbook_digest: Digest::zero(),
         config_digest: Digest::zero(),
         accepted_loss: Some(Duration::from_secs(30)),
+        budget: None,
+        reconciles: None,
         steps: vec![
             step(
                 "consent",

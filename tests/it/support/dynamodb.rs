@@ -181,8 +181,8 @@ impl HttpConnector for Line {
                     Err(broken())
                 }
                 after => {
-                    let done = real.call(request).await?;
-                    assert!(done.status().is_success(), "what is lost was done: {}", done.status().as_u16());
+                    // Done or refused: the answer is lost either way.
+                    real.call(request).await?;
                     match after {
                         Fault::ErrorAfter(status, code) => Ok(error(status, code)),
                         Fault::DoneAndHangs => std::future::pending().await,

@@ -17,6 +17,7 @@ use failoverd::{
         },
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
+        salvage::{Page, Replication},
         standby_object::ObjectAt,
     },
     ports::{
@@ -162,6 +163,16 @@ impl<C: Cloud> Cloud for Overseen<C> {
         self.cloud.metrics(region, queries, window).await
     }
 
+    async fn metrics_until(
+        &self,
+        region: &Region,
+        queries: &[MetricQuery],
+        until: jiff::Timestamp,
+        window: Duration,
+    ) -> Result<Vec<Answer<Series>>, ObserveError> {
+        self.cloud.metrics_until(region, queries, until, window).await
+    }
+
     async fn alarms(&self, region: &Region, names: &[String]) -> Result<Vec<Answer<Alarm>>, ObserveError> {
         self.cloud.alarms(region, names).await
     }
@@ -189,6 +200,14 @@ impl<C: Cloud> Cloud for Overseen<C> {
 
     async fn object_is_there(&self, object: &ObjectAt) -> Result<bool, ObserveError> {
         self.cloud.object_is_there(object).await
+    }
+
+    async fn objects(&self, region: &Region, bucket: &str, after: Option<&str>) -> Result<Page, ObserveError> {
+        self.cloud.objects(region, bucket, after).await
+    }
+
+    async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError> {
+        self.cloud.replication_of(region, bucket, key).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

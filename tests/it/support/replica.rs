@@ -18,6 +18,7 @@ use failoverd::{
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
         lease::Lease,
+        salvage::{Page, Replication},
         standby_object::ObjectAt,
     },
     engine::{Parts, Sharing},
@@ -207,6 +208,9 @@ reads! {
     cluster_snapshots(cluster: &ClusterArn) -> Vec<DbSnapshot>;
     account_quotas(region: &Region) -> Quotas;
     metrics(region: &Region, queries: &[MetricQuery], window: Duration) -> Vec<Answer<Series>>;
+    metrics_until(region: &Region, queries: &[MetricQuery], until: jiff::Timestamp, window: Duration) -> Vec<Answer<Series>>;
+    objects(region: &Region, bucket: &str, after: Option<&str>) -> Page;
+    replication_of(region: &Region, bucket: &str, key: &str) -> Replication;
     alarms(region: &Region, names: &[String]) -> Vec<Answer<Alarm>>;
     events(region: &Region, source: &EventSource, window: Duration) -> Vec<CloudEvent>;
     record_sets(zone: &str, name: &str, record_type: &str) -> Vec<RecordSet>;

@@ -110,6 +110,14 @@ pub(super) fn refusal_in_xml(body: &[u8]) -> (Option<String>, Option<String>) {
     if root == "Error" { (text("Code"), text("Message")) } else { (None, None) }
 }
 
+/// The root element's name, and what is in it, of an answer that is no longer than is read.
+pub(super) fn tree(body: &[u8]) -> Result<(String, Value), BoxError> {
+    if ANSWER_BYTES_MAX < body.len() {
+        return Err(format!("the answer is {} bytes long; {ANSWER_BYTES_MAX} is the most", body.len()).into());
+    }
+    xml(body)
+}
+
 /// `com.amazonaws.ssm#ParameterNotFound` and `ParameterNotFound:http://…` as `ParameterNotFound`.
 fn bare(code: &str) -> &str {
     let code = code.rsplit('#').next().unwrap_or(code);

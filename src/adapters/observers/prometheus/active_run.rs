@@ -24,6 +24,15 @@ pub(super) struct ActiveRun {
 }
 
 impl ActiveRun {
+    /// A call is to take something back: whether it is the first that tells so.
+    pub(super) fn turns_back(&mut self) -> bool {
+        let is_first = self.way == "running";
+        if is_first {
+            self.way = "undoing";
+        }
+        is_first
+    }
+
     pub(super) fn new(plan: &Plan) -> Self {
         let kinds = plan.steps.iter().map(|s| (s.id.clone(), s.action.kind()));
         let undoes = plan.steps.iter().filter(|s| s.on_failure == OnFailure::Undo).map(|s| s.id.clone());

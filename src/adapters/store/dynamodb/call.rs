@@ -130,8 +130,7 @@ impl fmt::Debug for Calls {
 }
 
 impl Calls {
-    /// Clients of `region` over what `sdk` says of credentials, endpoints and time. `sdk` tells the SDK's time by the same
-    /// `clock`.
+    /// Clients of `region` over what `sdk` says of credentials, endpoints and time; its time is that of `clock`.
     pub(super) fn new(
         sdk: &SdkConfig,
         region: &Region,

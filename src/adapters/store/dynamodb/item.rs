@@ -7,8 +7,8 @@
 //! | name of a journal | `journals` | the application | |
 //! | identity of the table | `table` | a Region | `table_id`, `layout` |
 //!
-//! Invariant: an item that is not as it is written here is a fault, never skipped. The layout is persisted: what is added
-//! is ignored by older programs, and anything else is another `layout`.
+//! Invariant: an item that is not as it is written here is a fault, never skipped. The layout is persisted: what is
+//! added is ignored by older programs, and anything else is another `layout`.
 
 use std::collections::HashMap;
 

@@ -10,12 +10,12 @@ use crate::domain::{
 
 /// Steps of one ramp; each has a call of its own and one back.
 const RAMP_STEPS_MAX: usize = 20;
-/// Signals of one guard.
+/// Signals that one step looks at.
 const GUARD_SIGNALS_MAX: usize = 50;
 /// The longest that a step is kept.
 const HOLD_MAX: Duration = Duration::from_hours(4);
 /// So long may a signal of the guard be unknown, where the runbook does not say.
-const UNKNOWN_FOR: Duration = Duration::from_mins(2);
+pub(in crate::domain::runbook) const UNKNOWN_FOR: Duration = Duration::from_mins(2);
 
 const RAMP: &str = "ramp: [5, 25, 50, 100]";
 
@@ -61,7 +61,7 @@ fn guard(at: &At<'_>, found: &mut Findings) -> Option<(Option<Vec<SignalName>>, 
     Some((signals, unknown_for?, step_back?))
 }
 
-fn names(at: &At<'_>, found: &mut Findings) -> Option<Vec<SignalName>> {
+pub(in crate::domain::runbook) fn names(at: &At<'_>, found: &mut Findings) -> Option<Vec<SignalName>> {
     let items = at.list(found)?;
     let mut names: Vec<SignalName> = items.iter().map(|item| item.parse(found)).collect::<Option<_>>()?;
     names.sort();

@@ -163,3 +163,43 @@ fn a_run_that_goes_back_by_itself_to_what_nobody_has_reconciled_is_found() {
     gone_back(|s| acknowledged(s, true)).holds(&["S8", "S17", "S18"]);
     gone_back(|s| acknowledged(s, false)).violates("S8", "towards us-east-1");
 }
+
+/// Somebody else than who asked has signed a salvage of `failover`, which ends as `result` says.
+fn salvaged(stage: &mut Stage, failover: &str, by: &str, result: &str) {
+    let first = stage.run.clone();
+    stage.run = format!("{}7", &first[..first.len() - 1]);
+    let mut plan = plan("salvage", USE1, USW2, None);
+    plan["reconciles"] = json!(failover);
+    plan["steps"] = json!([plan["steps"][1]]);
+    let request = json!({ "purpose": "salvage", "subject": "carol", "reason": "why" });
+    stage.event("run_started", json!({ "request": request, "plan": plan, "evidence_since": null }));
+    let digest = digest_of(&plan);
+    let word = json!({ "step": "approve", "subject": by, "approved": true, "digest": digest, "reason": "read it" });
+    stage.event("approval_recorded", word);
+    stage.over(result, Value::Null);
+}
+
+#[test]
+fn a_planned_move_to_what_nobody_has_reconciled_is_found_and_a_signed_salvage_reconciles() {
+    let home = |between: &dyn Fn(&mut Stage)| {
+        let mut stage = promoted(|s| {
+            asked(s, "o1", arm(USW2, 60.0), LATE);
+            consented(s, "o1", "bob");
+        });
+        stage.pass(200);
+        stage.over("succeeded", Value::Null);
+        stage.world.restore_region(&region(USE1));
+        between(&mut stage);
+        let first = stage.run.clone();
+        stage.run = format!("{}2", &first[..first.len() - 1]);
+        let request = json!({ "purpose": "failback", "subject": "carol", "reason": "why" });
+        let plan = plan("failback", USW2, USE1, None);
+        stage.event("run_started", json!({ "request": request, "plan": plan, "evidence_since": null }));
+        stage
+    };
+    home(&|s| salvaged(s, RUN, "dave", "succeeded")).holds(&["S8"]);
+    home(&|_| {}).violates("S8", "a failback, began towards us-east-1");
+    home(&|s| salvaged(s, RUN, "carol", "succeeded")).violates("S8", "nobody has reconciled");
+    home(&|s| salvaged(s, RUN, "dave", "superseded")).violates("S8", "nobody has reconciled");
+    home(&|s| salvaged(s, "payments-another", "dave", "succeeded")).violates("S8", "nobody has reconciled");
+}

@@ -98,6 +98,7 @@ fn scenario(
         Purpose::Failover => (Wish::Failover, When::Recommended { after: Duration::from_secs(20) }),
         Purpose::Switchover => (Wish::Switchover, When::At(BEGINS_AT)),
         Purpose::Failback => (Wish::Failback, When::At(BEGINS_AT)),
+        Purpose::Salvage => return Err(format!("{runbook} is a salvage, and no move")),
         Purpose::Drill => (Wish::Drill { runbook: Some(runbook.clone()) }, When::At(BEGINS_AT)),
     };
     let loses = purpose == Purpose::Failover;

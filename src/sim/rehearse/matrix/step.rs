@@ -11,6 +11,7 @@ use crate::{
         fence::Rung,
         id::Region,
         plan::{Plan, PlannedStep, Purpose},
+        salvage::Salvage,
     },
     sim::{faults::CallFault, scenario::Approver},
 };
@@ -121,8 +122,15 @@ fn reads(step: &PlannedStep, plan: &Plan, application: &Application) -> Vec<Trou
             // Over connections of their own.
             Rung::WriteMustFail { .. } | Rung::Connections | Rung::Restore { .. } => Vec::new(),
         },
+        Action::LambdaFault(_) => unseen(&["lambda:GetFunctionConfiguration"]),
+        Action::Salvage { look } => match **look {
+            Salvage::Snapshot { .. } => unseen(&["rds:DescribeDBClusterSnapshots"]),
+            Salvage::Conflicts { .. } => unseen(&["cloudwatch:GetMetricData"]),
+            Salvage::Objects { .. } => unseen(&["s3:ListObjectsV2", "s3:HeadObject"]),
+        },
         // Nothing cuts a zone's name servers off; the others look at nothing outside.
         Action::DnsVerify { .. }
+        | Action::ProbeSignal(_)
         | Action::AuroraPreserveSnapshot { .. }
         | Action::Notify { .. }
         | Action::Approve { .. }
@@ -143,6 +151,7 @@ fn seen_by(call: &Mutation) -> &'static [&'static str] {
         | Mutation::AuroraDetach { .. }
         | Mutation::CreateInstance { .. }
         | Mutation::CopySnapshot { .. }
+        | Mutation::LambdaVariable { .. }
         | Mutation::Publish { .. }
         | Mutation::EndSessions { .. }
         | Mutation::AwsCall { .. } => &[],

@@ -83,6 +83,9 @@ fn whoever_waits_says_for_whom() {
         cell.judge(&mut rehearsed);
         assert_eq!(rehearsed.unmet.is_empty(), kept, "{ending:?}, L3 asked: {asked_l3}");
     }
+    let mut home_again = Rehearsed { faults_met: [(83, 1)].into(), ..ended(Ending::Failed, true) };
+    cell.judge(&mut home_again);
+    assert!(home_again.unmet.is_empty(), "a drill over its budget");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
         id::Region,
         plan::Plan,
     },
-    sim::world::World,
+    sim::world::{World, services::lambda::Switch},
 };
 
 /// What a function has reserved of which no call says more.
@@ -34,6 +34,24 @@ pub fn furnish(world: &mut World, regions: &[Region], away: &[Plan], home: &[Pla
         let _refused = world.call_service(&request.operation, &request.region, &request.arguments);
     }
     world.log.clear();
+}
+
+/// Furnishes `world` with the functions that `drills` break on purpose: each with variables of its own that must still be
+/// there afterwards, and answering with errors, as the servers of its Region do, while the fault is in.
+pub fn furnish_faults(world: &mut World, drills: &[Plan]) {
+    for step in drills.iter().flat_map(|plan| &plan.steps) {
+        let Action::LambdaFault(fault) = &step.action else { continue };
+        let (lambda, at) = (&mut world.services.lambda, &fault.at);
+        let own = [("LOG_LEVEL", "info"), ("DATABASE_SECRET", "not-to-be-told")];
+        let normal = fault.normal.as_deref().map(|value| (at.variable.as_str(), value));
+        lambda.put_variables(&at.region, &at.function, own.into_iter().chain(normal));
+        lambda.add_switch(Switch {
+            region: at.region.clone(),
+            function: at.function.clone(),
+            variable: at.variable.clone(),
+            breaks: fault.broken.clone(),
+        });
+    }
 }
 
 fn calls(plan: &Plan) -> Vec<&AwsCall> {

@@ -175,7 +175,15 @@ pub(super) fn every_variant() -> Vec<Scenario> {
         Approver::TriesOwnFirst { after },
     ];
     let drill = Wish::Drill { runbook: Some("drill-switchover".parse().expect("a name")) };
-    let wishes = [Wish::Auto, Wish::Failover, Wish::Switchover, Wish::Failback, drill, Wish::Drill { runbook: None }];
+    let wishes = [
+        Wish::Auto,
+        Wish::Failover,
+        Wish::Switchover,
+        Wish::Failback,
+        Wish::Salvage,
+        drill,
+        Wish::Drill { runbook: None },
+    ];
     for (i, wish) in wishes.into_iter().enumerate() {
         let even = i % 2 == 0;
         let ask = Ask {

@@ -38,6 +38,11 @@ pub struct Snapshot {
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl Aurora {
+    /// For how long the automated snapshots of a cluster are kept that are taken from now on. For fixtures.
+    pub fn keep_backups_for(&mut self, cluster: &str, days: u32) {
+        self.clusters.values_mut().filter(|c| c.id == cluster).for_each(|c| c.backup_retention_days = days);
+    }
+
     /// Snapshots of `region` that have not expired at `now`.
     pub fn snapshots<'a>(&'a self, region: &Region, now: SimTime) -> impl Iterator<Item = &'a Snapshot> {
         self.snapshots

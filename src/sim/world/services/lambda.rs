@@ -2,7 +2,7 @@
 //!
 //! An update of the configuration is in progress for a while, in which another is refused. [bc:lambda]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long an update of the configuration is in progress. [INF]
-const UPDATE_MS: u64 = 2_000;
+pub(super) const UPDATE_MS: u64 = 2_000;
 /// What an account may run at once, and what of it must stay unreserved. [bc:lambda.PutFunctionConcurrency]
 const CONCURRENT_MAX: u64 = 1_000;
 const UNRESERVED_MIN: u64 = 100;
@@ -32,6 +32,17 @@ pub struct Function {
 #[derive(Debug, Default)]
 pub struct Lambda {
     functions: BTreeMap<(Region, String), Function>,
+    switches: Vec<Switch>,
+}
+
+/// A variable that makes a function answer with errors, and so the application's servers in its Region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    pub region: Region,
+    pub function: String,
+    pub variable: String,
+    /// While it holds this.
+    pub breaks: String,
 }
 
 impl Lambda {
@@ -46,6 +57,42 @@ impl Lambda {
     pub fn add_reserved(&mut self, region: &Region, name: &str, reserved: u64) {
         let function = Function { reserved: Some(reserved), ..Function::default() };
         self.functions.insert((region.clone(), name.to_owned()), function);
+    }
+
+    /// Gives a function, which is added where there is none, these variables more. For fixtures.
+    pub fn put_variables<'a>(
+        &mut self,
+        region: &Region,
+        name: &str,
+        variables: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
+        let function = self.functions.entry((region.clone(), name.to_owned())).or_default();
+        function.variables.extend(variables.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    }
+
+    /// Adds a switch. For fixtures.
+    pub fn add_switch(&mut self, switch: Switch) {
+        if !self.switches.contains(&switch) {
+            self.switches.push(switch);
+        }
+    }
+
+    /// The Regions whose functions are switched to answer with errors.
+    pub(super) fn broken(&self) -> BTreeSet<Region> {
+        let holds = |s: &&Switch| {
+            self.function(&s.region, &s.function).is_some_and(|f| f.variables.get(&s.variable) == Some(&s.breaks))
+        };
+        self.switches.iter().filter(holds).map(|s| s.region.clone()).collect()
+    }
+
+    /// Every function's variables, by Region and name: what stands of them.
+    pub fn variables(&self) -> impl Iterator<Item = (&Region, &str, &BTreeMap<String, String>)> {
+        self.functions.iter().map(|((region, name), function)| (region, name.as_str(), &function.variables))
+    }
+
+    /// How often the function of that name was updated; `None`: there is none.
+    pub fn revision(&self, region: &Region, name: &str) -> Option<u64> {
+        self.function(region, name).map(|function| function.revision)
     }
 
     /// The function of that name.
@@ -83,6 +130,10 @@ impl Lambda {
                 if call.now < function.updated_at.plus_ms(UPDATE_MS) && 0 < function.revision {
                     let message = "The operation cannot be performed at this time. An update is in progress.";
                     return Err(fault(409, "ResourceConflictException", message));
+                }
+                if call.text("RevisionId").is_some_and(|given| given != revision_id(function.revision)) {
+                    let message = "The RevisionId provided does not match the latest RevisionId.";
+                    return Err(fault(412, "PreconditionFailedException", message));
                 }
                 if let Some(variables) = call.arguments.get("Environment").and_then(|e| e.get("Variables")) {
                     function.variables = variables_of(variables)?;
@@ -129,8 +180,12 @@ fn configuration(function: &Function, name: &str, call: &Request<'_>) -> Value {
         "Environment": { "Variables": function.variables },
         "State": "Active",
         "LastUpdateStatus": if busy { "InProgress" } else { "Successful" },
-        "RevisionId": format!("00000000-0000-4000-8000-{:012x}", function.revision),
+        "RevisionId": revision_id(function.revision),
     })
+}
+
+fn revision_id(revision: u64) -> String {
+    format!("00000000-0000-4000-8000-{revision:012x}")
 }
 
 fn variables_of(value: &Value) -> Result<BTreeMap<String, String>, ApiFault> {

@@ -96,6 +96,12 @@ impl World {
             "ssm" => self.services.ssm.call(name, &call),
             _ => Err(not_simulated(operation)),
         }?;
+        if operation == "lambda:UpdateFunctionConfiguration" {
+            // What runs is replaced while the update is in progress.
+            self.later(self.now.plus_ms(lambda::UPDATE_MS), |world| {
+                world.endpoints.faulty = world.services.lambda.broken();
+            });
+        }
         let reads = ["Get", "Describe", "List"].iter().any(|verb| name.starts_with(verb));
         if !reads {
             self.log.push(WorldEvent {
@@ -105,6 +111,50 @@ impl World {
             });
         }
         Ok(answer)
+    }
+}
+
+/// A change of one variable of a function, as its sender read the function before.
+#[derive(Debug, Clone, Copy)]
+pub struct VariableChange<'a> {
+    pub region: &'a Region,
+    pub function: &'a str,
+    pub variable: &'a str,
+    /// `None`: there is no such variable.
+    pub from: Option<&'a str>,
+    pub to: Option<&'a str>,
+    /// The revision that was read; `None` where the function was not there.
+    pub revision: Option<u64>,
+}
+
+impl World {
+    /// Writes the function's variables back whole with one of them changed, as a careful client does: for the revision
+    /// that it has read.
+    ///
+    /// # Errors
+    /// Lambda's own refusal; `VariableDrift` where the client would not have sent it.
+    pub fn change_variable(&mut self, change: VariableChange<'_>) -> Result<(), ApiFault> {
+        let VariableChange { region, function, variable, from, to, revision } = change;
+        let Some(found) = self.services.lambda.function(region, function) else {
+            return Err(fault(404, "ResourceNotFoundException", format!("Function not found: {function}")));
+        };
+        if self.services.lambda.revision(region, function) != revision {
+            return Err(fault(412, "PreconditionFailedException", "another revision is there"));
+        }
+        let mut variables = found.variables.clone();
+        let held = variables.get(variable).map(String::as_str);
+        if held == to {
+            return Ok(());
+        }
+        if held != from {
+            return Err(fault(400, "VariableDrift", "it holds something else"));
+        }
+        match to {
+            Some(value) => variables.insert(variable.to_owned(), value.to_owned()),
+            None => variables.remove(variable),
+        };
+        let arguments = serde_json::json!({ "FunctionName": function, "Environment": { "Variables": variables } });
+        self.call_service("lambda:UpdateFunctionConfiguration", region, &arguments).map(|_| ())
     }
 }
 

@@ -1,0 +1,263 @@
+//! The primary broken on purpose: seen, mended whatever happens, and in nobody's way.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use failoverd::{
+    domain::{
+        id::{RunId, RunbookName},
+        plan::Purpose,
+        policy::{Mode, Policy},
+        rules::Rule,
+        run::{Phase, RunResult, StepState},
+        runbook::{Library, Runbook},
+    },
+    engine::control::{Act, AskOverride, Control as _, StartRun, Started, Wish},
+    sim::world::{Plane, Reach},
+};
+
+use crate::support::{
+    Live, Played, Scene,
+    observers::{Sees, observe},
+    payments, region,
+};
+
+const SUCCEEDED: Played = Played::Finished(RunResult::Succeeded);
+/// A variable of the function that is nobody's business.
+const SECRET: &str = "only-lambda-knows-this";
+
+/// The application of the scene, drilled by drill-fault, and by a drill of its own that calls it with `arguments`.
+fn scene(seed: u64, arguments: &str) -> Scene {
+    let mut scene = Scene::payments(seed, 240);
+    let shipped = |name: &str| name.parse::<RunbookName>().expect("a name");
+    scene.application.drills.push(shipped("drill-fault"));
+    let text = format!(
+        "runbook: own\npurpose: drill\ndescription: d\nsteps:\n  - {{ id: it, action: call, with: {{ runbook: \
+         drill-fault, arguments: {{ {arguments} }} }} }}\n"
+    );
+    let own = own(&text);
+    scene.application.drills.push(own.name.clone());
+    scene.runbooks.insert(own.name.clone(), (own, failoverd::domain::id::Digest::of(text.as_bytes())));
+    let mut world = scene.world.lock().expect("nobody panics while holding it");
+    world.services.lambda.put_variables(&region("us-east-1"), "payments-api", [("DB_PASSWORD", SECRET)].into_iter());
+    drop(world);
+    scene
+}
+
+fn own(text: &str) -> Runbook {
+    let file = format!("{}/runbooks/drill-fault.yaml", env!("CARGO_MANIFEST_DIR"));
+    let mut library = Library::default();
+    library.add("drill-fault.yaml", &std::fs::read_to_string(file).expect("it ships"));
+    Runbook::parse_with("own.yaml", text, &library).unwrap_or_else(|faults| panic!("{faults:#?}")).0
+}
+
+async fn well(scene: &Scene) -> Live {
+    let live = scene.start(0).await;
+    live.ready().await;
+    live.pass(30).await;
+    live
+}
+
+async fn begin(live: &Live, name: &str) -> RunId {
+    let run = live.begin(Wish::Drill { runbook: name.parse().expect("a name") }).await;
+    let consent = if name == "own" { "it.consent" } else { "consent" };
+    live.until_running(&run, consent).await;
+    let digest = live.run(&run).plan_digest.clone();
+    let step = consent.parse().expect("an id");
+    live.engine_act(&run, Act::Approve { step, approved: true, digest }, "second").await.expect("approved");
+    run
+}
+
+fn variables(live: &Live) -> BTreeMap<String, String> {
+    let east = region("us-east-1");
+    live.world.now(|w| w.services.lambda.function(&east, "payments-api").expect("there").variables.clone())
+}
+
+fn is_broken(live: &Live) -> bool {
+    variables(live).contains_key("FAILOVERD_FAULT")
+}
+
+async fn broken(live: &Live) {
+    live.until("the fault is in", 120, is_broken).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_is_seen_and_taken_out_and_the_function_keeps_every_variable_it_had() {
+    let scene = scene(700, "");
+    let live = well(&scene).await;
+    let before = variables(&live);
+    let run = begin(&live, "drill-fault").await;
+    broken(&live).await;
+    assert_eq!(variables(&live).len(), before.len() + 1, "every other variable is carried");
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    assert_eq!(variables(&live), before);
+    let StepState::Done { outputs, .. } = live.step(&run, "detected") else { panic!("detected") };
+    let seconds = outputs["seconds"].as_f64().expect("a number");
+    assert!((5.0..120.0).contains(&seconds), "the measured detection time: {outputs:?}");
+    assert_eq!((outputs["health"].as_str(), outputs["verdict"].as_str()), (Some("down"), Some("recommend")));
+    assert!(outputs["said"].as_str().expect("a text").contains("probe-use1 is ill"), "{outputs:?}");
+    assert_eq!((live.flips(), live.ledger().writes_lost), (0, 0), "nothing moves, and nothing is lost");
+    let journal: Vec<String> = scene
+        .journal
+        .with(&payments(), |all| all.iter().map(|s| String::from_utf8_lossy(&s.bytes).into_owned()).collect());
+    assert!(journal.iter().any(|record| record.contains("FAILOVERD_FAULT")));
+    assert!(!journal.iter().any(|record| record.contains(SECRET)), "the others are in no record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_takes_the_fault_out() {
+    let scene = scene(701, "");
+    let live = well(&scene).await;
+    let before = variables(&live);
+    let run = begin(&live, "drill-fault").await;
+    broken(&live).await;
+    live.act(&run, Act::Abort).await.expect("asked for");
+    assert_eq!(live.outcome(&run, 900).await, Played::Finished(RunResult::Aborted));
+    assert_eq!(variables(&live), before);
+    let Phase::Finished { reason, .. } = &live.run(&run).phase else { panic!("finished") };
+    assert!(reason.contains("undone: break"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_nobody_sees_in_time_is_taken_out_and_the_drill_has_failed() {
+    // The function does not read it as a fault: everything stays well.
+    let scene = scene(702, "value: nothing, detected_within: 2m");
+    let live = well(&scene).await;
+    let before = variables(&live);
+    let run = begin(&live, "own").await;
+    broken(&live).await;
+    assert_eq!(live.outcome(&run, 900).await, Played::Finished(RunResult::Failed));
+    assert_eq!(variables(&live), before);
+    assert!(matches!(live.step(&run, "it.detected"), StepState::Failed { code, .. } if code == "step-timeout"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_is_in_already_is_somebody_elses_and_is_left_to_them() {
+    let scene = scene(703, "");
+    let live = well(&scene).await;
+    let theirs = [("FAILOVERD_FAULT", "fail")];
+    // Put there, and not served yet: the application is well.
+    live.world.now(|w| {
+        w.services.lambda.put_variables(&region("us-east-1"), "payments-api", theirs.into_iter());
+    });
+    let run = begin(&live, "drill-fault").await;
+    assert_eq!(live.outcome(&run, 900).await, Played::Finished(RunResult::Failed));
+    assert!(matches!(live.step(&run, "break"), StepState::Failed { code, .. } if code == "fault-refused"));
+    assert!(is_broken(&live), "it was not this run that put it in");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mending_that_cannot_be_sent_holds_the_drill_and_is_done_when_it_goes_on() {
+    let scene = scene(704, "");
+    let live = well(&scene).await;
+    let before = variables(&live);
+    let run = begin(&live, "drill-fault").await;
+    broken(&live).await;
+    let east = region("us-east-1");
+    live.until("the mending has begun", 300, |live| !matches!(live.step(&run, "mend"), StepState::Pending)).await;
+    live.world.now(|w| w.set_plane(Plane::Lambda, &east, Reach::Hangs));
+    live.pass(60).await;
+    if live.run(&run).result().is_none() && is_broken(&live) {
+        let held = live.outcome(&run, 3_600).await;
+        assert!(matches!(&held, Played::Held(_)), "a person is told: {held:?}");
+        live.world.now(|w| w.set_plane(Plane::Lambda, &east, Reach::Up));
+        live.act(&run, Act::Resume).await.expect("resumed");
+    } else {
+        live.world.now(|w| w.set_plane(Plane::Lambda, &east, Reach::Up));
+    }
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    assert_eq!(variables(&live), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_real_disaster_in_the_middle_is_not_held_up_and_the_fault_is_taken_out_when_the_region_is_back() {
+    let scene = scene(705, "");
+    let live = well(&scene).await;
+    let before = variables(&live);
+    let drill = begin(&live, "drill-fault").await;
+    broken(&live).await;
+    live.lose("us-east-1");
+    live.pass(5).await;
+    let request = StartRun { target: Some(region("us-west-2")), ..Live::request(Wish::Failover) };
+    let run = match live.ask(request).await {
+        Ok(Started::Run { id, supersedes }) => {
+            assert_eq!(supersedes, Some(drill.clone()), "at once: nothing of the drill leads elsewhere");
+            id
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(live.outcome(&drill, 5).await, Played::Finished(RunResult::Superseded));
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    live.pass(30).await;
+    assert_eq!(live.assessment().active_region, Some(region("us-west-2")));
+    let open = || {
+        let history = live.engine.history(&payments()).expect("a history");
+        let of_drill = history.deferred.iter().filter(|((of, _), _)| *of == drill);
+        of_drill.map(|(_, work)| (work.word(), work.work.describe())).collect::<Vec<_>>()
+    };
+    let left = "take the fault of a drill out of function payments-api in us-east-1 (FAILOVERD_FAULT)".to_owned();
+    assert_eq!(open(), [("open", left.clone())]);
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    live.until("the fault is out", 600, |live| variables(live) == before).await;
+    live.until("the work is over", 900, |_| open() == [("done", left.clone())]).await;
+}
+
+fn automatic(mut scene: Scene) -> Scene {
+    scene.application.policy = Policy {
+        mode: Mode::Automatic,
+        dwell: Duration::from_secs(30),
+        observers: ["frankfurt".parse().expect("a name")].into(),
+        ..Policy::default()
+    };
+    scene
+}
+
+async fn armed(live: &Live) {
+    use failoverd::domain::overrides::OverrideKind;
+    let (from, to) = (region("us-east-1"), region("us-west-2"));
+    let asked = AskOverride {
+        application: payments(),
+        kind: OverrideKind::Arm { from, to, largest_loss: Duration::from_secs(3_600) },
+        reason: "the quarter's end".to_owned(),
+        expires_in: Duration::from_hours(24),
+        subject: "alice".parse().expect("a subject"),
+        idempotency_key: None,
+    };
+    let id = live.engine.override_ask(asked).await.expect("asked");
+    live.engine.override_consent(&id, true, &"bob".parse().expect("a subject"), "agreed").await.expect("consented");
+}
+
+fn failovers(live: &Live) -> usize {
+    let history = live.engine.history(&payments()).expect("a history");
+    history.runs.values().filter(|run| run.plan.purpose == Purpose::Failover).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_armed_starts_nothing_while_the_fault_is_in_nor_right_after_it() {
+    let scene = automatic(scene(706, ""));
+    let live = scene.start(0).await;
+    observe(&live, "frankfurt", Sees::TheWorld);
+    live.ready().await;
+    live.pass(30).await;
+    armed(&live).await;
+    live.pass(60).await;
+    let run = begin(&live, "drill-fault").await;
+    broken(&live).await;
+    // For longer than the dwell: a person holds it so.
+    live.act(&run, Act::Pause).await.expect("paused");
+    live.pass(300).await;
+    let unmet = |live: &Live, rule: Rule| live.assessment().rules.iter().any(|f| f.rule == rule && !f.is_met());
+    assert!(
+        is_broken(&live) && unmet(&live, Rule::Idle) && !unmet(&live, Rule::Down),
+        "it would have, but for the drill"
+    );
+    assert_eq!(failovers(&live), 0);
+    live.act(&run, Act::Resume).await.expect("resumed");
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    // The disaster right after it is for a person, for a while; and then it is acted on.
+    live.lose("us-east-1");
+    live.pass(10 * 60).await;
+    assert!(unmet(&live, Rule::Idle), "{:?}", live.assessment().rules);
+    assert_eq!(failovers(&live), 0, "what is seen so soon after may still be the fault");
+    live.until("a run is started alone", 10 * 60, |live| failovers(live) == 1).await;
+}
