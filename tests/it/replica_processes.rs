@@ -3,7 +3,7 @@
 //! from the table and not from AWS, cut from AWS and not from the table: the run must end well, every effect happen
 //! once, the journal be whole with one epoch after the other, and no two lead for as long as a lease.
 //!
-//! `FAILOVERD_ROUNDS` asks for that many strikes, or takeovers that are measured; CI has a few.
+//! `FAILOVERD_ROUNDS` asks for that many strikes, or takeovers that are measured, from `FAILOVERD_SEED` on; CI has a few.
 
 use std::{
     collections::BTreeSet,
@@ -45,6 +45,10 @@ const STRIKES: usize = 2;
 
 fn rounds(or: usize) -> usize {
     std::env::var("FAILOVERD_ROUNDS").map_or(or, |rounds| rounds.parse().expect("FAILOVERD_ROUNDS is a number"))
+}
+
+fn seed() -> usize {
+    std::env::var("FAILOVERD_SEED").map_or(0, |seed| seed.parse().expect("FAILOVERD_SEED is a number"))
 }
 
 /// A time of at most `max` milliseconds.
@@ -380,7 +384,7 @@ async fn whatever_becomes_of_the_one_that_leads_the_run_ends_well_and_every_effe
     let emulator = ministack().await;
     let strikes = rounds(STRIKE_KINDS.len());
     let kinds = |run: usize| (0..STRIKES).map(move |n| STRIKE_KINDS[(run * STRIKES + n) % STRIKE_KINDS.len()]);
-    let runs = (0..strikes.div_ceil(STRIKES)).map(|run| survive(run, kinds(run).collect(), &emulator.url));
+    let runs = (0..strikes.div_ceil(STRIKES)).map(|run| survive(seed() + run, kinds(run).collect(), &emulator.url));
     let ended: Vec<_> =
         stream::iter(runs).buffer_unordered(CONCURRENT).inspect(|ended| println!("{ended:?}")).collect().await;
     let failures: Vec<_> = ended.iter().filter_map(|e| e.as_ref().err().cloned()).collect();
@@ -477,7 +481,7 @@ async fn takeover(seed: usize, emulator: &str) -> Result<(Duration, Duration), S
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_replica_goes_on_when_the_lease_of_one_that_was_killed_is_over() {
     let emulator = ministack().await;
-    let runs = (0..rounds(3)).map(|seed| takeover(seed, &emulator.url));
+    let runs = (0..rounds(3)).map(|n| takeover(seed() + n, &emulator.url));
     let ended: Vec<_> = stream::iter(runs).buffer_unordered(2).inspect(|took| println!("{took:?}")).collect().await;
     let failures: Vec<_> = ended.iter().filter_map(|e| e.as_ref().err().cloned()).collect();
     assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), ended.len(), failures.join("\n\n"));

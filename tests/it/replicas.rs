@@ -353,3 +353,24 @@ fn a_run_is_watched_at_a_follower_from_before_it_takes_over_to_the_end() {
         assert!(seen.iter().any(|r| r.events.iter().any(is_end)), "and the end");
     });
 }
+
+#[test]
+fn a_leader_whose_call_does_not_end_leads_no_more_when_its_lease_is_over() {
+    incarnation(async {
+        let stage = Stage::new(12);
+        let [a, b, c] = stage.three().await;
+        let run = a.live.begin(Wish::Switchover).await;
+        a.gate.freeze_effects();
+        a.live.until("it promotes", 120, |live| live.step(&run, "switch.main").is_in_flight()).await;
+        a.gate.cut_store(Some(Cut::There));
+        until(&b, "it leads no more", LEASE * 2 / 3 + Duration::from_secs(1), || !a.leads()).await;
+        assert_eq!(a.leader(), None, "it knows of nobody who does");
+        until(&b, "another leads", LEASE, || b.leads() || c.leads()).await;
+        a.gate.cut_store(None);
+        a.gate.thaw();
+        let successor = if b.leads() { &b } else { &c };
+        assert_eq!(finished(successor, &run).await, RunResult::Succeeded);
+        until(&a, "it follows", LEASE, || a.leader() == successor.leader()).await;
+        assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 1);
+    });
+}
