@@ -405,13 +405,12 @@ async fn whatever_becomes_of_the_one_that_leads_the_run_ends_well_and_every_effe
     assert!(survived.len() <= mid_run, "the runs were over before");
 }
 
-/// People are told a second time, 3 s after the first: an effect that needs nothing but somebody who leads.
+/// People are told a second time, 5 s after the run began: an effect that needs nothing but somebody who leads.
 const AGAIN: &str = r#"
   - id: breath
     title: Take a breath
     action: wait
-    needs: [announce]
-    with: { duration: 3s }
+    with: { duration: 5s }
 
   - id: announce-again
     title: Tell people again

