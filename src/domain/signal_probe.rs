@@ -78,11 +78,14 @@ pub struct Shown {
     pub why: Vec<String>,
 }
 
+/// What a signal says, where it says something; the word for it; and the detail.
+type Told<'a> = (Option<Said>, &'a str, &'a str);
+
 impl SignalProbe {
     /// Holds what each signal says, and how the application was judged, against what is expected.
     pub fn judge(&self, signs: &BTreeMap<SignalName, Sign>, judged: Judged) -> Shown {
         let told = self.signals.iter().map(|name| (name, told(signs.get(name))));
-        let told: Vec<(&SignalName, (Option<Said>, &str, &str))> = told.collect();
+        let told: Vec<(&SignalName, Told<'_>)> = told.collect();
         let as_wanted = told.iter().filter(|(_, (said, ..))| said.is_some() && *said == self.is).count();
         let enough = if self.any { 1 } else { told.len() };
         let signals_are_so = told.is_empty() || enough <= as_wanted;

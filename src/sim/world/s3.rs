@@ -71,6 +71,9 @@ fn fault(status: u16, code: &'static str, message: impl Into<String>) -> ApiFaul
     ApiFault { status, code, message: message.into() }
 }
 
+/// Keys with their objects, in order, and whether there are more.
+pub type Listed<'a> = (Vec<(&'a str, &'a Object)>, bool);
+
 impl S3 {
     /// Adds an empty bucket. For fixtures.
     pub fn put_bucket(&mut self, region: &Region, name: &str) {
@@ -105,7 +108,7 @@ impl S3 {
         bucket: &str,
         after: Option<&str>,
         most: usize,
-    ) -> Result<(Vec<(&str, &Object)>, bool), ApiFault> {
+    ) -> Result<Listed<'_>, ApiFault> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = self.at(region, bucket)?.objects.range::<str, _>((from, Bound::Unbounded));
         let page = rest.by_ref().take(most).map(|(key, object)| (key.as_str(), object)).collect();
