@@ -405,6 +405,21 @@ async fn whatever_becomes_of_the_one_that_leads_the_run_ends_well_and_every_effe
     assert!(survived.len() <= mid_run, "the runs were over before");
 }
 
+/// A follower comes to say who leads, and in which epoch, to a person too: when the lease is renewed next.
+async fn status_tells(trio: &Trio, follower: usize, leader: &str) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        let (went_well, status) = daemon::verb(&trio.members[follower].api.url(), &["status", "payments"]).await;
+        if went_well && status.contains("epoch 2") && status.contains(leader) {
+            return Ok(());
+        }
+        if LEASE + BUSY < begun.elapsed() {
+            return Err(format!("status at a follower, of the leader at {leader}: {status}"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// People are told a second time, 5 s after the run began: an effect that needs nothing but somebody who leads.
 const AGAIN: &str = r#"
   - id: breath
@@ -461,13 +476,7 @@ async fn takeover(seed: usize, emulator: &str) -> Result<(Duration, Duration), S
             seen.then(|| killed.elapsed()).ok_or_else(|| format!("no effect within {limit:?}"))
         };
         let ((successor, leads), effect) = tokio::try_join!(leads, effect)?;
-        // A follower says who leads, to a person too.
-        let follower = 3 - leader - successor;
-        let url = trio.members[successor].api.url();
-        let (went_well, status) = daemon::verb(&trio.members[follower].api.url(), &["status", "payments"]).await;
-        if !went_well || !status.contains("epoch 2") || !status.contains(&url) {
-            return Err(format!("status at a follower, of the leader at {url}: {status}"));
-        }
+        status_tells(&trio, 3 - leader - successor, &trio.members[successor].api.url()).await?;
         let messages = trio.stage.effects().messages;
         if messages.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(format!("somebody was told twice: {messages:?}"));

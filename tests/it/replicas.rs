@@ -155,7 +155,8 @@ fn what_a_leader_sends_that_stood_still_has_no_second_effect() {
             a.gate.freeze_effects();
             let promoting = |live: &Live| live.step(&run, "promote.main").is_in_flight();
             a.live.until("it promotes", 120, promoting).await;
-            a.live.pass(2).await;
+            // A last look, which waits for the Region that is lost.
+            a.live.pass(12).await;
             a.gate.freeze();
             until(&b, "another leads", LEASE + Duration::from_secs(2), || b.leads() || c.leads()).await;
             let successor = if b.leads() { &b } else { &c };
