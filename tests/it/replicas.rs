@@ -142,8 +142,9 @@ fn a_leader_that_dies_in_a_failover_is_followed_within_the_lease_and_a_second() 
 
 #[test]
 fn what_a_leader_sends_that_stood_still_has_no_second_effect() {
-    // Thawed while its signature is still taken, and when it is too old.
-    for (still, is_taken) in [(40, true), (400, false)] {
+    // Thawed while a signature would still be taken, and when it is too old. (Stopped in its last look, it sends nothing
+    // any more; where the call itself stands still is `replica_processes` and the test below.)
+    for still in [40, 400] {
         incarnation(async {
             let stage = Stage::new(7);
             let [a, b, c] = stage.three().await;
@@ -166,9 +167,6 @@ fn what_a_leader_sends_that_stood_still_has_no_second_effect() {
             assert!(!a.leads());
             assert_eq!(a.leader(), successor.leader());
             assert_eq!(b.live.accepted("FailoverGlobalCluster"), 1, "thawed after {still} s");
-            // What stood still was the messages to people; the promotion was in its last look, and then not sent at all.
-            let refused = a.live.faults.sent().iter().any(|sent| sent.answer.as_deref() == Some("not sent"));
-            assert_eq!(refused, !is_taken, "{:?}", a.live.faults.sent());
             assert_eq!(finished(&a, &run).await, RunResult::Succeeded, "it follows");
         });
     }

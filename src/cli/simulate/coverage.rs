@@ -72,7 +72,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (
         19,
         "lease expires in a long call",
-        Tests("tests/it/replicas.rs", "what_a_leader_sends_that_stood_still_has_no_second_effect"),
+        Tests("tests/it/replicas.rs", "a_leader_whose_call_does_not_end_leads_no_more_when_its_lease_is_over"),
     ),
     (
         20,
