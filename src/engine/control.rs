@@ -292,6 +292,10 @@ pub trait Control: Send + Sync {
     fn leader(&self, _application: &ApplicationName) -> Option<Leader> {
         None
     }
+    /// What is to be said of a run that is not known here: that there is none, or that whoever leads should be asked.
+    fn unknown_run(&self, run: &RunId) -> Refusal {
+        Refusal::UnknownRun(run.clone())
+    }
     fn applications(&self) -> Vec<Arc<Application>>;
     /// A snapshot of everything that the application's journal says.
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>>;

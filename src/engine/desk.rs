@@ -307,6 +307,14 @@ impl Control for Engine {
         }
     }
 
+    fn unknown_run(&self, run: &RunId) -> Refusal {
+        match self.working(&run.application()) {
+            // A follower is some seconds behind: what it does not know may have begun.
+            Err(refusal @ Refusal::NotLeader { .. }) => refusal,
+            Ok(_) | Err(_) => Refusal::UnknownRun(run.clone()),
+        }
+    }
+
     fn applications(&self) -> Vec<Arc<Application>> {
         self.seats.values().map(|seat| Arc::clone(&seat.application)).collect()
     }
@@ -337,11 +345,9 @@ impl Control for Engine {
     }
 
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {
-        match self.standing(application).ok()? {
-            Standing::Leading(working) => Some(working.context.scribe.live()),
-            Standing::Following(_) => self.seats.get(application).map(|seat| seat.live()),
-            Standing::Held(_) => None,
-        }
+        // One stream, whoever leads: a follower that takes over goes on telling those who watch.
+        let seat = self.seats.get(application)?;
+        (!matches!(seat.standing(), Standing::Held(_))).then(|| seat.live())
     }
 
     async fn records(&self, run: &RunId) -> Result<Vec<Record>, Refusal> {

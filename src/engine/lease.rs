@@ -18,7 +18,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::{
-        application::Application,
         history::History,
         id::ApplicationName,
         judge::Reach,
@@ -101,6 +100,8 @@ impl Keeper {
             read_at: None,
             trouble: None,
         };
+        // Until the first look it is no trouble of the application's that this replica knows nothing.
+        self.follows(&known);
         loop {
             let taken = match self.follow(&mut known).await {
                 Ok(Some(taken)) => taken,
@@ -114,10 +115,9 @@ impl Keeper {
                     known.trouble = Some(why);
                 }
                 Over::CutOff => {
-                    known.trouble =
-                        Some("it does not reach its control points, and leaves the work to others".to_owned());
-                    self.follows(&known);
-                    self.pause(self.sharing.duration * 2).await;
+                    if let Err(trouble) = self.leave_to_others(&mut known, self.sharing.duration * 2).await {
+                        return self.seat.stand(Standing::Held(trouble));
+                    }
                 }
                 Over::Trouble(trouble @ Trouble::ForGood(_)) => return self.seat.stand(Standing::Held(trouble)),
                 Over::Trouble(trouble) => {
@@ -263,7 +263,6 @@ impl Keeper {
             clock: Arc::clone(&self.house.parts.clock),
             seat: Arc::clone(&self.seat),
             tenancy: tenancy.clone(),
-            records: known.history.tail.next_seq,
         };
         let enough = CancellationToken::new();
         let mut renewing = tokio::spawn(renewal.renew(lease, tenure, enough.clone()));
@@ -295,12 +294,12 @@ impl Keeper {
                     () = self.house.stopping.cancelled() => None,
                 };
                 stopping.cancel();
+                // It begins nothing more: whoever asks from now on asks another, also while what is under way ends.
+                known.watch = Watch::default();
+                self.leads_no_more(known, &working);
                 crew.close();
                 crew.wait().await;
-                known.history = (*working.context.scribe.history()).clone();
-                if !self.house.stopping.is_cancelled() {
-                    self.follows(known);
-                }
+                self.leads_no_more(known, &working);
                 match ended {
                     Some(ended) => return lost_lease(ended),
                     None if self.house.stopping.is_cancelled() => Over::Stopping,
@@ -318,6 +317,29 @@ impl Keeper {
             Err(panicked) => std::panic::resume_unwind(Box::new(format!("the renewal panicked: {panicked}"))),
         }
         over
+    }
+
+    /// What was led is followed from here, but for a daemon that stops: that is no follower any more.
+    fn leads_no_more(&self, known: &mut Known, working: &Working) {
+        known.history = (*working.context.scribe.history()).clone();
+        if !self.house.stopping.is_cancelled() {
+            self.follows(known);
+        }
+    }
+
+    /// Follows for a while, whosever turn it is.
+    async fn leave_to_others(&self, known: &mut Known, during: Duration) -> Result<(), Trouble> {
+        let until = self.clock().boot() + during;
+        while self.clock().boot() < until && !self.house.stopping.is_cancelled() {
+            match self.look(known).await {
+                Ok(_) => {}
+                Err(RecoverError::Read(ReadError::Failed { reason })) => known.trouble = Some(reason),
+                Err(error) => return Err(error.into()),
+            }
+            self.follows(known);
+            self.pause(POLL + self.jitter()).await;
+        }
+        Ok(())
     }
 
     /// Completes when this replica has been cut off for as long as a lease: whoever reaches AWS should have the work.
@@ -341,15 +363,14 @@ impl Keeper {
 
     /// Reads the journal to its end and begins an epoch, again where a late record came first.
     async fn begin(&self, known: &mut Known, house: &House, tenancy: &Tenancy) -> Result<Arc<Working>, Trouble> {
-        let application: &Arc<Application> = &self.seat.application;
         let mut tries = 1;
         loop {
             self.read_on(known).await.map_err(Trouble::from)?;
-            let taken = take_over(house, application, known.history.clone(), tenancy.clone()).await;
+            let taken = take_over(house, &self.seat, known.history.clone(), tenancy.clone()).await;
             match taken {
                 Ok(working) => return Ok(Arc::new(working)),
                 Err(Trouble::ForNow(reason)) if tries < TAKEOVERS_MAX => {
-                    tracing::info!(application = %application.name, reason, "the journal is read again before it is taken over");
+                    tracing::info!(application = %self.name(), reason, "the journal is read again before it is taken over");
                     tries += 1;
                 }
                 Err(trouble) => return Err(trouble),
@@ -398,8 +419,6 @@ struct Renewal {
     clock: Arc<dyn Clock>,
     seat: Arc<Seat>,
     tenancy: Tenancy,
-    /// How long the journal was when the lease was taken.
-    records: u64,
 }
 
 /// The lease as it was written last, and why it is not renewed any more.
@@ -419,7 +438,7 @@ impl Renewal {
                 () = enough.cancelled() => return Ended { lease, why: "it was given back".to_owned() },
                 () = self.clock.sleep(wait) => {}
             }
-            let (records, epoch) = self.tail();
+            let (records, epoch) = self.tail(&lease);
             let next = Lease { version: lease.version + 1, records, epoch, ..lease.clone() };
             let over = Some(lease.version);
             let putting = put(&self.sharing, &*self.clock, &application, &next, over);
@@ -439,14 +458,14 @@ impl Renewal {
         }
     }
 
-    /// How long the journal is, and its epoch, once it was taken over.
-    fn tail(&self) -> (u64, Option<u64>) {
+    /// How long the journal is, and its epoch, once it was taken over; as `before` said, once it is led no more.
+    fn tail(&self, before: &Lease) -> (u64, Option<u64>) {
         match self.seat.standing() {
             Standing::Leading(working) => {
                 let tail = working.context.scribe.history().tail.clone();
                 (tail.next_seq, Some(tail.epoch))
             }
-            Standing::Held(_) | Standing::Following(_) => (self.records, None),
+            Standing::Held(_) | Standing::Following(_) => (before.records, before.epoch),
         }
     }
 }

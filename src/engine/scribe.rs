@@ -84,6 +84,8 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
     pub fatal: Arc<Fatal>,
+    /// Where every durable record is told. It outlives the scribe: whoever watches a run sees it whoever leads.
+    pub live: broadcast::Sender<Arc<Record>>,
 }
 
 impl Scribe {
@@ -99,7 +101,7 @@ impl Scribe {
             epoch: if is_off(Guard::OldEpoch) { history.tail.epoch.max(1) } else { history.tail.epoch + 1 },
             snapshot: Newest::new(Arc::clone(&history)),
             current: Mutex::new(history),
-            live: broadcast::Sender::new(LIVE_RECORDS_MAX),
+            live: desk.live,
             store: desk.store,
             clock: desk.clock,
             observer: desk.observer,
@@ -117,10 +119,6 @@ impl Scribe {
     /// Changes whenever a record becomes durable.
     pub fn changes(&self) -> Changes<Arc<History>> {
         self.snapshot.changes()
-    }
-
-    pub fn live(&self) -> broadcast::Receiver<Arc<Record>> {
-        self.live.subscribe()
     }
 
     /// Decides on the newest state and appends what was decided, in one step. No events: nothing is written.

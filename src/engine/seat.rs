@@ -58,7 +58,7 @@ pub(super) struct Working {
 pub(super) struct Seat {
     pub(super) application: Arc<Application>,
     standing: Newest<Standing>,
-    /// What a follower reads of the journal; a leader's own goes through its scribe.
+    /// Every record once it is durable: as a follower reads it, and as the scribe of a leader writes it.
     live: broadcast::Sender<Arc<Record>>,
     observer: Arc<dyn Observer>,
 }
@@ -165,7 +165,7 @@ impl Seat {
     pub(super) async fn take(&self, house: &House) -> Result<Arc<Working>, Trouble> {
         let taken = async {
             let history = recover::recover(&*house.parts.store, &self.application.name).await.map_err(Trouble::from)?;
-            take_over(house, &self.application, history, Tenancy::alone()).await
+            take_over(house, self, history, Tenancy::alone()).await
         };
         let taken = taken.await.map(Arc::new);
         self.stand(match &taken {
@@ -197,14 +197,15 @@ impl Seat {
     }
 }
 
-/// Takes the journal of `application` over, whose `history` was read to its end.
+/// Takes the journal of the application of `seat` over, whose `history` was read to its end.
 pub(super) async fn take_over(
     house: &House,
-    application: &Arc<Application>,
+    seat: &Seat,
     history: History,
     tenancy: Tenancy,
 ) -> Result<Working, Trouble> {
     let House { parts, readings, stopping, fatal } = house;
+    let application = &seat.application;
     let pulses = pulses(parts, application);
     let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
     let ages = Ages::taken_over(&history, wall, boot);
@@ -216,6 +217,7 @@ pub(super) async fn take_over(
         clock: Arc::clone(&parts.clock),
         observer: Arc::clone(&parts.observer),
         fatal: Arc::clone(fatal),
+        live: seat.live.clone(),
     };
     let taken = Scribe::take_over(desk, history, &parts.holder).await;
     let scribe = taken.map_err(|error| match error {

@@ -39,8 +39,12 @@ fn made(request: &Request) -> String {
 
 /// Wraps every request: its id, its span (`run`, `application` and `subject` are filled in on the way), its log line,
 /// and the last members of a problem.
-pub async fn log(request: Request, next: Next) -> Response {
+pub async fn log(mut request: Request, next: Next) -> Response {
     let id = given(&request).unwrap_or_else(|| made(&request));
+    // Whoever the request is handed on to calls it the same.
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        request.headers_mut().insert(REQUEST_ID, value);
+    }
     let path: String = request.uri().path().chars().take(200).collect();
     let method = request.method().clone();
     let span = tracing::info_span!(

@@ -18,13 +18,10 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Api, extract::RunPath, problem::Problem, runs::with_run, view::RecordView};
-use crate::{
-    domain::{
-        id::RunId,
-        journal::{Event, Record},
-        run::RunState,
-    },
-    engine::control::Refusal,
+use crate::domain::{
+    id::RunId,
+    journal::{Event, Record},
+    run::RunState,
 };
 
 /// How often a silent stream shows that it lives.
@@ -60,8 +57,7 @@ pub async fn stream(State(api): State<Api>, RunPath(run): RunPath, headers: Head
         .retry_later());
     };
     // Subscribed before the journal is read: nothing can fall between the two.
-    let unknown = || Refusal::UnknownRun(run.clone());
-    let live = api.control.subscribe(&run.application()).ok_or_else(unknown)?;
+    let live = api.control.subscribe(&run.application()).ok_or_else(|| api.control.unknown_run(&run))?;
     let is_finished = with_run(&api, &run, RunState::is_finished)?;
     let past = api.control.records(&run).await?;
     let last = past.iter().map(|r| r.seq).max();

@@ -228,7 +228,7 @@ pub async fn of_application(
         return Err(Refusal::UnknownApplication(name).into());
     };
     if let Some(since) = query.since.as_ref().filter(|id| !history.runs.contains_key(id)) {
-        return Err(Refusal::UnknownRun(since.clone()).into());
+        return Err(api.control.unknown_run(since).into());
     }
     let runs = runs_since(&history, query.since.as_ref());
     let patch = Patch::net(application, runs.into_iter());

@@ -314,9 +314,6 @@ fn deadline(api: &Api, id: &RunId) -> Option<DeadlineView> {
 /// Looks at one run, if there is such a run.
 pub(super) fn with_run<T>(api: &Api, id: &RunId, look: impl FnOnce(&RunState) -> T) -> Result<T, Problem> {
     let history = api.control.history(&id.application());
-    history
-        .as_ref()
-        .and_then(|h| h.runs.get(id))
-        .map(|run| look(run))
-        .ok_or_else(|| Refusal::UnknownRun(id.clone()).into())
+    let run = history.as_ref().and_then(|h| h.runs.get(id));
+    run.map(|run| look(run)).ok_or_else(|| api.control.unknown_run(id).into())
 }

@@ -43,6 +43,8 @@ mod power_loss;
 mod reference;
 mod reference_systems;
 mod rehearsal;
+mod replica_answers;
+mod replica_processes;
 mod replicas;
 mod sabotage;
 mod salvage;

@@ -22,7 +22,7 @@ use failoverd::{
         signal::{Signal, SignalRole, SignalSource},
     },
     engine::{
-        control::{Act, AskOverride, Control, OverrideNow, Readiness, Refusal, StartRun, Started},
+        control::{Act, AskOverride, Control, Leader, OverrideNow, Readiness, Refusal, StartRun, Started},
         observations::{Assigned, Observations, Posted, Receipt},
         vantages::Vantages,
     },
@@ -158,6 +158,8 @@ pub(crate) struct Fake {
     pub(crate) history: Mutex<History>,
     pub(crate) assessment: Mutex<Option<Arc<Assessment>>>,
     pub(crate) ready: Mutex<bool>,
+    /// Who leads, where it is another replica.
+    pub(crate) leader: Mutex<Option<Leader>>,
     pub(crate) live: broadcast::Sender<Arc<Record>>,
     /// The real ones: there is nothing to fake in them.
     pub(crate) observations: Observations,
@@ -175,6 +177,7 @@ impl Fake {
             history: Mutex::new(History::new(name())),
             assessment: Mutex::default(),
             ready: Mutex::new(true),
+            leader: Mutex::default(),
             live: broadcast::channel(2).0,
             observations: Observations::new(
                 vec![Arc::new(application())],
@@ -222,6 +225,17 @@ impl Control for Fake {
         let asked = (run.clone(), act, who.clone(), why.to_owned());
         self.acted.lock().expect("lock").push(asked);
         self.act_answer.lock().expect("lock").clone()
+    }
+
+    fn leader(&self, _: &ApplicationName) -> Option<Leader> {
+        self.leader.lock().expect("lock").clone()
+    }
+
+    fn unknown_run(&self, run: &RunId) -> Refusal {
+        match self.leader.lock().expect("lock").clone() {
+            Some(leader) => Refusal::NotLeader { application: name(), leader: Some(Box::new(leader)) },
+            None => Refusal::UnknownRun(run.clone()),
+        }
     }
 
     fn applications(&self) -> Vec<Arc<Application>> {

@@ -33,6 +33,31 @@ struct Binary {
     _file: File,
 }
 
+/// What a life is started with.
+pub(crate) struct Launch<'a> {
+    pub(crate) config: PathBuf,
+    pub(crate) aws_url: String,
+    /// Where the journals' table is, where they are in one.
+    pub(crate) table_url: Option<String>,
+    pub(crate) failpoint: Option<&'a str>,
+    /// It may write no file longer than this.
+    pub(crate) file_kib_max: Option<u64>,
+}
+
+/// What a verb of the client says to the daemon at `url`, as `alice`: what it prints, and whether it went well.
+pub(crate) async fn verb(url: &str, args: &[&str]) -> (bool, String) {
+    let output = Command::new(&BINARY.path)
+        .args(args)
+        .env_clear()
+        .env("FAILOVERD_URL", url)
+        .env("FAILOVERD_TOKEN", "alice-kill-token")
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("the binary runs");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// How a start went.
 pub(crate) enum Started {
     Listening(Box<Daemon>),
@@ -57,10 +82,10 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) async fn start(stage: &Stage, life: u32, failpoint: Option<&str>, file_kib_max: Option<u64>) -> Started {
+    pub(crate) async fn start(stage: &Stage, life: u32, launch: &Launch<'_>) -> Started {
         let log = stage.log(life);
         let out = File::create(&log).expect("a log file");
-        let mut command = match file_kib_max {
+        let mut command = match launch.file_kib_max {
             None => Command::new(&BINARY.path),
             Some(kib) => {
                 // Beyond the limit a write fails, as on a full disk; the signal that would come with it is ignored.
@@ -72,15 +97,16 @@ impl Daemon {
         };
         let mut child = command
             .args(["serve", "--config"])
-            .arg(stage.config())
+            .arg(&launch.config)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
-            .env("AWS_ENDPOINT_URL", &stage.world.aws_url)
+            .env("AWS_ENDPOINT_URL", &launch.aws_url)
+            .envs(launch.table_url.as_ref().map(|url| ("AWS_ENDPOINT_URL_DYNAMODB", url)))
             .env("AWS_ACCESS_KEY_ID", "SIMULATED")
             .env("AWS_SECRET_ACCESS_KEY", "simulated")
             .env("AWS_REGION", "us-west-2")
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .envs(failpoint.map(|f| ("FAILOVERD_FAILPOINT", f)))
+            .envs(launch.failpoint.map(|f| ("FAILOVERD_FAILPOINT", f)))
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("the log file"))
             .stderr(out)

@@ -5,6 +5,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod dynamodb;
+pub(crate) mod line;
 pub(crate) mod memory;
 pub(crate) mod ministack;
 pub(crate) mod observers;
@@ -14,6 +15,7 @@ pub(crate) mod postgres;
 pub(crate) mod replica;
 pub(crate) mod scene;
 pub(crate) mod stage;
+pub(crate) mod trio;
 
 pub(crate) use oversight::{Overseen, Oversight};
 pub(crate) use scene::{Fall, Live, Played, Scene, disaster, incarnation, payments, region};

@@ -30,7 +30,7 @@ impl Move {
         }
     }
 
-    fn body(self) -> Value {
+    pub(crate) fn body(self) -> Value {
         let mut body =
             json!({ "application": "payments", "target_region": "us-west-2", "reason": "a test kills the daemon" });
         match self {

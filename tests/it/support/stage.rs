@@ -28,7 +28,7 @@ use failoverd::{
 };
 
 use super::{
-    daemon::{Daemon, Started},
+    daemon::{Daemon, Launch, Started},
     people::Move,
 };
 
@@ -92,14 +92,23 @@ impl Stage {
 
     /// Starts the binary, with what `failpoint` says.
     pub(crate) async fn start(&self, failpoint: Option<&str>) -> Started {
-        let life = self.lives.fetch_add(1, Ordering::SeqCst);
-        Daemon::start(self, life, failpoint, None).await
+        self.start_with(&Launch { failpoint, ..self.launch() }).await
     }
 
     /// Starts the binary, which may write no file longer than `kib`.
     pub(crate) async fn start_on_a_disk_of(&self, kib: u64) -> Started {
+        self.start_with(&Launch { file_kib_max: Some(kib), ..self.launch() }).await
+    }
+
+    /// Starts the binary as `launch` says.
+    pub(crate) async fn start_with(&self, launch: &Launch<'_>) -> Started {
         let life = self.lives.fetch_add(1, Ordering::SeqCst);
-        Daemon::start(self, life, None, Some(kib)).await
+        Daemon::start(self, life, launch).await
+    }
+
+    fn launch(&self) -> Launch<'static> {
+        let (config, aws_url) = (self.config(), self.world.aws_url.clone());
+        Launch { config, aws_url, table_url: None, failpoint: None, file_kib_max: None }
     }
 
     /// Everything that the lives so far have logged, for a failure's message.
