@@ -279,7 +279,7 @@ mod tests {
         for fault in [fault(), fault().mended()] {
             let drift = merged(&theirs, &fault).err().expect("somebody else's");
             assert_eq!(drift.code, DRIFT);
-            let told = fault.says(&seen(&theirs, "FAILOVERD_FAULT").ok().expect("seen"));
+            let told = fault.says(&seen(&theirs, "FAILOVERD_FAULT").expect("seen"));
             assert!(!drift.why.contains("s3cret") && !told.contains("s3cret"), "{drift:?} {told}");
         }
         let is_in = answer(json!({ "FAILOVERD_FAULT": "fail" }));

@@ -1,15 +1,12 @@
 //! A database that is taken out of its global cluster, because no failover is possible: what it needs, what it leaves, and
 //! what is refused afterwards.
 
-use std::time::Duration;
-
 use failoverd::{
     domain::{
-        overrides::OverrideKind,
         plan::Purpose,
         run::{Phase, RunResult, StepState},
     },
-    engine::control::{AskOverride, Control as _, Refusal, StartRun, Started, Wish},
+    engine::control::{Control as _, Refusal, StartRun, Started, Wish},
 };
 
 use crate::support::{Live, Played, Scene, region};
@@ -94,15 +91,7 @@ async fn when_the_old_region_comes_back_its_writer_is_not_the_stores_and_a_failb
     // Before all else, what was left there is to be reconciled.
     let refused = live.ask(Live::request(Wish::Failback)).await;
     assert!(matches!(refused, Err(Refusal::Unreconciled { .. })), "{refused:?}");
-    let seen = AskOverride {
-        application: crate::support::payments(),
-        kind: OverrideKind::Acknowledge { run: run.clone(), reconciled: true },
-        reason: "compared by hand".to_owned(),
-        expires_in: Duration::from_secs(3_600),
-        subject: "oncall".parse().expect("valid"),
-        idempotency_key: None,
-    };
-    live.engine.override_ask(seen).await.expect("acknowledged");
+    live.reconcile(&run).await;
     let home = live.begin(Wish::Failback).await;
     assert_eq!(live.outcome(&home, 3_600).await, Played::Held("gate-target".to_owned()));
     let why = held_reason(&live, &home);

@@ -79,6 +79,7 @@ async fn after_a_failover_a_failback_waits_until_the_old_region_has_caught_up_an
     let lost = live.ledger().writes_lost;
     live.world.now(|w| w.restore_region(&region("us-east-1")));
     live.pass(120).await;
+    live.reconcile(&away).await;
     let home = live.begin(Wish::Failback).await;
     assert_eq!(live.outcome(&home, 14 * 3_600).await, SUCCEEDED);
     live.pass(90).await;
@@ -111,7 +112,7 @@ async fn there_is_no_second_failover_to_a_standby_that_is_still_rebuilding() {
     assert_eq!(live.accepted("FailoverGlobalCluster"), before);
 }
 
-/// An engine that has failed over to us-west-2, and us-east-1 is back.
+/// An engine that has failed over to us-west-2; us-east-1 is back, and what it left there is reconciled.
 async fn away_from_home(scene: &Scene) -> Live {
     let live = scene.start(0).await;
     live.ready().await;
@@ -121,6 +122,7 @@ async fn away_from_home(scene: &Scene) -> Live {
     assert_eq!(live.outcome(&away, 3_600).await, SUCCEEDED);
     live.world.now(|w| w.restore_region(&region("us-east-1")));
     live.pass(60).await;
+    live.reconcile(&away).await;
     live
 }
 

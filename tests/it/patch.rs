@@ -134,6 +134,7 @@ async fn a_failover_is_in_the_patch_as_the_world_has_it_and_a_failback_empties_t
 
     live.world.now(|w| w.restore_region(&region("us-east-1")));
     live.pass(120).await;
+    live.reconcile(&away).await;
     let back = live.begin(Wish::Failback).await;
     assert_eq!(live.outcome(&back, 14 * 3_600).await, SUCCEEDED);
     assert_eq!(seen(&live), home, "everything is as it was");

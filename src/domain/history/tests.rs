@@ -54,10 +54,9 @@ pub(in crate::domain) fn plan(purpose: Purpose) -> Plan {
     let promotion = |switch| {
         let (store, global_cluster) = (store.clone(), global_cluster.clone());
         let (from, target, observe_in) = (arn("us-east-1"), arn("us-west-2"), observe_in.clone());
-        if switch {
-            Action::AuroraSwitchover { store, global_cluster, from, target, observe_in }
-        } else {
-            Action::AuroraFailover { store, global_cluster, from, target, observe_in }
+        match switch {
+            true => Action::AuroraSwitchover { store, global_cluster, from, target, observe_in },
+            false => Action::AuroraFailover { store, global_cluster, from, target, observe_in },
         }
     };
     let second = Duration::from_secs(1);

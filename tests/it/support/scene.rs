@@ -16,6 +16,7 @@ use failoverd::{
         assessment::{Assessment, Verdict},
         id::{ApplicationName, Digest, Region, RunId, StepId},
         journal::{Event, Record},
+        overrides::OverrideKind,
         plan::Purpose,
         run::{Phase, RunResult, RunState, StepState},
         runbook::Runbook,
@@ -23,7 +24,7 @@ use failoverd::{
     },
     engine::{
         Engine, Parts,
-        control::{Act, Control, Refusal, StartRun, Started, Wish},
+        control::{Act, AskOverride, Control, Refusal, StartRun, Started, Wish},
         vantages::Vantages,
     },
     ports::{Clock, Observer},
@@ -504,6 +505,19 @@ impl Live {
 
     pub(crate) async fn act(&self, id: &RunId, act: Act) -> Result<(), Refusal> {
         self.engine.act(id, act, &"oncall".parse().expect("valid"), "because").await
+    }
+
+    /// A person says that what the failover `run` left behind was dealt with.
+    pub(crate) async fn reconcile(&self, run: &RunId) {
+        let seen = AskOverride {
+            application: payments(),
+            kind: OverrideKind::Acknowledge { run: run.clone(), reconciled: true },
+            reason: "compared by hand".to_owned(),
+            expires_in: seconds(3_600),
+            subject: "oncall".parse().expect("valid"),
+            idempotency_key: None,
+        };
+        self.engine.override_ask(seen).await.expect("acknowledged");
     }
 
     /// Waits for the approval step and approves it as somebody else.
