@@ -91,7 +91,7 @@ impl Gate {
             let changed = self.0.1.notified();
             {
                 let shut = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if !shut.frozen && !(is_effect && shut.effects_frozen) {
+                if !(shut.frozen || is_effect && shut.effects_frozen) {
                     return;
                 }
             }

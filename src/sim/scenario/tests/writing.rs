@@ -146,6 +146,23 @@ fn acts(wish: Wish, even: bool) -> Vec<(Duration, PersonAct)> {
     ]
 }
 
+/// One expectation of each kind, with what it may leave out where `whole`.
+fn every_expectation(whole: bool) -> Vec<Expectation> {
+    let held = RunEnd::Held { code: whole.then(|| "gate-rpo".to_owned()) };
+    let ends = [RunEnd::Succeeded, RunEnd::Aborted, RunEnd::Failed, held];
+    let mut expect: Vec<Expectation> = ends.into_iter().map(Expectation::Run).collect();
+    expect.extend([
+        Expectation::Served { within: whole.then_some(Duration::from_mins(1)) },
+        Expectation::WriterIn(region("us-west-2")),
+        Expectation::TrafficIn(region("us-east-1")),
+        Expectation::LossAtMost(Duration::from_secs(15)),
+        Expectation::Recommended(whole),
+        Expectation::AsBefore,
+        Expectation::RescueKept,
+    ]);
+    expect
+}
+
 /// One scenario for every trouble, approver, wish, act and end, so that each is there and back once.
 pub(super) fn every_variant() -> Vec<Scenario> {
     let minute = Duration::from_mins(1);
@@ -202,22 +219,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
             resumes_after: even.then_some(minute),
             acts,
         };
-        let ends = [
-            RunEnd::Succeeded,
-            RunEnd::Aborted,
-            RunEnd::Failed,
-            RunEnd::Held { code: even.then(|| "gate-rpo".to_owned()) },
-        ];
-        let mut expect: Vec<Expectation> = ends.into_iter().map(Expectation::Run).collect();
-        expect.extend([
-            Expectation::Served { within: even.then_some(minute) },
-            Expectation::WriterIn(region("us-west-2")),
-            Expectation::TrafficIn(region("us-east-1")),
-            Expectation::LossAtMost(after),
-            Expectation::Recommended(even),
-            Expectation::AsBefore,
-            Expectation::RescueKept,
-        ]);
+        let expect = every_expectation(even);
         all.push(scenario(Vec::new(), people, expect));
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
