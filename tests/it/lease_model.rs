@@ -110,7 +110,7 @@ fn with_the_lease_kept_two_replicas_are_safe_and_never_both_believe_in_it() {
 }
 
 #[test]
-#[ignore = "minutes: for a release build (docs/lease-model.md)"]
+#[ignore = "for a release build, where it takes some 10 s (docs/lease-model.md)"]
 fn the_larger_configuration() {
     nothing_breaks("escalated, and back", protocol(ESCALATED_AND_BACK, Leases::Ignored, None));
 }
