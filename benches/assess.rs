@@ -313,6 +313,12 @@ impl Counting {
 
 #[async_trait]
 impl Cloud for Counting {
+    async fn aged(
+        &self,
+        _: &failoverd::domain::signature::Aged,
+    ) -> Result<failoverd::domain::signature::AgeAnswer, ObserveError> {
+        Err(ObserveError::Unreachable { reason: "a benchmark has nothing to read".to_owned() })
+    }
     async fn global_cluster(&self, _: &Region, identifier: &str) -> Result<GlobalCluster, ObserveError> {
         add(&self.roles, 1);
         let member = |r: &str, is_writer| Member {

@@ -1,7 +1,8 @@
 //! How long it takes to read and check a runbook of 500 steps, and to compile it: what `check` costs, and every start.
 //!
-//! `cargo bench --bench parse`. The runbook is as hard as it can be made: every step needs the one before it, so that each
-//! has all others before it, and every tenth has an expression. The promise is 20 ms for reading and checking.
+//! `cargo bench --bench parse`. The runbooks are as hard as they can be made: every step needs the one before it, so that
+//! each has all others before it, and every tenth has an expression; the drill breaks something at first and mends it at
+//! last. The promise is 20 ms for reading and checking.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 use std::fmt::Write as _;
@@ -29,9 +30,25 @@ fn runbook(steps: usize) -> String {
     text
 }
 
+/// A drill that breaks something at once and mends it at last: whatever stands in between is looked at for both.
+fn drill(steps: usize) -> String {
+    let mut text = String::from("runbook: long\npurpose: drill\ndescription: d\nsteps:\n");
+    let fault = "with: { function: f, variable: V, value: x";
+    for n in 0..steps {
+        let needs = if n == 0 { String::new() } else { format!(", needs: [s{}]", n - 1) };
+        let act = match n {
+            0 => format!("fault.lambda_variable, on_failure: undo, {fault} }}"),
+            _ if n + 1 == steps => format!("fault.lambda_variable{needs}, {fault}, mend: true }}"),
+            _ => format!("wait{needs}, on_failure: undo, with: {{ duration: 1m }}"),
+        };
+        let _ = writeln!(text, "  - {{ id: s{n}, title: Step {n}, action: {act} }}");
+    }
+    text
+}
+
 fn main() {
-    for steps in [10, 100, STEPS_MAX] {
-        let text = runbook(steps);
+    for (what, steps) in [10, 100, STEPS_MAX].into_iter().flat_map(|steps| [("", steps), ("drill, ", steps)]) {
+        let text = if what.is_empty() { runbook(steps) } else { drill(steps) };
         let mut took: Vec<f64> = (0..ROUNDS)
             .map(|_| {
                 let began = SystemClock.boot();
@@ -43,6 +60,9 @@ fn main() {
             .collect();
         took.sort_by(f64::total_cmp);
         let (median, worst) = (took[ROUNDS / 2], took[ROUNDS - 1]);
-        println!("{steps:>4} steps, {:>6} bytes: median {median:.2} ms, worst of {ROUNDS} {worst:.2} ms", text.len());
+        println!(
+            "{what}{steps:>4} steps, {:>6} bytes: median {median:.2} ms, worst of {ROUNDS} {worst:.2} ms",
+            text.len()
+        );
     }
 }

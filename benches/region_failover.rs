@@ -312,6 +312,12 @@ struct Timed<T> {
 
 #[async_trait]
 impl<T: Cloud> Cloud for Timed<T> {
+    async fn aged(
+        &self,
+        question: &failoverd::domain::signature::Aged,
+    ) -> Result<failoverd::domain::signature::AgeAnswer, ObserveError> {
+        self.inner.aged(question).await
+    }
     async fn global_cluster(&self, region: &Region, identifier: &str) -> Result<GlobalCluster, ObserveError> {
         self.spans.of(self.inner.global_cluster(region, identifier)).await
     }

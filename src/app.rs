@@ -16,17 +16,16 @@ use crate::{
         observers::prometheus::Metrics,
         probes::{NetProbes, postgres::PostgresHeartbeats},
     },
-    config::{Auth, Aws, Role, Settings},
-    engine::{Engine, Parts, outpost::Outpost, vantages::Vantages},
-    http::{
-        self, Api,
-        auth::{TokenEntry, Tokens},
-        replica::Forwarder,
-    },
-    ports::{Clock, Databases, Observer, Probes},
+    config::{self, Aws, Settings},
+    engine::{Engine, Parts, Sharing, outpost::Outpost, vantages::Vantages},
+    http::{self, Api, replica::Forwarder},
+    ports::{Clock, Databases, JournalStore, Observer, Probes},
 };
 
+pub mod access;
+pub mod evidence;
 pub mod observe;
+pub mod offline;
 pub mod store;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
@@ -44,19 +43,33 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the journal, takes over what was under way, and listens.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>, sdk: SdkConfig) -> anyhow::Result<Self> {
+        let (store, sharing) = store::open(&settings, &sdk, &clock).await?;
+        Self::start_over(settings, clock, sdk, store, sharing).await
+    }
+
+    /// The same over a `store` that is open.
+    async fn start_over(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        sdk: SdkConfig,
+        store: Arc<dyn JournalStore>,
+        sharing: Option<Sharing>,
+    ) -> anyhow::Result<Self> {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
         let observer: Arc<dyn Observer> = prometheus.clone();
-        let (store, sharing) = store::open(&settings, &sdk, &clock).await?;
+        let copier = offline::copy::Copier::beside(&settings, &store, &clock);
         #[cfg(debug_assertions)]
         let store = failpoint::from_environment(store)?;
         let options = options(&settings.aws);
+        let signer = signer(&settings.evidence).context("read the key of [evidence]")?;
         let listener = TcpListener::bind(settings.server.listen)
             .await
             .with_context(|| format!("listen on {}", settings.server.listen))?;
         let address = listener.local_addr()?;
-        let tokens = tokens(&settings.auth).context("read the tokens")?;
-        tokens.permits(address)?;
+        let access = access::access(&settings, &clock)?;
+        access.permits(address)?;
+        let tls = access::tls(&settings)?;
         let configured =
             settings.applications.iter().flat_map(|a| a.stores.values()).filter_map(|s| s.heartbeat.as_ref());
         let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment());
@@ -95,9 +108,14 @@ impl Daemon {
         if let Some(outpost) = outpost {
             engine.beside("observer", |stopping| Outpost { stopping, ..outpost }.observe_beside());
         }
+        if let Some(copier) = copier {
+            engine.beside("copy", |stopping| copier.keep(stopping));
+        }
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render());
-        let mut api = Api::new(Arc::new(engine.clone()), tokens, render, stopping.clone());
+        let mut api = Api::new(Arc::new(engine.clone()), access, render, stopping.clone());
+        api.tls = tls;
+        api.signer = signer;
         if is_shared {
             api.forwarder = Some(Forwarder::new(&holder).context("set up handing requests on")?);
         }
@@ -115,6 +133,14 @@ impl Daemon {
     }
 }
 
+/// What signs evidence, where a key is configured.
+fn signer(evidence: &config::Evidence) -> anyhow::Result<Option<http::Signer>> {
+    let Some(reference) = &evidence.key else { return Ok(None) };
+    let signer = evidence::Signer::open(reference, &environment())?;
+    tracing::info!(key = signer.key(), "evidence is signed");
+    Ok(Some(Arc::new(move |statement: &str| signer.sign(statement))))
+}
+
 /// Where passwords may be: [`PostgresHeartbeats`] keeps what the configuration refers to, and nothing else.
 #[expect(clippy::disallowed_methods, reason = "an edge where the environment is read, once")]
 fn environment() -> BTreeMap<String, String> {
@@ -123,24 +149,6 @@ fn environment() -> BTreeMap<String, String> {
 
 fn options(aws: &Aws) -> aws::Options {
     aws::Options { call_timeout: aws.call_timeout, attempt_timeout: aws.attempt_timeout, ..aws::Options::default() }
-}
-
-/// The tokens of the configuration, as the API checks them.
-fn tokens(auth: &Auth) -> Result<Tokens, http::auth::InvalidTokens> {
-    let role = |role: &Role| match role {
-        Role::Viewer => http::auth::Role::Viewer,
-        Role::Operator => http::auth::Role::Operator,
-        Role::Approver => http::auth::Role::Approver,
-        Role::DrillRunner => http::auth::Role::DrillRunner,
-        Role::Admin => http::auth::Role::Admin,
-        Role::Observer => http::auth::Role::Observer,
-    };
-    let entry = |token: &crate::config::Token| TokenEntry {
-        name: token.name.clone(),
-        sha256: token.sha256.to_string(),
-        roles: token.roles.iter().map(role).collect(),
-    };
-    if auth.tokens.is_empty() { Ok(Tokens::open()) } else { Tokens::new(auth.tokens.iter().map(entry).collect()) }
 }
 
 fn hostname() -> String {

@@ -25,6 +25,10 @@ fn main() -> ExitCode {
 
 async fn dispatch(cli: Cli) -> ExitCode {
     let json = cli.options.json;
+    if cli.options.offline && !matches!(cli.command, Command::Client(_)) {
+        explain("--offline is for `failover` alone");
+        return ExitCode::from(cli::EXIT_USAGE);
+    }
     let result = match cli.command {
         Command::Serve { config } => {
             logs("info", true);
@@ -45,6 +49,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
             cli::print(&if json { serde_json::json!(report).to_string() + "\n" } else { report.to_string() });
             return ExitCode::from(report.exit_code(args.strict));
         }
+        Command::Permissions(args) => cli::permissions::run(&args, json, &environment()),
         Command::Simulate(args) => {
             logs("off", false);
             cli::simulate::run(&args, json, &environment())
@@ -58,9 +63,19 @@ async fn dispatch(cli: Cli) -> ExitCode {
             logs("warn", false);
             cli::store::run(command, json, &environment()).await
         }
+        Command::Offline { command } => {
+            logs("warn", false);
+            cli::offline::run(command, json, &environment()).await
+        }
+        Command::Token { command } => cli::token::run(&command, json),
+        Command::Evidence { command } => cli::evidence::run(command, &cli.options).await,
         Command::Sim { command: SimCommand::Serve { args } } => {
             logs("warn", false);
             cli::sim::serve(args).await
+        }
+        Command::Client(command) if cli.options.offline => {
+            logs("warn", false);
+            cli::offline::failover(&cli.options, command, &environment()).await
         }
         Command::Client(command) => return cli::client(&cli.options, command).await,
     };

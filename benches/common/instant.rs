@@ -47,6 +47,12 @@ fn nothing<T>() -> Result<T, ObserveError> {
 
 #[async_trait]
 impl Cloud for Instant {
+    async fn aged(
+        &self,
+        _: &failoverd::domain::signature::Aged,
+    ) -> Result<failoverd::domain::signature::AgeAnswer, ObserveError> {
+        nothing()
+    }
     async fn global_cluster(&self, _: &Region, _: &str) -> Result<GlobalCluster, ObserveError> {
         nothing()
     }

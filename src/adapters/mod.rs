@@ -3,5 +3,6 @@
 pub mod aws;
 pub mod clock;
 pub mod observers;
+pub mod oidc;
 pub mod probes;
 pub mod store;

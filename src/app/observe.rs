@@ -16,6 +16,7 @@ use crate::{
         Options,
         api::{Api, Failure},
         observe::ObserveArgs,
+        token::Credentials,
     },
     domain::{
         id::VantageName,
@@ -132,7 +133,12 @@ fn daemons(
     let mut daemons: Vec<Arc<dyn Daemon>> = Vec::new();
     for url in urls {
         let url = url.to_string();
-        let api = Api::new(&Options { url: url.clone(), token: Some(token.to_owned()), json: false })?;
+        let api = Api::new(&Options {
+            url: url.clone(),
+            credentials: Credentials::bearer(Some(token.to_owned())),
+            json: false,
+            offline: false,
+        })?;
         daemons.push(Arc::new(HttpDaemon { url, api, vantage: vantage.clone(), clock: Arc::clone(clock) }));
     }
     Ok(daemons)

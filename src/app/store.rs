@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use aws_config::SdkConfig;
 
-use super::{all_named, options};
+use super::{all_named, offline::place::Place, options};
 use crate::{
     adapters::{
         aws,
         store::{
             DynamoStore, OpenError, SqliteStore,
-            dynamodb::{Adopted, Created, Draw, Options, Verified},
+            dynamodb::{Adopted, Copies, Created, Draw, Options, Verified},
         },
     },
     config::{Settings, Store},
@@ -59,6 +59,7 @@ pub(super) async fn open(
                 call_within: settings.aws.call_timeout,
                 url: url.clone(),
                 region: Some(region.to_string()),
+                offline: settings.offline.as_ref().map(|offline| Place::of(offline).looked_at_by_leaders()),
             };
             Ok((store, Some(sharing)))
         }
@@ -82,9 +83,10 @@ pub async fn sdk(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<SdkConfi
 }
 
 /// What is done to a table by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
-    Create,
+    /// With copies in two other Regions, where they are named.
+    Create(Option<Copies>),
     Check,
     Adopt,
 }
@@ -98,13 +100,25 @@ pub enum Done {
     Adopted(Adopted),
 }
 
-/// Does `deed` to the table of `options`.
+/// Does `deed` to the table of `options`; `tell` hears how far what takes minutes is.
 ///
 /// # Errors
-/// As [`DynamoStore::create`], [`DynamoStore::verify`] and [`DynamoStore::adopt`].
-pub async fn act(sdk: &SdkConfig, clock: Arc<dyn Clock>, options: &Options, deed: Deed) -> Result<Done, OpenError> {
+/// As [`DynamoStore::create`], [`DynamoStore::spread`], [`DynamoStore::verify`] and [`DynamoStore::adopt`].
+pub async fn act(
+    sdk: &SdkConfig,
+    clock: Arc<dyn Clock>,
+    options: &Options,
+    deed: Deed,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Result<Done, OpenError> {
     Ok(match deed {
-        Deed::Create => Done::Created(DynamoStore::create(sdk, clock, draw(), options).await?),
+        Deed::Create(copies) => {
+            let mut created = DynamoStore::create(sdk, Arc::clone(&clock), draw(), options).await?;
+            if let Some(copies) = copies {
+                created.verified = DynamoStore::spread(sdk, clock, draw(), options, &copies, tell).await?;
+            }
+            Done::Created(created)
+        }
         Deed::Check => Done::Checked(DynamoStore::verify(sdk, clock, draw(), options).await?),
         Deed::Adopt => Done::Adopted(DynamoStore::adopt(sdk, clock, draw(), options).await?),
     })

@@ -77,17 +77,19 @@ pub struct Api {
 
 impl Api {
     pub fn new(options: &Options) -> Result<Self, Failure> {
-        let client = reqwest::Client::builder()
+        let client = options
+            .credentials
+            .tls(reqwest::Client::builder())?
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("failoverd/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Failure::Usage(chain(&e)))?;
-        let token = options.token.as_deref().filter(|t| !t.is_empty());
+        let token = options.credentials.token()?;
         let token = token
             .map(|t| {
-                let value = header::HeaderValue::from_str(&format!("Bearer {t}"));
+                let value = header::HeaderValue::from_str(&format!("Bearer {}", t.reveal()));
                 value.map(|mut v| {
                     v.set_sensitive(true);
                     v
@@ -107,6 +109,13 @@ impl Api {
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let request = self.request(Method::GET, path);
         self.whole(request).await?.json()
+    }
+
+    /// An answer that is text for people or files, as it is.
+    pub async fn text(&self, path: &str) -> Result<String, Failure> {
+        let request = self.request(Method::GET, path);
+        let Answer(bytes) = self.whole(request).await?;
+        String::from_utf8(bytes).map_err(|e| Failure::Answer(e.to_string()))
     }
 
     pub async fn post(&self, path: &str, body: &Value, idempotency_key: Option<&str>) -> Result<Answer, Failure> {
@@ -205,7 +214,8 @@ mod tests {
             let noise = vec![b' '; 1 << 20];
             while stream.write_all(&noise).await.is_ok() {}
         });
-        let api = Api::new(&Options { url, token: None, json: false }).expect("a client");
+        let api =
+            Api::new(&Options { url, credentials: Default::default(), json: false, offline: false }).expect("a client");
         let failure = api.get::<Value>("/applications").await.expect_err("it never ends");
         assert!(matches!(&failure, Failure::Answer(why) if why.contains("more than")), "{failure}");
     }

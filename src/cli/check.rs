@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, render::wrapped};
 use crate::{
-    config::{Auth, Faults, Role, Settings, cross},
+    config::{Auth, Faults, Settings, cross},
     domain::{
+        access::Permission,
         application::Application,
         document::{Fault, Place, Severity},
         id::{ApplicationName, Digest, Region, RunbookName, StepId},
@@ -120,17 +121,18 @@ fn plan_report(plan: &Plan, app: &Application, settings: &Settings) -> PlanRepor
         why_no_return: plan.no_return().and_then(PlannedStep::why_no_return),
         needs_source: fall(plan.source.as_str()),
         needs_us_east_1: fall(GLOBAL_REGION),
-        findings: lint(plan, app, Some(people(&settings.auth))).into_iter().map(found).collect(),
+        findings: lint(plan, app, people(&settings.auth, app)).into_iter().map(found).collect(),
     }
 }
 
-/// How many may approve besides whoever asks.
-fn people(auth: &Auth) -> usize {
-    let with = |roles: &[Role]| {
-        let may = auth.tokens.iter().filter(|t| t.roles.iter().any(|r| roles.contains(r)));
-        may.map(|t| t.name.clone()).collect()
+/// How many may approve besides whoever asks; `None`: an issuer vouches for people whom it alone can name.
+fn people(auth: &Auth, app: &Application) -> Option<usize> {
+    let with = |permission| {
+        let may = auth.tokens.iter().filter(|token| token.principal().may(permission, &app.name));
+        may.map(|token| token.name.clone()).collect()
     };
-    people_besides(&with(&[Role::Approver]), &with(&[Role::Operator, Role::Admin]))
+    let besides = people_besides(&with(Permission::Approve), &with(Permission::Operate));
+    auth.issuer.is_none().then_some(besides)
 }
 
 impl CheckReport {

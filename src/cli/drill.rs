@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    Options, StartArgs,
+    Asking, Options, StartArgs,
     api::{Api, Failure},
     enc, render, show, start,
 };
@@ -22,24 +22,14 @@ pub struct DrillArgs {
     /// The Region to go to and to come back from
     #[arg(long, value_name = "REGION")]
     pub target: Option<String>,
-    /// Why, for those who read it later
-    #[arg(long)]
-    pub reason: String,
-    /// Show the plan; start nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Stay and watch the run
-    #[arg(long)]
-    pub watch: bool,
-    /// The same key and request give the same run
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub how: Asking,
 }
 
 /// Begins a drill, or shows its plan.
 pub(super) async fn perform(options: &Options, api: &Api, args: DrillArgs) -> Result<u8, Failure> {
-    let DrillArgs { application, runbook, target, reason, dry_run, watch, idempotency_key } = args;
-    let args = StartArgs { application, target, reason, dry_run, watch, idempotency_key };
+    let DrillArgs { application, runbook, target, how } = args;
+    let args = StartArgs { application, target, how };
     start(options, api, "/drills", json!({ "runbook": runbook }), args).await
 }
 

@@ -1,7 +1,7 @@
 //! The command line: parse, call, print.
 //!
 //! The client verbs speak HTTP only, as any other client would; what runs in this process (`serve`, `observe`, `demo`,
-//! `check`, `simulate`, `sim serve`) is parsed here and done by the composition root. Exit codes: 0 done, 1 failed, 2 usage,
+//! `check`, `simulate`, `token new`, `sim serve`) is parsed here and done by the composition root. Exit codes: 0 done, 1 failed, 2 usage,
 //! 3 refused by a gate, 4 held for a person.
 
 pub mod api;
@@ -9,16 +9,21 @@ pub mod backtest;
 pub mod check;
 pub mod demo;
 pub mod drill;
+pub mod evidence;
 pub mod observe;
+pub mod offline;
 pub mod overrides;
 pub mod patch;
+pub mod permissions;
 pub mod plan;
 pub mod render;
 pub mod report;
 pub mod salvage;
+mod signatures;
 pub mod sim;
 pub mod simulate;
 pub mod store;
+pub mod token;
 pub mod watch;
 pub mod why;
 
@@ -63,12 +68,14 @@ pub struct Options {
     /// Where the daemon answers
     #[arg(long, global = true, env = "FAILOVERD_URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
-    /// The bearer token; best from FAILOVERD_TOKEN, since arguments are visible to others
-    #[arg(long, global = true, env = "FAILOVERD_TOKEN", hide = true, hide_env_values = true)]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub credentials: token::Credentials,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// Without a daemon and its table, with this machine's credentials: `failover` alone (docs/offline.md)
+    #[arg(long, global = true)]
+    pub offline: bool,
 }
 
 /// The verbs.
@@ -84,6 +91,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Check the configuration and its runbooks
     Check(check::CheckArgs),
+    /// The IAM policies that the configuration takes: to look, to switch over, and to lose data
+    Permissions(permissions::PermissionsArgs),
     /// Rehearse disasters: your configuration and runbooks against seeded faults, in simulated Regions
     Simulate(simulate::SimulateArgs),
     /// Look from elsewhere, for daemons that ask more than one vantage
@@ -94,6 +103,21 @@ pub enum Command {
     Store {
         #[command(subcommand)]
         command: store::StoreCommand,
+    },
+    /// Keys, branches, reconciliation: around a failover that was run with --offline
+    Offline {
+        #[command(subcommand)]
+        command: offline::OfflineCommand,
+    },
+    /// Bearer tokens of the daemon's callers
+    Token {
+        #[command(subcommand)]
+        command: token::TokenCommand,
+    },
+    /// What auditors are given of a run, and whether it is what it says
+    Evidence {
+        #[command(subcommand)]
+        command: evidence::EvidenceCommand,
     },
     /// The simulated AWS
     Sim {
@@ -121,8 +145,15 @@ pub struct StartArgs {
     /// The application
     pub application: String,
     /// The Region to move to
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, alias = "to", value_name = "REGION")]
     pub target: Option<String>,
+    #[command(flatten)]
+    pub how: Asking,
+}
+
+/// What every verb that begins a run shares.
+#[derive(Debug, Args)]
+pub struct Asking {
     /// Why, for those who read it later
     #[arg(long)]
     pub reason: String,
@@ -158,6 +189,8 @@ pub enum ClientCommand {
         /// Another runbook than the application's own, such as detach-and-promote
         #[arg(long, value_name = "NAME")]
         runbook: Option<String>,
+        #[command(flatten)]
+        offline: offline::OfflineArgs,
     },
     /// Move an application back to its preferred Region
     Failback {
@@ -266,16 +299,19 @@ pub struct StepArgs {
 pub async fn client(options: &Options, command: ClientCommand) -> ExitCode {
     match perform(options, command).await {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            if options.json {
-                print_line(&failure.to_json().to_string());
-            } else {
-                // Nothing can be done about a standard error that is gone.
-                let _ = write!(std::io::stderr(), "{}", render::failure(&failure));
-            }
-            ExitCode::from(failure.exit_code())
-        }
+        Err(failure) => failed(options, &failure),
     }
+}
+
+/// Says what failed, to people or to a program.
+fn failed(options: &Options, failure: &Failure) -> ExitCode {
+    if options.json {
+        print_line(&failure.to_json().to_string());
+    } else {
+        // Nothing can be done about a standard error that is gone.
+        let _ = write!(std::io::stderr(), "{}", render::failure(failure));
+    }
+    ExitCode::from(failure.exit_code())
 }
 
 /// Prints to standard output; a reader that is gone (`| head`) is no failure.
@@ -322,7 +358,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
     match command {
         ClientCommand::Status { application: None } => {
             let view: ApplicationsView = api.get("/applications").await?;
-            show(options, &view, |v| render::status(&v.applications));
+            show(options, &view, signatures::status);
         }
         ClientCommand::Status { application: Some(name) } => {
             let view: ApplicationView = api.get(&format!("/applications/{}", enc(&name))).await?;
@@ -338,7 +374,11 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
             let view: RunsView = api.get(&path).await?;
             show(options, &view, render::runs);
         }
-        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds, runbook } => {
+        ClientCommand::Failover { start: args, mode, accept_data_loss_seconds, runbook, offline } => {
+            if offline.is_given() {
+                let why = "--config, --operator and the declarations are for `failoverd --offline failover`";
+                return Err(Failure::Usage(why.to_owned()));
+            }
             let body = plan::failover(mode, accept_data_loss_seconds, runbook);
             return start(options, &api, "/failover", body, args).await;
         }
@@ -405,32 +445,32 @@ async fn act(options: &Options, api: &Api, run: &str, verb: &str, body: &Value) 
 
 async fn start(options: &Options, api: &Api, path: &str, mut body: Value, args: StartArgs) -> Result<u8, Failure> {
     body["application"] = args.application.into();
-    body["reason"] = args.reason.into();
+    body["reason"] = args.how.reason.into();
     if let Some(target) = args.target {
         body["target_region"] = target.into();
     }
-    if args.dry_run {
+    if args.how.dry_run {
         body["dry_run"] = true.into();
     }
-    let key = args.idempotency_key.as_deref();
+    let key = args.how.idempotency_key.as_deref();
     let answer = api.post(path, &body, key).await?;
-    if args.dry_run {
+    if args.how.dry_run {
         let view: PlanView = answer.json()?;
         show(options, &view, plan::plan);
         return Ok(EXIT_DONE);
     }
     let view: StartedView = answer.json()?;
-    if args.watch && options.json {
+    if args.how.watch && options.json {
         // One JSON value per line from here on.
         let line = serde_json::to_string(&view).unwrap_or_else(|e| unreachable!("views serialise: {e}"));
         print_line(&line);
     } else {
-        show(options, &view, |v| render::started(v, args.watch));
+        show(options, &view, |v| render::started(v, args.how.watch));
         if !options.json {
             summary(api, &view.run).await;
         }
     }
-    if args.watch {
+    if args.how.watch {
         return watch::watch(options, api, &view.run, false).await;
     }
     Ok(EXIT_DONE)

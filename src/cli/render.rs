@@ -144,6 +144,16 @@ pub fn status(applications: &[ApplicationView]) -> String {
             }
             _ => out.push_str("  verdict   none yet: nothing was assessed\n"),
         }
+        if let Some(held) = &a.held {
+            out.push_str(&wrapped("  HELD      ", held));
+        }
+        for b in &a.branches {
+            let said = match (&b.primary, &b.reconciled_by) {
+                (Some(primary), Some(by)) => format!("{by} says since that it lives in {primary}"),
+                _ => "nobody has reconciled it".to_owned(),
+            };
+            out.push_str(&wrapped("  branch    ", &format!("{} by {}, {}: {said}", b.id, b.begun_by, b.file)));
+        }
         if let Some(leader) = &a.leader {
             out.push_str(&wrapped("  leader    ", &led_by(leader)));
         }

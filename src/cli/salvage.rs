@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    Options, StartArgs,
+    Asking, Options, StartArgs,
     api::{Api, Failure},
     start,
 };
@@ -17,24 +17,14 @@ pub struct SalvageArgs {
     /// The failover that is to be reconciled; the newest that nobody has if absent
     #[arg(long)]
     pub run: Option<String>,
-    /// Why, for those who read it later
-    #[arg(long)]
-    pub reason: String,
-    /// Show the plan; start nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Stay and watch the run
-    #[arg(long)]
-    pub watch: bool,
-    /// The same key and request give the same run
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub how: Asking,
 }
 
 /// Begins a salvage, or shows its plan.
 pub(super) async fn perform(options: &Options, api: &Api, args: SalvageArgs) -> Result<u8, Failure> {
-    let SalvageArgs { application, run, reason, dry_run, watch, idempotency_key } = args;
+    let SalvageArgs { application, run, how } = args;
     let body = run.map_or_else(|| json!({}), |run| json!({ "run": run }));
-    let args = StartArgs { application, target: None, reason, dry_run, watch, idempotency_key };
+    let args = StartArgs { application, target: None, how };
     start(options, api, "/salvage", body, args).await
 }

@@ -81,6 +81,9 @@ pub struct SimulateArgs {
     /// Count seeds from here
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..u64::MAX - SEEDS_MAX))]
     pub first_seed: u64,
+    /// Rehearse with so many replicas, whatever the scenarios say
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5), conflicts_with = "matrix")]
+    pub replicas: Option<u32>,
     /// Disturb each runbook's undisturbed move at every place that it has, once each, instead of scenarios
     #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["scenarios", "scenario_files", "nightly"])]
     pub matrix: Option<matrices::Choice>,
@@ -226,6 +229,7 @@ struct Rehearsals {
     seeds: u64,
     /// Of the swarm.
     swarm_seeds: u64,
+    replicas: Option<u32>,
     jobs: usize,
     /// The part of a replay command that is the same for all.
     options: String,
@@ -254,7 +258,7 @@ impl Rehearsals {
         let mut text = String::new();
         let mut promises = vec![false; disasters.len()];
         for (setup, disaster) in &pairs {
-            match disasters[*disaster].scenario(&setups[*setup].application, 0) {
+            match disasters[*disaster].scenario(&setups[*setup].application, 0, args.replicas) {
                 Ok(scenario) => promises[*disaster] = scenario.expect.contains(&Expectation::Served { within: None }),
                 Err(why) => text.push_str(&why),
             }
@@ -272,6 +276,7 @@ impl Rehearsals {
             first_seed: args.seed.unwrap_or(args.first_seed),
             seeds: if args.seed.is_some() { 1 } else { seeds },
             swarm_seeds: if args.seed.is_some() { 1 } else { args.swarm_seeds.unwrap_or(seeds) },
+            replicas: args.replicas,
             jobs,
             options,
             config,
@@ -280,7 +285,9 @@ impl Rehearsals {
 
     fn scenario(&self, setup: usize, disaster: usize, seed: u64) -> Scenario {
         let (setup, disaster) = (&self.setups[setup], &self.disasters[disaster]);
-        disaster.scenario(&setup.application, seed).unwrap_or_else(|why| unreachable!("it was tried: {why}"))
+        disaster
+            .scenario(&setup.application, seed, self.replicas)
+            .unwrap_or_else(|why| unreachable!("it was tried: {why}"))
     }
 
     /// The one disaster that was asked for, as a timeline.
@@ -316,7 +323,7 @@ impl Rehearsals {
             let (setup, disaster) = self.pairs[pair];
             Task { setup: &self.setups[setup], scenario: self.scenario(setup, disaster, seed), seed }
         };
-        let promised: Vec<Promised> = self.setups.iter().map(|s| promised(&s.application)).collect();
+        let promised: Vec<Promised> = self.setups.iter().map(|s| Promised::of(&s.application)).collect();
         let mut tallies = vec![Tally::default(); pairs];
         let began = SystemClock.boot();
         crew::all(count, self.jobs, task, |index, told| {
@@ -386,6 +393,9 @@ fn as_configured(args: &SimulateArgs) -> (usize, String, Option<String>) {
     let mut options = String::new();
     if let Some(config) = &args.config {
         let _ = write!(options, " --config {}", quoted(&config.display().to_string()));
+    }
+    if let Some(replicas) = args.replicas {
+        let _ = write!(options, " --replicas {replicas}");
     }
     let config = args.config.as_ref().map(|path| path.display().to_string());
     (args.jobs.unwrap_or(cores).min(JOBS_MAX), options, config)
@@ -468,15 +478,6 @@ fn whole(
             disasters_per_minute: 60.0 * per_second(all),
             jobs,
         },
-    }
-}
-
-fn promised(application: &Application) -> Promised {
-    let objectives = application.objectives;
-    Promised {
-        rto_seconds: objectives.rto.as_secs_f64(),
-        rpo_seconds: objectives.rpo.as_secs_f64(),
-        in_scenario: false,
     }
 }
 

@@ -10,10 +10,11 @@ use super::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, print, print_line};
 use crate::{
     adapters::{
         clock::SystemClock,
-        store::dynamodb::{Options, Verified},
+        store::dynamodb::{Copies, Options, Verified},
     },
     app::store::{Deed, Done, act, sdk, shared},
     config::Settings,
+    domain::id::Region,
     ports::Clock,
 };
 
@@ -21,11 +22,24 @@ use crate::{
 #[derive(Debug, Clone, Subcommand)]
 pub enum StoreCommand {
     /// Make the table, where it is not there, and wait until it can be used
-    Create(StoreArgs),
+    Create(CreateArgs),
     /// Look at the table as the daemon would at its start; writes nothing
     Check(StoreArgs),
     /// Take a table over that was restored from a backup; stop every replica first
     Adopt(StoreArgs),
+}
+
+/// What `create` takes.
+#[derive(Debug, Clone, Args)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    pub of: StoreArgs,
+    /// Another Region that gets a strongly consistent copy: two of them, or one and a witness; waits until they are there
+    #[arg(long, value_name = "REGION")]
+    pub replica: Vec<Region>,
+    /// A Region that decides with the two others and stores nothing
+    #[arg(long, value_name = "REGION")]
+    pub witness: Option<Region>,
 }
 
 /// What each of them takes.
@@ -38,10 +52,9 @@ pub struct StoreArgs {
 
 /// Does it, and prints what came of it.
 pub async fn run(command: StoreCommand, json: bool, env: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
-    let (deed, args) = match command {
-        StoreCommand::Create(args) => (Deed::Create, args),
-        StoreCommand::Check(args) => (Deed::Check, args),
-        StoreCommand::Adopt(args) => (Deed::Adopt, args),
+    let (args, named) = match &command {
+        StoreCommand::Create(args) => (&args.of, (args.replica.clone(), args.witness.clone())),
+        StoreCommand::Check(args) | StoreCommand::Adopt(args) => (args, (Vec::new(), None)),
     };
     let usage = |text: &str| {
         // Nothing can be done about a standard error that is gone.
@@ -55,9 +68,19 @@ pub async fn run(command: StoreCommand, json: bool, env: &BTreeMap<String, Strin
     let Some(options) = shared(&settings) else {
         return usage("store.kind is sqlite: the daemon makes and checks that file itself when it starts");
     };
+    let deed = match (&command, Copies::new(&options.region, named.0, named.1)) {
+        (_, Err(fault)) => return usage(&fault),
+        (StoreCommand::Create(_), Ok(copies)) => Deed::Create(copies),
+        (StoreCommand::Check(_), _) => Deed::Check,
+        (StoreCommand::Adopt(_), _) => Deed::Adopt,
+    };
+    // Beside what is printed in the end, so that JSON stays one value.
+    let tell = |how_far: &str| {
+        let _ = writeln!(std::io::stderr(), "table {}: {how_far}", options.table);
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sdk = sdk(&settings, &clock).await?;
-    match act(&sdk, clock, &options, deed).await {
+    match act(&sdk, clock, &options, deed, &tell).await {
         Ok(done) => {
             if json {
                 print_line(&json!(done).to_string());
@@ -86,9 +109,7 @@ fn text(done: &Done, options: &Options) -> String {
                 let _ = writeln!(
                     out,
                     "It is in one Region. For strong consistency over three, do this before the first start, while it is \
-                     empty (docs/store.md):\n  aws dynamodb update-table --region {} --table-name {} \
-                     --multi-region-consistency STRONG --replica-updates …",
-                    options.region, options.table
+                     empty (docs/store.md):\n  failoverd store create --config F --replica REGION --replica REGION"
                 );
             }
             out

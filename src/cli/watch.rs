@@ -230,8 +230,8 @@ impl Timeline {
             "run_resumed" => (running, format!("resumed by {}: {}", text("subject"), text("reason"))),
             "abort_requested" => ("!", format!("{} aborts it: {}", text("subject"), text("reason"))),
             "budget_exceeded" => ("!", format!("over its budget at {step}, goes home: {}", text("reason"))),
-            // The last lines say it.
-            "run_finished" => return None,
+            // The last lines say it; from where somebody asked is for those who read the journal later.
+            "run_finished" | "called_from" => return None,
             other => (" ", plain(other)),
         })
     }

@@ -227,7 +227,7 @@ pub(super) fn warn(key: &str, app: &Application, auth: &Auth, found: &mut Findin
             None if auth.tokens.is_empty() => continue,
             None => format!("nobody is called `{observer}`: no token of [auth] has that name, so it is never heard"),
             // All tokens of one name have the same roles.
-            Some(token) if token.roles.contains(&Role::Observer) => continue,
+            Some(token) if token.has(Role::Observer) => continue,
             Some(_) => format!("`{observer}` has a token without the role observer, so it is never heard"),
         };
         warn("observers", problem, "tokens = [{ name = \"frankfurt\", sha256 = \"…\", roles = [\"observer\"] }]");

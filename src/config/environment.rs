@@ -9,7 +9,7 @@ use crate::domain::document::{Entry, Findings, Node, Place, Value, clip};
 const PREFIX: &str = "FAILOVERD__";
 
 /// What the environment may set.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("server", "listen"),
     ("store", "kind"),
     ("store", "path"),
@@ -21,6 +21,7 @@ const KEYS: [(&str, &str); 12] = [
     ("aws", "attempt_timeout"),
     ("aws", "production"),
     ("vantage", "name"),
+    ("offline", "dir"),
     ("runbooks", "directory"),
 ];
 

@@ -6,20 +6,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::domain::{
     application::Application,
     document::{At, Findings},
-    id::{Digest, Region, RunbookName, Subject},
+    id::{Digest, Region, RunbookName},
     runbook::Runbook,
+    secret::SecretRef,
 };
 
+mod access;
 mod application;
 pub mod cross;
 mod deciding;
@@ -27,6 +26,7 @@ mod environment;
 pub mod faults;
 mod heartbeat;
 mod iac;
+pub mod offline;
 pub mod runbooks;
 mod sections;
 mod signals;
@@ -36,10 +36,14 @@ mod traffic;
 mod tree;
 pub mod vantage;
 
+pub use access::{Auth, Server, TlsPaths, Token};
 pub use faults::Faults;
+pub use offline::Offline;
 pub use runbooks::{SHIPPED, shipped};
 pub use store::{LEASE, UNVERIFIED};
 pub use vantage::Vantage;
+
+pub use crate::domain::access::Role;
 
 /// The largest configuration file accepted.
 pub const BYTES_MAX: u64 = 1024 * 1024;
@@ -52,6 +56,9 @@ pub struct Settings {
     pub aws: Aws,
     pub auth: Auth,
     pub vantage: Vantage,
+    /// `None`: nobody can fail over offline.
+    pub offline: Option<Offline>,
+    pub evidence: Evidence,
     pub applications: Vec<Application>,
     /// With the digest of each file, which a plan pins.
     pub runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
@@ -59,11 +66,6 @@ pub struct Settings {
     pub digest: Digest,
     /// What may be meant but should be known; logged at start, shown by `check`.
     pub warnings: Faults,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    pub listen: SocketAddr,
 }
 
 /// Where the journal is kept.
@@ -100,53 +102,11 @@ pub struct Aws {
     pub production: bool,
 }
 
-/// Who may call.
+/// What auditors are given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Auth {
-    /// Empty: everybody who reaches the loopback address.
-    pub tokens: Vec<Token>,
-}
-
-/// A caller, known by the SHA-256 of a bearer token (the token itself is never in a file).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    pub name: Subject,
-    pub sha256: Digest,
-    pub roles: BTreeSet<Role>,
-}
-
-/// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Looks.
-    Viewer,
-    /// Starts, pauses, resumes and aborts runs.
-    Operator,
-    /// Approves; never together with admin.
-    Approver,
-    /// Starts drills.
-    DrillRunner,
-    /// Sets overrides; may not approve.
-    Admin,
-    /// Reports what it sees from the vantage that its token is named after; may do nothing else.
-    Observer,
-}
-
-impl Role {
-    pub const ALL: [Self; 6] =
-        [Self::Viewer, Self::Operator, Self::Approver, Self::DrillRunner, Self::Admin, Self::Observer];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Approver => "approver",
-            Self::DrillRunner => "drill-runner",
-            Self::Admin => "admin",
-            Self::Observer => "observer",
-        }
-    }
+pub struct Evidence {
+    /// Where the key is that signs it; without one it is not signed.
+    pub key: Option<SecretRef>,
 }
 
 impl Settings {
@@ -198,6 +158,8 @@ impl Settings {
                 aws: read.aws,
                 auth: read.auth,
                 vantage: read.vantage,
+                offline: read.offline,
+                evidence: read.evidence,
                 applications: read.applications.into_iter().map(|(_, a)| a).collect(),
                 runbooks,
                 digest,

@@ -1,13 +1,11 @@
 //! The sections of the file: `server`, `store`, `aws`, `auth`, `vantage`, `runbooks`, and the list of `applications`.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{Auth, Aws, Role, Server, Store, Token, Vantage, application, store, vantage};
+use super::{Auth, Aws, Evidence, Offline, Server, Store, Vantage, access, application, offline, store, vantage};
 use crate::domain::{
     application::Application,
     document::{At, Fields, Findings},
-    id::Subject,
-    policy::AUTOMATION,
 };
 
 /// The file, read.
@@ -16,7 +14,9 @@ pub(super) struct Read {
     pub(super) store: Store,
     pub(super) aws: Aws,
     pub(super) auth: Auth,
+    pub(super) evidence: Evidence,
     pub(super) vantage: Vantage,
+    pub(super) offline: Option<Offline>,
     pub(super) runbooks: RunbookFiles,
     /// Each with the key that its faults are noted at.
     pub(super) applications: Vec<(String, Application)>,
@@ -33,11 +33,13 @@ pub(super) struct RunbookFiles {
 /// Reads all sections. `None` where a section is so wrong that nothing can be checked against it.
 pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let mut f = root.fields(found)?;
-    let server = section(&mut f, "server", found, server);
+    let server = section(&mut f, "server", found, access::server);
     let store = section(&mut f, "store", found, store::read);
     let aws = section(&mut f, "aws", found, aws);
-    let auth = section(&mut f, "auth", found, auth);
+    let auth = section(&mut f, "auth", found, access::auth);
+    let evidence = section(&mut f, "evidence", found, evidence);
     let vantage = section(&mut f, "vantage", found, vantage::read);
+    let offline = section(&mut f, "offline", found, offline::read);
     let runbooks = section(&mut f, "runbooks", found, |f, found| match f.as_mut() {
         Some(f) => {
             let directory = f.get(found, "directory", "directory = \"../runbooks\"");
@@ -49,24 +51,40 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
         None => Some(RunbookFiles { directory: None, shipped: true }),
     });
     let example = "[[applications]]\nname = \"payments\"";
+    let mut applications_given = usize::MAX;
     let applications = match f.need(found, "applications", example).and_then(|at| at.list(found)) {
-        Some(items) => items.iter().filter_map(|at| Some((at.key.clone(), application::read(at, found)?))).collect(),
+        Some(items) => {
+            applications_given = items.len();
+            items.iter().filter_map(|at| Some((at.key.clone(), application::read(at, found)?))).collect()
+        }
         None => Vec::new(),
     };
     f.finish(found);
     let (server, auth) = (server?, auth?);
     vantage::tokens(&auth, found);
-    if auth.tokens.is_empty() && !server.listen.ip().is_loopback() {
-        let problem = format!("{} can be reached from outside, and no tokens are configured", server.listen);
-        found.coded("auth-required", "server.listen", problem, "listen = \"127.0.0.1:8080\", or [auth] tokens");
-    }
+    // Where one could not be read, its name may be what is meant.
+    let names: BTreeSet<_> = applications.iter().map(|(_, application)| application.name.clone()).collect();
+    access::check(&server, &auth, Some(&names).filter(|names| names.len() == applications_given), found);
     if let (Some(store), Some(aws)) = (&store, &aws) {
         store::fits(store, aws, found);
+    }
+    if let (Some(offline), Some(store)) = (&offline, &store) {
+        offline::fits(offline.as_ref(), store, found);
     }
     if let Some(vantage) = &vantage {
         vantage::itself(server.listen, vantage, found);
     }
-    Some(Read { server, store: store?, aws: aws?, auth, vantage: vantage?, runbooks: runbooks?, applications })
+    Some(Read {
+        server,
+        store: store?,
+        aws: aws?,
+        auth,
+        evidence: evidence?,
+        vantage: vantage?,
+        offline: offline?,
+        runbooks: runbooks?,
+        applications,
+    })
 }
 
 /// Reads one section with `read`, which gets `None` where it is not given; finishes its keys.
@@ -87,21 +105,13 @@ fn section<'a, T>(
     value
 }
 
-fn get<'a>(
+pub(super) fn get<'a>(
     f: &mut Option<Fields<'a>>,
     found: &mut Findings,
     key: &'static str,
     example: &'static str,
 ) -> Option<At<'a>> {
     f.as_mut().and_then(|f| f.get(found, key, example))
-}
-
-fn server(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Server> {
-    let listen = match get(f, found, "listen", "listen = \"127.0.0.1:8080\"") {
-        Some(at) => at.parse(found)?,
-        None => SocketAddr::from(([127, 0, 0, 1], 8080)),
-    };
-    Some(Server { listen })
 }
 
 fn aws(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Aws> {
@@ -137,59 +147,9 @@ fn aws(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Aws> {
     })
 }
 
-const TOKEN: &str = "tokens = [{ name = \"alice\", sha256 = \"9f86…\", roles = [\"operator\"] }]";
-
-fn auth(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Auth> {
-    let Some(at) = get(f, found, "tokens", TOKEN) else {
-        return Some(Auth::default());
+fn evidence(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Evidence> {
+    let Some(at) = get(f, found, "key", "key = \"file:/run/secrets/evidence\"") else {
+        return Some(Evidence::default());
     };
-    let mut tokens: Vec<Token> = Vec::new();
-    for item in at.list(found)? {
-        let Some(token) = token(&item, found) else { continue };
-        if tokens.iter().any(|t| t.name == token.name && t.roles != token.roles) {
-            found.error(&item.key, format!("`{}` has another token with other roles", token.name), TOKEN);
-        } else if tokens.iter().any(|t| t.sha256 == token.sha256) {
-            found.error(&item.key, "the same token stands here twice: approvals could not tell people apart", TOKEN);
-        } else {
-            tokens.push(token);
-        }
-    }
-    Some(Auth { tokens })
-}
-
-fn token(item: &At<'_>, found: &mut Findings) -> Option<Token> {
-    let mut f = item.fields(found)?;
-    let name = f.need(found, "name", "name = \"alice\"").and_then(|at| at.parse(found));
-    let sha256 =
-        f.need(found, "sha256", "sha256 = \"…\" # printf %s \"$TOKEN\" | sha256sum").and_then(|at| at.parse(found));
-    let roles = f.need(found, "roles", "roles = [\"operator\", \"approver\"]");
-    f.finish(found);
-    let roles_key = format!("{}.roles", item.key);
-    let mut set = BTreeSet::new();
-    for role in roles?.list(found)? {
-        let text = role.text(found)?;
-        match Role::ALL.into_iter().find(|r| r.as_str() == text) {
-            Some(known) => _ = set.insert(known),
-            None => {
-                let known: Vec<&str> = Role::ALL.into_iter().map(Role::as_str).collect();
-                found.error(&role.key, format!("unknown role; valid: {}", known.join(", ")), role.example);
-                return None;
-            }
-        }
-    }
-    if set.is_empty() {
-        found.error(&roles_key, "is empty", "roles = [\"viewer\"]");
-        return None;
-    }
-    if set.contains(&Role::Admin) && set.contains(&Role::Approver) {
-        found.error(&roles_key, "an admin cannot approve: use two tokens for two people", "roles = [\"approver\"]");
-        return None;
-    }
-    let name: Subject = name?;
-    if name.as_str() == AUTOMATION {
-        let problem = "`automation` is who starts a run that nobody asked for: people are called otherwise";
-        found.error(&format!("{}.name", item.key), problem, "name = \"alice\"");
-        return None;
-    }
-    Some(Token { name, sha256: sha256?, roles: set })
+    Some(Evidence { key: Some(at.parse(found)?) })
 }

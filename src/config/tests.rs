@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::{
+    access::{Grant, Scope},
     capacity::{Capacity, Size},
     document::Severity,
 };
@@ -242,8 +243,72 @@ fn nobody_listens_outside_without_tokens() {
     let faults = load(&default_text(), &env).expect_err("refused");
     assert_eq!(faults.faults[0].code, "auth-required");
     let token = format!("tokens = [{{ name = \"alice\", sha256 = \"{}\", roles = [\"operator\"] }}]", Digest::zero());
-    let settings = load(&default_text().replacen("tokens = []", &token, 1), &env).expect("loads");
-    assert_eq!(settings.auth.tokens[0].roles, BTreeSet::from([Role::Operator]));
+    let text = default_text().replacen("tokens = []", &token, 1);
+    let faults = load(&text, &env).expect_err("in the clear");
+    assert_eq!(faults.faults[0].code, "tls-required");
+    let in_front = text.replacen("tls_in_front = false", "tls_in_front = true", 1);
+    let faults = load(&in_front, &env).expect_err("whose connections are they?");
+    assert!(lines(&faults).contains("server.proxies"), "{}", lines(&faults));
+    let settings = load(&in_front.replacen("proxies = []", "proxies = [\"10.0.0.0/16\"]", 1), &env).expect("loads");
+    assert_eq!(settings.auth.tokens[0].grants, BTreeSet::from([Grant::every(Role::Operator)]));
+    let tls = "tls = { certificate = \"a\", key = \"b\" }";
+    assert!(load(&text.replacen("tls_in_front = false", tls, 1), &env).expect("loads").server.tls.is_some());
+}
+
+#[test]
+fn what_a_token_may_is_read_and_what_cannot_be_meant_is_told_with_its_place() {
+    let with = |token: &str| {
+        let token = format!("tokens = [{{ name = \"ann\", sha256 = \"{}\", {token} }}]", Digest::zero());
+        load(&default_text().replacen("tokens = []", &token, 1), &nothing())
+    };
+    let name = |text: &str| text.parse().expect("valid");
+    let only = |role| Grant { role, applications: Scope::Only([name("example")].into()) };
+    let scoped = "roles = [\"operator\"], applications = [\"example\"], expires_at = \"2027-06-30T00:00:00Z\"";
+    let scoped = with(scoped).expect("loads").auth.tokens.remove(0);
+    assert_eq!(scoped.grants, BTreeSet::from([only(Role::Operator)]));
+    assert!(scoped.expires_at.is_some());
+    let mixed = "roles = [\"viewer\"], grants = [{ roles = [\"admin\"], applications = [\"example\"] }]";
+    let mixed = with(mixed).expect("loads").auth.tokens.remove(0);
+    assert_eq!(mixed.grants, BTreeSet::from([only(Role::Admin), Grant::every(Role::Viewer)]));
+    for (token, place, part) in [
+        ("roles = [\"viewer\"], applications = []", "applications", "every application is meant"),
+        ("roles = [\"viewer\"], applications = [\"nonesuch\"]", "applications", "no application `nonesuch`"),
+        ("applications = [\"example\"]", "roles", "is missing"),
+        ("grants = []", "roles", "is empty"),
+        ("roles = [\"viewer\"], expires_at = \"soon\"", "expires_at", "expected a time"),
+        ("roles = [\"viewer\"], certificate = \"12\"", "certificate", "64 hexadecimal digits"),
+        ("roles = [\"observer\"], applications = [\"example\"]", "applications", "whose policy names it"),
+        ("grants = [{ roles = [\"admin\"] }, { roles = [\"approver\"] }]", "roles", "cannot approve"),
+    ] {
+        let text = lines(&with(token).expect_err(token));
+        assert!(text.contains(place) && text.contains(part), "{token}: {text}");
+    }
+    let bound = format!("roles = [\"viewer\"], certificate = \"{}\"", Digest::zero());
+    assert!(lines(&with(&bound).expect_err("nobody shows one")).contains("client_ca"));
+}
+
+#[test]
+fn an_issuer_is_read_whole_or_told_what_is_wrong_with_it() {
+    let good = "issuer = { url = \"https://login.example.com\", audience = \"failoverd\", algorithm = \"RS256\", \
+                subject_claim = \"email\", roles_claim = \"groups\", roles = [{ value = \"sre\", roles = [\"operator\"] }] }";
+    let with = |issuer: &str| load(&default_text().replacen("tokens = []", issuer, 1), &nothing());
+    let read = with(good).expect("loads").auth.issuer.expect("one");
+    assert_eq!((read.url.as_str(), read.subject_claim.as_str()), ("https://login.example.com", "email"));
+    assert_eq!(read.grants["sre"], BTreeSet::from([Grant::every(Role::Operator)]));
+    for (from, to, part) in [
+        ("https://login", "http://login", "https:// URL"),
+        ("https://login.example.com", "https://a@b", "https:// URL"),
+        ("RS256", "HS256", "RS256 or ES256"),
+        ("RS256", "none", "RS256 or ES256"),
+        ("audience = \"failoverd\"", "audience = \" \"", "is empty"),
+        ("audience = \"failoverd\", ", "", "`audience` is missing"),
+        ("[\"operator\"]", "[\"observer\"]", "a machine with a token of its own"),
+        ("[{ value = \"sre\", roles = [\"operator\"] }]", "[]", "nobody would be let in"),
+        ("[\"operator\"]", "[\"operator\"], applications = [\"nonesuch\"]", "no application `nonesuch`"),
+    ] {
+        let text = lines(&with(&good.replacen(from, to, 1)).expect_err(to));
+        assert!(text.contains(part), "{to}: {text}");
+    }
 }
 
 #[test]

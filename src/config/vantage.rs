@@ -163,9 +163,9 @@ fn control_points(at: &At<'_>, found: &mut Findings) -> Option<Vec<ProbeTarget>>
 
 /// Notes what is wrong with tokens of observers.
 pub(super) fn tokens(auth: &Auth, found: &mut Findings) {
-    for (index, token) in auth.tokens.iter().enumerate().filter(|(_, t)| t.roles.contains(&Role::Observer)) {
+    for (index, token) in auth.tokens.iter().enumerate().filter(|(_, t)| t.has(Role::Observer)) {
         let key = format!("auth.tokens[{index}]");
-        if token.roles.len() != 1 {
+        if token.grants.len() != 1 {
             found.error(&format!("{key}.roles"), "an observer may do nothing else: use another token", OBSERVER);
         }
         let problem = match token.name.as_str().parse::<VantageName>() {

@@ -14,6 +14,7 @@ use super::{
     action::{EffectClass, Facts},
     expression,
     id::Region,
+    restore::Restores,
 };
 
 mod rules;
@@ -151,6 +152,9 @@ pub struct AwsCall {
     /// What takes it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Box<AwsCall>>,
+    /// Of a call that takes another back: what it puts back is read before the other's first effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<Box<Restores>>,
 }
 
 /// Whether an answer shows what was asked for.

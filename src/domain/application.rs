@@ -54,6 +54,14 @@ impl Application {
         let moves = self.runbooks.iter().map(|(purpose, name)| (*purpose, name));
         moves.chain(self.drills.iter().map(|name| (Purpose::Drill, name)))
     }
+
+    /// The runbook by which it is salvaged: the one that ships where it names none.
+    pub fn salvage_runbook(&self) -> RunbookName {
+        /// The one that ships.
+        const SHIPPED: &str = "salvage";
+        let shipped = || SHIPPED.parse().unwrap_or_else(|e| unreachable!("a literal: {e}"));
+        self.runbooks.get(&Purpose::Salvage).cloned().unwrap_or_else(shipped)
+    }
 }
 
 /// What the business promised.

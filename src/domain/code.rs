@@ -44,7 +44,6 @@ pub const HTTP: &[&str] = &[
     "method-not-allowed",
     "rate-limited",
     "invalid-request",
-    "not-built",
     "not-ready",
     "not-assessed",
     "internal",
@@ -91,6 +90,7 @@ pub const CONFIG: &[&str] = &[
     "config-invalid",
     "config-environment",
     "auth-required",
+    "tls-required",
     "config-no-trigger",
     "config-no-topics",
     "config-no-control-points",
@@ -141,12 +141,22 @@ pub const STORE: &[&str] = &[
     "store-unverified",
 ];
 
+/// Reasons why nothing is done while the table is lost, or after it (docs/offline.md).
+pub const OFFLINE: &[&str] =
+    &["offline-refused", "offline-table-answers", "branch-refused", "branch-unreconciled", "branch-suspected"];
+
 /// Every code.
 pub const ALL: &[&str] = &{
-    const COUNT: usize =
-        REFUSALS.len() + HTTP.len() + STEPS.len() + CONFIG.len() + RUNBOOKS.len() + SCENARIOS.len() + STORE.len();
+    const COUNT: usize = REFUSALS.len()
+        + HTTP.len()
+        + STEPS.len()
+        + CONFIG.len()
+        + RUNBOOKS.len()
+        + SCENARIOS.len()
+        + STORE.len()
+        + OFFLINE.len();
     let (mut all, mut n) = ([""; COUNT], 0);
-    let groups = [REFUSALS, HTTP, STEPS, CONFIG, RUNBOOKS, SCENARIOS, STORE];
+    let groups = [REFUSALS, HTTP, STEPS, CONFIG, RUNBOOKS, SCENARIOS, STORE, OFFLINE];
     let mut g = 0;
     while g < groups.len() {
         let mut i = 0;

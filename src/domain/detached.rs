@@ -4,6 +4,7 @@
 //! say: people may have rebuilt the global cluster since.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detached {
     pub store: StoreName,
     pub cluster: ClusterArn,

@@ -17,7 +17,7 @@ use super::{
     plan::{OnFailure, Plan, PlannedStep, Purpose, Towards},
     recovery,
     run::{Phase, RunState, StepState},
-    runbook::{Act, Runbook, Step},
+    runbook::{Act, Ahead, Runbook, Step},
 };
 
 mod breaking;
@@ -124,6 +124,7 @@ pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
     if !runbook.purposes.contains(&Purpose::Drill) {
         return faults;
     }
+    let ahead = Ahead::of(&runbook.steps);
     for step in &runbook.steps {
         let loses = match &step.act {
             Act::AuroraFailover { .. } => {
@@ -146,7 +147,7 @@ pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
         let stays = is_whole
             && is_move(&step.act)
             && step.towards == Towards::Target
-            && !runbook.steps.iter().any(|other| brings_back(runbook, step, other));
+            && !runbook.steps.iter().any(|other| brings_back(&ahead, step, other));
         if stays {
             let why = "moves away, and nothing after it that is sure to come moves back: call the same runbook with \
                        `towards: source`";
@@ -168,13 +169,13 @@ fn via(act: &Act) -> Option<Option<&TrafficName>> {
     }
 }
 
-fn brings_back(runbook: &Runbook, step: &Step, other: &Step) -> bool {
+fn brings_back(ahead: &Ahead<'_>, step: &Step, other: &Step) -> bool {
     let same = match (&step.act, &other.act) {
         (Act::AuroraSwitchover { store: a }, Act::AuroraSwitchover { store: b }) => b.is_none() || a == b,
         (a, b) => via(a).zip(via(b)).is_some_and(|(a, b)| b.is_none() || a == b),
     };
     let firm = other.on_failure != OnFailure::Continue && (other.when.is_none() || other.when == step.when);
-    same && firm && other.towards == Towards::Source && runbook.all_needs(&other.id).contains(&step.id)
+    same && firm && other.towards == Towards::Source && ahead.stands_before(&step.id, &other.id)
 }
 
 /// The steps of `runbook` that change something: a runbook that says `read_only` has none.

@@ -6,9 +6,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     action::Action,
+    branch::Branches,
     cloud::{Mutation, Outcome},
     deferred,
     detached::Detached,
@@ -25,10 +27,11 @@ use super::{
 };
 
 mod back;
+mod branches;
 mod deferred_work;
 
 /// A standing effect: renewed by the leader until another replaces it (DESIGN.md 5).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     pub mutations: Vec<Mutation>,
     pub since: Timestamp,
@@ -51,6 +54,9 @@ pub struct History {
     pub detached: BTreeMap<StoreName, Detached>,
     /// What runs have left open, and the newest of what is over.
     pub deferred: deferred::All,
+    pub branches: Branches,
+    /// The time of the newest event.
+    pub last_at: Option<Timestamp>,
 }
 
 /// An event that cannot follow what came before it. The application is held; nothing is guessed.
@@ -75,6 +81,8 @@ impl History {
             overrides: Overrides::default(),
             detached: BTreeMap::new(),
             deferred: deferred::All::new(),
+            branches: Branches::default(),
+            last_at: None,
         }
     }
 
@@ -113,13 +121,18 @@ impl History {
 
     /// Takes one event in.
     pub fn apply_event(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
+        self.last_at = Some(at);
         match event {
             _ if is_off(Guard::AfterTheEnd) && self.is_over(event) && !event.is_deferred() => Ok(()),
-            Event::EpochStarted { .. } => Ok(()),
+            Event::EpochStarted { .. } | Event::CalledFrom { .. } => Ok(()),
             Event::DecisionChanged { verdict, would_start, .. } => {
                 self.decide(at, verdict, *would_start);
                 Ok(())
             }
+            Event::PrimarySeen { .. }
+            | Event::BranchBegan { .. }
+            | Event::BranchImported { .. }
+            | Event::BranchReconciled { .. } => self.apply_to_branches(at, event),
             Event::OverrideAsked { .. }
             | Event::OverrideConsented { .. }
             | Event::OverrideEnded { .. }
@@ -250,6 +263,8 @@ impl History {
                 let state = self.run(run, "run_finished")?;
                 state.phase = Phase::Finished { result: *result, reason: reason.clone(), at };
                 state.loss.clone_from(loss);
+                let ended = self.runs.active().cloned();
+                ended.iter().for_each(|run| self.branches.ended(run));
                 self.runs.retire();
             }
             other => {

@@ -81,9 +81,19 @@ impl Hole {
     /// # Errors
     /// Why not, as half a sentence. The value itself is not told: it is an answer of AWS.
     pub fn fits(&self, value: &Value) -> Result<(), String> {
-        let most = self.chars_max.unwrap_or(CHARS_MAX);
-        match (self.kind, value) {
-            (Kind::Text, Value::String(text)) => {
+        self.kind.fits(self.chars_max, value)
+    }
+}
+
+impl Kind {
+    /// Whether `value` is one, of at most so many characters where it is a text.
+    ///
+    /// # Errors
+    /// Why not, as half a sentence. The value itself is not told: it is an answer of AWS.
+    pub fn fits(self, chars_max: Option<u64>, value: &Value) -> Result<(), String> {
+        let most = chars_max.unwrap_or(CHARS_MAX);
+        match (self, value) {
+            (Self::Text, Value::String(text)) => {
                 let chars = text.chars().count() as u64;
                 if text.is_empty() {
                     Err("is an empty text".to_owned())
@@ -95,7 +105,7 @@ impl Hole {
                     Ok(())
                 }
             }
-            (Kind::Number, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => Ok(()),
+            (Self::Number, Value::Number(_)) | (Self::Boolean, Value::Bool(_)) => Ok(()),
             (kind, other) => {
                 let is = match other {
                     Value::Null => "nothing",
@@ -141,11 +151,13 @@ pub fn replaced<E>(value: &Value, with: &impl Fn(&Hole) -> Result<Value, E>) -> 
     })
 }
 
-/// The requests of a call: itself, what is looked at after it, and the same of what takes it back.
+/// The requests of a call: itself, what is looked at after it, what is read for it before, and the same of what takes it
+/// back.
 pub fn requests(call: &AwsCall) -> Vec<&ApiCall> {
     let read = call.done_when.iter().filter_map(|done| done.read.as_ref());
     let undo = call.undo.iter().flat_map(|undo| requests(undo));
-    std::iter::once(&call.request).chain(read).chain(undo).collect()
+    let before = call.restores.iter().map(|restores| &restores.read);
+    std::iter::once(&call.request).chain(read).chain(before).chain(undo).collect()
 }
 
 /// Every hole of `action`.
@@ -174,6 +186,9 @@ impl RunState {
         call.request = self.filled_request(&call.request)?;
         if let Some(read) = call.done_when.as_mut().and_then(|done| done.read.as_mut()) {
             *read = self.filled_request(read)?;
+        }
+        if let Some(restores) = &mut call.restores {
+            restores.read = self.filled_request(&restores.read)?;
         }
         if let Some(undo) = &mut call.undo {
             **undo = self.filled_call(undo)?;

@@ -132,6 +132,14 @@ name!(/** One execution of a runbook. Carries its application: `payments-0190…
     }
 });
 
+name!(/** What one machine did while the table of the journals was lost. */ BranchId, "branch id", "32 hexadecimal digits", |s| {
+    s.len() == 32 && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+});
+
+name!(/** The public key by which a person approves where the identity provider is gone. */ ApproverKey, "approver's key", "ed25519: and 64 hexadecimal digits", |s| {
+    s.strip_prefix("ed25519:").is_some_and(|hex| hex.parse::<Digest>().is_ok())
+});
+
 name!(/** One override. Carries its application, as a run id does. */ OverrideId, "override id", "an application name, -, and 32 hexadecimal digits", |s| s.parse::<RunId>().is_ok());
 
 impl OverrideId {
@@ -143,6 +151,13 @@ impl OverrideId {
     /// The application that this override is about.
     pub fn application(&self) -> ApplicationName {
         ApplicationName(self.0[..self.0.len() - 33].into())
+    }
+}
+
+impl BranchId {
+    /// Of 128 bits that the caller drew.
+    pub fn new(bits: u128) -> Self {
+        Self(format!("{bits:032x}").into())
     }
 }
 

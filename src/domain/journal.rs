@@ -10,9 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::Origin,
+    branch::{Began, Imported, Reconciled},
     cloud::{Mutation, Outcome},
     deferred::{self, Work},
-    id::{ApplicationName, Digest, OverrideId, RunId, SignalName, StepId, Subject},
+    id::{ApplicationName, Digest, OverrideId, Region, RunId, SignalName, StepId, Subject},
     overrides::{Ending, Override},
     plan::{Plan, Purpose},
     rules::Finding,
@@ -22,11 +24,14 @@ use super::{
     undo::Prior,
 };
 
-/// The newest schema that this program reads and writes. A journal with a newer one is opened read-only.
-/// 2: overrides and their notices, and decisions with their rules and signals. 3: what was there before an effect, undo,
-/// and people's retry and skip of a step. 4: work that outlives its run, and databases that are detached or get instances.
-/// 5: a drill over its budget.
-pub const SCHEMA_VERSION: u32 = 5;
+mod event;
+
+/// The newest schema that this program reads and writes. A journal with a newer one is opened read-only. 2: overrides and
+/// their notices, and decisions with their rules and signals. 3: what was there before an effect, undo, and people's retry
+/// and skip of a step. 4: work that outlives its run, and databases that are detached or get instances. 5: a drill over its
+/// budget. 6: from where a request of a person came. 7: where the application was seen to live, branches of the
+/// journal, and what an `aws.call` replaces.
+pub const SCHEMA_VERSION: u32 = 7;
 
 /// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
 pub const RECORD_BYTES_MAX: usize = 350_000;
@@ -127,10 +132,7 @@ pub fn verify(tail: &Tail, bytes: &[u8], hash: &Digest) -> Result<(Record, Tail)
     if Digest::of(bytes) != *hash && !is_off(Guard::RottenJournal) {
         return Err(Corruption::Hash { seq });
     }
-    let record: Record = match serde_json::from_slice(bytes) {
-        Ok(record) => record,
-        Err(error) => return Err(unreadable(seq, bytes, &error)),
-    };
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| unreadable(seq, bytes, &error))?;
     if record.seq != seq {
         return Err(Corruption::Gap { expected: seq, found: record.seq });
     }
@@ -189,6 +191,22 @@ pub enum Event {
         /// another. None of them was from or to `recommend` or `start`.
         #[serde(default, skip_serializing_if = "is_none")]
         suppressed: u32,
+    },
+    /// Two readings agreed on where the application lives, and the journal did not say so.
+    PrimarySeen {
+        region: Region,
+    },
+    /// From here on this journal is a branch: one machine's, while the table is lost, and never merged.
+    BranchBegan {
+        branch: Box<Began>,
+    },
+    /// What was done in a branch of this journal. The application is held from here on.
+    BranchImported {
+        branch: Box<Imported>,
+    },
+    /// A person says where the application lives now, and two readings agree.
+    BranchReconciled {
+        word: Box<Reconciled>,
     },
     /// A person asked for an override: the record's time is when.
     OverrideAsked {
@@ -394,70 +412,12 @@ pub enum Event {
         reason: String,
         loss: Option<LossReport>,
     },
-}
-
-impl Event {
-    /// A verdict and its reasons, without what made it.
-    pub fn decision(verdict: &str, health: &str, reasons: Vec<String>) -> Self {
-        Self::DecisionChanged {
-            verdict: verdict.to_owned(),
-            health: health.to_owned(),
-            reasons,
-            rules: Vec::new(),
-            signals: BTreeMap::new(),
-            would_start: false,
-            suppressed: 0,
-        }
-    }
-
-    /// Whether it is about work that outlives its run.
-    pub fn is_deferred(&self) -> bool {
-        matches!(
-            self,
-            Self::WorkDeferred { .. }
-                | Self::DeferredIntended { .. }
-                | Self::DeferredAnswered { .. }
-                | Self::DeferredEnded { .. }
-        )
-    }
-
-    /// The run that this event is about, if it is about one.
-    pub fn run(&self) -> Option<&RunId> {
-        match self {
-            Self::EpochStarted { .. }
-            | Self::DecisionChanged { .. }
-            | Self::OverrideAsked { .. }
-            | Self::OverrideConsented { .. }
-            | Self::OverrideEnded { .. }
-            | Self::NoticeIntended { .. }
-            | Self::NoticeAnswered { .. } => None,
-            Self::RunStarted { run, .. }
-            | Self::WorkDeferred { run, .. }
-            | Self::DeferredIntended { run, .. }
-            | Self::DeferredAnswered { run, .. }
-            | Self::DeferredEnded { run, .. }
-            | Self::StepStarted { run, .. }
-            | Self::Intent { run, .. }
-            | Self::Answered { run, .. }
-            | Self::CallObserved { run, .. }
-            | Self::StepDone { run, .. }
-            | Self::StepSkipped { run, .. }
-            | Self::StepFailed { run, .. }
-            | Self::UndoIntended { run, .. }
-            | Self::UndoAnswered { run, .. }
-            | Self::StepUndone { run, .. }
-            | Self::UndoFailed { run, .. }
-            | Self::StepRetried { run, .. }
-            | Self::StepPassed { run, .. }
-            | Self::ApprovalRecorded { run, .. }
-            | Self::RunHeld { run, .. }
-            | Self::RunPaused { run, .. }
-            | Self::RunResumed { run, .. }
-            | Self::AbortRequested { run, .. }
-            | Self::BudgetExceeded { run, .. }
-            | Self::RunFinished { run, .. } => Some(run),
-        }
-    }
+    /// From where came what a person has asked for in this record; `run`: where it is about one.
+    CalledFrom {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<RunId>,
+        origin: Origin,
+    },
 }
 
 fn is_none(count: &u32) -> bool {

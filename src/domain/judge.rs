@@ -255,7 +255,7 @@ fn active_region(app: &Application, known: &Known<'_>) -> Option<Region> {
 /// Where the newest run that has moved the application has moved it.
 fn moved_to(history: &History) -> Option<&Region> {
     let moved = history.runs.values().filter_map(|run| Some((run.started_at, drill::moved_to(run)?)));
-    moved.max_by_key(|(started_at, _)| *started_at).map(|(_, region)| region)
+    moved.chain(history.branches.said()).max_by_key(|(at, _)| *at).map(|(_, region)| region)
 }
 
 fn describe(state: &SignalState) -> String {

@@ -179,6 +179,9 @@ impl PlannedStep {
             return match (call.effect, &call.undo) {
                 (EffectClass::Read, _) => Undo::Nothing,
                 (EffectClass::Irreversible, _) => Undo::AnotherRun("a person (the runbook says irreversible)"),
+                (EffectClass::Reversible | EffectClass::Compensable, Some(back)) if back.restores.is_some() => {
+                    Undo::Inverse("the same call, with what was there as read before the step")
+                }
                 (EffectClass::Reversible | EffectClass::Compensable, Some(_)) => Undo::Inverse("the call under `undo`"),
                 (EffectClass::Reversible | EffectClass::Compensable, None) => {
                     Undo::Inverse("nothing that the runbook declares: the way back is held for a person")

@@ -25,6 +25,7 @@ use super::{
 mod actions;
 mod ahead;
 pub(crate) use actions::is_web_address;
+pub(in crate::domain) use ahead::Ahead;
 mod api_call;
 mod budget;
 pub use api_call::{Probe, Template};
@@ -333,12 +334,6 @@ impl Runbook {
             id.as_str().strip_prefix(s.id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         self.steps.iter().filter(made).max_by_key(|s| s.id.as_str().len())
-    }
-
-    /// Everything that `id` needs, directly or not.
-    pub fn all_needs(&self, id: &StepId) -> BTreeSet<StepId> {
-        let direct: BTreeMap<_, _> = self.steps.iter().map(|s| (&s.id, &s.needs)).collect();
-        closure(id, |id| direct.get(id).copied())
     }
 }
 

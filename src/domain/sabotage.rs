@@ -55,6 +55,12 @@ guards! {
     NoticeTwice, "notice-twice", "S10, 33", "sends a message again that may have arrived";
     HomeOfTheDead, "home-of-the-dead", "58", "asks the failing Region to promote the other one";
 
+    // Several replicas.
+    LeaseWait, "lease-wait", "5, 20", "takes the lease at once, without waiting for its end";
+    AfterTheLease, "after-the-lease", "S3, 10, 19", "begins a call although its lease is over";
+    SignedWhenSent, "signed-when-sent", "S4, 10", "signs a call as it is sent, and not as of its intent";
+    OppositeAtOnce, "opposite-at-once", "S4, S11", "moves back at once, although the call for the way there may still arrive";
+
     // Looking.
     OneReading, "one-reading", "S5, 35", "believes one reading of the roles";
     OneEndpoint, "one-endpoint", "35", "reads the roles from one Region only";
@@ -85,6 +91,9 @@ guards! {
     HeadlessTarget, "headless-target", "S9, 40", "promotes a target without instances";
     OtherVersion, "other-version", "S9, 41", "promotes a target of another engine version";
     TwoRuns, "two-runs", "S1, 69", "starts a run beside an active one";
+    Unreconciled, "unreconciled", "S8, 62", "goes home although nobody has reconciled what the failover left there";
+    OverBudget, "over-budget", "83", "goes on with a drill whatever it costs";
+    FaultLeft, "fault-left", "S10, S13", "takes the fault of a drill for mended without looking";
     NoWayBack, "no-way-back", "71", "aborts past the point of no return";
     UndoUnseen, "undo-unseen", "71, R9", "does not look at what was there before a step, and takes what it cannot restore for undone";
     UndoPastNoReturn, "undo-past-no-return", "71", "takes a run back across what only another run takes back";

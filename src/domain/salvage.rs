@@ -22,7 +22,7 @@ use super::{
     plan::{OnFailure, Plan, PlannedStep, Purpose},
     recovery,
     run::{Phase, RunState, StepState},
-    runbook::{Act, Runbook, Salvaged, Step},
+    runbook::{Act, Ahead, Runbook, Salvaged, Step},
     seconds,
 };
 
@@ -212,11 +212,11 @@ pub fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)> {
 }
 
 fn is_signed(runbook: &Runbook) -> bool {
+    let ahead = Ahead::of(&runbook.steps);
     let looks = || runbook.steps.iter().filter(|s| matches!(s.act, Act::Salvage { .. }));
     let signs = |s: &&Step| {
         matches!(s.act, Act::Approve { .. }) && s.when.is_none() && s.on_failure == OnFailure::Hold && {
-            let before = runbook.all_needs(&s.id);
-            looks().all(|look| before.contains(&look.id))
+            looks().all(|look| ahead.stands_before(&look.id, &s.id))
         }
     };
     runbook.steps.iter().any(|s| signs(&s))

@@ -43,6 +43,8 @@ pub enum Prior {
     Size { count: Option<u64> },
     /// Whether the object of a standby was there.
     Object { is_there: bool },
+    /// What an `aws.call` replaces, by argument of the call that puts it back (`undo: restore`).
+    Answer { values: BTreeMap<String, serde_json::Value> },
 }
 
 /// A call of a run that may have changed something.
@@ -149,7 +151,7 @@ impl RunState {
         if let Action::AwsCall { call } = &planned.action {
             let back = call.undo.clone();
             let back = back.ok_or("the runbook declares no call that takes it back, under `undo`")?;
-            let back = Action::AwsCall { call: back };
+            let back = Action::AwsCall { call: Box::new(self.put_back(&planned.id, &back)?) };
             return Ok(self.filled(&back)?.unwrap_or(back));
         }
         if let Action::LambdaFault(fault) = &planned.action {

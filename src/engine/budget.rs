@@ -8,14 +8,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    domain::{cloud::Outcome, drill::Budget, history::History, id::StepId, journal::Event, run::RunState},
+    domain::{
+        cloud::Outcome,
+        drill::Budget,
+        history::History,
+        id::StepId,
+        journal::Event,
+        run::RunState,
+        sabotage::{Guard, is_off},
+    },
     engine::{
         ages::Ages,
         context::Context,
         ramp,
         scribe::{CommitError, Fatal},
         step::{Driver, Stop, Way},
-        undo,
     },
 };
 
@@ -67,7 +74,7 @@ pub(super) fn exceeded(context: &Context, run: &RunState) -> Option<Event> {
         None => (&run.plan.source, Duration::MAX),
     };
     let signs = context.signs.of(&budget.signals_of(region), boot);
-    let reason = budget.exceeded(used, region, serves, signs)?;
+    let reason = budget.exceeded(used, region, serves, signs).filter(|_| !is_off(Guard::OverBudget))?;
     Some(Event::BudgetExceeded { run: run.id.clone(), step: step.clone(), reason })
 }
 
@@ -91,7 +98,7 @@ pub(super) async fn go_home(context: &Context, exceeded: Event, fatal: &Fatal) {
 pub(super) fn is_settled(driver: &Driver, run: &RunState, outcome: &Outcome, stood: Duration) -> Option<bool> {
     let is_unknown = matches!(outcome, Outcome::Unknown { .. });
     let goes_home = is_unknown && driver.way == Way::Forth && run.leaves_behind(&driver.step.id);
-    goes_home.then(|| undo::lands_within(&driver.step.action) <= stood)
+    goes_home.then(|| driver.context.signatures.lands_within(&driver.step.action) <= stood)
 }
 
 /// A step whose call has had no effect is not tried again, since the run is on its way back: it has failed.

@@ -15,8 +15,8 @@ use crate::{
         id::{RunId, StepId, StoreName},
     },
     engine::{
-        ages::Ages, budget::Spendings, capacities::Capacities, metrics::MetricReader, pulse::Pulse, scribe::Scribe,
-        signs::Signs, tenancy::Tenancy, trail::WriteTrail, vantages::Vantages,
+        ages::Ages, blind::Blind, budget::Spendings, capacities::Capacities, metrics::MetricReader, pulse::Pulse,
+        scribe::Scribe, signatures::Signatures, signs::Signs, tenancy::Tenancy, trail::WriteTrail, vantages::Vantages,
     },
     ports::{Clock, Cloud, Databases, Probes},
 };
@@ -36,6 +36,7 @@ pub struct Context {
     pub trail: Arc<WriteTrail>,
     pub capacities: Arc<Capacities>,
     pub unsent: Arc<Unsent>,
+    pub(super) blind: Arc<Blind>,
     pub waits: Arc<Waits>,
     pub ages: Arc<Ages>,
     /// How long a call that is kept for a time has been in effect.
@@ -44,6 +45,8 @@ pub struct Context {
     pub spendings: Arc<Spendings>,
     /// How long ago the calls were intended that were never answered.
     pub unanswered: Arc<Ages>,
+    /// For how long AWS takes what is held up on its way.
+    pub signatures: Arc<Signatures>,
     pub signs: Arc<Signs>,
     pub vantages: Arc<Vantages>,
     /// Of each store that has a heartbeat.

@@ -13,6 +13,7 @@ use crate::{
         application::Application,
         assessment::Assessment,
         capacity::Seen,
+        evidence::Evidence,
         history::History,
         id::{
             ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
@@ -24,6 +25,7 @@ use crate::{
         report::OutOfOrder,
         rules::Rule,
         runbook::Runbook,
+        signature::{Check, Family},
         vantage::Observer,
     },
     engine::{
@@ -273,6 +275,8 @@ pub enum Act {
 pub struct Readiness {
     pub ready: bool,
     pub reasons: Vec<String>,
+    /// Whether AWS refuses old signatures, for each family of services that is used.
+    pub signatures: BTreeMap<Family, Check>,
 }
 
 /// The engine as the API sees it.
@@ -290,6 +294,10 @@ pub trait Control: Send + Sync {
     }
     /// Who works on the application, where several replicas share it and somebody does.
     fn leader(&self, _application: &ApplicationName) -> Option<Leader> {
+        None
+    }
+    /// Why nothing is done for the application at this replica, where nothing is.
+    fn held(&self, _application: &ApplicationName) -> Option<String> {
         None
     }
     /// What is to be said of a run that is not known here: that there is none, or that whoever leads should be asked.
@@ -313,6 +321,10 @@ pub trait Control: Send + Sync {
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>>;
     /// The records of the journal that concern `run`, in order.
     async fn records(&self, run: &RunId) -> Result<Vec<Record>, Refusal>;
+    /// What an auditor is given of `run`.
+    async fn evidence(&self, run: &RunId) -> Result<Evidence, Refusal> {
+        Err(self.unknown_run(run))
+    }
     /// Why each step of `run` that is not done yet waits, as of its last look.
     fn waits(&self, run: &RunId) -> BTreeMap<StepId, String>;
     fn readiness(&self) -> Readiness;

@@ -27,7 +27,6 @@ use crate::{
         context::Context,
         faults::{self, Standing},
         scribe::CommitError,
-        undo::LANDS_WITHIN,
     },
 };
 
@@ -127,8 +126,10 @@ async fn look(context: &Context, deferred: &Deferred, age: Duration) -> (Found, 
 
 /// Whether the fault is out. A call that put it in and was never answered may still arrive.
 async fn mend(context: &Context, fault: &Fault, age: Duration) -> Found {
+    let within = context.signatures.call_lands_within(&fault.mutation());
+    let may_arrive = within.is_some_and(|within| age < within);
     match faults::standing(context, fault).await {
-        Standing::As { evidence } if LANDS_WITHIN <= age => Found::Done { evidence: vec![evidence] },
+        Standing::As { evidence } if !may_arrive => Found::Done { evidence: vec![evidence] },
         Standing::As { evidence } => Found::Waits { why: format!("{evidence}; an older call may still arrive") },
         Standing::From => Found::Call(Box::new(fault.mutation())),
         Standing::Changing { what: why } | Standing::Neither { what: why } | Standing::Unknown { why } => {

@@ -12,6 +12,7 @@ use crate::{
         application::Application,
         assessment::Assessment,
         capacity::Seen,
+        evidence::{Evidence, NoEvidence},
         history::History,
         id::{
             ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
@@ -32,12 +33,15 @@ use crate::{
         metrics::MetricReader,
         notices,
         observations::{Assigned, Observations, Posted, Receipt},
+        origin,
         outlook::{self, Outlook},
         overrides::Bench,
         preflight, pulse, reach, recover,
         requests::{self, Asked},
         scribe::Fatal,
         seat::{Following, House, Seat, Standing, Trouble, Working},
+        settle::Offline,
+        signatures::{self, Signatures},
         vantages::Vantages,
         watch::Watcher,
     },
@@ -78,6 +82,8 @@ pub struct Sharing {
     pub url: Option<String>,
     /// Where this replica runs.
     pub region: Option<String>,
+    /// Where a failover may be run offline: then who leads looks first. `None`: nobody can.
+    pub offline: Option<Offline>,
 }
 
 /// See the module. Cheap to clone.
@@ -86,6 +92,7 @@ pub struct Engine {
     seats: Arc<BTreeMap<ApplicationName, Arc<Seat>>>,
     parts: Arc<Parts>,
     observations: Arc<Observations>,
+    signatures: Arc<Signatures>,
     stopping: CancellationToken,
     tasks: TaskTracker,
     fatal: Arc<Fatal>,
@@ -98,9 +105,15 @@ impl Engine {
     pub async fn start(parts: Parts) -> Self {
         let (fatal, stopping) = (Arc::new(Fatal::default()), CancellationToken::new());
         let readings = Arc::new(MetricReader::new(Arc::clone(&parts.cloud), Arc::clone(&parts.clock)));
+        let signatures = Arc::new(Signatures::of(&parts.applications));
         let parts = Arc::new(parts);
-        let house =
-            House { parts: Arc::clone(&parts), readings, stopping: stopping.clone(), fatal: Arc::clone(&fatal) };
+        let house = House {
+            parts: Arc::clone(&parts),
+            readings,
+            signatures: Arc::clone(&signatures),
+            stopping: stopping.clone(),
+            fatal: Arc::clone(&fatal),
+        };
         let seats: BTreeMap<_, _> = parts
             .applications
             .iter()
@@ -118,6 +131,7 @@ impl Engine {
             seats: Arc::new(seats),
             parts,
             observations: Arc::new(observations),
+            signatures,
             stopping,
             tasks: TaskTracker::new(),
             fatal,
@@ -128,6 +142,10 @@ impl Engine {
         if !vantages.control_points().points.is_empty() {
             engine.spawn("control points", reach::keep(vantages, clock, probes, engine.stopping.clone()));
         }
+        let (cloud, clock, observer) =
+            (Arc::clone(&parts.cloud), Arc::clone(&parts.clock), Arc::clone(&parts.observer));
+        let checking = (Arc::clone(&engine.signatures), engine.stopping.clone());
+        engine.spawn("signatures", signatures::check(checking.0, cloud, clock, observer, checking.1));
         for seat in engine.seats.values() {
             if let Some(sharing) = engine.parts.sharing.clone() {
                 let keeper = Keeper { engine: engine.clone(), seat: Arc::clone(seat), house: house.clone(), sharing };
@@ -267,7 +285,7 @@ impl Control for Engine {
         };
         let context = working.context.clone();
         // A caller that goes away does not cut a commit in half.
-        joined(tokio::spawn(async move { requests::start(&context, asked, request).await })).await
+        joined(async move { requests::start(&context, asked, request).await }).await
     }
 
     async fn look_ahead(&self, plan: &Plan, by: &Subject) -> Option<Outlook> {
@@ -288,7 +306,7 @@ impl Control for Engine {
         })?;
         let context = working.context.clone();
         let (context, run, subject, reason) = (context.clone(), run.clone(), subject.clone(), reason.to_owned());
-        joined(tokio::spawn(async move { requests::act(&context, &run, act, &subject, &reason).await })).await
+        joined(async move { requests::act(&context, &run, act, &subject, &reason).await }).await
     }
 
     fn leader(&self, application: &ApplicationName) -> Option<Leader> {
@@ -305,6 +323,11 @@ impl Control for Engine {
             }),
             Standing::Held(_) => None,
         }
+    }
+
+    fn held(&self, application: &ApplicationName) -> Option<String> {
+        let standing = self.standing(application).ok()?;
+        if let Standing::Held(trouble) = standing { Some(trouble.words()) } else { None }
     }
 
     fn unknown_run(&self, run: &RunId) -> Refusal {
@@ -366,6 +389,19 @@ impl Control for Engine {
         Ok(records.into_iter().filter(concerns).collect())
     }
 
+    async fn evidence(&self, run: &RunId) -> Result<Evidence, Refusal> {
+        let application = run.application();
+        let app = self.seats.get(&application).ok_or_else(|| self.unknown_run(run))?.application.clone();
+        let journal = recover::sealed(&*self.parts.store, &application).await;
+        let journal = journal.map_err(|e| Refusal::Held(e.to_string()))?;
+        let program = concat!("failoverd ", env!("CARGO_PKG_VERSION"));
+        let made = Evidence::of(&journal, run, app.objectives, self.parts.config_digest.clone(), program);
+        made.map_err(|why| match why {
+            NoEvidence::Unknown(run) => self.unknown_run(&run),
+            NoEvidence::Unreadable { .. } => Refusal::Held(why.to_string()),
+        })
+    }
+
     fn waits(&self, run: &RunId) -> BTreeMap<StepId, String> {
         self.working(&run.application()).map(|working| working.context.waits.of(run)).unwrap_or_default()
     }
@@ -396,7 +432,7 @@ impl Control for Engine {
                 }
             }
         }
-        Readiness { ready: reasons.is_empty(), reasons }
+        Readiness { ready: reasons.is_empty(), reasons, signatures: self.signatures.checks() }
     }
 
     fn assigned(&self, vantage: &VantageName) -> Assigned {
@@ -410,7 +446,7 @@ impl Control for Engine {
 
     async fn override_ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal> {
         let bench = self.bench(&asked.application)?;
-        joined(tokio::spawn(async move { bench.ask(asked).await })).await
+        joined(async move { bench.ask(asked).await }).await
     }
 
     async fn override_consent(
@@ -422,13 +458,13 @@ impl Control for Engine {
     ) -> Result<(), Refusal> {
         let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
         let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
-        joined(tokio::spawn(async move { bench.consent(&id, agrees, &subject, &reason).await })).await
+        joined(async move { bench.consent(&id, agrees, &subject, &reason).await }).await
     }
 
     async fn override_end(&self, id: &OverrideId, subject: &Subject, reason: &str) -> Result<(), Refusal> {
         let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
         let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
-        joined(tokio::spawn(async move { bench.end(&id, &subject, &reason).await })).await
+        joined(async move { bench.end(&id, &subject, &reason).await }).await
     }
 
     fn overrides(&self, application: &ApplicationName) -> Result<Vec<OverrideNow>, Refusal> {
@@ -455,6 +491,9 @@ fn unknown_override(refusal: Refusal, id: &OverrideId) -> Refusal {
     }
 }
 
-async fn joined<T>(task: tokio::task::JoinHandle<Result<T, Refusal>>) -> Result<T, Refusal> {
-    task.await.unwrap_or(Err(Refusal::Stopping))
+/// Does `work` to its end, whether or not the caller waits for it.
+async fn joined<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(origin::carried(work)).await.unwrap_or(Err(Refusal::Stopping))
 }

@@ -22,7 +22,7 @@ use crate::{
             guard_code, ineffective_code, is_fence, is_passing, is_perhaps_our_own, is_repeatable, left_to_people,
             passes, refusal_code,
         },
-        aurora, budget,
+        aurora, blind, budget,
         denial::Denial,
         escalation, fences,
         guards::Answer,
@@ -149,7 +149,7 @@ fn is_repeated_blindly(driver: &Driver) -> bool {
     is_off(Guard::BlindRetry) && !matches!(driver.step.action, Action::Notify { .. })
 }
 
-fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {
+pub(super) fn answered(driver: &Driver, attempt: u32, call: u32, outcome: Outcome) -> Event {
     let (run, step) = (driver.run.clone(), driver.step.id.clone());
     match driver.way {
         Way::Forth => Event::Answered { run, step, attempt, call, outcome },
@@ -271,6 +271,9 @@ async fn send(driver: &Driver, run: &RunState, intent: &Intended<'_>) -> Result<
     let refusal = match driver.guards(run, call).await {
         Answer::Holds { .. } => None,
         Answer::Fails { why } => Some((refusal_code(&driver.step.action), why)),
+        Answer::Unknown { why } if driver.context.tenancy.is_shared() => {
+            return blind::unsent(driver, attempt, call, &why).await;
+        }
         Answer::Unknown { why } => Some((guard_code(&driver.step.action), why)),
         Answer::Denied(denial) => Some((denial.code, denial.why)),
     };
@@ -470,6 +473,7 @@ pub(super) async fn retry(
             Ok(false)
         }
         Answer::Unknown { why } => {
+            blind::yields(driver, attempt, &why)?;
             pause(driver, &why).await?;
             Ok(false)
         }

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    domain::fault::{Fault, describe, seen},
+    domain::{
+        fault::{Fault, describe, seen},
+        sabotage::{Guard, is_off},
+    },
     engine::{context::Context, denial::Denial, guards::Answer, observe::Seen},
 };
 
@@ -93,6 +96,9 @@ pub(super) async fn observe(context: &Context, fault: &Fault) -> Seen {
     match standing(context, fault).await {
         Standing::As { evidence } => Seen::Done { evidence: vec![evidence], outputs: BTreeMap::new() },
         Standing::Changing { what } => Seen::Moving { what },
+        Standing::From if fault.mends && is_off(Guard::FaultLeft) => {
+            Seen::Done { evidence: Vec::new(), outputs: BTreeMap::new() }
+        }
         Standing::From => Seen::Before { what: expected(fault) },
         Standing::Neither { what: why } | Standing::Unknown { why } => Seen::Unknown { why },
         Standing::Denied(denial) => Seen::Denied(denial),

@@ -12,10 +12,13 @@
 //!
 //! It deliberately forces nobody: who leads is never chosen, and a leader that is slow but in time stays.
 
+mod renewal;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::renewal::{Ended, Renewal, put};
 use crate::{
     domain::{
         history::History,
@@ -26,8 +29,9 @@ use crate::{
     engine::{
         desk::{Engine, Sharing},
         recover::{self, RecoverError},
-        scribe::Fatal,
+        scribe::{CommitError, Fatal},
         seat::{Following, House, Seat, Standing, Trouble, Working, take_over},
+        settle::{self, Settled},
         tenancy::Tenancy,
     },
     ports::{Clock, journal::ReadError, lease::PutError},
@@ -51,7 +55,7 @@ const TAKEOVERS_MAX: u32 = 5;
 /// How often a leader asks itself whether it is cut off.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
-/// How long a replica whose takeover failed leaves the lease to others.
+/// How long a replica whose takeover failed, or that saw nothing at a last look, leaves the lease to others.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 
 /// One application's following and leading, until the daemon stops.
@@ -70,6 +74,8 @@ struct Known {
     reached_at: Option<Duration>,
     read_at: Option<Duration>,
     trouble: Option<String>,
+    /// What the look before the newest turn has found.
+    settled: Settled,
 }
 
 /// A lease just taken.
@@ -87,6 +93,8 @@ enum Over {
     Lost { why: String },
     /// This replica reaches the store, and not the control points that say whether it reaches AWS (FAULTS.md 22).
     CutOff,
+    /// A step cannot go on from here, and perhaps can from elsewhere.
+    Blind,
     /// The journal or its store does not let us.
     Trouble(Trouble),
 }
@@ -99,6 +107,7 @@ impl Keeper {
             reached_at: None,
             read_at: None,
             trouble: None,
+            settled: Settled::default(),
         };
         // Until the first look it is no trouble of the application's that this replica knows nothing.
         self.follows(&known);
@@ -114,8 +123,9 @@ impl Keeper {
                     tracing::warn!(application = %self.name(), why, "this replica leads no more");
                     known.trouble = Some(why);
                 }
-                Over::CutOff => {
-                    if let Err(trouble) = self.leave_to_others(&mut known, self.sharing.duration * 2).await {
+                over @ (Over::CutOff | Over::Blind) => {
+                    let during = if matches!(over, Over::Blind) { AFTER_TROUBLE } else { self.sharing.duration * 2 };
+                    if let Err(trouble) = self.leave_to_others(&mut known, during).await {
                         return self.seat.stand(Standing::Held(trouble));
                     }
                 }
@@ -157,6 +167,13 @@ impl Keeper {
             let wait = match self.look(known).await {
                 Ok(turn) => {
                     failures = 0;
+                    if let Some(why) = self.withheld(known, turn.is_some()).await {
+                        self.seat.stand(Standing::Held(Trouble::ForNow(why)));
+                        if self.pause(AFTER_TROUBLE).await {
+                            return Ok(None);
+                        }
+                        continue;
+                    }
                     let now = self.clock().boot();
                     match turn {
                         Some(over) => match self.take(known, over).await {
@@ -183,6 +200,22 @@ impl Keeper {
             if self.pause(wait).await {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Why nobody may lead now, whosever turn it is.
+    async fn withheld(&self, known: &mut Known, is_our_turn: bool) -> Option<String> {
+        if !is_our_turn {
+            return known.history.branches.held();
+        }
+        let (parts, app) = (&self.house.parts, &self.seat.application);
+        let offline = self.sharing.offline.as_ref();
+        match settle::settle(&*parts.cloud, self.clock(), app, &known.history, offline).await {
+            Ok(settled) => {
+                known.settled = settled;
+                None
+            }
+            Err(why) => Some(why),
         }
     }
 
@@ -276,7 +309,7 @@ impl Keeper {
             Err(ended) => return lost_lease(ended),
             Ok(Err(trouble)) => Over::Trouble(trouble),
             Ok(Ok(working)) => {
-                let mut cut_off = false;
+                let mut left = None;
                 self.seat.stand(Standing::Leading(Arc::clone(&working)));
                 self.engine.work(&working, &crew);
                 let ended = tokio::select! {
@@ -288,7 +321,12 @@ impl Keeper {
                     }
                     why = self.cut_off() => {
                         tracing::warn!(application = %self.name(), why, "this replica is cut off; the lease is given back");
-                        cut_off = true;
+                        left = Some(Over::CutOff);
+                        None
+                    }
+                    why = tenancy.given_up() => {
+                        tracing::warn!(application = %self.name(), why, "the lease is given back");
+                        left = Some(Over::Blind);
                         None
                     }
                     () = self.house.stopping.cancelled() => None,
@@ -303,10 +341,10 @@ impl Keeper {
                 match ended {
                     Some(ended) => return lost_lease(ended),
                     None if self.house.stopping.is_cancelled() => Over::Stopping,
-                    None if cut_off => Over::CutOff,
-                    None => Over::Trouble(Trouble::ForNow(
-                        "the journal's store failed, or another replica wrote".to_owned(),
-                    )),
+                    None => left.unwrap_or_else(|| {
+                        let why = "the journal's store failed, or another replica wrote";
+                        Over::Trouble(Trouble::ForNow(why.to_owned()))
+                    }),
                 }
             }
         };
@@ -368,13 +406,27 @@ impl Keeper {
             self.read_on(known).await.map_err(Trouble::from)?;
             let taken = take_over(house, &self.seat, known.history.clone(), tenancy.clone()).await;
             match taken {
-                Ok(working) => return Ok(Arc::new(working)),
+                Ok(working) => return self.record(known, working).await,
                 Err(Trouble::ForNow(reason)) if tries < TAKEOVERS_MAX => {
                     tracing::info!(application = %self.name(), reason, "the journal is read again before it is taken over");
                     tries += 1;
                 }
                 Err(trouble) => return Err(trouble),
             }
+        }
+    }
+
+    /// Records what was seen before leading; a branch that came meanwhile ends it.
+    async fn record(&self, known: &mut Known, working: Working) -> Result<Arc<Working>, Trouble> {
+        let settled = std::mem::take(&mut known.settled);
+        let committed = working.context.scribe.commit(|history, _| match history.branches.held() {
+            Some(why) => Err(why),
+            None => Ok((settle::events(history, &settled), ())),
+        });
+        match committed.await {
+            Ok(()) => Ok(Arc::new(working)),
+            Err(CommitError::Refused(why)) => Err(Trouble::ForNow(why)),
+            Err(error) => Err(Trouble::ForNow(error.to_string())),
         }
     }
 
@@ -391,81 +443,5 @@ fn lost_lease(ended: Result<Ended, tokio::task::JoinError>) -> Over {
     match ended {
         Ok(ended) => Over::Lost { why: ended.why },
         Err(panicked) => std::panic::resume_unwind(Box::new(format!("the renewal panicked: {panicked}"))),
-    }
-}
-
-/// Puts `lease` until it is answered, for as long as it would be of use. Where an answer was lost the same write is
-/// repeated, and counts from its first request.
-async fn put(
-    sharing: &Sharing,
-    clock: &dyn Clock,
-    application: &ApplicationName,
-    lease: &Lease,
-    over: Option<u64>,
-) -> Result<Tenure, PutError> {
-    let tenure = Tenure::begun(clock.boot(), lease.duration());
-    loop {
-        match sharing.leases.put(application, lease, over).await {
-            Ok(()) => return Ok(tenure),
-            Err(PutError::Failed { .. }) if !tenure.is_over(clock.boot() + REPEAT) => clock.sleep(REPEAT).await,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Keeps a lease.
-struct Renewal {
-    sharing: Sharing,
-    clock: Arc<dyn Clock>,
-    seat: Arc<Seat>,
-    tenancy: Tenancy,
-}
-
-/// The lease as it was written last, and why it is not renewed any more.
-struct Ended {
-    lease: Lease,
-    why: String,
-}
-
-impl Renewal {
-    /// Until the lease is lost, or it is `enough`.
-    async fn renew(self, mut lease: Lease, mut tenure: Tenure, enough: CancellationToken) -> Ended {
-        let application = self.seat.application.name.clone();
-        loop {
-            let wait = tenure.renew_at().saturating_sub(self.clock.boot());
-            tokio::select! {
-                biased;
-                () = enough.cancelled() => return Ended { lease, why: "it was given back".to_owned() },
-                () = self.clock.sleep(wait) => {}
-            }
-            let (records, epoch) = self.tail(&lease);
-            let next = Lease { version: lease.version + 1, records, epoch, ..lease.clone() };
-            let over = Some(lease.version);
-            let putting = put(&self.sharing, &*self.clock, &application, &next, over);
-            let ends_in = tenure.ends_at().saturating_sub(self.clock.boot());
-            let put = tokio::select! {
-                biased;
-                put = putting => put,
-                () = self.clock.sleep(ends_in) => Err(PutError::Failed { reason: "no answer before its end".to_owned() }),
-            };
-            match put {
-                Ok(renewed) => {
-                    (lease, tenure) = (next, renewed);
-                    self.tenancy.renewed(tenure);
-                }
-                Err(error) => return Ended { lease, why: error.to_string() },
-            }
-        }
-    }
-
-    /// How long the journal is, and its epoch, once it was taken over; as `before` said, once it is led no more.
-    fn tail(&self, before: &Lease) -> (u64, Option<u64>) {
-        match self.seat.standing() {
-            Standing::Leading(working) => {
-                let tail = working.context.scribe.history().tail.clone();
-                (tail.next_seq, Some(tail.epoch))
-            }
-            Standing::Held(_) | Standing::Following(_) => (before.records, before.epoch),
-        }
     }
 }

@@ -16,12 +16,12 @@ use crate::{
         action::Action,
         id::{Region, StepId},
         run::RunState,
+        sabotage::{Guard, is_off},
     },
     engine::{
         context::Context,
         effect,
         step::{Driver, Stop, Way},
-        undo,
     },
 };
 
@@ -37,7 +37,7 @@ pub(super) fn note(driver: &Driver, run: &RunState) {
 
 /// Waits until no call that leads elsewhere than `driver`'s step can still arrive.
 pub(super) async fn has_expired(driver: &Driver, run: &RunState) -> Result<(), Stop> {
-    if is_message(&driver.step.action) {
+    if is_message(&driver.step.action) || is_off(Guard::OppositeAtOnce) {
         return Ok(());
     }
     let (_, to) = run.plan.ends(&driver.step.id);
@@ -54,7 +54,8 @@ fn arriving(context: &Context, to: &Region) -> Option<String> {
         let action = &run.plan.step(step)?.action;
         let (_, leads_to) = run.plan.ends(step);
         let is_waited_for = leads_to != to && !is_message(action);
-        let is_alive = is_waited_for && context.unanswered.of(&run.id, step, at, now) < undo::lands_within(action);
+        let is_alive =
+            is_waited_for && context.unanswered.of(&run.id, step, at, now) < context.signatures.lands_within(action);
         is_alive.then(|| {
             format!(
                 "a call of {} (`{step}`), which leads to {leads_to}, was never answered, and may still arrive",

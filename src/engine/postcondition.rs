@@ -15,6 +15,7 @@ use super::{
     look::Look,
     observe::Seen,
     outlook::Condition,
+    restore,
     step::{self, Driver},
 };
 use crate::{
@@ -95,6 +96,9 @@ pub(super) async fn ahead(context: &Context, run: &RunState, id: &StepId, call: 
 
 /// Whether the effect of `call` shows, given how its sending ended; `None`: before it is sent.
 pub(super) async fn observe(driver: &Driver, call: &AwsCall, outcome: Option<&Outcome>) -> Seen {
+    if let Some(restores) = &call.restores {
+        return restore::observe(driver, call, restores, outcome).await;
+    }
     let handle = match outcome {
         Some(Outcome::Accepted { handle, .. }) => handle.as_deref(),
         Some(Outcome::Rejected { .. } | Outcome::NotSent { .. } | Outcome::Unknown { .. }) | None => None,
@@ -137,6 +141,9 @@ pub(super) async fn observe(driver: &Driver, call: &AwsCall, outcome: Option<&Ou
 
 /// Why looking cannot settle a call without an answer, where that is so: a person has to.
 pub(super) fn unsettled(call: &AwsCall) -> Option<&'static str> {
+    if call.restores.is_some() {
+        return None;
+    }
     match (&call.done_when, call.on_unknown) {
         (_, OnUnknown::Hold) => Some("the runbook lets a person look (`on_unknown: hold`)"),
         (Some(done), OnUnknown::Observe) if done.read.as_ref().is_some_and(ApiCall::needs_handle) => {

@@ -14,7 +14,7 @@ use crate::{
         sabotage::{Guard, is_off},
         undo::{self, same_set},
     },
-    engine::{fences, step::Driver},
+    engine::{fences, restore, step::Driver},
 };
 
 /// How far back a health signal is looked for.
@@ -74,6 +74,9 @@ pub(super) async fn seen_before(driver: &Driver, run: &RunState, call: u32, muta
                 Ok(is_there) => Prior::Seen(undo::Prior::Object { is_there }),
                 Err(error) => Prior::Unseen { why: error.to_string() },
             }
+        }
+        Mutation::AwsCall { .. } if let Action::AwsCall { call } = &driver.step.action => {
+            restore::before(&driver.context, call).await
         }
         // A step with a call of its own says itself what takes it back.
         Mutation::AuroraSwitchover { .. }

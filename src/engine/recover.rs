@@ -4,7 +4,7 @@ use crate::{
     domain::{
         history::{History, IllegalEvent},
         id::{ApplicationName, Digest},
-        journal::{self, Corruption, Record},
+        journal::{self, Corruption, Record, Sealed},
     },
     ports::{JournalStore, journal::ReadError},
 };
@@ -73,6 +73,12 @@ pub async fn read_on(
 
 /// The verified records of `application`, in order.
 pub async fn records(store: &dyn JournalStore, application: &ApplicationName) -> Result<Vec<Record>, RecoverError> {
+    let sealed = sealed(store, application).await?;
+    Ok(sealed.into_iter().map(|sealed| sealed.record).collect())
+}
+
+/// The same, each with its bytes and hash as they are stored.
+pub async fn sealed(store: &dyn JournalStore, application: &ApplicationName) -> Result<Vec<Sealed>, RecoverError> {
     let mut tail = journal::Tail::empty();
     let mut records = Vec::new();
     loop {
@@ -80,7 +86,7 @@ pub async fn records(store: &dyn JournalStore, application: &ApplicationName) ->
         let last = batch.len() < READ_RECORDS_MAX;
         for (bytes, hash) in batch {
             let (record, after) = journal::verify(&tail, &bytes, &hash)?;
-            records.push(record);
+            records.push(Sealed { record, bytes, hash });
             tail = after;
         }
         if last {

@@ -126,7 +126,7 @@ fn asked_for(
     if let Wish::Salvage { run } = &request.wish {
         let failover = salvage::failover(app, history, run.as_ref())?;
         let (source, target) = salvage::ends(app, history, &failover)?;
-        let (purpose, runbook) = (Purpose::Salvage, salvage::runbook(app));
+        let (purpose, runbook) = (Purpose::Salvage, app.salvage_runbook());
         let plan = planned(app, &asked.parts, &runbook, purpose, (&source, &target), None)?;
         return Ok((purpose, Plan { reconciles: Some(failover), ..plan }));
     }

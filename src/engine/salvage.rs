@@ -11,9 +11,10 @@ use crate::{
         application::Application,
         cloud::ObserveError,
         history::History,
-        id::{Region, RunId, RunbookName},
+        id::{Region, RunId},
         plan::Purpose,
         run::RunState,
+        sabotage::{Guard, is_off},
         salvage::{self, Salvage},
     },
     engine::{context::Context, control::Refusal, denial::Denial, look::Look},
@@ -25,15 +26,6 @@ mod snapshot;
 
 /// Between two looks: what is waited for takes minutes.
 const PAUSE: Duration = Duration::from_secs(30);
-
-/// The runbook where the application names none: the one that ships.
-const RUNBOOK: &str = "salvage";
-
-/// The runbook by which `app` is salvaged.
-pub(super) fn runbook(app: &Application) -> RunbookName {
-    let shipped = || RUNBOOK.parse().unwrap_or_else(|e| unreachable!("a literal: {e}"));
-    app.runbooks.get(&Purpose::Salvage).cloned().unwrap_or_else(shipped)
-}
 
 /// The failover that is to be reconciled: the one that is `named`, or the newest that left writes which nobody has
 /// reconciled.
@@ -69,8 +61,10 @@ pub(super) fn admitted(app: &Application, history: &History, purpose: Purpose, t
     match purpose {
         Purpose::Failover | Purpose::Salvage => Ok(()),
         Purpose::Switchover | Purpose::Failback | Purpose::Drill => match salvage::unreconciled(app, history, target) {
-            Some(run) => Err(Refusal::Unreconciled { run: run.id.clone(), region: target.clone() }),
-            None => Ok(()),
+            Some(run) if !is_off(Guard::Unreconciled) => {
+                Err(Refusal::Unreconciled { run: run.id.clone(), region: target.clone() })
+            }
+            Some(_) | None => Ok(()),
         },
     }
 }

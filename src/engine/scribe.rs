@@ -16,7 +16,10 @@ use crate::{
         journal::{self, Event, Record, RecordTooLarge, Tail},
         sabotage::{Guard, is_off},
     },
-    engine::newest::{Changes, Newest},
+    engine::{
+        newest::{Changes, Newest},
+        origin,
+    },
     ports::{Clock, JournalStore, Observer, journal::AppendError},
 };
 use jiff::Timestamp;
@@ -128,10 +131,11 @@ impl Scribe {
     ) -> Result<T, CommitError<E>> {
         let mut current = self.current.lock().await;
         let at = self.clock.wall();
-        let (events, out) = decide(&current, at).map_err(CommitError::Refused)?;
+        let (mut events, out) = decide(&current, at).map_err(CommitError::Refused)?;
         if events.is_empty() {
             return Ok(out);
         }
+        events.extend(origin::of(&events));
         let mut after = current.check(at, &events)?;
         let sealed = journal::seal(&self.application, &current.tail, self.epoch, at, events)?;
         let began = self.clock.boot();

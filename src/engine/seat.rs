@@ -12,7 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
-        application::Application, assessment::Assessment, history::History, id::StoreName, journal::Record,
+        application::Application,
+        assessment::Assessment,
+        history::History,
+        id::StoreName,
+        journal::{Corruption, Record},
         lease::Lease,
     },
     engine::{
@@ -26,6 +30,7 @@ use crate::{
         pulse::Pulse,
         recover::{self, RecoverError},
         scribe::{CommitError, Desk, Fatal, LIVE_RECORDS_MAX, Scribe},
+        signatures::Signatures,
         signs::Signs,
         tenancy::Tenancy,
         trail::WriteTrail,
@@ -108,6 +113,10 @@ impl From<RecoverError> for Trouble {
     fn from(error: RecoverError) -> Self {
         match error {
             RecoverError::Read(ReadError::Failed { .. }) => Self::ForNow(error.to_string()),
+            // Nothing is damaged: old and new binaries stand side by side during a deployment (FAULTS.md 30).
+            RecoverError::Corrupt(Corruption::NewerSchema { .. }) => {
+                Self::ForGood(format!("{error}: a newer release writes it, and this one looks on until it is replaced"))
+            }
             RecoverError::Read(ReadError::Corrupted { .. })
             | RecoverError::Corrupt(_)
             | RecoverError::Illegal(_)
@@ -121,6 +130,7 @@ impl From<RecoverError> for Trouble {
 pub(super) struct House {
     pub(super) parts: Arc<Parts>,
     pub(super) readings: Arc<MetricReader>,
+    pub(super) signatures: Arc<Signatures>,
     pub(super) stopping: CancellationToken,
     pub(super) fatal: Arc<Fatal>,
 }
@@ -148,6 +158,7 @@ impl Seat {
         if leads != matches!(self.standing.get(), Standing::Leading(_)) {
             self.observer.led(&self.application.name, leads);
         }
+        self.observer.held(&self.application.name, matches!(standing, Standing::Held(_)));
         self.standing.set(standing);
     }
 
@@ -204,7 +215,7 @@ pub(super) async fn take_over(
     history: History,
     tenancy: Tenancy,
 ) -> Result<Working, Trouble> {
-    let House { parts, readings, stopping, fatal } = house;
+    let House { parts, readings, signatures, stopping, fatal } = house;
     let application = &seat.application;
     let pulses = pulses(parts, application);
     let (wall, boot) = (parts.clock.wall(), parts.clock.boot());
@@ -239,11 +250,13 @@ pub(super) async fn take_over(
         trail: Arc::new(WriteTrail::default()),
         capacities: Arc::default(),
         unsent: Arc::new(Unsent::default()),
+        blind: Arc::default(),
         waits: Arc::new(Waits::default()),
         ages: Arc::new(ages),
         holds: Arc::new(holds),
         spendings: Arc::new(spendings),
         unanswered: Arc::new(unanswered),
+        signatures: Arc::clone(signatures),
         signs: Arc::new(Signs::default()),
         vantages: Arc::clone(&parts.vantages),
         pulses: Arc::new(pulses),

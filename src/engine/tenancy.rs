@@ -7,7 +7,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::lease::Tenure, engine::newest::Newest, ports::Clock};
+use crate::{
+    domain::{
+        lease::Tenure,
+        sabotage::{Guard, is_off},
+    },
+    engine::newest::Newest,
+    ports::Clock,
+};
 
 /// See the module. Cheap to clone; every clone is the same one.
 #[derive(Debug, Clone)]
@@ -16,6 +23,8 @@ pub struct Tenancy(Option<Shared>);
 #[derive(Debug, Clone)]
 struct Shared {
     tenure: Newest<Tenure>,
+    /// Why this replica should leave the work to another one.
+    given_up: Newest<Option<String>>,
     /// How long a call may take.
     call_within: Duration,
 }
@@ -28,7 +37,7 @@ impl Tenancy {
 
     /// Of a replica among others, whose calls end within `call_within`.
     pub fn shared(tenure: Tenure, call_within: Duration) -> Self {
-        Self(Some(Shared { tenure: Newest::new(tenure), call_within }))
+        Self(Some(Shared { tenure: Newest::new(tenure), given_up: Newest::new(None), call_within }))
     }
 
     pub fn is_shared(&self) -> bool {
@@ -42,9 +51,29 @@ impl Tenancy {
         }
     }
 
+    /// This replica cannot go on, and another one perhaps can. Without a shared store there is none.
+    pub fn give_up(&self, why: String) {
+        if let Some(shared) = &self.0 {
+            shared.given_up.set(Some(why));
+        }
+    }
+
+    /// Completes when the work was given up, with the reason.
+    pub async fn given_up(&self) -> String {
+        let Some(shared) = &self.0 else { return std::future::pending().await };
+        let mut changes = shared.given_up.changes();
+        loop {
+            if let Some(why) = changes.take() {
+                return why;
+            }
+            changes.changed().await;
+        }
+    }
+
     /// Whether a call that is begun at the boot time `now` ends before the lease does.
     pub fn has_room(&self, now: Duration) -> bool {
-        self.0.as_ref().is_none_or(|shared| shared.tenure.get().covers(now, shared.call_within))
+        let covered = |shared: &Shared| shared.tenure.get().covers(now, shared.call_within);
+        self.0.as_ref().is_none_or(covered) || is_off(Guard::AfterTheLease)
     }
 
     /// Completes when there is room for a call and for looking before it, or when there will be none any more.

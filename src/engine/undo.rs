@@ -4,8 +4,6 @@
 //! before is looked for first, so that a second undo does nothing; what a person has changed since is not overwritten
 //! (77); traffic goes back only to a Region whose writer is proven (S5).
 
-use std::time::Duration;
-
 use crate::{
     domain::{
         action::Action,
@@ -22,22 +20,10 @@ use crate::{
         effect, faults, fences,
         guards::Answer,
         observe::{Seen, traffic},
-        postcondition,
+        postcondition, restore,
         step::{Driver, Stop, Way},
     },
 };
-
-/// How long after its intent a call without an answer may still arrive: as long as its signature is valid (5 min,
-/// Signature Version 4), and what looking at guards took between.
-pub(super) const LANDS_WITHIN: Duration = Duration::from_secs(330);
-
-/// The same for S3, which takes a signature for 15 min [S3 API, Authenticating Requests; from memory].
-const LANDS_WITHIN_S3: Duration = Duration::from_secs(930);
-
-pub(super) fn lands_within(action: &Action) -> Duration {
-    let to_s3 = |call: &Mutation| matches!(call, Mutation::PutObject { .. } | Mutation::DeleteObject { .. });
-    if action.mutations().iter().any(to_s3) { LANDS_WITHIN_S3 } else { LANDS_WITHIN }
-}
 
 /// Drives the undo of a step to its end.
 pub async fn drive(driver: &Driver) -> Result<(), Stop> {
@@ -54,7 +40,7 @@ pub async fn drive(driver: &Driver) -> Result<(), Stop> {
 }
 
 /// What stands before the first call back.
-enum Stands {
+pub(super) enum Stands {
     /// What was there before: nothing is to be done.
     Restored {
         evidence: Vec<String>,
@@ -76,7 +62,7 @@ pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, 
     let context = &driver.context;
     while let Some(doubt) = run.doubt_of(&driver.step.id) {
         let age = context.ages.of(&driver.run, &driver.step.id, doubt, context.clock.boot());
-        if lands_within(&driver.step.action) <= age {
+        if context.signatures.lands_within(&driver.step.action) <= age {
             break;
         }
         effect::pause_unsent(driver, "a call of the step was never answered, and may still arrive").await?;
@@ -108,6 +94,11 @@ pub(super) async fn is_settled(driver: &Driver, run: &RunState) -> Result<bool, 
 
 async fn stands(driver: &Driver, run: &RunState) -> Stands {
     let context = &driver.context;
+    if let Action::AwsCall { call } = &driver.step.action
+        && let Some(restores) = &call.restores
+    {
+        return restore::stands(driver, run, call, restores).await;
+    }
     // What was there before is the runbook's word, not a reading.
     if let Action::AwsCall { call } = &driver.step.action {
         return match postcondition::observe(driver, call, None).await {

@@ -1,10 +1,11 @@
-//! One line of log per request, and a request id that is the same in the log, the response and a problem.
+//! One line of log per request, and a request id that is the same in the log, the response and a problem. And what no
+//! request may have, whoever sends it: a body of which two parsers could think differently (FAULTS.md 96).
 //!
 //! Header values and query strings are never logged: they may hold secrets.
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -22,6 +23,26 @@ const REPORTS: &str = "/observations";
 
 /// The longest request id taken from a caller.
 const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// Refuses what a proxy in front might frame otherwise than this service. The parser below has refused what is malformed
+/// (two lengths, a folded line); where a length and a transfer coding stand together it drops the one, and cannot say so:
+/// hence no coding is taken at all. Every client that sends JSON knows its length.
+fn framed(request: &Request) -> Result<(), Problem> {
+    let refused = |status, why: &str| {
+        let problem = Problem::new(status, "invalid-request", "The request is not what is expected", why);
+        Err(problem.header(header::CONNECTION, "close"))
+    };
+    let headers = request.headers();
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return refused(StatusCode::LENGTH_REQUIRED, "a body comes with Content-Length, and without Transfer-Encoding");
+    }
+    for name in [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE] {
+        if 1 < headers.get_all(&name).iter().count() {
+            return refused(StatusCode::BAD_REQUEST, &format!("`{name}` stands there twice"));
+        }
+    }
+    Ok(())
+}
 
 fn given(request: &Request) -> Option<String> {
     let id = request.headers().get(REQUEST_ID)?.to_str().ok()?;
@@ -48,12 +69,19 @@ pub async fn log(mut request: Request, next: Next) -> Response {
     let path: String = request.uri().path().chars().take(200).collect();
     let method = request.method().clone();
     let span = tracing::info_span!(
-        "http", request_id = %id, %method, path = %path, subject = Empty, run = Empty, application = Empty
+        "http", request_id = %id, %method, path = %path, from = Empty, subject = Empty, run = Empty,
+        application = Empty
     );
     #[expect(clippy::disallowed_methods, reason = "how long a caller really waited, whatever the clock of the engine")]
     let began = Instant::now();
     let is_report = path == REPORTS;
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let answered = async {
+        match framed(&request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    let mut response = answered.instrument(span.clone()).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
         problem.instance = Some(path);
         problem.request_id = Some(id.clone());

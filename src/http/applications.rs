@@ -4,7 +4,8 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use super::{
     Api,
-    condition::{ApplicationView, ApplicationsView},
+    auth::Principal,
+    condition::{ApplicationView, ApplicationsView, SignatureView},
     decision::{DecisionView, Shown},
     extract::ApplicationPath,
     problem::Problem,
@@ -19,21 +20,23 @@ fn view(api: &Api, application: &Application) -> ApplicationView {
     let assessment = api.control.assessment(&application.name);
     let history = api.control.history(&application.name);
     let leader = api.control.leader(&application.name).as_ref().map(LeaderView::new);
-    ApplicationView { leader, ..ApplicationView::new(application, assessment.as_deref(), history.as_deref()) }
+    let held = api.control.held(&application.name);
+    ApplicationView { leader, held, ..ApplicationView::new(application, assessment.as_deref(), history.as_deref()) }
 }
 
 fn unknown(name: ApplicationName) -> Problem {
     Refusal::UnknownApplication(name).into()
 }
 
-/// All applications as they are now.
+/// All applications that the caller may look at, as they are now.
 #[utoipa::path(
     get, path = "/applications", operation_id = "list_applications", tag = "applications",
     responses((status = 200, description = "All applications", body = ApplicationsView))
 )]
-pub async fn list(State(api): State<Api>) -> Json<ApplicationsView> {
-    let applications = api.control.applications();
-    Json(ApplicationsView { applications: applications.iter().map(|a| view(&api, a)).collect() })
+pub async fn list(State(api): State<Api>, principal: Principal) -> Json<ApplicationsView> {
+    let applications = api.shown_to(&principal);
+    let signatures = SignatureView::unverified(&api.control.readiness().signatures);
+    Json(ApplicationsView { applications: applications.iter().map(|a| view(&api, a)).collect(), signatures })
 }
 
 /// One application as it is now.

@@ -2,11 +2,13 @@
 //!
 //! Invariant: as in [`super::view`]: what is not known is `null` or the word `unknown`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{deferred::DeferredView, patch::runs_since, replica::LeaderView};
+use super::{branch::BranchView, deferred::DeferredView, patch::runs_since, replica::LeaderView};
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
@@ -15,12 +17,56 @@ use crate::domain::{
     policy::Mode,
     seconds::to_seconds,
     signal::{Reading, SignalRole, SignalState},
+    signature::{Check, Family, UNVERIFIED_WITHIN},
 };
 
 /// All applications.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ApplicationsView {
     pub applications: Vec<ApplicationView>,
+    /// Where it is not seen that AWS refuses old signatures: a call without an answer is waited out for longer there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureView>,
+}
+
+/// Whether the services of one family refuse signatures that are too old, as this replica has found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SignatureView {
+    /// `rds`, `route53`, `route53-recovery-cluster`, `cloudwatch`, `sns`, `s3`, or `written-out` for everything else.
+    pub service: String,
+    /// `verified`, `unverified` or `unknown`.
+    pub state: String,
+    /// The code of the refusal, or why it is not known.
+    pub detail: Option<String>,
+    /// How long a call to it that nobody answered is waited out before anything that leads elsewhere.
+    pub lands_within_seconds: f64,
+}
+
+impl SignatureView {
+    /// One for each family that is used.
+    pub fn all(checks: &BTreeMap<Family, Check>) -> Vec<Self> {
+        let view = |(family, check): (&Family, &Check)| Self {
+            service: family.word().to_owned(),
+            state: check.word().to_owned(),
+            detail: match check {
+                Check::Verified { code } => Some(code.clone()),
+                Check::Unknown { why } => Some(why.clone()),
+                Check::Unverified => None,
+            },
+            lands_within_seconds: to_seconds(if check.is_verified() {
+                family.verified_within()
+            } else {
+                UNVERIFIED_WITHIN
+            }),
+        };
+        checks.iter().map(view).collect()
+    }
+
+    /// Those of `checks` that are not verified.
+    pub fn unverified(checks: &BTreeMap<Family, Check>) -> Vec<Self> {
+        let all = Self::all(checks).into_iter();
+        all.filter(|view| view.state != "verified").collect()
+    }
 }
 
 /// One application as it is now.
@@ -32,6 +78,9 @@ pub struct ApplicationView {
     /// Where several replicas share the application: who works on it; it alone assesses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderView>,
+    /// Why nothing is done for it at this replica; `null`: it is not held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     pub rto_objective_seconds: f64,
     pub rpo_objective_seconds: f64,
     /// Where the writers are, where all stores agree; `null` if that is not known.
@@ -69,6 +118,9 @@ pub struct ApplicationView {
     /// Work that runs have left open, which outlives their success.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_work: Vec<DeferredView>,
+    /// What was done while the table of the journals was lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<BranchView>,
     pub signals: Vec<SignalView>,
     pub exposure: Vec<ExposureView>,
 }
@@ -114,6 +166,7 @@ impl ApplicationView {
             name: application.name.to_string(),
             regions: application.regions.iter().map(ToString::to_string).collect(),
             leader: None,
+            held: None,
             rto_objective_seconds: to_seconds(application.objectives.rto),
             rpo_objective_seconds: to_seconds(application.objectives.rpo),
             active_region: assessment.and_then(|a| a.active_region.as_ref()).map(ToString::to_string),
@@ -130,6 +183,7 @@ impl ApplicationView {
             active_run: history.and_then(|h| h.active_run()).map(|r| r.id.to_string()),
             infrastructure_code: history.and_then(|h| Patch::net(application, runs_since(h, None).into_iter()).note()),
             open_work: DeferredView::all(history, None),
+            branches: BranchView::all(history),
             signals: signals.collect(),
             exposure: exposure.collect(),
         }
@@ -200,9 +254,12 @@ pub(super) fn exposure(store: &str, e: &Exposure) -> ExposureView {
 }
 
 /// Whether the daemon is able to act.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReadyView {
     pub ready: bool,
     /// What is worth knowing although it is ready.
     pub reasons: Vec<String>,
+    /// Whether old signatures are refused, for each family of services that is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureView>,
 }

@@ -11,7 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     auth::Principal,
-    extract::{Body, IdempotencyKey, Params, reason},
+    dto::plain,
+    extract::{Body, Concerns, IdempotencyKey, Params},
     plan::PlanView,
     problem::Problem,
     runs::start,
@@ -51,22 +52,23 @@ pub struct DrillRequest {
     pub dry_run: bool,
 }
 
+impl Concerns for DrillRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        Some(&self.application)
+    }
+}
+
 impl DrillRequest {
     /// The request to the engine.
     pub fn into_start(self, subject: Subject, key: Option<String>) -> Result<StartRun, Problem> {
         let body_digest = Digest::of_json(&("drill", &self));
-        Ok(StartRun {
-            application: self.application,
-            wish: Wish::Drill { runbook: self.runbook },
-            target: self.target_region,
-            reason: reason(&self.reason)?,
-            accept_data_loss: None,
-            runbook: None,
-            subject,
-            idempotency_key: key,
+        let request = plain(
+            (self.application, Wish::Drill { runbook: self.runbook }),
+            (&self.reason, self.dry_run),
+            (subject, key),
             body_digest,
-            dry_run: self.dry_run,
-        })
+        )?;
+        Ok(StartRun { target: self.target_region, ..request })
     }
 }
 
@@ -179,8 +181,12 @@ impl LastDrillView {
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(api): State<Api>, Params(query): Params<DrillsQuery>) -> Result<Json<DrillsView>, Problem> {
-    let applications = api.control.applications();
+pub async fn list(
+    State(api): State<Api>,
+    principal: Principal,
+    Params(query): Params<DrillsQuery>,
+) -> Result<Json<DrillsView>, Problem> {
+    let applications = api.shown_to(&principal);
     if let Some(name) = query.application.as_ref().filter(|name| !applications.iter().any(|app| app.name == **name)) {
         return Err(Refusal::UnknownApplication(name.clone()).into());
     }

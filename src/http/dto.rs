@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    extract::{invalid_field, reason},
+    extract::{Concerns, invalid_field, reason},
     problem::Problem,
     view::RunStateName,
 };
@@ -78,6 +78,18 @@ pub struct FailbackRequest {
     pub dry_run: bool,
 }
 
+impl Concerns for FailoverRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        Some(&self.application)
+    }
+}
+
+impl Concerns for FailbackRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        Some(&self.application)
+    }
+}
+
 impl FailoverRequest {
     /// The request to the engine.
     pub fn into_start(self, subject: Subject, key: Option<String>) -> Result<StartRun, Problem> {
@@ -119,19 +131,31 @@ impl FailbackRequest {
     /// The request to the engine.
     pub fn into_start(self, subject: Subject, key: Option<String>) -> Result<StartRun, Problem> {
         let body_digest = Digest::of_json(&("failback", &self));
-        Ok(StartRun {
-            application: self.application,
-            wish: Wish::Failback,
-            target: self.target_region,
-            reason: reason(&self.reason)?,
-            accept_data_loss: None,
-            runbook: None,
-            subject,
-            idempotency_key: key,
-            body_digest,
-            dry_run: self.dry_run,
-        })
+        let request =
+            plain((self.application, Wish::Failback), (&self.reason, self.dry_run), (subject, key), body_digest)?;
+        Ok(StartRun { target: self.target_region, ..request })
     }
+}
+
+/// What is asked for in a reader's words, of whom; no target, loss or runbook is named.
+pub(super) fn plain(
+    (application, wish): (ApplicationName, Wish),
+    (why, dry_run): (&str, bool),
+    (subject, idempotency_key): (Subject, Option<String>),
+    body_digest: Digest,
+) -> Result<StartRun, Problem> {
+    Ok(StartRun {
+        application,
+        wish,
+        target: None,
+        reason: reason(why)?,
+        accept_data_loss: None,
+        runbook: None,
+        subject,
+        idempotency_key,
+        body_digest,
+        dry_run,
+    })
 }
 
 /// What an approver says.
@@ -189,6 +213,30 @@ pub struct StepRequest {
     /// The plan's digest as it was shown.
     #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     pub digest: Digest,
+}
+
+impl Concerns for ApprovalRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        None
+    }
+}
+
+impl Concerns for StopRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        None
+    }
+}
+
+impl Concerns for ResumeRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        None
+    }
+}
+
+impl Concerns for StepRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        None
+    }
 }
 
 /// The most runs in one page.

@@ -1,7 +1,8 @@
 //! What a request carries, as domain types or a problem: JSON bodies, path segments, query strings, the idempotency
 //! key.
 //!
-//! Invariant: a handler never sees input that was not bounded (size, time, depth) and parsed here.
+//! Invariant: a handler never sees input that was not bounded (size, time, depth) and parsed here, nor a body about an
+//! application that the caller may not touch.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -13,7 +14,10 @@ use axum::{
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
+use super::{
+    auth::{Authority, unauthorized},
+    problem::Problem,
+};
 use crate::domain::id::{ApplicationName, OverrideId, RunId, StepId};
 
 /// The largest request body. Requests here are a few hundred bytes.
@@ -31,17 +35,30 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 128;
 /// The longest `reason`.
 pub const REASON_CHARS_MAX: usize = 1024;
 
+/// What a body is about. Each says so, or does not compile: whoever may not touch that application is refused before a
+/// handler runs.
+pub trait Concerns {
+    /// The application that the body names; `None`: the path does, or none is meant.
+    fn application(&self) -> Option<&ApplicationName>;
+}
+
 /// A JSON body.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Concerns> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        // Absent only if a route were outside every guarded group: refuse, never guess.
+        let authority = request.extensions().get::<Authority>().cloned().ok_or_else(unauthorized)?;
         content_type(request.headers())?;
         let bytes = read(request.into_body()).await?;
-        parse(&bytes).map(Self)
+        let body: T = parse(&bytes)?;
+        if let Some(application) = body.application() {
+            authority.over(application)?;
+        }
+        Ok(Self(body))
     }
 }
 

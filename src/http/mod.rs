@@ -8,18 +8,23 @@
 pub mod access;
 pub mod applications;
 pub mod auth;
+pub mod branch;
 pub mod condition;
+pub mod crowd;
 pub mod deadline;
 pub mod decision;
 pub mod deferred;
 pub mod drills;
 pub mod dto;
 pub mod events;
+pub mod evidence;
 pub mod extract;
+pub mod limits;
 pub mod observations;
 pub mod openapi;
 pub mod overrides;
 pub mod patch;
+pub mod peer;
 pub mod plan;
 pub mod problem;
 pub mod replica;
@@ -30,7 +35,8 @@ pub mod server;
 pub mod step;
 pub mod steps;
 pub mod system;
-pub mod unbuilt;
+pub mod tls;
+pub mod tokens;
 pub mod view;
 
 use std::{fmt, sync::Arc};
@@ -48,23 +54,33 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    auth::{Guard, Permission, Tokens, guard},
+    auth::{Access, Guard, Permission, Principal, guard},
     problem::Problem,
 };
-use crate::engine::control::Control;
+use crate::{
+    domain::{application::Application, evidence::Signature},
+    engine::control::Control,
+};
 
 /// How many event streams may be open at once; the rest of the connections stay for those who act.
 pub const STREAMS_MAX: usize = 64;
+
+/// Signs a statement.
+pub type Signer = Arc<dyn Fn(&str) -> Signature + Send + Sync>;
 
 /// What handlers stand on.
 #[derive(Clone)]
 pub struct Api {
     pub control: Arc<dyn Control>,
-    pub tokens: Tokens,
+    pub access: Access,
     /// Renders `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Signs what auditors are given, where there is a key.
+    pub signer: Option<Signer>,
     /// Hands requests on where replicas share applications.
     pub forwarder: Option<replica::Forwarder>,
+    /// `None`: in the clear.
+    pub tls: Option<tls::Tls>,
     /// Ends event streams when the service stops.
     pub stopping: CancellationToken,
     streams: Arc<Semaphore>,
@@ -72,18 +88,26 @@ pub struct Api {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("tokens", &self.tokens).finish_non_exhaustive()
+        f.debug_struct("Api").field("access", &self.access).finish_non_exhaustive()
     }
 }
 
 impl Api {
     pub fn new(
         control: Arc<dyn Control>,
-        tokens: Tokens,
+        access: impl Into<Access>,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { control, tokens, metrics, forwarder: None, stopping, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        let (access, streams) = (access.into(), Arc::new(Semaphore::new(STREAMS_MAX)));
+        Self { control, access, metrics, signer: None, forwarder: None, tls: None, stopping, streams }
+    }
+
+    /// The applications that somebody may look at. To them there are no others.
+    fn shown_to(&self, principal: &Principal) -> Vec<Arc<Application>> {
+        let mut all = self.control.applications();
+        all.retain(|application| principal.may(Permission::Read, &application.name));
+        all
     }
 }
 
@@ -109,7 +133,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(runbooks::list))
         .routes(routes!(drills::list))
         .routes(routes!(overrides::list))
-        .routes(routes!(unbuilt::evidence))
+        .routes(routes!(evidence::evidence))
 }
 
 fn operate() -> OpenApiRouter<Api> {
@@ -141,9 +165,9 @@ fn observe() -> OpenApiRouter<Api> {
 }
 
 /// The routes of every group, guarded, with their description.
-fn routes_with_openapi(tokens: &Tokens, forwarder: Option<&replica::Forwarder>) -> (Router<Api>, OpenApi) {
+fn routes_with_openapi(access: &Access, forwarder: Option<&replica::Forwarder>) -> (Router<Api>, OpenApi) {
     let guarded = |routes: OpenApiRouter<Api>, permission| {
-        let state = Guard { tokens: tokens.clone(), permission };
+        let state = Guard { access: access.clone(), permission };
         // Whoever may not ask is not handed on either.
         routes
             .route_layer(middleware::from_fn_with_state(forwarder.cloned(), replica::forward))
@@ -162,7 +186,7 @@ fn routes_with_openapi(tokens: &Tokens, forwarder: Option<&replica::Forwarder>) 
 
 /// The service.
 pub fn router(api: Api) -> Router {
-    let (routes, _) = routes_with_openapi(&api.tokens, api.forwarder.as_ref());
+    let (routes, _) = routes_with_openapi(&api.access, api.forwarder.as_ref());
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

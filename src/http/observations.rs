@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::Principal,
-    extract::{Body, invalid_field},
+    extract::{Body, Concerns, invalid_field},
     problem::Problem,
 };
 use crate::{
@@ -81,6 +81,12 @@ pub struct ObservationsRequest {
     /// Each sample once.
     #[schema(max_items = 500)]
     pub samples: Vec<SampleRequest>,
+}
+
+impl Concerns for ObservationsRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        None
+    }
 }
 
 /// One sample.

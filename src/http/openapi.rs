@@ -11,7 +11,11 @@ use utoipa::{
     },
 };
 
-use super::{auth::Tokens, problem::Problem, routes_with_openapi};
+use super::{
+    auth::{Access, Tokens},
+    problem::Problem,
+    routes_with_openapi,
+};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -39,7 +43,13 @@ struct Base;
 /// What does not come from handlers: the head and the security scheme.
 pub fn base() -> OpenApi {
     let mut api = Base::openapi();
-    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.description = Some(
+        "A token of the configuration, or one of the issuer that it names. Roles and applications go with it: what it \
+         is not good for is answered 403, what it may not look at 404."
+            .to_owned(),
+    );
+    let bearer = SecurityScheme::Http(bearer);
     if let Some(components) = &mut api.components {
         components.add_security_scheme("token", bearer);
     }
@@ -49,7 +59,7 @@ pub fn base() -> OpenApi {
 
 /// The whole description.
 pub fn document() -> OpenApi {
-    let (_, mut api) = routes_with_openapi(&Tokens::open(), None);
+    let (_, mut api) = routes_with_openapi(&Access::from(Tokens::open()), None);
     for item in api.paths.paths.values_mut() {
         for (operation, has_body) in [(&mut item.get, false), (&mut item.post, true)] {
             if let Some(operation) = operation {
@@ -74,10 +84,12 @@ fn common_errors(operation: &mut Operation, has_body: bool) {
     };
     add("401", "`unauthenticated`");
     add("403", "`forbidden`");
+    add("429", "`rate-limited`: with `Retry-After`");
     add("500", "`internal`");
     if has_body {
         add("400", "`bad-json`, `invalid-request`");
         add("408", "`invalid-request`");
+        add("411", "`invalid-request`: a body without Content-Length");
         add("413", "`body-too-large`");
         add("415", "`invalid-request`");
     }

@@ -15,7 +15,7 @@ use super::{
     Api,
     auth::{Permission, Principal, lacking},
     dto::Decision,
-    extract::{Body, IdempotencyKey, OverridePath, Params, invalid_field, reason},
+    extract::{Body, Concerns, IdempotencyKey, OverridePath, Params, invalid_field, reason},
     problem::Problem,
 };
 use crate::{
@@ -85,6 +85,12 @@ pub struct OverrideRequest {
     #[serde(default)]
     #[schema(minimum = 1)]
     pub expires_in_seconds: Option<u64>,
+}
+
+impl Concerns for OverrideRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        Some(&self.application)
+    }
 }
 
 impl OverrideRequest {
@@ -160,6 +166,18 @@ pub struct ConsentRequest {
 pub struct EndRequest {
     #[schema(min_length = 1, max_length = 1024)]
     pub reason: String,
+}
+
+impl Concerns for ConsentRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        None
+    }
+}
+
+impl Concerns for EndRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        None
+    }
 }
 
 /// The query of `GET /overrides`.
@@ -299,7 +317,7 @@ pub async fn ask(
     Body(body): Body<OverrideRequest>,
 ) -> Result<(StatusCode, Json<OverrideView>), Problem> {
     tracing::Span::current().record("application", body.application.as_str());
-    if body.kind != KindName::KillSwitch && !principal.may(Permission::Operate) {
+    if body.kind != KindName::KillSwitch && !principal.may(Permission::Operate, &body.application) {
         return Err(lacking(Permission::Operate));
     }
     let id = api.control.override_ask(body.into_ask(&principal, key)?).await?;
@@ -352,7 +370,7 @@ pub async fn end(
     // Where the application cannot be asked, the end itself is refused below, with the reason.
     let all = api.control.overrides(&id.application()).unwrap_or_default();
     let is_kill_switch = all.iter().any(|o| o.what.id == id && o.what.kind == OverrideKind::KillSwitch);
-    if is_kill_switch && !principal.may(Permission::Operate) {
+    if is_kill_switch && !principal.may(Permission::Operate, &id.application()) {
         return Err(lacking(Permission::Operate));
     }
     api.control.override_end(&id, &principal.subject, &reason(&body.reason)?).await?;
@@ -370,13 +388,15 @@ pub async fn end(
 )]
 pub async fn list(
     State(api): State<Api>,
+    principal: Principal,
     Params(query): Params<OverridesQuery>,
 ) -> Result<Json<OverridesView>, Problem> {
     let mut overrides = Vec::new();
     match query.application {
+        Some(name) if !principal.may(Permission::Read, &name) => return Err(Refusal::UnknownApplication(name).into()),
         Some(name) => overrides.extend(api.control.overrides(&name)?),
         None => {
-            for application in api.control.applications() {
+            for application in api.shown_to(&principal) {
                 // One whose journal cannot be read has none to show, and says so elsewhere.
                 overrides.extend(api.control.overrides(&application.name).unwrap_or_default());
             }

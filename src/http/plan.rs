@@ -214,10 +214,13 @@ pub struct Known<'a> {
 impl PlanView {
     pub fn new(plan: &Plan, digest: &Digest, known: &Known<'_>) -> Self {
         let app = known.api.control.applications().into_iter().find(|a| a.name == plan.application);
-        let people = known.api.tokens.people(Permission::Approve);
+        let people = known.api.access.people(Permission::Approve, Some(&plan.application));
+        let besides = people.as_ref().map(|all| all.iter().filter(|p| *p != known.subject).count());
+        let people =
+            people.unwrap_or_else(|| known.api.access.tokens.people(Permission::Approve, Some(&plan.application)));
         let others: Vec<String> = people.iter().filter(|p| *p != known.subject).map(ToString::to_string).collect();
         let outlook = known.outlook;
-        let lint = app.as_ref().map(|app| stability::lint(plan, app, Some(others.len()))).unwrap_or_default();
+        let lint = app.as_ref().map(|app| stability::lint(plan, app, besides)).unwrap_or_default();
         let steps = (0..).zip(&plan.steps).map(|(n, step)| {
             let seen = outlook.and_then(|o| o.steps.get(n));
             let forecast = outlook.and_then(|o| o.forecast.steps.get(n));
@@ -291,7 +294,10 @@ fn undo(step: &PlannedStep) -> String {
         (_, Undo::Stays(why)) => format!("left as it is: {why}"),
         (_, Undo::AnotherRun(other)) => format!("only by {other}"),
         (Action::AwsCall { call }, Undo::Inverse(how)) => {
-            call.undo.as_ref().map_or(how.to_owned(), |undo| format!("by {}", undo.request.operation))
+            call.undo.as_ref().map_or(how.to_owned(), |undo| match &undo.restores {
+                Some(of) => format!("by {}, with {} as read before the step", undo.request.operation, of.told()),
+                None => format!("by {}", undo.request.operation),
+            })
         }
         (_, Undo::Inverse(how)) => how.to_owned(),
     }

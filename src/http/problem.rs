@@ -98,17 +98,6 @@ impl Problem {
         self.header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
-    /// What the contract lists and this version does not do. Never an empty answer that looks like one.
-    pub fn not_built(what: &str, issue: u32) -> Self {
-        Self::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "not-built",
-            "This version does not do that",
-            format!("{what} is in the contract and not built yet: it comes with issue {issue}"),
-        )
-        .with("issue", issue)
-    }
-
     /// The status, which is always one that exists.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

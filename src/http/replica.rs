@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{access::REQUEST_ID, extract, problem::Problem};
+use super::{access::REQUEST_ID, auth::Client, extract, peer::FORWARDED_FOR, problem::Problem};
 use crate::engine::control::Leader;
 
 /// Says that a request was handed on already, and by whom.
@@ -95,6 +95,10 @@ impl Forwarder {
             if let Some(value) = parts.headers.get(&name) {
                 request = request.header(name, value);
             }
+        }
+        // Believed by a leader that names this replica among its proxies.
+        if let Some(Client(address)) = parts.extensions.get::<Client>() {
+            request = request.header(FORWARDED_FOR, address.to_string());
         }
         request = request.header(FORWARDED, self.holder.clone()).body(body);
         match tokio::time::timeout(ANSWER_WITHIN, request.send()).await {

@@ -9,7 +9,7 @@ use axum::{Json, extract::State};
 
 use super::{
     Api,
-    auth::Permission,
+    auth::{Permission, Principal},
     plan::{RunbookStepView, RunbookView, RunbooksView},
 };
 use crate::domain::{
@@ -26,23 +26,30 @@ use crate::domain::{
     get, path = "/runbooks", operation_id = "list_runbooks", tag = "runbooks",
     responses((status = 200, description = "All of them, by name", body = RunbooksView))
 )]
-pub async fn list(State(api): State<Api>) -> Json<RunbooksView> {
-    let applications = api.control.applications();
-    let people =
-        stability::people_besides(&api.tokens.people(Permission::Approve), &api.tokens.people(Permission::Operate));
+pub async fn list(State(api): State<Api>, principal: Principal) -> Json<RunbooksView> {
+    let applications = api.shown_to(&principal);
+    let people = |of: &Application| {
+        let may = |permission| api.access.people(permission, Some(&of.name));
+        Some(stability::people_besides(&may(Permission::Approve)?, &may(Permission::Operate)?))
+    };
     let runbooks = api.control.runbooks();
-    let shown = runbooks.iter().map(|(runbook, digest)| view(runbook, digest, &applications, people));
+    let shown = runbooks.iter().map(|(runbook, digest)| view(runbook, digest, &applications, &people));
     Json(RunbooksView { runbooks: shown.collect() })
 }
 
-fn view(runbook: &Runbook, digest: &Digest, applications: &[Arc<Application>], people: usize) -> RunbookView {
+fn view(
+    runbook: &Runbook,
+    digest: &Digest,
+    applications: &[Arc<Application>],
+    people: &dyn Fn(&Application) -> Option<usize>,
+) -> RunbookView {
     let mut used_by: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut warnings = BTreeSet::new();
     for app in applications {
         let uses = app.uses().filter(|(_, name)| **name == runbook.name).map(|(purpose, _)| purpose);
         for purpose in uses {
             used_by.entry(app.name.to_string()).or_default().push(purpose.to_string());
-            warnings.extend(findings(app, runbook, purpose, people));
+            warnings.extend(findings(app, runbook, purpose, people(app)));
         }
     }
     let step = |s: &crate::domain::runbook::Step| RunbookStepView {
@@ -62,13 +69,13 @@ fn view(runbook: &Runbook, digest: &Digest, applications: &[Arc<Application>], p
 }
 
 /// In every direction; the same in several is said once.
-fn findings(app: &Application, runbook: &Runbook, purpose: Purpose, people: usize) -> BTreeSet<String> {
+fn findings(app: &Application, runbook: &Runbook, purpose: Purpose, people: Option<usize>) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (source, target) in directions(app, purpose) {
         let none = Digest::zero();
         match compile(app, runbook, purpose, source, target, None, &none, &none) {
             Ok(plan) => {
-                let found = stability::lint(&plan, app, Some(people));
+                let found = stability::lint(&plan, app, people);
                 all.extend(found.into_iter().map(|f| {
                     format!("{}: {source} -> {target}: step `{}` {}; use {}", f.code, f.step, f.problem, f.instead)
                 }));

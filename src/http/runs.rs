@@ -11,7 +11,7 @@ use axum::{
 
 use super::{
     Api,
-    auth::Principal,
+    auth::{Permission, Principal},
     deadline::DeadlineView,
     deferred::DeferredView,
     drills,
@@ -118,14 +118,19 @@ pub(super) async fn start(api: &Api, request: StartRun) -> Result<Response, Prob
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(api): State<Api>, Params(query): Params<RunsQuery>) -> Result<Json<RunsView>, Problem> {
+pub async fn list(
+    State(api): State<Api>,
+    principal: Principal,
+    Params(query): Params<RunsQuery>,
+) -> Result<Json<RunsView>, Problem> {
     let limit = query.limit.unwrap_or(PAGE_RUNS_DEFAULT);
     if !(1..=PAGE_RUNS_MAX).contains(&limit) {
         return Err(invalid_query(format!("limit: expected 1 to {PAGE_RUNS_MAX}")));
     }
     let names = match query.application {
+        Some(name) if !principal.may(Permission::Read, &name) => return Err(Refusal::UnknownApplication(name).into()),
         Some(name) => vec![name],
-        None => api.control.applications().iter().map(|a| a.name.clone()).collect(),
+        None => api.shown_to(&principal).iter().map(|a| a.name.clone()).collect(),
     };
     let histories = names
         .into_iter()

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::Principal,
-    extract::{Body, IdempotencyKey, reason},
+    dto::plain,
+    extract::{Body, Concerns, IdempotencyKey},
     plan::PlanView,
     problem::Problem,
     runs::start,
@@ -49,22 +50,22 @@ pub struct SalvageRequest {
     pub dry_run: bool,
 }
 
+impl Concerns for SalvageRequest {
+    fn application(&self) -> Option<&ApplicationName> {
+        Some(&self.application)
+    }
+}
+
 impl SalvageRequest {
     /// The request to the engine.
     pub fn into_start(self, subject: Subject, key: Option<String>) -> Result<StartRun, Problem> {
         let body_digest = Digest::of_json(&("salvage", &self));
-        Ok(StartRun {
-            application: self.application,
-            wish: Wish::Salvage { run: self.run },
-            target: None,
-            reason: reason(&self.reason)?,
-            accept_data_loss: None,
-            runbook: None,
-            subject,
-            idempotency_key: key,
+        plain(
+            (self.application, Wish::Salvage { run: self.run }),
+            (&self.reason, self.dry_run),
+            (subject, key),
             body_digest,
-            dry_run: self.dry_run,
-        })
+        )
     }
 }
 

@@ -8,7 +8,12 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Api, condition::ReadyView, openapi, problem::Problem};
+use super::{
+    Api,
+    condition::{ReadyView, SignatureView},
+    openapi,
+    problem::Problem,
+};
 
 const ROOT: &str = "\
 failoverd moves an application from a failing AWS Region to a healthy one.
@@ -46,8 +51,9 @@ pub async fn healthz() -> &'static str {
     ))]
 pub async fn readyz(State(api): State<Api>) -> Result<Json<ReadyView>, Problem> {
     let readiness = api.control.readiness();
+    let signatures = SignatureView::all(&readiness.signatures);
     if readiness.ready {
-        return Ok(Json(ReadyView { ready: true, reasons: readiness.reasons }));
+        return Ok(Json(ReadyView { ready: true, reasons: readiness.reasons, signatures }));
     }
     Err(Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -56,6 +62,7 @@ pub async fn readyz(State(api): State<Api>) -> Result<Json<ReadyView>, Problem> 
         readiness.reasons.join("; "),
     )
     .with("reasons", json!(readiness.reasons))
+    .with("signatures", json!(signatures))
     .retry_later())
 }
 

@@ -15,6 +15,7 @@ use crate::domain::{
     },
     id::Region,
     salvage::{Page, Replication},
+    signature::{AgeAnswer, Aged},
     standby_object::ObjectAt,
 };
 
@@ -94,6 +95,9 @@ pub trait Cloud: Send + Sync + Debug {
 
     /// Asks what a runbook wrote out, once: an operation that only reads. Its answer as JSON.
     async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError>;
+
+    /// Asks `question`, signed too long ago: whether it is refused for that. An error is no answer.
+    async fn aged(&self, question: &Aged) -> Result<AgeAnswer, ObserveError>;
 
     /// Sends one mutation, once, signed as of `intended_at` (wall time): when its intent was made durable. A process that
     /// stood still between the two, for longer than AWS takes a signature for, so sends what AWS itself refuses; that is

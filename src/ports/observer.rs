@@ -6,7 +6,12 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 
 use crate::domain::{
-    assessment::Assessment, deadline::Deadline, history::History, id::ApplicationName, journal::Record,
+    assessment::Assessment,
+    deadline::Deadline,
+    history::History,
+    id::ApplicationName,
+    journal::Record,
+    signature::{Check, Family},
 };
 
 /// Must return at once: whatever takes time is queued (bounded) and done elsewhere.
@@ -17,6 +22,9 @@ pub trait Observer: Send + Sync + Debug {
     /// This replica works on `application` from now on, or does not any more.
     fn led(&self, _application: &ApplicationName, _leads: bool) {}
 
+    /// Nothing is done for `application` from now on, since its journal is refused or cannot be read, or that is over.
+    fn held(&self, _application: &ApplicationName, _is_held: bool) {}
+
     /// `record` is durable. `append_seconds` is how long its commit took.
     fn recorded(&self, record: &Record, append_seconds: f64);
 
@@ -26,6 +34,9 @@ pub trait Observer: Send + Sync + Debug {
     /// How the run under way stands to the RTO, at every assessment; `None` where none is under way, or where that is
     /// not known.
     fn due(&self, _application: &ApplicationName, _deadline: Option<&Deadline>) {}
+
+    /// Whether AWS refuses old signatures for a family of services.
+    fn signatures_checked(&self, _family: Family, _check: &Check) {}
 
     /// A call to AWS ended; `outcome` is one of `ok`, `rejected`, `not_sent`, `unknown`.
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, at: Timestamp);

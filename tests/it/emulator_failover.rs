@@ -7,7 +7,7 @@ mod daemon;
 mod gateway;
 mod payments;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ struct Stage {
     gateway: Gateway,
     payments: Payments,
     daemon: Daemon,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Stage {
@@ -36,7 +36,7 @@ impl Stage {
         let gateway = Gateway::start(&emulator.url).await;
         let folder = tempfile::tempdir().expect("a folder");
         let daemon = Daemon::start(folder.path(), &payments, &gateway.url).await;
-        let stage = Self { emulator, gateway, payments, daemon, _folder: folder };
+        let stage = Self { emulator, gateway, payments, daemon, folder };
         stage.until_verdict("nothing").await;
         stage
     }
@@ -175,6 +175,7 @@ async fn a_lost_region_is_failed_over_and_the_application_comes_home_again() {
     // Shown by `--success-output final`, and in docs/independent-emulator.md.
     println!("{}", watched.out);
 
+    evidence(&stage, &run).await;
     stage.payments.becomes(Primary::Follows);
     reconcile(&stage, &run).await;
     come_home(&stage).await;
@@ -186,6 +187,51 @@ async fn a_lost_region_is_failed_over_and_the_application_comes_home_again() {
     let mut errors = stage.gateway.errors();
     errors.retain(|call| call.operation != "DescribeAccountAttributes");
     assert!(errors.is_empty(), "{errors:?}");
+    nothing_was_called_that_is_not_permitted(&stage).await;
+}
+
+/// What an auditor gets of the run: proven by a key, no more than once written over, and not with a byte changed.
+async fn evidence(stage: &Stage, run: &str) {
+    let (daemon, file) = (&stage.daemon, stage.folder.path().join("run.jsonl"));
+    let path = file.to_str().expect("a path");
+    let said = daemon.alice(&["evidence", "get", run, "--output", path]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = daemon.alice(&["evidence", "get", run, "--output", path]).await;
+    assert_eq!(said.code, 2, "evidence is not written over: {said:?}");
+    let said = daemon.alice(&["--json", "evidence", "verify", path, "--key", &daemon.key]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let proven = said.json();
+    let summary = &proven["proven"]["summary"];
+    assert_eq!((&summary["result"], &summary["rto_met"]), (&"succeeded".into(), &true.into()), "{summary:#}");
+    let calls = summary["calls"].as_array().expect("calls");
+    let promotes = calls.iter().find(|c| c["operation"] == "rds:FailoverGlobalCluster").expect("the promotion");
+    assert!(promotes["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{promotes:#}");
+    let people: Vec<_> = summary["people"].as_array().expect("people").iter().map(|p| text(&p["subject"])).collect();
+    assert_eq!(people, ["alice", "bob"]);
+    let other = daemon.alice(&["evidence", "verify", path, "--key", "ed25519:00"]).await;
+    assert_eq!(other.code, 1, "another key: {other:?}");
+    let changed = std::fs::read_to_string(&file).expect("read").replacen("us-east-1 is gone", "us-east-1 is fine", 1);
+    std::fs::write(&file, changed).expect("written");
+    let said = daemon.alice(&["evidence", "verify", path]).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("NOT PROVEN"), "{said:?}");
+    let page = daemon.alice(&["evidence", "get", run, "--html"]).await;
+    assert!(page.out.starts_with("<!doctype html>") && page.out.contains("us-east-1 is gone"), "{page:?}");
+}
+
+/// `failoverd permissions` is made from the plans: here it is held against every operation that two whole moves have called.
+async fn nothing_was_called_that_is_not_permitted(stage: &Stage) {
+    let config = stage.folder.path().join("failoverd.toml");
+    let said = stage.daemon.alice(&["--json", "permissions", "--config", config.to_str().expect("a path")]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let policies = said.json()["policies"].as_object().expect("policies").clone();
+    let statements = policies.values().flat_map(|p| p["Statement"].as_array().expect("statements").clone());
+    let permitted: BTreeSet<String> =
+        statements.flat_map(|s| s["Action"].as_array().expect("actions").clone()).map(|a| text(&a)).collect();
+    let called = stage.daemon.called().await;
+    assert!(8 < called.len() && called.contains("rds:FailoverGlobalCluster"), "{called:?}");
+    let missing: Vec<_> = called.difference(&permitted).collect();
+    assert!(missing.is_empty(), "{missing:?} of {called:?}");
 }
 
 /// What is refused before anything happens, each with its exit code.

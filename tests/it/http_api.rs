@@ -299,8 +299,8 @@ async fn what_is_not_there_is_a_problem_too() {
     get(&router, "/runs?cursor=x").await.problem(400, "invalid-request");
     get(&router, "/runs?page=2").await.problem(400, "invalid-request");
     get(&router, "/drills?application=other").await.problem(404, "unknown-application");
-    let problem = get(&router, &format!("/runs/{}/evidence", run_id(1))).await.problem(501, "not-built");
-    assert_eq!(problem["issue"], 7);
+    get(&router, &format!("/runs/{}/evidence", run_id(7))).await.problem(404, "unknown-run");
+    get(&router, &format!("/runs/{}/evidence?form=pdf", run_id(1))).await.problem(400, "invalid-request");
 }
 
 #[tokio::test]

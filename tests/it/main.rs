@@ -4,10 +4,14 @@
     reason = "tests poll with a deadline in real time, read where the build put things, and stop at the first surprise"
 )]
 
+mod access;
+mod aged;
 mod architecture;
 mod aws_call;
 mod cli_client;
+mod console;
 mod databases;
+mod deploy;
 mod drill_budget;
 mod drill_fault;
 mod drills;
@@ -30,10 +34,12 @@ mod fuzz;
 mod gates;
 mod gradual_failback;
 mod heartbeat;
+mod histories;
 mod http_api;
 mod independent_emulator;
 mod kill;
 mod lease_model;
+mod offline;
 mod outputs;
 mod patch;
 mod pause;
@@ -46,11 +52,13 @@ mod rehearsal;
 mod replica_answers;
 mod replica_processes;
 mod replicas;
+mod restore;
 mod sabotage;
 mod salvage;
 mod standby_object;
 mod static_stability;
 mod store_conformance;
+mod store_cost;
 mod store_faults;
 mod store_opening;
 mod support;

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use failoverd::{
     domain::{
+        cloud::Outcome,
         id::RunId,
         journal::Event,
-        run::{Phase, RunResult},
+        run::{Phase, RunResult, StepState},
+        signature::{Check, UNVERIFIED_WITHIN},
     },
     engine::{
-        control::{Control, Refusal, Started, Wish},
+        control::{Act, Control, Refusal, Started, Wish},
         recover,
     },
-    sim::{port::Faults, rehearse::leases::MemoryLeases},
+    sim::{faults::CallFault, port::Faults, rehearse::leases::MemoryLeases},
 };
 
 use crate::support::{
     Live, Scene, incarnation, payments,
-    replica::{Cut, Gate, LEASE},
+    replica::{CALL, Cut, Gate, LEASE},
 };
 
 /// A replica at work.
@@ -53,7 +55,10 @@ impl Stage {
     }
 
     async fn replica(&self, holder: &str) -> Replica {
-        let gate = Gate::default();
+        self.replica_behind(Gate::default(), holder).await
+    }
+
+    async fn replica_behind(&self, gate: Gate, holder: &str) -> Replica {
         let (behind, leases) = (gate.clone(), self.leases.clone());
         let arrange = |parts| behind.around(parts, &leases, holder);
         let live = self.scene.start_as(0, self.scene.reopened(), Faults::default(), arrange).await;
@@ -371,4 +376,116 @@ fn a_leader_whose_call_does_not_end_leads_no_more_when_its_lease_is_over() {
         assert_eq!(finished(successor, &run).await, RunResult::Succeeded);
         assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 1);
     });
+}
+
+/// How often the journal says `what`.
+async fn count(stage: &Stage, what: impl Fn(&Event) -> bool) -> usize {
+    let records = recover::records(&stage.scene.reopened(), &payments()).await.expect("it verifies");
+    records.iter().flat_map(|r| &r.events).filter(|e| what(e)).count()
+}
+
+fn is_held(event: &Event) -> bool {
+    matches!(event, Event::RunHeld { .. })
+}
+
+fn is_epoch(event: &Event) -> bool {
+    matches!(event, Event::EpochStarted { .. })
+}
+
+/// What the intent of the promotion has, and no record before it.
+const SWITCHOVER: &str = r#""call":"aurora_switchover""#;
+
+/// No reading is answered any more.
+const FOR_GOOD: u32 = u32::MAX;
+
+#[test]
+fn a_leader_that_is_cut_from_aws_between_an_intent_and_its_call_leaves_the_step_to_another_replica() {
+    incarnation(async {
+        let stage = Stage::new(13);
+        let [a, b, c] = stage.three().await;
+        a.gate.cut_aws_after(SWITCHOVER, FOR_GOOD);
+        let run = a.live.begin(Wish::Switchover).await;
+        until(&b, "the intent is written", Duration::from_secs(300), || a.gate.was_cut()).await;
+        // Two looks of a call's length, and the backoff between them: no control points say that it is cut off.
+        until(&b, "another leads", CALL * 3 + Duration::from_secs(10), || b.leads() || c.leads()).await;
+        let successor = if b.leads() { &b } else { &c };
+        assert_eq!(finished(successor, &run).await, RunResult::Succeeded);
+        assert_eq!(count(&stage, is_held).await, 0, "nobody was asked");
+        assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 1);
+        assert!(!a.leads());
+    });
+}
+
+#[test]
+fn one_reading_that_is_lost_before_a_call_moves_nothing() {
+    incarnation(async {
+        let stage = Stage::new(14);
+        let [a, b, c] = stage.three().await;
+        a.gate.cut_aws_after(SWITCHOVER, 4);
+        let run = a.live.begin(Wish::Switchover).await;
+        assert_eq!(finished(&a, &run).await, RunResult::Succeeded);
+        assert!(a.gate.was_cut() && a.leads() && !b.leads() && !c.leads());
+        assert_eq!((count(&stage, is_held).await, count(&stage, is_epoch).await), (0, 1));
+        let is_unsent = |e: &Event| matches!(e, Event::Answered { outcome: Outcome::NotSent { .. }, .. });
+        assert_eq!(count(&stage, is_unsent).await, 1, "it was met");
+    });
+}
+
+#[test]
+fn replicas_that_are_all_cut_from_aws_do_not_hand_a_step_round_but_hold_the_run() {
+    incarnation(async {
+        let stage = Stage::new(15);
+        let all = stage.three().await;
+        let [a, b, c] = &all;
+        a.gate.cut_aws_after(SWITCHOVER, FOR_GOOD);
+        let run = a.live.begin(Wish::Switchover).await;
+        until(b, "the intent is written", Duration::from_secs(300), || a.gate.was_cut()).await;
+        [b, c].iter().for_each(|r| r.gate.cut_aws(true));
+        let phase = || b.live.engine.history(&payments()).and_then(|h| h.runs.get(&run).map(|r| r.phase.clone()));
+        until(b, "the run is held", Duration::from_secs(3_600), || matches!(phase(), Some(Phase::Held { .. }))).await;
+        assert_eq!(count(&stage, is_epoch).await, 2, "it was given up once");
+        assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 0);
+        all.iter().for_each(|r| r.gate.cut_aws(false));
+        let leader = all.iter().find(|r| r.leads()).expect("one leads");
+        leader.live.act(&run, Act::Resume).await.expect("it is held");
+        assert_eq!(finished(leader, &run).await, RunResult::Succeeded);
+        assert_eq!(b.live.accepted("SwitchoverGlobalCluster"), 1);
+    });
+}
+
+/// How long after an unanswered call the way home is begun, where old signatures are refused and where they are not.
+fn home_after(takes_old_signatures: bool) -> Duration {
+    incarnation(async {
+        let stage = Stage::new(16);
+        let gate = Gate::default();
+        if takes_old_signatures {
+            gate.take_old_signatures();
+        }
+        let a = stage.replica_behind(gate, "a").await;
+        a.live.until("it leads", 5, |_| a.leads()).await;
+        a.live.ready().await;
+        let is_verified = a.live.engine.readiness().signatures.values().all(Check::is_verified);
+        assert_eq!(is_verified, !takes_old_signatures, "{:?}", a.live.engine.readiness().signatures);
+        let late = CallFault::Late { by: Duration::from_secs(280) };
+        let window = a.live.faults.open("rds:SwitchoverGlobalCluster", None, late, 1.0);
+        let away = a.live.begin(Wish::Switchover).await;
+        let is_unknown = |s: &StepState| matches!(s, StepState::Answered { outcome: Outcome::Unknown { .. }, .. });
+        a.live.until("nobody answers", 900, |live| live.run(&away).steps.values().any(is_unknown)).await;
+        let since = a.live.clock.boot();
+        a.live.faults.close(window);
+        assert_eq!(finished(&a, &away).await, RunResult::Succeeded);
+        let home = a.live.begin(Wish::Failback).await;
+        until(&a, "home again", Duration::from_secs(14 * 3_600), || a.live.accepted("SwitchoverGlobalCluster") == 2)
+            .await;
+        let took = a.live.clock.boot() - since;
+        assert_eq!(finished(&a, &home).await, RunResult::Succeeded);
+        took
+    })
+}
+
+#[test]
+fn where_old_signatures_are_taken_what_leads_elsewhere_waits_for_as_long_as_is_declared() {
+    let (with, without) = (home_after(false), home_after(true));
+    assert!(UNVERIFIED_WITHIN - Duration::from_secs(60) <= without, "{without:?}");
+    assert!(with + Duration::from_mins(10) < without, "{with:?}, {without:?}");
 }

@@ -6,6 +6,7 @@ use failoverd::domain::sabotage::Guard;
 mod cases;
 #[cfg(feature = "sabotage")]
 mod caught;
+mod replicas;
 
 use cases::Case;
 

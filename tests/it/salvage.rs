@@ -75,6 +75,7 @@ async fn nothing_planned_leads_back_until_somebody_else_has_signed() {
     let salvage = live.begin(Wish::Salvage { run: None }).await;
     assert_eq!(live.run(&salvage).plan.reconciles.as_ref(), Some(&failover));
     sign(&live, &salvage).await;
+    crate::histories::keep(&scene, "salvage").await;
     let signed = view(&live, &failover);
     assert_eq!((signed.state, signed.signed_by), (ReconciliationState::Signed, vec!["second".to_owned()]));
     assert_eq!(signed.snapshots[0].state, "copied", "{:?}", signed.snapshots);

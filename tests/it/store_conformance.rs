@@ -13,13 +13,11 @@ use failoverd::{
         lease::Lease,
     },
     ports::{JournalStore, Leases, journal::AppendError, lease::PutError},
+    sim::rehearse::{leases::MemoryLeases, store::MemoryStore},
 };
 use jiff::Timestamp;
 
-use crate::support::{
-    dynamodb::{self, Dynalite, PATIENT},
-    memory::MemoryStore,
-};
+use crate::support::dynamodb::{self, Dynalite, PATIENT};
 
 pub(crate) fn name(name: &str) -> ApplicationName {
     name.parse().expect("valid")
@@ -335,9 +333,9 @@ async fn of_many_who_take_a_lease_one_has_it(store: &Arc<dyn Leases>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_conforms() {
+async fn the_store_of_the_rehearsals_conforms() {
     conforms(Arc::new(MemoryStore::default())).await;
-    leases_conform(Arc::new(MemoryStore::default())).await;
+    leases_conform(Arc::new(MemoryLeases::default())).await;
 }
 
 /// Both suites over one table at `url`.

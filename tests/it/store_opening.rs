@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use failoverd::adapters::store::{DynamoStore, OpenError, dynamodb::Options};
+use failoverd::adapters::store::{
+    DynamoStore, OpenError,
+    dynamodb::{Copies, Options},
+};
 use serde_json::{Value, json};
 
-use crate::support::dynamodb::{self, PATIENT, Wire, clock, draw, region, sdk};
+use crate::support::dynamodb::{self, Fault, PATIENT, Wire, clock, draw, region, sdk};
 
 /// A table that is all that it should be, with a copy in each of `regions` beside its own.
 fn table(regions: &[&str]) -> Value {
@@ -59,7 +62,7 @@ async fn open(wire: &Wire, options: &Options) -> Result<DynamoStore, OpenError> 
 }
 
 #[track_caller]
-fn refused(opened: Result<DynamoStore, OpenError>, code: &str, told: &str) {
+fn refused<T: std::fmt::Debug>(opened: Result<T, OpenError>, code: &str, told: &str) {
     let error = opened.expect_err(code);
     assert_eq!(error.code(), code, "{error}");
     assert!(error.to_string().contains(told), "{error}");
@@ -258,4 +261,81 @@ async fn the_command_line_makes_a_table_and_looks_at_it() {
     assert_eq!((code, &told["made"]), (Some(0), &json!(false)), "{told}");
     let (code, told) = store("check").await;
     assert_eq!((code, &told["table_regions"]), (Some(0), &json!(["us-west-2"])), "{told}");
+}
+
+/// As `DescribeTable` tells of a table with copies at these Regions, and a witness perhaps.
+fn spreading(copies: &[(&str, &str)], witness: Option<(&str, &str)>, consistency: &str) -> String {
+    let mut table = table(&[]);
+    let replica = |(region, status): &(&str, &str)| json!({ "RegionName": region, "ReplicaStatus": status });
+    table["Replicas"] = copies.iter().map(replica).collect::<Vec<_>>().into();
+    table["GlobalTableVersion"] = "2019.11.21".into();
+    table["MultiRegionConsistency"] = consistency.into();
+    if let Some((region, status)) = witness {
+        table["GlobalTableWitnesses"] = json!([{ "RegionName": region, "WitnessStatus": status }]);
+    }
+    json!({ "Table": table }).to_string()
+}
+
+fn copies(replicas: &[&str], witness: Option<&str>) -> Copies {
+    let replicas = replicas.iter().map(|r| region(r)).collect();
+    Copies::new(&region("us-west-2"), replicas, witness.map(region)).expect("three").expect("named")
+}
+
+/// What came of it, what was told, and the request that asked for it.
+async fn spread(wire: &Wire, copies: &Copies) -> (Result<Vec<String>, OpenError>, Vec<String>, Option<Value>) {
+    let told = std::sync::Mutex::new(Vec::new());
+    let tell = |how_far: &str| told.lock().expect("nobody panics").push(how_far.to_owned());
+    let config = sdk("http://127.0.0.1:1", Some(wire));
+    let spread = DynamoStore::spread(&config, clock(), draw(), &production(), copies, &tell).await;
+    let regions = spread.map(|verified| verified.table_regions.into_iter().collect());
+    (regions, told.into_inner().expect("nobody panics"), wire.sent("UpdateTable"))
+}
+
+/// No emulator has strongly consistent tables: the requests and answers are as the SDK's own model of them has them.
+#[tokio::test]
+async fn an_empty_table_gets_strongly_consistent_copies_and_is_waited_for() {
+    for (named, witness) in [(&["us-east-1", "us-east-2"][..], None), (&["us-east-2"], Some("us-east-1"))] {
+        let wire = wire(&table(&[]));
+        let at = |status: &'static str| {
+            let copies: Vec<_> = named.iter().map(|r| (*r, status)).collect();
+            spreading(&copies, witness.map(|w| (w, status)), "STRONG")
+        };
+        let answers = [json!({ "Table": table(&[]) }).to_string(), at("CREATING"), at("ACTIVE"), at("ACTIVE")];
+        wire.meet("DescribeTable", answers.map(Fault::Answered));
+        wire.can("UpdateTable", 200, &json!({}));
+        let (regions, told, sent) = spread(&wire, &copies(named, witness)).await;
+        let mut expected: Vec<&str> = named.to_vec();
+        expected.push("us-west-2");
+        assert_eq!(regions.expect("spread"), expected);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("CREATING") && told[1].contains("in us-east-2: ACTIVE"), "{told:?}");
+        let sent = sent.expect("asked for");
+        let create = |region: &&str| json!({ "Create": { "RegionName": region } });
+        assert_eq!(sent["MultiRegionConsistency"], "STRONG");
+        assert_eq!(sent["ReplicaUpdates"], named.iter().map(create).collect::<Value>());
+        let witnesses = witness.map_or(Value::Null, |w| json!([create(&w)]));
+        assert_eq!(sent["GlobalTableWitnessUpdates"], witnesses);
+        assert_eq!(wire.asked("PutItem"), 0, "it stays empty");
+    }
+}
+
+#[tokio::test]
+async fn copies_are_refused_where_there_are_records_or_other_copies_and_are_not_waited_for_where_they_fail() {
+    let three = copies(&["us-east-1", "us-east-2"], None);
+    let used = wire(&table(&[]));
+    used.can("Query", 200, &json!({ "Items": [mark("us-west-2", "an id", 1)], "Count": 1 }));
+    let (regions, _, sent) = spread(&used, &three).await;
+    refused(regions, "store-foreign", "only an empty table");
+    assert_eq!(sent, None);
+    let other = wire(&table(&["eu-west-1", "us-east-2"]));
+    let (regions, _, sent) = spread(&other, &three).await;
+    refused(regions, "store-foreign", "copy in eu-west-1: ACTIVE");
+    assert_eq!(sent, None);
+    // Asked for before: only waited for.
+    let failing = wire(&table(&[]));
+    let answer = spreading(&[("us-east-1", "ACTIVE"), ("us-east-2", "CREATION_FAILED")], None, "STRONG");
+    failing.meet("DescribeTable", [Fault::Answered(answer.clone()), Fault::Answered(answer)]);
+    let (regions, _, sent) = spread(&failing, &three).await;
+    refused(regions, "store-unavailable", "copy in us-east-2: CREATION_FAILED");
+    assert_eq!(sent, None);
 }

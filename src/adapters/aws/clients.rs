@@ -1,6 +1,6 @@
 //! One SDK client per service and Region (and, for ARC, per endpoint), made when first needed.
 //!
-//! Invariant: every client has a connect, an attempt and an operation timeout, our clock, and a limit on answers;
+//! Invariant: every client has a connect, an attempt and an operation timeout, our clock as it is, and a limit on answers;
 //! the SDK alone would wait forever for a server that accepts and never answers (AWS.md 8). Retries here are for
 //! reads; every mutation turns them off again where it is sent.
 
@@ -87,6 +87,9 @@ impl Clients {
             .retry_config(
                 RetryConfig::standard().with_max_attempts(READ_ATTEMPTS_MAX).with_initial_backoff(READ_BACKOFF),
             )
+            // A signature's time is the intent's (`time`), which the SDK would take for a clock that is behind: it would sign
+            // what follows as much later, and so make old calls new.
+            .disable_clock_skew_correction(true)
             // Answers are small and the attempt timeout covers them; a grace period of its own, in world time,
             // would only misfire when the demo's clock runs fast.
             .stalled_stream_protection(stalled_stream_protection::StalledStreamProtectionConfig::disabled())

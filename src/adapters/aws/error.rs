@@ -64,7 +64,7 @@ pub(super) fn is_throttle(code: &str) -> bool {
 
 /// Whether AWS refuses a request for the age of its signature. The code of a wrong one is the same in most services [AWS
 /// General Reference, Signature Version 4; from memory].
-fn is_too_late(code: &str, message: &str) -> bool {
+pub(super) fn is_too_late(code: &str, message: &str) -> bool {
     match code {
         "RequestExpired" | "RequestTimeTooSkewed" => true,
         "SignatureDoesNotMatch" | "InvalidSignatureException" => message.contains("Signature expired"),

@@ -6,6 +6,7 @@
 //! Deliberately not here: policy (what to do, when, whether to repeat), polling until something is done, and any
 //! text that an operator did not configure: identifiers and endpoints come from outside.
 
+mod aged;
 mod arc;
 mod call;
 mod capacity;
@@ -54,6 +55,7 @@ use crate::{
         },
         id::Region,
         salvage::{Page, Replication},
+        signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
     },
     ports::{Clock, Cloud, Observer},
@@ -239,6 +241,10 @@ impl Cloud for AwsCloud {
 
     async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         self.ask_api(request).await
+    }
+
+    async fn aged(&self, question: &Aged) -> Result<AgeAnswer, ObserveError> {
+        self.ask_aged(question).await
     }
 
     async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {

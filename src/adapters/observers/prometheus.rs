@@ -13,7 +13,6 @@ use std::{
 use jiff::Timestamp;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
-    proto::{Metric, MetricFamily, MetricType},
 };
 
 use crate::{
@@ -27,15 +26,20 @@ use crate::{
         plan::Purpose,
         run::{Phase, RunResult, RunState},
         signal::SignalState,
+        signature::{Check, Family},
     },
     ports::observer::Observer,
 };
 
 mod active_run;
 mod decisions;
+mod gathered;
 
 use active_run::ActiveRun;
 use decisions::{Decisions, Shown};
+use gathered::shown;
+
+const HELD: &str = "1 while nothing is done for it, since its journal is refused or cannot be read.";
 
 const HEALTH: [(Health, &str); 5] = [
     (Health::Healthy, "healthy"),
@@ -71,6 +75,7 @@ pub struct Metrics {
     append: Histogram,
     requests: IntCounterVec,
     leader: GaugeVec,
+    held: GaugeVec,
     decisions: Decisions,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
@@ -140,8 +145,10 @@ impl Metrics {
             &["application", "purpose", "state"],
         )?;
         let leader = gauges("failoverd_leader", "1 while this replica works on the application.", &["application"])?;
+        let held = gauges("failoverd_application_held", HELD, &["application"])?;
         promises(&registry, applications)?;
         for application in applications {
+            held.with_label_values(&[application.name.as_str()]).set(1.0);
             leader.with_label_values(&[application.name.as_str()]).set(0.0);
             one_hot(&health, &[application.name.as_str()], HEALTH.map(|(_, s)| s), "unknown");
         }
@@ -153,6 +160,7 @@ impl Metrics {
             append: append()?,
             requests: requests()?,
             leader,
+            held,
             regions: applications.iter().map(|a| (a.name.clone(), regions_of(a))).collect(),
             registry,
             lag,
@@ -223,11 +231,16 @@ impl Metrics {
     fn event(&self, memory: &mut Memory, record: &Record, event: &Event) {
         let (run, state) = match event {
             Event::EpochStarted { .. }
+            | Event::PrimarySeen { .. }
+            | Event::BranchBegan { .. }
+            | Event::BranchImported { .. }
+            | Event::BranchReconciled { .. }
             | Event::OverrideAsked { .. }
             | Event::OverrideConsented { .. }
             | Event::OverrideEnded { .. }
             | Event::NoticeIntended { .. }
-            | Event::NoticeAnswered { .. } => return,
+            | Event::NoticeAnswered { .. }
+            | Event::CalledFrom { .. } => return,
             Event::RunStarted { run, plan, .. } => {
                 memory.runs.insert(run.clone(), ActiveRun::new(plan));
                 (run, "running")
@@ -238,13 +251,9 @@ impl Metrics {
                 }
                 return;
             }
-            Event::StepDone { run, step, .. } => {
-                return self.step_done(memory, run, step, record.at);
-            }
+            Event::StepDone { run, step, .. } => return self.step_done(memory, run, step, record.at),
             Event::StepSkipped { run, step, .. } => {
-                if let Some(active) = memory.runs.get_mut(run) {
-                    active.since.remove(step);
-                }
+                let _since = memory.runs.get_mut(run).and_then(|active| active.since.remove(step));
                 return;
             }
             Event::StepFailed { run, step, .. } => match memory.runs.get_mut(run).map(|active| active.failed(step)) {
@@ -281,6 +290,11 @@ impl Metrics {
             | Event::CallObserved { .. }
             | Event::ApprovalRecorded { .. } => return,
         };
+        self.turned(memory, record, event, (run, state));
+    }
+
+    /// The run of `event` is in this state from now on.
+    fn turned(&self, memory: &mut Memory, record: &Record, event: &Event, (run, state): (&RunId, &str)) {
         if let Some(active) = memory.runs.get(run) {
             self.set_run(&record.journal, active.purpose, state);
         }
@@ -293,9 +307,7 @@ impl Metrics {
     }
 
     fn step_done(&self, memory: &mut Memory, run: &RunId, step: &StepId, at: Timestamp) {
-        let Some(active) = memory.runs.get_mut(run) else {
-            return;
-        };
+        let Some(active) = memory.runs.get_mut(run) else { return };
         let since = active.since.remove(step);
         if let (Some(since), Some(kind)) = (since, active.kinds.get(step)) {
             let took = Duration::try_from(at.duration_since(since)).unwrap_or_default();
@@ -325,21 +337,6 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Resul
 }
 
 /// What never changes while the process runs: objectives and the build.
-/// Without what an application's leader says, for the applications that this replica has left: all gauges but who leads and
-/// what was promised.
-fn shown(mut families: Vec<MetricFamily>, left: &BTreeSet<String>) -> Vec<MetricFamily> {
-    let stays = |name: &str| name == "failoverd_leader" || name.ends_with("_objective_seconds");
-    let is_left = |metric: &Metric| {
-        metric.get_label().iter().any(|label| label.name() == "application" && left.contains(label.value()))
-    };
-    for family in families.iter_mut().filter(|f| f.get_field_type() == MetricType::GAUGE && !stays(f.name())) {
-        let kept = family.take_metric().into_iter().filter(|metric| !is_left(metric)).collect();
-        family.set_metric(kept);
-    }
-    families.retain(|family| !family.get_metric().is_empty());
-    families
-}
-
 fn promises(registry: &Registry, applications: &[Arc<Application>]) -> Result<(), prometheus::Error> {
     let rpo = gauges(registry, "failoverd_rpo_objective_seconds", "The RPO that was promised.", &["application"])?;
     let rto = gauges(registry, "failoverd_rto_objective_seconds", "The RTO that was promised.", &["application"])?;
@@ -423,6 +420,14 @@ impl Observer for Metrics {
 
     fn led(&self, application: &ApplicationName, leads: bool) {
         self.set_leader(application, leads);
+    }
+
+    fn held(&self, application: &ApplicationName, is_held: bool) {
+        self.held.with_label_values(&[application.as_str()]).set(if is_held { 1.0 } else { 0.0 });
+    }
+
+    fn signatures_checked(&self, family: Family, check: &Check) {
+        self.decisions.signatures_checked(family, check);
     }
 
     fn recorded(&self, record: &Record, append_seconds: f64) {
@@ -616,6 +621,7 @@ mod tests {
         has(&text, r#"failoverd_application_health{application="payments",state="healthy"} 0"#);
         has(&text, r#"failoverd_rto_objective_seconds{application="payments"} 600"#);
         has(&text, r#"failoverd_leader{application="payments"} 0"#);
+        has(&text, r#"failoverd_application_held{application="payments"} 1"#);
         assert!(!text.contains("failoverd_replication_lag_seconds{"));
         assert!(!text.contains("failoverd_decision{"));
     }
@@ -625,12 +631,14 @@ mod tests {
         let observer = observer();
         let payments = "payments".parse().expect("valid");
         observer.led(&payments, true);
+        observer.held(&payments, false);
         observer.assessed(&assessment(None, SignalState::Missing { why: "silent".to_owned() }));
         has(&observer.render(), r#"failoverd_leader{application="payments"} 1"#);
         assert!(observer.render().contains("failoverd_decision{"));
         observer.led(&payments, false);
         let text = observer.render();
         has(&text, r#"failoverd_leader{application="payments"} 0"#);
+        has(&text, r#"failoverd_application_held{application="payments"} 0"#);
         has(&text, r#"failoverd_rto_objective_seconds{application="payments"} 600"#);
         for gone in ["failoverd_decision{", "failoverd_application_health{", "failoverd_assessed_timestamp_seconds{"] {
             assert!(!text.contains(gone), "{text}");

@@ -11,7 +11,9 @@
 //!
 //! Not here: who may write (that is the lease's and the journal's protocol), following, caches of records, backups.
 
+mod answers;
 mod call;
+mod global;
 mod item;
 mod table;
 
@@ -31,7 +33,9 @@ use aws_sdk_dynamodb::{
 use tokio::sync::Semaphore;
 
 pub use self::{
+    answers::Answers,
     call::Draw,
+    global::Copies,
     table::{Adopted, Created, Verified},
 };
 use self::{
@@ -157,6 +161,23 @@ impl DynamoStore {
     ) -> Result<Created, OpenError> {
         let calls = Calls::new(sdk, &options.region, clock, draw, options.request_timeout());
         table::create(&calls, options).await
+    }
+
+    /// Makes the empty table of `options` one that is strongly consistent over three Regions, and waits until it is; `tell`
+    /// hears how far that is.
+    ///
+    /// # Errors
+    /// Where it has records or other copies, or where the copies do not come about.
+    pub async fn spread(
+        sdk: &SdkConfig,
+        clock: Arc<dyn Clock>,
+        draw: Draw,
+        options: &Options,
+        copies: &Copies,
+        tell: &(dyn Fn(&str) + Sync),
+    ) -> Result<Verified, OpenError> {
+        let calls = Calls::new(sdk, &options.region, clock, draw, options.request_timeout());
+        global::spread(&calls, options, copies, tell).await
     }
 
     /// Takes over a table that was restored or copied: marks it as the one in which its journals are written from now

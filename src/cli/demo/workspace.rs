@@ -53,8 +53,9 @@ impl Stage {
         let world_clock = Arc::clone(&clock);
         let now: wire::Clock =
             Arc::new(move || SimTime(u64::try_from(world_clock.wall().as_millisecond()).unwrap_or_default()));
-        let world =
-            wire::start(wire::Options::loopback(world, now)).await.context("the simulated AWS did not start")?;
+        let world = wire::start(wire::Options { enforce_signing_time: true, ..wire::Options::loopback(world, now) })
+            .await
+            .context("the simulated AWS did not start")?;
         let tokens = [format!("demo-alice-{}", args.seed), format!("demo-bob-{}", args.seed)];
         let config = directory.join("failoverd.toml");
         std::fs::write(&config, config_text(&world, &directory, &tokens))?;

@@ -11,6 +11,7 @@ use crate::{
     config::Faults,
     domain::{application::Application, document::Fault},
     sim::{
+        faults::{StoreFault, Trouble},
         rehearse::{false_alarms, swarm},
         scenario::{Scenario, Written},
     },
@@ -78,19 +79,49 @@ impl Disaster {
         }
     }
 
-    /// The scenario for `application`.
+    /// The scenario for `application`, with so many replicas where that is said.
     ///
     /// # Errors
     /// What does not fit, as text with its place in the file.
-    pub(super) fn scenario(&self, application: &Application, seed: u64) -> Result<Scenario, String> {
-        match self {
+    pub(super) fn scenario(
+        &self,
+        application: &Application,
+        seed: u64,
+        replicas: Option<u32>,
+    ) -> Result<Scenario, String> {
+        let mut scenario = match self {
             Self::Shipped(written) | Self::OfFile(written, _) => {
                 let (file, text) = written.source();
-                written.resolve(&application.regions).map_err(|faults| told(file, text, faults))
+                written.resolve(&application.regions).map_err(|faults| told(file, text, faults))?
             }
-            Self::Swarm => Ok(swarm::scenario(seed, &application.regions)),
-            Self::FalseAlarms => Ok(false_alarms::scenario(seed, &application.regions)),
+            Self::Swarm => match replicas {
+                Some(replicas) => swarm::replicated(seed, &application.regions, replicas),
+                None => swarm::scenario(seed, &application.regions),
+            },
+            Self::FalseAlarms => false_alarms::scenario(seed, &application.regions),
+        };
+        if let Some(replicas) = replicas {
+            self.replicate(&mut scenario, replicas)?;
         }
+        Ok(scenario)
+    }
+
+    /// # Errors
+    /// Where what happens in it does not befall so many.
+    fn replicate(&self, scenario: &mut Scenario, replicas: u32) -> Result<(), String> {
+        let happens = |what: fn(&Trouble) -> bool| scenario.happenings.iter().any(|h| what(&h.what));
+        let why = if replicas == 1 && happens(|t| matches!(t, Trouble::Replica { .. })) {
+            Some("is about several replicas")
+        } else if 1 < replicas && happens(|t| matches!(t, Trouble::Store(StoreFault::Rots { .. }))) {
+            Some("is about the disk of a daemon that is alone")
+        } else {
+            None
+        };
+        scenario.replicas = replicas;
+        why.map_or(Ok(()), |why| {
+            let text = format!("scenario `{}` {why}: it cannot have --replicas {replicas}", self.name());
+            Err(crate::cli::render::wrapped("failoverd: ", &text))
+        })
     }
 }
 

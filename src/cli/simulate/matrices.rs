@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use super::{
     Refusal, SimulateArgs, as_configured,
     crew::{self, Task},
-    finish, promised,
+    finish,
     report::{ApplicationReport, Report},
     tally::{Promised, Tally, Told},
     told_trace,
@@ -169,7 +169,7 @@ impl Matrices {
 
     pub(super) fn run(&self, args: &SimulateArgs, json: bool) -> anyhow::Result<ExitCode> {
         let count = self.rows.iter().map(|row| row.table.cells.len()).sum();
-        let promised: Vec<Promised> = self.setups.iter().map(|s| promised(&s.application)).collect();
+        let promised: Vec<Promised> = self.setups.iter().map(|s| Promised::of(&s.application)).collect();
         let mut tallies = vec![Tally::default(); self.rows.len()];
         let began = SystemClock.boot();
         let task = |index| {
@@ -287,10 +287,6 @@ mod tests {
         let audited = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-audited.toml");
         let audited = crate::config::Settings::load(&audited, &Default::default()).expect("loads");
         reached.extend(audited.applications.iter().flat_map(|a| a.runbooks.values().cloned()));
-        // And what needs a function by the one that has it.
-        let fast = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/payments-fast.toml");
-        let fast = crate::config::Settings::load(&fast, &Default::default()).expect("loads");
-        reached.extend(fast.applications.iter().flat_map(|a| a.uses().map(|(_, name)| name.clone())));
         // A salvage moves nothing: the scenario salvage-and-failback rehearses it.
         let moves = |purposes: &std::collections::BTreeSet<Purpose>| purposes.iter().any(|p| *p != Purpose::Salvage);
         for (name, _) in settings.runbooks.iter().filter(|(_, (runbook, _))| moves(&runbook.purposes)) {

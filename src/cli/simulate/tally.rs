@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Coverage, Failure, Held, Loss, ScenarioReport, Served, Spread, Unmet};
-use crate::sim::rehearse::{Ending, Rehearsed, Spent};
+use crate::{
+    domain::application::Application,
+    sim::rehearse::{Ending, Rehearsed, Spent},
+};
 
 /// Failing seeds of a scenario that are told; one is enough to begin with.
 const FAILING_SEEDS_MAX: usize = 50;
@@ -58,6 +61,18 @@ pub(super) struct Promised {
     /// Whether the scenario promises them: it expects service within the RTO. Its runner holds it against that; the
     /// RPO is held against here. Other scenarios end as they must, whatever it costs.
     pub(super) in_scenario: bool,
+}
+
+impl Promised {
+    /// Those of `application`, in a scenario that promises none of them.
+    pub(super) fn of(application: &Application) -> Self {
+        let objectives = application.objectives;
+        Self {
+            rto_seconds: objectives.rto.as_secs_f64(),
+            rpo_seconds: objectives.rpo.as_secs_f64(),
+            in_scenario: false,
+        }
+    }
 }
 
 #[expect(

@@ -8,6 +8,7 @@ use super::{
         action::Action,
         api_call::{ApiCall, AwsCall, DoneWhen, fault_of_arguments, replaced},
         id::Region,
+        restore::Restores,
         runbook::{Probe, Template},
     },
     Compiler,
@@ -40,6 +41,10 @@ impl Compiler<'_> {
             }
             None => None,
         };
+        let restores = match &template.restores {
+            Some((read, values)) => Some(Box::new(Restores { read: request(read, None)?, values: values.clone() })),
+            None => None,
+        };
         let undo = template.undo.as_ref().map(|undo| self.filled(undo)).transpose()?;
         Ok(AwsCall {
             request: request(&template.call, template.handle.as_ref())?,
@@ -49,6 +54,7 @@ impl Compiler<'_> {
             on_unknown: template.on_unknown,
             outputs: template.outputs.clone(),
             undo: undo.map(Box::new),
+            restores,
         })
     }
 }

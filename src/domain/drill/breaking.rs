@@ -7,7 +7,7 @@
 use super::super::{
     id::StepId,
     plan::{OnFailure, Purpose},
-    runbook::{Act, Runbook, Step},
+    runbook::{Act, Ahead, Runbook, Step},
 };
 use super::is_move;
 
@@ -25,8 +25,9 @@ pub(super) fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)
         }
         return faults;
     }
+    let ahead = Ahead::of(&runbook.steps);
+    let needs = |a: &StepId, b: &StepId| ahead.stands_before(b, a);
     for step in runbook.steps.iter().filter(breaks) {
-        let needs = |a: &StepId, b: &StepId| runbook.all_needs(a).contains(b);
         let mend = runbook.steps.iter().find(|other| mends(step, other) && needs(&other.id, &step.id));
         let Some(mend) = mend else {
             let why =
@@ -57,13 +58,13 @@ pub(super) fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)
 
 /// Whether `other` takes out what `step` puts in, and is sure to come.
 fn mends(step: &Step, other: &Step) -> bool {
-    let of = |act: &Act| match act {
-        Act::LambdaFault { function, variable, broken, normal, mends } => {
-            Some(((function.clone(), variable.clone(), broken.clone(), normal.clone()), *mends))
-        }
-        _ => None,
+    let same = match (&step.act, &other.act) {
+        (
+            Act::LambdaFault { function, variable, broken, normal, .. },
+            Act::LambdaFault { function: f, variable: v, broken: b, normal: n, mends },
+        ) => *mends && (function, variable, broken, normal) == (f, v, b, n),
+        _ => false,
     };
-    let same = of(&step.act).zip(of(&other.act)).is_some_and(|((a, _), (b, mends))| a == b && mends);
     // Where it fails a person is waited for: nothing else can take it out.
     same && other.when.is_none() && other.on_failure == OnFailure::Hold && other.towards == step.towards
 }
@@ -116,6 +117,26 @@ mod tests {
         assert!(codes("drill", &whole("undo", people)).iter().any(|f| f.contains("waits for people")));
         let moves = "  - { id: flip, action: dns.flip, on_failure: undo, needs: [in] }\n";
         assert!(codes("drill", &whole("undo", moves)).iter().any(|f| f.contains("moves while")));
+    }
+
+    /// As `benches/parse` measures it.
+    #[test]
+    fn a_drill_of_five_hundred_steps_is_looked_at_whole() {
+        let wait = |n: usize, failure: &str| {
+            let before = if n == 0 { "in".to_owned() } else { format!("w{}", n - 1) };
+            format!(
+                "  - {{ id: w{n}, action: wait, needs: [{before}], on_failure: {failure}, with: {{ duration: 1m }} }}\n"
+            )
+        };
+        let long = |failure: &str| {
+            let between: String = (0..498).map(|n| wait(n, if n == 497 { failure } else { "undo" })).collect();
+            format!(
+                "  - {{ id: in, on_failure: undo, {BREAK} }} }}\n{between}  - {{ id: out, needs: [w497], {BREAK}, mend: \
+                 true }} }}\n"
+            )
+        };
+        assert_eq!(codes("drill", &long("undo")), [] as [&str; 0]);
+        assert_eq!(codes("drill", &long("hold")).len(), 1);
     }
 
     #[test]

@@ -174,6 +174,7 @@ fn call(operation: &str, arguments: Value, undo: Option<(&str, Value)>) -> Actio
         on_unknown: OnUnknown::Hold,
         outputs: BTreeMap::new(),
         undo,
+        restores: None,
     };
     let undo = undo.map(|(operation, arguments)| Box::new(call(request(operation, arguments), None)));
     Action::AwsCall { call: Box::new(call(request(operation, arguments), undo)) }

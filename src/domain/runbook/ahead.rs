@@ -10,7 +10,7 @@ use crate::domain::id::StepId;
 /// Each set is a row of bits: five hundred steps are eight words.
 const WORD: usize = 64;
 
-pub(super) struct Ahead<'a> {
+pub(in crate::domain) struct Ahead<'a> {
     /// In the order of their names, so that whatever is listed has an order.
     ids: Vec<&'a StepId>,
     at: BTreeMap<&'a StepId, usize>,
@@ -18,7 +18,7 @@ pub(super) struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    pub(super) fn of(steps: &'a [Step]) -> Self {
+    pub(in crate::domain) fn of(steps: &'a [Step]) -> Self {
         let needs: BTreeMap<&StepId, &BTreeSet<StepId>> = steps.iter().map(|s| (&s.id, &s.needs)).collect();
         let ids: Vec<&StepId> = needs.keys().copied().collect();
         let at: BTreeMap<&StepId, usize> = ids.iter().enumerate().map(|(n, id)| (*id, n)).collect();
@@ -58,17 +58,17 @@ impl<'a> Ahead<'a> {
     }
 
     /// Whether `other` stands before `id`.
-    pub(super) fn stands_before(&self, other: &StepId, id: &StepId) -> bool {
+    pub(in crate::domain) fn stands_before(&self, other: &StepId, id: &StepId) -> bool {
         let (Some(other), Some(id)) = (self.at.get(other), self.at.get(id)) else { return false };
         self.rows[*id][other / WORD] & (1 << (other % WORD)) != 0
     }
 
     /// Everything that stands before `id`, by name.
-    pub(super) fn before(&self, id: &StepId) -> impl Iterator<Item = &'a StepId> {
+    pub(in crate::domain) fn before(&self, id: &StepId) -> impl Iterator<Item = &'a StepId> {
         self.ids.iter().copied().filter(|other| self.stands_before(other, id))
     }
 
-    pub(super) fn needs_itself(&self, id: &StepId) -> bool {
+    pub(in crate::domain) fn needs_itself(&self, id: &StepId) -> bool {
         self.stands_before(id, id)
     }
 }

@@ -12,6 +12,7 @@ use self::{
     arguments::arguments,
     protocol::{Service, method, path, service, wire},
     regions::PUBLISHED,
+    restore::Restore,
 };
 use crate::domain::{
     action::EffectClass,
@@ -20,11 +21,13 @@ use crate::domain::{
     expression,
     hole::{self, Hole},
     id::{Region, StepId},
+    restore::Before,
 };
 
 mod arguments;
 mod protocol;
 mod regions;
+mod restore;
 
 /// An `aws.call` as it is written, with `{source}` and `{target}` still in its texts.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +44,8 @@ pub struct Template {
     pub on_unknown: OnUnknown,
     pub outputs: BTreeMap<String, String>,
     pub undo: Option<Box<Template>>,
+    /// Of what takes a call back: what is read before that, and which arguments it fills.
+    pub restores: Option<(Probe, BTreeMap<String, Before>)>,
 }
 
 impl Template {
@@ -53,6 +58,9 @@ impl Template {
         let mut template = self.clone();
         template.call = self.call.within(call)?;
         if let Some((Some(read), _)) = &mut template.done_when {
+            *read = read.within(call)?;
+        }
+        if let Some((read, _)) = &mut template.restores {
             *read = read.within(call)?;
         }
         if let Some(undo) = &mut template.undo {
@@ -102,26 +110,12 @@ pub(super) fn read(with: &mut Fields<'_>, found: &mut Findings) -> Option<Templa
         });
     let (region, role_arn, effect) = (region?, role_arn?, effect?);
     let (handle, idempotent, done_when, on_unknown, outputs) = declared?;
-    let undo = undo?.map(|(call, idempotent, done_when)| {
-        Box::new(Template {
-            service: service.name.to_owned(),
-            region: region.clone(),
-            role_arn: role_arn.clone(),
-            call,
-            handle: None,
-            effect: EffectClass::Reversible,
-            idempotent,
-            on_unknown: if done_when.is_some() { OnUnknown::Observe } else { OnUnknown::Hold },
-            done_when,
-            outputs: BTreeMap::new(),
-            undo: None,
-        })
-    });
+    let undo = undo?;
     if undo.is_some() && !matches!(effect, EffectClass::Reversible | EffectClass::Compensable) {
         found.error(&with.key, "`undo` is for an effect that is `reversible` or `compensable`", "effect: reversible");
         return None;
     }
-    let template = Template {
+    let mut template = Template {
         service: service.name.to_owned(),
         region,
         role_arn,
@@ -132,7 +126,13 @@ pub(super) fn read(with: &mut Fields<'_>, found: &mut Findings) -> Option<Templa
         done_when,
         on_unknown,
         outputs,
-        undo,
+        undo: None,
+        restores: None,
+    };
+    template.undo = match undo {
+        None => None,
+        Some(Undo::Written(call)) => Some(Box::new(written(&template, call))),
+        Some(Undo::Restored(restore)) => Some(Box::new(restore::back(&template, restore, found)?)),
     };
     consistent(&template, &with.key, found).then_some(template)
 }
@@ -299,21 +299,28 @@ fn done_when(service: &Service<'_>, at: &At<'_>, found: &mut Findings) -> Option
     let that = fields
         .need(found, "that", "that: answer.Parameter.Value == target")
         .and_then(|at| expression_over_answer(&at, found));
-    let reads = ["operation", "arguments", "method", "path"];
+    let of_a_call = ["operation", "arguments", "method", "path"];
     let given =
-        matches!(&at.node.value, Value::Table(entries) if entries.iter().any(|e| reads.contains(&e.key.as_str())));
+        matches!(&at.node.value, Value::Table(entries) if entries.iter().any(|e| of_a_call.contains(&e.key.as_str())));
     let read = if given { operation(service, &mut fields, false, found).map(Some) } else { Some(None) };
     fields.finish(found);
     let read = read?;
-    if let Some(probe) = &read {
-        let name = probe.operation.split_once(':').map_or("", |(_, name)| name);
-        if !["Describe", "Get", "List", "Test", "Lookup", "Query", "Scan"].iter().any(|verb| name.starts_with(verb)) {
-            let problem = format!("`{name}` does not look like a read: a probe changes nothing");
-            found.error(&format!("{}.operation", at.key), problem, "operation: GetParameter");
-            return None;
-        }
+    if read.as_ref().is_some_and(|probe| !reads(probe, &at.key, found)) {
+        return None;
     }
     Some((read, that?))
+}
+
+/// Whether `probe`, at `key`, looks like a call that changes nothing.
+fn reads(probe: &Probe, key: &str, found: &mut Findings) -> bool {
+    let name = probe.operation.split_once(':').map_or("", |(_, name)| name);
+    let is_read =
+        ["Describe", "Get", "List", "Test", "Lookup", "Query", "Scan"].iter().any(|verb| name.starts_with(verb));
+    if !is_read {
+        let problem = format!("`{name}` does not look like a read: a probe changes nothing");
+        found.error(&format!("{key}.operation"), problem, "operation: GetParameter");
+    }
+    is_read
 }
 
 fn expression_over_answer(at: &At<'_>, found: &mut Findings) -> Option<String> {
@@ -364,14 +371,19 @@ fn outputs(at: &At<'_>, found: &mut Findings) -> Option<BTreeMap<String, String>
     Some(outputs)
 }
 
-type Undo = (Probe, bool, Option<(Option<Probe>, String)>);
+type Written = (Probe, bool, Option<(Option<Probe>, String)>);
+
+/// What takes a call back.
+enum Undo {
+    /// Another call, that it may be repeated, and what is looked at after it.
+    Written(Written),
+    /// The same call, with what was there before.
+    Restored(Restore),
+}
 
 fn undo(service: &Service<'_>, at: &At<'_>, found: &mut Findings) -> Option<Undo> {
-    if matches!(&at.node.value, Value::Text(text) if text == "restore") {
-        let problem = "`undo: restore` is not in this version: write out the call that takes it back; what a read before has seen stands \
-                       in it as `{ output: STEP.NAME }`";
-        found.coded("runbook-not-built", &at.key, problem, at.example);
-        return None;
+    if restore::is_meant(at) {
+        return restore::read(service, at, found).map(Undo::Restored);
     }
     let mut fields = at.fields(found)?;
     let call = operation(service, &mut fields, true, found);
@@ -383,7 +395,25 @@ fn undo(service: &Service<'_>, at: &At<'_>, found: &mut Findings) -> Option<Undo
         found.error(&at.key, "the `done_when` of an undo needs an `operation` that reads", DONE_WHEN);
         return None;
     }
-    Some((call, idempotent?, done_when))
+    Some(Undo::Written((call, idempotent?, done_when)))
+}
+
+/// The call that takes `made` back, as it is written out.
+fn written(made: &Template, (call, idempotent, done_when): Written) -> Template {
+    Template {
+        service: made.service.clone(),
+        region: made.region.clone(),
+        role_arn: made.role_arn.clone(),
+        call,
+        handle: None,
+        effect: EffectClass::Reversible,
+        idempotent,
+        on_unknown: if done_when.is_some() { OnUnknown::Observe } else { OnUnknown::Hold },
+        done_when,
+        outputs: BTreeMap::new(),
+        undo: None,
+        restores: None,
+    }
 }
 
 /// What does not go together.

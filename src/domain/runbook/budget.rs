@@ -1,16 +1,17 @@
 //! `budget` of a drill: a time, and the same words for what must stay well as the guard of a ramp has.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value as Json, json};
 
 use super::{
-    Act, Runbook, Step,
+    Act, Ahead, Runbook, Step,
     actions::{UNKNOWN_FOR, signal_names},
 };
 use crate::domain::{
     document::{At, Fields, Findings},
     drill::Terms,
+    id::StepId,
     plan::{Purpose, Towards},
 };
 
@@ -82,8 +83,11 @@ pub(super) fn check(runbook: &Runbook, found: &mut Findings) {
         matches!(s.act, Act::AuroraSwitchover { .. } | Act::DnsFlip { .. } | Act::DnsWeights { .. })
             && s.towards == Towards::Target
     };
-    let leads_home = |id: &_| runbook.step(id).is_some_and(|s| s.towards == Towards::Source);
-    let again = runbook.steps.iter().filter(moves).find(|s| runbook.all_needs(&s.id).iter().any(leads_home));
+    let ahead = Ahead::of(&runbook.steps);
+    let home: BTreeSet<&StepId> =
+        runbook.steps.iter().filter(|s| s.towards == Towards::Source).map(|s| &s.id).collect();
+    let is_after = |s: &&Step| ahead.before(&s.id).any(|id| home.contains(id));
+    let again = runbook.steps.iter().filter(moves).find(is_after);
     if let Some(again) = again {
         let problem = format!(
             "`{}` moves away again after the way home: a budget is for a drill that goes there and comes home once",

@@ -15,7 +15,8 @@ use crate::domain::{
 /// The holes of `template`, those of what takes it back among them.
 fn of(template: &Template) -> Vec<Hole> {
     let read = template.done_when.iter().filter_map(|(read, _)| read.as_ref());
-    let own = std::iter::once(&template.call).chain(read).flat_map(|probe| holes(&probe.arguments));
+    let before = template.restores.iter().map(|(read, _)| read);
+    let own = std::iter::once(&template.call).chain(read).chain(before).flat_map(|probe| holes(&probe.arguments));
     own.chain(template.undo.iter().flat_map(|undo| of(undo))).collect()
 }
 

@@ -182,6 +182,8 @@ fn value_of(key: &Asked) -> Json {
             let Some(Bounds::Count(least, most)) = key.bounds else { return Json::Bool(true) };
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
+        // The call that takes a call back, or the same with what was there before.
+        _ if name == "undo" => json!({ "anyOf": [{ "const": "restore" }, { "type": "object" }] }),
         _ if NAMES.contains(&name) => json!({ "type": "string", "pattern": NAME }),
         Some(Node { value: Value::Bool(_), .. }) => json!({ "type": "boolean" }),
         Some(Node { value: Value::Integer(_) | Value::Float(_), .. }) => json!({ "type": "number" }),

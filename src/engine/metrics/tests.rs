@@ -45,6 +45,12 @@ fn not_here<T>() -> Result<T, ObserveError> {
 
 #[async_trait]
 impl Cloud for Noting {
+    async fn aged(
+        &self,
+        _: &crate::domain::signature::Aged,
+    ) -> Result<crate::domain::signature::AgeAnswer, ObserveError> {
+        not_here()
+    }
     async fn global_cluster(&self, _: &Region, _: &str) -> Result<GlobalCluster, ObserveError> {
         not_here()
     }

@@ -44,7 +44,11 @@ pub fn apply(world: &mut World, trouble: &Trouble) {
         }
         Trouble::ResolversIgnoreTtl { seconds } => world.clients.ignore_ttl(Some(*seconds)),
         Trouble::Calls { .. } | Trouble::CredentialsExpire => (), // The port's.
-        Trouble::Process(_) | Trouble::Store(_) | Trouble::ClockJumps { .. } | Trouble::Vantage { .. } => (), // The rehearsal's.
+        Trouble::Process(_)
+        | Trouble::Replica { .. }
+        | Trouble::Store(_)
+        | Trouble::ClockJumps { .. }
+        | Trouble::Vantage { .. } => (), // The rehearsal's.
     }
 }
 
@@ -78,7 +82,11 @@ pub fn heal(world: &mut World, trouble: &Trouble) {
         }
         Trouble::ResolversIgnoreTtl { .. } => world.clients.ignore_ttl(None),
         Trouble::Calls { .. } | Trouble::CredentialsExpire => (), // The port's.
-        Trouble::Process(_) | Trouble::Store(_) | Trouble::ClockJumps { .. } | Trouble::Vantage { .. } => (), // The rehearsal's.
+        Trouble::Process(_)
+        | Trouble::Replica { .. }
+        | Trouble::Store(_)
+        | Trouble::ClockJumps { .. }
+        | Trouble::Vantage { .. } => (), // The rehearsal's.
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::sim::{
-        faults::{CallFault, ProcessFault, Sight, StoreFault, Vantage, met_in_world, of_metric},
+        faults::{CallFault, ProcessFault, Replica, ReplicaFault, Sight, StoreFault, Vantage, met_in_world, of_metric},
         world::{
             SimTime,
             aurora::FailoverRequest,
@@ -175,6 +183,7 @@ mod tests {
             Trouble::Process(ProcessFault::Pause { lasts: Duration::from_secs(9) }),
             Trouble::Store(StoreFault::Full),
             Trouble::ClockJumps { seconds: -3_600 },
+            Trouble::Replica { of: Replica::Leader, does: ReplicaFault::CutFromAws },
             Trouble::Vantage { of: Vantage::Daemon, does: Sight::CutOff },
             Trouble::Vantage { of: Vantage::Observer(1), does: Sight::Silent },
             Trouble::Vantage { of: Vantage::Observer(1), does: Sight::SeesIll },

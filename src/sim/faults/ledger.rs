@@ -32,6 +32,7 @@ impl Trouble {
             Self::Calls { fault, .. } => fault.numbers(),
             Self::Promotion { fate: PromotionFate::Fails } => &[39],
             Self::Promotion { fate: PromotionFate::Sticks } => &[36],
+            Self::Promotion { fate: PromotionFate::Cancelled } => &[38],
             Self::FencingTimesOut => &[60],
             Self::Headless { .. } => &[40],
             Self::Mismatched { .. } => &[41],
@@ -45,6 +46,7 @@ impl Trouble {
             Self::ResolversIgnoreTtl { .. } => &[49],
             Self::CredentialsExpire => &[50],
             Self::Process(fault) => fault.numbers(),
+            Self::Replica { does, .. } => does.numbers(),
             Self::Store(StoreFault::Full | StoreFault::FailsAfterCommit) => &[13],
             Self::Store(StoreFault::Rots { .. }) => &[14],
             Self::ClockJumps { .. } => &[11],
@@ -177,6 +179,7 @@ pub fn met_in_world(world: &World) -> BTreeMap<u8, u64> {
     let fences = world.aurora.all_events().iter().filter(|e| e.id == FENCING_TIMED_OUT).count() as u64;
     let counts = [
         (36, logged("aurora.stuck")),
+        (38, logged("aurora.cancelling")),
         (39, logged("aurora.failed")),
         (49, world.clients.overdue_answers()),
         (60, fences),

@@ -8,11 +8,13 @@
 
 mod act;
 mod ledger;
+mod replicas;
 pub mod swarm;
 mod words;
 
 pub use act::{apply, heal};
 pub use ledger::{met_in_world, of_metric, of_plane};
+pub use replicas::{Around, Deed, Replica, ReplicaFault};
 
 use std::time::Duration;
 
@@ -132,7 +134,13 @@ pub enum Trouble {
         of: Vantage,
         does: Sight,
     },
+    /// The only process; of several replicas the one that leads.
     Process(ProcessFault),
+    /// One of several replicas, for as long as it lasts.
+    Replica {
+        of: Replica,
+        does: ReplicaFault,
+    },
     Store(StoreFault),
     /// The daemon's wall clock jumps by so many seconds, and back when this ends; boot time does not (11).
     ClockJumps {

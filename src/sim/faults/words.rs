@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CallFault, ProcessFault, Sight, StoreFault, Trouble, Vantage};
+use super::{CallFault, ProcessFault, Sight, StoreFault, Trouble, Vantage, replicas};
 use crate::sim::world::{
     Reach,
     aurora::{LagMetric, LagSetting, PromotionFate},
@@ -23,6 +23,7 @@ impl Trouble {
             }
             Self::Promotion { fate: PromotionFate::Fails } => "the next promotion fails".to_owned(),
             Self::Promotion { fate: PromotionFate::Sticks } => "the next promotion sticks".to_owned(),
+            Self::Promotion { fate: PromotionFate::Cancelled } => "somebody cancels the next promotion".to_owned(),
             Self::FencingTimesOut => "fencing times out".to_owned(),
             Self::Headless { region } => format!("the cluster in {region} has no instances"),
             Self::Mismatched { region } => format!("the cluster in {region} runs another engine version"),
@@ -59,6 +60,7 @@ impl Trouble {
             Self::ResolversIgnoreTtl { seconds } => format!("resolvers keep answers {seconds} s whatever their TTL"),
             Self::CredentialsExpire => "the credentials have expired".to_owned(),
             Self::Process(fault) => fault.describe(),
+            Self::Replica { of, does } => replicas::describe(*of, does),
             Self::Store(StoreFault::Full) => "the journal's disk is full".to_owned(),
             Self::Store(StoreFault::FailsAfterCommit) => {
                 "the next append fails although its record is there".to_owned()

@@ -207,12 +207,16 @@ impl Calls {
     /// S10: a step that says that it is undone.
     pub(super) fn undone(&self, bench: &mut Bench<'_>, runs: &Runs, run: &str, step: &str, record: &Record) {
         bench.findings.checked("S10");
+        if let Some(action) = runs.run(run).and_then(|run| run.action(step)) {
+            drills::claimed(bench, action, (run, step), true, record);
+        }
         self.traffic.undone(bench, runs, (run, step), record);
     }
 
     /// S10: a step that says that it is done.
     pub(super) fn done(&self, bench: &mut Bench<'_>, runs: &Runs, run: &str, step: &str, record: &Record) {
         let Some(action) = runs.run(run).and_then(|run| run.action(step)) else { return };
+        drills::claimed(bench, action, (run, step), false, record);
         let kind = text(action, "action");
         let known = ["aurora.failover", "aurora.switchover", "aurora.detach", "dns.flip", "dns.weights", "dns.verify"];
         if !known.contains(&kind) {

@@ -117,6 +117,20 @@ pub(super) fn succeeded(bench: &mut Bench<'_>, runs: &Runs, id: &str, record: &R
     }
 }
 
+/// S10: a step that says that the fault is in, or out again, says what is so.
+pub(super) fn claimed(bench: &mut Bench<'_>, action: &Value, (id, step): (&str, &str), is_undo: bool, record: &Record) {
+    if text(action, "action") != "fault.lambda_variable" {
+        return;
+    }
+    bench.findings.checked("S10");
+    let (is_in, puts_in) = (left_in(bench, action).is_some(), !is_undo && action["mends"] != true);
+    if is_in != puts_in {
+        let said = if puts_in { "in" } else { "out" };
+        let text = format!("step {step} of {id} says that its fault is {said}, and it is not");
+        bench.findings.violated("S10", record.at, text);
+    }
+}
+
 /// The function and the variable of a fault that stands in the world.
 fn left_in(bench: &Bench<'_>, action: &Value) -> Option<(String, String)> {
     if text(action, "action") != "fault.lambda_variable" {

@@ -11,6 +11,7 @@ mod deferred;
 mod drills;
 mod intent;
 mod journal;
+mod leading;
 mod liveness;
 mod loss;
 mod planned;
@@ -153,6 +154,7 @@ pub struct Oracle {
     runs: runs::Runs,
     calls: calls::Calls,
     clients: clients::Account,
+    leading: leading::Leading,
 }
 
 impl Oracle {
@@ -165,6 +167,7 @@ impl Oracle {
             runs: runs::Runs::default(),
             calls: calls::Calls::default(),
             clients: clients::Account::default(),
+            leading: leading::Leading::default(),
         }
     }
 
@@ -222,6 +225,12 @@ impl Oracle {
         let mut bench = Bench { known: &self.known, truth: &self.truth, findings: &mut self.findings, seen };
         self.clients.finish(&mut bench, &self.runs);
         liveness::finish(&mut bench, &self.runs, healed);
+    }
+
+    /// Once a second, of several replicas, while nothing is wrong any more: whether somebody leads, who should again
+    /// within so long.
+    pub fn leads(&mut self, at: SimTime, somebody: bool, within_ms: u64) {
+        self.leading.look(&mut self.findings, at, somebody, within_ms);
     }
 
     pub fn violations(&self) -> &[Violation] {

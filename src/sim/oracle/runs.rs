@@ -198,7 +198,8 @@ impl Runs {
 
     fn take_event(&mut self, record: &Record, event: &Value, findings: &mut Findings) -> Option<News> {
         match text(event, "event") {
-            "epoch_started" | "decision_changed" => return None,
+            "epoch_started" | "decision_changed" | "called_from" => return None,
+            "primary_seen" | "branch_began" | "branch_imported" | "branch_reconciled" => return None,
             "run_started" => {
                 self.start(record, event, findings);
                 let is_alone = event["request"]["armed"].is_string();

@@ -49,8 +49,15 @@ pub(super) fn check_way_back(
         _ => false,
     };
     // A call that a runbook writes out is taken back by the call that the plan has for it.
-    let is_declared =
-        || run.action(step).is_some_and(|a| is_planned(run, &a["call"]["undo"]["request"], &back["request"]));
+    // `undo: restore`: with what was there before, where the plan has the place that it is read from.
+    let priors = || intents.iter().filter(of_step).map(|i| &i.prior["values"]);
+    let is_declared = || {
+        run.action(step).is_some_and(|action| {
+            let declared = &action["call"]["undo"]["request"];
+            let is_back = |before: &Value| is_planned(run, &with_before(declared, before), &back["request"]);
+            is_back(&Value::Null) || priors().any(is_back)
+        })
+    };
     let restored = match text(back, "call") {
         "aws_call" if run.action(step).is_some_and(|a| text(a, "action") == "fence") => {
             intents.iter().filter(of_step).any(|i| opens(i, &back["request"]))
@@ -76,6 +83,17 @@ pub(super) fn check_way_back(
             format!("{} takes {step} back although {} has moved the writer: no way leads back", run.id, passed.step);
         findings.violated("S14", record.at, text);
     }
+}
+
+/// `request` of a plan with the values that were read before the step, by argument; what was not read stays a place.
+fn with_before(request: &Value, before: &Value) -> Value {
+    let mut request = request.clone();
+    for (argument, value) in request["arguments"].as_object_mut().into_iter().flatten() {
+        if let (true, Some(read)) = (value["$before"].is_object(), before.get(argument)) {
+            *value = read.clone();
+        }
+    }
+    request
 }
 
 /// Whether `request` gives back what the fence of `closed` took, to the same thing.

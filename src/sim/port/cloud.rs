@@ -25,7 +25,9 @@ use crate::{
             MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        sabotage::{Guard, is_off},
         salvage::{PAGE_KEYS_MAX, Page, Replication},
+        signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
     },
     ports::Cloud,
@@ -428,6 +430,11 @@ impl Cloud for SimCloud {
             .await
     }
 
+    /// The world looks at the age of every call: see [`Signed`].
+    async fn aged(&self, _: &Aged) -> Result<AgeAnswer, ObserveError> {
+        Ok(AgeAnswer::Refused { code: "SignatureDoesNotMatch".to_owned() })
+    }
+
     async fn apply(&self, mutation: &Mutation, intended_at: Timestamp) -> Outcome {
         let operation = match mutation.operation() {
             Cow::Borrowed(operation) => operation,
@@ -441,7 +448,9 @@ impl Cloud for SimCloud {
             return Outcome::NotSent { reason };
         }
         let place = self.way.faults.log(self.way.world.time(), mutation);
-        let stamped = SimTime(u64::try_from(intended_at.as_millisecond()).unwrap_or(0));
+        let intended = SimTime(u64::try_from(intended_at.as_millisecond()).unwrap_or(0));
+        // Signing is the adapter's, which is not here: so its guard is.
+        let stamped = if is_off(Guard::SignedWhenSent) { ours } else { intended };
         let signed = Signed { mutation, stamped, place };
         let route = match mutation {
             Mutation::RoutingControls { endpoints, .. } => {

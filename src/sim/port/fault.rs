@@ -206,6 +206,11 @@ impl Faults {
         Self { departure: Some(departure), ..self }
     }
 
+    /// The same, telling nobody: who sees a mutation leave before it comes here.
+    pub fn untold(self) -> Self {
+        Self { departure: None, ..self }
+    }
+
     /// The next call of `operation` (as in [`crate::domain::cloud::Mutation::operation`], or
     /// `rds:DescribeGlobalClusters` and the like) that `fault` can befall meets it.
     pub fn arm(&self, operation: &str, fault: Fault) {

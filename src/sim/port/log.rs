@@ -26,7 +26,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    pub(super) fn new(at: SimTime, mutation: &Mutation) -> Self {
+    pub(crate) fn new(at: SimTime, mutation: &Mutation) -> Self {
         Self {
             at,
             operation: mutation.operation().into_owned(),

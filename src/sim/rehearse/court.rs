@@ -10,7 +10,7 @@ use crate::{
     sim::{
         oracle::{Call, Known, Oracle, Seen, Violation},
         port::Sent,
-        world::World,
+        world::{SimTime, World},
     },
 };
 
@@ -60,6 +60,11 @@ impl Court {
             durable: self.store.with(&self.application, <[_]>::len),
             arrived: None,
         });
+    }
+
+    /// Once a second while nothing is wrong any more: whether somebody leads, who should within so long.
+    pub(super) fn leads(&mut self, at: SimTime, somebody: bool, within_ms: u64) {
+        self.oracle.leads(at, somebody, within_ms);
     }
 
     pub(super) fn calls(&self) -> &[Call] {

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How often people look, and the faults' clock ticks.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// How long a rehearsal goes on after everything is over, to see whether it stays so.
 const AFTERMATH: Duration = Duration::from_secs(150);
 /// Liveness (FAULTS.md 2): how long after the faults have healed a run must be at an end or wait for a person. More
@@ -40,9 +40,9 @@ pub(super) const LIVENESS: Duration = Duration::from_secs(3_600);
 /// How long after the healing something may still come of itself: longer than any signal's memory.
 const QUIET: Duration = Duration::from_secs(600);
 /// How long the daemon is given to know the application before the rehearsal begins.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a SIGTERM waits for the process (ECS's default stop timeout is 30 s).
-const GRACE: Duration = Duration::from_secs(25);
+pub(super) const GRACE: Duration = Duration::from_secs(25);
 
 /// How the rehearsal was when it ended.
 #[derive(Debug, Clone, Copy)]
@@ -134,12 +134,7 @@ impl<'a> Director<'a> {
     /// Directs one process until it dies or the rehearsal is over.
     pub(super) async fn direct(&self, live: &Live) -> Death {
         if !self.begun.get() {
-            self.prelude(live).await;
-            self.scene.begins.set(self.now());
-            self.scene.begun_with.set((self.scene.store.appends(), self.scene.faults.mutations()));
-            self.scene.before.replace(self.scene.stands());
-            self.begun.set(true);
-            self.scene.tell("people", format!("the rehearsal begins: {}", self.scene.scenario.description));
+            self.open(live).await;
         }
         loop {
             for index in self.due() {
@@ -156,6 +151,16 @@ impl<'a> Director<'a> {
             }
             live.clock.sleep(LOOK).await;
         }
+    }
+
+    /// Lets the daemon learn the application, and begins the rehearsal.
+    pub(super) async fn open(&self, live: &Live) {
+        self.prelude(live).await;
+        self.scene.begins.set(self.now());
+        self.scene.begun_with.set((self.scene.store.appends(), self.scene.faults.mutations()));
+        self.scene.before.replace(self.scene.stands());
+        self.begun.set(true);
+        self.scene.tell("people", format!("the rehearsal begins: {}", self.scene.scenario.description));
     }
 
     async fn die(&self, live: &Live, fault: ProcessFault) -> Death {
@@ -220,7 +225,7 @@ impl<'a> Director<'a> {
     }
 
     /// The happenings that begin or end now.
-    fn due(&self) -> Vec<usize> {
+    pub(super) fn due(&self) -> Vec<usize> {
         let elapsed = self.elapsed();
         let state = self.state.borrow();
         let due = |(index, h): (usize, &faults::Happening)| {
@@ -251,7 +256,19 @@ impl<'a> Director<'a> {
         None
     }
 
-    fn begin(&self, index: usize, what: &Trouble, live: Option<&Live>) -> Option<ProcessFault> {
+    /// Notes that a happening begins; false where it has already.
+    pub(super) fn begins(&self, index: usize) -> bool {
+        self.state.borrow_mut().begun.insert(index)
+    }
+
+    /// Notes that a happening is over, where it is.
+    pub(super) fn ends(&self, index: usize) -> bool {
+        let happening = &self.scene.scenario.happenings[index];
+        let is_over = happening.lasts.is_some_and(|lasts| happening.at + lasts <= self.elapsed());
+        is_over && self.state.borrow_mut().ended.insert(index)
+    }
+
+    pub(super) fn begin(&self, index: usize, what: &Trouble, live: Option<&Live>) -> Option<ProcessFault> {
         let scene = self.scene;
         match what {
             Trouble::Calls { .. } | Trouble::CredentialsExpire => {
@@ -272,6 +289,8 @@ impl<'a> Director<'a> {
                 scene.jump(live, *seconds);
             }
             Trouble::Vantage { of, does } => scene.sights.begin(index, *of, *does),
+            // Of a fleet, which does it itself.
+            Trouble::Replica { .. } => {}
             Trouble::Process(fault) => return self.begin_process(index, fault, live.is_some()),
             world => scene.world(|w| faults::apply(w, world)),
         }
@@ -306,7 +325,7 @@ impl<'a> Director<'a> {
         }
     }
 
-    fn end(&self, index: usize, what: &Trouble, live: Option<&Live>) {
+    pub(super) fn end(&self, index: usize, what: &Trouble, live: Option<&Live>) {
         let scene = self.scene;
         if let Some(window) = self.state.borrow_mut().windows.remove(&index) {
             scene.faults.close(window);
@@ -325,12 +344,16 @@ impl<'a> Director<'a> {
             }
             Trouble::ClockJumps { seconds } => scene.jump(live, -*seconds),
             Trouble::Vantage { .. } => scene.sights.end(index),
-            Trouble::Calls { .. } | Trouble::CredentialsExpire | Trouble::Store(_) | Trouble::Process(_) => {}
+            Trouble::Calls { .. }
+            | Trouble::CredentialsExpire
+            | Trouble::Store(_)
+            | Trouble::Process(_)
+            | Trouble::Replica { .. } => {}
             world => scene.world(|w| faults::heal(w, world)),
         }
     }
 
-    fn is_over(&self, live: &Live) -> bool {
+    pub(super) fn is_over(&self, live: &Live) -> bool {
         let elapsed = self.elapsed();
         let scenario = self.scene.scenario;
         if scenario.lasts <= elapsed {

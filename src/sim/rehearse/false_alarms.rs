@@ -53,6 +53,7 @@ pub fn scenario(seed: u64, regions: &[Region]) -> Scenario {
         active: None,
         happenings,
         blackout: false,
+        replicas: 1,
         observers: 2,
         people: People { arm: Some(LARGEST_LOSS), ..People::nobody() },
         heals_at: Some(HEALS_AT),

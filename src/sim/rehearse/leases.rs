@@ -19,6 +19,13 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct MemoryLeases(Arc<Mutex<BTreeMap<ApplicationName, Lease>>>);
 
+impl MemoryLeases {
+    /// The lease as it is stored.
+    pub fn newest(&self, application: &ApplicationName) -> Option<Lease> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(application).cloned()
+    }
+}
+
 #[async_trait]
 impl Leases for MemoryLeases {
     async fn lease(&self, application: &ApplicationName) -> Result<Option<Lease>, ReadFailed> {

@@ -25,7 +25,7 @@ use crate::{
     },
     sim::{
         faults::{Happening, Trouble},
-        scenario::{Expectation, PersonAct, RunEnd, Scenario},
+        scenario::{Expectation, PersonAct, RunEnd, Scenario, Wish},
         world::{Plane, Planes, Reach, route53},
     },
 };
@@ -152,6 +152,12 @@ enum Promise {
 }
 
 impl Cell {
+    /// Whether what is disturbed is a drill that puts a fault in.
+    fn breaks_on_purpose(&self) -> bool {
+        let wish = self.scenario.people.ask.as_ref().map(|ask| &ask.wish);
+        matches!(wish, Some(Wish::Drill { runbook: Some(runbook) }) if runbook.as_str() == "drill-fault")
+    }
+
     /// Adds what was promised and is not so.
     pub fn judge(&self, rehearsed: &mut Rehearsed) {
         let kept = match (self.promise, &rehearsed.ending) {
@@ -159,8 +165,9 @@ impl Cell {
             (_, Ending::Held { waits_for, .. }) => !waits_for.trim().is_empty(),
             // L3 was asked whether it moves, and has its own word where it does not.
             (_, Ending::Unfinished) => rehearsed.checked.contains_key("L3"),
-            // A drill that was over its budget is home again.
-            (_, Ending::Failed) => rehearsed.faults_met.contains_key(&83),
+            // A drill that was over its budget is home again; one that could not break what it was to break has broken
+            // nothing, or has mended it: whether it has, the oracle says (S10).
+            (_, Ending::Failed) => rehearsed.faults_met.contains_key(&83) || self.breaks_on_purpose(),
             _ => false,
         };
         if !kept {

@@ -5,6 +5,9 @@
 mod court;
 mod director;
 pub mod false_alarms;
+mod fleet;
+pub mod gate;
+pub mod gated;
 pub mod leases;
 pub mod matrix;
 mod measure;

@@ -153,6 +153,14 @@ impl Director<'_> {
         }
     }
 
+    /// Asks a replica that does not lead what would be done, and is told who does.
+    pub(super) async fn ask_astray(&self, follower: &Live) {
+        let request = StartRun { dry_run: true, ..self.request(Wish::Auto, "astray") };
+        if let Err(refusal) = follower.engine.start_run(request).await {
+            self.scene.court(|court| court.saw(refusal.code()));
+        }
+    }
+
     fn request(&self, wish: Wish, key: &str) -> StartRun {
         StartRun {
             application: self.scene.application().clone(),

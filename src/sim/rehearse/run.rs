@@ -18,6 +18,7 @@ use super::{
     Rehearsed, Setup, TraceLine,
     court::Court,
     director::{Director, Over},
+    fleet::Fleet,
     stage,
     store::MemoryStore,
     vantages::{Sights, as_rehearsed},
@@ -77,6 +78,7 @@ pub(super) struct Scene<'a> {
 }
 
 /// One process at work.
+#[derive(Clone)]
 pub(super) struct Live {
     pub(super) engine: Engine,
     pub(super) clock: Arc<SimClock>,
@@ -177,6 +179,10 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Scene<'_> {
     pub(super) fn play(&self) -> Rehearsed {
         let director = Director::new(self);
+        if 1 < self.scenario.replicas {
+            let (processes, keeps_dying) = incarnation(Fleet::new(self).play(&director));
+            return self.judge(director.over(), processes, keeps_dying);
+        }
         let mut processes = 0;
         let mut outage = Duration::ZERO;
         let refused = loop {
@@ -248,7 +254,7 @@ impl Scene<'_> {
     }
 
     /// The clock of a new process, set right, and the world as it sees it.
-    fn clock(&self) -> (Arc<SimClock>, LiveWorld) {
+    pub(super) fn clock(&self) -> (Arc<SimClock>, LiveWorld) {
         let now = lock(&self.world).now;
         let at = jiff::Timestamp::from_millisecond(i64::try_from(now.0).unwrap_or(i64::MAX));
         let clock = Arc::new(SimClock::starting_at(at.unwrap_or(jiff::Timestamp::MAX)));
@@ -260,28 +266,38 @@ impl Scene<'_> {
     }
 
     async fn start(&self, clock: &Arc<SimClock>, world: &LiveWorld, store: MemoryStore) -> Engine {
-        let (drawn, outside, vantages) = (Arc::clone(&self.drawn), self.sights.outside(), self.sights.heard());
+        self.engine(self.parts(clock, world, store, self.faults.clone()), clock, world).await
+    }
+
+    /// A process of `parts`, and what the observers elsewhere report to it.
+    pub(super) async fn engine(&self, parts: Parts, clock: &Arc<SimClock>, world: &LiveWorld) -> Engine {
+        let vantages = Arc::clone(&parts.vantages);
+        let engine = Engine::start(parts).await;
+        let clock = Arc::clone(clock) as Arc<dyn Clock>;
+        self.sights.report_to(&vantages, &self.setup.application, &clock, world, &self.faults);
+        engine
+    }
+
+    /// What a process is made of, where it is alone; its calls go the way of `faults`.
+    pub(super) fn parts(&self, clock: &Arc<SimClock>, world: &LiveWorld, store: MemoryStore, faults: Faults) -> Parts {
+        let (drawn, outside) = (Arc::clone(&self.drawn), self.sights.outside());
         let heartbeats = SimHeartbeats::new(world.clone(), Arc::clone(&self.beats)).beside(outside.clone());
-        let parts = Parts {
+        Parts {
             applications: vec![self.setup.application.clone()],
             runbooks: self.runbooks(),
             config_digest: self.setup.config_digest.clone(),
             store: Arc::new(store),
-            cloud: Arc::new(SimCloud::new(world.clone(), self.faults.clone())),
+            cloud: Arc::new(SimCloud::new(world.clone(), faults)),
             probes: Arc::new(SimProbes::beside(world.clone(), outside.clone())),
             heartbeats: Arc::new(heartbeats.clone()),
             databases: Arc::new(heartbeats),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             observer: Arc::new(Nobody),
-            vantages: Arc::clone(&vantages),
+            vantages: self.sights.heard(),
             holder: "rehearsal".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
             sharing: None,
-        };
-        let engine = Engine::start(parts).await;
-        let clock = Arc::clone(clock) as Arc<dyn Clock>;
-        self.sights.report_to(&vantages, &self.setup.application, &clock, world, &self.faults);
-        engine
+        }
     }
 
     /// The operator's, and the shipped one that people ask for by name, where the operator has none of that name.

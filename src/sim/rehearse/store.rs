@@ -1,7 +1,8 @@
 //! A journal store in memory whose disk can fail, and around whose appends the process can die.
 //!
 //! Invariant: records outlive every process; what fails (a crash around one append, a full disk, an answer lost after
-//! the commit) is armed from outside and leaves behind exactly what its name says.
+//! the commit) is armed from outside and leaves behind exactly what its name says. Without a fault it is held to the same
+//! suite as the stores of production (`tests/it/store_conformance.rs`).
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         id::{ApplicationName, Digest},
-        journal::Sealed,
+        journal::{RECORD_BYTES_MAX, Sealed},
     },
     ports::{
         JournalStore,
@@ -189,6 +190,10 @@ fn failed(reason: &str) -> AppendError {
 #[async_trait]
 impl JournalStore for MemoryStore {
     async fn append(&self, sealed: &Sealed) -> Result<(), AppendError> {
+        // What no reader could verify is not stored, as in the stores of production.
+        if RECORD_BYTES_MAX < sealed.bytes.len() || Digest::of(&sealed.bytes) != sealed.hash {
+            return Err(failed("the record is too large, or its bytes do not have its hash"));
+        }
         let fate = self.next();
         match fate {
             Fate::Full => return Err(failed("the disk is full")),
@@ -198,11 +203,12 @@ impl JournalStore for MemoryStore {
         {
             let at = (self.time)();
             let mut state = self.lock();
-            let records = state.journals.entry(sealed.record.journal.clone()).or_default();
-            let tail = records.last().map_or_else(|| Digest::zero().to_string(), |last| last.hash.clone());
-            if records.len() as u64 != sealed.record.seq || tail != sealed.record.prev_hash.as_str() {
+            let there = state.journals.get(&sealed.record.journal).map_or(&[][..], Vec::as_slice);
+            let tail = there.last().map_or_else(|| Digest::zero().to_string(), |last| last.hash.clone());
+            if there.len() as u64 != sealed.record.seq || tail != sealed.record.prev_hash.as_str() {
                 return Err(AppendError::Conflict { journal: sealed.record.journal.clone(), seq: sealed.record.seq });
             }
+            let records = state.journals.entry(sealed.record.journal.clone()).or_default();
             records.push(Stored { bytes: sealed.bytes.clone(), hash: sealed.hash.to_string(), at });
         }
         match fate {

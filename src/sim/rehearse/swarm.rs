@@ -11,7 +11,7 @@ use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng as _};
 use crate::{
     domain::id::Region,
     sim::{
-        faults::{Happening, Sight, Trouble, Vantage, swarm},
+        faults::{Around, Happening, Replica, ReplicaFault, Sight, Trouble, Vantage, swarm},
         scenario::{Approver, Ask, People, PersonAct, Scenario, When, Wish},
     },
 };
@@ -25,6 +25,11 @@ pub const DESCRIPTION: &str = "Each seed has a mixture of faults of its own, and
 const STREAM: u64 = 3;
 /// Of what concerns arming: no other draw of a seed is another for it.
 const STREAM_ARMED: u64 = 4;
+/// Of what concerns several replicas.
+const STREAM_REPLICAS: u64 = 6;
+/// One in so many seeds has several replicas, and how many.
+const REPLICATED_ONE_IN: u32 = 12;
+const REPLICAS: u32 = 3;
 /// One in so many seeds is armed.
 const ARMED_ONE_IN: u32 = 4;
 /// The observers of such a seed.
@@ -49,6 +54,7 @@ pub fn scenario(seed: u64, regions: &[Region]) -> Scenario {
         active: None,
         happenings: swarm::mix(seed, regions, HEALS_AT, 1.0),
         blackout: false,
+        replicas: 1,
         observers: 0,
         people: people.people(),
         heals_at: Some(HEALS_AT),
@@ -56,6 +62,26 @@ pub fn scenario(seed: u64, regions: &[Region]) -> Scenario {
         expect: Vec::new(),
     };
     arm(&mut scenario, seed);
+    let mut draw = Draw::of_replicas(seed);
+    if draw.rng.random_ratio(1, REPLICATED_ONE_IN) {
+        draw.replicate(&mut scenario, REPLICAS);
+    }
+    scenario
+}
+
+/// The same with so many replicas, whatever the seed says of that; what befalls them is the seed's.
+pub fn replicated(seed: u64, regions: &[Region], replicas: u32) -> Scenario {
+    let mut scenario = scenario(seed, regions);
+    if 1 < replicas && scenario.replicas == 1 {
+        let mut draw = Draw::of_replicas(seed);
+        // Whether there are several is drawn first, and known.
+        draw.rng.random_ratio(1, REPLICATED_ONE_IN);
+        draw.replicate(&mut scenario, replicas);
+    }
+    if replicas == 1 {
+        scenario.happenings.retain(|h| !matches!(h.what, Trouble::Replica { .. }));
+    }
+    scenario.replicas = replicas;
     scenario
 }
 
@@ -89,13 +115,51 @@ struct Draw {
 }
 
 impl Draw {
+    fn of_replicas(seed: u64) -> Self {
+        let mut rng = ChaCha12Rng::seed_from_u64(seed);
+        rng.set_stream(STREAM_REPLICAS);
+        Self { rng }
+    }
+
+    /// Several replicas, and one to five things that befall them; not before they know the application.
+    fn replicate(&mut self, scenario: &mut Scenario, replicas: u32) {
+        scenario.replicas = replicas;
+        for _ in 0..self.rng.random_range(1..=5) {
+            let of = match self.percent(75) {
+                true => Replica::Leader,
+                // Three, whatever there are: the same seed draws the same.
+                false => Replica::Number(self.rng.random_range(1..=REPLICAS).min(replicas)),
+            };
+            let around = if self.percent(60) { Some(self.one(&Around::ALL).1) } else { None };
+            let seconds = self.one(&[-3_600, -45, 20, 45, 3_600]);
+            let does = self.one(&[
+                ReplicaFault::Killed { around },
+                ReplicaFault::Killed { around },
+                ReplicaFault::Paused { around },
+                ReplicaFault::Paused { around },
+                ReplicaFault::Paused { around },
+                ReplicaFault::Stopped,
+                ReplicaFault::LosesRequests,
+                ReplicaFault::LosesAnswers,
+                ReplicaFault::CutFromAws,
+                ReplicaFault::Stalls,
+                ReplicaFault::ClockJumps { seconds },
+            ]);
+            // Within the lease, past it, and past the time for which AWS takes a signature.
+            let lasts = self.one(&[2..20, 25..120, 25..120, 300..600]);
+            let (at, lasts) = (self.seconds(0..880), self.seconds(lasts));
+            scenario.happenings.push(Happening { at, lasts: Some(lasts), what: Trouble::Replica { of, does } });
+        }
+        scenario.happenings.sort_by_key(|h| h.at);
+    }
+
     /// Whether something happens that happens to so many of 100 seeds.
     fn percent(&mut self, share: u32) -> bool {
         self.rng.random_ratio(share, 100)
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        *of.choose(&mut self.rng).unwrap_or_else(|| unreachable!("a list of this file"))
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of.choose(&mut self.rng).unwrap_or_else(|| unreachable!("a list of this file")).clone()
     }
 
     fn seconds(&mut self, range: std::ops::Range<u64>) -> Duration {
@@ -186,6 +250,28 @@ mod tests {
         assert!(armed.iter().any(|s| vantages(s).len() == 3));
         let unarmed = all.iter().filter(|s| s.people.arm.is_none());
         assert!(unarmed.flat_map(vantages).next().is_none());
+    }
+
+    #[test]
+    fn some_seeds_have_several_replicas_and_what_befalls_them_heals_in_time() {
+        let all: Vec<Scenario> = (0..2_000).map(|seed| scenario(seed, &regions())).collect();
+        let several: Vec<&Scenario> = all.iter().filter(|s| 1 < s.replicas).collect();
+        assert!((120..220).contains(&several.len()), "{}", several.len());
+        let of_replicas =
+            |s: &Scenario| s.happenings.iter().filter(|h| matches!(h.what, Trouble::Replica { .. })).count();
+        assert!(all.iter().all(|s| (s.replicas == REPLICAS) == (0 < of_replicas(s))));
+        let heals = |h: &Happening| h.heals_at().is_none_or(|at| at <= HEALS_AT);
+        assert!(several.iter().flat_map(|s| &s.happenings).all(heals));
+        for seed in 0..200 {
+            let (own, three) = (scenario(seed, &regions()), replicated(seed, &regions(), 3));
+            assert!(own.replicas == 1 || own == three, "{seed}");
+            assert_eq!(three.replicas, 3);
+            assert!((1..=5).contains(&of_replicas(&three)), "{seed}");
+            // What befalls everything else is the same.
+            let alone = replicated(seed, &regions(), 1);
+            assert_eq!((alone.replicas, of_replicas(&alone)), (1, 0));
+            assert_eq!(alone.happenings.len() + of_replicas(&three), three.happenings.len());
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! what is wrong with each of them.
 //!
 //! Invariants: an observer probes what the daemon probes, by the same world, and is heard as one of production is; what
-//! is wrong with a vantage changes nothing of the world. Where nothing is armed there are neither observers nor control
-//! points, and a rehearsal is what it would be without this file.
+//! is wrong with a vantage changes nothing of the world. Where nothing is armed and the daemon is alone there are
+//! neither observers nor control points, and a rehearsal is what it would be without this file.
 
 use std::{
     borrow::Cow,
@@ -72,6 +72,8 @@ fn name(number: u32) -> VantageName {
 pub(super) struct Sights {
     /// Whether anybody but the daemon looks at all.
     is_armed: bool,
+    /// Whether the daemon asks control points: where something is armed, and where others could go on in its place.
+    has_points: bool,
     outside: Outside,
     /// What is wrong now, by happening.
     wrong: Arc<Mutex<BTreeMap<usize, (Vantage, Sight)>>>,
@@ -80,8 +82,9 @@ pub(super) struct Sights {
 impl Sights {
     pub(super) fn of(scenario: &Scenario) -> Self {
         let is_armed = scenario.people.arm.is_some();
-        let points = CONTROL_POINTS.iter().filter(|_| is_armed).map(|point| (*point).to_owned());
-        Self { is_armed, outside: Outside::new(points), wrong: Arc::default() }
+        let has_points = is_armed || 1 < scenario.replicas;
+        let points = CONTROL_POINTS.iter().filter(|_| has_points).map(|point| (*point).to_owned());
+        Self { is_armed, has_points, outside: Outside::new(points), wrong: Arc::default() }
     }
 
     /// What the daemon's own machine reaches.
@@ -118,7 +121,7 @@ impl Sights {
 
     /// What a new process knows of vantages: nothing is heard yet.
     pub(super) fn heard(&self) -> Arc<Vantages> {
-        if !self.is_armed {
+        if !self.has_points {
             return Arc::new(Vantages::here());
         }
         let point = |text: &&str| -> ProbeTarget { text.parse().unwrap_or_else(|e| unreachable!("a literal: {e}")) };

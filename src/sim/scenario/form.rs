@@ -80,6 +80,8 @@ pub(super) enum Shape {
     Region(Whose),
     /// `daemon`, or the number of an observer.
     Vantage,
+    /// `leader`, or the number of a replica.
+    Replica,
     Words(&'static [Word]),
     /// `any`, a service such as `rds:`, or an operation of this list.
     Operation(&'static [&'static str]),
@@ -113,6 +115,12 @@ pub(super) const ROLES: [&str; 2] = ["primary", "standby"];
 
 /// The vantage that is no observer.
 pub(super) const DAEMON: &str = "daemon";
+
+/// The replica that leads, whichever it is.
+pub(super) const LEADER: &str = "leader";
+
+/// The most replicas of a rehearsal: two more than anybody needs.
+pub(super) const REPLICAS_MAX: u32 = 5;
 
 /// The most observers of a rehearsal: as many as a configuration may name.
 pub(super) const OBSERVERS_MAX: u32 = 16;
@@ -298,7 +306,8 @@ impl Reading<'_> {
             Shape::Within { most } => at.duration(found, Duration::ZERO, *most).map(Got::Duration),
             Shape::Jump { most } => jump(at, *most, found),
             Shape::Region(whose) => self.region(*whose, at),
-            Shape::Vantage => vantage(at, found),
+            Shape::Vantage => one_of(at, DAEMON, "an observer", OBSERVERS_MAX, found),
+            Shape::Replica => one_of(at, LEADER, "a replica", REPLICAS_MAX, found),
             Shape::Words(words) => one_word(words, at, found),
             Shape::Operation(known) => operation(known, at, found),
             Shape::Count { least, most } => at.count(found, *least, *most).map(Got::Count),
@@ -407,11 +416,12 @@ fn jump(at: &At<'_>, most: Duration, found: &mut Findings) -> Option<Got> {
     }
 }
 
-fn vantage(at: &At<'_>, found: &mut Findings) -> Option<Got> {
+/// A word, or the number of one of several.
+fn one_of(at: &At<'_>, word: &str, what: &str, most: u32, found: &mut Findings) -> Option<Got> {
     match &at.node.value {
-        Value::Text(text) if text == DAEMON => Some(Got::Text(text.clone())),
-        Value::Integer(_) => at.count(found, 1, OBSERVERS_MAX).map(Got::Count),
-        _ => refuse(at, format!("expected {DAEMON}, or the number of an observer"), found),
+        Value::Text(text) if text == word => Some(Got::Text(text.clone())),
+        Value::Integer(_) => at.count(found, 1, most).map(Got::Count),
+        _ => refuse(at, format!("expected {word}, or the number of {what}"), found),
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::{
     form::{Form, Key, OBSERVERS_MAX, Shape, Whose, may, need},
+    several,
     words::{
-        ACTS, CALL_FAULTS, ENDS, LAG_METRICS, LAGS, METRIC_FAULTS, OPERATIONS, PLANES, PROMOTIONS, REACHES, SIGHTS,
-        WHENS, WISHES,
+        ACTS, CALL_FAULTS, ENDS, LAG_METRICS, LAGS, METRIC_FAULTS, OPERATIONS, PLANES, PROMOTIONS, REACHES, WHENS,
+        WISHES,
     },
 };
 
@@ -74,6 +75,7 @@ pub(super) static SCENARIO: Form = Form {
             "what goes wrong, each at its time",
         ),
         may("blackout", Shape::True, "blackout: true", "a blackout of the application is on all the time (81)"),
+        several::REPLICAS,
         may(
             "observers",
             Shape::Count { least: 0, most: OBSERVERS_MAX },
@@ -216,6 +218,7 @@ pub(super) static HAPPENING: Form = Form {
             "SIGTERM, and a new start (6)",
         ),
         may("pause_process", Shape::Table(&PAUSE), "pause_process: { lasts: 90s }", "SIGSTOP, and SIGCONT (10, 12)"),
+        several::ONE_REPLICA,
         may("disk_full", Shape::True, "disk_full: true", "nothing can be appended to the journal (13)"),
         may(
             "append_fails_after_commit",
@@ -237,7 +240,7 @@ pub(super) static HAPPENING: Form = Form {
         ),
         may(
             "vantage",
-            Shape::Table(&VANTAGE),
+            Shape::Table(&several::VANTAGE),
             "vantage: { of: 1, does: sees_ill }",
             "one vantage sees worse than what is there; with `people.arm` only (46)",
         ),
@@ -250,15 +253,6 @@ static PLANE: Form = Form {
         need("plane", Shape::Words(PLANES), "plane: cloudwatch", "which service"),
         need("region", ANY_REGION, "region: us-east-1", "where"),
         need("reach", Shape::Words(REACHES), "reach: hangs", "how it behaves"),
-    ],
-    one_of: &[],
-};
-
-static VANTAGE: Form = Form {
-    what: "a vantage",
-    keys: &[
-        need("of", Shape::Vantage, "of: daemon", "which: `daemon`, or the number of an observer, from 1"),
-        need("does", Shape::Words(SIGHTS), "does: cut_off", "what is wrong with it"),
     ],
     one_of: &[],
 };

@@ -16,6 +16,7 @@ mod form;
 mod keys;
 mod read;
 mod schema;
+mod several;
 mod shipped;
 mod words;
 mod write;
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub happenings: Vec<Happening>,
     /// A blackout of the application is on all the time.
     pub blackout: bool,
+    /// How many replicas of the daemon share the journal; 1: it is alone.
+    pub replicas: u32,
     /// How many observers elsewhere report.
     pub observers: u32,
     pub people: People,

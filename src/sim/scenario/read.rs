@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish,
-    form::{DAEMON, Reading, Table},
-    keys,
+    form::{Reading, Table},
+    keys, several,
 };
 use crate::{
     domain::{
@@ -15,7 +15,7 @@ use crate::{
         id::RunbookName,
     },
     sim::{
-        faults::{CallFault, Happening, ProcessFault, Sight, StoreFault, Trouble, Vantage},
+        faults::{CallFault, Happening, ProcessFault, StoreFault, Trouble},
         world::{
             Plane, Reach,
             aurora::{LagMetric, LagSetting, PromotionFate},
@@ -29,7 +29,8 @@ pub(super) fn document(root: &At<'_>, reading: &mut Reading<'_>) -> Option<Table
     let table = reading.form(&keys::SCENARIO, root)?;
     times(&table, reading.found);
     requests(&table, reading.found);
-    vantages(&table, reading.found);
+    several::vantages(&table, reading.found);
+    several::replicas(&table, reading.found);
     (!reading.found.has_errors()).then_some(table)
 }
 
@@ -76,39 +77,6 @@ fn too_late(key: &str, at: Duration, end: Duration, heals_at: Option<Duration>, 
     }
 }
 
-/// Who sees what matters where something is armed; an observer that is not there sees nothing.
-fn vantages(t: &Table, found: &mut Findings) {
-    let observers = t.count("observers").unwrap_or_default();
-    let arms = t.table("people").is_some_and(|p| p.has("arm"));
-    let example = "people: { arm: { largest_loss: 5m } }";
-    if 0 < observers && !arms {
-        found.error("observers", "nobody listens to them: give `people` an `arm`", example);
-    }
-    for (i, h) in t.tables("happenings").enumerate() {
-        let Some(vantage) = h.table("vantage") else { continue };
-        let key = format!("happenings[{i}].vantage");
-        if !arms {
-            found.error(&key, "nothing is armed: give `people` an `arm`", example);
-        }
-        match vantage.count("of") {
-            Some(number) if observers < number => {
-                let problem = format!("there is no observer {number}: `observers` is {observers}");
-                found.error(&format!("{key}.of"), problem, "observers: 2");
-            }
-            None if vantage.text("of") == Some(DAEMON) && vantage.word("does") == Some("silent") => {
-                let problem = "a daemon that is silent is one that is killed or paused";
-                found.error(&format!("{key}.does"), problem, "pause_process: { lasts: 90s }");
-            }
-            _ => {}
-        }
-    }
-    for (i, e) in t.tables("expect").enumerate() {
-        if e.has("armed") && !arms {
-            found.error(&format!("expect[{i}].armed"), "nobody arms anything: give `people` an `arm`", example);
-        }
-    }
-}
-
 /// Nothing starts by itself unless it is armed: where nobody asks, there is no run to act on or to expect something of.
 fn requests(t: &Table, found: &mut Findings) {
     let people = t.table("people");
@@ -143,6 +111,7 @@ pub(super) fn scenario(t: &Table) -> Option<Scenario> {
         active: t.region("active"),
         happenings: t.tables("happenings").map(|t| happening(t, heals_at)).collect::<Option<_>>()?,
         blackout: t.has("blackout"),
+        replicas: t.count("replicas").unwrap_or(1),
         observers: t.count("observers").unwrap_or_default(),
         people: t.table("people").map_or(Some(People::nobody()), people)?,
         heals_at,
@@ -184,6 +153,7 @@ fn trouble(t: &Table) -> Option<Trouble> {
         let fate = match word {
             "fails" => PromotionFate::Fails,
             "sticks" => PromotionFate::Sticks,
+            "cancelled" => PromotionFate::Cancelled,
             _ => return None,
         };
         return Some(Trouble::Promotion { fate });
@@ -201,7 +171,8 @@ fn trouble(t: &Table) -> Option<Trouble> {
         return Some(Trouble::ResolversIgnoreTtl { seconds: u32::try_from(time.as_secs()).ok()? });
     }
     plane(t)
-        .or_else(|| vantage(t))
+        .or_else(|| several::vantage(t))
+        .or_else(|| several::replica(t))
         .or_else(|| calls(t))
         .or_else(|| metrics(t))
         .or_else(|| process(t))
@@ -241,17 +212,6 @@ fn plane(t: &Table) -> Option<Trouble> {
         _ => return None,
     };
     Some(Trouble::Plane { plane, region: t.region("region")?, reach })
-}
-
-fn vantage(t: &Table) -> Option<Trouble> {
-    let t = t.table("vantage")?;
-    let does = match t.word("does")? {
-        "silent" => Sight::Silent,
-        "cut_off" => Sight::CutOff,
-        "sees_ill" => Sight::SeesIll,
-        _ => return None,
-    };
-    Some(Trouble::Vantage { of: t.count("of").map_or(Vantage::Daemon, Vantage::Observer), does })
 }
 
 fn calls(t: &Table) -> Option<Trouble> {

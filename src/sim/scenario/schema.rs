@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    form::{DAEMON, Form, Key, OBSERVERS_MAX, ROLES, Shape, Whose, Word},
+    form::{DAEMON, Form, Key, LEADER, OBSERVERS_MAX, REPLICAS_MAX, ROLES, Shape, Whose, Word},
     keys,
 };
 
@@ -85,9 +85,8 @@ fn shape(shape: &Shape) -> Value {
         Shape::Region(Whose::Application | Whose::Any) => {
             json!({ "anyOf": [{ "enum": ROLES }, { "type": "string", "pattern": REGION }] })
         }
-        Shape::Vantage => {
-            json!({ "anyOf": [{ "const": DAEMON }, { "type": "integer", "minimum": 1, "maximum": OBSERVERS_MAX }] })
-        }
+        Shape::Replica => one_of(LEADER, REPLICAS_MAX),
+        Shape::Vantage => one_of(DAEMON, OBSERVERS_MAX),
         // Each word with what it says: editors show it beside the word.
         Shape::Words(words) => {
             let each: Vec<Value> = words.iter().map(|w| json!({ "const": w.word, "description": w.says })).collect();
@@ -101,6 +100,11 @@ fn shape(shape: &Shape) -> Value {
         Shape::Table(form) => self::form(form),
         Shape::List { of, most } => json!({ "type": "array", "items": self::shape(of), "maxItems": most }),
     }
+}
+
+/// A word, or the number of one of several.
+fn one_of(word: &str, most: u32) -> Value {
+    json!({ "anyOf": [{ "const": word }, { "type": "integer", "minimum": 1, "maximum": most }] })
 }
 
 /// `any`, the services, the operations.

@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 92] = [
+pub(super) const SHIPPED: [(&str, &str); 103] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -114,10 +114,41 @@ pub(super) const SHIPPED: [(&str, &str); 92] = [
     ("tests/scenarios/planned-switchover.yaml", include_str!("../../../tests/scenarios/planned-switchover.yaml")),
     ("tests/scenarios/primary-partitioned.yaml", include_str!("../../../tests/scenarios/primary-partitioned.yaml")),
     ("tests/scenarios/process-paused.yaml", include_str!("../../../tests/scenarios/process-paused.yaml")),
+    ("tests/scenarios/promotion-cancelled.yaml", include_str!("../../../tests/scenarios/promotion-cancelled.yaml")),
     ("tests/scenarios/promotion-fails.yaml", include_str!("../../../tests/scenarios/promotion-fails.yaml")),
     ("tests/scenarios/promotion-sticks.yaml", include_str!("../../../tests/scenarios/promotion-sticks.yaml")),
     ("tests/scenarios/region-lost.yaml", include_str!("../../../tests/scenarios/region-lost.yaml")),
     ("tests/scenarios/region-lost-and-back.yaml", include_str!("../../../tests/scenarios/region-lost-and-back.yaml")),
+    ("tests/scenarios/replicas-clocks-apart.yaml", include_str!("../../../tests/scenarios/replicas-clocks-apart.yaml")),
+    ("tests/scenarios/replicas-deployed.yaml", include_str!("../../../tests/scenarios/replicas-deployed.yaml")),
+    (
+        "tests/scenarios/replicas-killed-in-a-renewal.yaml",
+        include_str!("../../../tests/scenarios/replicas-killed-in-a-renewal.yaml"),
+    ),
+    (
+        "tests/scenarios/replicas-leader-cut-from-aws.yaml",
+        include_str!("../../../tests/scenarios/replicas-leader-cut-from-aws.yaml"),
+    ),
+    (
+        "tests/scenarios/replicas-leader-cut-from-the-store.yaml",
+        include_str!("../../../tests/scenarios/replicas-leader-cut-from-the-store.yaml"),
+    ),
+    (
+        "tests/scenarios/replicas-leader-killed.yaml",
+        include_str!("../../../tests/scenarios/replicas-leader-killed.yaml"),
+    ),
+    (
+        "tests/scenarios/replicas-leader-paused.yaml",
+        include_str!("../../../tests/scenarios/replicas-leader-paused.yaml"),
+    ),
+    (
+        "tests/scenarios/replicas-leader-stalls.yaml",
+        include_str!("../../../tests/scenarios/replicas-leader-stalls.yaml"),
+    ),
+    (
+        "tests/scenarios/replicas-store-out-of-reach.yaml",
+        include_str!("../../../tests/scenarios/replicas-store-out-of-reach.yaml"),
+    ),
     ("tests/scenarios/rescue-snapshot-kept.yaml", include_str!("../../../tests/scenarios/rescue-snapshot-kept.yaml")),
     ("tests/scenarios/resolvers-ignore-ttl.yaml", include_str!("../../../tests/scenarios/resolvers-ignore-ttl.yaml")),
     (
@@ -125,6 +156,7 @@ pub(super) const SHIPPED: [(&str, &str); 92] = [
         include_str!("../../../tests/scenarios/route53-control-plane-down.yaml"),
     ),
     ("tests/scenarios/salvage-and-failback.yaml", include_str!("../../../tests/scenarios/salvage-and-failback.yaml")),
+    ("tests/scenarios/salvage-forgotten.yaml", include_str!("../../../tests/scenarios/salvage-forgotten.yaml")),
     ("tests/scenarios/server-errors.yaml", include_str!("../../../tests/scenarios/server-errors.yaml")),
     ("tests/scenarios/sns-down.yaml", include_str!("../../../tests/scenarios/sns-down.yaml")),
     ("tests/scenarios/stale-reads.yaml", include_str!("../../../tests/scenarios/stale-reads.yaml")),

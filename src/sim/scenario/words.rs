@@ -140,8 +140,14 @@ pub(super) const AWS_CODES: &[Word] = &[
     word("NotFound", "there is no such topic"),
 ];
 
-pub(super) const PROMOTIONS: &[Word] =
-    &[word("fails", "it ends, and the old writer is as it was"), word("sticks", "it never ends")];
+pub(super) const PROMOTIONS: &[Word] = &[
+    word("fails", "it ends, and the old writer is as it was"),
+    word("sticks", "it never ends"),
+    word(
+        "cancelled",
+        "somebody cancels it in the console: `cancelling` for a while, and the old writer is as it was (38)",
+    ),
+];
 
 pub(super) const LAGS: &[Word] = &[
     word("wanders", "as ever, some tenths of a second"),
@@ -193,12 +199,6 @@ pub(super) const ACTS: &[Word] = &[
         says: "asks for another run of the application, which may take the place of the first (69, 79)",
         more: WISHED,
     },
-];
-
-pub(super) const SIGHTS: &[Word] = &[
-    word("silent", "it reports nothing; an observer only"),
-    word("cut_off", "its control points and the application are out of its reach: an observer abstains"),
-    word("sees_ill", "the application looks ill from there, and its control points answer (46)"),
 ];
 
 pub(super) const ENDS: &[Word] = &[

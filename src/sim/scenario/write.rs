@@ -4,11 +4,13 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish};
+use super::{Approver, Ask, Expectation, People, PersonAct, RunEnd, Scenario, When, Wish, form::LEADER};
 use crate::{
     domain::document::friendly,
     sim::{
-        faults::{CallFault, Happening, ProcessFault, Sight, StoreFault, Trouble, Vantage},
+        faults::{
+            Around, CallFault, Happening, ProcessFault, Replica, ReplicaFault, Sight, StoreFault, Trouble, Vantage,
+        },
         world::{
             Plane, Reach,
             aurora::{LagMetric, LagSetting, PromotionFate},
@@ -35,6 +37,9 @@ pub(super) fn scenario(s: &Scenario) -> String {
     s.happenings.iter().for_each(|h| line(format!("  - {}", happening(h))));
     if s.blackout {
         line("blackout: true".to_owned());
+    }
+    if 1 < s.replicas {
+        line(format!("replicas: {}", s.replicas));
     }
     if 0 < s.observers {
         line(format!("observers: {}", s.observers));
@@ -74,6 +79,7 @@ fn trouble(t: &Trouble) -> String {
         }
         Trouble::Promotion { fate: PromotionFate::Fails } => "promotion: fails".to_owned(),
         Trouble::Promotion { fate: PromotionFate::Sticks } => "promotion: sticks".to_owned(),
+        Trouble::Promotion { fate: PromotionFate::Cancelled } => "promotion: cancelled".to_owned(),
         Trouble::FencingTimesOut => "fencing_times_out: true".to_owned(),
         Trouble::Headless { region } => format!("headless: {region}"),
         Trouble::Mismatched { region } => format!("mismatched: {region}"),
@@ -113,6 +119,7 @@ fn trouble(t: &Trouble) -> String {
         }
         Trouble::CredentialsExpire => "credentials_expire: true".to_owned(),
         Trouble::Process(fault) => process(fault),
+        Trouble::Replica { of, does } => replica(*of, does),
         Trouble::Store(fault) => store(fault),
         Trouble::ClockJumps { seconds } => format!("clock_jumps: {seconds}s"),
         Trouble::Vantage { of, does } => {
@@ -201,6 +208,25 @@ fn process(fault: &ProcessFault) -> String {
         }
         ProcessFault::Pause { lasts } => format!("pause_process: {{ lasts: {} }}", friendly(*lasts)),
     }
+}
+
+fn replica(of: Replica, does: &ReplicaFault) -> String {
+    let of = match of {
+        Replica::Leader => LEADER.to_owned(),
+        Replica::Number(number) => number.to_string(),
+    };
+    let at = |around: &Option<Around>| around.map_or(String::new(), |a| format!(", around: {}", a.word()));
+    let does = match does {
+        ReplicaFault::Killed { around } => format!("killed{}", at(around)),
+        ReplicaFault::Stopped => "stopped".to_owned(),
+        ReplicaFault::Paused { around } => format!("paused{}", at(around)),
+        ReplicaFault::LosesRequests => "loses-requests".to_owned(),
+        ReplicaFault::LosesAnswers => "loses-answers".to_owned(),
+        ReplicaFault::CutFromAws => "cut-from-aws".to_owned(),
+        ReplicaFault::Stalls => "stalls".to_owned(),
+        ReplicaFault::ClockJumps { seconds } => format!("clock-jumps, jump: {seconds}s"),
+    };
+    format!("replica: {{ of: {of}, does: {does} }}")
 }
 
 fn store(fault: &StoreFault) -> String {

@@ -137,7 +137,7 @@ struct AuroraBody {
     /// The lag wanders again.
     #[serde(default)]
     lag_wanders: bool,
-    /// What befalls the next promotion: `fails` or `sticks`.
+    /// What befalls the next promotion: `fails`, `sticks` or `cancelled`.
     #[serde(default)]
     next_promotion: Option<String>,
     #[serde(default)]
@@ -261,7 +261,8 @@ fn set_plane(server: &Server, body: &PlaneBody) -> Answer {
 }
 
 fn set_aurora(server: &Server, body: &AuroraBody) -> Answer {
-    let fates = [("fails", PromotionFate::Fails), ("sticks", PromotionFate::Sticks)];
+    let fates =
+        [("fails", PromotionFate::Fails), ("sticks", PromotionFate::Sticks), ("cancelled", PromotionFate::Cancelled)];
     let fate = body.next_promotion.as_deref().map(|name| named(&fates, name)).transpose()?;
     let lag = match (body.lag_ms, body.lag_stands_still, body.lag_wanders) {
         (Some(ms), false, false) => Some(LagSetting::Fixed(ms)),

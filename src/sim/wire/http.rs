@@ -325,7 +325,8 @@ impl Server {
             let at = at.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
             u64::try_from(at.timestamp().as_millisecond()).ok()
         });
-        let now = self.world.now().0;
+        // By the clock that the callers go by.
+        let now = self.dates.as_ref().map_or_else(|| self.world.now(), |clock| clock()).0;
         let age_max = if call.service == "s3" { SIGNATURE_AGE_S3_MS_MAX } else { SIGNATURE_AGE_MS_MAX };
         match signed {
             Some(at) if now.abs_diff(at) <= age_max => None,

@@ -106,7 +106,7 @@ pub struct Options {
     pub dns: SocketAddr,
     /// The port of the application's endpoints, the same on each of their addresses; 0 takes a free one.
     pub endpoints_port: u16,
-    /// Refuse calls that were signed more than 5 minutes away from world time.
+    /// Refuse calls that were signed more than 5 minutes (S3: 15) away from the time that answers are dated by.
     pub enforce_signing_time: bool,
     /// What the answers are dated by, where that is not the world's time: for callers whose clock the world outruns.
     pub dates: Option<Clock>,

@@ -2,6 +2,7 @@
 //! command line in the hands of two people.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,6 +21,8 @@ pub(super) const BOB: &str = "bob-approver";
 
 pub(super) struct Daemon {
     pub(super) url: String,
+    /// By which its evidence is verified.
+    pub(super) key: String,
     program: PathBuf,
     folder: PathBuf,
     _process: Child,
@@ -48,8 +51,10 @@ impl Daemon {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound");
         drop(listener);
+        let key = Command::new(&program).args(["evidence", "key", "evidence.key"]).current_dir(folder).output().await;
+        let key = String::from_utf8(key.expect("a key").stdout).expect("text").trim().to_owned();
         let config = folder.join("failoverd.toml");
-        std::fs::write(&config, text(payments, address)).expect("written");
+        std::fs::write(&config, text(payments, address, &folder.join("evidence.key"))).expect("written");
         let log = std::fs::File::create(folder.join("serve.log")).expect("a log");
         let process = Command::new(&program)
             .args(["serve", "--config"])
@@ -67,7 +72,8 @@ impl Daemon {
             .kill_on_drop(true)
             .spawn()
             .expect("serve starts");
-        let daemon = Self { url: format!("http://{address}"), program, folder: folder.to_owned(), _process: process };
+        let url = format!("http://{address}");
+        let daemon = Self { url, key, program, folder: folder.to_owned(), _process: process };
         daemon.until("ready", Duration::from_secs(30), async || daemon.ready().await).await;
         daemon
     }
@@ -130,9 +136,21 @@ impl Daemon {
             text.lines().filter(|l| l.starts_with(&format!("{name}{{")) && labels.iter().all(|w| l.contains(w)));
         lines.map(|l| l.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).expect("a number")).sum()
     }
+
+    /// Every operation of AWS that it has called, as `service:Operation`.
+    pub(super) async fn called(&self) -> BTreeSet<String> {
+        let text = reqwest::get(format!("{}/metrics", self.url)).await.expect("answers").text().await.expect("text");
+        let label = |line: &str, name: &str| -> String {
+            let after = line.split(&format!("{name}=\"")).nth(1).expect("a label");
+            after.split('"').next().expect("its value").to_owned()
+        };
+        let lines = text.lines().filter(|l| l.starts_with("failoverd_aws_requests_total{"));
+        lines.map(|l| format!("{}:{}", label(l, "service"), label(l, "operation"))).collect()
+    }
 }
 
-fn text(payments: &Payments, address: SocketAddr) -> String {
+fn text(payments: &Payments, address: SocketAddr, evidence: &Path) -> String {
+    let evidence = evidence.display();
     let hash = |token: &str| Digest::of(token.as_bytes()).to_string();
     let [topic_east, topic_west] = &payments.topics;
     let [east, west] = &payments.clusters;
@@ -142,6 +160,9 @@ fn text(payments: &Payments, address: SocketAddr) -> String {
         r#"
 [server]
 listen = "{address}"
+
+[evidence]
+key = "file:{evidence}"
 
 [aws]
 call_timeout = "10s"

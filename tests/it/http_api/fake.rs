@@ -12,9 +12,10 @@ use failoverd::{
         action::Action,
         application::{Application, Objectives},
         assessment::Assessment,
+        evidence::Evidence,
         history::History,
         id::{ApplicationName, Digest, OverrideId, RunId, Subject, VantageName},
-        journal::{Event, Record, Request as RunRequest, SCHEMA_VERSION},
+        journal::{Event, Record, Request as RunRequest, SCHEMA_VERSION, Tail, seal},
         overrides::{Ending, Override},
         plan::{OnFailure, Plan, PlannedStep, Purpose, Retry},
         policy::Policy,
@@ -28,7 +29,7 @@ use failoverd::{
     },
     http::{
         Api,
-        auth::{Role, TokenEntry, Tokens},
+        auth::{Access, Grant, Role, TokenEntry},
     },
 };
 use jiff::Timestamp;
@@ -258,6 +259,16 @@ impl Control for Fake {
         Ok(self.records.lock().expect("lock").clone())
     }
 
+    async fn evidence(&self, run: &RunId) -> Result<Evidence, Refusal> {
+        let known = self.history.lock().expect("lock").runs.contains_key(run);
+        if !known {
+            return Err(self.unknown_run(run));
+        }
+        let sealed = seal(&name(), &Tail::empty(), 1, at(0), vec![started(run.clone())]).expect("small");
+        let objectives = application().objectives;
+        Ok(Evidence::of(&[sealed], run, objectives, Digest::zero(), "failoverd").expect("a run"))
+    }
+
     fn waits(
         &self,
         _: &failoverd::domain::id::RunId,
@@ -324,14 +335,18 @@ impl Control for Fake {
 
     fn readiness(&self) -> Readiness {
         let ready = *self.ready.lock().expect("lock");
-        Readiness { ready, reasons: if ready { vec![] } else { vec!["another replica leads".to_owned()] } }
+        Readiness {
+            ready,
+            reasons: if ready { vec![] } else { vec!["another replica leads".to_owned()] },
+            signatures: BTreeMap::new(),
+        }
     }
 }
 
-pub(crate) fn api(fake: &Arc<Fake>, tokens: Tokens) -> Api {
+pub(crate) fn api(fake: &Arc<Fake>, access: impl Into<Access>) -> Api {
     Api::new(
         Arc::clone(fake) as Arc<dyn Control>,
-        tokens,
+        access,
         Arc::new(|| "# metrics\n".to_owned()),
         CancellationToken::new(),
     )
@@ -342,6 +357,8 @@ pub(crate) fn entry(name: &str, token: &str, roles: &[Role]) -> TokenEntry {
     TokenEntry {
         name: name.parse().expect("valid"),
         sha256: hex::encode(sha2::Sha256::digest(token)),
-        roles: roles.iter().copied().collect(),
+        grants: roles.iter().copied().map(Grant::every).collect(),
+        expires_at: None,
+        certificate: None,
     }
 }

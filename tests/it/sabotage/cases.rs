@@ -19,6 +19,8 @@ use failoverd::{
     },
 };
 
+use super::replicas;
+
 /// What an application is like in a rehearsal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -38,6 +40,8 @@ pub(super) enum Kind {
     Stateless,
     /// Planned moves and failovers by the runbooks of docs/fences.md.
     Fenced,
+    /// drill-fault is among its drills.
+    Broken,
 }
 
 /// The disaster in which a guard is missed.
@@ -54,7 +58,7 @@ pub(super) fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn east() -> Region {
+pub(super) fn east() -> Region {
     "us-east-1".parse().expect("a Region")
 }
 
@@ -72,6 +76,7 @@ fn calm() -> Scenario {
         active: None,
         happenings: Vec::new(),
         blackout: false,
+        replicas: 1,
         observers: 0,
         people: People {
             arm: None,
@@ -108,7 +113,7 @@ fn lost() -> Scenario {
 }
 
 /// All is well; a switchover is asked for after a minute, and succeeds.
-fn planned() -> Scenario {
+pub(super) fn planned() -> Scenario {
     let mut planned = calm();
     planned.people.ask = Some(Ask {
         wish: Wish::Switchover,
@@ -123,7 +128,7 @@ fn planned() -> Scenario {
     planned
 }
 
-fn with(mut scenario: Scenario, at: u64, lasts: Option<u64>, what: Trouble) -> Scenario {
+pub(super) fn with(mut scenario: Scenario, at: u64, lasts: Option<u64>, what: Trouble) -> Scenario {
     scenario.happenings.push(Happening { at: s(at), lasts: lasts.map(s), what });
     scenario
 }
@@ -169,6 +174,14 @@ fn act(mut scenario: Scenario, at: u64, act: PersonAct) -> Scenario {
 fn ask(mut scenario: Scenario, change: impl FnOnce(&mut Ask)) -> Scenario {
     change(scenario.people.ask.as_mut().expect("somebody asks"));
     scenario
+}
+
+/// A scenario that ships.
+fn shipped(name: &str) -> Scenario {
+    let is_it = |file: &str| file.ends_with(&format!("/{name}.yaml"));
+    let (file, text) = Scenario::embedded().into_iter().find(|(file, _)| is_it(file)).expect("it ships");
+    let written = Scenario::parse(file, text).expect("valid");
+    written.resolve(&[east(), west()]).expect("two Regions")
 }
 
 const PROMOTE: &str = "rds:FailoverGlobalCluster";
@@ -272,6 +285,15 @@ const CASES: &[Row] = &[
         calls(lost(), (60, 600), "sns:Publish", CallFault::LoseAfter)
     }),
     (Guard::HomeOfTheDead, "a Region is lost", "expect", |_| lost()),
+    (Guard::LeaseWait, "three replicas move as planned", "expect", replicas::three),
+    (Guard::AfterTheLease, "the leader of three stands still after an append", "S3", replicas::after_an_append),
+    (Guard::SignedWhenSent, "the leader of three stands still before a call", "expect", replicas::before_a_call),
+    (
+        Guard::OppositeAtOnce,
+        "the leader of three stands still before a call, and people go back",
+        "S4",
+        replicas::and_back,
+    ),
     (Guard::OneReading, "one Region's view of the roles is old", "expect", one_sees_the_past),
     (Guard::OneEndpoint, "one Region's view of the roles is old", "expect", one_sees_the_past),
     (Guard::Contradiction, "one Region's view of the roles is old", "expect", one_sees_the_past),
@@ -346,14 +368,12 @@ const CASES: &[Row] = &[
         held(act(planned(), 110 + seed % 8 * 10, PersonAct::Abort), "undo-past-no-return")
     }),
     (Guard::FenceTarget, "the application is fenced before it moves as planned", "S9", |_| planned()),
-    (Guard::WriteTaken, "the old writer cannot be fenced, and takes writes", "expect", |_| {
-        let (file, text) = Scenario::embedded()
-            .into_iter()
-            .find(|(file, _)| file.ends_with("/fence-not-held.yaml"))
-            .expect("it ships");
-        let written = Scenario::parse(file, text).expect("valid");
-        written.resolve(&[east(), west()]).expect("two Regions")
+    (Guard::WriteTaken, "the old writer cannot be fenced, and takes writes", "expect", |_| shipped("fence-not-held")),
+    (Guard::Unreconciled, "the Region is back, and the operator forgets the salvage", "S8", |_| {
+        shipped("salvage-forgotten")
     }),
+    (Guard::OverBudget, "what a drill has moved to does not serve well", "expect", |_| shipped("drill-over-budget")),
+    (Guard::FaultLeft, "the primary is broken on purpose", "S10", |_| shipped("drill-fault")),
     (Guard::UndoForgotten, "somebody aborts after the traffic has moved", "expect", |_| moved_and_aborted()),
     (Guard::AfterTheEnd, "somebody resumes a run that is over", "S15", |_| act(lost(), 900, PersonAct::Resume)),
     (Guard::NoDeadline, "a promotion sticks", "expect", |_| stuck()),
@@ -405,6 +425,7 @@ impl Case {
             Guard::AnyDnsAnswer | Guard::StandingUnrenewed => Kind::HealthSignal,
             Guard::UndoUnseen | Guard::UndoForgotten => Kind::Stateless,
             Guard::FenceTarget | Guard::WriteTaken => Kind::Fenced,
+            Guard::FaultLeft => Kind::Broken,
             _ => Kind::Controls,
         };
         Self { title, told_by, kind, scenario }

@@ -24,6 +24,11 @@ fn setup(kind: Kind) -> Setup {
         Kind::HealthSignal => scene::moved_by(scene::health_signal()),
         Kind::Stateless => matrix::without_stores(&scene::application(), &"dns-flip".parse().expect("a name")),
         Kind::Fenced => return fences::setup(),
+        Kind::Broken => {
+            let mut application = scene::application();
+            application.drills.push("drill-fault".parse().expect("a name"));
+            application
+        }
         Kind::Controls | Kind::NoLag | Kind::TwoTriggers | Kind::HealthCheckOnly => scene::application(),
     };
     if kind == Kind::NoLag {
@@ -116,6 +121,10 @@ each_is_caught! {
     throttled_is_final ThrottledIsFinal;
     notice_twice NoticeTwice;
     home_of_the_dead HomeOfTheDead;
+    lease_wait LeaseWait;
+    after_the_lease AfterTheLease;
+    signed_when_sent SignedWhenSent;
+    opposite_at_once OppositeAtOnce;
     one_reading OneReading;
     one_endpoint OneEndpoint;
     contradiction Contradiction;
@@ -141,9 +150,14 @@ each_is_caught! {
     headless_target HeadlessTarget;
     other_version OtherVersion;
     two_runs TwoRuns;
+    unreconciled Unreconciled;
+    over_budget OverBudget;
+    fault_left FaultLeft;
     no_way_back NoWayBack;
     undo_unseen UndoUnseen;
     undo_past_no_return UndoPastNoReturn;
+    fence_target FenceTarget;
+    write_taken WriteTaken;
     undo_forgotten UndoForgotten;
     after_the_end AfterTheEnd;
     no_deadline NoDeadline;

@@ -75,6 +75,8 @@ struct Plan {
     canned: BTreeMap<&'static str, (u16, String)>,
     /// Every operation asked for, in order.
     asked: Vec<String>,
+    /// Of each operation, the newest request.
+    sent: BTreeMap<String, serde_json::Value>,
 }
 
 /// The wire. Clones are one.
@@ -120,6 +122,11 @@ impl Wire {
         self.plan().asked.iter().filter(|asked| *asked == operation).count()
     }
 
+    /// The newest request for `operation`.
+    pub(crate) fn sent(&self, operation: &str) -> Option<serde_json::Value> {
+        self.plan().sent.get(operation).cloned()
+    }
+
     /// Until `operation` was asked for so often.
     pub(crate) async fn has_asked(&self, operation: &str, times: usize) {
         let begun = Instant::now();
@@ -158,6 +165,8 @@ impl HttpConnector for Line {
         let (fault, canned) = {
             let mut plan = self.wire.plan();
             plan.asked.push(operation.clone());
+            let body = request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
+            plan.sent.extend(body.map(|body| (operation.clone(), body)));
             let fault = plan.faults.get_mut(operation.as_str()).and_then(VecDeque::pop_front);
             (fault, plan.canned.get(operation.as_str()).cloned())
         };

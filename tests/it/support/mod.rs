@@ -6,7 +6,6 @@
 pub(crate) mod daemon;
 pub(crate) mod dynamodb;
 pub(crate) mod line;
-pub(crate) mod memory;
 pub(crate) mod ministack;
 pub(crate) mod observers;
 mod oversight;

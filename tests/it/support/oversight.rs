@@ -18,6 +18,7 @@ use failoverd::{
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
         salvage::{Page, Replication},
+        signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
     },
     ports::{
@@ -216,6 +217,10 @@ impl<C: Cloud> Cloud for Overseen<C> {
 
     async fn ask(&self, request: &ApiCall) -> Result<serde_json::Value, ObserveError> {
         self.cloud.ask(request).await
+    }
+
+    async fn aged(&self, question: &Aged) -> Result<AgeAnswer, ObserveError> {
+        self.cloud.aged(question).await
     }
 
     async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {

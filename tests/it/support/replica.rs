@@ -19,6 +19,7 @@ use failoverd::{
         journal::Sealed,
         lease::Lease,
         salvage::{Page, Replication},
+        signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
     },
     engine::{Parts, Sharing},
@@ -47,6 +48,13 @@ struct Shut {
     store: Option<Cut>,
     /// Only calls that change something stand still, right before they leave.
     effects_frozen: bool,
+    /// AWS does not answer; the store does.
+    no_aws: bool,
+    /// The next so many readings are not answered, from the append on whose record holds this.
+    blind_from: Option<(String, u32)>,
+    blind: u32,
+    /// As an emulator does.
+    takes_old_signatures: bool,
 }
 
 /// How the store is out of reach.
@@ -83,6 +91,44 @@ impl Gate {
 
     pub(crate) fn cut_store(&self, cut: Option<Cut>) {
         self.set(|shut| shut.store = cut);
+    }
+
+    /// As at an emulator.
+    pub(crate) fn take_old_signatures(&self) {
+        self.set(|shut| shut.takes_old_signatures = true);
+    }
+
+    /// Nothing of AWS answers.
+    pub(crate) fn cut_aws(&self, cut: bool) {
+        self.set(|shut| (shut.no_aws, shut.blind) = (cut, 0));
+    }
+
+    /// As soon as it has appended a record that holds `text`, the next `readings` of AWS are not answered.
+    pub(crate) fn cut_aws_after(&self, text: &str, readings: u32) {
+        self.set(|shut| shut.blind_from = Some((text.to_owned(), readings)));
+    }
+
+    /// Whether the cut that was waited for has come.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).blind_from.is_none()
+    }
+
+    fn appended(&self, bytes: &[u8]) {
+        self.set(|shut| {
+            if let Some((_, readings)) =
+                shut.blind_from.take_if(|(t, _)| String::from_utf8_lossy(bytes).contains(t.as_str()))
+            {
+                shut.blind = readings;
+            }
+        });
+    }
+
+    /// Whether AWS does not answer a reading, which counts.
+    fn is_blind(&self) -> bool {
+        let mut shut = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_blind = shut.no_aws || 0 < shut.blind;
+        shut.blind = shut.blind.saturating_sub(1);
+        is_blind
     }
 
     /// Waits while it is frozen.
@@ -134,6 +180,7 @@ impl Gate {
                 call_within: CALL,
                 url: Some(format!("http://{holder}.example.com:8080")),
                 region: Some("us-east-2".to_owned()),
+                offline: None,
             }),
             ..parts
         }
@@ -152,7 +199,9 @@ struct Gated {
 #[async_trait]
 impl JournalStore for Gated {
     async fn append(&self, sealed: &Sealed) -> Result<(), AppendError> {
-        self.gate.ask(self.store.append(sealed), |reason| AppendError::Failed { reason }).await
+        let appended = self.gate.ask(self.store.append(sealed), |reason| AppendError::Failed { reason }).await;
+        self.gate.appended(&sealed.bytes);
+        appended
     }
 
     async fn read(
@@ -186,13 +235,27 @@ macro_rules! reads {
         impl Cloud for Gated {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, ObserveError> {
                 self.gate.pass(false).await;
+                if self.gate.is_blind() {
+                    tokio::time::sleep(CALL).await;
+                    return Err(ObserveError::Unreachable { reason: "no answer".to_owned() });
+                }
                 let answer = self.cloud.$name($($arg),*).await;
                 self.gate.pass(false).await;
                 answer
             })*
 
+            async fn aged(&self, question: &Aged) -> Result<AgeAnswer, ObserveError> {
+                if self.gate.0.0.lock().unwrap_or_else(PoisonError::into_inner).takes_old_signatures {
+                    return Ok(AgeAnswer::Taken);
+                }
+                self.cloud.aged(question).await
+            }
+
             async fn apply(&self, mutation: &Mutation, intended_at: jiff::Timestamp) -> Outcome {
                 self.gate.pass(true).await;
+                if self.gate.0.0.lock().unwrap_or_else(PoisonError::into_inner).no_aws {
+                    return Outcome::NotSent { reason: "never connected".to_owned() };
+                }
                 let outcome = self.cloud.apply(mutation, intended_at).await;
                 self.gate.pass(true).await;
                 outcome

@@ -74,7 +74,8 @@ impl Stage {
         let clock: wire::Clock = Arc::new(move || SimTime(origin + passed() * RATE));
         // The daemon goes by this machine's clock, and is to find no fault with it.
         let dates: wire::Clock = Arc::new(|| SimTime(now_ms()));
-        let options = wire::Options { dates: Some(dates), ..wire::Options::loopback(world, clock) };
+        let options =
+            wire::Options { dates: Some(dates), enforce_signing_time: true, ..wire::Options::loopback(world, clock) };
         let world = wire::start(options).await.expect("the simulated AWS starts");
         let stage = Self { world, directory, lives: AtomicU32::new(0) };
         stage.write_config(setting);

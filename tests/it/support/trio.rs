@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -47,7 +47,7 @@ pub(crate) struct Member {
     /// Its way to the table, and to AWS.
     pub(crate) table: Line,
     pub(crate) aws: Line,
-    config: PathBuf,
+    pub(crate) config: PathBuf,
     daemon: tokio::sync::Mutex<Option<Daemon>>,
     /// Where the process itself listens.
     direct: Mutex<Option<String>>,
@@ -56,6 +56,11 @@ pub(crate) struct Member {
 impl Trio {
     /// A table of its own in `emulator`; nobody is started yet.
     pub(crate) async fn build(seed: u64, emulator: &str) -> Self {
+        Self::build_with(seed, emulator, |_, _| String::new()).await
+    }
+
+    /// The same, with more in the configuration of each, which `more` is given its number and the stage's directory for.
+    pub(crate) async fn build_with(seed: u64, emulator: &str, more: impl Fn(usize, &Path) -> String) -> Self {
         static TABLES: AtomicU32 = AtomicU32::new(0);
         let table = format!("failoverd-{}", TABLES.fetch_add(1, Ordering::SeqCst));
         dynamodb::created(emulator, &table, dynamodb::PATIENT).await;
@@ -65,7 +70,9 @@ impl Trio {
         for n in 0..3 {
             let (api, its_table, aws) = (Line::new(None).await, Line::new(to_table).await, Line::new(to_aws).await);
             let config = stage.directory().join(format!("replica-{n}.toml"));
-            std::fs::write(&config, configuration(&stage, &table, &api.url(), &aws.url())).expect("written");
+            let text = configuration(&stage, &table, &api.url(), &aws.url());
+            let text = text.replacen("\n[aws]", &format!("{}\n[aws]", more(n, stage.directory())), 1);
+            std::fs::write(&config, text).expect("written");
             let (daemon, direct) = (tokio::sync::Mutex::default(), Mutex::default());
             members.push(Member { api, table: its_table, aws, config, daemon, direct });
         }

@@ -21,6 +21,7 @@ use crate::domain::{
     recovery,
     rules::{Finding, Rule},
     run::{Phase, RunState},
+    signature::{Check, Family},
     vantage::Stand,
 };
 
@@ -43,6 +44,7 @@ pub(super) struct Decisions {
     would_start: GaugeVec,
     deadline: GaugeVec,
     proven: GaugeVec,
+    signatures: GaugeVec,
 }
 
 /// What one application's series need from one call to the next.
@@ -107,6 +109,11 @@ impl Decisions {
                 "Days since a run of the application last succeeded; absent where none ever did.",
                 &["application"],
             )?,
+            signatures: one(
+                "failoverd_old_signatures_refused",
+                "1 where AWS was seen to refuse signatures that are too old; unknown is 0.",
+                &["service"],
+            )?,
         })
     }
 
@@ -149,6 +156,10 @@ impl Decisions {
     }
 
     /// How the run under way stands to the RTO.
+    pub(super) fn signatures_checked(&self, family: Family, check: &Check) {
+        self.signatures.with_label_values(&[family.word()]).set(flag(check.is_verified()));
+    }
+
     pub(super) fn due(&self, application: &ApplicationName, deadline: Option<&Deadline>) {
         let name = application.as_str();
         let worst = deadline.and_then(|d| d.warnings.iter().map(|w| w.level).max());

@@ -24,7 +24,7 @@ use super::{
 use crate::adapters::store::OpenError;
 
 /// How long one question about the table is tried for.
-const LOOK_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const LOOK_WITHIN: Duration = Duration::from_secs(10);
 /// How long a new table may take; seconds are usual.
 const CREATED_WITHIN: Duration = Duration::from_secs(180);
 const CREATED_POLL: Duration = Duration::from_secs(1);
@@ -69,9 +69,9 @@ pub(super) enum Mark {
     Made,
 }
 
-struct Look<'a> {
-    calls: &'a Calls,
-    options: &'a Options,
+pub(super) struct Look<'a> {
+    pub(super) calls: &'a Calls,
+    pub(super) options: &'a Options,
     warnings: Vec<String>,
     /// Name of the key in `allow_unverified`, and why.
     unverified: Vec<(&'static str, String)>,
@@ -79,7 +79,7 @@ struct Look<'a> {
 
 /// Looks at the whole table.
 pub(super) async fn verify(calls: &Calls, options: &Options, mark: Mark) -> Result<Verified, OpenError> {
-    let mut look = Look { calls, options, warnings: Vec::new(), unverified: Vec::new() };
+    let mut look = Look::new(calls, options);
     let Some(described) = look.describe().await? else {
         return Err(OpenError::TableMissing { table: options.table.clone(), region: options.region.clone() });
     };
@@ -103,17 +103,21 @@ pub(super) async fn verify(calls: &Calls, options: &Options, mark: Mark) -> Resu
     })
 }
 
-impl Look<'_> {
-    fn unavailable(&self, reason: impl ToString) -> OpenError {
+impl<'a> Look<'a> {
+    pub(super) fn new(calls: &'a Calls, options: &'a Options) -> Self {
+        Self { calls, options, warnings: Vec::new(), unverified: Vec::new() }
+    }
+
+    pub(super) fn unavailable(&self, reason: impl ToString) -> OpenError {
         let (table, region) = (self.options.table.clone(), self.options.region.clone());
         OpenError::TableUnavailable { table, region, reason: reason.to_string() }
     }
 
-    fn foreign(&self, reason: String) -> OpenError {
+    pub(super) fn foreign(&self, reason: String) -> OpenError {
         OpenError::TableForeign { table: self.options.table.clone(), region: self.options.region.clone(), reason }
     }
 
-    async fn describe(&self) -> Result<Option<TableDescription>, OpenError> {
+    pub(super) async fn describe(&self) -> Result<Option<TableDescription>, OpenError> {
         let describe = || async {
             match self.calls.journals.describe_table().table_name(&self.options.table).send().await {
                 Ok(out) => Ok(out.table),
@@ -127,7 +131,7 @@ impl Look<'_> {
     }
 
     /// Whether it is ready, and has the keys of [`item`].
-    fn shape(&self, table: &TableDescription) -> Result<(), OpenError> {
+    pub(super) fn shape(&self, table: &TableDescription) -> Result<(), OpenError> {
         match &table.table_status {
             Some(TableStatus::Active | TableStatus::Updating) => {}
             status => {
@@ -300,7 +304,7 @@ impl Look<'_> {
 /// Makes the table where it is not there, waits until it is ready, and looks at it. It is paid by the request,
 /// protected against deletion, encrypted with DynamoDB's own key, and can be restored to a point in time.
 pub(super) async fn create(calls: &Calls, options: &Options) -> Result<Created, OpenError> {
-    let look = Look { calls, options, warnings: Vec::new(), unverified: Vec::new() };
+    let look = Look::new(calls, options);
     let made = look.describe().await?.is_none() && make(&look).await?;
     let end = calls.boot() + CREATED_WITHIN;
     loop {
@@ -369,7 +373,7 @@ async fn recoverable(look: &Look<'_>) {
 /// Overwrites what the marks of another table say: of this Region with the table's id, of Regions that have no copy with
 /// [`item::VOID`], since no item is ever deleted.
 pub(super) async fn adopt(calls: &Calls, options: &Options) -> Result<Adopted, OpenError> {
-    let mut look = Look { calls, options, warnings: Vec::new(), unverified: Vec::new() };
+    let mut look = Look::new(calls, options);
     let Some(described) = look.describe().await? else {
         return Err(OpenError::TableMissing { table: options.table.clone(), region: options.region.clone() });
     };

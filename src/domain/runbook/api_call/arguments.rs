@@ -91,7 +91,7 @@ fn hole(entries: &[Entry]) -> Result<Hole, String> {
 }
 
 /// A word in braces that nothing fills in. Other braces are the argument's own: it may be JSON in a text.
-fn strange_placeholder(text: &str, is_call: bool) -> Option<String> {
+pub(super) fn strange_placeholder(text: &str, is_call: bool) -> Option<String> {
     let word = |w: &&str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let known = |w: &str| PLACEHOLDERS.iter().any(|p| p.trim_matches(['{', '}']) == w) || !is_call && w == "handle";
     let words = text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word).filter(word);

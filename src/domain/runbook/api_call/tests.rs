@@ -76,7 +76,6 @@ fn what_cannot_be_settled_or_does_not_fit_is_refused() {
             format!("{PUT}, effect: irreversible, repeat: idempotent, {DONE}, undo: {{ operation: DeleteParameter }}"),
             "`undo` is for",
         ),
-        (format!("{PUT}, {declared}, {DONE}, undo: restore"), "not in this version"),
         (
             format!("{PUT}, {declared}, {DONE}, undo: {{ operation: AssumeRole, arguments: {{ a: \"{{writer}}\" }} }}"),
             "`{writer}` is none of",
@@ -94,6 +93,52 @@ fn what_cannot_be_settled_or_does_not_fit_is_refused() {
         let faults = read(&with).expect_err(&with);
         assert!(faults.contains(says), "{with}\n{faults}");
     }
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused() {
+    let declared = "effect: reversible, repeat: idempotent";
+    for (with, says) in [
+        (format!("{PUT}, {declared}, on_unknown: hold, undo: restore"), "nothing reads what is there before"),
+        (
+            format!("{PUT}, {declared}, {DONE}, undo: {{ restore: {{ Name: /Parameter/Name, X: /x }} }}"),
+            "no argument `X`",
+        ),
+        (format!("{PUT}, {declared}, {DONE}, undo: {{ restore: {{ Value: Parameter }} }}"), "a JSON pointer"),
+        (format!("{PUT}, {declared}, {DONE}, undo: {{ restore: {{}} }}"), "0 values"),
+        (
+            format!("{PUT}, {declared}, {DONE}, undo: {{ restore: {{ Value: /Environment/Variables/A }} }}"),
+            "could hold a secret",
+        ),
+        (
+            format!(
+                "{PUT}, {declared}, {DONE}, undo: {{ restore: {{ Value: /a }}, read: {{ operation: PutParameter }} }}"
+            ),
+            "does not look like a read",
+        ),
+        (
+            format!("{PUT}, {declared}, done_when: {{ operation: DescribeParameters, that: \"true\" }}, undo: restore"),
+            "is not known here",
+        ),
+        (format!("{PUT}, effect: irreversible, repeat: idempotent, {DONE}, undo: restore"), "`undo` is for"),
+    ] {
+        let faults = read(&with).expect_err(&with);
+        assert!(faults.contains(says), "{with}\n{faults}");
+    }
+}
+
+#[test]
+fn what_is_restored_is_the_same_call_with_the_place_that_was_read() {
+    let declared = "effect: reversible, repeat: idempotent";
+    let short = read(&format!("{PUT}, {declared}, {DONE}, undo: restore")).expect("valid");
+    let long = format!("{PUT}, {declared}, {DONE}, undo: {{ restore: {{ Value: /Parameter/Value }} }}");
+    assert_eq!(read(&long).expect("valid"), short);
+    let back = short.undo.expect("one");
+    let (read, places) = back.restores.expect("it restores");
+    assert_eq!((read.operation.as_str(), places.len()), ("ssm:GetParameter", 1));
+    assert_eq!((back.call.operation, back.idempotent), (short.call.operation, true));
+    assert_eq!(back.call.arguments["Value"], places["Value"].to_json());
+    assert_eq!(back.call.arguments["Name"], short.call.arguments["Name"]);
 }
 
 #[test]

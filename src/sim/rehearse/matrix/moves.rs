@@ -110,6 +110,7 @@ fn scenario(
         active: (purpose == Purpose::Failback).then(|| standby.clone()),
         happenings,
         blackout: false,
+        replicas: 1,
         observers: 0,
         people: People {
             arm: None,

@@ -63,6 +63,7 @@ expect:
         active: Some(region("us-west-2")),
         happenings: vec![east, Happening { at: 2 * minute, lasts: Some(18 * minute), what: calls }],
         blackout: false,
+        replicas: 1,
         observers: 0,
         people,
         heals_at: Some(20 * minute),
@@ -293,5 +294,33 @@ fn every_shipped_scenario_is_read_and_every_file_ships() {
         // Elsewhere too: no file may name a Region of ours where the application's must stand.
         let elsewhere = written.resolve(&[region("eu-central-1"), region("eu-west-1")]);
         assert!(elsewhere.is_ok(), "{file}\n{}", lines(&elsewhere.unwrap_err()));
+    }
+}
+
+#[test]
+fn a_replica_that_is_not_there_is_refused_and_so_is_a_disk_that_several_would_share() {
+    let alone = with(
+        "replicas: 6\nhappenings:\n  - { at: 1m, replica: { of: leader, does: sleeps } }\n  - { at: 1m, replica: { of: chief, does: paused, around: lunch } }\n",
+    );
+    let told = faults(&alone);
+    for says in [
+        "replicas: 6 is not between 1 and 5",
+        "happenings[0].replica.does: `sleeps` is none of killed, stopped, paused, ",
+        "happenings[1].replica.of: expected leader, or the number of a replica",
+        "happenings[1].replica.around: `lunch` is none of before-call, after-call, ",
+    ] {
+        assert!(told.contains(says), "{says}\n{told}");
+    }
+    assert_eq!(told.matches("scenario-invalid").count(), 4, "{told}");
+    let told = faults(&with("happenings:\n  - { at: 1m, replica: { of: leader, does: stopped } }\n"));
+    assert!(told.contains("happenings[0].replica: there is one daemon only: give `replicas`"), "{told}");
+    let told = faults(&with(
+        "replicas: 2\nhappenings:\n  - { at: 1m, replica: { of: 3, does: stopped } }\n  - { at: 1m, journal_rots: { record: 3 } }\n",
+    ));
+    for says in [
+        "happenings[0].replica.of: there is no replica 3: `replicas` is 2",
+        "happenings[1].journal_rots: several replicas share a store that has copies of its own",
+    ] {
+        assert!(told.contains(says), "{says}\n{told}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::sim::{
-    faults::{CallFault, ProcessFault, Sight, StoreFault, Trouble, Vantage},
+    faults::{Around, CallFault, Deed, ProcessFault, Replica, ReplicaFault, Sight, StoreFault, Trouble, Vantage},
     world::{
         Plane, Reach,
         aurora::{LagMetric, LagSetting, PromotionFate},
@@ -21,6 +21,7 @@ fn troubles() -> Vec<Trouble> {
         Trouble::PartitionRegion { region: west.clone() },
         Trouble::Promotion { fate: PromotionFate::Fails },
         Trouble::Promotion { fate: PromotionFate::Sticks },
+        Trouble::Promotion { fate: PromotionFate::Cancelled },
         Trouble::FencingTimesOut,
         Trouble::Headless { region: west.clone() },
         Trouble::Mismatched { region: west.clone() },
@@ -105,6 +106,26 @@ fn troubles() -> Vec<Trouble> {
         all.push(Trouble::Metrics { region: west.clone(), namespace: "AWS/RDS".to_owned(), fault });
     }
     all
+}
+
+/// Of three replicas each meets something.
+fn replicated(base: &Scenario) -> Scenario {
+    let mut faults: Vec<ReplicaFault> = Around::ALL.map(|(_, a)| ReplicaFault::Paused { around: Some(a) }).to_vec();
+    faults.extend([
+        ReplicaFault::Killed { around: None },
+        ReplicaFault::Killed { around: Some(Around { what: Deed::Renewal, after: false }) },
+        ReplicaFault::Stopped,
+        ReplicaFault::Paused { around: None },
+        ReplicaFault::LosesRequests,
+        ReplicaFault::LosesAnswers,
+        ReplicaFault::CutFromAws,
+        ReplicaFault::Stalls,
+        ReplicaFault::ClockJumps { seconds: -45 },
+    ]);
+    let of = |i: usize| if i.is_multiple_of(2) { Replica::Leader } else { Replica::Number(3) };
+    let what = faults.into_iter().enumerate().map(|(i, does)| Trouble::Replica { of: of(i), does });
+    let happening = |what| Happening { at: Duration::from_mins(1), lasts: Some(Duration::from_mins(2)), what };
+    Scenario { replicas: 3, happenings: what.map(happening).collect(), ..base.clone() }
 }
 
 /// Something is armed, and each vantage is wrong in some way.
@@ -224,6 +245,7 @@ pub(super) fn every_variant() -> Vec<Scenario> {
     }
     all.push(scenario(Vec::new(), People::nobody(), vec![Expectation::NoRun]));
     all.push(armed(&base));
+    all.push(replicated(&base));
     all.push(Scenario { blackout: true, ..base.clone() });
     all.push(Scenario { heals_at: Some(20 * minute), ..base });
     all

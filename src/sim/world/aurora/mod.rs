@@ -48,6 +48,8 @@ pub enum PromotionFate {
     Fails,
     /// Never ends; see [`Aurora::release_stuck`].
     Sticks,
+    /// Somebody cancels it; for a while it is shown as `cancelling`, and then the old writer is as it was.
+    Cancelled,
 }
 
 /// What to break.

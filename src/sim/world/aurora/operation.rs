@@ -31,6 +31,8 @@ pub enum Stage {
     Promoting,
     /// Never ends by itself.
     Stuck,
+    /// Somebody has cancelled it.
+    Cancelling,
 }
 
 /// A switchover or failover at work.
@@ -61,6 +63,7 @@ impl Operation {
     pub fn state(&self) -> &'static str {
         match (self.stage, self.kind) {
             (Stage::Pending, _) => "pending",
+            (Stage::Cancelling, _) => "cancelling",
             (_, OperationKind::Switchover) => "switching-over",
             (_, OperationKind::Failover) => "failing-over",
         }
@@ -69,6 +72,8 @@ impl Operation {
 
 /// How often a waiting switchover looks, in milliseconds.
 const SYNC_POLL_MS: u64 = 1_000;
+/// How long a cancelled operation takes to end, in milliseconds. AWS publishes no figure: assumed, longer than any look.
+const CANCEL_MS: u64 = 40_000;
 /// How often it looks while writes are stopped.
 const DRAIN_POLL_MS: u64 = 50;
 
@@ -132,6 +137,7 @@ impl Aurora {
                 self.end_fencing(global, &operation, reachable, ctx);
             }
             (Stage::Promoting, _) => self.end_promotion(global, &operation, ctx),
+            (Stage::Cancelling, _) => self.fail_operation(global, &operation, ctx),
             (Stage::Stuck, _) => {}
         }
     }
@@ -251,6 +257,10 @@ impl Aurora {
                 self.with_operation(global, |operation| operation.stage = Stage::Stuck);
                 tell(ctx, "aurora.stuck", format!("{global}: the promotion is stuck"));
             }
+            (Some(PromotionFate::Cancelled), _) => {
+                tell(ctx, "aurora.cancelling", format!("{global}: somebody cancels the promotion"));
+                self.enter(global, operation, Stage::Cancelling, CANCEL_MS, ctx);
+            }
             (Some(PromotionFate::Fails), _) | (None, false) => {
                 self.fail_operation(global, operation, ctx);
             }
@@ -307,12 +317,14 @@ impl Aurora {
             target.status = "available";
         }
         self.clear_operation(global);
-        let (id, what) = match operation.kind {
-            OperationKind::Switchover => (187, "switchover"),
-            OperationKind::Failover => (239, "failover"),
+        let (id, what, how) = match (operation.kind, operation.stage) {
+            (OperationKind::Switchover, Stage::Cancelling) => (186, "switchover", "was cancelled"),
+            (OperationKind::Switchover, _) => (187, "switchover", "failed"),
+            // No list has an event for a cancelled failover.
+            (OperationKind::Failover, _) => (239, "failover", "failed"),
         };
         let text =
-            |cluster: &str, region: &_| format!("Global {what} to DB cluster {cluster} in Region {region} failed.");
+            |cluster: &str, region: &_| format!("Global {what} to DB cluster {cluster} in Region {region} {how}.");
         let to = &operation.to;
         self.record_at_both_ends([&operation.from, to], to, id, text, ctx);
         tell(ctx, "aurora.failed", format!("{global}: the {what} failed"));

@@ -1,0 +1,178 @@
+//! `failoverd evidence`: fetch a run's evidence from a daemon, prove a file that is at hand, make the key that signs.
+
+use std::{
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Options,
+    api::{Api, Failure},
+    enc, print, print_line, render,
+};
+use crate::{
+    app::evidence::{holds, make},
+    domain::evidence::{FILE_BYTES_MAX, Fault, Proven, verify},
+};
+
+/// Verbs of evidence.
+#[derive(Debug, Clone, Subcommand)]
+pub enum EvidenceCommand {
+    /// Fetch a run's evidence from the daemon
+    Get(GetArgs),
+    /// Prove a file: whole, unchanged, and its summary what its records amount to. Needs no daemon
+    Verify(VerifyArgs),
+    /// Make the key that signs evidence; prints the public one, by which it is verified
+    Key {
+        /// Where to write the private key; must not be there
+        file: PathBuf,
+    },
+}
+
+/// What is fetched.
+#[derive(Debug, Clone, Args)]
+pub struct GetArgs {
+    /// The run
+    pub run: String,
+    /// A page for people, which opens without a network
+    #[arg(long)]
+    pub html: bool,
+    /// Where to write it; standard output without
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What is proven.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// The file of JSON lines
+    pub file: PathBuf,
+    /// It must be signed by this key: `ed25519:…`
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+}
+
+/// Does it.
+pub async fn run(command: EvidenceCommand, options: &Options) -> anyhow::Result<ExitCode> {
+    match command {
+        EvidenceCommand::Get(args) => Ok(match get(options, &args).await {
+            Ok(()) => ExitCode::from(EXIT_DONE),
+            Err(failure) => super::failed(options, &failure),
+        }),
+        EvidenceCommand::Verify(args) => prove(&args, options.json),
+        EvidenceCommand::Key { file } => {
+            let key = make(&file)?;
+            if options.json {
+                print_line(&json!({ "key": key }).to_string());
+            } else {
+                print(&format!("{key}\n"));
+            }
+            Ok(ExitCode::from(EXIT_DONE))
+        }
+    }
+}
+
+async fn get(options: &Options, args: &GetArgs) -> Result<(), Failure> {
+    let form = if args.html { "html" } else { "jsonl" };
+    let text = Api::new(options)?.text(&format!("/runs/{}/evidence?form={form}", enc(&args.run))).await?;
+    match &args.output {
+        None => print(&text),
+        Some(file) => write(file, &text).map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))?,
+    }
+    Ok(())
+}
+
+/// Never over a file that is there: it may be the evidence that somebody has signed for.
+fn write(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()
+}
+
+fn prove(args: &VerifyArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let text = match read(&args.file) {
+        Ok(text) => text,
+        Err(problem) => {
+            // Nothing can be done about a standard error that is gone.
+            let _ = writeln!(std::io::stderr(), "{}: {problem}", args.file.display());
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    let proven = verify(&text, holds).and_then(|proven| match (&args.key, &proven.signed_by) {
+        (Some(wanted), Some(key)) if wanted == key => Ok(proven),
+        (None, _) => Ok(proven),
+        (Some(wanted), key) => {
+            let by = key.as_deref().unwrap_or("nobody");
+            let line = text.lines().count();
+            Err(vec![Fault { line, problem: format!("it is signed by {by}, and not by {wanted}") }])
+        }
+    });
+    let is_sound = proven.is_ok();
+    if json {
+        print_line(
+            &match &proven {
+                Ok(proven) => json!({ "ok": true, "proven": proven }),
+                Err(faults) => json!({ "ok": false, "faults": faults }),
+            }
+            .to_string(),
+        );
+    } else {
+        print(&match &proven {
+            Ok(proven) => sound(proven),
+            Err(faults) => broken(faults),
+        });
+    }
+    Ok(ExitCode::from(if is_sound { EXIT_DONE } else { EXIT_FAILED }))
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    let open = std::fs::File::open(file).map_err(|e| e.to_string())?;
+    let mut text = String::new();
+    open.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    if FILE_BYTES_MAX < text.len() as u64 {
+        return Err(format!("is longer than {FILE_BYTES_MAX} bytes"));
+    }
+    Ok(text)
+}
+
+fn sound(proven: &Proven) -> String {
+    let (header, summary) = (&proven.header, &proven.summary);
+    let last = (header.first_record + header.records).saturating_sub(1);
+    let measured = |met: Option<bool>| match met {
+        Some(true) => "met",
+        Some(false) => "MISSED",
+        None => "not known",
+    };
+    let mut out = String::from("whole: every record follows the one before it, and the summary follows from them\n");
+    let rows = [
+        ("run", header.run.to_string()),
+        ("moved", format!("{}, {} from {} to {}", header.application, summary.purpose, summary.source, summary.target)),
+        ("records", format!("{} to {last}; the last has the hash {}", header.first_record, proven.last_hash)),
+        ("RTO", measured(summary.rto_met).to_owned()),
+        ("RPO", measured(summary.rpo_met).to_owned()),
+        ("digest", proven.sha256.to_string()),
+        (
+            "signed by",
+            proven.signed_by.clone().unwrap_or_else(|| {
+                "nobody: it is whole, but anybody could have written it. Compare the last hash with the journal"
+                    .to_owned()
+            }),
+        ),
+    ];
+    for (name, value) in rows {
+        out.push_str(&render::wrapped(&format!("{name:<10}"), &value));
+    }
+    out
+}
+
+fn broken(faults: &[Fault]) -> String {
+    let mut out = format!("NOT PROVEN: {} faults\n", faults.len());
+    for fault in faults {
+        out.push_str(&render::wrapped("  ", &fault.to_string()));
+    }
+    out
+}
