@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode, sync::Arc, 
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
+use rustix::process::{Resource, Rlimit};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -24,12 +25,20 @@ use crate::{
 
 pub mod access;
 pub mod evidence;
+pub mod logs;
 pub mod observe;
 pub mod offline;
 pub mod store;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
+
+/// The most of the descriptors that this process may open that the API may take, as a part of them: the engine's own
+/// calls, its journal and its probes have the rest (FAULTS.md 17).
+const API_DESCRIPTORS: usize = 2;
+
+/// Fewer connections than this are few for the people, pages and scrapes of one incident.
+const CONNECTIONS_FEW: usize = 32;
 
 /// A whole daemon: engine, API, and the store behind them.
 pub struct Daemon {
@@ -112,9 +121,10 @@ impl Daemon {
             engine.beside("copy", |stopping| copier.keep(stopping));
         }
         let stopping = CancellationToken::new();
-        let render = Arc::new(move || prometheus.render());
+        let render = Arc::new(move || prometheus.render(logs::lines_dropped()));
         let mut api = Api::new(Arc::new(engine.clone()), access, render, stopping.clone());
         api.tls = tls;
+        api.take_connections(connections_max());
         api.signer = signer;
         if is_shared {
             api.forwarder = Some(Forwarder::new(&holder).context("set up handing requests on")?);
@@ -131,6 +141,26 @@ impl Daemon {
             tracing::error!(%error, "the API ended with an error");
         }
     }
+}
+
+/// How many connections the API may have at once. Raises what this process may open as far as it is allowed to.
+fn connections_max() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+        if let Err(error) = raised {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+        }
+    }
+    // No limit is as good as a high one.
+    let descriptors = rustix::process::getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let most = http::server::CONNECTIONS_MAX.min(descriptors / API_DESCRIPTORS);
+    if most < CONNECTIONS_FEW {
+        tracing::warn!(descriptors, connections = most, "few files may be open: the API takes few connections");
+    }
+    most
 }
 
 /// What signs evidence, where a key is configured.

@@ -31,7 +31,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
     }
     let result = match cli.command {
         Command::Serve { config } => {
-            logs("info", true);
+            let _queue = app::logs::begin(filter("info"));
             match Settings::load(&config, &environment()) {
                 Ok(settings) => app::serve(settings).await,
                 Err(faults) => {
@@ -41,7 +41,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
             }
         }
         Command::Demo(args) => {
-            logs("off", false);
+            to_standard_error("off");
             demo::run(demo::DemoArgs { json, ..args }).await
         }
         Command::Check(args) => {
@@ -51,30 +51,30 @@ async fn dispatch(cli: Cli) -> ExitCode {
         }
         Command::Permissions(args) => cli::permissions::run(&args, json, &environment()),
         Command::Simulate(args) => {
-            logs("off", false);
+            to_standard_error("off");
             cli::simulate::run(&args, json, &environment())
         }
         Command::Observe(args) => {
-            logs("info", true);
+            let _queue = app::logs::begin(filter("info"));
             app::observe::observe(args).await
         }
         Command::Backtest(args) => cli::backtest::run(&args, json, &environment()),
         Command::Store { command } => {
-            logs("warn", false);
+            to_standard_error("warn");
             cli::store::run(command, json, &environment()).await
         }
         Command::Offline { command } => {
-            logs("warn", false);
+            to_standard_error("warn");
             cli::offline::run(command, json, &environment()).await
         }
         Command::Token { command } => cli::token::run(&command, json),
         Command::Evidence { command } => cli::evidence::run(command, &cli.options).await,
         Command::Sim { command: SimCommand::Serve { args } } => {
-            logs("warn", false);
+            to_standard_error("warn");
             cli::sim::serve(args).await
         }
         Command::Client(command) if cli.options.offline => {
-            logs("warn", false);
+            to_standard_error("warn");
             cli::offline::failover(&cli.options, command, &environment()).await
         }
         Command::Client(command) => return cli::client(&cli.options, command).await,
@@ -82,11 +82,13 @@ async fn dispatch(cli: Cli) -> ExitCode {
     result.unwrap_or_else(|error| failed(&error))
 }
 
-/// Logs go to standard output as JSON lines in `serve` (what ECS collects), to standard error else.
-fn logs(default: &str, json: bool) {
-    let filter = EnvFilter::try_from_env("FAILOVERD_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    if json { builder.json().init() } else { builder.with_writer(std::io::stderr).init() }
+fn filter(default: &str) -> EnvFilter {
+    EnvFilter::try_from_env("FAILOVERD_LOG").unwrap_or_else(|_| EnvFilter::new(default))
+}
+
+/// The log of a verb that somebody waits for. The daemon's is [`app::logs`].
+fn to_standard_error(default: &str) {
+    tracing_subscriber::fmt().with_env_filter(filter(default)).with_writer(std::io::stderr).init();
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge where the environment is read, once")]

@@ -52,7 +52,7 @@ pub async fn stream(State(api): State<Api>, RunPath(run): RunPath, headers: Head
             StatusCode::TOO_MANY_REQUESTS,
             "rate-limited",
             "Too many event streams",
-            format!("{} streams are open already", super::STREAMS_MAX),
+            "as many streams are open as there may be".to_owned(),
         )
         .retry_later());
     };

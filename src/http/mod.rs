@@ -63,7 +63,7 @@ use crate::{
 };
 
 /// How many event streams may be open at once; the rest of the connections stay for those who act.
-pub const STREAMS_MAX: usize = 64;
+pub const STREAMS_MAX: usize = 256;
 
 /// Signs a statement.
 pub type Signer = Arc<dyn Fn(&str) -> Signature + Send + Sync>;
@@ -83,6 +83,7 @@ pub struct Api {
     pub tls: Option<tls::Tls>,
     /// Ends event streams when the service stops.
     pub stopping: CancellationToken,
+    connections_max: usize,
     streams: Arc<Semaphore>,
 }
 
@@ -100,7 +101,14 @@ impl Api {
         stopping: CancellationToken,
     ) -> Self {
         let (access, streams) = (access.into(), Arc::new(Semaphore::new(STREAMS_MAX)));
-        Self { control, access, metrics, signer: None, forwarder: None, tls: None, stopping, streams }
+        let connections_max = server::CONNECTIONS_MAX;
+        Self { control, access, metrics, signer: None, forwarder: None, tls: None, stopping, connections_max, streams }
+    }
+
+    /// Takes at most `most` connections at once, and [`server::CONNECTIONS_MAX`]; event streams have half of them at most.
+    pub fn take_connections(&mut self, most: usize) {
+        self.connections_max = most.min(server::CONNECTIONS_MAX);
+        self.streams = Arc::new(Semaphore::new(STREAMS_MAX.min(self.connections_max / 2)));
     }
 
     /// The applications that somebody may look at. To them there are no others.

@@ -40,8 +40,8 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may leave an answer unread.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most connections at once; event streams take at most [`super::STREAMS_MAX`] of them.
-pub const CONNECTIONS_MAX: usize = 256;
+/// The most connections at once, where the process may open files enough ([`Api::take_connections`]); event streams take at most [`super::STREAMS_MAX`] of them.
+pub const CONNECTIONS_MAX: usize = 512;
 
 /// The largest request head, and the size of a connection's read buffer, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -69,9 +69,9 @@ pub async fn serve(listener: TcpListener, api: Api) -> Result<(), ServeError> {
     let address: SocketAddr = listener.local_addr().map_err(ServeError::Address)?;
     api.access.permits(address)?;
     let stopping = api.stopping.clone();
+    let connections = Arc::new(Semaphore::new(api.connections_max));
     let (crowd, tls) = (Crowd::new(PER_ADDRESS_MAX, Arc::clone(&api.access.proxies)), api.tls.clone());
     let router = router(api);
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let tracker = TaskTracker::new();
     if let Some(tls) = tls.clone() {
         tracker.spawn(reload(tls, stopping.clone()));

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 use crate::{
@@ -76,6 +76,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     leader: GaugeVec,
     held: GaugeVec,
+    log_lines_dropped: IntCounter,
     decisions: Decisions,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
@@ -161,6 +162,10 @@ impl Metrics {
             requests: requests()?,
             leader,
             held,
+            log_lines_dropped: IntCounter::new(
+                "failoverd_log_lines_dropped_total",
+                "Lines that the log's pipe did not take.",
+            )?,
             regions: applications.iter().map(|a| (a.name.clone(), regions_of(a))).collect(),
             registry,
             lag,
@@ -176,6 +181,7 @@ impl Metrics {
         registry.register(Box::new(metrics.step_duration.clone()))?;
         registry.register(Box::new(metrics.append.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.log_lines_dropped.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
@@ -206,8 +212,10 @@ impl Metrics {
         };
     }
 
-    /// Prometheus text format 0.0.4.
-    pub fn render(&self) -> String {
+    /// Prometheus text format 0.0.4. `log_lines_dropped` since the process began.
+    pub fn render(&self, log_lines_dropped: u64) -> String {
+        let counted = self.log_lines_dropped.get();
+        self.log_lines_dropped.inc_by(log_lines_dropped.saturating_sub(counted));
         let mut text = Vec::new();
         let left = self.memory().left.clone();
         let shown = shown(self.registry.gather(), &left);
@@ -616,7 +624,7 @@ mod tests {
 
     #[test]
     fn before_anything_is_known_health_is_unknown_and_lag_is_absent() {
-        let text = observer().render();
+        let text = observer().render(0);
         has(&text, r#"failoverd_application_health{application="payments",state="unknown"} 1"#);
         has(&text, r#"failoverd_application_health{application="payments",state="healthy"} 0"#);
         has(&text, r#"failoverd_rto_objective_seconds{application="payments"} 600"#);
@@ -633,10 +641,10 @@ mod tests {
         observer.led(&payments, true);
         observer.held(&payments, false);
         observer.assessed(&assessment(None, SignalState::Missing { why: "silent".to_owned() }));
-        has(&observer.render(), r#"failoverd_leader{application="payments"} 1"#);
-        assert!(observer.render().contains("failoverd_decision{"));
+        has(&observer.render(0), r#"failoverd_leader{application="payments"} 1"#);
+        assert!(observer.render(0).contains("failoverd_decision{"));
         observer.led(&payments, false);
-        let text = observer.render();
+        let text = observer.render(0);
         has(&text, r#"failoverd_leader{application="payments"} 0"#);
         has(&text, r#"failoverd_application_held{application="payments"} 0"#);
         has(&text, r#"failoverd_rto_objective_seconds{application="payments"} 600"#);
@@ -644,7 +652,7 @@ mod tests {
             assert!(!text.contains(gone), "{text}");
         }
         observer.led(&payments, true);
-        assert!(observer.render().contains("failoverd_decision{"));
+        assert!(observer.render(0).contains("failoverd_decision{"));
     }
 
     #[test]
@@ -654,7 +662,7 @@ mod tests {
             Sample { measured_at: at(-10), taken_at: at(-9), reading: Reading::Lag { lag: Duration::from_secs(2) } };
         let fresh = Some((at(-10), Duration::from_secs(2)));
         observer.assessed(&assessment(fresh, SignalState::Fresh { sample }));
-        let text = observer.render();
+        let text = observer.render(0);
         let lag = r#"failoverd_replication_lag_seconds{application="payments",source_region="us-east-1",store="orders",target_region="us-west-2"} 2"#;
         has(&text, lag);
         has(&text, r#"failoverd_rpo_exposure_seconds{application="payments",store="orders"} 12"#);
@@ -662,7 +670,7 @@ mod tests {
         has(&text, r#"failoverd_decision{application="payments",verdict="notify"} 1"#);
         has(&text, r#"failoverd_application_health{application="payments",state="unknown"} 0"#);
         observer.assessed(&assessment(None, SignalState::Missing { why: "silent".to_owned() }));
-        let text = observer.render();
+        let text = observer.render(0);
         assert!(!text.contains("failoverd_replication_lag_seconds{"), "{text}");
         assert!(!text.contains("failoverd_signal_age_seconds{"), "{text}");
         has(&text, r#"failoverd_rpo_exposure_seconds{application="payments",store="orders"} +Inf"#);
@@ -675,11 +683,11 @@ mod tests {
         let begun = Event::StepStarted { run: run(), step: step.clone(), attempt: 1 };
         let done = Event::StepDone { run: run(), step, evidence: vec![], outputs: BTreeMap::new() };
         observer.recorded(&record(0, vec![started(), begun]), 0.002);
-        has(&observer.render(), r#"failoverd_run_state{application="payments",purpose="failover",state="running"} 1"#);
+        has(&observer.render(0), r#"failoverd_run_state{application="payments",purpose="failover",state="running"} 1"#);
         let finished =
             Event::RunFinished { run: run(), result: RunResult::Succeeded, reason: "done".to_owned(), loss: None };
         observer.recorded(&record(4, vec![done, finished]), 0.002);
-        let text = observer.render();
+        let text = observer.render(0);
         has(&text, r#"failoverd_run_state{application="payments",purpose="failover",state="running"} 0"#);
         has(&text, r#"failoverd_run_state{application="payments",purpose="failover",state="succeeded"} 1"#);
         has(&text, r#"failoverd_step_duration_seconds_sum{action="wait"} 4"#);
@@ -699,7 +707,7 @@ mod tests {
         before.restore(&history);
         let done = Event::StepDone { run: run(), step, evidence: vec![], outputs: BTreeMap::new() };
         before.recorded(&record(90, vec![done]), 0.002);
-        has(&before.render(), r#"failoverd_step_duration_seconds_sum{action="wait"} 90"#);
+        has(&before.render(0), r#"failoverd_step_duration_seconds_sum{action="wait"} 90"#);
     }
 
     #[test]
@@ -716,7 +724,7 @@ mod tests {
         observer.assessed(&quiet);
         for name in ["rto_forecast", "rto_used", "rpo_burn_rate", "rule_holds", "vantage_stand", "days_since", "armed"]
         {
-            assert!(!observer.render().contains(&format!("\nfailoverd_{name}")), "{name} of what is not known");
+            assert!(!observer.render(0).contains(&format!("\nfailoverd_{name}")), "{name} of what is not known");
         }
         let total = Estimate { p50: s(90), p95: s(160) };
         let says = |vantage: &str, stand| Witness { vantage: vantage.parse().expect("valid"), stand, says: "x".into() };
@@ -737,7 +745,7 @@ mod tests {
         let zero = Estimate { p50: s(0), p95: s(0) };
         let due = Deadline { used: None, left: None, remaining: zero, runs: 0, warnings: vec![warning] };
         observer.due(&name(), Some(&due));
-        let text = observer.render();
+        let text = observer.render(0);
         for line in [
             r#"failoverd_rto_forecast_seconds{application="payments",quantile="0.95"} 160"#,
             r#"failoverd_rto_used_seconds{application="payments"} 40"#,
@@ -756,7 +764,7 @@ mod tests {
         }
         observer.assessed(&quiet);
         observer.due(&name(), None);
-        let text = observer.render();
+        let text = observer.render(0);
         for gone in ["rto_forecast_seconds{", "rto_used_seconds{", "burn_rate{", "vantage_stand{", "rto_warning{"] {
             assert!(!text.contains(gone), "{gone} outlived what it told");
         }
@@ -767,7 +775,7 @@ mod tests {
         let observer = observer();
         observer.called("rds", "FailoverGlobalCluster", "us-west-2", "unknown", at(0));
         has(
-            &observer.render(),
+            &observer.render(0),
             r#"failoverd_aws_requests_total{operation="FailoverGlobalCluster",outcome="unknown",region="us-west-2",service="rds"} 1"#,
         );
     }

@@ -128,7 +128,7 @@ impl<'a> Fleet<'a> {
     pub(super) async fn play(self, director: &Director<'_>) -> (u32, Option<String>) {
         let (clock, world) = self.scene.clock();
         for number in 1..=self.scene.scenario.replicas {
-            self.start(number).await;
+            self.start(number, &world).await;
         }
         while self.leader().is_none() && clock.boot() < PATIENCE {
             clock.sleep(LOOK).await;
@@ -136,7 +136,7 @@ impl<'a> Fleet<'a> {
         let Some((_, first)) = self.leader().or_else(|| self.any()) else { return (self.starts.get(), None) };
         director.open(&first.live).await;
         loop {
-            if let Some(why) = self.tend().await {
+            if let Some(why) = self.tend(&world).await {
                 return (self.starts.get(), Some(why));
             }
             for index in director.due() {
@@ -162,8 +162,10 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// A new process of this replica.
-    async fn start(&self, number: u32) {
+    /// A new process of this replica. `world` lets time pass until now first: a clock that began with what the world
+    /// saw last would run behind those of the others (swarm, seed 58: a promotion was done before it was).
+    async fn start(&self, number: u32, world: &LiveWorld) {
+        world.now(|_| ());
         let (ways, skew, lives) = {
             let mut members = self.members.borrow_mut();
             let member = members.entry(number).or_default();
@@ -219,7 +221,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// Lets go on, starts again and buries whoever is due; why it is given up, where processes die again and again.
-    async fn tend(&self) -> Option<String> {
+    async fn tend(&self, world: &LiveWorld) -> Option<String> {
         let now = self.scene.world(|world| world.now);
         for (index, number) in self.snares.struck() {
             self.spring(index, number, now);
@@ -247,7 +249,7 @@ impl<'a> Fleet<'a> {
         let due: Vec<u32> =
             self.members.borrow().iter().filter(|(_, member)| is_due(member)).map(|(number, _)| *number).collect();
         for number in due {
-            self.start(number).await;
+            self.start(number, world).await;
         }
         None
     }

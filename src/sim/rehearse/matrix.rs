@@ -149,30 +149,38 @@ enum Promise {
     AsExpected,
     /// The run succeeded, or waits: for somebody whom it names, or for what a step is still given time to see.
     SucceedsOrWaits,
+    /// The run is aborted, and (so the scenario expects) everything is as it was; a drill may have failed before anybody
+    /// could abort it.
+    TakenBack,
 }
 
 impl Cell {
-    /// Whether what is disturbed is a drill that puts a fault in.
-    fn breaks_on_purpose(&self) -> bool {
-        let wish = self.scenario.people.ask.as_ref().map(|ask| &ask.wish);
-        matches!(wish, Some(Wish::Drill { runbook: Some(runbook) }) if runbook.as_str() == "drill-fault")
+    fn is_drill(&self) -> bool {
+        matches!(self.scenario.people.ask.as_ref().map(|ask| &ask.wish), Some(Wish::Drill { .. }))
     }
 
     /// Adds what was promised and is not so.
     pub fn judge(&self, rehearsed: &mut Rehearsed) {
+        // A drill may fail: over its budget, or by what it could not break. It leaves nothing behind.
+        let failed_harmlessly = || self.is_drill() && rehearsed.changed.is_none();
         let kept = match (self.promise, &rehearsed.ending) {
-            (Promise::AsExpected, _) | (_, Ending::Succeeded) => true,
+            (Promise::AsExpected, _)
+            | (Promise::TakenBack, Ending::Aborted)
+            | (Promise::SucceedsOrWaits, Ending::Succeeded) => true,
+            (_, Ending::Failed) => failed_harmlessly(),
+            (Promise::TakenBack, _) => false,
             (_, Ending::Held { waits_for, .. }) => !waits_for.trim().is_empty(),
             // L3 was asked whether it moves, and has its own word where it does not.
             (_, Ending::Unfinished) => rehearsed.checked.contains_key("L3"),
-            // A drill that was over its budget is home again; one that could not break what it was to break has broken
-            // nothing, or has mended it: whether it has, the oracle says (S10).
-            (_, Ending::Failed) => rehearsed.faults_met.contains_key(&83) || self.breaks_on_purpose(),
             _ => false,
         };
         if !kept {
-            let text = format!("the run should succeed or wait for somebody, and {}", rehearsed.ending);
-            rehearsed.unmet.insert(text);
+            let should = match self.promise {
+                Promise::TakenBack => "be aborted",
+                Promise::SucceedsOrWaits | Promise::AsExpected => "succeed or wait for somebody",
+            };
+            let left = rehearsed.changed.as_ref().map_or_else(String::new, |changed| format!("; {changed}"));
+            rehearsed.unmet.insert(format!("the run should {should}, and {}{left}", rehearsed.ending));
         }
         let met = match self.met {
             Met::Death => 1 < rehearsed.processes,

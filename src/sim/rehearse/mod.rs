@@ -78,6 +78,8 @@ pub struct Rehearsed {
     /// The timeline, where it was asked for.
     pub trace: Vec<TraceLine>,
     pub processes: u32,
+    /// The first of the writers, records, controls and variables that is not as it was when the rehearsal began.
+    pub changed: Option<String>,
     pub unmet: BTreeSet<String>,
 }
 

@@ -70,6 +70,7 @@ pub(super) fn rehearsed(
         events: court.events() + world.log.len() as u64,
         trace: Vec::new(),
         processes,
+        changed: changed(scene, world),
         unmet: Default::default(),
     };
     let seen = Seen { scene, world, court, ledger: &ledger, events: &events };
@@ -378,7 +379,7 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             let started = events.iter().filter(|t| begins <= t.at && t.kind == "run_started").count();
             (0 < started).then(|| format!("no run should be started; there were {started}"))
         }
-        Expectation::AsBefore => changed(scene, world),
+        Expectation::AsBefore => result.changed.clone(),
         Expectation::RescueKept => {
             let regions = scene.setup.application.regions.iter();
             let mut all = regions.flat_map(|region| world.aurora.snapshots(region, world.now));

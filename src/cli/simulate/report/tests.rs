@@ -35,6 +35,7 @@ pub(crate) fn rehearsed(seed: u64) -> Rehearsed {
         events: 1_000,
         trace: Vec::new(),
         processes: 1,
+        changed: None,
         unmet: BTreeSet::new(),
     }
 }

@@ -37,6 +37,7 @@ fn ended(ending: Ending, asked_l3: bool) -> Rehearsed {
         events: 0,
         trace: Vec::new(),
         processes: 1,
+        changed: None,
         unmet: BTreeSet::new(),
     }
 }
@@ -83,9 +84,29 @@ fn whoever_waits_says_for_whom() {
         cell.judge(&mut rehearsed);
         assert_eq!(rehearsed.unmet.is_empty(), kept, "{ending:?}, L3 asked: {asked_l3}");
     }
-    let mut home_again = Rehearsed { faults_met: [(83, 1)].into(), ..ended(Ending::Failed, true) };
+    let mut home_again = ended(Ending::Failed, true);
     cell.judge(&mut home_again);
-    assert!(home_again.unmet.is_empty(), "a drill over its budget");
+    assert!(!home_again.unmet.is_empty(), "a failover may not fail");
+}
+
+#[test]
+fn a_drill_may_fail_where_it_has_left_nothing_behind() {
+    let region: Region = "us-east-1".parse().expect("a Region");
+    let mut scenario = swarm::scenario(1, &[region]);
+    let asked = scenario.people.ask.as_mut().expect("the swarm's seed 1 asks");
+    asked.wish = Wish::Drill { runbook: None };
+    for promise in [Promise::SucceedsOrWaits, Promise::TakenBack] {
+        let cell = Cell { what: String::new(), scenario: scenario.clone(), promise, met: Met::Always };
+        let mut harmless = ended(Ending::Failed, true);
+        cell.judge(&mut harmless);
+        assert!(harmless.unmet.is_empty(), "{promise:?}");
+        let mut broken = Rehearsed { changed: Some("a function is broken".to_owned()), ..ended(Ending::Failed, true) };
+        cell.judge(&mut broken);
+        assert!(broken.unmet.iter().any(|unmet| unmet.ends_with("; a function is broken")), "{promise:?}");
+        let mut unfinished = ended(Ending::Unfinished, true);
+        cell.judge(&mut unfinished);
+        assert_eq!(unfinished.unmet.is_empty(), promise == Promise::SucceedsOrWaits, "{promise:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Cell, Ending, Expectation, Happening, Measured, Met, PersonAct, Promise, RunEnd, Scenario, Setup, Trouble,
+    Cell, Ending, Expectation, Happening, Measured, Met, PersonAct, Promise, Scenario, Setup, Trouble,
     crash::{self, OUTAGES, SETTLES, later},
     just_before, measure,
     moves::Move,
@@ -103,7 +103,7 @@ fn of(undisturbed: &Move, abort: &Abort) -> Vec<Cell> {
 
 fn cell(what: String, mut scenario: Scenario, met: Met) -> Cell {
     scenario.description.clone_from(&what);
-    Cell { what, scenario, promise: Promise::AsExpected, met }
+    Cell { what, scenario, promise: Promise::TakenBack, met }
 }
 
 fn aborted(
@@ -114,6 +114,6 @@ fn aborted(
 ) -> Scenario {
     let mut scenario = undisturbed.disturbed(&format!("aborted as `{step}` begins"), happenings, heals_at);
     scenario.people.acts.push((at, PersonAct::Abort));
-    scenario.expect = vec![Expectation::Run(RunEnd::Aborted), Expectation::AsBefore];
+    scenario.expect = vec![Expectation::AsBefore];
     scenario
 }
