@@ -18,17 +18,20 @@ use crate::{
         probes::{NetProbes, postgres::PostgresHeartbeats},
     },
     config::{self, Aws, Settings},
+    domain::evidence::Signature,
     engine::{Engine, Parts, Sharing, outpost::Outpost, vantages::Vantages},
     http::{self, Api, replica::Forwarder},
     ports::{Clock, Databases, JournalStore, Observer, Probes},
 };
 
 pub mod access;
-pub mod evidence;
+pub mod keys;
 pub mod logs;
 pub mod observe;
 pub mod offline;
 pub mod store;
+
+use keys::Key;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(18);
@@ -166,9 +169,11 @@ fn connections_max() -> usize {
 /// What signs evidence, where a key is configured.
 fn signer(evidence: &config::Evidence) -> anyhow::Result<Option<http::Signer>> {
     let Some(reference) = &evidence.key else { return Ok(None) };
-    let signer = evidence::Signer::open(reference, &environment())?;
-    tracing::info!(key = signer.key(), "evidence is signed");
-    Ok(Some(Arc::new(move |statement: &str| signer.sign(statement))))
+    let key = Key::open(reference, &environment())?;
+    let public = key.public();
+    tracing::info!(key = public, "evidence is signed");
+    let sign = move |statement: &str| Signature { key: public.clone(), signature: key.sign(statement) };
+    Ok(Some(Arc::new(sign)))
 }
 
 /// Where passwords may be: [`PostgresHeartbeats`] keeps what the configuration refers to, and nothing else.

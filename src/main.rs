@@ -73,6 +73,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
             to_standard_error("warn");
             cli::sim::serve(args).await
         }
+        Command::Man { dir } => cli::man::run(dir.as_deref()),
         Command::Client(command) if cli.options.offline => {
             to_standard_error("warn");
             cli::offline::failover(&cli.options, command, &environment()).await

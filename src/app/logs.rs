@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// How many lines wait for a pipe that is blocked: some ten megabytes at the most, and hours of a quiet daemon.
-const QUEUE_LINES_MAX: usize = 10_000;
+/// How many lines wait for a pipe that is blocked: some megabytes at the most, and an hour of a quiet daemon.
+const QUEUE_LINES_MAX: usize = 4_096;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 

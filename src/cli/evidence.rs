@@ -15,7 +15,7 @@ use super::{
     enc, print, print_line, render,
 };
 use crate::{
-    app::evidence::{holds, make},
+    app::keys::{self, Key},
     domain::evidence::{FILE_BYTES_MAX, Fault, Proven, verify},
 };
 
@@ -65,7 +65,7 @@ pub async fn run(command: EvidenceCommand, options: &Options) -> anyhow::Result<
         }),
         EvidenceCommand::Verify(args) => prove(&args, options.json),
         EvidenceCommand::Key { file } => {
-            let key = make(&file)?;
+            let key = Key::make(&file)?.public();
             if options.json {
                 print_line(&json!({ "key": key }).to_string());
             } else {
@@ -102,15 +102,18 @@ fn prove(args: &VerifyArgs, json: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    let proven = verify(&text, holds).and_then(|proven| match (&args.key, &proven.signed_by) {
-        (Some(wanted), Some(key)) if wanted == key => Ok(proven),
-        (None, _) => Ok(proven),
-        (Some(wanted), key) => {
-            let by = key.as_deref().unwrap_or("nobody");
-            let line = text.lines().count();
-            Err(vec![Fault { line, problem: format!("it is signed by {by}, and not by {wanted}") }])
-        }
-    });
+    let proven =
+        verify(&text, |signed, statement| keys::holds(&signed.key, &signed.signature, statement)).and_then(|proven| {
+            match (&args.key, &proven.signed_by) {
+                (Some(wanted), Some(key)) if wanted == key => Ok(proven),
+                (None, _) => Ok(proven),
+                (Some(wanted), key) => {
+                    let by = key.as_deref().unwrap_or("nobody");
+                    let line = text.lines().count();
+                    Err(vec![Fault { line, problem: format!("it is signed by {by}, and not by {wanted}") }])
+                }
+            }
+        });
     let is_sound = proven.is_ok();
     if json {
         print_line(

@@ -10,6 +10,7 @@ pub mod check;
 pub mod demo;
 pub mod drill;
 pub mod evidence;
+pub mod man;
 pub mod observe;
 pub mod offline;
 pub mod overrides;
@@ -123,6 +124,12 @@ pub enum Command {
     Sim {
         #[command(subcommand)]
         command: SimCommand,
+    },
+    /// Print the manual page, or write those of all verbs
+    Man {
+        /// Where to write them: failoverd.1, failoverd-status.1 and so on
+        #[arg(long, value_name = "DIRECTORY")]
+        dir: Option<PathBuf>,
     },
     #[command(flatten)]
     Client(ClientCommand),

@@ -1,9 +1,10 @@
 //! What people ask for, approve, refuse and stop.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use failoverd::{
     domain::{
+        assessment::Verdict,
         id::Digest,
         run::{Phase, RunResult, StepState},
     },
@@ -266,4 +267,37 @@ async fn a_headless_target_is_refused_before_anything_is_sent() {
     let run = live.begin(Wish::Failover).await;
     assert_eq!(live.outcome(&run, 600).await, Played::Held("gate-target".to_owned()));
     assert_eq!(live.accepted(FAILOVER), 0);
+}
+
+/// L6, in every minute of a failover whose Region hangs: nobody who asks waits for AWS.
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_is_answered_within_a_second_whatever_hangs() {
+    async fn answered<T>(what: &str, asked: impl Future<Output = T>) -> T {
+        let limit = tokio::time::timeout(Duration::from_secs(1), asked).await;
+        limit.unwrap_or_else(|_| panic!("{what} took longer than a second"))
+    }
+    let scene = Scene::payments(606, 240);
+    let live = scene.start(0).await;
+    live.ready().await;
+    let hang = |name: &str| {
+        for plane in [Plane::Rds, Plane::CloudWatch, Plane::Sns, Plane::Application, Plane::Database, Plane::ArcCluster]
+        {
+            live.world.now(|w| w.set_plane(plane, &region(name), Reach::Hangs));
+        }
+    };
+    hang("us-east-1");
+    live.until("a recommendation", 600, |live| live.verdict() == Some(Verdict::Recommend)).await;
+    // Everything that the run would look at hangs, wherever it looks.
+    hang("us-west-2");
+    let run = answered("a failover", live.begin(Wish::Failover)).await;
+    for minute in 0..5 {
+        answered("a pause", live.act(&run, Act::Pause)).await.expect("paused");
+        answered("a second failover", live.ask(Live::request(Wish::Failover))).await.expect_err("one is at work");
+        answered("a switchover", live.ask(Live::request(Wish::Switchover))).await.expect_err("one is at work");
+        live.pass(20).await;
+        answered("a resume", live.act(&run, Act::Resume)).await.expect("resumed");
+        answered("an approval", live.answer(&run, "second", true)).await.expect_err("nothing asks for it");
+        live.pass(40 + minute).await;
+    }
+    answered("an abort", live.act(&run, Act::Abort)).await.expect("aborted");
 }

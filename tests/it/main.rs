@@ -56,6 +56,7 @@ mod restore;
 mod sabotage;
 mod salvage;
 mod standby_object;
+mod starved;
 mod static_stability;
 mod store_conformance;
 mod store_cost;

@@ -39,7 +39,7 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (5, "kill during a lease's renewal", Rehearsals),
     (6, "SIGTERM in mid-step", Rehearsals),
     (7, "SIGTERM ignored, SIGKILL", Rehearsals),
-    (8, "out of memory", Issue(7)),
+    (8, "out of memory", Tests("tests/it/starved.rs", "a_flood_of_bodies_takes_no_more_memory_than_its_share")),
     (
         9,
         "panic in one task",
@@ -63,8 +63,12 @@ const FAULTS: [(u8, &str, Owner); 100] = [
         Tests("tests/it/store_conformance.rs", "a_record_that_no_reader_could_verify_is_not_written"),
     ),
     (16, "executor stalls", Rehearsals),
-    (17, "descriptors or threads exhausted", Issue(7)),
-    (18, "log pipe blocked", Issue(7)),
+    (
+        17,
+        "descriptors or threads exhausted",
+        Tests("tests/it/starved.rs", "with_few_files_the_api_waits_and_the_engine_does_not"),
+    ),
+    (18, "log pipe blocked", Tests("tests/it/starved.rs", "a_log_that_nobody_reads_is_in_nobodys_way")),
     (19, "lease expires in a long call", Rehearsals),
     (20, "two self-believed leaders", Rehearsals),
     (21, "cut from the store, not from RDS", Rehearsals),
@@ -309,7 +313,11 @@ const PROPERTIES: [(&str, &str, Owner); 29] = [
         Tests("tests/it/engine_people.rs", "an_abort_while_a_lost_call_is_settled_ends_once_nothing_of_it_is_seen"),
     ),
     ("L5", "a hold is told on two channels", Issue(7)),
-    ("L6", "a request is answered within 1 s", Issue(7)),
+    (
+        "L6",
+        "a request is answered within 1 s",
+        Tests("tests/it/engine_people.rs", "whoever_asks_is_answered_within_a_second_whatever_hangs"),
+    ),
     ("L7", "finite actions for finite faults", Rehearsals),
     ("history", "no acknowledged write is lost beyond the recorded loss", Rehearsals),
     (

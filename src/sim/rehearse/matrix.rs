@@ -149,6 +149,8 @@ enum Promise {
     AsExpected,
     /// The run succeeded, or waits: for somebody whom it names, or for what a step is still given time to see.
     SucceedsOrWaits,
+    /// The run succeeded; or what it was to break on purpose was not broken for certain, and nothing is left of it.
+    SucceedsOrBrokeNothing,
     /// The run is aborted, and (so the scenario expects) everything is as it was; a drill may have failed before anybody
     /// could abort it.
     TakenBack,
@@ -166,9 +168,9 @@ impl Cell {
         let kept = match (self.promise, &rehearsed.ending) {
             (Promise::AsExpected, _)
             | (Promise::TakenBack, Ending::Aborted)
-            | (Promise::SucceedsOrWaits, Ending::Succeeded) => true,
+            | (Promise::SucceedsOrWaits | Promise::SucceedsOrBrokeNothing, Ending::Succeeded) => true,
             (_, Ending::Failed) => failed_harmlessly(),
-            (Promise::TakenBack, _) => false,
+            (Promise::TakenBack | Promise::SucceedsOrBrokeNothing, _) => false,
             (_, Ending::Held { waits_for, .. }) => !waits_for.trim().is_empty(),
             // L3 was asked whether it moves, and has its own word where it does not.
             (_, Ending::Unfinished) => rehearsed.checked.contains_key("L3"),
@@ -177,6 +179,7 @@ impl Cell {
         if !kept {
             let should = match self.promise {
                 Promise::TakenBack => "be aborted",
+                Promise::SucceedsOrBrokeNothing => "succeed",
                 Promise::SucceedsOrWaits | Promise::AsExpected => "succeed or wait for somebody",
             };
             let left = rehearsed.changed.as_ref().map_or_else(String::new, |changed| format!("; {changed}"));

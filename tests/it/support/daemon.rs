@@ -10,7 +10,10 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::{
+    io::AsyncReadExt as _,
+    process::{Child, ChildStdout, Command},
+};
 
 use super::stage::Stage;
 
@@ -40,8 +43,29 @@ pub(crate) struct Launch<'a> {
     /// Where the journals' table is, where they are in one.
     pub(crate) table_url: Option<String>,
     pub(crate) failpoint: Option<&'a str>,
+    pub(crate) limits: Limits,
+}
+
+/// What a life is not given.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
     /// It may write no file longer than this.
     pub(crate) file_kib_max: Option<u64>,
+    /// It may have no more files open.
+    pub(crate) files_max: Option<u64>,
+    /// It logs all that there is to say into a pipe, of which nobody reads more than where it listens.
+    pub(crate) log_is_blocked: bool,
+}
+
+impl Limits {
+    /// As the shell says them. Beyond the first a write fails, as on a full disk; the signal that would come with it is
+    /// ignored.
+    fn script(self) -> Option<String> {
+        let file = self.file_kib_max.map(|kib| format!("trap '' XFSZ; ulimit -f {kib}; "));
+        let files = self.files_max.map(|most| format!("ulimit -n {most}; "));
+        let all = [file, files].into_iter().flatten().collect::<String>();
+        (!all.is_empty()).then(|| format!("{all}exec \"$0\" \"$@\""))
+    }
 }
 
 /// What a verb of the client says to the daemon at `url`, as `alice`: what it prints, and whether it went well.
@@ -79,22 +103,24 @@ pub(crate) struct Daemon {
     pub(crate) url: String,
     child: Child,
     pub(crate) log: PathBuf,
+    /// Open, and read no further.
+    _unread: Option<ChildStdout>,
 }
 
 impl Daemon {
     pub(crate) async fn start(stage: &Stage, life: u32, launch: &Launch<'_>) -> Started {
         let log = stage.log(life);
         let out = File::create(&log).expect("a log file");
-        let mut command = match launch.file_kib_max {
+        let mut command = match launch.limits.script() {
             None => Command::new(&BINARY.path),
-            Some(kib) => {
-                // Beyond the limit a write fails, as on a full disk; the signal that would come with it is ignored.
+            Some(script) => {
                 let mut shell = Command::new("bash");
-                let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
                 shell.args(["-c", script.as_str()]).arg(&BINARY.path);
                 shell
             }
         };
+        let is_blocked = launch.limits.log_is_blocked;
+        let stdout = if is_blocked { Stdio::piped() } else { out.try_clone().expect("the log file").into() };
         let mut child = command
             .args(["serve", "--config"])
             .arg(&launch.config)
@@ -108,18 +134,28 @@ impl Daemon {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .envs(launch.failpoint.map(|f| ("FAILOVERD_FAILPOINT", f)))
             .stdin(Stdio::null())
-            .stdout(out.try_clone().expect("the log file"))
+            .envs(is_blocked.then_some(("FAILOVERD_LOG", "trace")))
+            .stdout(stdout)
             .stderr(out)
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
+        let unread = match child.stdout.take() {
+            Some(pipe) => Some(read_until_it_listens(pipe, &log).await),
+            None => None,
+        };
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Some(status) = child.try_wait().expect("a child of ours") {
                 return Started::Ended(status);
             }
             if let Some(address) = address_in(&log) {
-                return Started::Listening(Box::new(Self { url: format!("http://{address}"), child, log }));
+                return Started::Listening(Box::new(Self {
+                    url: format!("http://{address}"),
+                    child,
+                    log,
+                    _unread: unread,
+                }));
             }
             assert!(Instant::now() < deadline, "neither listening nor ended: {}", stage.logs());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -160,6 +196,11 @@ impl Daemon {
         self.signal(Signal::CONT);
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it lives")
+    }
+
     /// Waits for its end; `None` where `limit` was not enough.
     pub(crate) async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         tokio::time::timeout(limit, self.child.wait()).await.ok().map(|status| status.expect("a child of ours"))
@@ -168,6 +209,18 @@ impl Daemon {
     pub(crate) fn logged(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+/// Copies what comes out of `pipe` to `log`, and no more than says where the API listens.
+async fn read_until_it_listens(mut pipe: ChildStdout, log: &Path) -> ChildStdout {
+    let mut seen = Vec::new();
+    let read = async {
+        while address_in(log).is_none() && pipe.read_buf(&mut seen).await.is_ok_and(|count| 0 < count) {
+            std::fs::write(log, &seen).expect("the log file");
+        }
+    };
+    tokio::time::timeout(START_LIMIT, read).await.expect("it starts, or ends");
+    pipe
 }
 
 /// The address of the log line that says where the API listens.

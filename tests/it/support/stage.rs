@@ -28,7 +28,7 @@ use failoverd::{
 };
 
 use super::{
-    daemon::{Daemon, Launch, Started},
+    daemon::{Daemon, Launch, Limits, Started},
     people::Move,
 };
 
@@ -98,7 +98,13 @@ impl Stage {
 
     /// Starts the binary, which may write no file longer than `kib`.
     pub(crate) async fn start_on_a_disk_of(&self, kib: u64) -> Started {
-        self.start_with(&Launch { file_kib_max: Some(kib), ..self.launch() }).await
+        self.start_with(&Launch { limits: Limits { file_kib_max: Some(kib), ..Limits::default() }, ..self.launch() })
+            .await
+    }
+
+    /// Starts the binary without what `limits` keep from it.
+    pub(crate) async fn start_within(&self, limits: Limits) -> Started {
+        self.start_with(&Launch { limits, ..self.launch() }).await
     }
 
     /// Starts the binary as `launch` says.
@@ -109,7 +115,7 @@ impl Stage {
 
     fn launch(&self) -> Launch<'static> {
         let (config, aws_url) = (self.config(), self.world.aws_url.clone());
-        Launch { config, aws_url, table_url: None, failpoint: None, file_kib_max: None }
+        Launch { config, aws_url, table_url: None, failpoint: None, limits: Limits::default() }
     }
 
     /// Everything that the lives so far have logged, for a failure's message.

@@ -17,7 +17,7 @@ use reqwest::Client;
 use serde_json::Value;
 
 use super::{
-    daemon::{Daemon, Launch},
+    daemon::{Daemon, Launch, Limits},
     dynamodb,
     line::Line,
     stage::{Setting, Stage},
@@ -97,7 +97,7 @@ impl Trio {
             aws_url: member.aws.url(),
             table_url: Some(member.table.url()),
             failpoint: None,
-            file_kib_max: None,
+            limits: Limits::default(),
         };
         let daemon = self.stage.start_with(&launch).await.listening()?;
         member.api.lead_to(address(&daemon.url));

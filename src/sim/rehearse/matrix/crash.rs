@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cell, Happening, Measured, Met, Promise, Trouble, moves::Move};
+use super::{Cell, Expectation, Happening, Measured, Met, Promise, Trouble, moves::Move};
 use crate::sim::faults::ProcessFault;
 
 /// Soon, and long after timeouts of steps are over.
@@ -91,5 +91,10 @@ fn cell(undisturbed: &Move, what: String, faults: Vec<ProcessFault>, back_at: Du
     let happenings = faults.into_iter().map(happening).collect();
     let mut scenario = undisturbed.disturbed(&what, happenings, back_at + SETTLES);
     scenario.expect = undisturbed.same_end();
-    Cell { what, scenario, promise: Promise::AsExpected, met: Met::Death }
+    let mut promise = Promise::AsExpected;
+    if undisturbed.breaks_on_purpose() {
+        scenario.expect.retain(|expected| !matches!(expected, Expectation::Run(_)));
+        promise = Promise::SucceedsOrBrokeNothing;
+    }
+    Cell { what, scenario, promise, met: Met::Death }
 }

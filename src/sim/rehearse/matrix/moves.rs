@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
+        action::Action,
         application::Application,
         id::{ApplicationName, RunbookName},
         signal::SignalSource,
@@ -66,6 +67,11 @@ impl Move {
         scenario.heals_at = Some(heals_at);
         scenario.lasts = heals_at + LASTS_HEALED;
         scenario
+    }
+
+    /// Whether it is a drill that puts a fault in.
+    pub(super) fn breaks_on_purpose(&self) -> bool {
+        self.plan.steps.iter().any(|step| matches!(step.action, Action::LambdaFault(_)))
     }
 
     /// It ends as it does undisturbed.

@@ -95,7 +95,7 @@ fn a_drill_may_fail_where_it_has_left_nothing_behind() {
     let mut scenario = swarm::scenario(1, &[region]);
     let asked = scenario.people.ask.as_mut().expect("the swarm's seed 1 asks");
     asked.wish = Wish::Drill { runbook: None };
-    for promise in [Promise::SucceedsOrWaits, Promise::TakenBack] {
+    for promise in [Promise::SucceedsOrWaits, Promise::TakenBack, Promise::SucceedsOrBrokeNothing] {
         let cell = Cell { what: String::new(), scenario: scenario.clone(), promise, met: Met::Always };
         let mut harmless = ended(Ending::Failed, true);
         cell.judge(&mut harmless);
