@@ -33,7 +33,7 @@ fn runbook(steps: usize) -> String {
 /// A drill that breaks something at once and mends it at last: whatever stands in between is looked at for both.
 fn drill(steps: usize) -> String {
     let mut text = String::from("runbook: long\npurpose: drill\ndescription: d\nsteps:\n");
-    let fault = "with: { function: f, variable: V, value: x";
+    let fault = "with: { function: f, variable: FAILOVERD_FAULT, value: x";
     for n in 0..steps {
         let needs = if n == 0 { String::new() } else { format!(", needs: [s{}]", n - 1) };
         let act = match n {

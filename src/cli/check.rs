@@ -169,7 +169,7 @@ impl fmt::Display for CheckReport {
             }
             for Found { finding, line, column } in &plan.findings {
                 let at = format!("{}:{line}:{column}", plan.runbook);
-                let said = format!("step `{}` {}; use {}", finding.step, finding.problem, finding.instead);
+                let said = format!("step `{}` {}; instead: {}", finding.step, finding.problem, finding.instead);
                 write!(f, "{}", wrapped(&format!("  {}: ", finding.code), &format!("{at}: {said}")))?;
             }
         }

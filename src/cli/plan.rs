@@ -154,7 +154,7 @@ pub fn plan(view: &PlanView) -> String {
     for f in &view.findings {
         out.push_str(&wrapped(
             "  ",
-            &format!("{}: {} {}; use {} ({})", f.code, f.step, f.problem, f.instead, page(&f.code)),
+            &format!("{}: {} {}; instead: {} ({})", f.code, f.step, f.problem, f.instead, page(&f.code)),
         ));
     }
     out.push_str("\nnothing was started\n");

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{deciding, runbooks::Catalogue, sections::Read, store, vantage};
+use super::{
+    deciding,
+    runbooks::{Catalogue, shipped},
+    sections::Read,
+    store, vantage,
+};
 use crate::domain::{
     application::{Application, Mechanism},
     compile::{compile, directions},
@@ -83,7 +88,11 @@ fn runbooks_exist(key: &str, app: &Application, runbooks: &Catalogue, unread: &B
         if !runbooks.contains_key(name) && !unread.contains(name.as_str()) {
             let known: Vec<&str> = runbooks.keys().map(|k| k.as_str()).collect();
             let meant = did_you_mean(name.as_str(), known.iter().copied());
-            let problem = format!("there is no runbook `{name}`; runbooks: {}{meant}", known.join(", "));
+            let ships = match shipped().contains_key(name) {
+                true => "; it ships with failoverd, and is read with `[runbooks] shipped = true`",
+                false => "",
+            };
+            let problem = format!("there is no runbook `{name}`; runbooks: {}{meant}{ships}", known.join(", "));
             found.error(&named_at(key, app, purpose, name), problem, "");
         }
     }

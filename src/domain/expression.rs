@@ -40,7 +40,11 @@ pub enum ExprError {
     TooDeep,
     #[error("is not a CEL expression: {0}")]
     Syntax(String),
-    #[error("unknown name `{0}`; known: {known}", known = VARIABLES.join(", "))]
+    #[error(
+        "unknown name `{0}`; known: {known}; the id of a step that has a hyphen or a dot stands in brackets: \
+         steps[\"a-b\"].state",
+        known = VARIABLES.join(", ")
+    )]
     UnknownVariable(String),
     #[error("unknown function `{0}`; known: {known}", known = FUNCTIONS.join(", "))]
     UnknownFunction(String),
@@ -134,7 +138,7 @@ fn compile(text: &str) -> Result<Program, ExprError> {
     }
     Program::compile(text).map_err(|e| {
         let first = e.to_string();
-        ExprError::Syntax(first.lines().next().unwrap_or_default().to_owned())
+        ExprError::Syntax(told(first.lines().next().unwrap_or_default()))
     })
 }
 
@@ -220,6 +224,16 @@ fn step_of(e: &IdedExpr) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// What the parser says, in our words where we know what was meant.
+fn told(said: &str) -> String {
+    if said.contains("token recognition error at: '=") {
+        return "two values are compared with `==`: purpose == 'failback'".to_owned();
+    }
+    let (at, what) =
+        said.strip_prefix("ERROR: <input>:1:").and_then(|rest| rest.split_once(": ")).unwrap_or(("", said));
+    if at.is_empty() { what.to_owned() } else { format!("at character {at}: {what}") }
 }
 
 /// `text` as it is to be read inside a step `call`: `steps.probe` becomes `steps["call.probe"]`. What is not a valid

@@ -126,10 +126,15 @@ name!(/** A SHA-256 in lower-case hexadecimal, of something that must not change
     s.len() == 64 && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 });
 name!(/** One execution of a runbook. Carries its application: `payments-0190…` (32 hex digits at the end). */ RunId, "run id", "an application name, -, and 32 hexadecimal digits", |s| {
-    s.len() > 33 && s.len() <= NAME_CHARS_MAX + 33 && {
-        let (application, bits) = s.split_at(s.len() - 33);
-        is_plain(application) && bits.starts_with('-') && bits[1..].bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
-    }
+    // Of 33 bytes, and not of characters: what is no ASCII may end in the middle of one.
+    let parts = s.len().checked_sub(33).and_then(|at| s.split_at_checked(at));
+    parts.is_some_and(|(application, bits)| {
+        let digits = bits.strip_prefix('-').unwrap_or_default();
+        s.len() <= NAME_CHARS_MAX + 33
+            && is_plain(application)
+            && digits.len() == 32
+            && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
 });
 
 name!(/** What one machine did while the table of the journals was lost. */ BranchId, "branch id", "32 hexadecimal digits", |s| {
@@ -205,6 +210,17 @@ mod tests {
         let id = RunId::new(&app, 0xfeed);
         assert_eq!(id.application(), app);
         assert_eq!(id.as_str().parse::<RunId>().expect("round trip"), id);
+    }
+
+    #[test]
+    fn an_id_of_any_characters_is_refused_and_not_cut_in_two() {
+        for bad in ["é", "\u{1f980}", "a\u{300}"].iter().flat_map(|c| (1..80).map(|n| c.repeat(n))) {
+            assert!(bad.parse::<RunId>().is_err() && bad.parse::<OverrideId>().is_err(), "{bad:?}");
+            assert!(format!("payments-{bad}").parse::<RunId>().is_err(), "{bad:?}");
+        }
+        let id = format!("payments-{}", "0f".repeat(16));
+        assert!(id.parse::<RunId>().is_ok() && id.to_uppercase().parse::<RunId>().is_err());
+        assert!(id.replace('f', "F").parse::<RunId>().is_err());
     }
 
     #[test]

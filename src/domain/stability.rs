@@ -296,10 +296,9 @@ fn needless(
 ) -> Option<Finding> {
     let is_flip: fn(&Action) -> bool = |a| a.requires_writer().is_some();
     match &step.action {
-        // A drill needs nobody's hurry, and somebody's leave; of a salvage the approval is the signature.
+        // What is planned needs nobody's hurry, and perhaps somebody's leave; of a salvage the approval is the signature.
         Action::Approve { .. }
-            if !matches!(plan.purpose, Purpose::Drill | Purpose::Salvage)
-                && !leads_to(|a| a.effect() == EffectClass::Irreversible) =>
+            if plan.purpose == Purpose::Failover && !leads_to(|a| a.effect() == EffectClass::Irreversible) =>
         {
             Some(finding(
                 step,

@@ -30,6 +30,18 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Records on their way to one reader.
 const QUEUE_RECORDS_MAX: usize = 16;
 
+/// One event of the stream, as a client of `text/event-stream` has it.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "described here; written by axum, field by field")]
+pub struct StreamEvent {
+    /// `record` or `end`.
+    event: String,
+    /// The number of the record, for `Last-Event-ID`.
+    id: Option<String>,
+    /// Of a `record`: a RecordView, as JSON.
+    data: String,
+}
+
 /// A run's records, replayed and then live.
 #[utoipa::path(
     get, path = "/runs/{id}/events", operation_id = "watch_run", tag = "runs",
@@ -38,7 +50,7 @@ const QUEUE_RECORDS_MAX: usize = 16;
         ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last record that was seen; the stream goes on after it"),
     ),
     responses(
-        (status = 200, description = "`record` events, each with a RecordView as data; `end` when the run is finished", body = RecordView, content_type = "text/event-stream"),
+        (status = 200, description = "`record` events, each with a RecordView as data; `end` when the run is finished", body = StreamEvent, content_type = "text/event-stream"),
         (status = 204, description = "The run is finished and all of it was seen"),
         (status = 400, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-run`", body = Problem, content_type = "application/problem+json"),

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use utoipa::{
     OpenApi as _,
     openapi::{
-        Content, OpenApi, Ref, Response,
-        path::Operation,
+        Content, OpenApi, Ref, RefOr, Response,
+        path::{Operation, Parameter, ParameterIn},
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
@@ -15,6 +15,7 @@ use super::{
     auth::{Access, Tokens},
     problem::Problem,
     routes_with_openapi,
+    view::RecordView,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -26,7 +27,7 @@ use super::{
             durations are numbers of seconds in fields that end in `_seconds`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, RecordView)),
     tags(
         (name = "runs", description = "What was asked for, what is being done, what was done"),
         (name = "drills", description = "Rehearsals on the real thing: there and back, planned and lossless"),
@@ -35,7 +36,6 @@ use super::{
         (name = "observers", description = "Those who look from elsewhere: what they are to probe, and what they saw"),
         (name = "overrides", description = "Arming, the kill switch, acknowledgements, waived rules"),
         (name = "system", description = "The service itself; no token needed"),
-        (name = "not built", description = "In the contract, answered 501 with the issue that brings it"),
     ),
 )]
 struct Base;
@@ -75,6 +75,11 @@ fn common_errors(operation: &mut Operation, has_body: bool) {
     if operation.security.is_some() {
         return;
     }
+    let is_query = |p: &RefOr<Parameter>| match p {
+        RefOr::T(p) => matches!(p.parameter_in, ParameterIn::Query | ParameterIn::Header),
+        RefOr::Ref(_) => true,
+    };
+    let has_query = operation.parameters.as_ref().is_some_and(|all| all.iter().any(is_query));
     let mut add = |status: &str, description: &str| {
         let mut content = Content::default();
         content.schema = Some(Ref::from_schema_name("Problem").into());
@@ -86,6 +91,9 @@ fn common_errors(operation: &mut Operation, has_body: bool) {
     add("403", "`forbidden`");
     add("429", "`rate-limited`: with `Retry-After`");
     add("500", "`internal`");
+    if has_query && !has_body {
+        add("400", "`invalid-request`");
+    }
     if has_body {
         add("400", "`bad-json`, `invalid-request`");
         add("408", "`invalid-request`");

@@ -66,7 +66,7 @@ pub struct SaidView {
     /// `known`, `unknown` or `hidden` (a secret).
     pub is: String,
     /// Where it is known; `null` then means that nothing was set.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub value: Value,
     /// How it is known, or why not.
     pub basis: Option<String>,
@@ -83,7 +83,7 @@ pub struct SideView {
     /// `write`, `ignore`, `leave` (on purpose), `nothing` (it is in no code) or `look` (unknown to failoverd).
     pub remedy: String,
     /// With `write`: the value; `null`: remove the attribute.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub write: Value,
     /// With `ignore`: the attributes for `ignore_changes`.
     pub ignore: Vec<String>,

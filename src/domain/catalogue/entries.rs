@@ -147,7 +147,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "gate.rpo",
-        what: "Refuses where more could be lost than `limit` (the RPO where none is given); in a failover, than `limit` or what the caller accepted, whichever is more.",
+        what: "Refuses where more could be lost than `limit` (the RPO where none is given); in a failover, than `limit` or what the caller accepted, whichever is more. Before a planned move, which loses nothing, the measured lag alone is held against it, while it is as fresh as its signal asks.",
         effect: EffectClass::Read,
         needs: &[need("cloudwatch", Plane::Data, Place::Target)],
         repeat: Repeat::Looks,

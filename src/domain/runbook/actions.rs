@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Act, MechanismKind, ProbeAt, STEP_TIMEOUT_MAX, api_call, fences, gates, probes, salvage};
 use crate::domain::{
-    document::{At, Fields, Findings, Node, Value, clip},
+    document::{At, Fields, Findings, Node, Value, clip, did_you_mean},
     expression,
     plan::Towards,
 };
@@ -77,8 +77,9 @@ pub(super) fn act(action: &At<'_>, with: Option<&At<'_>>, found: &mut Findings) 
         return None;
     }
     if !ACTIONS.contains(&name) {
-        let problem = format!("unknown action `{}`; valid: {}", clip(name), ACTIONS.join(", "));
-        found.coded("runbook-unknown-action", &action.key, problem, "action: aurora.failover");
+        let meant = did_you_mean(name, ACTIONS.iter().copied());
+        let problem = format!("unknown action `{}`; valid: {}{meant}", clip(name), ACTIONS.join(", "));
+        found.coded("runbook-unknown-action", &action.key, problem, "action: probe.http");
         return None;
     }
     let nothing = Node { place: action.node.place, value: Value::Table(Vec::new()) };

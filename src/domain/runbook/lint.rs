@@ -300,7 +300,8 @@ fn undo_in_time(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, f
     if step.on_failure != OnFailure::Undo {
         return;
     }
-    let passed = runbook.steps.iter().find(|s| before(&s.id) && s.when.is_none() && is_no_return(s));
+    // What stands before is asked last: it is looked up, and the others are at hand.
+    let passed = runbook.steps.iter().find(|s| s.when.is_none() && is_no_return(s) && before(&s.id));
     if let Some(passed) = passed {
         let problem = format!(
             "nothing can be taken back once `{}` ({}) is done, which comes before it: the run would be held all the same",

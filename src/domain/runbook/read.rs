@@ -92,7 +92,7 @@ fn step(at: &At<'_>, found: &mut Findings) -> (Option<StepId>, Option<Step>) {
 
 fn rest_of_step(id: Option<StepId>, place: Place, mut f: Fields<'_>, found: &mut Findings) -> Option<Step> {
     let title = f.get(found, "title", "title: Promote the standby").map(|at| at.text(found));
-    let action = f.need(found, "action", "action: aurora.failover");
+    let action = f.need(found, "action", "action: probe.http");
     let needs = f.get(found, "needs", "needs: [approve]").map_or(Some(BTreeSet::new()), |at| needs(&at, found));
     let with = f.get(found, "with", "with: { store: orders }");
     let timeout = f.get(found, "timeout", "timeout: 15m");

@@ -149,6 +149,8 @@ enum Promise {
     AsExpected,
     /// The run succeeded, or waits: for somebody whom it names, or for what a step is still given time to see.
     SucceedsOrWaits,
+    /// The same; or a step that says `on_failure: undo` has failed, and everything is as it was.
+    SucceedsWaitsOrIsTakenBack,
     /// The run succeeded; or what it was to break on purpose was not broken for certain, and nothing is left of it.
     SucceedsOrBrokeNothing,
     /// The run is aborted, and (so the scenario expects) everything is as it was; a drill may have failed before anybody
@@ -164,11 +166,15 @@ impl Cell {
     /// Adds what was promised and is not so.
     pub fn judge(&self, rehearsed: &mut Rehearsed) {
         // A drill may fail: over its budget, or by what it could not break. It leaves nothing behind.
-        let failed_harmlessly = || self.is_drill() && rehearsed.changed.is_none();
+        let may_fail = self.is_drill() || self.promise == Promise::SucceedsWaitsOrIsTakenBack;
+        let failed_harmlessly = || may_fail && rehearsed.changed.is_none();
         let kept = match (self.promise, &rehearsed.ending) {
             (Promise::AsExpected, _)
             | (Promise::TakenBack, Ending::Aborted)
-            | (Promise::SucceedsOrWaits | Promise::SucceedsOrBrokeNothing, Ending::Succeeded) => true,
+            | (
+                Promise::SucceedsOrWaits | Promise::SucceedsWaitsOrIsTakenBack | Promise::SucceedsOrBrokeNothing,
+                Ending::Succeeded,
+            ) => true,
             (_, Ending::Failed) => failed_harmlessly(),
             (Promise::TakenBack | Promise::SucceedsOrBrokeNothing, _) => false,
             (_, Ending::Held { waits_for, .. }) => !waits_for.trim().is_empty(),
@@ -180,6 +186,7 @@ impl Cell {
             let should = match self.promise {
                 Promise::TakenBack => "be aborted",
                 Promise::SucceedsOrBrokeNothing => "succeed",
+                Promise::SucceedsWaitsOrIsTakenBack => "succeed, wait for somebody, or fail with everything as it was",
                 Promise::SucceedsOrWaits | Promise::AsExpected => "succeed or wait for somebody",
             };
             let left = rehearsed.changed.as_ref().map_or_else(String::new, |changed| format!("; {changed}"));

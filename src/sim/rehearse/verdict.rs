@@ -388,7 +388,10 @@ fn unmet(expected: &Expectation, seen: &Seen<'_>, result: &Rehearsed, over: Over
             };
             (!all.any(is_kept)).then(|| "the old writer's rescue snapshot should be copied, and is not".to_owned())
         }
-        Expectation::Run(end) => unmet_end(end, &result.ending),
+        Expectation::Run(end) => unmet_end(end, &result.ending).map(|unmet| match &result.ending {
+            Ending::Unfinished => format!("{unmet}{}", at_work(events)),
+            _ => unmet,
+        }),
         Expectation::Armed(wanted) => {
             let armed = is_armed(events);
             (armed != *wanted).then(|| {
@@ -430,6 +433,25 @@ fn is_armed(events: &[Told]) -> bool {
         }
     }
     !armed.is_empty()
+}
+
+/// The steps that have begun and not ended, as the end of a sentence.
+fn at_work(events: &[Told]) -> String {
+    let mut open: BTreeSet<&str> = BTreeSet::new();
+    for told in events {
+        let step = told.event["step"].as_str().unwrap_or_default();
+        match told.kind.as_str() {
+            "run_started" => open.clear(),
+            "step_started" | "intent" => drop(open.insert(step)),
+            "step_done" | "step_failed" | "step_skipped" => drop(open.remove(step)),
+            _ => {}
+        }
+    }
+    let open: Vec<&str> = open.into_iter().collect();
+    match open.as_slice() {
+        [] => String::new(),
+        steps => format!(": it is at {}", steps.join(", ")),
+    }
 }
 
 fn unmet_end(expected: &RunEnd, ending: &Ending) -> Option<String> {

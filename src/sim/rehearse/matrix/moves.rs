@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    super::director::LIVENESS, Base, Ending, Expectation, Happening, Measured, Plan, Plane, Purpose, Reach, RunEnd,
-    Scenario, Setup, Trouble, measure,
+    super::director::LIVENESS, Base, Ending, Expectation, Happening, Measured, Plan, Plane, Promise, Purpose, Reach,
+    RunEnd, Scenario, Setup, Trouble, measure,
 };
 use crate::{
     domain::{
         action::Action,
         application::Application,
         id::{ApplicationName, RunbookName},
+        plan::OnFailure,
         signal::SignalSource,
     },
     sim::scenario::{Approver, Ask, People, When, Wish},
@@ -72,6 +73,12 @@ impl Move {
     /// Whether it is a drill that puts a fault in.
     pub(super) fn breaks_on_purpose(&self) -> bool {
         self.plan.steps.iter().any(|step| matches!(step.action, Action::LambdaFault(_)))
+    }
+
+    /// What comes of it where a step fails.
+    pub(super) fn promise(&self) -> Promise {
+        let is_undone = self.plan.steps.iter().any(|step| step.on_failure == OnFailure::Undo);
+        if is_undone { Promise::SucceedsWaitsOrIsTakenBack } else { Promise::SucceedsOrWaits }
     }
 
     /// It ends as it does undisturbed.

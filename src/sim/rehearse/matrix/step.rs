@@ -65,7 +65,7 @@ fn troubled(undisturbed: &Move, what: String, at: Duration, troubles: Vec<Troubl
     }
     let happenings = troubles.into_iter().map(|what| Happening { at, lasts: Some(LASTS), what }).collect();
     let scenario = undisturbed.disturbed(&what, happenings, at + LASTS);
-    Some(Cell { what, scenario, promise: Promise::SucceedsOrWaits, met })
+    Some(Cell { what, scenario, promise: undisturbed.promise(), met })
 }
 
 fn calls(operation: &str, fault: &CallFault) -> Trouble {
