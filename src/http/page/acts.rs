@@ -96,7 +96,7 @@ pub(super) fn of_run(shell: &Shell<'_>, run: &RunView) -> Markup {
     html! {
         @if !all.is_empty() {
             details #act-on-run open[run.state == RunStateName::Held] {
-                summary { @for (n, (_, title, _)) in all.iter().enumerate() { @if n > 0 { ", " } (title) } "…" }
+                summary.button { @for (n, (_, title, _)) in all.iter().enumerate() { @if n > 0 { ", " } (title) } "…" }
                 form.sheet method="post" action={ (PAGE) "/runs/" (run.id) "/act" } {
                     (fields(shell, run, "run"))
                     div.acts {

@@ -11,7 +11,7 @@ use super::{
     frame::Html,
     layout::Shell,
     plot, runs,
-    words::{self, Tone, chip, meter, or_unknown, seconds, unknown, verdict, verdict_tone},
+    words::{self, Tone, chip, forecast_meter, meter, or_unknown, seconds, unknown, verdict, verdict_tone},
 };
 use crate::{
     domain::{application::Application, rules::Holds, seconds::to_seconds},
@@ -248,7 +248,7 @@ fn objectives(app: &Application, shown: &ApplicationView, d: Option<&DecisionVie
     html! {
         h2 { "Against the objectives" }
         div.figures {
-            (meter("RTO forecast", forecast.map(|f| f.p50_seconds), rto, &html! {
+            (forecast_meter("RTO forecast", forecast.map(|f| (f.p50_seconds, f.p95_seconds)).unzip(), rto, &html! {
                 @match forecast { Some(f) => { "one time in twenty over " (seconds(f.p95_seconds)) } None => { "no forecast can be made now" } }
             }))
             @for e in &shown.exposure { (exposure(e, rpo, since)) }

@@ -65,7 +65,9 @@ pub(super) async fn approval(
     RunPath(id): RunPath,
 ) -> Result<Html, Problem> {
     let run = view(&api, &id)?;
-    let known = Known { api: &api, subject: &principal.subject, outlook: None };
+    // Who could approve is told of whoever has asked for it, not of whoever reads.
+    let asked_by = with_run(&api, &id, |run| run.request.subject.clone())?;
+    let known = Known { api: &api, subject: &asked_by, outlook: None };
     let planned = with_run(&api, &id, |run| PlanView::new(&run.plan, &run.plan_digest, &known))?;
     let open = with_run(&api, &id, open_steps)?;
     let then = before(&api, &id, run.started_at).await;
@@ -136,8 +138,8 @@ fn decide_form(shell: &Shell<'_>, run: &RunView, open: &[(StepId, String)], may:
                     label for={ "reason-" (n) } { "Reason, for those who read it later" }
                     input id={ "reason-" (n) } name="reason" required maxlength=(REASON_CHARS_MAX) autocomplete="off";
                     div.acts {
-                        button.primary type="submit" name="decision" value="approve" { "Approve " (step) }
-                        button.danger type="submit" name="decision" value="decline" { "Decline " (step) }
+                        button.primary type="submit" name="decision" value="approve" { "Approve" @if open.len() > 1 { " " (step) } }
+                        button.danger type="submit" name="decision" value="decline" { "Decline" @if open.len() > 1 { " " (step) } }
                     }
                 }
             }

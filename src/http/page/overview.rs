@@ -14,7 +14,7 @@ use super::{
     door::Form,
     frame::Html,
     layout::Shell,
-    words::{self, Tone, age, chip, meter, seconds, unknown, verdict, verdict_tone},
+    words::{self, Tone, age, chip, forecast_meter, meter, seconds, unknown, verdict, verdict_tone},
 };
 use crate::{
     domain::{
@@ -238,11 +238,11 @@ fn figures(row: &Row, now: Option<Timestamp>) -> Markup {
                 }))
             }
         }
-        (meter("RTO forecast", forecast.map(|f| to_seconds(f.total.p50)), rto, &html! {
+        (forecast_meter("RTO forecast", forecast.map(|f| (to_seconds(f.total.p50), to_seconds(f.total.p95))).unzip(), rto, &html! {
             @match forecast {
                 None => { "no plan for a failover can be made now" }
                 Some(f) => {
-                    (seconds(to_seconds(f.total.p95))) " one time in twenty; "
+                    "one time in twenty over " (seconds(to_seconds(f.total.p95))) "; "
                     @if f.runs == 0 { "declared, not measured" } @else { "from " (f.runs) " runs" }
                 }
             }

@@ -6,20 +6,19 @@ use maud::{Markup, html};
 use super::words::{self, Tone, chip, seconds};
 use crate::{
     domain::action::EffectClass,
-    http::plan::{LeadsBack, PlanForecastView, PlanStepView, PlanView, PreconditionState},
+    http::plan::{LeadsBack, PlanForecastView, PlanStepView, PlanView, PreconditionState, PreconditionView},
 };
 
 /// What somebody has to know of a plan before its steps.
 pub(super) fn head(plan: &PlanView) -> Markup {
     html! {
         dl.facts {
-            dt { "Takes" }
-            dd {
+            @if plan.at.is_some() { dt { "Takes" } dd {
                 @match &plan.forecast {
                     Some(f) => { strong { (forecast(f)) } @if let Some(rto) = plan.rto_objective_seconds { "; RTO " (seconds(rto)) } }
-                    None => { (words::unknown()) " until it is looked at" }
+                    None => { (words::unknown()) }
                 }
-            }
+            } }
             @if let Some(back) = &plan.way_back { dt { "The way back" } dd { (forecast(back)) } }
             @if let Some(left) = plan.rto_left_seconds { dt { "RTO left" } dd { (seconds(left)) } }
             dt { "Point of no return" }
@@ -57,11 +56,11 @@ fn forecast(f: &PlanForecastView) -> Markup {
 /// Every step, in the plan's order.
 pub(super) fn steps(plan: &PlanView) -> Markup {
     html! {
-        ol.steps { @for step in &plan.steps { (row(step, plan.point_of_no_return.as_deref() == Some(step.id.as_str()))) } }
+        ol.steps { @for step in &plan.steps { (row(step, plan.point_of_no_return.as_deref() == Some(step.id.as_str()), plan.at.is_some())) } }
     }
 }
 
-fn row(step: &PlanStepView, is_no_return: bool) -> Markup {
+fn row(step: &PlanStepView, is_no_return: bool, looked: bool) -> Markup {
     html! {
         li class=(if is_no_return { "step no-return" } else { "step" }) {
             @if is_no_return { p.border { (chip(Tone::Warn, "no way back from here on")) } }
@@ -69,9 +68,7 @@ fn row(step: &PlanStepView, is_no_return: bool) -> Markup {
                 strong { (step.title) } " " code { (step.id) } " " span.dim { (step.action) ", " (effect(step.effect)) }
                 @if let Some(back) = &step.back_to { " " span.dim { "back to " (back) } }
             }
-            @if step.precondition.state != PreconditionState::Free {
-                div { (precondition(step.precondition.state)) " " (step.precondition.detail.join("; ")) }
-            }
+            @if looked && step.precondition.state != PreconditionState::Free { div { (precondition(&step.precondition)) } }
             @if let Some(when) = &step.when { div.dim { "only where " code { (when) } } }
             @for call in &step.calls {
                 details {
@@ -89,19 +86,26 @@ fn row(step: &PlanStepView, is_no_return: bool) -> Markup {
 
 fn effect(effect: EffectClass) -> &'static str {
     match effect {
-        EffectClass::Read => "looks only",
+        EffectClass::Read => "changes nothing",
         EffectClass::Reversible => "reversible",
         EffectClass::Compensable => "compensable",
         EffectClass::Irreversible => "irreversible",
     }
 }
 
-fn precondition(state: PreconditionState) -> Markup {
-    match state {
-        PreconditionState::Met => chip(Tone::Well, "met"),
-        PreconditionState::NotMet => chip(Tone::Bad, "not met"),
-        PreconditionState::Open => chip(Tone::Busy, "to do"),
-        PreconditionState::Unknown => words::unknown(),
-        PreconditionState::Free => html! {},
-    }
+/// What it needs to see; what a step before it is to bring about is no fault yet.
+fn precondition(of: &PreconditionView) -> Markup {
+    let is_open = matches!(of.state, PreconditionState::NotMet | PreconditionState::Unknown);
+    let (mark, later) = match (of.state, &of.awaited) {
+        (_, Some(step)) if is_open => (chip(Tone::Still, "not yet"), format!(" ({step} is to bring it about)")),
+        (_, None) if is_open && !of.after.is_empty() => {
+            (chip(Tone::Still, "not now"), format!(" (it may be so after {})", of.after.join(", ")))
+        }
+        (PreconditionState::Met, _) => (chip(Tone::Well, "met"), String::new()),
+        (PreconditionState::NotMet, _) => (chip(Tone::Bad, "not met"), String::new()),
+        (PreconditionState::Open, _) => (chip(Tone::Busy, "to do"), String::new()),
+        (PreconditionState::Unknown, _) => (words::unknown(), String::new()),
+        (PreconditionState::Free, _) => (html! {}, String::new()),
+    };
+    html! { (mark) " " (of.detail.join("; ")) span.dim { (later) } }
 }

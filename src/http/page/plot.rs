@@ -16,6 +16,8 @@ use crate::{
 const WIDTH: f64 = 720.0;
 /// What the figures beside the axis take of it.
 const LEFT: f64 = 58.0;
+/// What the last label of an axis takes of it.
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 14.0;
 const HEIGHT: f64 = 120.0;
 
@@ -48,7 +50,7 @@ pub(super) fn lag(store: &StoreName, points: &[Point], rpo_seconds: f64) -> Mark
         if gaps == 0 { String::new() } else { format!(", unknown in {gaps} of {} readings", lags.len()) },
     );
     html! {
-        figure.plot {
+        figure.plot tabindex="0" {
             figcaption {
                 strong { (store) } " "
                 span.key.lag { "lag" } " " span.key.bound { "exposure" } " " span.key.goal { "RPO " (seconds(rpo_seconds)) }
@@ -66,7 +68,8 @@ pub(super) fn lag(store: &StoreName, points: &[Point], rpo_seconds: f64) -> Mark
                 text x=(LEFT) y="156" { (first.at.strftime("%H:%M:%S")) }
                 text.end x=(WIDTH) y="156" { (last.at.strftime("%H:%M:%S")) }
             }
-            @if gaps > 0 { p.dim { "Hatched: unknown, " (gaps) " of " (lags.len()) " readings." } }
+            @if top < most { p.dim { "What is beyond " (seconds(top)) " is drawn at the top; the most was " (seconds(most)) "." } }
+            @if gaps > 0 { p.dim { "Shaded: unknown, " (gaps) " of " (lags.len()) " readings." } }
         }
     }
 }
@@ -135,11 +138,11 @@ pub(super) fn timeline(steps: &[StepView], of: Clocked) -> Markup {
     let ends = shown.iter().filter_map(|s| s.finished_at.or(s.started_at)).chain([of.now]);
     let last = ends.map(offset).fold(of.rto_seconds.unwrap_or(0.0), f64::max).max(1.0) * 1.02;
     let names = 170.0;
-    let x = |s: f64| names + (WIDTH - names) * (s / last).clamp(0.0, 1.0);
+    let x = |s: f64| names + (WIDTH - RIGHT - names) * (s / last).clamp(0.0, 1.0);
     let height = 22.0 + 20.0 * shown.len() as f64;
     let says = format!("Timeline of {} steps over {}", shown.len(), seconds(offset(of.now)));
     html! {
-        figure.plot.timeline {
+        figure.plot.timeline tabindex="0" {
             svg viewBox={ "0 0 " (WIDTH) " " (at(height + 20.0)) } role="img" aria-label=(says) {
                 @for tick in ticks(last) {
                     line.axis x1=(at(x(tick))) x2=(at(x(tick))) y1="18" y2=(at(height)) {}
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_a_gap_in_the_line_and_is_hatched() {
+    fn what_is_not_known_is_a_gap_in_the_line_and_is_shaded() {
         let of = points(&[Some(1), Some(2), None, None, Some(1), None]);
         let shown = lag(&"orders".parse().expect("valid"), &of, 5.0).into_string();
         assert_eq!(shown.matches("class=\"gap\"").count(), 2, "{shown}");

@@ -13,7 +13,7 @@ use super::{
     frame::Html,
     layout::Shell,
     plot::{self, Clocked},
-    words::{self, Tone, chip, meter, or_unknown, seconds},
+    words::{self, Tone, chip, forecast_meter, meter, or_unknown, seconds},
 };
 use crate::http::{
     Api,
@@ -129,7 +129,7 @@ fn clock(run: &RunView, now: Option<Timestamp>) -> Markup {
                 }))
             }
             @if let (Some(p50), Some(p95)) = (d.remaining_p50_seconds, d.remaining_p95_seconds) {
-                (meter("Expected to remain", Some(p50), d.left_seconds.unwrap_or(d.rto_objective_seconds), &html! {
+                (forecast_meter("Expected to remain", (Some(p50), Some(p95)), d.left_seconds.unwrap_or(d.rto_objective_seconds), &html! {
                     "one time in twenty over " (seconds(p95)) ", people's time not counted; "
                     @match d.forecast_runs { Some(0) | None => { "declared, not measured" } Some(n) => { "from " (n) " runs" } }
                 }))
@@ -171,17 +171,21 @@ fn row(run: &RunView, step: &StepView, now: Option<Timestamp>) -> Markup {
     let took = step.started_at.and_then(|began| step.finished_at.or(now).map(|end| words::between(began, end)));
     html! {
         li class=(if is_no_return { "step no-return" } else { "step" }) id={ "step-" (step.id) } {
-            @if is_no_return { p.border { "no way back from here on" } }
+            @if is_no_return { p.border { (chip(Tone::Warn, "no way back from here on")) } }
             div {
                 (words::step_state(step.state)) " " strong { (step.title) } " " span.dim { (step.id) }
                 @if step.attempt > 1 { span.dim { ", attempt " (step.attempt) } }
                 @if let Some(took) = took { span.dim { ", " (seconds(took)) } }
             }
             @if let Some(detail) = &step.detail { div { (detail) } }
-            @if !step.evidence.is_empty() {
-                details id={ "seen-" (step.id) } {
-                    summary { "What was seen" }
-                    ul { @for seen in &step.evidence { li { (seen) } } }
+            @match &step.evidence[..] {
+                [] => {}
+                [seen] => { div.dim { (seen) } }
+                [.., last] => {
+                    details id={ "seen-" (step.id) } {
+                        summary.dim { (last) }
+                        ul.dim { @for seen in &step.evidence { li { (seen) } } }
+                    }
                 }
             }
         }

@@ -139,6 +139,7 @@ pub(super) fn seconds(s: f64) -> String {
     }
     let whole = Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX).as_secs();
     match whole {
+        0 if s == 0.0 => "0 s".to_owned(),
         0..10 => format!("{s:.1} s"),
         10..120 => format!("{whole} s"),
         120..7_200 if whole % 60 == 0 => format!("{} min", whole / 60),
@@ -183,10 +184,21 @@ pub(super) fn clock(at: Timestamp) -> Markup {
 
 /// How a figure stands to its objective, as a bar with words.
 pub(super) fn meter(name: &str, value: Option<f64>, objective: f64, detail: &Markup) -> Markup {
+    forecast_meter(name, (value, None), objective, detail)
+}
+
+/// The same of a forecast: what is within the objective as often as not, and over it one time in twenty, is not well.
+pub(super) fn forecast_meter(
+    name: &str,
+    (value, worst): (Option<f64>, Option<f64>),
+    objective: f64,
+    detail: &Markup,
+) -> Markup {
     let share = value.map(|v| if objective > 0.0 { v / objective } else { f64::from(u8::from(v > 0.0)) * 2.0 });
     let (tone, says) = match share {
         None => (Tone::Unknown, "unknown"),
         Some(share) if share > 1.0 => (Tone::Bad, "over"),
+        Some(_) if worst.is_some_and(|worst| objective < worst) => (Tone::Warn, "may be over"),
         Some(share) if share > 0.6 => (Tone::Warn, "near"),
         Some(_) => (Tone::Well, "within"),
     };
@@ -218,7 +230,7 @@ mod tests {
     #[test]
     fn durations_read_at_a_glance_and_nonsense_is_unknown() {
         for (given, shown) in [
-            (0.0, "0.0 s"),
+            (0.0, "0 s"),
             (0.84, "0.8 s"),
             (12.4, "12 s"),
             (119.0, "119 s"),
@@ -243,5 +255,7 @@ mod tests {
         assert!(health(Health::Unknown).into_string().contains("chip unknown"));
         assert!(meter("lag", Some(6.0), 5.0, &html! {}).into_string().contains("over"));
         assert!(meter("lag", Some(1.0), 5.0, &html! {}).into_string().contains("within"));
+        let risky = forecast_meter("RTO", (Some(1.0), Some(6.0)), 5.0, &html! {}).into_string();
+        assert!(risky.contains("may be over") && !risky.contains("within"), "{risky}");
     }
 }
