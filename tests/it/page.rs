@@ -17,10 +17,11 @@ use failoverd::{
         journal::Event,
         plan::Plan,
     },
-    engine::control::{Act, Refusal, Started, Wish},
+    engine::control::{Act, Leader, Refusal, Started, Wish},
     http::{
         auth::{Access, Role, TokenEntry, Tokens},
-        router,
+        replica::Forwarder,
+        router, server,
     },
 };
 use jiff::Timestamp;
@@ -507,6 +508,65 @@ async fn a_run_is_followed_with_the_session_s_cookie() {
     assert_eq!(get(&router, &format!("{}/events", run_page()), "").await.status, 401);
     let got = get(&router, &format!("{}/evidence?form=jsonl", run_page()), &vic).await;
     assert!(got.headers[header::CONTENT_DISPOSITION].to_str().expect("ascii").contains(RUN));
+}
+
+/// A service on loopback among others.
+async fn serve(fake: &Arc<Fake>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let people = vec![entry("ann", "t-ann", &[Role::Operator]), entry("bob", "t-bob", &[Role::Approver])];
+    let mut api = api(fake, access(people));
+    api.forwarder = Some(Forwarder::new("replica").expect("a client"));
+    tokio::spawn(server::serve(listener, api));
+    url
+}
+
+#[tokio::test]
+async fn a_follower_hands_pages_and_forms_on_to_its_leader_under_its_own_session() {
+    let (leader, follower) = (waiting(), waiting());
+    let url = Some(serve(&leader).await);
+    let region = Some("us-west-2".to_owned());
+    let other = Leader { holder: "a".to_owned(), url, region, epoch: Some(3), since: at(0), here: false };
+    *follower.leader.lock().expect("lock") = Some(other.clone());
+    let elsewhere = Refusal::NotLeader { application: application().name, leader: Some(Box::new(other)) };
+    *follower.act_answer.lock().expect("lock") = Err(elsewhere);
+    let own = Exposure::from_lag(Some((at(0), Duration::from_secs(1))), at(0), Duration::from_secs(60));
+    *leader.assessment.lock().expect("lock") = Some(Arc::new(seen(own, Health::Down)));
+    let here = serve(&follower).await;
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().expect("a client");
+    let post = |path: &str, cookie: &str, fields: &[(&str, &str)]| {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let sent =
+            client.post(format!("{here}{path}")).header("cookie", cookie).header("sec-fetch-site", "same-origin");
+        sent.header("content-type", "application/x-www-form-urlencoded").body(body).send()
+    };
+    let got = post("/ui/sign-in", "", &[("token", "t-ann")]).await.expect("an answer");
+    let set = got.headers()["set-cookie"].to_str().expect("ascii").to_owned();
+    let cookie = set.split(';').next().expect("a pair");
+    let page = |path: &'static str| {
+        let sent = client.get(format!("{here}{path}")).header("cookie", cookie);
+        async { sent.send().await.expect("an answer").text().await.expect("text") }
+    };
+    let secret = |text: &str| {
+        let (_, rest) = text.split_once("name=\"form\" value=\"").expect("a form");
+        rest.split('"').next().expect("a value").to_owned()
+    };
+    // Only its leader has assessed it; the forms in its page are taken here.
+    let theirs = page("/ui/applications/payments").await;
+    assert!(theirs.contains("it is down"), "{theirs}");
+    let form = secret(&page("/ui").await);
+    assert_eq!(secret(&theirs), form);
+    let act = format!("/ui/runs/{RUN}/act");
+    let digest = digest();
+    let fields = [("form", "forged"), ("act", "pause"), ("digest", digest.as_str()), ("reason", "wait")];
+    assert_eq!(post(&act, cookie, &fields).await.expect("an answer").status(), 403);
+    assert!(leader.acted.lock().expect("lock").is_empty());
+    let fields = [("form", form.as_str()), fields[1], fields[2], fields[3]];
+    let got = post(&act, cookie, &fields).await.expect("an answer");
+    assert_eq!((got.status().as_u16(), got.headers()["location"].to_str().ok()), (303, Some(run_page().as_str())));
+    let (_, done, who, _) = leader.acted.lock().expect("lock").pop().expect("handed on");
+    assert_eq!((done, who.as_str()), (Act::Pause, "ann"));
 }
 
 #[tokio::test]

@@ -11,7 +11,11 @@ use serde::Deserialize;
 
 use super::{form::Filled, layout::Shell};
 use crate::{
-    domain::id::{ApplicationName, Digest, StepId},
+    domain::{
+        id::{ApplicationName, Digest, StepId},
+        intervene::protects,
+        run::RunState,
+    },
     engine::control::Act,
     http::{
         Api,
@@ -19,7 +23,6 @@ use crate::{
         extract::{Concerns, REASON_CHARS_MAX, RunPath, invalid_field},
         problem::Problem,
         runs::{perform, was_shown},
-        step::{StepStateName, StepView},
         view::{RunStateName, RunView},
     },
 };
@@ -111,22 +114,42 @@ pub(super) fn of_run(shell: &Shell<'_>, run: &RunView) -> Markup {
     }
 }
 
-/// What may be done to single steps: those that have failed, or whose undo has.
-pub(super) fn of_steps(shell: &Shell<'_>, run: &RunView) -> Markup {
-    let failed = |s: &&StepView| matches!(s.state, StepStateName::Failed | StepStateName::UndoFailed);
-    let failed: Vec<&StepView> = run.steps.iter().filter(failed).filter(|_| !run.state.is_final()).collect();
+/// A failed step, and what the engine takes for it.
+#[derive(Debug)]
+pub(super) struct FailedStep {
+    step: StepId,
+    title: String,
+    retry: bool,
+    skip: bool,
+}
+
+/// The failed steps of which a person may say something now.
+pub(super) fn failed_steps(run: &RunState) -> Vec<FailedStep> {
+    let of = run.plan.steps.iter().map(|planned| FailedStep {
+        step: planned.id.clone(),
+        title: planned.title.clone(),
+        retry: run.may_retry(&planned.id).is_ok(),
+        skip: run.may_pass(&planned.id).is_ok()
+            && (run.is_undo_failed(&planned.id) || protects(&run.plan, planned).is_none()),
+    });
+    of.filter(|failed| failed.retry || failed.skip).collect()
+}
+
+/// What may be done to single steps.
+pub(super) fn of_steps(shell: &Shell<'_>, run: &RunView, failed: &[FailedStep]) -> Markup {
     html! {
         @if !failed.is_empty() {
             h2 { "Failed steps" }
-            @for (n, step) in failed.iter().enumerate() {
+            @for (n, of) in failed.iter().enumerate() {
                 form.sheet method="post" action={ (PAGE) "/runs/" (run.id) "/act" } {
-                    h3 { (step.title) " " code { (step.id) } }
-                    input type="hidden" name="step" value=(step.id);
+                    h3 { (of.title) " " code { (of.step) } }
+                    input type="hidden" name="step" value=(of.step);
                     (fields(shell, run, &format!("step-{n}")))
                     div.acts {
-                        button.primary type="submit" name="act" value="retry" { "Try " (step.id) " again" }
-                        button.danger type="submit" name="act" value="skip" { "Skip " (step.id) }
+                        @if of.retry { button.primary type="submit" name="act" value="retry" { "Try " (of.step) " again" } }
+                        @if of.skip { button.danger type="submit" name="act" value="skip" { "Skip " (of.step) } }
                     }
+                    @if !of.skip { p.dim { "It is not skipped: safety rests on it." } }
                 }
             }
         }

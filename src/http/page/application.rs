@@ -106,7 +106,7 @@ fn head(app: &ApplicationView, decision: Option<&DecisionView>, now: Option<Time
         @if let Some(run) = &app.active_run {
             p { (chip(Tone::Busy, "run at work")) " " a href={ (PAGE) "/runs/" (run) } { (run) } }
         }
-        @if let Some(note) = &app.infrastructure_code { p.dim { (note) } }
+        @if let Some(note) = &app.infrastructure_code { p.dim { (words::prose(note)) } }
         @match decision {
             None => { p { (unknown()) " why: nothing was assessed here since the start." } }
             Some(d) => { (why(d)) (options(d, now)) }
@@ -119,12 +119,12 @@ fn why(d: &DecisionView) -> Markup {
         div.columns {
             div {
                 h2 { "Why" }
-                ul { @for reason in &d.reasons { li { (reason) } } }
+                ul { @for reason in &d.reasons { li { (words::prose(reason)) } } }
             }
             div {
                 h2 { "What would change it" }
                 @if d.would_change.is_empty() { p.dim { "Nothing that is known." } }
-                ul { @for change in &d.would_change { li { (change) } } }
+                ul { @for change in &d.would_change { li { (words::prose(change)) } } }
             }
         }
     }

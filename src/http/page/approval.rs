@@ -179,7 +179,7 @@ fn known_then(then: Option<&Before>) -> Markup {
             None => { p { (words::unknown()) " no decision is recorded between the first evidence of trouble and the run." } }
             Some(then) => {
                 p { "Decided " (words::time(then.at)) ": " strong { (then.verdict) } ", health " (then.health) "." }
-                ul { @for reason in &then.reasons { li { (reason) } } }
+                ul { @for reason in &then.reasons { li { (words::prose(reason)) } } }
                 (signal_table(&then.signals, 0.0))
             }
         }
@@ -192,7 +192,7 @@ fn known_now(now: Option<&DecisionView>) -> Markup {
             None => { p { (words::unknown()) " nothing was assessed here since the start." } }
             Some(d) => {
                 p { "As of " (words::time(d.at)) ": " strong { (words::word(&d.verdict)) } ", " (words::health(d.health)) }
-                ul { @for reason in &d.reasons { li { (reason) } } }
+                ul { @for reason in &d.reasons { li { (words::prose(reason)) } } }
                 ul.plain {
                     @for e in &d.exposure {
                         li {

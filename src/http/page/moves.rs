@@ -284,6 +284,7 @@ async fn shown(
         Err(problem) => Err(problem),
     };
     let decision = newest_decision(api, name.clone()).ok();
+    let bound = decision.as_ref().and_then(|d| d.options.fail_over.as_ref()?.lose_at_most_seconds);
     let title = format!("{} {name}", kind.title());
     let shell = Shell::new(api, who, &form.0, &title);
     let key = if typed.key.is_empty() { drawn().unwrap_or_default() } else { typed.key.clone() };
@@ -296,7 +297,7 @@ async fn shown(
             Err(problem) => { h2 { "There is no plan for it now" } (told(problem)) }
             Ok(planned) => {
                 section aria-label="What it costs" { (costs(kind, decision.as_ref(), planned)) }
-                (confirm(&shell, app, kind, typed, &key))
+                (confirm(&shell, app, (kind, typed), &key, bound))
                 section {
                     h2 { "The plan" }
                     p.dim { "As it would be compiled now. The run's own plan also holds the loss that you accept; its digest is what is approved." }
@@ -344,7 +345,13 @@ fn costs(kind: &Kind, d: Option<&DecisionView>, planned: &PlanView) -> Markup {
     }
 }
 
-fn confirm(shell: &Shell<'_>, app: &Application, kind: &Kind, typed: &Confirmed, key: &str) -> Markup {
+fn confirm(
+    shell: &Shell<'_>,
+    app: &Application,
+    (kind, typed): (&Kind, &Confirmed),
+    key: &str,
+    bound: Option<f64>,
+) -> Markup {
     let name = &app.name;
     html! {
         form.sheet method="post" action=(kind.path(name)) {
@@ -364,7 +371,14 @@ fn confirm(shell: &Shell<'_>, app: &Application, kind: &Kind, typed: &Confirmed,
             input #confirm name="confirm" required autocomplete="off" autocapitalize="off" spellcheck="false" value=(typed.confirm);
             @if *kind == Kind::Failover {
                 label for="loss" { "Loss that you accept, in seconds of acknowledged writes" }
-                input #loss name="accept_data_loss_seconds" required inputmode="numeric" pattern="[0-9]{1,5}" autocomplete="off" value=(typed.accept_data_loss_seconds);
+                input #loss name="accept_data_loss_seconds" required inputmode="numeric" pattern="[0-9]{1,5}" autocomplete="off" value=(typed.accept_data_loss_seconds) aria-describedby="loss-help";
+                p #loss-help .dim {
+                    "Less than what would be lost is refused. "
+                    @match bound {
+                        Some(bound) => { "As known now that is " (bound.ceil()) " s; until the old writer is proven to have stopped, it grows." }
+                        None => { "As known now there is no bound." }
+                    }
+                }
             }
             label for="reason" { "Reason, for those who read it later" }
             input #reason name="reason" required maxlength=(REASON_CHARS_MAX) autocomplete="off" value=(typed.reason);

@@ -205,12 +205,12 @@ fn decision(row: &Row) -> Markup {
                 " to " strong { (target) }
             }
         }
-        @if let Some(reason) = row.assessment.as_ref().and_then(|a| a.reasons.first()) { p.dim { (reason) } }
+        @if let Some(reason) = row.assessment.as_ref().and_then(|a| a.reasons.first()) { p.dim { (words::prose(reason)) } }
         @if let Some(run) = row.run() {
             p {
                 (words::run_state(RunStateName::of(&run.phase))) " "
                 a href={ (PAGE) "/runs/" (run.id) } { (run.plan.purpose) " to " (run.plan.target) }
-                @if let Some(what) = RunSummary::new(run).waits_for { span.dim { " waits for " (what) } }
+                @if let Some(what) = RunSummary::new(run).waits_for { span.dim { " waits for " (words::prose(&what)) } }
             }
         }
     }

@@ -65,7 +65,10 @@ fn row(step: &PlanStepView, is_no_return: bool, looked: bool) -> Markup {
         li class=(if is_no_return { "step no-return" } else { "step" }) {
             @if is_no_return { p.border { (chip(Tone::Warn, "no way back from here on")) } }
             div {
-                strong { (step.title) } " " code { (step.id) } " " span.dim { (step.action) ", " (effect(step.effect)) }
+                strong { (step.title) } " " code { (step.id) } " " span.dim {
+                    (step.action) ", " (effect(step.effect))
+                    @if let Some(f) = &step.forecast { ", about " (seconds(f.p50_seconds)) ", at most " (seconds(step.timeout_seconds)) }
+                }
                 @if let Some(back) = &step.back_to { " " span.dim { "back to " (back) } }
             }
             @if looked && step.precondition.state != PreconditionState::Free { div { (precondition(&step.precondition)) } }
@@ -77,9 +80,6 @@ fn row(step: &PlanStepView, is_no_return: bool, looked: bool) -> Markup {
                 }
             }
             @if step.leads_back != LeadsBack::Nothing { div.dim { "Taken back: " (step.undo) } }
-            @if let Some(f) = &step.forecast {
-                div.dim { "about " (seconds(f.p50_seconds)) ", at most " (seconds(step.timeout_seconds)) }
-            }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     frame::Html,
     layout::Shell,
     plot::{self, Clocked},
-    words::{self, Tone, chip, forecast_meter, meter, or_unknown, seconds},
+    words::{self, Tone, chip, forecast_meter, meter, or_unknown, prose, seconds},
 };
 use crate::http::{
     Api,
@@ -22,7 +22,8 @@ use crate::http::{
     evidence::Wanted,
     extract::{Params, RunPath},
     problem::Problem,
-    runs::view,
+    runs::{view, with_run},
+    salvage::ReconciliationState,
     step::{StepStateName, StepView},
     view::{RunStateName, RunView},
 };
@@ -38,6 +39,7 @@ pub(super) async fn run(
     RunPath(id): RunPath,
 ) -> Result<Html, Problem> {
     let run = view(&api, &id)?;
+    let failed = with_run(&api, &id, acts::failed_steps)?;
     let now = api.access.clock.as_ref().map(|clock| clock.wall());
     let title = format!("{} of {}", run.purpose, run.application);
     let events = format!("{PAGE}/runs/{id}/events");
@@ -51,7 +53,7 @@ pub(super) async fn run(
         section #acts data-form { @if operates { (acts::of_run(&shell, &run)) } }
         section #timeline data-live { h2 { "The run against its RTO" } (timeline(&run, now)) }
         section #steps data-live { h2 { "Steps" } (steps(&run, now)) }
-        section #step-acts data-form { @if operates { (acts::of_steps(&shell, &run)) } }
+        section #step-acts data-form { @if operates { (acts::of_steps(&shell, &run, &failed)) } }
         section #people data-live { (people(&run)) }
         section #after data-live { (after(&run)) }
         section #evidence { (links(&run)) }
@@ -79,7 +81,7 @@ fn head(run: &RunView, now: Option<Timestamp>, approves: bool) -> Markup {
     let waiting = awaits_approval(run);
     html! {
         div.title {
-            h1 { (run.purpose) " " (run.source) " → " (run.target) }
+            h1 { (run.application) ": " (run.purpose) " " (run.source) " → " (run.target) }
             (words::run_state(run.state))
         }
         p.dim {
@@ -89,11 +91,11 @@ fn head(run: &RunView, now: Option<Timestamp>, approves: bool) -> Markup {
         @if let Some(reason) = &run.state_reason {
             p.problem[matches!(run.state, RunStateName::Held | RunStateName::Failed)] {
                 @if let Some(code) = &run.held_code { code { (code) } ": " }
-                (reason)
+                (prose(reason))
                 @if let Some(since) = run.state_since { " (since " (words::clock(since)) ")" }
             }
         }
-        @if let Some(what) = &run.waits_for { p.waits { (chip(Tone::Busy, "waits for")) " " (what) } }
+        @if let Some(what) = &run.waits_for { p.waits { (chip(Tone::Busy, "waits for")) " " (prose(what)) } }
         @if waiting {
             p {
                 a.button.primary[approves] href={ (PAGE) "/runs/" (run.id) "/approval" } {
@@ -177,7 +179,7 @@ fn row(run: &RunView, step: &StepView, now: Option<Timestamp>) -> Markup {
                 @if step.attempt > 1 { span.dim { ", attempt " (step.attempt) } }
                 @if let Some(took) = took { span.dim { ", " (seconds(took)) } }
             }
-            @if let Some(detail) = &step.detail { div { (detail) } }
+            @if let Some(detail) = &step.detail { div { (prose(detail)) } }
             @match &step.evidence[..] {
                 [] => {}
                 [seen] => { div.dim { (seen) } }
@@ -219,7 +221,7 @@ fn after(run: &RunView) -> Markup {
                 " of acknowledged writes. " span.dim { (loss.basis) }
             }
         }
-        @if let Some(note) = &run.infrastructure_code { p.dim { (note) } }
+        @if let Some(note) = &run.infrastructure_code { p.dim { (prose(note)) } }
         @if !run.deferred.is_empty() {
             h2 { "Left open" }
             ul.plain { @for work in &run.deferred { li { (chip(Tone::Warn, &work.state)) " " (work.what) } } }
@@ -227,7 +229,13 @@ fn after(run: &RunView) -> Markup {
         @if let Some(r) = &run.reconciliation {
             h2 { "What it left in the old Region" }
             p {
-                (words::word(&r.state))
+                @match r.state {
+                    ReconciliationState::Open => {
+                        (chip(Tone::Warn, "open")) " nobody has signed for it: nothing planned leads back there until somebody has"
+                    }
+                    ReconciliationState::Signed => { (chip(Tone::Well, "signed")) }
+                    ReconciliationState::Acknowledged => { (chip(Tone::Well, "acknowledged")) " without a salvage" }
+                }
                 @if !r.signed_by.is_empty() { ", signed by " (r.signed_by.join(", ")) }
                 @if let Some(salvage) = &r.salvage { ": " a href={ (PAGE) "/runs/" (salvage) } { (salvage) } }
             }

@@ -64,7 +64,7 @@ fn row(run: &RunSummary) -> Markup {
                 @match took { Some(took) => { ", for " (took) } None => { ", not over" } }
                 ": " q { (run.reason) }
             }
-            @if let Some(what) = &run.waits_for { div { "Waits for " (what) } }
+            @if let Some(what) = &run.waits_for { div { "Waits for " (words::prose(what)) } }
             @if run.state.is_final() || run.state == RunStateName::Held {
                 div.dim {
                     "Evidence: " a href={ (link) "/evidence?form=html" } { "page" } ", "

@@ -126,6 +126,20 @@ pub(super) fn step_state(state: StepStateName) -> Markup {
     chip(step_tone(state), &state.as_str().replace('_', " "))
 }
 
+/// A sentence of ours, in which names stand between backticks.
+pub(super) fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd backtick is one that somebody has written.
+    if parts.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! {
+        @for (n, part) in parts.iter().enumerate() {
+            @if n % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
 /// A word of ours as it is on the wire, without its underlines.
 pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
     let text = serde_json::to_value(value).ok();
