@@ -488,6 +488,8 @@ async fn what_is_not_known_is_said_to_be_unknown_with_its_age() {
     let got = get(&router, "/ui", &ann).await;
     got.is(200, "too old to be believed");
     got.is(200, "last 3.0 s");
+    let unknown_lag = "<div class=\"meter unknown\"><div class=\"line\"><span class=\"name\">Lag</span>";
+    got.is(200, unknown_lag);
     let never = Exposure::from_lag(None, at(0), Duration::from_secs(60));
     *fake.assessment.lock().expect("lock") = Some(Arc::new(seen(never, Health::Unknown)));
     let got = get(&router, "/ui", &ann).await;
