@@ -37,6 +37,7 @@ pub const REFUSALS: &[&str] = &[
 pub const HTTP: &[&str] = &[
     "unauthenticated",
     "forbidden",
+    "form-refused",
     "bad-json",
     "body-too-large",
     "not-found",

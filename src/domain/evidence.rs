@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     application::Objectives,
     id::{ApplicationName, Digest, RunId},
-    journal::{Event, Sealed},
+    journal::{Event, Record, Sealed},
 };
 
 mod summary;
@@ -136,6 +136,12 @@ impl Evidence {
         }
         body.push_str(&line(&SummaryLine { summary: summary.clone() }));
         Ok(Self { header, summary, body })
+    }
+
+    /// The records in it, in order; the first may be of before the run.
+    pub fn records(&self) -> Vec<Record> {
+        let texts = self.body.lines().filter_map(record_of);
+        texts.filter_map(|(_, text)| serde_json::from_str(text).ok()).collect()
     }
 
     /// What a signature is made over: it names what it is, so that a signature of anything else cannot stand for it.

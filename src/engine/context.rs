@@ -16,7 +16,8 @@ use crate::{
     },
     engine::{
         ages::Ages, blind::Blind, budget::Spendings, capacities::Capacities, metrics::MetricReader, pulse::Pulse,
-        scribe::Scribe, signatures::Signatures, signs::Signs, tenancy::Tenancy, trail::WriteTrail, vantages::Vantages,
+        scribe::Scribe, signatures::Signatures, signs::Signs, tenancy::Tenancy, trail::WriteTrail, trend::Trend,
+        vantages::Vantages,
     },
     ports::{Clock, Cloud, Databases, Probes},
 };
@@ -48,6 +49,8 @@ pub struct Context {
     /// For how long AWS takes what is held up on its way.
     pub signatures: Arc<Signatures>,
     pub signs: Arc<Signs>,
+    /// Of the last hour, for people.
+    pub trend: Arc<Trend>,
     pub vantages: Arc<Vantages>,
     /// Of each store that has a heartbeat.
     pub pulses: Arc<BTreeMap<StoreName, Pulse>>,

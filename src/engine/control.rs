@@ -32,6 +32,7 @@ use crate::{
         observations::{Assigned, Posted, Receipt},
         outlook::Outlook,
         overrides::lasting,
+        trend::Point,
     },
 };
 
@@ -213,6 +214,14 @@ fn waivable() -> String {
 }
 
 impl Refusal {
+    /// The same of an override: where there is no such application there is no such override.
+    pub(super) fn of_override(self, id: &OverrideId) -> Self {
+        match self {
+            Self::UnknownApplication(_) => Self::UnknownOverride(id.clone()),
+            other => other,
+        }
+    }
+
     /// The stable code of the refusal, which names its page.
     pub fn code(&self) -> &'static str {
         match self {
@@ -316,6 +325,10 @@ pub trait Control: Send + Sync {
     /// What each Region's clusters were last seen to have.
     fn capacities(&self, _application: &ApplicationName) -> BTreeMap<(StoreName, Region), Seen> {
         BTreeMap::new()
+    }
+    /// How the lag and the exposure of its stores went, the oldest point first; empty where this replica has not watched.
+    fn trend(&self, _application: &ApplicationName) -> Vec<Point> {
+        Vec::new()
     }
     /// Records as they become durable; a receiver that lags behind reads the journal again.
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>>;

@@ -42,6 +42,7 @@ use crate::{
         seat::{Following, House, Seat, Standing, Trouble, Working},
         settle::Offline,
         signatures::{self, Signatures},
+        trend::Point,
         vantages::Vantages,
         watch::Watcher,
     },
@@ -367,6 +368,10 @@ impl Control for Engine {
         self.working(application).map(|working| working.context.capacities.all()).unwrap_or_default()
     }
 
+    fn trend(&self, application: &ApplicationName) -> Vec<Point> {
+        self.working(application).map(|working| working.context.trend.points()).unwrap_or_default()
+    }
+
     fn subscribe(&self, application: &ApplicationName) -> Option<broadcast::Receiver<Arc<Record>>> {
         // One stream, whoever leads: a follower that takes over goes on telling those who watch.
         let seat = self.seats.get(application)?;
@@ -456,13 +461,13 @@ impl Control for Engine {
         subject: &Subject,
         reason: &str,
     ) -> Result<(), Refusal> {
-        let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
+        let bench = self.bench(&id.application()).map_err(|refusal| refusal.of_override(id))?;
         let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         joined(async move { bench.consent(&id, agrees, &subject, &reason).await }).await
     }
 
     async fn override_end(&self, id: &OverrideId, subject: &Subject, reason: &str) -> Result<(), Refusal> {
-        let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
+        let bench = self.bench(&id.application()).map_err(|refusal| refusal.of_override(id))?;
         let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         joined(async move { bench.end(&id, &subject, &reason).await }).await
     }
@@ -481,13 +486,6 @@ impl Control for Engine {
             preflight: if o.is_open(now) { looked(o) } else { None },
         };
         Ok(history.overrides.all().map(shown).collect())
-    }
-}
-
-fn unknown_override(refusal: Refusal, id: &OverrideId) -> Refusal {
-    match refusal {
-        Refusal::UnknownApplication(_) => Refusal::UnknownOverride(id.clone()),
-        other => other,
     }
 }
 

@@ -72,6 +72,7 @@ mod standby_object;
 pub mod step;
 pub mod tenancy;
 pub mod trail;
+pub mod trend;
 pub mod undo;
 pub mod vantages;
 pub mod watch;

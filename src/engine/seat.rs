@@ -249,6 +249,7 @@ pub(super) async fn take_over(
         clock: Arc::clone(&parts.clock),
         trail: Arc::new(WriteTrail::default()),
         capacities: Arc::default(),
+        trend: Arc::default(),
         unsent: Arc::new(Unsent::default()),
         blind: Arc::default(),
         waits: Arc::new(Waits::default()),

@@ -220,6 +220,7 @@ impl Watcher {
                 tracing::error!(application = %assessment.application, %error, "decision not recorded");
             }
         }
+        self.context.trend.note(&assessment);
         self.newest.set(Some(assessment));
     }
 

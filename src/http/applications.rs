@@ -16,7 +16,8 @@ use crate::{
     engine::control::Refusal,
 };
 
-fn view(api: &Api, application: &Application) -> ApplicationView {
+/// The application as it is now.
+pub(super) fn view(api: &Api, application: &Application) -> ApplicationView {
     let assessment = api.control.assessment(&application.name);
     let history = api.control.history(&application.name);
     let leader = api.control.leader(&application.name).as_ref().map(LeaderView::new);
@@ -71,6 +72,11 @@ pub async fn decision(
     State(api): State<Api>,
     ApplicationPath(name): ApplicationPath,
 ) -> Result<Json<DecisionView>, Problem> {
+    newest_decision(&api, name).map(Json)
+}
+
+/// The newest decision about the application, or why there is none here.
+pub(super) fn newest_decision(api: &Api, name: ApplicationName) -> Result<DecisionView, Problem> {
     let applications = api.control.applications();
     let Some(application) = applications.iter().find(|a| a.name == name) else {
         return Err(unknown(name));
@@ -79,13 +85,13 @@ pub async fn decision(
     let seen_from = api.control.seen_from(&name);
     let capacities = api.control.capacities(&name);
     match api.control.assessment(&name) {
-        Some(assessment) => Ok(Json(DecisionView::new(&Shown {
+        Some(assessment) => Ok(DecisionView::new(&Shown {
             application,
             assessment: &assessment,
             history: history.as_deref(),
             seen_from: seen_from.as_ref(),
             capacities: &capacities,
-        }))),
+        })),
         None if let Some(leader) = api.control.leader(&name).filter(|leader| !leader.here) => {
             Err(Refusal::NotLeader { application: name, leader: Some(Box::new(leader)) }.into())
         }

@@ -8,7 +8,8 @@
 //! self-approval.
 //!
 //! Only `Authorization: Bearer` is read: no cookie, no query string, nothing that a browser sends by itself (FAULTS.md
-//! 100).
+//! 100). The page's cookie is turned into that header in front of this, and for the page's own paths alone
+//! ([`super::page::door`]).
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +20,7 @@ use std::{
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -49,6 +50,9 @@ use crate::{
 /// How old a token of the issuer may be that something is changed with. Whoever comes by one has so long to use it
 /// (FAULTS.md 87); a person's client has it renewed.
 pub const CHANGE_TOKEN_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Where the page's paths begin.
+pub const PAGE: &str = "/ui";
 
 /// By how much two honest clocks may differ.
 const SKEW: Duration = Duration::from_secs(60);
@@ -161,6 +165,51 @@ impl Access {
         Ok((identity.principal, Proof::Issuer))
     }
 
+    /// Who calls with `parts`, of which `from` is the address; a failure counts against that address.
+    async fn known(&self, parts: &Parts, from: &str) -> Result<(Principal, Proof), Problem> {
+        if self.is_open() {
+            loopback_host(&parts.headers)?;
+            return Ok((local(), Proof::Loopback));
+        }
+        match self.authenticate(parts).await {
+            Ok(known) => Ok(known),
+            Err(why) => {
+                // Whoever goes on and on is told to wait, and is no longer worth a line of log each.
+                self.allow(&self.limits.failures, from)?;
+                match why {
+                    Unknown::NoToken => tracing::info!(%why, "not let in"),
+                    Unknown::NoSuchToken | Unknown::Expired(_) | Unknown::Elsewhere(_) | Unknown::Issuer(_) => {
+                        tracing::warn!(%why, "not let in");
+                    }
+                }
+                Err(unauthorized())
+            }
+        }
+    }
+
+    /// Whose the token in `parts` is, and for how long yet, for a session of the page. What they may do is asked again
+    /// at each request; here it is not asked whether the token is new enough to change something.
+    ///
+    /// # Errors
+    /// As a problem: it is nobody's, or its holder is to wait.
+    pub(super) async fn vouch(&self, mut parts: Parts) -> Result<(Principal, Option<Duration>), Problem> {
+        parts.method = Method::GET;
+        let address = peer::client(&parts.extensions, &parts.headers, &self.proxies);
+        let from = address.map(|address| address.to_string()).unwrap_or_default();
+        let (principal, proof) = self.known(&parts, &from).await?;
+        let now = self.now().ok_or_else(unauthorized)?;
+        let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+        let token = token.ok_or_else(unauthorized)?;
+        let end = match (proof, &self.issuer) {
+            (Proof::Issuer, Some(issuer)) => {
+                Some(issuer.identify(token, now).await.map_err(|_| unauthorized())?.expires_at)
+            }
+            _ => self.tokens.expiry(token),
+        };
+        let left = end.map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default());
+        Ok((principal, left))
+    }
+
     /// Takes one from the bucket of `who`. Those who are let in without a token are on this machine.
     fn allow(&self, limits: &Limits, who: &str) -> Result<(), Problem> {
         match &self.clock {
@@ -199,14 +248,20 @@ fn loopback_host(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(host) = headers.get(header::HOST) else {
         return Ok(());
     };
-    let host = host.to_str().unwrap_or_default();
+    if is_loopback_name(host.to_str().unwrap_or_default()) {
+        return Ok(());
+    }
+    Err(forbidden("no token is configured, so only localhost may be asked for"))
+}
+
+/// Whether a `Host` is a name of this machine itself.
+pub(super) fn is_loopback_name(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if is_loopback { Ok(()) } else { Err(forbidden("no token is configured, so only localhost may be asked for")) }
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -264,6 +319,8 @@ impl About {
     fn of(pattern: &str, first: Option<&str>) -> Option<Self> {
         let Some(first) = first else { return (!pattern.contains('{')).then_some(Self::None) };
         let parsed = |made: Option<Self>| Some(made.unwrap_or(Self::Nothing));
+        // The page's paths name the same things, one level below.
+        let pattern = pattern.strip_prefix(PAGE).unwrap_or(pattern);
         match pattern.split('/').nth(1)? {
             "applications" => parsed(first.parse().ok().map(Self::Application)),
             "runs" => parsed(first.parse().ok().map(Self::Run)),
@@ -334,7 +391,7 @@ impl Guard {
         if let Some(from) = &from {
             span.record("from", from);
         }
-        let (principal, proof) = self.known(parts, from.as_deref().unwrap_or_default()).await?;
+        let (principal, proof) = self.access.known(parts, from.as_deref().unwrap_or_default()).await?;
         span.record("subject", principal.subject.as_str());
         let limits = &self.access.limits;
         let bucket = if changes(parts) { &limits.changes } else { &limits.looks };
@@ -352,27 +409,6 @@ impl Guard {
         parts.extensions.insert(authority);
         let request_id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("none").to_owned();
         Ok(Origin { address: from, request_id, proof })
-    }
-
-    async fn known(&self, parts: &Parts, from: &str) -> Result<(Principal, Proof), Problem> {
-        if self.access.is_open() {
-            loopback_host(&parts.headers)?;
-            return Ok((local(), Proof::Loopback));
-        }
-        match self.access.authenticate(parts).await {
-            Ok(known) => Ok(known),
-            Err(why) => {
-                // Whoever goes on and on is told to wait, and is no longer worth a line of log each.
-                self.access.allow(&self.access.limits.failures, from)?;
-                match why {
-                    Unknown::NoToken => tracing::info!(%why, "not let in"),
-                    Unknown::NoSuchToken | Unknown::Expired(_) | Unknown::Elsewhere(_) | Unknown::Issuer(_) => {
-                        tracing::warn!(%why, "not let in");
-                    }
-                }
-                Err(unauthorized())
-            }
-        }
     }
 }
 
@@ -449,6 +485,12 @@ mod tests {
         assert!(matches!(About::of("/overrides/{id}/end", Some(name)), Some(About::Override(_))));
         assert!(matches!(About::of("/applications/{name}", Some("payments")), Some(About::Application(_))));
         assert!(matches!(About::of("/runs/{id}", Some("nonsense")), Some(About::Nothing)));
+        assert!(matches!(About::of("/ui/runs/{id}/act", Some(name)), Some(About::Run(_))));
+        assert!(matches!(
+            About::of("/ui/applications/{name}/moves/{kind}", Some("payments")),
+            Some(About::Application(_))
+        ));
+        assert!(About::of("/ui/secrets/{id}", Some("x")).is_none());
         assert!(About::of("/secrets/{id}", Some("x")).is_none());
         assert!(About::of("/runs/{id}", None).is_none());
     }

@@ -1,7 +1,8 @@
 //! The HTTP contract: routes, who may use them, and how the service listens.
 //!
 //! A handler converts, calls the engine ([`Control`]) and converts back; policy is the engine's. Routes stand in
-//! groups by permission, so that a route without one cannot be written by accident. The web page is issue 7.
+//! groups by permission, so that a route without one cannot be written by accident. The web page ([`page`]) stands on the
+//! same handlers' functions and behind the same guard.
 
 #![allow(clippy::result_large_err, reason = "a problem is made at most once per request")]
 
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod observations;
 pub mod openapi;
 pub mod overrides;
+pub mod page;
 pub mod patch;
 pub mod peer;
 pub mod plan;
@@ -83,6 +85,8 @@ pub struct Api {
     pub tls: Option<tls::Tls>,
     /// Ends event streams when the service stops.
     pub stopping: CancellationToken,
+    /// Who is signed in to the page.
+    pub sessions: page::Sessions,
     connections_max: usize,
     streams: Arc<Semaphore>,
 }
@@ -101,8 +105,18 @@ impl Api {
         stopping: CancellationToken,
     ) -> Self {
         let (access, streams) = (access.into(), Arc::new(Semaphore::new(STREAMS_MAX)));
-        let connections_max = server::CONNECTIONS_MAX;
-        Self { control, access, metrics, signer: None, forwarder: None, tls: None, stopping, connections_max, streams }
+        Self {
+            control,
+            access,
+            metrics,
+            signer: None,
+            forwarder: None,
+            tls: None,
+            stopping,
+            sessions: page::Sessions::default(),
+            connections_max: server::CONNECTIONS_MAX,
+            streams,
+        }
     }
 
     /// Takes at most `most` connections at once, and [`server::CONNECTIONS_MAX`]; event streams have half of them at most.
@@ -195,7 +209,9 @@ fn routes_with_openapi(access: &Access, forwarder: Option<&replica::Forwarder>) 
 /// The service.
 pub fn router(api: Api) -> Router {
     let (routes, _) = routes_with_openapi(&api.access, api.forwarder.as_ref());
+    let (pages, _) = page::routes(&api).split_for_parts();
     routes
+        .merge(pages)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(|_| panicked().into_response()))

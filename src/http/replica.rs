@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{access::REQUEST_ID, auth::Client, extract, peer::FORWARDED_FOR, problem::Problem};
+use super::{access::REQUEST_ID, auth::Client, extract, page::FORM, peer::FORWARDED_FOR, problem::Problem};
 use crate::engine::control::Leader;
 
 /// Says that a request was handed on already, and by whom.
@@ -31,7 +31,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// What of a request is handed on beside its body.
-const HANDED_ON: [HeaderName; 5] = [
+const HANDED_ON: [HeaderName; 6] = [
+    // What the page's forms hold: the leader renders them, and this replica takes them back.
+    FORM,
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     header::ACCEPT,

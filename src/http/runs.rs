@@ -81,7 +81,14 @@ pub async fn failback(
     start(&api, body.into_start(principal.subject, key)?).await
 }
 
-pub(super) async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
+/// What a request for a run came to.
+pub(super) enum Begun {
+    Planned(Box<PlanView>),
+    Run { id: RunId, supersedes: Option<RunId> },
+}
+
+/// Asks the engine for a run, or for what one would do.
+pub(super) async fn begin(api: &Api, request: StartRun) -> Result<Begun, Problem> {
     let span = tracing::Span::current();
     span.record("application", request.application.as_str());
     let subject = request.subject.clone();
@@ -95,12 +102,20 @@ pub(super) async fn start(api: &Api, request: StartRun) -> Result<Response, Prob
                 let known = Known { api, subject: &subject, outlook: outlook.as_ref() };
                 view.rehearses = Some(Box::new(PlanView::new(&real, &real.digest(), &known)));
             }
-            return Ok(Json(view).into_response());
+            return Ok(Begun::Planned(Box::new(view)));
         }
         Started::Run { id, supersedes } => (id, supersedes),
         Started::Again { id } => (id, None),
     };
     span.record("run", run.as_str());
+    Ok(Begun::Run { id: run, supersedes })
+}
+
+pub(super) async fn start(api: &Api, request: StartRun) -> Result<Response, Problem> {
+    let (run, supersedes) = match begin(api, request).await? {
+        Begun::Planned(view) => return Ok(Json(view).into_response()),
+        Begun::Run { id, supersedes } => (id, supersedes),
+    };
     let location =
         HeaderValue::from_str(&format!("/runs/{run}")).unwrap_or_else(|e| unreachable!("run ids are plain ASCII: {e}"));
     let view = StartedView { run: run.to_string(), supersedes: supersedes.map(|id| id.to_string()) };
@@ -123,6 +138,11 @@ pub async fn list(
     principal: Principal,
     Params(query): Params<RunsQuery>,
 ) -> Result<Json<RunsView>, Problem> {
+    page_of(&api, &principal, query).map(Json)
+}
+
+/// One page of the runs that `principal` may look at.
+pub(super) fn page_of(api: &Api, principal: &Principal, query: RunsQuery) -> Result<RunsView, Problem> {
     let limit = query.limit.unwrap_or(PAGE_RUNS_DEFAULT);
     if !(1..=PAGE_RUNS_MAX).contains(&limit) {
         return Err(invalid_query(format!("limit: expected 1 to {PAGE_RUNS_MAX}")));
@@ -130,7 +150,7 @@ pub async fn list(
     let names = match query.application {
         Some(name) if !principal.may(Permission::Read, &name) => return Err(Refusal::UnknownApplication(name).into()),
         Some(name) => vec![name],
-        None => api.shown_to(&principal).iter().map(|a| a.name.clone()).collect(),
+        None => api.shown_to(principal).iter().map(|a| a.name.clone()).collect(),
     };
     let histories = names
         .into_iter()
@@ -153,10 +173,10 @@ pub async fn list(
     let mut page: Vec<&&RunState> = runs[after..].iter().filter(is_wanted).take(limit + 1).collect();
     let has_more = page.len() > limit;
     page.truncate(limit);
-    Ok(Json(RunsView {
+    Ok(RunsView {
         next_cursor: page.last().filter(|_| has_more).map(|r| r.id.to_string()),
         runs: page.into_iter().map(|r| RunSummary::new(r)).collect(),
-    }))
+    })
 }
 
 /// One run: its steps, timings and what it waits for.
@@ -169,7 +189,7 @@ pub async fn list(
     )
 )]
 pub async fn one(State(api): State<Api>, RunPath(id): RunPath) -> Result<Json<RunView>, Problem> {
-    view(&api, id)
+    view(&api, &id).map(Json)
 }
 
 /// Says yes or no to one step of one plan.
@@ -271,7 +291,7 @@ pub(super) async fn perform(
 ) -> Result<Json<RunView>, Problem> {
     let why = reason(why)?;
     api.control.act(&id, act, &principal.subject, &why).await?;
-    view(api, id)
+    view(api, &id).map(Json)
 }
 
 /// A run's plan never changes, so its digest can be compared before the engine is asked.
@@ -283,19 +303,20 @@ pub(super) fn was_shown(api: &Api, id: &RunId, digest: Option<&Digest>) -> Resul
     }
 }
 
-fn view(api: &Api, id: RunId) -> Result<Json<RunView>, Problem> {
-    let mut view = with_run(api, &id, RunView::new)?;
-    view.deadline = deadline(api, &id);
-    view.deferred = DeferredView::all(api.control.history(&id.application()).as_deref(), Some(&id));
-    view.reconciliation = reconciliation(api, &id);
+/// The run as it is now.
+pub(super) fn view(api: &Api, id: &RunId) -> Result<RunView, Problem> {
+    let mut view = with_run(api, id, RunView::new)?;
+    view.deadline = deadline(api, id);
+    view.deferred = DeferredView::all(api.control.history(&id.application()).as_deref(), Some(id));
+    view.reconciliation = reconciliation(api, id);
     // A finished run waits for nothing, even where its last looks are not forgotten yet.
-    let waits = if view.state.is_final() { BTreeMap::new() } else { api.control.waits(&id) };
+    let waits = if view.state.is_final() { BTreeMap::new() } else { api.control.waits(id) };
     for (step, why) in waits {
         if let Some(step) = view.steps.iter_mut().find(|s| s.id == step.as_str() && s.detail.is_none()) {
             step.detail = Some(why);
         }
     }
-    Ok(Json(view))
+    Ok(view)
 }
 
 /// What the run has left in the Region that it left, or what a salvage has found of that.

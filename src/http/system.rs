@@ -3,15 +3,16 @@
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
 };
 use serde_json::json;
 
 use super::{
     Api,
+    auth::PAGE,
     condition::{ReadyView, SignatureView},
-    openapi,
+    openapi, page,
     problem::Problem,
 };
 
@@ -26,14 +27,22 @@ failoverd moves an application from a failing AWS Region to a healthy one.
   GET  /openapi.json                   all of it, described
   GET  /metrics, /healthz, /readyz     for machines
 
-At a terminal: failoverd status. The web page comes with issue 7.
+At a terminal: failoverd status. In a browser: this very address leads to the page, /ui.
 ";
 
-/// Where to go from here.
+/// Where to go from here: a browser to the page, whoever else gets a few lines.
 #[utoipa::path(get, path = "/", operation_id = "root", tag = "system", security(()),
-    responses((status = 200, description = "Plain text", body = String, content_type = "text/plain")))]
-pub async fn root() -> &'static str {
-    ROOT
+    responses(
+        (status = 200, description = "Plain text", body = String, content_type = "text/plain"),
+        (status = 303, description = "To the page, for whoever takes HTML"),
+    ))]
+pub async fn root(headers: HeaderMap) -> Response {
+    let mut response = match page::takes_html(&headers) {
+        true => Redirect::to(PAGE).into_response(),
+        false => ROOT.into_response(),
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 /// Alive: the process answers. Says nothing of what it can do.

@@ -113,6 +113,13 @@ impl Tokens {
         all.filter(|principal| may(principal)).map(|principal| principal.subject.clone()).collect()
     }
 
+    /// From when on `token` is nobody's; `None`: it does not expire, or is none.
+    pub fn expiry(&self, token: &str) -> Option<Timestamp> {
+        let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let at = position(self.entries.iter().map(|entry| &entry.hash), &presented);
+        usize::try_from(at).ok().and_then(|at| self.entries.get(at)).and_then(|entry| entry.expires_at)
+    }
+
     /// Who holds `token` at `now`, over a connection that has shown `certificate`; where the time is not known, what
     /// expires is taken to have expired. Takes the same time for every token, known or not.
     pub fn lookup(&self, token: &str, now: Option<Timestamp>, certificate: Option<&Digest>) -> Holder<'_> {

@@ -34,6 +34,10 @@ struct Got {
 
 impl Got {
     fn code(&self) -> String {
+        // A page tells it in words.
+        if let Some((_, rest)) = self.text.split_once("Code <code>") {
+            return rest.split('<').next().unwrap_or_default().to_owned();
+        }
         let problem: Value = serde_json::from_str(&self.text).unwrap_or_default();
         problem["code"].as_str().unwrap_or_default().to_owned()
     }
@@ -58,6 +62,18 @@ fn request(method: &str, path: &str, token: Option<&str>, body: Option<&Value>) 
         None => request.body(Body::empty()),
     }
     .expect("a request")
+}
+
+/// The same with a form: the members of `body` as its fields.
+fn form_request(path: &str, token: Option<&str>, body: &Value) -> Request<Body> {
+    let members = body.as_object().expect("an object").iter();
+    let fields = members.map(|(name, value)| (name, value.as_str().expect("a text")));
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let request = request("POST", path, token, None);
+    let (mut parts, _) = request.into_parts();
+    let kind = "application/x-www-form-urlencoded".parse().expect("a value");
+    parts.headers.insert("content-type", kind);
+    Request::from_parts(parts, Body::from(body))
 }
 
 /// A role for these applications; for every one where none is named.

@@ -35,7 +35,7 @@ use tower::ServiceExt;
 
 mod fake;
 mod observers;
-pub(crate) use fake::{Fake, RUN, api, at, entry, finished, name, plan, run_id, started};
+pub(crate) use fake::{Fake, RUN, api, application, at, entry, finished, name, plan, run_id, started};
 
 fn open(fake: &Arc<Fake>) -> Router {
     router(api(fake, Tokens::open()))

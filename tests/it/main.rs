@@ -41,6 +41,7 @@ mod kill;
 mod lease_model;
 mod offline;
 mod outputs;
+mod page;
 mod patch;
 mod pause;
 mod pinned;

@@ -28,6 +28,9 @@ pub struct DemoArgs {
     /// Keep everything running at the end, until Ctrl-C
     #[arg(long)]
     pub stay: bool,
+    /// Lose the primary Region and do nothing about it: you do, in a browser, as alice (operator) and bob (approver)
+    #[arg(long, conflicts_with = "scenario")]
+    pub by_hand: bool,
     /// Taken from the global `--json`
     #[arg(skip)]
     pub json: bool,
@@ -63,10 +66,18 @@ impl Scenario {
 /// How long a demo may take, in world time, before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(1_800);
 
+/// The same where somebody acts by hand.
+const PATIENCE_BY_HAND: Duration = Duration::from_hours(24);
+
 /// Runs the demo; the exit code is 0 when the scenario ended as it must.
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let stage = workspace::Stage::build(&args).await?;
-    let outcome = script::play(&stage, args.scenario, PATIENCE).await;
+    let patience = if args.by_hand { PATIENCE_BY_HAND } else { PATIENCE };
+    if args.by_hand {
+        let (url, alice, bob) = (stage.url(), &stage.alice.token, &stage.bob.token);
+        stage.show(&format!("page: {url}/ui\nalice, operator: {alice}\nbob, approver: {bob}"));
+    }
+    let outcome = script::play(&stage, &args, patience).await;
     let verdict = match outcome {
         Ok(outcome) => report::print(&stage, &args, &outcome),
         Err(error) => {
@@ -74,7 +85,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             false
         }
     };
-    if args.stay {
+    if args.stay || args.by_hand {
         stage.say(&format!(
             "still running: FAILOVERD_URL={} FAILOVERD_TOKEN={} (Ctrl-C ends it)",
             stage.url(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 
-use super::{Scenario, workspace::Stage};
+use super::{DemoArgs, Scenario, workspace::Stage};
 use crate::{
     cli::why,
     domain::{
@@ -40,9 +40,9 @@ const PEOPLE: Duration = Duration::from_secs(8);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Plays `scenario` to its end.
-pub(super) async fn play(stage: &Stage, scenario: Scenario, patience: Duration) -> anyhow::Result<Outcome> {
+pub(super) async fn play(stage: &Stage, args: &DemoArgs, patience: Duration) -> anyhow::Result<Outcome> {
     let deadline = stage.clock.boot() + patience;
-    let player = Player { stage, application: APPLICATION.parse()?, deadline };
+    let player = Player { stage, application: APPLICATION.parse()?, deadline, by_hand: args.by_hand };
     player
         .until("the application is healthy and its lag is fresh", |p| {
             p.assessment().is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh))
@@ -50,7 +50,7 @@ pub(super) async fn play(stage: &Stage, scenario: Scenario, patience: Duration) 
         .await?;
     stage.say("steady: served from us-east-1, replication lag fresh, every trigger healthy");
     stage.clock.sleep(Duration::from_secs(10)).await;
-    match scenario {
+    match args.scenario {
         Scenario::RegionLost => player.region_lost().await,
         Scenario::Switchover => player.switchover().await,
         Scenario::Failback => player.failback().await,
@@ -63,14 +63,21 @@ struct Player<'a> {
     stage: &'a Stage,
     application: ApplicationName,
     deadline: Duration,
+    /// People act, not the demo's.
+    by_hand: bool,
 }
 
 impl Player<'_> {
     async fn region_lost(&self) -> anyhow::Result<Outcome> {
         self.lose_primary()?;
         self.until_recommended().await?;
-        let run = self.ask_for_failover().await?;
-        self.approve(&run).await?;
+        let run = if self.by_hand {
+            self.asked_by_hand().await?
+        } else {
+            let run = self.ask_for_failover().await?;
+            self.approve(&run).await?;
+            run
+        };
         let run = self.follow(&run).await?;
         self.settle_clients().await?;
         let within = self.within(&run);
@@ -191,6 +198,14 @@ impl Player<'_> {
         self.started(self.stage.alice.post("/failover", &body).await?)
     }
 
+    /// The run that somebody has asked for.
+    async fn asked_by_hand(&self) -> anyhow::Result<RunId> {
+        self.stage.say("waiting for somebody to fail over");
+        self.until("somebody fails over", |p| p.history().is_ok_and(|h| h.active_run().is_some())).await?;
+        let history = self.history()?;
+        Ok(history.active_run().context("the run is over already")?.id.clone())
+    }
+
     fn started(&self, answer: serde_json::Value) -> anyhow::Result<RunId> {
         let id: RunId = answer["run"].as_str().context("the answer names no run")?.parse()?;
         self.stage.say(&format!("run {id}"));
@@ -250,8 +265,12 @@ impl Player<'_> {
                     self.stage.say(&format!("run {result:?}").to_lowercase());
                     return Ok(run);
                 }
-                Phase::Held { reason, .. } => bail!("the run is held: {reason}"),
-                Phase::Running | Phase::Paused { .. } | Phase::Aborting { .. } | Phase::Undoing { .. } => {}
+                Phase::Held { reason, .. } if !self.by_hand => bail!("the run is held: {reason}"),
+                Phase::Held { .. }
+                | Phase::Running
+                | Phase::Paused { .. }
+                | Phase::Aborting { .. }
+                | Phase::Undoing { .. } => {}
             }
             ensure!(self.stage.clock.boot() < self.deadline, "the run did not end in time");
             self.stage.clock.sleep(LOOK).await;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use axum::Router;
+use axum::{Router, body::Body as Body_, http::Request};
 use failoverd::{
     domain::{
         id::OverrideId,
@@ -14,12 +14,12 @@ use failoverd::{
     },
     http::{
         auth::{Role, TokenEntry},
-        openapi, router,
+        openapi, page, router,
     },
 };
 use serde_json::{Value, json};
 
-use super::{Got, access, grant, granted, past, request, send};
+use super::{Got, access, form_request, grant, granted, past, request, send};
 use crate::http_api::{Fake, RUN, api, at, finished, name, plan, run_id};
 
 /// What a request is about.
@@ -41,7 +41,7 @@ use About::{Body, List, Oneself, Path, Public};
 
 /// Method, path, who may (v(iewer), o(perator), a(pprover), d(rill-runner), A(dmin), O(bserver)), what it is about, and
 /// what those who may are answered.
-const ROUTES: [(&str, &str, &str, About, u16); 32] = [
+const ROUTES: [(&str, &str, &str, About, u16); 51] = [
     ("GET", "/", "voadAO", Public, 200),
     ("GET", "/healthz", "voadAO", Public, 200),
     ("GET", "/readyz", "voadAO", Public, 200),
@@ -74,6 +74,27 @@ const ROUTES: [(&str, &str, &str, About, u16); 32] = [
     ("POST", "/overrides/{id}/end", "oaA", Path, 200),
     ("POST", "/observations", "O", Oneself, 409),
     ("GET", "/observations/assignments", "O", Oneself, 200),
+    // The page.
+    ("GET", "/ui", "voadA", List, 200),
+    ("GET", "/ui/runs", "voadA", List, 200),
+    ("GET", "/ui/runs/{id}", "voadA", Path, 200),
+    ("GET", "/ui/runs/{id}/events", "voadA", Path, 200),
+    ("GET", "/ui/runs/{id}/evidence", "voadA", Path, 200),
+    ("GET", "/ui/runs/{id}/approval", "voadA", Path, 200),
+    ("GET", "/ui/applications/{name}", "voadA", Path, 200),
+    ("GET", "/ui/applications/{name}/moves/{kind}", "oA", Path, 200),
+    ("POST", "/ui/applications/{name}/moves/{kind}", "oA", Path, 303),
+    ("GET", "/ui/applications/{name}/drills/{runbook}", "odA", Path, 200),
+    ("POST", "/ui/applications/{name}/drills/{runbook}", "odA", Path, 303),
+    ("POST", "/ui/runs/{id}/act", "oA", Path, 303),
+    ("POST", "/ui/runs/{id}/approval", "a", Path, 303),
+    ("GET", "/ui/sign-in", "voadAO", Public, 200),
+    // Another site could have sent it: nothing says where it comes from.
+    ("POST", "/ui/sign-in", "voadAO", Public, 403),
+    ("POST", "/ui/sign-out", "voadAO", Public, 303),
+    ("GET", "/ui/page.css", "voadAO", Public, 200),
+    ("GET", "/ui/page.js", "voadAO", Public, 200),
+    ("GET", "/ui/icon.svg", "voadAO", Public, 200),
 ];
 
 const LETTERS: [(Role, char); 6] = [
@@ -104,6 +125,14 @@ fn body(path: &str, application: &str) -> Value {
         }
         "/overrides/{id}/consent" => json!({ "decision": "approve", "reason": "a test" }),
         "/overrides/{id}/end" => json!({ "reason": "a test" }),
+        "/ui/runs/{id}/approval" => {
+            json!({ "step": "consent", "decision": "approve", "digest": digest, "reason": "a test" })
+        }
+        "/ui/runs/{id}/act" => json!({ "act": "pause", "digest": digest, "reason": "a test" }),
+        _ if path.starts_with("/ui/applications") => {
+            json!({ "confirm": "payments", "accept_data_loss_seconds": "30", "reason": "a test" })
+        }
+        _ if path.starts_with("/ui") => json!({ "token": "x" }),
         "/observations" => json!({
             "observer": "p", "sequence": 1, "stamp": "strange", "stamp_age_seconds": 0.0, "samples": [],
         }),
@@ -114,7 +143,19 @@ fn body(path: &str, application: &str) -> Value {
 /// The path, of what is there.
 fn filled(path: &str) -> String {
     let id = if path.starts_with("/overrides") { override_id().to_string() } else { RUN.to_owned() };
-    path.replace("{id}", &id).replace("{name}", "payments").replace("{step}", "consent")
+    path.replace("{id}", &id)
+        .replace("{name}", "payments")
+        .replace("{step}", "consent")
+        .replace("{kind}", "failover")
+        .replace("{runbook}", "drill-tabletop")
+}
+
+/// As a program sends it, or a form.
+fn asking(method: &str, path: &str, filled: &str, token: Option<&str>, body: Option<&Value>) -> Request<Body_> {
+    match body {
+        Some(body) if path.starts_with("/ui") => form_request(filled, token, body),
+        body => request(method, filled, token, body),
+    }
 }
 
 /// An engine with a run that is over and an arming that waits for consent.
@@ -173,14 +214,14 @@ fn service() -> Router {
 
 async fn ask(router: &Router, method: &str, path: &str, token: Option<&str>) -> Got {
     let body = (method == "POST").then(|| body(path, "payments"));
-    send(router, request(method, &filled(path), token, body.as_ref())).await
+    send(router, asking(method, path, &filled(path), token, body.as_ref())).await
 }
 
 /// What the table says that somebody with `role` for `scope` is answered: the status, and the code where it is refused.
 fn expected(route: (&str, &str, &str, About, u16), role: (Role, char), scope: For) -> (u16, Option<&'static str>) {
     let (_, path, roles, about, answer) = route;
     let (is_theirs, looks) = (roles.contains(role.1), scope == For::BillingAndALook);
-    let missing = match path.split('/').nth(1) {
+    let missing = match path.strip_prefix("/ui").unwrap_or(path).split('/').nth(1) {
         Some("runs") => "unknown-run",
         Some("overrides") if path.contains("{id}") => "unknown-override",
         _ => "unknown-application",
@@ -198,9 +239,10 @@ fn expected(route: (&str, &str, &str, About, u16), role: (Role, char), scope: Fo
 
 #[test]
 fn every_route_of_the_description_stands_in_the_table() {
-    let described: BTreeSet<(String, String)> = openapi::document()
-        .paths
-        .paths
+    let pages = page::described(&api(&engine(), access(callers())));
+    let all = openapi::document().paths.paths.into_iter().chain(pages.paths.paths);
+    let described: BTreeSet<(String, String)> = all
+        .collect::<std::collections::BTreeMap<_, _>>()
         .iter()
         .flat_map(|(path, item)| {
             let methods = [
@@ -275,12 +317,12 @@ async fn what_somebody_may_not_see_is_answered_as_what_is_not_there() {
         let there = filled(path);
         let not_there = there.replace("payments", "nonesuch");
         let sent = |path: &str, of: &str| (method == "POST").then(|| body(path, of));
-        let hidden = send(&router, request(method, &there, token, sent(path, "payments").as_ref())).await;
+        let hidden = send(&router, asking(method, path, &there, token, sent(path, "payments").as_ref())).await;
         // To somebody who may see everything it is not there, and their handler says so; the fake engine knows every
         // override and takes every body.
         let is_faithful = path.starts_with("/runs") || path.starts_with("/applications");
         let whose = if is_faithful { Some("operator:All") } else { token };
-        let missing = send(&router, request(method, &not_there, whose, sent(path, "nonesuch").as_ref())).await;
+        let missing = send(&router, asking(method, path, &not_there, whose, sent(path, "nonesuch").as_ref())).await;
         assert_eq!(hidden.status, 404, "{method} {path}");
         assert_eq!(hidden.status, missing.status, "{method} {path}");
         assert_eq!(hidden.text.replace("payments", "nonesuch"), missing.text, "{method} {path}");
@@ -300,7 +342,9 @@ async fn what_somebody_may_not_see_is_answered_as_what_is_not_there() {
 #[tokio::test]
 async fn a_body_that_names_somebody_is_refused_by_name() {
     let router = service();
-    for (method, path, _, _, _) in ROUTES.into_iter().filter(|(method, ..)| *method == "POST") {
+    for (method, path, _, _, _) in
+        ROUTES.into_iter().filter(|(method, _, _, about, _)| *method == "POST" && *about != Public)
+    {
         for member in ["subject", "by", "requested_by", "approved_by"] {
             let mut sent = body(path, "payments");
             sent[member] = json!("bob");
@@ -308,7 +352,7 @@ async fn a_body_that_names_somebody_is_refused_by_name() {
                 ROUTES.iter().any(|(m, p, roles, ..)| (*m, *p) == (method, path) && roles.contains(*letter))
             });
             let token = format!("{}:All", who.expect("somebody").0.as_str());
-            let got = send(&router, request(method, &filled(path), Some(&token), Some(&sent))).await;
+            let got = send(&router, asking(method, path, &filled(path), Some(&token), Some(&sent))).await;
             assert_eq!(got.status, 422, "{path} {member}: {}", got.text);
             assert!(got.text.contains(member), "{path} {member}: {}", got.text);
         }

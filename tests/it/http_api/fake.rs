@@ -159,6 +159,8 @@ pub(crate) struct Fake {
     pub(crate) history: Mutex<History>,
     pub(crate) assessment: Mutex<Option<Arc<Assessment>>>,
     pub(crate) ready: Mutex<bool>,
+    /// Applications beside `payments`.
+    pub(crate) others: Mutex<Vec<Arc<Application>>>,
     /// Who leads, where it is another replica.
     pub(crate) leader: Mutex<Option<Leader>>,
     pub(crate) live: broadcast::Sender<Arc<Record>>,
@@ -178,6 +180,7 @@ impl Fake {
             history: Mutex::new(History::new(name())),
             assessment: Mutex::default(),
             ready: Mutex::new(true),
+            others: Mutex::default(),
             leader: Mutex::default(),
             live: broadcast::channel(2).0,
             observations: Observations::new(
@@ -240,7 +243,7 @@ impl Control for Fake {
     }
 
     fn applications(&self) -> Vec<Arc<Application>> {
-        vec![Arc::new(application())]
+        [Arc::new(application())].into_iter().chain(self.others.lock().expect("lock").iter().cloned()).collect()
     }
 
     fn history(&self, application: &ApplicationName) -> Option<Arc<History>> {
