@@ -61,7 +61,7 @@ impl Issuer {
         // Two spellings of one name are one person: the other way round, one could approve their own.
         let name = name.to_ascii_lowercase();
         let subject: Subject = name.parse().map_err(|e| format!("its claim `{claim}` names nobody: {e}"))?;
-        if subject.as_str() == AUTOMATION || subject.as_str() == "local" {
+        if subject.as_str() == AUTOMATION || subject.as_str() == "local" || subject.schedule().is_some() {
             return Err(format!("`{subject}` is nobody's name"));
         }
         let held: Vec<&str> = match claims.get(&self.roles_claim) {

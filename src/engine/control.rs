@@ -213,6 +213,14 @@ fn waivable() -> String {
 }
 
 impl Refusal {
+    /// The same of a request about `id`: an application that is not there has no override.
+    pub(super) fn about(self, id: &OverrideId) -> Self {
+        match self {
+            Self::UnknownApplication(_) => Self::UnknownOverride(id.clone()),
+            other => other,
+        }
+    }
+
     /// The stable code of the refusal, which names its page.
     pub fn code(&self) -> &'static str {
         match self {
@@ -288,6 +296,10 @@ pub trait Control: Send + Sync {
         None
     }
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal>;
+    /// What the clock of this replica shows; `None`: it has none.
+    fn now(&self) -> Option<Timestamp> {
+        None
+    }
     /// Every runbook, by name, with the digest that a plan pins.
     fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
         Vec::new()

@@ -33,10 +33,12 @@ use crate::{
 
 mod active_run;
 mod decisions;
+mod drills;
 mod gathered;
 
 use active_run::ActiveRun;
 use decisions::{Decisions, Shown};
+use drills::Drills;
 use gathered::shown;
 
 const HELD: &str = "1 while nothing is done for it, since its journal is refused or cannot be read.";
@@ -77,6 +79,7 @@ pub struct Metrics {
     leader: GaugeVec,
     held: GaugeVec,
     decisions: Decisions,
+    drills: Drills,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
 }
@@ -156,6 +159,7 @@ impl Metrics {
         let memory = Memory { decisions: shown.collect(), ..Memory::default() };
         let metrics = Self {
             decisions: Decisions::new(&registry)?,
+            drills: Drills::new(&registry)?,
             step_duration: step_duration()?,
             append: append()?,
             requests: requests()?,
@@ -184,7 +188,6 @@ impl Metrics {
     /// Takes in what was recorded before this process began: the states of runs, and the steps in flight.
     pub fn restore(&self, history: &History) {
         let mut memory = self.memory();
-        memory.decisions.entry(history.application.clone()).or_default().restore(history);
         let mut runs: Vec<&RunState> = history.runs.values().map(AsRef::as_ref).collect();
         runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         for run in runs {
@@ -235,6 +238,7 @@ impl Metrics {
             | Event::BranchBegan { .. }
             | Event::BranchImported { .. }
             | Event::BranchReconciled { .. }
+            | Event::ScheduleNoted { .. }
             | Event::OverrideAsked { .. }
             | Event::OverrideConsented { .. }
             | Event::OverrideEnded { .. }
@@ -297,9 +301,6 @@ impl Metrics {
     fn turned(&self, memory: &mut Memory, record: &Record, event: &Event, (run, state): (&RunId, &str)) {
         if let Some(active) = memory.runs.get(run) {
             self.set_run(&record.journal, active.purpose, state);
-        }
-        if let Event::RunFinished { result: RunResult::Succeeded, .. } = event {
-            memory.decisions.entry(record.journal.clone()).or_default().proven(record.at);
         }
         if matches!(event, Event::RunFinished { .. }) {
             memory.runs.remove(run);
@@ -491,6 +492,10 @@ impl Observer for Metrics {
         self.decisions.due(application, deadline);
     }
 
+    fn drilled(&self, application: &Application, history: &History, now: Timestamp) {
+        self.drills.set(application, history, now);
+    }
+
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, _: Timestamp) {
         self.requests.with_label_values(&[service, operation, region, outcome]).inc();
     }
@@ -535,6 +540,8 @@ mod tests {
             public_url: None,
             runbooks: BTreeMap::new(),
             drills: Vec::new(),
+            schedules: Vec::new(),
+            prove_within: None,
             topics: vec![],
             policy: Default::default(),
             iac: Default::default(),
@@ -720,8 +727,6 @@ mod tests {
         }
         let total = Estimate { p50: s(90), p95: s(160) };
         let says = |vantage: &str, stand| Witness { vantage: vantage.parse().expect("valid"), stand, says: "x".into() };
-        let over = Event::RunFinished { run: run(), result: RunResult::Succeeded, reason: "".into(), loss: None };
-        observer.recorded(&record(-86_400, vec![started(), over]), 0.001);
         observer.assessed(&Assessment {
             forecast: Some(Forecast { total, steps: vec![], runs: 3, way_back: None }),
             rto: Some(RtoBudget { used: s(40), left: None, start_by: None }),
@@ -748,7 +753,6 @@ mod tests {
             r#"failoverd_armed{application="payments"} 0"#,
             r#"failoverd_vantage_stand{application="payments",stand="ill",vantage="here"} 1"#,
             r#"failoverd_vantage_stand{application="payments",stand="against",vantage="here"} 0"#,
-            r#"failoverd_days_since_proven{application="payments"} 1"#,
             r#"failoverd_rto_warning{application="payments",level="90_percent"} 1"#,
             r#"failoverd_rto_warning{application="payments",level="spent"} 0"#,
         ] {

@@ -142,6 +142,8 @@ pub(crate) fn application() -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: vec!["drill-tabletop".parse().expect("valid")],
+        schedules: Vec::new(),
+        prove_within: None,
         topics: vec![],
         policy: Policy { observers: ["eu-west-1".parse().expect("valid")].into(), ..Policy::default() },
         iac: Default::default(),

@@ -312,6 +312,8 @@ pub(crate) fn application() -> Application {
             (Purpose::Failback, runbook("failback")),
         ]),
         drills: vec![runbook("drill-switchover"), runbook("drill-tabletop")],
+        schedules: Vec::new(),
+        prove_within: None,
         topics: vec![topic(&east), topic(&west)],
         policy: Default::default(),
         iac: Default::default(),
