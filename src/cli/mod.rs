@@ -393,7 +393,9 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         }
         ClientCommand::Salvage(args) => return salvage::perform(options, &api, args).await,
         ClientCommand::Drill(args) => return drill::perform(options, &api, args).await,
-        ClientCommand::Drills { application, calendar, count } => drill::list(options, &api, application, calendar, count).await?,
+        ClientCommand::Drills { application, calendar, count } => {
+            drill::list(options, &api, application, calendar, count).await?
+        }
         ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,
         ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {

@@ -215,7 +215,8 @@ mod tests {
         check(&with("0 3 30 2 *", ""), (2, 8), "config-schedule", "never occurs");
         check(&with("0 3,4 * * *", ""), (2, 8), "config-schedule", "once a day at most");
         check(&with("0 3 * * *", "start_within = \"24h\""), (4, 16), "config-schedule", "overlaps with itself");
-        let night = "blackouts = [{ reason = \"night\", from = \"mon 00:00\", to = \"mon 12:00\", zone = \"Europe/Berlin\" }]";
+        let night =
+            "blackouts = [{ reason = \"night\", from = \"mon 00:00\", to = \"mon 12:00\", zone = \"Europe/Berlin\" }]";
         check(&with("0 3 * * mon", night), (2, 8), "config-schedule", "a blackout is on whenever");
         // A day later the same hour is free.
         assert_eq!(faults(&with("0 3 * * mon", &format!("catch_up = \"1d\"\n{night}"))), []);
@@ -231,6 +232,11 @@ mod tests {
         check(&format!("{WELL}catch_up = \"3h\"\n"), (4, 12), "config-invalid", "number of days");
         check(&format!("{WELL}announce_before = \"40d\"\n"), (4, 19), "config-invalid", "days");
         check(&format!("{WELL}target_region = \"eu-west-1\"\n"), (4, 17), "config-invalid", "not a Region");
-        check(&format!("{WELL}calm = {{ over = \"1h\", impact = 2 }}\n"), (4, 32), "config-invalid", "part of the time");
+        check(
+            &format!("{WELL}calm = {{ over = \"1h\", impact = 2 }}\n"),
+            (4, 32),
+            "config-invalid",
+            "part of the time",
+        );
     }
 }

@@ -45,7 +45,12 @@ pub struct Application {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
     /// Within what time a run must have proved that it can be moved; `None`: [`super::proof::PROVE_WITHIN`].
-    #[serde(default, with = "seconds::option", rename = "prove_within_seconds", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "seconds::option",
+        rename = "prove_within_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub prove_within: Option<Duration>,
     pub topics: Vec<Topic>,
     #[serde(default)]

@@ -120,6 +120,7 @@ mod tests {
             (json!({"email": "a b", "groups": ["sre"]}), "names nobody"),
             (json!({"email": "automation", "groups": ["sre"]}), "nobody's name"),
             (json!({"email": "local", "groups": ["sre"]}), "nobody's name"),
+            (json!({"email": "schedule:quarterly", "groups": ["sre"]}), "nobody's name"),
             (json!({"email": "ann@x", "email_verified": false, "groups": ["sre"]}), "not verified"),
             (json!({"email": "ann@x", "groups": ["SRE"]}), "good for anything"),
             (json!({"email": "ann@x"}), "good for anything"),

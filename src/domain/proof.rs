@@ -236,7 +236,9 @@ fn reason(needed: &Needed, now: Timestamp) -> Option<String> {
     match (needed.state, &needed.proof) {
         (State::Green, _) => None,
         (_, None) => Some(format!("{what}: never proved")),
-        (_, Some(proof)) => Some(format!("{what}: proved {} days ago, {within} days are allowed", days(age(proof, now)))),
+        (_, Some(proof)) => {
+            Some(format!("{what}: proved {} days ago, {within} days are allowed", days(age(proof, now))))
+        }
     }
 }
 

@@ -55,7 +55,12 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calm: Option<Calm>,
     /// How old the newest success of this drill may be; `None`: the application's objective is all that is asked.
-    #[serde(default, with = "seconds::option", rename = "prove_within_seconds", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "seconds::option",
+        rename = "prove_within_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub prove_within: Option<Duration>,
 }
 
@@ -71,12 +76,21 @@ pub struct Opening {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Nothing before this instant; `None`: it never occurs again.
-    Nothing { until: Option<Timestamp> },
+    Nothing {
+        until: Option<Timestamp>,
+    },
     /// People are to be told that it comes.
-    Announce { occurrence: Timestamp },
-    Begin { occurrence: Timestamp, opening: Opening },
+    Announce {
+        occurrence: Timestamp,
+    },
+    Begin {
+        occurrence: Timestamp,
+        opening: Opening,
+    },
     /// Its last window has closed.
-    Missed { occurrence: Timestamp },
+    Missed {
+        occurrence: Timestamp,
+    },
 }
 
 impl Schedule {
@@ -159,7 +173,8 @@ pub fn faults(schedule: &Schedule, blackouts: &[Blackout]) -> Vec<(&'static str,
     /// Shorter than this nobody looks after a drill; it also bounds what a long outage leaves to be reported.
     const PERIOD_LEAST: Duration = Duration::from_hours(20);
     let from = Timestamp::from_second(FROM).unwrap_or(Timestamp::MIN);
-    let all: Vec<Timestamp> = schedule.occurrences(from).take(LOOKED_AT).take_while(|at| *at < plus(from, YEARS)).collect();
+    let all: Vec<Timestamp> =
+        schedule.occurrences(from).take(LOOKED_AT).take_while(|at| *at < plus(from, YEARS)).collect();
     let mut faults = Vec::new();
     if all.is_empty() {
         faults.push(("cron", format!("`{}` never occurs", schedule.cron)));

@@ -154,17 +154,19 @@ impl Scheduler {
         self.tried.insert(schedule.name.clone(), Tried { occurrence, at: boot, told });
         let against = match self.stands_against(schedule, assessment.map(Arc::as_ref)) {
             Some(against) => against,
-            None => match requests::start(&self.context, self.asked(assessment), self.request(schedule, occurrence)).await {
-                Ok(Started::Run { id, .. } | Started::Again { id }) => {
-                    self.tried.remove(&schedule.name);
-                    return tracing::info!(run = %id, schedule = %schedule.name, %occurrence, "a scheduled drill begins");
+            None => {
+                match requests::start(&self.context, self.asked(assessment), self.request(schedule, occurrence)).await {
+                    Ok(Started::Run { id, .. } | Started::Again { id }) => {
+                        self.tried.remove(&schedule.name);
+                        return tracing::info!(run = %id, schedule = %schedule.name, %occurrence, "a scheduled drill begins");
+                    }
+                    // It was not asked for.
+                    Ok(Started::Planned { .. }) => return,
+                    Err(Refusal::Stopping) => return,
+                    Err(Refusal::Gate { gate, why, .. }) => (gate.to_owned(), why),
+                    Err(other) => (other.code().to_owned(), other.to_string()),
                 }
-                // It was not asked for.
-                Ok(Started::Planned { .. }) => return,
-                Err(Refusal::Stopping) => return,
-                Err(Refusal::Gate { gate, why, .. }) => (gate.to_owned(), why),
-                Err(other) => (other.code().to_owned(), other.to_string()),
-            },
+            }
         };
         self.tell(schedule, occurrence, opening, against).await;
     }

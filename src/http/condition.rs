@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{branch::BranchView, deferred::DeferredView, patch::runs_since, replica::LeaderView, schedules::ReadinessView};
+use super::{
+    branch::BranchView, deferred::DeferredView, patch::runs_since, replica::LeaderView, schedules::ReadinessView,
+};
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},

@@ -527,8 +527,8 @@ mod tests {
         RunId::new(&name(), 1)
     }
 
-    fn observer() -> Metrics {
-        let application = Application {
+    fn application() -> Application {
+        Application {
             name: name(),
             regions: vec!["us-east-1".parse().expect("valid"), "us-west-2".parse().expect("valid")],
             objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
@@ -545,8 +545,11 @@ mod tests {
             topics: vec![],
             policy: Default::default(),
             iac: Default::default(),
-        };
-        Metrics::new(&[Arc::new(application)]).expect("described once")
+        }
+    }
+
+    fn observer() -> Metrics {
+        Metrics::new(&[Arc::new(application())]).expect("described once")
     }
 
     fn assessment(lag: Option<(Timestamp, Duration)>, signal: SignalState) -> Assessment {
@@ -767,6 +770,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_proved_has_no_number_of_days_and_says_so_by_its_state() {
+        let observer = observer();
+        let history = History::new(name());
+        observer.drilled(&application(), &history, at(0));
+        let text = observer.render();
+        has(&text, r#"failoverd_readiness{application="payments",state="never_proven"} 1"#);
+        has(&text, r#"failoverd_readiness{application="payments",state="green"} 0"#);
+        assert!(!text.contains("failoverd_days_since_proven{"), "{text}");
+    }
+
+    #[test]
     fn calls_are_counted_by_how_they_ended() {
         let observer = observer();
         observer.called("rds", "FailoverGlobalCluster", "us-west-2", "unknown", at(0));
@@ -786,6 +800,7 @@ mod tests {
         let code = include_str!("prometheus.rs").split("#[cfg(test)]").next().unwrap_or_default();
         let mut there = names(code, '"');
         there.extend(names(include_str!("prometheus/decisions.rs"), '"'));
+        there.extend(names(include_str!("prometheus/drills.rs"), '"'));
         assert!(20 < there.len(), "{there:?}");
         assert_eq!(there, names(include_str!("../../../docs/metrics.md"), '`'));
     }

@@ -108,9 +108,7 @@ mod tests {
     use super::*;
 
     fn view() -> DrillsView {
-        let next = |at: &str, local: &str, blackout: Option<&str>| {
-            serde_json::json!({ "at": at, "local": local, "until": at, "blackout": blackout })
-        };
+        let next = |at: &str, local: &str, blackout: Option<&str>| serde_json::json!({ "at": at, "local": local, "until": at, "blackout": blackout });
         let schedule = |name: &str, next: Vec<serde_json::Value>| {
             serde_json::json!({
                 "application": "payments", "name": name, "runbook": "drill-dns", "cron": "0 10 * * tue#2",
@@ -160,6 +158,9 @@ mod tests {
     fn a_calendar_is_in_order_and_names_blackouts() {
         let text = calendar(&view());
         let early = text.find("2026-12-01T09:00:00Z, there 2026-12-01T10:00:00, in the blackout \"a sale\"");
-        assert!(early.expect("it is there") < text.find("payments monthly: drill-dns (Europe/Berlin)").expect("it is there"));
+        assert!(
+            early.expect("it is there")
+                < text.find("payments monthly: drill-dns (Europe/Berlin)").expect("it is there")
+        );
     }
 }

@@ -21,6 +21,25 @@ fn ran(purpose: Purpose, did: &[&str], result: RunResult, end: i64) -> History {
     history
 }
 
+/// With one name and one database, and nothing else that matters here.
+fn application() -> Application {
+    let two = |a: &str, b: &str| serde_json::json!({ "us-east-1": a, "us-west-2": b });
+    let arn = |region: &str| format!("arn:aws:rds:{region}:123456789012:cluster:orders");
+    let mechanism = serde_json::json!({ "kind": "records", "set_identifiers": {} });
+    let application = serde_json::json!({
+        "name": "payments", "regions": ["us-east-1", "us-west-2"], "replicas": {}, "signals": [], "endpoints": {},
+        "objectives": { "rto_seconds": 900.0, "rpo_seconds": 1.0 }, "public_url": null, "runbooks": {}, "topics": [],
+        "stores": { "orders": {
+            "global_cluster": "orders", "clusters": two(&arn("us-east-1"), &arn("us-west-2")), "lag_metric": "Lag",
+        } },
+        "traffic": { "api": {
+            "record_name": "api.example.com", "record_type": "A", "hosted_zone_id": "Z1", "servers": ["ns"],
+            "answers": two("192.0.2.1", "198.51.100.1"), "ttl_seconds": 60.0, "mechanism": mechanism,
+        } },
+    });
+    serde_json::from_value(application).expect("an application")
+}
+
 fn proved_at(history: &History, kind: Kind) -> Option<Timestamp> {
     history.proofs.of(kind).map(|proof| proof.at)
 }
@@ -50,7 +69,8 @@ fn a_run_that_did_not_succeed_proves_nothing() {
 fn a_proof_wears_off_and_never_proven_is_no_number() {
     let proof = |days: i64| Proof { run: run_id(1), at: at(-days * DAY) };
     let within = Duration::from_hours(100 * 24);
-    for (days, wanted) in [(0, State::Green), (80, State::Green), (81, State::Amber), (100, State::Amber), (101, State::Red)]
+    for (days, wanted) in
+        [(0, State::Green), (80, State::Green), (81, State::Amber), (100, State::Amber), (101, State::Red)]
     {
         assert_eq!(state(Some(&proof(days)), within, at(0)), wanted, "{days} days");
     }
@@ -61,10 +81,7 @@ fn a_proof_wears_off_and_never_proven_is_no_number() {
 
 #[test]
 fn an_application_is_as_ready_as_the_least_proven_of_what_it_needs() {
-    let text = include_str!("../../../config/default.toml");
-    let none = BTreeMap::new();
-    let settings = crate::config::Settings::parse("failoverd.toml", text, std::path::Path::new(""), &none);
-    let app = settings.unwrap_or_else(|faults| panic!("{faults}")).applications.remove(0);
+    let app = application();
     let ready = |history: &History, days: i64| Readiness::of(&app, history, at(60 + days * DAY));
     let never = ready(&History::new(app.name.clone()), 0);
     assert_eq!(never.state, State::NeverProven);

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_bad_minute_in_an_hour_is_too_much_and_is_over_an_hour_later() {
-        let lately = looked(&[(0, 3_600, Health::Healthy), (3_615, 3_675, Health::Impaired), (3_690, 7_200, Health::Healthy)]);
+        let lately =
+            looked(&[(0, 3_600, Health::Healthy), (3_615, 3_675, Health::Impaired), (3_690, 7_200, Health::Healthy)]);
         assert!(against(&lately, 4_000).expect("a bad minute").contains("not served well for 75 s"));
         assert!(against(&lately, 7_000).is_some());
         let lately = looked(&[(0, 600, Health::Down), (615, 4_500, Health::Degraded)]);

@@ -190,11 +190,8 @@ fn no_person_is_called_like_a_schedule() {
 fn a_night_that_is_always_shut_is_a_fault_and_one_that_is_shut_once_is_none() {
     let nightly = schedule("0 3 * * mon", "UTC");
     let time = |hour| jiff::civil::Time::new(hour, 0, 0, 0).expect("an hour");
-    let when = Window::Weekly {
-        from: (Day::Mon, time(2)),
-        to: (Day::Mon, time(6)),
-        zone: "UTC".parse().expect("a zone"),
-    };
+    let when =
+        Window::Weekly { from: (Day::Mon, time(2)), to: (Day::Mon, time(6)), zone: "UTC".parse().expect("a zone") };
     let shut = Blackout { reason: "night".to_owned(), when };
     assert_eq!(faults(&nightly, std::slice::from_ref(&shut)).len(), 1);
     let once = Window::Once { from: at("2026-01-01T00:00:00Z"), to: at("2026-06-01T00:00:00Z") };
