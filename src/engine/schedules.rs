@@ -196,9 +196,9 @@ impl Scheduler {
         let Some(assessment) = assessment else {
             return against("healthy", format!("{} is not assessed yet", app.name));
         };
-        if assessment.health != Health::Healthy {
-            let why = assessment.reasons.first().map_or("", String::as_str);
-            return against("healthy", format!("{} is not healthy: {why}", app.name));
+        // A lag that is too long makes it degraded, and has a name of its own.
+        if !matches!(assessment.health, Health::Healthy | Health::Degraded) {
+            return against("healthy", unwell(assessment));
         }
         if assessment.active_region.as_ref() != app.regions.first() {
             let at = assessment.active_region.as_ref().map_or("an unknown Region", |region| region.as_str());
@@ -213,6 +213,9 @@ impl Scheduler {
                 }
                 Some(_) => {}
             }
+        }
+        if assessment.health != Health::Healthy {
+            return against("healthy", unwell(assessment));
         }
         let restless = schedule.calm.and_then(|calm| self.lately.stands_against(&calm, self.context.clock.boot()));
         restless.and_then(|why| against("error-budget", why))
@@ -239,4 +242,9 @@ impl Scheduler {
             dry_run: false,
         }
     }
+}
+
+fn unwell(assessment: &Assessment) -> String {
+    let why = assessment.reasons.first().map_or("", String::as_str);
+    format!("{} is not healthy: {why}", assessment.application)
 }

@@ -12,7 +12,7 @@ use super::{
     Api,
     auth::Principal,
     dto::plain,
-    extract::{Body, Concerns, IdempotencyKey, Params},
+    extract::{Body, Concerns, IdempotencyKey, Params, invalid_query},
     plan::PlanView,
     problem::Problem,
     runs::start,
@@ -198,6 +198,10 @@ pub async fn list(
     principal: Principal,
     Params(query): Params<DrillsQuery>,
 ) -> Result<Json<DrillsView>, Problem> {
+    let count = query.occurrences.unwrap_or(1);
+    if !(1..=OCCURRENCES_MAX).contains(&count) {
+        return Err(invalid_query(format!("occurrences: expected 1 to {OCCURRENCES_MAX}")));
+    }
     let applications = api.shown_to(&principal);
     if let Some(name) = query.application.as_ref().filter(|name| !applications.iter().any(|app| app.name == **name)) {
         return Err(Refusal::UnknownApplication(name.clone()).into());
@@ -211,7 +215,7 @@ pub async fn list(
         };
         app.drills.iter().map(|name| view(app, name, described(name), history.as_deref())).collect::<Vec<_>>()
     });
-    let (now, count) = (api.control.now(), query.occurrences.unwrap_or(1).clamp(1, OCCURRENCES_MAX));
+    let now = api.control.now();
     let mut view = DrillsView { drills: views.collect(), schedules: Vec::new(), readiness: Vec::new() };
     for app in wanted {
         let history = api.control.history(&app.name);
