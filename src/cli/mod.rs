@@ -202,16 +202,7 @@ pub enum ClientCommand {
     /// Drill an application: there and back, planned and lossless
     Drill(drill::DrillArgs),
     /// List the drills of the applications, when they are due, and how each went last
-    Drills {
-        #[arg(long)]
-        application: Option<String>,
-        /// Only when they are due, in order
-        #[arg(long)]
-        calendar: bool,
-        /// How many of the next times of each schedule
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
-        count: Option<u16>,
-    },
+    Drills(drill::ListArgs),
     /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
     Plan(plan::PlanArgs),
     /// Show what infrastructure code must learn of a move: the next apply would undo it
@@ -393,9 +384,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         }
         ClientCommand::Salvage(args) => return salvage::perform(options, &api, args).await,
         ClientCommand::Drill(args) => return drill::perform(options, &api, args).await,
-        ClientCommand::Drills { application, calendar, count } => {
-            drill::list(options, &api, application, calendar, count).await?
-        }
+        ClientCommand::Drills(args) => drill::list(options, &api, args).await?,
         ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,
         ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {

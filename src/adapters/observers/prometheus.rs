@@ -104,10 +104,6 @@ impl Memory {
     }
 }
 
-fn regions_of(application: &Application) -> Vec<String> {
-    application.regions.iter().map(ToString::to_string).collect()
-}
-
 impl Metrics {
     /// The metrics of `applications`, in a new registry.
     ///
@@ -157,6 +153,7 @@ impl Metrics {
         }
         let shown = applications.iter().map(|a| (a.name.clone(), Shown::of(a.policy.mode)));
         let memory = Memory { decisions: shown.collect(), ..Memory::default() };
+        let named = |a: &Arc<Application>| (a.name.clone(), a.regions.iter().map(ToString::to_string).collect());
         let metrics = Self {
             decisions: Decisions::new(&registry)?,
             drills: Drills::new(&registry)?,
@@ -165,7 +162,7 @@ impl Metrics {
             requests: requests()?,
             leader,
             held,
-            regions: applications.iter().map(|a| (a.name.clone(), regions_of(a))).collect(),
+            regions: applications.iter().map(named).collect(),
             registry,
             lag,
             signal_age,
