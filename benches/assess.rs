@@ -202,6 +202,8 @@ fn application(n: usize) -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: Vec::new(),
         policy: Policy::default(),
         iac: Default::default(),

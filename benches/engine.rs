@@ -114,6 +114,8 @@ fn application(n: usize) -> Application {
         public_url: None,
         runbooks: BTreeMap::from([(Purpose::Switchover, "bench".parse().expect("a name"))]),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: vec![Topic { region: region("us-west-2"), arn: "arn:aws:sns:us-west-2:123456789012:t".to_owned() }],
         policy: Policy::default(),
         iac: Default::default(),

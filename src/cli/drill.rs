@@ -6,7 +6,9 @@ use serde_json::json;
 use super::{
     Asking, Options, StartArgs,
     api::{Api, Failure},
-    enc, render, show, start,
+    enc,
+    render::drills,
+    show, start,
 };
 use crate::http::drills::DrillsView;
 
@@ -33,10 +35,29 @@ pub(super) async fn perform(options: &Options, api: &Api, args: DrillArgs) -> Re
     start(options, api, "/drills", json!({ "runbook": runbook }), args).await
 }
 
-/// Lists the drills of the applications.
-pub(super) async fn list(options: &Options, api: &Api, application: Option<String>) -> Result<(), Failure> {
-    let query = application.map_or(String::new(), |name| format!("?application={}", enc(&name)));
-    let view: DrillsView = api.get(&format!("/drills{query}")).await?;
-    show(options, &view, render::drills);
+/// How many of the next times of each schedule a calendar shows, where nothing is said.
+const CALENDAR: u16 = 5;
+
+/// Which drills, and how much of them.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[arg(long)]
+    pub application: Option<String>,
+    /// Only when they are due, in order
+    #[arg(long)]
+    pub calendar: bool,
+    /// How many of the next times of each schedule
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub count: Option<u16>,
+}
+
+/// Lists the drills of the applications, or only when they are due.
+pub(super) async fn list(options: &Options, api: &Api, args: ListArgs) -> Result<(), Failure> {
+    let ListArgs { application, calendar, count } = args;
+    let named = application.map_or(String::new(), |name| format!("&application={}", enc(&name)));
+    let count = count.unwrap_or(if calendar { CALENDAR } else { 1 });
+    let view: DrillsView = api.get(&format!("/drills?occurrences={count}{named}")).await?;
+    let text: fn(&DrillsView) -> String = if calendar { drills::calendar } else { drills::all };
+    show(options, &view, text);
     Ok(())
 }

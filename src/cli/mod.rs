@@ -208,11 +208,8 @@ pub enum ClientCommand {
     Salvage(salvage::SalvageArgs),
     /// Drill an application: there and back, planned and lossless
     Drill(drill::DrillArgs),
-    /// List the drills of the applications, and how each went last
-    Drills {
-        #[arg(long)]
-        application: Option<String>,
-    },
+    /// List the drills of the applications, when they are due, and how each went last
+    Drills(drill::ListArgs),
     /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
     Plan(plan::PlanArgs),
     /// Show what infrastructure code must learn of a move: the next apply would undo it
@@ -394,7 +391,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         }
         ClientCommand::Salvage(args) => return salvage::perform(options, &api, args).await,
         ClientCommand::Drill(args) => return drill::perform(options, &api, args).await,
-        ClientCommand::Drills { application } => drill::list(options, &api, application).await?,
+        ClientCommand::Drills(args) => drill::list(options, &api, args).await?,
         ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,
         ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {

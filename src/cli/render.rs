@@ -2,6 +2,8 @@
 //!
 //! Text from outside (AWS's messages, reasons) never reaches the terminal with control characters in it.
 
+pub mod drills;
+
 use jiff::{Timestamp, Unit};
 
 use super::api::Failure;
@@ -10,7 +12,6 @@ use crate::http::{
     condition::{ApplicationView, ExposureView, SignalView},
     deadline::{ShareView, WarningView},
     deferred::DeferredView,
-    drills::DrillsView,
     replica::LeaderView,
     step::{StepStateName, StepView},
     view::{RunView, RunsView, StartedView},
@@ -157,6 +158,9 @@ pub fn status(applications: &[ApplicationView]) -> String {
         if let Some(leader) = &a.leader {
             out.push_str(&wrapped("  leader    ", &led_by(leader)));
         }
+        if let Some(ready) = &a.readiness {
+            out.push_str(&wrapped("  proved    ", &drills::readiness(ready)));
+        }
         let mut mode = word(&a.mode);
         if let Some(since) = a.would_start_since {
             mode.push_str(&format!(", would have started a failover since {}", time(since)));
@@ -256,31 +260,6 @@ pub fn runs(list: &RunsView) -> String {
     if let Some(cursor) = &list.next_cursor {
         out.push_str(&format!("more: --cursor {}\n", plain(cursor)));
     }
-    out
-}
-
-/// The drills of the applications.
-pub fn drills(view: &DrillsView) -> String {
-    if view.drills.is_empty() {
-        return "no application has a drill: name them in its `drills`\n".to_owned();
-    }
-    let mut out = String::new();
-    for drill in &view.drills {
-        out.push_str(&cut(&format!("{} {}", drill.application, drill.runbook)));
-        out.push('\n');
-        if let Some(description) = &drill.description {
-            out.push_str(&wrapped("  ", description));
-        }
-        let last = match &drill.last {
-            None => "never held".to_owned(),
-            Some(last) => {
-                let why = last.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
-                format!("{} at {:.0} ({}){why}", last.state.as_str(), last.started_at, last.run)
-            }
-        };
-        out.push_str(&wrapped("  last: ", &last));
-    }
-    out.push_str("when they are due is not known to this version\n");
     out
 }
 

@@ -167,8 +167,8 @@ fn token(item: &At<'_>, found: &mut Findings) -> Option<Token> {
         return None;
     }
     let name: Subject = name?;
-    if name.as_str() == AUTOMATION {
-        let problem = "`automation` is who starts a run that nobody asked for: people are called otherwise";
+    if name.as_str() == AUTOMATION || name.schedule().is_some() {
+        let problem = format!("`{name}` is who starts a run that nobody asked for: people are called otherwise");
         found.error(&format!("{}.name", item.key), problem, "name = \"alice\"");
         return None;
     }

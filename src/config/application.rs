@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    deciding, iac,
+    deciding, iac, schedules,
     signals::{self, Around},
     stores::{self, Store},
     traffic,
@@ -35,6 +35,7 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     let runbooks = runbooks.and_then(|at| runbooks_of(&at, found));
     let drills = f.get(found, "drills", "drills = [\"drill-switchover\"]");
     let drills = drills.map_or(Some(Vec::new()), |at| drills_of(&at, found));
+    let schedules = f.get(found, "schedules", "[applications.schedules.quarterly]");
     let stores = f.get(found, "stores", "[applications.stores.orders]");
     let dns = f.need(found, "dns", "[applications.dns.api]");
     let signals = f.get(found, "signals", "[applications.signals.lag]");
@@ -63,10 +64,14 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
     let endpoints = endpoints.map(|at| per_region(&at, &regions, found, endpoint)).unwrap_or_default();
     let topics = topics.and_then(|at| at.list(found)).unwrap_or_default();
     let topics = topics.iter().filter_map(|at| topic(at, found)).collect();
+    let (drills, policy) = (drills?, policy?);
+    let around = schedules::Around { regions: &regions, drills: &drills, blackouts: &policy.blackouts };
+    let schedules = schedules::read(schedules, &around, found);
+    let (objectives, prove_within) = objectives?;
     Some(Application {
         name: name?,
         regions,
-        objectives: objectives?,
+        objectives,
         stores,
         replicas,
         traffic,
@@ -74,15 +79,17 @@ pub(super) fn read(at: &At<'_>, found: &mut Findings) -> Option<Application> {
         endpoints,
         public_url: public_url?,
         runbooks: runbooks?,
-        drills: drills?,
+        drills,
+        schedules,
+        prove_within,
         topics,
-        policy: policy?,
+        policy,
         iac: iac?,
     })
 }
 
 /// The entries of a table whose keys are names, those that could be read.
-fn named<'a, K, V>(
+pub(super) fn named<'a, K, V>(
     at: Option<At<'a>>,
     found: &mut Findings,
     mut read: impl FnMut(&At<'a>, &mut Findings) -> Option<V>,
@@ -158,12 +165,19 @@ fn regions_of(at: &At<'_>, found: &mut Findings) -> Option<Vec<Region>> {
     Some(regions)
 }
 
-fn objectives_of(at: &At<'_>, found: &mut Findings) -> Option<Objectives> {
+/// RTO and RPO, and within what time a run must have proved that they can be met.
+fn objectives_of(at: &At<'_>, found: &mut Findings) -> Option<(Objectives, Option<Duration>)> {
+    const YEARS: Duration = Duration::from_hours(3 * 366 * 24);
     let mut f = at.fields(found)?;
     let rto = f.need(found, "rto", "rto = \"15m\"").and_then(|at| at.duration(found, SECOND, WEEK));
     let rpo = f.need(found, "rpo", "rpo = \"5m\"").and_then(|at| at.duration(found, Duration::ZERO, WEEK));
+    let prove = f.get(found, "prove_within", "prove_within = \"100d\"");
     f.finish(found);
-    Some(Objectives { rto: rto?, rpo: rpo? })
+    let prove_within = match prove {
+        Some(at) => Some(schedules::long(&at, found, Duration::from_hours(24), YEARS)?),
+        None => None,
+    };
+    Some((Objectives { rto: rto?, rpo: rpo? }, prove_within))
 }
 
 fn runbooks_of(at: &At<'_>, found: &mut Findings) -> Option<BTreeMap<Purpose, RunbookName>> {

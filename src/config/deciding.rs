@@ -68,7 +68,7 @@ pub(super) fn read(at: Option<At<'_>>, found: &mut Findings) -> Option<Policy> {
     })
 }
 
-const BLACKOUTS: &str =
+pub(super) const BLACKOUTS: &str =
     "blackouts = [{ reason = \"weekend\", from = \"fri 18:00\", to = \"mon 06:00\", zone = \"Europe/Berlin\" }]";
 
 fn mode(at: &At<'_>, found: &mut Findings) -> Option<Mode> {
@@ -120,7 +120,7 @@ fn shares(at: &At<'_>, found: &mut Findings) -> Option<RtoShares> {
     Some(all)
 }
 
-fn allowance(at: &At<'_>, found: &mut Findings) -> Option<f64> {
+pub(super) fn allowance(at: &At<'_>, found: &mut Findings) -> Option<f64> {
     let n = at.number(found)?;
     if n > 0.0 && n <= 1.0 {
         return Some(n);
@@ -129,7 +129,7 @@ fn allowance(at: &At<'_>, found: &mut Findings) -> Option<f64> {
     None
 }
 
-fn blackouts(at: &At<'_>, found: &mut Findings) -> Option<Vec<Blackout>> {
+pub(super) fn blackouts(at: &At<'_>, found: &mut Findings) -> Option<Vec<Blackout>> {
     let items = at.list(found)?;
     if BLACKOUTS_MAX < items.len() {
         found.error(&at.key, format!("{} blackouts; at most {BLACKOUTS_MAX}", items.len()), BLACKOUT);

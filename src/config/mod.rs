@@ -28,6 +28,7 @@ mod heartbeat;
 mod iac;
 pub mod offline;
 pub mod runbooks;
+mod schedules;
 mod sections;
 mod signals;
 mod store;

@@ -46,9 +46,9 @@ fn keys(at: &At<'_>, found: &mut Findings) -> Option<BTreeMap<Subject, ApproverK
     for (name, at) in entries {
         let key = at.parse::<ApproverKey>(found);
         let subject = match name.parse::<Subject>() {
-            Ok(subject) if subject.as_str() != AUTOMATION => subject,
-            Ok(_) => {
-                found.error(&at.key, "`automation` is nobody who could sign", APPROVERS);
+            Ok(subject) if subject.as_str() != AUTOMATION && subject.schedule().is_none() => subject,
+            Ok(subject) => {
+                found.error(&at.key, format!("`{subject}` is nobody who could sign"), APPROVERS);
                 continue;
             }
             Err(error) => {

@@ -60,7 +60,7 @@ fn the_shipped_configs_load_without_a_warning_and_their_runbooks_compile() {
 fn the_directory_and_the_program_ship_the_same_runbooks() {
     let example = Settings::load(&root("config/examples/payments-fast.toml"), &nothing()).expect("loads");
     assert_eq!(example.runbooks, shipped());
-    assert_eq!(example.runbooks.len(), 12);
+    assert_eq!(example.runbooks.len(), 13);
 }
 
 /// Wrong wherever it can be.
@@ -538,11 +538,13 @@ fn control_points_that_tell_nothing_are_warned_of() {
 }
 
 #[test]
-fn nobody_is_called_automation() {
-    let token =
-        format!("tokens = [{{ name = \"automation\", sha256 = \"{}\", roles = [\"operator\"] }}]", Digest::zero());
-    let faults = load(&default_text().replacen("tokens = []", &token, 1), &nothing()).expect_err("refused");
-    assert!(lines(&faults).contains("auth.tokens[0].name"), "{}", lines(&faults));
+fn nobody_is_called_automation_or_like_a_schedule() {
+    for name in ["automation", "schedule:quarterly"] {
+        let token =
+            format!("tokens = [{{ name = \"{name}\", sha256 = \"{}\", roles = [\"operator\"] }}]", Digest::zero());
+        let faults = load(&default_text().replacen("tokens = []", &token, 1), &nothing()).expect_err("refused");
+        assert!(lines(&faults).contains("auth.tokens[0].name"), "{}", lines(&faults));
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::{
     plan::Purpose,
     policy::Policy,
     replica::ReplicatedStore,
+    schedule::Schedule,
     seconds,
     signal::Signal,
     standby_object::ObjectAt,
@@ -40,6 +41,17 @@ pub struct Application {
     /// The runbooks by which it is drilled, as they are named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drills: Vec<RunbookName>,
+    /// When it is drilled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
+    /// Within what time a run must have proved that it can be moved; `None`: [`super::proof::PROVE_WITHIN`].
+    #[serde(
+        default,
+        with = "seconds::option",
+        rename = "prove_within_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub prove_within: Option<Duration>,
     pub topics: Vec<Topic>,
     #[serde(default)]
     pub policy: Policy,

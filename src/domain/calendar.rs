@@ -3,7 +3,11 @@
 //! Invariant: a weekly window is told in local time: over a change to or from summer time it begins at the same hour
 //! on the clock, and lasts as long as the clocks say. The zone's rules are those compiled in.
 
-use jiff::{Timestamp, civil::Time, civil::Weekday, tz::TimeZone};
+use jiff::{
+    Timestamp,
+    civil::{DateTime, Time, Weekday},
+    tz::{AmbiguousOffset, TimeZone},
+};
 use serde::{Deserialize, Serialize};
 
 /// A time zone by its IANA name, such as `Europe/Berlin`.
@@ -21,6 +25,28 @@ impl std::str::FromStr for Zone {
             .get(name)
             .map_err(|_| format!("`{}` is not an IANA time zone such as Europe/Berlin", super::document::clip(name)))?;
         Ok(Self { name: name.to_owned(), zone })
+    }
+}
+
+impl Zone {
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// What the clocks there show at `instant`.
+    pub fn local(&self, instant: Timestamp) -> DateTime {
+        self.zone.to_datetime(instant)
+    }
+
+    /// When the clocks there show `local`. Of an hour that comes twice the first; of one that does not come the first
+    /// instant after the gap. `None`: outside the time that can be told.
+    pub fn instant(&self, local: DateTime) -> Option<Timestamp> {
+        let at = self.zone.to_ambiguous_timestamp(local);
+        let earlier = at.earlier().ok()?;
+        match at.offset() {
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => Some(earlier),
+            AmbiguousOffset::Gap { .. } => self.zone.following(earlier).next().map(|change| change.timestamp()),
+        }
     }
 }
 

@@ -92,6 +92,7 @@ pub const CONFIG: &[&str] = &[
     "config-environment",
     "auth-required",
     "tls-required",
+    "config-schedule",
     "config-no-trigger",
     "config-no-topics",
     "config-no-control-points",

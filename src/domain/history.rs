@@ -19,10 +19,12 @@ use super::{
     journal::{Event, Record, Request, Tail},
     overrides::Overrides,
     plan::{OnFailure, Plan, PlannedStep, Purpose},
+    proof::Proofs,
     run::{Approval, Phase, RunState, StepState},
     runs::Runs,
     sabotage::{Guard, is_off},
     salvage,
+    schedule::Schedules,
     undo::Unwind,
 };
 
@@ -55,6 +57,10 @@ pub struct History {
     /// What runs have left open, and the newest of what is over.
     pub deferred: deferred::All,
     pub branches: Branches,
+    /// How far each schedule was followed.
+    pub schedules: Schedules,
+    /// What runs have proved.
+    pub proofs: Proofs,
     /// The time of the newest event.
     pub last_at: Option<Timestamp>,
 }
@@ -82,6 +88,8 @@ impl History {
             detached: BTreeMap::new(),
             deferred: deferred::All::new(),
             branches: Branches::default(),
+            schedules: Schedules::default(),
+            proofs: Proofs::default(),
             last_at: None,
         }
     }
@@ -133,6 +141,7 @@ impl History {
             | Event::BranchBegan { .. }
             | Event::BranchImported { .. }
             | Event::BranchReconciled { .. } => self.apply_to_branches(at, event),
+            Event::ScheduleNoted { schedule, note } => self.schedules.note(at, schedule, note),
             Event::OverrideAsked { .. }
             | Event::OverrideConsented { .. }
             | Event::OverrideEnded { .. }
@@ -265,6 +274,7 @@ impl History {
                 state.loss.clone_from(loss);
                 let ended = self.runs.active().cloned();
                 ended.iter().for_each(|run| self.branches.ended(run));
+                ended.iter().for_each(|run| self.proofs.ended(run));
                 self.runs.retire();
             }
             other => {
@@ -296,6 +306,7 @@ impl History {
         if let Some(why) = salvage::moves(plan) {
             return Err(IllegalEvent { event: "run_started", why });
         }
+        self.schedules.begin(id, request)?;
         if let Some(armed) = &request.armed {
             self.overrides.spend(at, armed, id, plan)?;
         }

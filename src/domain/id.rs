@@ -27,6 +27,28 @@ fn is_plain(s: &str) -> bool {
         && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// What the subject of a schedule begins with.
+const OF_SCHEDULE: &str = "schedule:";
+
+/// Shorter than other names: it stands in a [`Subject`].
+fn is_schedule(s: &str) -> bool {
+    is_plain(s) && s.len() <= 48
+}
+
+impl Subject {
+    /// In whose name a schedule begins its drills. No caller of the API is called so: who reads names of callers refuses
+    /// those for which [`Subject::schedule`] is something.
+    pub fn of_schedule(schedule: &ScheduleName) -> Self {
+        let name = format!("{OF_SCHEDULE}{schedule}");
+        name.parse().unwrap_or_else(|e| unreachable!("the name of a schedule is short and plain: {e}"))
+    }
+
+    /// The schedule that it is; `None`: a person or a machine.
+    pub fn schedule(&self) -> Option<ScheduleName> {
+        self.as_str().strip_prefix(OF_SCHEDULE).and_then(|name| name.parse().ok())
+    }
+}
+
 /// Reads a name from whatever string the format has at hand.
 struct Parsed<T>(PhantomData<T>);
 
@@ -111,10 +133,11 @@ name!(/** A runbook, by the name in its file. */ RunbookName, "runbook name", "1
 name!(/** A step of a runbook; a step that the plan expands over several stores is `step.store`. */ StepId, "step id", "1 to 64 of a-z, 0-9, - and .", |s| {
     (1..=NAME_CHARS_MAX).contains(&s.len()) && s.split('.').all(is_plain)
 });
-name!(/** A named person or machine that calls the API; approvals count distinct subjects. */ Subject, "subject", "1 to 64 of a-z, 0-9, - . _ and @", |s| {
-    (1..=NAME_CHARS_MAX).contains(&s.len())
-        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._@".contains(&b))
+name!(/** A named person or machine that calls the API; approvals count distinct subjects. `schedule:NAME` is a schedule of drills, which calls nothing: see [`Subject::schedule`]. */ Subject, "subject", "1 to 64 of a-z, 0-9, - . _ and @", |s| {
+    let named = |s: &str| s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._@".contains(&b));
+    (1..=NAME_CHARS_MAX).contains(&s.len()) && s.strip_prefix(OF_SCHEDULE).map_or_else(|| named(s), is_schedule)
 });
+name!(/** When an application is drilled, by a name in its configuration. */ ScheduleName, "schedule name", "1 to 48 of a-z, 0-9 and -", is_schedule);
 name!(/** An AWS Region such as `us-east-1`; the form is checked, not a list that would age. */ Region, "Region", "a Region such as us-east-1", |s| {
     let parts: Vec<&str> = s.split('-').collect();
     s.len() <= 32

@@ -61,7 +61,7 @@ impl Issuer {
         // Two spellings of one name are one person: the other way round, one could approve their own.
         let name = name.to_ascii_lowercase();
         let subject: Subject = name.parse().map_err(|e| format!("its claim `{claim}` names nobody: {e}"))?;
-        if subject.as_str() == AUTOMATION || subject.as_str() == "local" {
+        if subject.as_str() == AUTOMATION || subject.as_str() == "local" || subject.schedule().is_some() {
             return Err(format!("`{subject}` is nobody's name"));
         }
         let held: Vec<&str> = match claims.get(&self.roles_claim) {
@@ -120,6 +120,7 @@ mod tests {
             (json!({"email": "a b", "groups": ["sre"]}), "names nobody"),
             (json!({"email": "automation", "groups": ["sre"]}), "nobody's name"),
             (json!({"email": "local", "groups": ["sre"]}), "nobody's name"),
+            (json!({"email": "schedule:quarterly", "groups": ["sre"]}), "nobody's name"),
             (json!({"email": "ann@x", "email_verified": false, "groups": ["sre"]}), "not verified"),
             (json!({"email": "ann@x", "groups": ["SRE"]}), "good for anything"),
             (json!({"email": "ann@x"}), "good for anything"),

@@ -14,12 +14,13 @@ use super::{
     branch::{Began, Imported, Reconciled},
     cloud::{Mutation, Outcome},
     deferred::{self, Work},
-    id::{ApplicationName, Digest, OverrideId, Region, RunId, SignalName, StepId, Subject},
+    id::{ApplicationName, Digest, OverrideId, Region, RunId, ScheduleName, SignalName, StepId, Subject},
     overrides::{Ending, Override},
     plan::{Plan, Purpose},
     rules::Finding,
     run::{LossReport, RunResult},
     sabotage::{Guard, is_off},
+    schedule::Note,
     signal::SignalState,
     undo::Prior,
 };
@@ -30,8 +31,8 @@ mod event;
 /// their notices, and decisions with their rules and signals. 3: what was there before an effect, undo, and people's retry
 /// and skip of a step. 4: work that outlives its run, and databases that are detached or get instances. 5: a drill over its
 /// budget. 6: from where a request of a person came. 7: where the application was seen to live, branches of the
-/// journal, and what an `aws.call` replaces.
-pub const SCHEMA_VERSION: u32 = 7;
+/// journal, and what an `aws.call` replaces. 8: what became of schedules and of their occurrences.
+pub const SCHEMA_VERSION: u32 = 8;
 
 /// The largest record accepted, in bytes of JSON (below DynamoDB's item limit of 400 KB, FAULTS.md 15).
 pub const RECORD_BYTES_MAX: usize = 350_000;
@@ -207,6 +208,11 @@ pub enum Event {
     /// A person says where the application lives now, and two readings agree.
     BranchReconciled {
         word: Box<Reconciled>,
+    },
+    /// What became of a schedule, or of one of its occurrences that did not begin: a run says of itself what it is for.
+    ScheduleNoted {
+        schedule: ScheduleName,
+        note: Note,
     },
     /// A person asked for an override: the record's time is when.
     OverrideAsked {

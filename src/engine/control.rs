@@ -297,6 +297,10 @@ pub trait Control: Send + Sync {
         None
     }
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal>;
+    /// What the clock of this replica shows; `None`: it has none.
+    fn now(&self) -> Option<Timestamp> {
+        None
+    }
     /// Every runbook, by name, with the digest that a plan pins.
     fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
         Vec::new()

@@ -112,6 +112,8 @@ mod tests {
             public_url: None,
             runbooks: BTreeMap::new(),
             drills: Vec::new(),
+            schedules: Vec::new(),
+            prove_within: None,
             topics: vec![],
             policy: Default::default(),
             iac: Default::default(),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -174,8 +175,8 @@ impl Engine {
             spawn("capacities", capacities::watch(context.clone()).boxed());
         }
         spawn("executor", executor::execute(context.clone(), Arc::clone(fatal)).boxed());
-        let observer = Arc::clone(&self.parts.observer);
-        let watcher = Watcher::new(context.clone(), observer, Arc::clone(&self.parts), newest.clone());
+        let (observer, parts) = (Arc::clone(&self.parts.observer), Arc::clone(&self.parts));
+        let watcher = Watcher::new(context.clone(), observer, parts, newest.clone());
         spawn("watcher", watcher.watch().boxed());
         if context.application.policy.mode != Mode::Recommend {
             let (parts, newest) = (Arc::clone(&self.parts), newest.clone());
@@ -185,6 +186,7 @@ impl Engine {
         spawn("deferred", deferred::drive(context.clone()).boxed());
         spawn("notices", notices::tell(context.clone()).boxed());
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
+        spawn("schedules", super::schedules::keep(context.clone(), Arc::clone(&parts), newest.clone()).boxed());
         spawn("automation", Alone { context, parts, newest }.act().boxed());
     }
 
@@ -295,6 +297,10 @@ impl Control for Engine {
         Some(outlook::look_ahead(&working.context, assessment.as_deref(), plan, by).await)
     }
 
+    fn now(&self) -> Option<Timestamp> {
+        Some(self.parts.clock.wall())
+    }
+
     fn runbooks(&self) -> Vec<(Arc<Runbook>, Digest)> {
         self.parts.runbooks.values().map(|(runbook, digest)| (Arc::new(runbook.clone()), digest.clone())).collect()
     }
@@ -305,8 +311,8 @@ impl Control for Engine {
             Refusal::UnknownApplication(_) => Refusal::UnknownRun(run.clone()),
             other => other,
         })?;
+        let (run, subject, reason) = (run.clone(), subject.clone(), reason.to_owned());
         let context = working.context.clone();
-        let (context, run, subject, reason) = (context.clone(), run.clone(), subject.clone(), reason.to_owned());
         joined(async move { requests::act(&context, &run, act, &subject, &reason).await }).await
     }
 

@@ -11,7 +11,7 @@ use crate::{
         application::Application,
         assessment::{Assessment, Health},
         history::History,
-        id::{Region, RunId, RunbookName},
+        id::{Region, RunId, RunbookName, Subject},
         plan::Purpose,
         rules::Rule,
         run::{Phase, RunState},
@@ -29,13 +29,22 @@ pub(super) fn named(app: &Application, runbook: &RunbookName) -> Result<(), Refu
     Err(Refusal::UnknownDrill { application: app.name.clone(), runbook: runbook.clone(), known })
 }
 
-/// Whether this is a time for a drill: the application is well, and no blackout is on that nobody has waived.
+/// Whether this is a time for a drill: the application is well, and no blackout is on that nobody has waived. One that
+/// nobody asked for, but a schedule, is begun only while the automation is not switched off.
 pub(super) fn admitted(
     app: &Application,
     history: &History,
     assessment: Option<&Assessment>,
     now: Timestamp,
+    subject: &Subject,
 ) -> Result<(), Refusal> {
+    if let Some(stop) = history.overrides.kill_switch(now).filter(|_| subject.schedule().is_some()) {
+        return Err(Refusal::Gate {
+            gate: "kill-switch",
+            why: format!("{} has switched the automation off: {}", stop.by, stop.reason),
+            satisfied_by: "its end".to_owned(),
+        });
+    }
     let waived = history.overrides.waiver(Rule::Blackout, now).is_some();
     if let Some(blackout) = app.policy.blackouts.iter().find(|b| b.is_on(now)).filter(|_| !waived) {
         return Err(Refusal::Gate {

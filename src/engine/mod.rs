@@ -9,6 +9,7 @@
 //!                             ├─ Alone     a decision to start, where it is armed → run
 //!                             ├─ capacities what each Region has, remembered for the worst day
 //!                             ├─ preflight whether what is armed could run
+//!                             ├─ schedules drills that are due → run
 //!                             └─ notices   that something armed is over
 //! ```
 //!
@@ -62,6 +63,7 @@ pub mod requests;
 mod restore;
 mod salvage;
 pub mod sample;
+mod schedules;
 pub mod scribe;
 mod seat;
 pub mod settle;

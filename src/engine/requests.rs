@@ -70,7 +70,7 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     alive(app, assessment, purpose, &target)?;
     let admitted = |history: &History, at| match purpose {
         Purpose::Drill => {
-            drills::admitted(app, history, assessment, at)?;
+            drills::admitted(app, history, assessment, at, &request.subject)?;
             salvage::admitted(app, history, purpose, &target)
         }
         Purpose::Failover | Purpose::Switchover | Purpose::Failback | Purpose::Salvage => {

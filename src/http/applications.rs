@@ -10,6 +10,7 @@ use super::{
     extract::ApplicationPath,
     problem::Problem,
     replica::LeaderView,
+    schedules::ReadinessView,
 };
 use crate::{
     domain::{application::Application, id::ApplicationName},
@@ -22,7 +23,10 @@ pub(super) fn view(api: &Api, application: &Application) -> ApplicationView {
     let history = api.control.history(&application.name);
     let leader = api.control.leader(&application.name).as_ref().map(LeaderView::new);
     let held = api.control.held(&application.name);
-    ApplicationView { leader, held, ..ApplicationView::new(application, assessment.as_deref(), history.as_deref()) }
+    let told = history.as_deref().zip(api.control.now());
+    let readiness = told.map(|(history, now)| ReadinessView::new(application, history, now));
+    let view = ApplicationView::new(application, assessment.as_deref(), history.as_deref());
+    ApplicationView { leader, held, readiness, ..view }
 }
 
 fn unknown(name: ApplicationName) -> Problem {

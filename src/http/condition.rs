@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{branch::BranchView, deferred::DeferredView, patch::runs_since, replica::LeaderView};
+use super::{
+    branch::BranchView, deferred::DeferredView, patch::runs_since, replica::LeaderView, schedules::ReadinessView,
+};
 use crate::domain::{
     application::Application,
     assessment::{Assessment, Exposure, Health, Verdict},
@@ -121,6 +123,9 @@ pub struct ApplicationView {
     /// What was done while the table of the journals was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<BranchView>,
+    /// Whether it can be relied upon to be moved, by what runs have proved; `null` where its journal is not read.
+    #[serde(default)]
+    pub readiness: Option<ReadinessView>,
     pub signals: Vec<SignalView>,
     pub exposure: Vec<ExposureView>,
 }
@@ -184,6 +189,7 @@ impl ApplicationView {
             infrastructure_code: history.and_then(|h| Patch::net(application, runs_since(h, None).into_iter()).note()),
             open_work: DeferredView::all(history, None),
             branches: BranchView::all(history),
+            readiness: None,
             signals: signals.collect(),
             exposure: exposure.collect(),
         }

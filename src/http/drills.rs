@@ -1,7 +1,7 @@
 //! Drills: asked for, and the list of those that an application has with how each went last.
 //!
-//! A drill's request names no loss that is accepted: there is no field for one (FAULTS.md 82). When drills are due is
-//! not here (issue 7).
+//! A drill's request names no loss that is accepted: there is no field for one (FAULTS.md 82). What a schedule is shown
+//! as is in [`super::schedules`].
 
 use axum::{Json, extract::State, response::Response};
 use jiff::Timestamp;
@@ -12,10 +12,11 @@ use super::{
     Api,
     auth::Principal,
     dto::plain,
-    extract::{Body, Concerns, IdempotencyKey, Params},
+    extract::{Body, Concerns, IdempotencyKey, Params, invalid_query},
     plan::PlanView,
     problem::Problem,
     runs::start,
+    schedules::{OCCURRENCES_MAX, ReadinessView, ScheduleView},
     view::{RunStateName, StartedView},
 };
 use crate::{
@@ -122,6 +123,10 @@ pub struct DrillsQuery {
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub application: Option<ApplicationName>,
+    /// How many of the next occurrences of each schedule are listed; 1 where nothing is said.
+    #[serde(default)]
+    #[param(minimum = 1, maximum = 100)]
+    pub occurrences: Option<usize>,
 }
 
 /// The drills that applications have.
@@ -129,9 +134,15 @@ pub struct DrillsQuery {
 pub struct DrillsView {
     /// By application, in the order of its configuration.
     pub drills: Vec<DrillView>,
+    /// When they are due, by application and name.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleView>,
+    /// What was proved of each application; one whose journal is not read is left out.
+    #[serde(default)]
+    pub readiness: Vec<ReadinessView>,
 }
 
-/// One drill of one application. When it is due is not known to this version (issue 7).
+/// One drill of one application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DrillView {
     pub application: String,
@@ -157,7 +168,7 @@ pub struct LastDrillView {
 }
 
 impl LastDrillView {
-    fn new(run: &RunState) -> Self {
+    pub(super) fn new(run: &RunState) -> Self {
         let (reason, finished_at) = match &run.phase {
             Phase::Running => (None, None),
             Phase::Finished { reason, at, .. } => (Some(reason.clone()), Some(*at)),
@@ -171,13 +182,14 @@ impl LastDrillView {
     }
 }
 
-/// The drills that each application has, with the last run of each and how it ended. When they are due comes with
-/// schedules (issue 7).
+/// The drills that each application has, with the last run of each and how it ended; when they are due, and what became
+/// of those that were; and how ready each application is by what was proved.
 #[utoipa::path(
     get, path = "/drills", operation_id = "list_drills", tag = "drills",
     params(DrillsQuery),
     responses(
         (status = 200, description = "All of them", body = DrillsView),
+        (status = 400, description = "`invalid-request`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -186,20 +198,32 @@ pub async fn list(
     principal: Principal,
     Params(query): Params<DrillsQuery>,
 ) -> Result<Json<DrillsView>, Problem> {
+    let count = query.occurrences.unwrap_or(1);
+    if !(1..=OCCURRENCES_MAX).contains(&count) {
+        return Err(invalid_query(format!("occurrences: expected 1 to {OCCURRENCES_MAX}")));
+    }
     let applications = api.shown_to(&principal);
     if let Some(name) = query.application.as_ref().filter(|name| !applications.iter().any(|app| app.name == **name)) {
         return Err(Refusal::UnknownApplication(name.clone()).into());
     }
     let runbooks = api.control.runbooks();
     let wanted = applications.iter().filter(|app| query.application.as_ref().is_none_or(|name| app.name == *name));
-    let views = wanted.flat_map(|app| {
+    let views = wanted.clone().flat_map(|app| {
         let history = api.control.history(&app.name);
         let described = |name: &RunbookName| {
             runbooks.iter().find(|(runbook, _)| runbook.name == *name).map(|(runbook, _)| runbook.description.clone())
         };
         app.drills.iter().map(|name| view(app, name, described(name), history.as_deref())).collect::<Vec<_>>()
     });
-    Ok(Json(DrillsView { drills: views.collect() }))
+    let now = api.control.now();
+    let mut view = DrillsView { drills: views.collect(), schedules: Vec::new(), readiness: Vec::new() };
+    for app in wanted {
+        let history = api.control.history(&app.name);
+        let schedules = app.schedules.iter();
+        view.schedules.extend(schedules.map(|s| ScheduleView::new(app, s, history.as_deref(), now, count)));
+        view.readiness.extend(history.zip(now).map(|(history, now)| ReadinessView::new(app, &history, now)));
+    }
+    Ok(Json(view))
 }
 
 fn view(app: &Application, name: &RunbookName, description: Option<String>, history: Option<&History>) -> DrillView {

@@ -33,6 +33,7 @@ pub mod replica;
 pub mod runbooks;
 pub mod runs;
 pub mod salvage;
+pub mod schedules;
 pub mod server;
 pub mod step;
 pub mod steps;

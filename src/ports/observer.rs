@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 
 use crate::domain::{
+    application::Application,
     assessment::Assessment,
     deadline::Deadline,
     history::History,
@@ -34,6 +35,9 @@ pub trait Observer: Send + Sync + Debug {
     /// How the run under way stands to the RTO, at every assessment; `None` where none is under way, or where that is
     /// not known.
     fn due(&self, _application: &ApplicationName, _deadline: Option<&Deadline>) {}
+
+    /// What the drills of `application` have proved, and when the next are due, every few seconds.
+    fn drilled(&self, _application: &Application, _history: &History, _now: Timestamp) {}
 
     /// Whether AWS refuses old signatures for a family of services.
     fn signatures_checked(&self, _family: Family, _check: &Check) {}

@@ -331,6 +331,27 @@ async fn a_drill_is_asked_for_by_its_runbook_and_names_no_loss() {
 }
 
 #[tokio::test]
+async fn schedules_are_listed_with_what_is_next_and_what_was_never_proved_has_no_days() {
+    let fake = Fake::new();
+    let router = router(api(&fake, Tokens::open()));
+    let listed = get(&router, "/drills?occurrences=2").await.json();
+    let schedule = &listed["schedules"][0];
+    assert_eq!((&schedule["name"], &schedule["runbook"]), (&json!("nightly"), &json!("drill-tabletop")));
+    // That of this instant is no more to come.
+    assert_eq!(schedule["next"][0]["at"], "2026-11-23T02:30:00Z");
+    assert_eq!(schedule["next"][1]["local"], "2026-11-24T02:30:00");
+    assert_eq!(schedule["next"][1]["until"], "2026-11-24T03:30:00Z");
+    assert_eq!((&schedule["last"], &schedule["days_since_proven"]), (&Value::Null, &Value::Null));
+    assert_eq!(listed["readiness"][0]["state"], "never_proven");
+    assert_eq!(listed["readiness"][0]["needed"][0]["days_since_proven"], Value::Null);
+    let shown = get(&router, "/applications/payments").await.json();
+    assert_eq!(shown["readiness"]["state"], "never_proven");
+    for count in ["0", "101", "x"] {
+        get(&router, &format!("/drills?occurrences={count}")).await.problem(400, "invalid-request");
+    }
+}
+
+#[tokio::test]
 async fn a_run_shows_where_it_stands_and_what_it_waits_for() {
     let fake = Fake::new();
     let consent: StepId = "consent".parse().expect("valid");

@@ -14,6 +14,8 @@ mod databases;
 mod deploy;
 mod drill_budget;
 mod drill_fault;
+mod drill_schedules;
+mod drill_year;
 mod drills;
 mod emulator_failover;
 mod engine_alone;

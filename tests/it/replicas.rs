@@ -98,6 +98,37 @@ async fn finished(replica: &Replica, run: &RunId) -> RunResult {
     }
 }
 
+/// FAULTS.md 84, of several replicas: the leader dies as soon as it has begun what was due, and nobody begins it again.
+#[test]
+fn of_three_replicas_one_begins_a_scheduled_drill_and_its_death_begins_no_other() {
+    incarnation(async {
+        let mut stage = Stage::new(84);
+        stage.scene.application.drills.push("drill-readiness".parse().expect("a name"));
+        stage.scene.application.schedules.push(crate::drill_schedules::daily(
+            "nightly",
+            "drill-readiness",
+            "15 11 * * *",
+        ));
+        let [a, b, c] = stage.three().await;
+        let scheduled = |replica: &Replica| {
+            let history = replica.live.engine.history(&payments());
+            let is_scheduled =
+                |run: &&std::sync::Arc<failoverd::domain::run::RunState>| run.request.subject.schedule().is_some();
+            history.map_or(0, |h| h.runs.values().filter(is_scheduled).count())
+        };
+        until(&a, "the drill begins", Duration::from_secs(600), || scheduled(&a) == 1).await;
+        a.gate.freeze();
+        until(&b, "another replica leads", Duration::from_secs(120), || b.leads() || c.leads()).await;
+        let next = if b.leads() { &b } else { &c };
+        next.live.pass(1_200).await;
+        assert_eq!(scheduled(next), 1);
+        let history = next.live.engine.history(&payments()).expect("a history");
+        let name = "nightly".parse().expect("a name");
+        assert_eq!(history.schedules.get(&name).expect("followed").began_count, 1);
+        assert!(history.active_run().is_none(), "the next leader has brought it to its end");
+    });
+}
+
 #[test]
 fn one_replica_leads_and_the_others_say_who() {
     incarnation(async {

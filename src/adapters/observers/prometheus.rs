@@ -11,9 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::{
     domain::{
@@ -32,11 +30,15 @@ use crate::{
 };
 
 mod active_run;
+mod counted;
 mod decisions;
+mod drills;
 mod gathered;
 
 use active_run::ActiveRun;
+use counted::{append, log_lines_dropped, requests, step_duration};
 use decisions::{Decisions, Shown};
+use drills::Drills;
 use gathered::shown;
 
 const HELD: &str = "1 while nothing is done for it, since its journal is refused or cannot be read.";
@@ -53,12 +55,6 @@ const VERDICTS: [Verdict; 4] = [Verdict::Nothing, Verdict::Notify, Verdict::Reco
 
 const RUN_STATES: [&str; 9] =
     ["running", "held", "paused", "aborting", "undoing", "succeeded", "failed", "aborted", "superseded"];
-
-/// From a poll to the longest promotion.
-const STEP_SECONDS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
-
-/// From an fsync on a fast disk to a store in trouble.
-const APPEND_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 
 /// The metrics of one daemon, in a registry of their own.
 #[derive(Debug)]
@@ -78,6 +74,7 @@ pub struct Metrics {
     held: GaugeVec,
     log_lines_dropped: IntCounter,
     decisions: Decisions,
+    drills: Drills,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
 }
@@ -100,10 +97,6 @@ impl Memory {
     fn turns_back(&mut self, run: &RunId) -> bool {
         self.runs.get_mut(run).is_some_and(ActiveRun::turns_back)
     }
-}
-
-fn regions_of(application: &Application) -> Vec<String> {
-    application.regions.iter().map(ToString::to_string).collect()
 }
 
 impl Metrics {
@@ -155,18 +148,17 @@ impl Metrics {
         }
         let shown = applications.iter().map(|a| (a.name.clone(), Shown::of(a.policy.mode)));
         let memory = Memory { decisions: shown.collect(), ..Memory::default() };
+        let named = |a: &Arc<Application>| (a.name.clone(), a.regions.iter().map(ToString::to_string).collect());
         let metrics = Self {
             decisions: Decisions::new(&registry)?,
+            drills: Drills::new(&registry)?,
             step_duration: step_duration()?,
             append: append()?,
             requests: requests()?,
             leader,
             held,
-            log_lines_dropped: IntCounter::new(
-                "failoverd_log_lines_dropped_total",
-                "Lines that the log's pipe did not take.",
-            )?,
-            regions: applications.iter().map(|a| (a.name.clone(), regions_of(a))).collect(),
+            log_lines_dropped: log_lines_dropped()?,
+            regions: applications.iter().map(named).collect(),
             registry,
             lag,
             signal_age,
@@ -190,7 +182,6 @@ impl Metrics {
     /// Takes in what was recorded before this process began: the states of runs, and the steps in flight.
     pub fn restore(&self, history: &History) {
         let mut memory = self.memory();
-        memory.decisions.entry(history.application.clone()).or_default().restore(history);
         let mut runs: Vec<&RunState> = history.runs.values().map(AsRef::as_ref).collect();
         runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         for run in runs {
@@ -243,6 +234,7 @@ impl Metrics {
             | Event::BranchBegan { .. }
             | Event::BranchImported { .. }
             | Event::BranchReconciled { .. }
+            | Event::ScheduleNoted { .. }
             | Event::OverrideAsked { .. }
             | Event::OverrideConsented { .. }
             | Event::OverrideEnded { .. }
@@ -306,9 +298,6 @@ impl Metrics {
         if let Some(active) = memory.runs.get(run) {
             self.set_run(&record.journal, active.purpose, state);
         }
-        if let Event::RunFinished { result: RunResult::Succeeded, .. } = event {
-            memory.decisions.entry(record.journal.clone()).or_default().proven(record.at);
-        }
         if matches!(event, Event::RunFinished { .. }) {
             memory.runs.remove(run);
         }
@@ -357,28 +346,6 @@ fn promises(registry: &Registry, applications: &[Arc<Application>]) -> Result<()
         rto.with_label_values(&[name]).set(objectives.rto.as_secs_f64());
     }
     Ok(())
-}
-
-fn step_duration() -> Result<HistogramVec, prometheus::Error> {
-    HistogramVec::new(
-        HistogramOpts::new("failoverd_step_duration_seconds", "How long steps took that were done.")
-            .buckets(STEP_SECONDS.to_vec()),
-        &["action"],
-    )
-}
-
-fn append() -> Result<Histogram, prometheus::Error> {
-    Histogram::with_opts(
-        HistogramOpts::new("failoverd_journal_append_seconds", "How long commits to the journal took.")
-            .buckets(APPEND_SECONDS.to_vec()),
-    )
-}
-
-fn requests() -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(
-        Opts::new("failoverd_aws_requests_total", "Calls to AWS by how they ended: ok, rejected, not_sent, unknown."),
-        &["service", "operation", "region", "outcome"],
-    )
 }
 
 fn one_hot<const N: usize>(gauge: &GaugeVec, labels: &[&str], states: [&str; N], now: &str) {
@@ -499,6 +466,10 @@ impl Observer for Metrics {
         self.decisions.due(application, deadline);
     }
 
+    fn drilled(&self, application: &Application, history: &History, now: Timestamp) {
+        self.drills.set(application, history, now);
+    }
+
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, _: Timestamp) {
         self.requests.with_label_values(&[service, operation, region, outcome]).inc();
     }
@@ -530,8 +501,8 @@ mod tests {
         RunId::new(&name(), 1)
     }
 
-    fn observer() -> Metrics {
-        let application = Application {
+    fn application() -> Application {
+        Application {
             name: name(),
             regions: vec!["us-east-1".parse().expect("valid"), "us-west-2".parse().expect("valid")],
             objectives: Objectives { rto: Duration::from_secs(600), rpo: Duration::from_secs(30) },
@@ -543,11 +514,16 @@ mod tests {
             public_url: None,
             runbooks: BTreeMap::new(),
             drills: Vec::new(),
+            schedules: Vec::new(),
+            prove_within: None,
             topics: vec![],
             policy: Default::default(),
             iac: Default::default(),
-        };
-        Metrics::new(&[Arc::new(application)]).expect("described once")
+        }
+    }
+
+    fn observer() -> Metrics {
+        Metrics::new(&[Arc::new(application())]).expect("described once")
     }
 
     fn assessment(lag: Option<(Timestamp, Duration)>, signal: SignalState) -> Assessment {
@@ -728,8 +704,6 @@ mod tests {
         }
         let total = Estimate { p50: s(90), p95: s(160) };
         let says = |vantage: &str, stand| Witness { vantage: vantage.parse().expect("valid"), stand, says: "x".into() };
-        let over = Event::RunFinished { run: run(), result: RunResult::Succeeded, reason: "".into(), loss: None };
-        observer.recorded(&record(-86_400, vec![started(), over]), 0.001);
         observer.assessed(&Assessment {
             forecast: Some(Forecast { total, steps: vec![], runs: 3, way_back: None }),
             rto: Some(RtoBudget { used: s(40), left: None, start_by: None }),
@@ -756,7 +730,6 @@ mod tests {
             r#"failoverd_armed{application="payments"} 0"#,
             r#"failoverd_vantage_stand{application="payments",stand="ill",vantage="here"} 1"#,
             r#"failoverd_vantage_stand{application="payments",stand="against",vantage="here"} 0"#,
-            r#"failoverd_days_since_proven{application="payments"} 1"#,
             r#"failoverd_rto_warning{application="payments",level="90_percent"} 1"#,
             r#"failoverd_rto_warning{application="payments",level="spent"} 0"#,
         ] {
@@ -768,6 +741,17 @@ mod tests {
         for gone in ["rto_forecast_seconds{", "rto_used_seconds{", "burn_rate{", "vantage_stand{", "rto_warning{"] {
             assert!(!text.contains(gone), "{gone} outlived what it told");
         }
+    }
+
+    #[test]
+    fn what_was_never_proved_has_no_number_of_days_and_says_so_by_its_state() {
+        let observer = observer();
+        let history = History::new(name());
+        observer.drilled(&application(), &history, at(0));
+        let text = observer.render();
+        has(&text, r#"failoverd_readiness{application="payments",state="never_proven"} 1"#);
+        has(&text, r#"failoverd_readiness{application="payments",state="green"} 0"#);
+        assert!(!text.contains("failoverd_days_since_proven{"), "{text}");
     }
 
     #[test]
@@ -790,6 +774,7 @@ mod tests {
         let code = include_str!("prometheus.rs").split("#[cfg(test)]").next().unwrap_or_default();
         let mut there = names(code, '"');
         there.extend(names(include_str!("prometheus/decisions.rs"), '"'));
+        there.extend(names(include_str!("prometheus/drills.rs"), '"'));
         assert!(20 < there.len(), "{there:?}");
         assert_eq!(there, names(include_str!("../../../docs/metrics.md"), '`'));
     }

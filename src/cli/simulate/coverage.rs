@@ -228,7 +228,14 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (81, "drill in a blackout", Rehearsals),
     (82, "drill asks for data loss", Tests("tests/it/drills.rs", "a_drill_cannot_express_data_loss")),
     (83, "drill over its budget", Rehearsals),
-    (84, "drill scheduled twice", Issue(7)),
+    (
+        84,
+        "drill scheduled twice",
+        Tests(
+            "tests/it/drill_year.rs",
+            "a_year_of_scheduled_drills_over_changes_of_the_clocks_a_freeze_deaths_and_a_disaster",
+        ),
+    ),
     (
         85,
         "no token, or a bad one",

@@ -70,6 +70,8 @@ fn application(mode: Mode) -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: vec![],
         policy: Policy { mode, ..Policy::default() },
         iac: Default::default(),

@@ -58,6 +58,8 @@ fn application() -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: vec![],
         policy: Policy { dwell: s(60), observers: observers.into(), ..policy },
         iac: Default::default(),

@@ -59,6 +59,8 @@ fn an_application(stores: &[&str], mechanism: Mechanism) -> Application {
         public_url: Some("https://api.example.com:8443/healthz".to_owned()),
         runbooks: BTreeMap::new(),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: vec![topic(EAST), topic(WEST)],
         policy: Default::default(),
         iac: Default::default(),

@@ -39,6 +39,7 @@ impl Event {
             | Self::BranchBegan { .. }
             | Self::BranchImported { .. }
             | Self::BranchReconciled { .. }
+            | Self::ScheduleNoted { .. }
             | Self::OverrideAsked { .. }
             | Self::OverrideConsented { .. }
             | Self::OverrideEnded { .. }

@@ -70,6 +70,8 @@ fn app(with_store: bool) -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: Vec::new(),
         policy: Default::default(),
         iac: Default::default(),

@@ -40,6 +40,8 @@ fn application() -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: Vec::new(),
         policy: Policy { observers, ..Policy::default() },
         iac: Default::default(),

@@ -108,6 +108,8 @@ fn application() -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: Vec::new(),
+        schedules: Vec::new(),
+        prove_within: None,
         topics: Vec::new(),
         policy: Policy { observers: [name("eu-west-1")].into(), ..Policy::default() },
         iac: Default::default(),

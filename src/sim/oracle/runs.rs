@@ -198,7 +198,7 @@ impl Runs {
 
     fn take_event(&mut self, record: &Record, event: &Value, findings: &mut Findings) -> Option<News> {
         match text(event, "event") {
-            "epoch_started" | "decision_changed" | "called_from" => return None,
+            "epoch_started" | "decision_changed" | "called_from" | "schedule_noted" => return None,
             "primary_seen" | "branch_began" | "branch_imported" | "branch_reconciled" => return None,
             "run_started" => {
                 self.start(record, event, findings);

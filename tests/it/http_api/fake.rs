@@ -142,6 +142,11 @@ pub(crate) fn application() -> Application {
         public_url: None,
         runbooks: BTreeMap::new(),
         drills: vec!["drill-tabletop".parse().expect("valid")],
+        schedules: vec![failoverd::domain::schedule::Schedule {
+            prove_within: Some(Duration::from_hours(21 * 24)),
+            ..crate::drill_schedules::daily("nightly", "drill-tabletop", "30 2 * * *")
+        }],
+        prove_within: None,
         topics: vec![],
         policy: Policy { observers: ["eu-west-1".parse().expect("valid")].into(), ..Policy::default() },
         iac: Default::default(),
@@ -240,6 +245,10 @@ impl Control for Fake {
             Some(leader) => Refusal::NotLeader { application: name(), leader: Some(Box::new(leader)) },
             None => Refusal::UnknownRun(run.clone()),
         }
+    }
+
+    fn now(&self) -> Option<jiff::Timestamp> {
+        Some("2026-11-22T02:30:00Z".parse().expect("an instant"))
     }
 
     fn applications(&self) -> Vec<Arc<Application>> {

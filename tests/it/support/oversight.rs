@@ -29,6 +29,7 @@ use failoverd::{
         oracle::{Call, Known, Oracle, Seen, Stored, Violation},
         port::LiveWorld,
         rehearse::store::MemoryStore,
+        world::World,
     },
 };
 
@@ -37,6 +38,8 @@ struct State {
     oracle: Oracle,
     journal: Vec<Stored>,
     calls: Vec<Call>,
+    /// How many violations are none of this world's: they were found in what the journal had already.
+    given: usize,
 }
 
 /// What one scene's oracle has seen over all its engines; clones share it.
@@ -66,8 +69,25 @@ impl Oversight {
                 known.controls.clone_from(controls);
             }
         }
-        let state = State { oracle: Oracle::new(known), journal: Vec::new(), calls: Vec::new() };
-        Self { state: Arc::new(Mutex::new(state)), application: application.name.clone() }
+        Self::knowing(known, &application.name)
+    }
+
+    pub(crate) fn knowing(known: Known, application: &ApplicationName) -> Self {
+        let state = State { oracle: Oracle::new(known), journal: Vec::new(), calls: Vec::new(), given: 0 };
+        Self { state: Arc::new(Mutex::new(state)), application: application.clone() }
+    }
+
+    /// Of another world than that in which the journal began: what stands in it is taken as it is.
+    pub(crate) fn going_on(self, world: &World, store: &MemoryStore) -> Self {
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = &mut *state;
+            let stored = store.stored(&self.application, 0);
+            state.journal.extend(stored.into_iter().map(|stored| Stored { at: world.now, ..stored }));
+            state.oracle.look(&Seen { world, journal: &state.journal, calls: &[], damaged: &[] });
+            state.given = state.oracle.violations().len();
+        }
+        self
     }
 
     fn look(&self, world: &LiveWorld, store: &MemoryStore, call: Option<&Mutation>, finish: bool) -> Vec<Violation> {
@@ -86,7 +106,7 @@ impl Oversight {
             let seen = Seen { world, journal: &state.journal, calls: &state.calls, damaged: &[] };
             if finish { state.oracle.finish(&seen, false) } else { state.oracle.look(&seen) }
         });
-        state.oracle.violations().to_vec()
+        state.oracle.violations()[state.given..].to_vec()
     }
 }
 

@@ -30,7 +30,7 @@ use failoverd::{
     ports::{Clock, Observer},
     sim::{
         port::{Beats, Faults, LiveWorld, SimClock, SimCloud, SimHeartbeats, SimProbes},
-        rehearse::store::MemoryStore,
+        rehearse::{stage, store::MemoryStore},
         world::{
             SimTime, World,
             clients::Ledger,
@@ -88,6 +88,35 @@ impl Scene {
             drawn: Arc::default(),
             beats: Beats::default(),
         }
+    }
+
+    /// The application of a shipped configuration, named payments as all here are, in the world that a rehearsal gives
+    /// it, from `start` on.
+    pub(crate) fn staged(config: &str, seed: u64, start: jiff::Timestamp) -> Self {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(config);
+        let settings = config::Settings::load(&path, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults}"));
+        let application = Application { name: payments(), ..settings.applications[0].clone() };
+        let mut scene = Self {
+            oversight: Oversight::new(&application),
+            application,
+            config_digest: settings.digest,
+            runbooks: settings.runbooks,
+            ..Self::payments(seed, 0)
+        };
+        scene.restage(seed, start);
+        scene
+    }
+
+    /// Another world of the same application, in which all has been well for three minutes at `start`. What was between
+    /// the last world and this one is not played: nothing happened in it.
+    pub(crate) fn restage(&mut self, seed: u64, start: jiff::Timestamp) {
+        let ms = |at: jiff::Timestamp| SimTime(u64::try_from(at.as_millisecond()).expect("after 1970"));
+        let before = ms(start - jiff::SignedDuration::from_mins(3));
+        let staged = stage::world(&self.application, seed, before);
+        let (mut world, known) = staged.unwrap_or_else(|faults| panic!("{faults:?}"));
+        world.advance_to(ms(start));
+        self.oversight = Oversight::knowing(known, &payments()).going_on(&world, &self.journal);
+        self.world = Arc::new(Mutex::new(world));
     }
 
     /// The same without databases, and every move by `runbook`: only traffic moves.
@@ -312,6 +341,8 @@ pub(crate) fn application() -> Application {
             (Purpose::Failback, runbook("failback")),
         ]),
         drills: vec![runbook("drill-switchover"), runbook("drill-tabletop")],
+        schedules: Vec::new(),
+        prove_within: None,
         topics: vec![topic(&east), topic(&west)],
         policy: Default::default(),
         iac: Default::default(),

@@ -8,27 +8,21 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use prometheus::{GaugeVec, Registry};
 
 use super::{gauges, replace};
 use crate::domain::{
     assessment::Assessment,
     deadline::{Deadline, Level},
-    history::History,
     id::ApplicationName,
     policy::Mode,
-    recovery,
     rules::{Finding, Rule},
-    run::{Phase, RunState},
     signature::{Check, Family},
     vantage::Stand,
 };
 
 const STANDS: [(Stand, &str); 4] =
     [(Stand::Ill, "ill"), (Stand::Against, "against"), (Stand::Silent, "silent"), (Stand::Abstains, "abstains")];
-
-const SECONDS_A_DAY: f64 = 86_400.0;
 
 /// See the module.
 #[derive(Debug)]
@@ -43,7 +37,6 @@ pub(super) struct Decisions {
     kill_switch: GaugeVec,
     would_start: GaugeVec,
     deadline: GaugeVec,
-    proven: GaugeVec,
     signatures: GaugeVec,
 }
 
@@ -52,8 +45,6 @@ pub(super) struct Decisions {
 pub(super) struct Shown {
     burn_rate: BTreeSet<[String; 2]>,
     vantage_stand: BTreeSet<[String; 3]>,
-    /// When a run last succeeded, by its end.
-    proven_at: Option<Timestamp>,
     /// The mode is not in an assessment; that shadow would start is.
     shadow: bool,
 }
@@ -104,11 +95,6 @@ impl Decisions {
                 "1 where the run under way has come so far in using up the RTO; absent while none is under way.",
                 &["application", "level"],
             )?,
-            proven: one(
-                "failoverd_days_since_proven",
-                "Days since a run of the application last succeeded; absent where none ever did.",
-                &["application"],
-            )?,
             signatures: one(
                 "failoverd_old_signatures_refused",
                 "1 where AWS was seen to refuse signatures that are too old; unknown is 0.",
@@ -151,8 +137,6 @@ impl Decisions {
         set_or_remove(&self.armed, &[name], found(Rule::Armed).map(flag));
         set_or_remove(&self.kill_switch, &[name], found(Rule::KillSwitch).map(|is_off| flag(!is_off)));
         set_or_remove(&self.would_start, &[name], shown.shadow.then(|| flag(a.would_start)));
-        let days = shown.proven_at.map(|at| a.at.duration_since(at).as_secs_f64().max(0.0) / SECONDS_A_DAY);
-        set_or_remove(&self.proven, &[name], days);
     }
 
     /// How the run under way stands to the RTO.
@@ -173,20 +157,6 @@ impl Decisions {
 impl Shown {
     pub(super) fn of(mode: Mode) -> Self {
         Self { shadow: mode == Mode::Shadow, ..Self::default() }
-    }
-
-    /// What was proven before this process began.
-    pub(super) fn restore(&mut self, history: &History) {
-        let ended = |run: &RunState| match &run.phase {
-            Phase::Finished { at, .. } if recovery::succeeded(run) => Some(*at),
-            _ => None,
-        };
-        self.proven_at = history.runs.values().filter_map(|run| ended(run)).max().max(self.proven_at);
-    }
-
-    /// A run succeeded.
-    pub(super) fn proven(&mut self, at: Timestamp) {
-        self.proven_at = self.proven_at.max(Some(at));
     }
 }
 
