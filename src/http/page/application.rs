@@ -303,7 +303,7 @@ fn signals(app: &ApplicationView, d: Option<&DecisionView>, now: Option<Timestam
         @if let Some(d) = d {
             @if !d.witnesses.is_empty() {
                 details #witnesses {
-                    summary { "Where each of " (d.witnesses.len()) " vantages stands" }
+                    summary { "What each vantage says (" (d.witnesses.len()) ")" }
                     ul {
                         @for witness in &d.witnesses {
                             li { strong { (witness.vantage) } " " (words::word(&witness.stand)) ": " (witness.says) }

@@ -281,7 +281,7 @@ fn readings(row: &Row, assessment: &Assessment, since: f64) -> Markup {
         row.application.signals.iter().any(|s| s.name == *name && s.role != SignalRole::Informational)
     };
     let (mut fresh, mut stale, mut missing, mut oldest) = (0, 0, 0, 0.0_f64);
-    for (_, state) in assessment.signals.iter().filter(|(name, _)| is_told(*name)) {
+    for (_, state) in assessment.signals.iter().filter(|(name, _)| is_told(name)) {
         match state {
             SignalState::Fresh { sample } => {
                 fresh += 1;

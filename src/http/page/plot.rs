@@ -66,7 +66,7 @@ pub(super) fn lag(store: &StoreName, points: &[Point], rpo_seconds: f64) -> Mark
                 text x="0" y=(TOP + 4.0) { (seconds(top)) }
                 text x="0" y=(TOP + HEIGHT + 4.0) { "0 s" }
                 text x=(LEFT) y="156" { (first.at.strftime("%H:%M:%S")) }
-                text.end x=(WIDTH) y="156" { (last.at.strftime("%H:%M:%S")) }
+                text.end x=(at(x(last.at))) y="156" { (last.at.strftime("%H:%M:%S")) }
             }
             @if top < most { p.dim { "What is beyond " (seconds(top)) " is drawn at the top; the most was " (seconds(most)) "." } }
             @if gaps > 0 { p.dim { "Shaded: unknown, " (gaps) " of " (lags.len()) " readings." } }

@@ -112,13 +112,12 @@ impl Sessions {
     /// The session of which `headers` have the cookie.
     pub(super) fn of(&self, headers: &HeaderMap, now: Duration) -> Option<Session> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = cookies(headers).find_map(|id| {
+        cookies(headers).find_map(|id| {
             all.get_mut(&hashed(id)).filter(|s| now < s.ends).map(|s| {
                 s.used = now;
                 s.clone()
             })
-        });
-        session
+        })
     }
 
     /// Ends it.

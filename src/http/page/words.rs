@@ -135,7 +135,7 @@ pub(super) fn prose(text: &str) -> Markup {
     }
     html! {
         @for (n, part) in parts.iter().enumerate() {
-            @if n % 2 == 1 { code { (part) } } @else { (part) }
+            @if n.is_multiple_of(2) { (part) } @else { code { (part) } }
         }
     }
 }
@@ -156,7 +156,7 @@ pub(super) fn seconds(s: f64) -> String {
         0 if s == 0.0 => "0 s".to_owned(),
         0..10 => format!("{s:.1} s"),
         10..120 => format!("{whole} s"),
-        120..7_200 if whole % 60 == 0 => format!("{} min", whole / 60),
+        120..7_200 if whole.is_multiple_of(60) => format!("{} min", whole / 60),
         120..7_200 => format!("{} min {:02} s", whole / 60, whole % 60),
         7_200..172_800 => format!("{} h {:02} min", whole / 3_600, whole % 3_600 / 60),
         _ => format!("{} days", whole / 86_400),

@@ -16,7 +16,7 @@ use failoverd::{
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{access, request, send};
+use super::{access, form_request, request, send};
 use crate::http_api::{Fake, RUN, api, entry};
 
 const CANARY: &str = "failoverd_canary0123456789";
@@ -65,6 +65,7 @@ async fn no_token_is_in_any_log_answer_or_debug() {
     let access = access(vec![entry("ann", CANARY, &[Role::Operator]), entry("vic", "v", &[Role::Viewer])]);
     let api = api(&fake, access);
     let mut outputs = vec![format!("{api:?} {:?}", api.access)];
+    let sessions = api.sessions.clone();
     let router = router(api);
     let body = json!({ "application": "payments", "mode": "failover", "reason": "a test" });
     let wrong = format!("{CANARY}x");
@@ -80,6 +81,22 @@ async fn no_token_is_in_any_log_answer_or_debug() {
                 let got = send(&router, request(method, &path, Some(token), body)).await;
                 outputs.push(format!("{:?} {}", got.headers, got.text));
             }
+        }
+    }
+    // The page: signing in with it, the session that stands for it, and the same with a bad one.
+    for token in [CANARY, &wrong] {
+        let mut sent = form_request("/ui/sign-in", None, &json!({ "token": token }));
+        sent.headers_mut().insert("sec-fetch-site", HeaderValue::from_static("same-origin"));
+        let got = send(&router, sent).await;
+        assert_eq!(got.status.as_u16(), if token == CANARY { 303 } else { 401 });
+        outputs.push(format!("{:?} {} {sessions:?}", got.headers, got.text));
+        let Some(set) = got.headers.get("set-cookie").cloned() else { continue };
+        for path in ["/ui", "/ui/applications/payments", "/ui/runs"] {
+            let mut sent = request("GET", path, None, None);
+            sent.headers_mut().insert("cookie", set.clone());
+            let got = send(&router, sent).await;
+            assert_eq!(got.status, 200, "{path}");
+            outputs.push(format!("{:?} {}", got.headers, got.text));
         }
     }
     let scheme = Request::get("/runs").header("authorization", format!("Basic {CANARY}")).body(Body::empty());
