@@ -158,9 +158,7 @@ pub fn status(applications: &[ApplicationView]) -> String {
         if let Some(leader) = &a.leader {
             out.push_str(&wrapped("  leader    ", &led_by(leader)));
         }
-        if let Some(ready) = &a.readiness {
-            out.push_str(&wrapped("  proved    ", &drills::readiness(ready)));
-        }
+        a.readiness.iter().for_each(|ready| out.push_str(&wrapped("  proved    ", &drills::readiness(ready))));
         let mut mode = word(&a.mode);
         if let Some(since) = a.would_start_since {
             mode.push_str(&format!(", would have started a failover since {}", time(since)));
