@@ -15,9 +15,10 @@ use crate::{
         evidence::{Evidence, NoEvidence},
         history::History,
         id::{
-            ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+            ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
         },
         journal::Record,
+        outbox::Sent,
         overrides::Override,
         plan::Plan,
         policy::Mode,
@@ -34,6 +35,7 @@ use crate::{
         notices,
         observations::{Assigned, Observations, Posted, Receipt},
         origin,
+        outbox::{self, Post, Told},
         outlook::{self, Outlook},
         overrides::Bench,
         preflight, pulse, reach, recover,
@@ -68,6 +70,8 @@ pub struct Parts {
     pub draw_id: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Where several replicas share the store; `None`: this one is alone, and the store keeps others out.
     pub sharing: Option<Sharing>,
+    /// How people are told; `None`: they are not, as in a rehearsal.
+    pub post: Option<Post>,
 }
 
 /// How replicas take turns.
@@ -183,6 +187,15 @@ impl Engine {
         }
         spawn("deferred", deferred::drive(context.clone()).boxed());
         spawn("notices", notices::tell(context.clone()).boxed());
+        if let Some(post) = self.parts.post.clone() {
+            let telling = outbox::tell(context.clone(), post, Arc::clone(&self.parts.store));
+            crew.spawn(async move {
+                // Unlike any other task: that nobody is told must not end what a failover runs in.
+                if let Err(panicked) = tokio::spawn(telling).await {
+                    tracing::error!(%panicked, "people are told nothing more until the next start");
+                }
+            });
+        }
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
         spawn("automation", Alone { context, parts, newest }.act().boxed());
     }
@@ -414,24 +427,9 @@ impl Control for Engine {
         if self.fatal.is_raised() {
             reasons.push("the journal store failed".to_owned());
         }
+        let within = self.parts.sharing.as_ref().map(|s| s.duration).unwrap_or_default();
         let now = self.parts.clock.boot();
-        for (name, seat) in self.seats.iter() {
-            match seat.standing() {
-                Standing::Held(trouble) => reasons.push(format!("{name} is held: {}", trouble.words())),
-                Standing::Leading(working) if working.newest.get().is_none() => {
-                    reasons.push(format!("{name} is not assessed yet"));
-                }
-                Standing::Leading(_) => {}
-                Standing::Following(following) => {
-                    let within = self.parts.sharing.as_ref().map(|s| s.duration).unwrap_or_default();
-                    let reached = following.reached_at.is_some_and(|at| now.saturating_sub(at) <= within);
-                    if !reached {
-                        let why = following.trouble.as_deref().unwrap_or("it does not answer");
-                        reasons.push(format!("{name} cannot be taken over: the store is out of reach: {why}"));
-                    }
-                }
-            }
-        }
+        reasons.extend(self.seats.iter().filter_map(|(name, seat)| seat.unready(name, now, within)));
         Readiness { ready: reasons.is_empty(), reasons, signatures: self.signatures.checks() }
     }
 
@@ -442,6 +440,23 @@ impl Control for Engine {
     fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
         self.refuse_while_stopping()?;
         self.observations.hear(vantage, posted)
+    }
+
+    async fn notifications(&self, application: &ApplicationName) -> Result<Told, Refusal> {
+        let seat = self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))?;
+        match &self.parts.post {
+            Some(post) => post.told(&seat.application).await,
+            None => Ok(Told::default()),
+        }
+    }
+
+    async fn notify_test(&self, app: &ApplicationName, channel: &ChannelName, by: &Subject) -> Result<Sent, Refusal> {
+        self.refuse_while_stopping()?;
+        let seat = self.seats.get(app).ok_or_else(|| Refusal::UnknownApplication(app.clone()))?;
+        match &self.parts.post {
+            Some(post) => post.test(&seat.application, channel, by, &*self.parts.clock).await,
+            None => Err(Refusal::UnknownChannel { application: app.clone(), channel: channel.clone() }),
+        }
     }
 
     async fn override_ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal> {

@@ -39,6 +39,7 @@ mod http_api;
 mod independent_emulator;
 mod kill;
 mod lease_model;
+mod notifications;
 mod offline;
 mod outputs;
 mod patch;

@@ -21,7 +21,7 @@ use crate::{
         assessment::{Assessment, Health, Verdict},
         deadline::Deadline,
         history::History,
-        id::{ApplicationName, RunId, StepId},
+        id::{ApplicationName, ChannelName, RunId, StepId},
         journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState},
@@ -34,10 +34,14 @@ use crate::{
 mod active_run;
 mod decisions;
 mod gathered;
+mod promises;
+mod told;
 
 use active_run::ActiveRun;
 use decisions::{Decisions, Shown};
 use gathered::shown;
+use promises::promises;
+use told::ToldSeries;
 
 const HELD: &str = "1 while nothing is done for it, since its journal is refused or cannot be read.";
 
@@ -76,6 +80,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     leader: GaugeVec,
     held: GaugeVec,
+    told: ToldSeries,
     decisions: Decisions,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
@@ -156,6 +161,7 @@ impl Metrics {
         let memory = Memory { decisions: shown.collect(), ..Memory::default() };
         let metrics = Self {
             decisions: Decisions::new(&registry)?,
+            told: ToldSeries::new(&registry)?,
             step_duration: step_duration()?,
             append: append()?,
             requests: requests()?,
@@ -336,21 +342,6 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Resul
     Ok(gauge)
 }
 
-/// What never changes while the process runs: objectives and the build.
-fn promises(registry: &Registry, applications: &[Arc<Application>]) -> Result<(), prometheus::Error> {
-    let rpo = gauges(registry, "failoverd_rpo_objective_seconds", "The RPO that was promised.", &["application"])?;
-    let rto = gauges(registry, "failoverd_rto_objective_seconds", "The RTO that was promised.", &["application"])?;
-    let build = gauges(registry, "failoverd_build_info", "Always 1.", &["version"])?;
-    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-    for application in applications {
-        let name = application.name.as_str();
-        let objectives = application.objectives;
-        rpo.with_label_values(&[name]).set(objectives.rpo.as_secs_f64());
-        rto.with_label_values(&[name]).set(objectives.rto.as_secs_f64());
-    }
-    Ok(())
-}
-
 fn step_duration() -> Result<HistogramVec, prometheus::Error> {
     HistogramVec::new(
         HistogramOpts::new("failoverd_step_duration_seconds", "How long steps took that were done.")
@@ -489,6 +480,14 @@ impl Observer for Metrics {
 
     fn due(&self, application: &ApplicationName, deadline: Option<&Deadline>) {
         self.decisions.due(application, deadline);
+    }
+
+    fn notified(&self, channel: &ChannelName, outcome: &str) {
+        self.told.notified(channel, outcome);
+    }
+
+    fn untold(&self, app: &ApplicationName, waiting: &BTreeMap<ChannelName, (usize, Timestamp)>, now: Timestamp) {
+        self.told.untold(app, waiting, now);
     }
 
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, _: Timestamp) {

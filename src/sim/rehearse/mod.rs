@@ -9,6 +9,7 @@ mod fleet;
 pub mod gate;
 pub mod gated;
 pub mod leases;
+pub mod outboxes;
 pub mod matrix;
 mod measure;
 mod people;
