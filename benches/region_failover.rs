@@ -25,7 +25,6 @@ use std::{
 
 use async_trait::async_trait;
 use failoverd::{
-    domain::egress::Egress,
     adapters::{
         aws::{self, AwsCloud},
         clock::SystemClock,
@@ -33,6 +32,7 @@ use failoverd::{
         store::SqliteStore,
     },
     config::{self, Settings},
+    domain::egress::Egress,
     domain::{
         api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},

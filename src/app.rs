@@ -84,7 +84,8 @@ impl Daemon {
         });
         let post = post.transpose()?;
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
-        let probes: Arc<dyn Probes> = Arc::new(NetProbes::new(Arc::clone(&clock), settings.egress.clone()).context("set up the probes")?);
+        let probes: Arc<dyn Probes> =
+            Arc::new(NetProbes::new(Arc::clone(&clock), settings.egress.clone()).context("set up the probes")?);
         let outpost = match &settings.vantage.report_to {
             Some(to) => {
                 let (vantages, probes) = (Arc::clone(&vantages), Arc::clone(&probes));

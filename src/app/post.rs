@@ -48,7 +48,7 @@ pub(super) fn open(
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<Post> {
     let (notify, server) = (&settings.notify, settings.public_url());
-    let configured = notify.channels.iter();
+    let configured = notify.channels.configured.iter();
     let webhooks = Webhooks::new(
         settings.egress.clone(),
         system_lookup(),
@@ -99,7 +99,8 @@ pub fn put_events(region: &Region, bus: &str, notice: &Notice, server: Option<&s
 /// what a person can mend meanwhile (permissions, a throttle) is.
 fn sent(outcome: Outcome, needs_handle: bool) -> Sent {
     /// What no repetition mends.
-    const LAST_WORDS: [&str; 4] = ["InvalidParameter", "InvalidParameterValue", "ValidationException", "ValidationError"];
+    const LAST_WORDS: [&str; 4] =
+        ["InvalidParameter", "InvalidParameterValue", "ValidationException", "ValidationError"];
     let failed = |reason: String| Sent::Failed { reason, retry_after_seconds: None };
     match outcome {
         Outcome::Accepted { handle: None, .. } if needs_handle => failed("the bus did not take the event".to_owned()),
@@ -117,13 +118,13 @@ impl Messenger for Channels {
     async fn send(&self, channel: &Channel, notice: &Notice) -> Sent {
         let (server, now) = (self.server.as_deref(), self.clock.wall());
         match &channel.via {
-            Via::Sns { region, arn } => {
-                sent(self.cloud.apply(&publish(region, arn, notice, server), now).await, false)
-            }
+            Via::Sns { region, arn } => sent(self.cloud.apply(&publish(region, arn, notice, server), now).await, false),
             Via::EventBridge { region, bus } => {
                 sent(self.cloud.apply(&put_events(region, bus, notice, server), now).await, true)
             }
-            Via::Slack { .. } | Via::PagerDuty { .. } | Via::Generic { .. } => self.webhooks.send(channel, notice).await,
+            Via::Slack { .. } | Via::PagerDuty { .. } | Via::Generic { .. } => {
+                self.webhooks.send(channel, notice).await
+            }
         }
     }
 }

@@ -42,11 +42,7 @@ type Opened = (Arc<dyn JournalStore>, Arc<dyn Outboxes>, Option<Sharing>);
 ///
 /// # Errors
 /// Where it cannot be opened, or is none to keep a journal in.
-pub(super) async fn open(
-    settings: &Settings,
-    sdk: &SdkConfig,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Opened> {
+pub(super) async fn open(settings: &Settings, sdk: &SdkConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Opened> {
     match &settings.store {
         Store::Sqlite { path } => {
             let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;

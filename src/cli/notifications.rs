@@ -53,7 +53,9 @@ pub(super) async fn perform(options: &Options, api: &Api, command: NotifyCommand
     match command {
         NotifyCommand::Notifications { application, channel, state, limit, cursor } => {
             let mut query = format!("limit={limit}");
-            for (key, value) in [("application", application), ("channel", channel), ("state", state), ("cursor", cursor)] {
+            for (key, value) in
+                [("application", application), ("channel", channel), ("state", state), ("cursor", cursor)]
+            {
                 if let Some(value) = value {
                     let _ = write!(query, "&{key}={}", enc(&value));
                 }
@@ -79,7 +81,8 @@ fn text(view: &NotificationsView) -> String {
     let mut out = String::new();
     for channel in &view.channels {
         let events = channel.events.join(", ");
-        let waiting = if channel.waiting == 0 { String::new() } else { format!(", {} not delivered yet", channel.waiting) };
+        let waiting =
+            if channel.waiting == 0 { String::new() } else { format!(", {} not delivered yet", channel.waiting) };
         let _ = writeln!(out, "{} {} ({}): {events}{waiting}", channel.application, channel.name, channel.kind);
     }
     if view.channels.is_empty() {
@@ -88,7 +91,11 @@ fn text(view: &NotificationsView) -> String {
     for one in &view.notifications {
         let _ = writeln!(out, "{:.0} {} [{}] {}", one.noticed_at, one.state.as_str(), one.severity, one.headline);
         let why = one.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
-        let tries = if one.attempts < 2 && one.state != StateName::Open { String::new() } else { format!(", {} attempt(s)", one.attempts) };
+        let tries = if one.attempts < 2 && one.state != StateName::Open {
+            String::new()
+        } else {
+            format!(", {} attempt(s)", one.attempts)
+        };
         let _ = writeln!(out, "  {} over {} ({}){tries}{why}", one.kind, one.channel, one.id);
     }
     if let Some(cursor) = &view.next_cursor {

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{Aws, sections::get};
 use crate::domain::{
     application::Application,
-    channel::{self, CHANNELS_MAX, Channel, PAGING_MIN, Via},
+    channel::{self, CHANNELS_MAX, Channel, Channels, PAGING_MIN, Via},
     document::{At, Fields, Findings},
     egress::{Egress, Form},
     id::{ApplicationName, ChannelName, Region},
@@ -17,7 +17,8 @@ use crate::domain::{
     secret::SecretRef,
 };
 
-const CHANNELS: &str = "[[notify.channels]]\nname = \"oncall\"\nkind = \"pagerduty\"\nrouting_key = \"env:PAGERDUTY_KEY\"";
+const CHANNELS: &str =
+    "[[notify.channels]]\nname = \"oncall\"\nkind = \"pagerduty\"\nrouting_key = \"env:PAGERDUTY_KEY\"";
 const URL: &str = "url = \"https://failoverd.example.com\"";
 const ALLOW: &str = "allow_private = [\"10.0.0.0/8\"]";
 const SLACK: &str = "url = \"file:/run/secrets/slack-url\" # a reference: the URL is the secret";
@@ -31,7 +32,7 @@ const NETWORKS_MAX: usize = 32;
 pub struct Notify {
     /// Where people reach this daemon's pages, for the links of messages.
     pub url: Option<String>,
-    pub channels: Vec<Channel>,
+    pub channels: Channels,
 }
 
 /// Reads `[network]`; `aws` says whether the configuration is for production.
@@ -53,12 +54,16 @@ pub(super) fn egress(allow: Vec<Network>, aws: &Aws) -> Egress {
 /// Reads `[notify]`.
 pub(super) fn read(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Notify> {
     let url = get(f, found, "url", URL);
+    let topics = get(f, found, "topics", "topics = false").map_or(Some(true), |at| at.boolean(found));
     let channels = get(f, found, "channels", CHANNELS);
     let url = match url {
         Some(at) => Some(own_url(&at, found)?),
         None => None,
     };
-    let Some(channels) = channels else { return Some(Notify { url, channels: Vec::new() }) };
+    let topics = topics?;
+    let Some(channels) = channels else {
+        return Some(Notify { url, channels: Channels { topics, ..Channels::default() } });
+    };
     let items = channels.list(found)?;
     if CHANNELS_MAX < items.len() {
         found.error(&channels.key, format!("{} channels, at most {CHANNELS_MAX} can be named", items.len()), CHANNELS);
@@ -72,7 +77,7 @@ pub(super) fn read(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<N
         }
         read.push(channel);
     }
-    (read.len() == items.len()).then_some(Notify { url, channels: read })
+    (read.len() == items.len()).then_some(Notify { url, channels: Channels { configured: read, topics } })
 }
 
 fn own_url(at: &At<'_>, found: &mut Findings) -> Option<String> {
@@ -206,7 +211,7 @@ pub(super) fn check(
     is_whole: bool,
     found: &mut Findings,
 ) {
-    for (number, channel) in notify.channels.iter().enumerate() {
+    for (number, channel) in notify.channels.configured.iter().enumerate() {
         let key = format!("notify.channels[{number}]");
         for name in channel.applications.iter().flatten() {
             if is_whole && !applications.iter().any(|(_, app)| app.name == *name) {
@@ -218,10 +223,10 @@ pub(super) fn check(
         }
     }
     for (key, app) in applications {
-        let all = channel::of(app, &notify.channels);
+        let all = notify.channels.of(app);
         let pagers = channel::independent_pagers(all.values());
         // Without any topic and channel there is a warning of its own.
-        if pagers < PAGING_MIN && !(app.topics.is_empty() && notify.channels.is_empty()) {
+        if pagers < PAGING_MIN && !(app.topics.is_empty() && notify.channels.configured.is_empty()) {
             let problem = format!(
                 "{pagers} channel(s) page for `{}` that do not go out of order together, and a hold should be told on \
                  {PAGING_MIN} or more",

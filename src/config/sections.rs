@@ -59,13 +59,14 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     });
     let example = "[[applications]]\nname = \"payments\"";
     let mut applications_given = usize::MAX;
-    let applications: Vec<(String, Application)> = match f.need(found, "applications", example).and_then(|at| at.list(found)) {
-        Some(items) => {
-            applications_given = items.len();
-            items.iter().filter_map(|at| Some((at.key.clone(), application::read(at, found)?))).collect()
-        }
-        None => Vec::new(),
-    };
+    let applications: Vec<(String, Application)> =
+        match f.need(found, "applications", example).and_then(|at| at.list(found)) {
+            Some(items) => {
+                applications_given = items.len();
+                items.iter().filter_map(|at| Some((at.key.clone(), application::read(at, found)?))).collect()
+            }
+            None => Vec::new(),
+        };
     f.finish(found);
     let (server, auth) = (server?, auth?);
     vantage::tokens(&auth, found);

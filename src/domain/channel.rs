@@ -91,25 +91,41 @@ impl Channel {
     }
 }
 
-/// The channels of `application`: its topics, and those of `configured` that are for it.
-pub fn of(application: &Application, configured: &[Channel]) -> BTreeMap<ChannelName, Channel> {
-    let own = application.topics.iter().enumerate();
-    let own = own.map(|(number, topic)| Channel::of_topic(topic, &application.name, number));
-    let is_for_it = |c: &&Channel| c.applications.as_ref().is_none_or(|all| all.contains(&application.name));
-    let configured = configured.iter().filter(is_for_it).cloned();
-    // A topic that is a channel by its own name too is told once.
-    let mut topics = BTreeSet::new();
-    let mut all = BTreeMap::new();
-    for channel in configured.chain(own) {
-        let is_new = match &channel.via {
-            Via::Sns { arn, .. } => topics.insert(arn.clone()),
-            _ => true,
-        };
-        if is_new {
-            all.insert(channel.name.clone(), channel);
-        }
+/// All channels of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channels {
+    pub configured: Vec<Channel>,
+    /// Whether the topics of applications are told pages by themselves, beside what runbooks publish to them.
+    pub topics: bool,
+}
+
+impl Default for Channels {
+    fn default() -> Self {
+        Self { configured: Vec::new(), topics: true }
     }
-    all
+}
+
+impl Channels {
+    /// The channels of `application`: its topics, and those that are for it.
+    pub fn of(&self, application: &Application) -> BTreeMap<ChannelName, Channel> {
+        let own = application.topics.iter().filter(|_| self.topics).enumerate();
+        let own = own.map(|(number, topic)| Channel::of_topic(topic, &application.name, number));
+        let is_for_it = |c: &&Channel| c.applications.as_ref().is_none_or(|all| all.contains(&application.name));
+        let configured = self.configured.iter().filter(is_for_it).cloned();
+        // A topic that is a channel by its own name too is told once.
+        let mut topics = BTreeSet::new();
+        let mut all = BTreeMap::new();
+        for channel in configured.chain(own) {
+            let is_new = match &channel.via {
+                Via::Sns { arn, .. } => topics.insert(arn.clone()),
+                _ => true,
+            };
+            if is_new {
+                all.insert(channel.name.clone(), channel);
+            }
+        }
+        all
+    }
 }
 
 /// How many of `channels` page and do not go out of order together.

@@ -85,7 +85,9 @@ pub enum Unfit {
     NoUrl,
     #[error("a user or password in a URL is not taken")]
     User,
-    #[error("http is taken only to this machine where the configuration is not for production, or to a network of [network] allow_private")]
+    #[error(
+        "http is taken only to this machine where the configuration is not for production, or to a network of [network] allow_private"
+    )]
     InTheClear,
     #[error("port {0} is not taken: 443, 80 for http, or one from 1024 on")]
     Port(u16),

@@ -291,7 +291,13 @@ impl Notice {
             text.push_str(&format!("\nNext: {}\n", self.next));
         }
         let link = self.link(server).unwrap_or_else(|| self.path.clone());
-        text.push_str(&format!("\n{link}\n{} at {:.0} ({}, {})\n", self.kind.as_str(), self.at, self.severity, self.id));
+        text.push_str(&format!(
+            "\n{link}\n{} at {:.0} ({}, {})\n",
+            self.kind.as_str(),
+            self.at,
+            self.severity,
+            self.id
+        ));
         text
     }
 }
@@ -326,6 +332,9 @@ mod tests {
         assert!(notice.headline.starts_with("a b x") && notice.headline.chars().count() == HEADLINE_CHARS_MAX);
         assert!(notice.facts.len() == FACTS_MAX && notice.text(None).len() < 6_000);
         assert_eq!(notice.id.as_str(), "payments/7/0");
-        assert_eq!(notice.link(Some("https://f.example.com/")).as_deref(), Some("https://f.example.com/applications/payments"));
+        assert_eq!(
+            notice.link(Some("https://f.example.com/")).as_deref(),
+            Some("https://f.example.com/applications/payments")
+        );
     }
 }

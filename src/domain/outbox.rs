@@ -100,9 +100,14 @@ pub struct Ended {
 pub enum Sent {
     Delivered,
     /// No repetition will help: the channel does not take this message, or this daemon.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
     /// It may have arrived, or not. `retry_after_seconds` where the channel says so.
-    Failed { reason: String, retry_after_seconds: Option<u64> },
+    Failed {
+        reason: String,
+        retry_after_seconds: Option<u64>,
+    },
 }
 
 impl Default for Outbox {
@@ -200,7 +205,9 @@ impl Outbox {
         tries.count = tries.count.saturating_add(1);
         match sent {
             Sent::Delivered => self.end(id, channel, Ending::Delivered, now, None),
-            Sent::Refused { reason } => self.end(id, channel, Ending::Refused, now, Some(line(reason, REASON_CHARS_MAX))),
+            Sent::Refused { reason } => {
+                self.end(id, channel, Ending::Refused, now, Some(line(reason, REASON_CHARS_MAX)))
+            }
             Sent::Failed { reason, .. } => tries.last_error = Some(line(reason, REASON_CHARS_MAX)),
         }
     }

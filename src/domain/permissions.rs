@@ -11,12 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    application::Application,
-    channel::{self, Channel},
-    id::Region,
-    plan::Plan,
-};
+use super::{application::Application, channel::Channels, id::Region, plan::Plan};
 
 mod needs;
 
@@ -108,10 +103,10 @@ pub fn partition_of(region: Option<&Region>) -> &'static str {
 }
 
 /// All that `app` takes, moved by `plans` and told of over `channels`, each permission once.
-pub fn permissions(app: &Application, plans: &[Plan], channels: &[Channel]) -> BTreeSet<Permission> {
+pub fn permissions(app: &Application, plans: &[Plan], channels: &Channels) -> BTreeSet<Permission> {
     let mut all = needs::Needs::new(Owner::of(app));
     all.watch(app);
-    channel::of(app, channels).values().for_each(|channel| all.tell(&channel.via));
+    channels.of(app).values().for_each(|channel| all.tell(&channel.via));
     for action in plans.iter().flat_map(|plan| &plan.steps).map(|step| &step.action) {
         all.step(app, action);
     }

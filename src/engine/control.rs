@@ -16,7 +16,8 @@ use crate::{
         evidence::Evidence,
         history::History,
         id::{
-            ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+            ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject,
+            VantageName,
         },
         journal::Record,
         lease::Lease,
@@ -217,6 +218,14 @@ fn waivable() -> String {
 }
 
 impl Refusal {
+    /// The same where an override's id named the application.
+    pub(super) fn of_override(self, id: &OverrideId) -> Self {
+        match self {
+            Self::UnknownApplication(_) => Self::UnknownOverride(id.clone()),
+            other => other,
+        }
+    }
+
     /// The stable code of the refusal, which names its page.
     pub fn code(&self) -> &'static str {
         match self {

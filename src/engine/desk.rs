@@ -15,7 +15,8 @@ use crate::{
         evidence::{Evidence, NoEvidence},
         history::History,
         id::{
-            ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+            ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject,
+            VantageName,
         },
         journal::Record,
         outbox::Sent,
@@ -34,7 +35,7 @@ use crate::{
         metrics::MetricReader,
         notices,
         observations::{Assigned, Observations, Posted, Receipt},
-        origin,
+        origin::joined,
         outbox::{self, Post, Told},
         outlook::{self, Outlook},
         overrides::Bench,
@@ -250,9 +251,12 @@ impl Engine {
         self.fatal.wait().await
     }
 
+    fn seat(&self, application: &ApplicationName) -> Result<&Arc<Seat>, Refusal> {
+        self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))
+    }
+
     fn standing(&self, application: &ApplicationName) -> Result<Standing, Refusal> {
-        let seat = self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))?;
-        Ok(seat.standing())
+        Ok(self.seat(application)?.standing())
     }
 
     /// What the application is worked on with here.
@@ -443,20 +447,12 @@ impl Control for Engine {
     }
 
     async fn notifications(&self, application: &ApplicationName) -> Result<Told, Refusal> {
-        let seat = self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))?;
-        match &self.parts.post {
-            Some(post) => post.told(&seat.application).await,
-            None => Ok(Told::default()),
-        }
+        outbox::told(self.parts.post.as_ref(), &self.seat(application)?.application).await
     }
 
     async fn notify_test(&self, app: &ApplicationName, channel: &ChannelName, by: &Subject) -> Result<Sent, Refusal> {
         self.refuse_while_stopping()?;
-        let seat = self.seats.get(app).ok_or_else(|| Refusal::UnknownApplication(app.clone()))?;
-        match &self.parts.post {
-            Some(post) => post.test(&seat.application, channel, by, &*self.parts.clock).await,
-            None => Err(Refusal::UnknownChannel { application: app.clone(), channel: channel.clone() }),
-        }
+        outbox::test(self.parts.post.as_ref(), &self.seat(app)?.application, channel, by, &*self.parts.clock).await
     }
 
     async fn override_ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal> {
@@ -471,13 +467,13 @@ impl Control for Engine {
         subject: &Subject,
         reason: &str,
     ) -> Result<(), Refusal> {
-        let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
+        let bench = self.bench(&id.application()).map_err(|refusal| refusal.of_override(id))?;
         let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         joined(async move { bench.consent(&id, agrees, &subject, &reason).await }).await
     }
 
     async fn override_end(&self, id: &OverrideId, subject: &Subject, reason: &str) -> Result<(), Refusal> {
-        let bench = self.bench(&id.application()).map_err(|refusal| unknown_override(refusal, id))?;
+        let bench = self.bench(&id.application()).map_err(|refusal| refusal.of_override(id))?;
         let (id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         joined(async move { bench.end(&id, &subject, &reason).await }).await
     }
@@ -497,18 +493,4 @@ impl Control for Engine {
         };
         Ok(history.overrides.all().map(shown).collect())
     }
-}
-
-fn unknown_override(refusal: Refusal, id: &OverrideId) -> Refusal {
-    match refusal {
-        Refusal::UnknownApplication(_) => Refusal::UnknownOverride(id.clone()),
-        other => other,
-    }
-}
-
-/// Does `work` to its end, whether or not the caller waits for it.
-async fn joined<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-) -> Result<T, Refusal> {
-    tokio::spawn(origin::carried(work)).await.unwrap_or(Err(Refusal::Stopping))
 }

@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     domain::{
         application::Application,
-        channel::{self, Channel},
+        channel::{Channel, Channels},
         id::{ApplicationName, ChannelName, Subject},
         journal::Record,
         notice::{Notice, NoticeId},
@@ -50,8 +50,7 @@ const RETRY_AFTER_MAX: u64 = 15 * 60;
 /// How people are told; shared by all applications.
 #[derive(Clone)]
 pub struct Post {
-    /// Those of the configuration; each application's topics come with it.
-    pub channels: Vec<Channel>,
+    pub channels: Channels,
     pub outboxes: Arc<dyn Outboxes>,
     pub messenger: Arc<dyn Messenger>,
     pub observer: Arc<dyn Observer>,
@@ -69,14 +68,14 @@ impl fmt::Debug for Post {
 
 impl Post {
     pub fn new<'a>(
-        channels: Vec<Channel>,
+        channels: Channels,
         applications: impl Iterator<Item = &'a ApplicationName>,
         (outboxes, messenger): (Arc<dyn Outboxes>, Arc<dyn Messenger>),
         observer: Arc<dyn Observer>,
         draw: Arc<dyn Fn() -> u128 + Send + Sync>,
     ) -> Self {
         let turn = |c: &Channel| (c.name.clone(), Arc::new(Semaphore::new(AT_ONCE_MAX)));
-        let turns = Arc::new(channels.iter().map(turn).collect());
+        let turns = Arc::new(channels.configured.iter().map(turn).collect());
         let shown = Arc::new(applications.map(|name| (name.clone(), Newest::new(None))).collect());
         Self { channels, outboxes, messenger, observer, draw, turns, shown }
     }
@@ -85,8 +84,8 @@ impl Post {
     ///
     /// # Errors
     /// Where the page cannot be read.
-    pub(super) async fn told(&self, application: &Application) -> Result<Told, Refusal> {
-        let channels = channel::of(application, &self.channels);
+    async fn told(&self, application: &Application) -> Result<Told, Refusal> {
+        let channels = self.channels.of(application);
         if let Some(outbox) = self.shown.get(&application.name).and_then(Newest::get) {
             return Ok(Told { channels, outbox });
         }
@@ -100,14 +99,14 @@ impl Post {
     ///
     /// # Errors
     /// Where the application has no such channel.
-    pub(super) async fn test(
+    async fn test(
         &self,
         application: &Application,
         name: &ChannelName,
         by: &Subject,
         clock: &dyn Clock,
     ) -> Result<Sent, Refusal> {
-        let channels = channel::of(application, &self.channels);
+        let channels = self.channels.of(application);
         let unknown = || Refusal::UnknownChannel { application: application.name.clone(), channel: name.clone() };
         let channel = channels.get(name).ok_or_else(unknown)?;
         let notice = Notice::test(&application.name, by.as_str(), (self.draw)(), clock.wall());
@@ -151,6 +150,28 @@ pub struct Told {
     pub outbox: Arc<Outbox>,
 }
 
+/// What people are told of `application`; nothing where they are not told.
+pub(super) async fn told(post: Option<&Post>, application: &Application) -> Result<Told, Refusal> {
+    match post {
+        Some(post) => post.told(application).await,
+        None => Ok(Told::default()),
+    }
+}
+
+/// A test message for `by` over one channel of `application`.
+pub(super) async fn test(
+    post: Option<&Post>,
+    application: &Application,
+    channel: &ChannelName,
+    by: &Subject,
+    clock: &dyn Clock,
+) -> Result<Sent, Refusal> {
+    match post {
+        Some(post) => post.test(application, channel, by, clock).await,
+        None => Err(Refusal::UnknownChannel { application: application.name.clone(), channel: channel.clone() }),
+    }
+}
+
 /// One application's, while this replica leads it.
 struct Teller {
     context: Context,
@@ -170,7 +191,7 @@ struct Teller {
 
 /// Tells of the application of `context` until it is told to stop.
 pub async fn tell(context: Context, post: Post, store: Arc<dyn JournalStore>) {
-    let channels = channel::of(&context.application, &post.channels);
+    let channels = post.channels.of(&context.application);
     let (outbox, version) = (Outbox::default(), 0);
     let mut teller = Teller {
         context,

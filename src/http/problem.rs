@@ -166,6 +166,7 @@ impl From<Refusal> for Problem {
                 None => problem.retry_later(),
             },
             Refusal::UnknownApplication(_)
+            | Refusal::UnknownChannel { .. }
             | Refusal::UnknownStep(_)
             | Refusal::BadTarget { .. }
             | Refusal::KeyReused

@@ -39,6 +39,7 @@ mod http_api;
 mod independent_emulator;
 mod kill;
 mod lease_model;
+mod notification_secrets;
 mod notifications;
 mod offline;
 mod outputs;

@@ -11,7 +11,7 @@ use std::{
 
 use failoverd::{
     domain::{
-        channel::{Channel, Via},
+        channel::{Channel, Channels, Via},
         id::ChannelName,
         notice::{Notice, Severity},
         outbox::{Ending, Sent},
@@ -99,7 +99,8 @@ fn channel(name: &str, takes: &[Severity]) -> Channel {
 }
 
 fn post(parts: &Parts, street: &Street, outboxes: &MemoryOutboxes, channels: &[&str]) -> Post {
-    let channels = channels.iter().map(|name| channel(name, &Severity::ALL)).collect();
+    let configured = channels.iter().map(|name| channel(name, &Severity::ALL)).collect();
+    let channels = Channels { configured, topics: true };
     let names = parts.applications.iter().map(|app| &app.name);
     let ways: (Arc<dyn Outboxes>, Arc<dyn Messenger>) = (Arc::new(outboxes.clone()), Arc::new(street.clone()));
     let drawn = Arc::new(AtomicU64::new(1));
@@ -172,7 +173,9 @@ async fn a_hold_is_told_on_two_channels_even_where_a_third_hangs_and_a_fourth_re
         assert!(told.iter().any(|h| h.contains("is held and waits for")), "{channel}: {told:#?}");
     }
     let told = live.engine.notifications(&payments()).await.expect("told").outbox;
-    let held = |c: &str| told.open.iter().any(|o| o.to.keys().any(|k| k.as_str() == c) && o.notice.kind.as_str() == "run_held");
+    let held = |c: &str| {
+        told.open.iter().any(|o| o.to.keys().any(|k| k.as_str() == c) && o.notice.kind.as_str() == "run_held")
+    };
     assert!(held("dead") && held("broken") && !held("wrong"), "what is not delivered is shown");
     assert!(told.ended.iter().any(|e| e.channel.as_str() == "wrong" && e.ending == Ending::Refused));
 }

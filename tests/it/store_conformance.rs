@@ -350,9 +350,8 @@ fn page(version: u64, text: &str) -> Page {
 /// What people were told, as a store must keep it.
 async fn outboxes_conform(store: Arc<dyn Outboxes>) {
     let (app, other) = (name("told"), name("told-too"));
-    let lost = |found: Option<Page>| {
-        Err(outboxes::PutError::Lost { application: app.clone(), found: found.map(Box::new) })
-    };
+    let lost =
+        |found: Option<Page>| Err(outboxes::PutError::Lost { application: app.clone(), found: found.map(Box::new) });
     assert_eq!(store.page(&app).await, Ok(None));
     assert_eq!(store.put(&app, &page(2, "late")).await, lost(None), "nothing is there to be written over");
     assert_eq!(store.page(&app).await, Ok(None), "a write that is lost writes nothing");

@@ -175,7 +175,9 @@ impl Webhooks {
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let found = match literal {
             Ok(address) => vec![address],
-            Err(_) => (self.lookup)(host.to_owned()).await.map_err(|e| failed(format!("its name does not resolve: {e}")))?,
+            Err(_) => {
+                (self.lookup)(host.to_owned()).await.map_err(|e| failed(format!("its name does not resolve: {e}")))?
+            }
         };
         if found.is_empty() {
             return Err(failed("its name has no address".to_owned()));

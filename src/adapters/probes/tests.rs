@@ -386,11 +386,19 @@ async fn an_address_that_is_not_allowed_is_not_asked_by_name_or_number() {
     let guarded = NetProbes::new(Arc::new(SystemClock), Egress::default()).expect("a client");
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
         let answer = guarded.http(&get(format!("http://{host}:{port}/healthz"))).await;
-        assert!(matches!(&answer, HttpAnswer::NotAsked { reason } if reason.contains("this machine itself")), "{host}: {answer:?}");
+        assert!(
+            matches!(&answer, HttpAnswer::NotAsked { reason } if reason.contains("this machine itself")),
+            "{host}: {answer:?}"
+        );
     }
-    for url in ["http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/", "http://169.254.170.2/v2/credentials"] {
+    for url in
+        ["http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/", "http://169.254.170.2/v2/credentials"]
+    {
         let answer = probes().http(&get(url)).await;
-        assert!(matches!(&answer, HttpAnswer::NotAsked { reason } if reason.contains("never connected to")), "{url}: {answer:?}");
+        assert!(
+            matches!(&answer, HttpAnswer::NotAsked { reason } if reason.contains("never connected to")),
+            "{url}: {answer:?}"
+        );
     }
     let answer = guarded.http(&get(format!("http://me:secret@127.0.0.1:{port}/"))).await;
     assert!(matches!(&answer, HttpAnswer::NotAsked { .. }), "{answer:?}");

@@ -38,7 +38,10 @@ fn a_bus_gets_the_generic_payload_under_the_kind() {
     let Mutation::AwsCall { request, .. } = put_events(&region, bus, &notice(), None) else { panic!("a call") };
     assert_eq!(request.operation, "events:PutEvents");
     let entry = &request.arguments["Entries"][0];
-    assert_eq!((&entry["Source"], &entry["DetailType"], &entry["EventBusName"]), (&"failoverd".into(), &"run_held".into(), &bus.into()));
+    assert_eq!(
+        (&entry["Source"], &entry["DetailType"], &entry["EventBusName"]),
+        (&"failoverd".into(), &"run_held".into(), &bus.into())
+    );
     let detail: serde_json::Value = serde_json::from_str(entry["Detail"].as_str().expect("text")).expect("json");
     assert_eq!(detail["id"], "payments/42/1");
 }

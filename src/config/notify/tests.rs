@@ -2,10 +2,7 @@ use std::path::Path;
 
 use crate::{
     config::{Faults, Settings},
-    domain::{
-        channel::{self, Via},
-        notice::Severity,
-    },
+    domain::{channel::Via, notice::Severity},
 };
 
 /// The default configuration with `more` before its applications.
@@ -59,7 +56,7 @@ fn every_kind_of_channel_is_read_and_a_topic_that_stands_twice_is_told_once() {
     assert_eq!(settings.public_url().as_deref(), Some("https://failoverd.example.com"));
     assert_eq!(settings.egress.allow.len(), 1);
     assert!(!settings.egress.loopback, "for production");
-    let all = channel::of(&settings.applications[0], &settings.notify.channels);
+    let all = settings.notify.channels.of(&settings.applications[0]);
     let names: Vec<_> = all.keys().map(|name| name.as_str()).collect();
     // The topic in us-west-2 is `oncall-west`, so that only the one in us-east-1 keeps its own name.
     assert_eq!(names, ["bus", "chat", "desk", "oncall", "oncall-west", "topic-1-us-east-1"]);
@@ -76,7 +73,10 @@ fn what_cannot_be_meant_is_refused_with_its_key_and_no_secret_is_repeated() {
         (one("kind = \"pagerduty\"\nrouting_key = \"5ec7e7\""), "notify.channels[0].routing_key"),
         (one("kind = \"slack\""), "`url` is missing"),
         (one("kind = \"generic\"\nurl = \"http://169.254.169.254/5ec7e7\"\nkey = \"env:K\""), "notify.channels[0].url"),
-        (one("kind = \"generic\"\nurl = \"https://10.0.0.1/\"\nkey = \"env:K\""), "no network of [network] allow_private"),
+        (
+            one("kind = \"generic\"\nurl = \"https://10.0.0.1/\"\nkey = \"env:K\""),
+            "no network of [network] allow_private",
+        ),
         (one("kind = \"generic\"\nurl = \"https://u:5ec7e7@example.com/\"\nkey = \"env:K\""), "a user or password"),
         (one("kind = \"generic\"\nurl = \"https://example.com:22/\"\nkey = \"env:K\""), "port 22"),
         (one("kind = \"slack\"\nurl = \"env:S\"\nevents = []"), "notify.channels[0].events"),
@@ -85,7 +85,10 @@ fn what_cannot_be_meant_is_refused_with_its_key_and_no_secret_is_repeated() {
         (one("kind = \"slack\"\nurl = \"env:S\"\ncolour = \"red\""), "colour"),
         (one("kind = \"sns\"\narn = \"arn:aws:sqs:us-west-2:1:q\""), "is not the ARN of an SNS topic"),
         (one("kind = \"eventbridge\"\nbus = \"default\""), "is not the ARN of an event bus"),
-        (format!("{}{}", one("kind = \"slack\"\nurl = \"env:S\""), one("kind = \"slack\"\nurl = \"env:S\"")), "stands here twice"),
+        (
+            format!("{}{}", one("kind = \"slack\"\nurl = \"env:S\""), one("kind = \"slack\"\nurl = \"env:S\"")),
+            "stands here twice",
+        ),
         ("[[notify.channels]]\nname = \"topic-0\"\nkind = \"slack\"\nurl = \"env:S\"\n".to_owned(), "names that begin"),
         ("[network]\nallow_private = [\"0.0.0.0/0\"]\n".to_owned(), "network.allow_private[0]"),
         ("[notify]\nurl = \"failoverd\"\n".to_owned(), "notify.url"),
@@ -111,11 +114,15 @@ fn fewer_than_two_channels_that_page_are_warned_of() {
     };
     let (west, east) = ("{ arn = \"arn:aws:sns:us-west-2:1:a\" }", "{ arn = \"arn:aws:sns:us-east-1:1:a\" }");
     let same = "{ arn = \"arn:aws:sns:us-west-2:1:b\" }";
-    let slack = |events: &str| format!("[[notify.channels]]\nname = \"x\"\nkind = \"slack\"\nurl = \"env:S\"\nevents = [{events}]\n");
+    let slack = |events: &str| {
+        format!("[[notify.channels]]\nname = \"x\"\nkind = \"slack\"\nurl = \"env:S\"\nevents = [{events}]\n")
+    };
     assert!(!warned("", &format!("topics = [{west}, {east}]")));
     assert!(warned("", &format!("topics = [{west}]")), "one topic");
     assert!(warned("", &format!("topics = [{west}, {same}]")), "two topics of one Region go out of order together");
     assert!(!warned(&slack("\"page\""), &format!("topics = [{west}]")), "a topic and a webhook");
     assert!(warned(&slack("\"ticket\""), &format!("topics = [{west}]")), "a webhook that is not paged");
     assert!(warned(&slack("\"page\""), "topics = []"), "a webhook alone");
+    let both = format!("topics = [{west}, {east}]");
+    assert!(warned("[notify]\ntopics = false\n", &both), "topics that are for runbooks alone");
 }

@@ -96,7 +96,9 @@ impl Telling {
             }
             Event::RunResumed { run, subject, reason } => {
                 let notice = place.notice(Kind::RunResumed, Severity::Info).about(run, Act::Acknowledge);
-                Some(notice.says(format!("{}: {} let the run go on", place.application, subject)).fact("reason", reason))
+                Some(
+                    notice.says(format!("{}: {} let the run go on", place.application, subject)).fact("reason", reason),
+                )
             }
             Event::BudgetExceeded { run, step, reason } => {
                 let notice = place.notice(Kind::DrillOverBudget, Severity::Ticket).about(run, Act::Trigger);
@@ -110,7 +112,8 @@ impl Telling {
                 let notice = place.notice(Kind::WorkOpen, Severity::Ticket).about(run, Act::Trigger);
                 let notice = notice.says(format!("{}: the run left work open", place.application));
                 let within = format!("{} h", to_seconds(work.within()) / 3600.0);
-                let notice = notice.fact("to do", work.describe()).fact("step", step.as_str()).fact("tried for", within);
+                let notice =
+                    notice.fact("to do", work.describe()).fact("step", step.as_str()).fact("tried for", within);
                 Some(notice.then("Nothing yet: failoverd does it, and tells if it cannot.").acting(Act::Acknowledge))
             }
             Event::DeferredEnded { run, ending: deferred::Ending::Expired { why }, .. } => {
@@ -168,7 +171,8 @@ impl Telling {
         let health_before = self.health.replace(health.to_owned());
         let app = place.application;
         let why = |notice: Notice| {
-            let notice = notice.fact("health", format!("{health}, was {}", health_before.as_deref().unwrap_or("unknown")));
+            let notice =
+                notice.fact("health", format!("{health}, was {}", health_before.as_deref().unwrap_or("unknown")));
             reasons.iter().take(5).fold(notice, |notice, reason| notice.fact("because", reason))
         };
         let is_new = verdict_before.as_deref() != Some(verdict);
@@ -200,7 +204,9 @@ impl Telling {
         }
         let headline = match act {
             Act::Resolve => format!("{app} is healthy again"),
-            Act::Trigger | Act::Acknowledge if health == "unknown" => format!("{app}: too little is known to say how it is"),
+            Act::Trigger | Act::Acknowledge if health == "unknown" => {
+                format!("{app}: too little is known to say how it is")
+            }
             Act::Trigger | Act::Acknowledge => format!("{app} is {health}"),
         };
         let notice = why(place.notice(Kind::HealthChanged, severity).acting(act).says(headline));
@@ -291,7 +297,8 @@ impl Telling {
             notice = notice.fact("run", &under.what).fact("took", format!("{took} s"));
         }
         if let Some(loss) = loss {
-            let at = |d: Option<std::time::Duration>| d.map_or("unknown".to_owned(), |d| format!("{} s", to_seconds(d)));
+            let at =
+                |d: Option<std::time::Duration>| d.map_or("unknown".to_owned(), |d| format!("{} s", to_seconds(d)));
             notice = notice.fact("writes lost", format!("between {} and {}", at(loss.at_least), at(loss.at_most)));
         }
         let next = match result {
@@ -328,10 +335,9 @@ impl Telling {
                 // That a person ended it, that person knows; an arming that is over surprises whoever relied on it.
                 let severity = match ending {
                     Ending::Withdrawn | Ending::Declined | Ending::Replaced | Ending::Used => Severity::Info,
-                    Ending::ConfigChanged
-                    | Ending::PreflightFailed
-                    | Ending::LagUnknown
-                    | Ending::DirectionChanged => Severity::Ticket,
+                    Ending::ConfigChanged | Ending::PreflightFailed | Ending::LagUnknown | Ending::DirectionChanged => {
+                        Severity::Ticket
+                    }
                 };
                 let notice = of_override(place.notice(Kind::OverrideEnded, severity), id).acting(Act::Resolve);
                 let notice = notice.says(format!("{app}: an override is over: {why}")).fact("override", id.as_str());

@@ -42,7 +42,8 @@ const BOTH: &[Severity] = &[Severity::Page, Severity::Ticket];
 #[test]
 fn the_same_records_make_the_same_notices_whoever_makes_them() {
     let to = channels(&[("a", BOTH), ("b", BOTH)]);
-    let records = [record(0, vec![health("down")]), record(1, vec![health("unknown")]), record(2, vec![health("healthy")])];
+    let records =
+        [record(0, vec![health("down")]), record(1, vec![health("unknown")]), record(2, vec![health("healthy")])];
     let made = |from: usize, mut outbox: Outbox| {
         records[from..].iter().for_each(|r| outbox.absorb(r, &to, at(9)));
         outbox
@@ -84,7 +85,11 @@ fn who_was_told_that_something_is_wrong_is_told_that_it_is_over() {
     outbox.absorb(&record(0, vec![health("down")]), &to, at(0));
     outbox.absorb(&record(1, vec![health("degraded")]), &to, at(0));
     outbox.absorb(&record(2, vec![health("healthy")]), &to, at(0));
-    let told: Vec<_> = outbox.open.iter().map(|o| (o.notice.headline.as_str(), o.to.keys().map(|c| c.as_str()).collect::<Vec<_>>())).collect();
+    let told: Vec<_> = outbox
+        .open
+        .iter()
+        .map(|o| (o.notice.headline.as_str(), o.to.keys().map(|c| c.as_str()).collect::<Vec<_>>()))
+        .collect();
     assert_eq!(
         told,
         [

@@ -76,6 +76,9 @@ impl Needs {
         for traffic in app.traffic.values() {
             self.watch_traffic(traffic);
         }
+        for topic in &app.topics {
+            self.add(Power::Observer, "sns:Publish", &topic.arn);
+        }
         for question in Aged::questions(app) {
             self.aged(&question);
         }

@@ -37,7 +37,8 @@ pub fn slack(notice: &Notice, link: Option<&str>) -> Value {
         let text = format!("*Next*: {}", escaped(&notice.next));
         blocks.push(json!({"type": "section", "text": {"type": "mrkdwn", "text": text}}));
     }
-    let link = link.map_or_else(|| escaped(&notice.path), |link| format!("<{}|{}>", escaped(link), escaped(&notice.path)));
+    let link =
+        link.map_or_else(|| escaped(&notice.path), |link| format!("<{}|{}>", escaped(link), escaped(&notice.path)));
     let foot = format!("{link} · {} · {:.0} · {}", notice.kind.as_str(), notice.at, escaped(notice.id.as_str()));
     blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": foot}]}));
     json!({"text": headline, "blocks": blocks})

@@ -39,9 +39,11 @@ impl Secrets {
     /// Why it is not to be had, in words that hold nothing of it.
     pub(super) async fn find(&self, reference: &SecretRef) -> Result<String, String> {
         let found = match reference {
-            SecretRef::Env(name) => {
-                self.variables.get(name).cloned().ok_or_else(|| format!("the environment variable {name} is not set"))?
-            }
+            SecretRef::Env(name) => self
+                .variables
+                .get(name)
+                .cloned()
+                .ok_or_else(|| format!("the environment variable {name} is not set"))?,
             SecretRef::File(path) => {
                 let (path, asked) = (path.clone(), path.clone());
                 let read = tokio::task::spawn_blocking(move || read(&path)).await;

@@ -137,7 +137,10 @@ async fn a_generic_webhook_is_signed_and_its_receiver_can_prove_it() {
 async fn what_an_answer_means() {
     for (answer, expected) in [
         ("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n", "delivered"),
-        ("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", "refused"),
+        (
+            "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "refused",
+        ),
         ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", "refused"),
         ("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", "failed"),
         ("HTTP/1.1 429 Slow\r\nretry-after: 17\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", "failed after 17"),
@@ -209,7 +212,8 @@ async fn targets_that_are_not_allowed_are_never_connected_to() {
 #[tokio::test]
 async fn no_error_and_no_debug_holds_a_secret() {
     let (port, _) = server("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
-    let (refusing, _) = server("HTTP/1.1 403 canary-5ec7e7\r\ncontent-length: 12\r\nconnection: close\r\n\r\ncanary-5ec7e7").await;
+    let (refusing, _) =
+        server("HTTP/1.1 403 canary-5ec7e7\r\ncontent-length: 12\r\nconnection: close\r\n\r\ncanary-5ec7e7").await;
     let said = |what: &dyn std::fmt::Debug| {
         let text = format!("{what:?}");
         assert!(!text.contains(CANARY), "{text}");
@@ -236,19 +240,24 @@ async fn no_error_and_no_debug_holds_a_secret() {
 
 #[tokio::test]
 async fn a_secret_that_is_not_there_is_said_by_its_reference_and_tried_again() {
-    let hooks = Webhooks::new(here(), system_lookup(), [].iter(), &BTreeMap::new(), Arc::new(Still), None).expect("a client");
+    let hooks =
+        Webhooks::new(here(), system_lookup(), [].iter(), &BTreeMap::new(), Arc::new(Still), None).expect("a client");
     let sent = hooks.send(&slack(), &notice()).await;
     assert_eq!(sent, failed("the environment variable SLACK_URL is not set".to_owned()));
     let file = channel(Via::Slack { url: "file:/no/such/file".parse().expect("a reference") });
     let sent = hooks.send(&file, &notice()).await;
-    assert!(matches!(&sent, Sent::Failed { reason, .. } if reason.starts_with("the secret's file /no/such/file: ")), "{sent:?}");
+    assert!(
+        matches!(&sent, Sent::Failed { reason, .. } if reason.starts_with("the secret's file /no/such/file: ")),
+        "{sent:?}"
+    );
 }
 
 /// The examples of docs/notifications.md are what is sent.
 #[test]
 fn the_examples_of_the_docs_are_what_is_sent() {
     let link = notice().link(Some("https://failoverd.example.com"));
-    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/notifications.md")).unwrap_or_default();
+    let docs =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/notifications.md")).unwrap_or_default();
     for (name, sent) in [
         ("slack", payload::slack(&notice(), link.as_deref())),
         ("pagerduty", payload::pagerduty(&notice(), link.as_deref(), "ROUTING-KEY")),

@@ -45,7 +45,9 @@ fn story(events: Vec<Event>) -> Vec<String> {
     let mut telling = Telling::default();
     let records = events.into_iter().enumerate().map(|(seq, event)| record(seq as u64, vec![event]));
     let told: Vec<_> = records.flat_map(|record| telling.tell(&record)).collect();
-    told.iter().map(|n| format!("{} {} {}: {}", n.severity, n.incident.act.as_str(), n.incident.key, n.headline)).collect()
+    told.iter()
+        .map(|n| format!("{} {} {}: {}", n.severity, n.incident.act.as_str(), n.incident.key, n.headline))
+        .collect()
 }
 
 #[test]
