@@ -78,11 +78,7 @@ impl Daemon {
         let heartbeats = Arc::new(heartbeats);
         let databases: Arc<dyn Databases> = Arc::clone(&heartbeats) as Arc<dyn Databases>;
         let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options));
-        let post = outboxes.map(|outboxes| {
-            let (cloud, observer) = (Arc::clone(&cloud), Arc::clone(&observer));
-            post::open(&settings, outboxes, cloud, &clock, observer, &environment())
-        });
-        let post = post.transpose()?;
+        let post = post::open(&settings, outboxes, &cloud, &clock, &observer)?;
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
         let probes: Arc<dyn Probes> =
             Arc::new(NetProbes::new(Arc::clone(&clock), settings.egress.clone()).context("set up the probes")?);

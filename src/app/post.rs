@@ -1,6 +1,6 @@
 //! How people are told, put together: topics and buses over the cloud port, webhooks over HTTP.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -35,33 +35,27 @@ struct Channels {
     server: Option<String>,
 }
 
-/// How people are told of what `settings` describe.
+/// How people are told of what `settings` describe; not at all without `outboxes`.
 ///
 /// # Errors
 /// When TLS cannot be set up on this machine.
 pub(super) fn open(
     settings: &Settings,
-    outboxes: Arc<dyn Outboxes>,
-    cloud: Arc<dyn Cloud>,
+    outboxes: Option<Arc<dyn Outboxes>>,
+    cloud: &Arc<dyn Cloud>,
     clock: &Arc<dyn Clock>,
-    observer: Arc<dyn Observer>,
-    environment: &BTreeMap<String, String>,
-) -> anyhow::Result<Post> {
-    let (notify, server) = (&settings.notify, settings.public_url());
-    let configured = notify.channels.configured.iter();
-    let webhooks = Webhooks::new(
-        settings.egress.clone(),
-        system_lookup(),
-        configured,
-        environment,
-        Arc::clone(clock),
-        server.clone(),
-    );
+    observer: &Arc<dyn Observer>,
+) -> anyhow::Result<Option<Post>> {
+    let Some(outboxes) = outboxes else { return Ok(None) };
+    let (notify, server, clock) = (&settings.notify, settings.public_url(), Arc::clone(clock));
+    let (configured, egress) = (notify.channels.configured.iter(), settings.egress.clone());
+    let environment = super::environment();
+    let webhooks = Webhooks::new(egress, system_lookup(), configured, &environment, Arc::clone(&clock), server.clone());
     let webhooks = webhooks.context("set up webhooks")?;
-    let messenger = Arc::new(Channels { cloud, webhooks, clock: Arc::clone(clock), server });
+    let messenger = Arc::new(Channels { cloud: Arc::clone(cloud), webhooks, clock, server });
     let names = settings.applications.iter().map(|app| &app.name);
     let draw = Arc::new(|| uuid::Uuid::now_v7().as_u128());
-    Ok(Post::new(notify.channels.clone(), names, (outboxes, messenger), observer, draw))
+    Ok(Some(Post::new(notify.channels.clone(), names, (outboxes, messenger), Arc::clone(observer), draw)))
 }
 
 /// The message to a topic.

@@ -33,6 +33,9 @@ pub struct Telling {
     health: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verdict: Option<String>,
+    /// Somebody was told that something is wrong, and not yet that it is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    troubled: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +82,12 @@ impl Telling {
         made.collect()
     }
 
+    /// Takes `record` in, of which nobody is told: so nobody is told that its trouble is over, either.
+    pub fn pass(&mut self, record: &Record) {
+        let _told_to_nobody = self.tell(record);
+        self.troubled = false;
+    }
+
     fn event(&mut self, place: &Place<'_>, event: &Event) -> Option<Notice> {
         match event {
             Event::EpochStarted { holder } => self.led_by(place, holder),
@@ -89,22 +98,7 @@ impl Telling {
                 let step = step.as_ref().map(StepId::as_str);
                 Some(self.held(place, run, step, (code, reason, waits_for)))
             }
-            Event::RunPaused { run, subject, reason } => {
-                let notice = place.notice(Kind::RunPaused, Severity::Ticket).about(run, Act::Acknowledge);
-                let notice = notice.says(format!("{}: {} paused the run", place.application, subject));
-                Some(notice.fact("reason", reason).then(format!("failoverd resume {run}, when it may go on.")))
-            }
-            Event::RunResumed { run, subject, reason } => {
-                let notice = place.notice(Kind::RunResumed, Severity::Info).about(run, Act::Acknowledge);
-                Some(
-                    notice.says(format!("{}: {} let the run go on", place.application, subject)).fact("reason", reason),
-                )
-            }
-            Event::BudgetExceeded { run, step, reason } => {
-                let notice = place.notice(Kind::DrillOverBudget, Severity::Ticket).about(run, Act::Trigger);
-                let notice = notice.says(format!("{}: the drill cost too much and goes home", place.application));
-                Some(notice.fact("why", reason).fact("step", step.as_str()).then(format!("failoverd watch {run}")))
-            }
+            Event::RunPaused { .. } | Event::RunResumed { .. } | Event::BudgetExceeded { .. } => steered(place, event),
             Event::RunFinished { run, result, reason, loss } => {
                 Some(self.finished(place, run, *result, reason, loss.as_ref()))
             }
@@ -176,13 +170,16 @@ impl Telling {
             reasons.iter().take(5).fold(notice, |notice, reason| notice.fact("because", reason))
         };
         let is_new = verdict_before.as_deref() != Some(verdict);
+        let is_first = health_before.is_none();
         match verdict {
             "recommend" if is_new => {
+                self.troubled = true;
                 let notice = place.notice(Kind::FailoverRecommended, Severity::Page);
                 let notice = notice.says(format!("{app} is {health}: a failover is recommended"));
                 return Some(why(notice).then(format!("failoverd why {app}, then failoverd failover {app}")));
             }
             "start" if is_new => {
+                self.troubled = true;
                 let notice = place.notice(Kind::FailoverStarting, Severity::Page);
                 let notice = notice.says(format!("{app} is {health}: a failover starts by itself"));
                 return Some(why(notice).then("Watch it: the run is told of next."));
@@ -198,10 +195,11 @@ impl Telling {
             // A state that this fold does not know is no health.
             _ => (Severity::Ticket, Act::Trigger),
         };
-        // The first word after the first start is no change.
-        if health_before.is_none() && act == Act::Resolve {
+        // Nothing was seen yet at the first start, and what was not told need not be taken back.
+        if (is_first && health == "unknown") || (act == Act::Resolve && !self.troubled) {
             return None;
         }
+        self.troubled = act != Act::Resolve;
         let headline = match act {
             Act::Resolve => format!("{app} is healthy again"),
             Act::Trigger | Act::Acknowledge if health == "unknown" => {
@@ -290,6 +288,8 @@ impl Telling {
             RunResult::Superseded => (Kind::RunFinished, Severity::Info, Act::Resolve, "was superseded"),
         };
         let kind = if is_drill { Kind::DrillEnded } else { kind };
+        // Of a drill that failed the application is home again, or it is held: that wakes whom it must.
+        let severity = if is_drill { severity.min(Severity::Ticket) } else { severity };
         let notice = place.notice(kind, severity).about(run, act);
         let mut notice = notice.says(format!("{}: the {purpose} {word}", place.application)).fact("reason", reason);
         if let Some(under) = &under {
@@ -379,6 +379,27 @@ impl Telling {
         }
         self.reminded.retain(|id, _| standing.contains(id));
         made
+    }
+}
+
+/// What people, or its budget, do to a run.
+fn steered(place: &Place<'_>, event: &Event) -> Option<Notice> {
+    match event {
+        Event::RunPaused { run, subject, reason } => {
+            let notice = place.notice(Kind::RunPaused, Severity::Ticket).about(run, Act::Acknowledge);
+            let notice = notice.says(format!("{}: {} paused the run", place.application, subject));
+            Some(notice.fact("reason", reason).then(format!("failoverd resume {run}, when it may go on.")))
+        }
+        Event::RunResumed { run, subject, reason } => {
+            let notice = place.notice(Kind::RunResumed, Severity::Info).about(run, Act::Acknowledge);
+            Some(notice.says(format!("{}: {} let the run go on", place.application, subject)).fact("reason", reason))
+        }
+        Event::BudgetExceeded { run, step, reason } => {
+            let notice = place.notice(Kind::DrillOverBudget, Severity::Ticket).about(run, Act::Trigger);
+            let notice = notice.says(format!("{}: the drill cost too much and goes home", place.application));
+            Some(notice.fact("why", reason).fact("step", step.as_str()).then(format!("failoverd watch {run}")))
+        }
+        _ => None,
     }
 }
 

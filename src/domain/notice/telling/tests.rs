@@ -76,6 +76,14 @@ fn health_is_told_when_it_changes_and_when_it_is_back() {
 }
 
 #[test]
+fn a_start_is_no_trouble_and_its_end_no_relief() {
+    assert_eq!(story(vec![decided("notify", "unknown"), decided("nothing", "healthy")]), [] as [String; 0]);
+    let mut telling = Telling::default();
+    telling.pass(&record(0, vec![decided("recommend", "down")]));
+    assert_eq!(telling.tell(&record(1, vec![decided("nothing", "healthy")])), [], "nobody was told of the trouble");
+}
+
+#[test]
 fn the_story_of_a_failover_is_one_incident_with_an_end() {
     let (run, began) = (run_id(1), started(Purpose::Failover, 1));
     let (subject, reason) = ("alice".parse::<crate::domain::id::Subject>().expect("a subject"), "seen".to_owned());
