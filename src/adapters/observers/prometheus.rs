@@ -780,7 +780,13 @@ mod tests {
         };
         let code = include_str!("prometheus.rs").split("#[cfg(test)]").next().unwrap_or_default();
         let mut there = names(code, '"');
-        there.extend(names(include_str!("prometheus/decisions.rs"), '"'));
+        for part in [
+            include_str!("prometheus/decisions.rs"),
+            include_str!("prometheus/promises.rs"),
+            include_str!("prometheus/told.rs"),
+        ] {
+            there.extend(names(part, '"'));
+        }
         assert!(20 < there.len(), "{there:?}");
         assert_eq!(there, names(include_str!("../../../docs/metrics.md"), '`'));
     }

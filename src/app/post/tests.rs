@@ -22,7 +22,7 @@ fn a_topic_gets_a_subject_that_sns_takes_and_the_whole_message() {
     assert!(subject.is_ascii() && subject.len() <= 100 && !subject.contains('\n'), "{subject}");
     assert_eq!(topic_arn, "arn:aws:sns:us-west-2:1:oncall");
     insta::assert_snapshot!(message.replace("and waits ", ""), @r"
-    payments: the failover is held — …
+    payments: the failover is held — and wa…
 
     why: lag 40 s is over the bound of 30 s
 
