@@ -269,6 +269,7 @@ fn parts(applications: Vec<Application>, world: &Arc<Counting>, clock: &SimClock
         holder: "bench".to_owned(),
         draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         sharing: None,
+        post: None,
     }
 }
 

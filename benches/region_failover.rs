@@ -32,6 +32,7 @@ use failoverd::{
         store::SqliteStore,
     },
     config::{self, Settings},
+    domain::egress::Egress,
     domain::{
         api_call::ApiCall,
         application::{ClusterArn, ClusterEndpoint},
@@ -199,7 +200,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
     let options = aws::Options::default();
     let sdk = aws::simulated_sdk_config(&aws.aws_url, Arc::clone(&clock), &options);
     let cloud = AwsCloud::new(sdk, Arc::clone(&clock), Arc::new(Nobody), options);
-    let probes = NetProbes::new(Arc::clone(&clock)).expect("probes");
+    let probes = NetProbes::new(Arc::clone(&clock), Egress { loopback: true, allow: Vec::new() }).expect("probes");
     Parts {
         applications: settings.applications,
         runbooks: settings.runbooks,
@@ -216,6 +217,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         holder: "bench".to_owned(),
         draw_id: Arc::new(|| 1),
         sharing: None,
+        post: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     domain::evidence::Signature,
     engine::{Engine, Parts, Sharing, outpost::Outpost, vantages::Vantages},
     http::{self, Api, replica::Forwarder},
-    ports::{Clock, Databases, JournalStore, Observer, Probes},
+    ports::{Clock, Cloud, Databases, JournalStore, Observer, Outboxes, Probes},
 };
 
 pub mod access;
@@ -29,6 +29,7 @@ pub mod keys;
 pub mod logs;
 pub mod observe;
 pub mod offline;
+pub mod post;
 pub mod store;
 
 use keys::Key;
@@ -55,8 +56,8 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the journal, takes over what was under way, and listens.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>, sdk: SdkConfig) -> anyhow::Result<Self> {
-        let (store, sharing) = store::open(&settings, &sdk, &clock).await?;
-        Self::start_over(settings, clock, sdk, store, sharing).await
+        let (store, outboxes, sharing) = store::open(&settings, &sdk, &clock).await?;
+        Self::start_over(settings, clock, sdk, store, sharing, Some(outboxes)).await
     }
 
     /// The same over a `store` that is open.
@@ -66,6 +67,7 @@ impl Daemon {
         sdk: SdkConfig,
         store: Arc<dyn JournalStore>,
         sharing: Option<Sharing>,
+        outboxes: Option<Arc<dyn Outboxes>>,
     ) -> anyhow::Result<Self> {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
@@ -87,8 +89,11 @@ impl Daemon {
         let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment());
         let heartbeats = Arc::new(heartbeats);
         let databases: Arc<dyn Databases> = Arc::clone(&heartbeats) as Arc<dyn Databases>;
+        let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options));
+        let post = post::open(&settings, outboxes, &cloud, &clock, &observer)?;
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
-        let probes: Arc<dyn Probes> = Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?);
+        let probes: Arc<dyn Probes> =
+            Arc::new(NetProbes::new(Arc::clone(&clock), settings.egress.clone()).context("set up the probes")?);
         let outpost = match &settings.vantage.report_to {
             Some(to) => {
                 let (vantages, probes) = (Arc::clone(&vantages), Arc::clone(&probes));
@@ -101,7 +106,7 @@ impl Daemon {
             format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff);
         let is_shared = sharing.is_some();
         let parts = Parts {
-            cloud: Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options)),
+            cloud,
             probes,
             heartbeats,
             databases,
@@ -115,6 +120,7 @@ impl Daemon {
             holder: holder.clone(),
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
             sharing,
+            post,
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {

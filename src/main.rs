@@ -6,7 +6,7 @@ use clap::Parser as _;
 use failoverd::{
     adapters::store::OpenError,
     app,
-    cli::{self, Cli, Command, SimCommand, check, demo},
+    cli::{self, Cli, Command, check, demo, sim::SimCommand},
     config::Settings,
 };
 use tracing_subscriber::EnvFilter;

@@ -19,6 +19,7 @@ use crate::{
         token::Credentials,
     },
     domain::{
+        egress::Egress,
         id::VantageName,
         report::{Assignment, Report},
         seconds::to_seconds,
@@ -210,7 +211,8 @@ pub async fn observe(args: ObserveArgs) -> anyhow::Result<ExitCode> {
         bail!("--control-points-needed: expected 1 to {}, got {}", points.points.len(), points.needed);
     }
     let vantages = Arc::new(Vantages::asking(args.name.clone(), points));
-    let probes = Arc::new(NetProbes::new(Arc::clone(&clock)).context("set up the probes")?);
+    let egress = Egress { loopback: args.allow_loopback, allow: args.allow_private };
+    let probes = Arc::new(NetProbes::new(Arc::clone(&clock), egress).context("set up the probes")?);
     let outpost = outpost(vantages, probes, clock, daemons);
     let stopping = outpost.stopping.clone();
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -10,13 +10,13 @@ use crate::{
     adapters::{
         aws,
         store::{
-            DynamoStore, OpenError, SqliteStore,
+            DynamoStore, OpenError, SqliteOutboxes, SqliteStore,
             dynamodb::{Adopted, Copies, Created, Draw, Options, Verified},
         },
     },
     config::{Settings, Store},
     engine::Sharing,
-    ports::{Clock, JournalStore, Leases},
+    ports::{Clock, JournalStore, Leases, Outboxes},
 };
 
 /// What the store of `settings` is opened with; `None` where it is a file.
@@ -35,19 +35,19 @@ pub fn shared(settings: &Settings) -> Option<Options> {
     }
 }
 
+/// The journals, what was told of them, and how replicas take turns, where they do.
+type Opened = (Arc<dyn JournalStore>, Arc<dyn Outboxes>, Option<Sharing>);
+
 /// The store of `settings`, and how replicas take turns, where they share it.
 ///
 /// # Errors
 /// Where it cannot be opened, or is none to keep a journal in.
-pub(super) async fn open(
-    settings: &Settings,
-    sdk: &SdkConfig,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<(Arc<dyn JournalStore>, Option<Sharing>)> {
+pub(super) async fn open(settings: &Settings, sdk: &SdkConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Opened> {
     match &settings.store {
         Store::Sqlite { path } => {
             let store = SqliteStore::open(path).with_context(|| format!("open the journal {}", path.display()))?;
-            Ok((Arc::new(store), None))
+            let outboxes = SqliteOutboxes::beside(store.path());
+            Ok((Arc::new(store), Arc::new(outboxes), None))
         }
         Store::DynamoDb { table, region, lease, url, .. } => {
             let options = shared(settings).context("the store is shared")?;
@@ -61,7 +61,7 @@ pub(super) async fn open(
                 region: Some(region.to_string()),
                 offline: settings.offline.as_ref().map(|offline| Place::of(offline).looked_at_by_leaders()),
             };
-            Ok((store, Some(sharing)))
+            Ok((Arc::clone(&store) as Arc<dyn JournalStore>, store, Some(sharing)))
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod drill;
 pub mod evidence;
 pub mod man;
+pub mod notifications;
 pub mod observe;
 pub mod offline;
 pub mod overrides;
@@ -123,7 +124,7 @@ pub enum Command {
     /// The simulated AWS
     Sim {
         #[command(subcommand)]
-        command: SimCommand,
+        command: sim::SimCommand,
     },
     /// Print the manual page, or write those of all verbs
     Man {
@@ -133,17 +134,6 @@ pub enum Command {
     },
     #[command(flatten)]
     Client(ClientCommand),
-}
-
-/// Verbs of the simulated AWS.
-#[derive(Debug, Subcommand)]
-pub enum SimCommand {
-    /// Serve the simulated AWS alone, for any client
-    Serve {
-        /// Where to listen
-        #[command(flatten)]
-        args: sim::SimArgs,
-    },
 }
 
 /// What `failover` and `failback` share.
@@ -270,6 +260,8 @@ pub enum ClientCommand {
     Why { application: String },
     #[command(flatten)]
     Override(overrides::OverrideCommand),
+    #[command(flatten)]
+    Notify(notifications::NotifyCommand),
     /// Print the description of the HTTP interface
     Openapi,
     /// Print completions for a shell
@@ -411,6 +403,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         }
         ClientCommand::Retry(args) => step(options, &api, "retry", args).await?,
         ClientCommand::Skip(args) => step(options, &api, "skip", args).await?,
+        ClientCommand::Notify(command) => return notifications::perform(options, &api, command).await,
         ClientCommand::Override(command) => return overrides::perform(options, &api, command).await,
         ClientCommand::Openapi | ClientCommand::Completions { .. } => {}
     }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::domain::{
     id::VantageName,
+    network::Network,
     vantage::{DaemonUrl, ProbeTarget},
 };
 
@@ -32,4 +33,10 @@ pub struct ObserveArgs {
     /// How often each is asked
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub control_period_seconds: u64,
+    /// Private networks whose addresses may be probed, such as 10.0.0.0/8
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub allow_private: Vec<Network>,
+    /// Addresses of this machine itself may be probed: for trying things out
+    #[arg(long)]
+    pub allow_loopback: bool,
 }

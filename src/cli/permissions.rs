@@ -116,7 +116,7 @@ fn collect(settings: &Settings, only: Option<&ApplicationName>, further: &[Runbo
                 }
             }
         }
-        all.extend(permissions(app, &plans));
+        all.extend(permissions(app, &plans, &settings.notify.channels));
     }
     if let Store::DynamoDb { table, region, replica_regions, .. } = &settings.store {
         let regions: BTreeSet<_> = replica_regions.iter().chain([region]).collect();

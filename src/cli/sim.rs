@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
     adapters::clock::SystemClock,
@@ -16,6 +16,17 @@ use crate::{
         },
     },
 };
+
+/// Verbs of the simulated AWS.
+#[derive(Debug, Subcommand)]
+pub enum SimCommand {
+    /// Serve the simulated AWS alone, for any client
+    Serve {
+        /// Where to listen
+        #[command(flatten)]
+        args: SimArgs,
+    },
+}
 
 /// Options of `failoverd sim serve`.
 #[derive(Debug, Clone, Args)]

@@ -255,18 +255,6 @@ fn topic(at: &At<'_>, found: &mut Findings) -> Option<Topic> {
     let mut f = at.fields(found)?;
     let arn = f.need(found, "arn", "arn = \"arn:aws:sns:us-west-2:123456789012:oncall\"");
     f.finish(found);
-    let arn = arn?;
-    let text = arn.text(found)?;
-    let region = match text.split(':').collect::<Vec<_>>()[..] {
-        ["arn", partition, "sns", region, account, name]
-            if partition.starts_with("aws") && !account.is_empty() && !name.is_empty() =>
-        {
-            region.parse::<Region>().ok()
-        }
-        _ => None,
-    };
-    if region.is_none() {
-        found.error(&arn.key, "is not the ARN of an SNS topic", arn.example);
-    }
-    Some(Topic { region: region?, arn: text.to_owned() })
+    let (arn, region) = super::notify::topic(&arn?, found)?;
+    Some(Topic { region, arn })
 }

@@ -13,6 +13,7 @@ use std::{
 use crate::domain::{
     application::Application,
     document::{At, Findings},
+    egress::Egress,
     id::{Digest, Region, RunbookName},
     runbook::Runbook,
     secret::SecretRef,
@@ -26,6 +27,7 @@ mod environment;
 pub mod faults;
 mod heartbeat;
 mod iac;
+mod notify;
 pub mod offline;
 pub mod runbooks;
 mod schedules;
@@ -39,6 +41,7 @@ pub mod vantage;
 
 pub use access::{Auth, Server, TlsPaths, Token};
 pub use faults::Faults;
+pub use notify::Notify;
 pub use offline::Offline;
 pub use runbooks::{SHIPPED, shipped};
 pub use store::{LEASE, UNVERIFIED};
@@ -60,6 +63,9 @@ pub struct Settings {
     /// `None`: nobody can fail over offline.
     pub offline: Option<Offline>,
     pub evidence: Evidence,
+    pub notify: Notify,
+    /// What may be connected to because a text of the configuration says so.
+    pub egress: Egress,
     pub applications: Vec<Application>,
     /// With the digest of each file, which a plan pins.
     pub runbooks: BTreeMap<RunbookName, (Runbook, Digest)>,
@@ -111,6 +117,15 @@ pub struct Evidence {
 }
 
 impl Settings {
+    /// Where people reach this daemon, as far as the configuration says it.
+    pub fn public_url(&self) -> Option<String> {
+        let shared = match &self.store {
+            Store::DynamoDb { url, .. } => url.clone(),
+            Store::Sqlite { .. } => None,
+        };
+        self.notify.url.clone().or(shared)
+    }
+
     /// Loads `path`, changed by the variables of `env` that begin with `FAILOVERD__`, and the runbooks it names
     /// (those that ship in the program where it names none).
     ///
@@ -161,6 +176,8 @@ impl Settings {
                 vantage: read.vantage,
                 offline: read.offline,
                 evidence: read.evidence,
+                notify: read.notify,
+                egress: read.egress,
                 applications: read.applications.into_iter().map(|(_, a)| a).collect(),
                 runbooks,
                 digest,

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{Auth, Aws, Evidence, Offline, Server, Store, Vantage, access, application, offline, store, vantage};
+use super::{
+    Auth, Aws, Evidence, Notify, Offline, Server, Store, Vantage, access, application, notify, offline, store, vantage,
+};
 use crate::domain::{
     application::Application,
     document::{At, Fields, Findings},
+    egress::Egress,
 };
 
 /// The file, read.
@@ -15,6 +18,8 @@ pub(super) struct Read {
     pub(super) aws: Aws,
     pub(super) auth: Auth,
     pub(super) evidence: Evidence,
+    pub(super) notify: Notify,
+    pub(super) egress: Egress,
     pub(super) vantage: Vantage,
     pub(super) offline: Option<Offline>,
     pub(super) runbooks: RunbookFiles,
@@ -38,6 +43,8 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let aws = section(&mut f, "aws", found, aws);
     let auth = section(&mut f, "auth", found, access::auth);
     let evidence = section(&mut f, "evidence", found, evidence);
+    let notify = section(&mut f, "notify", found, notify::read);
+    let network = section(&mut f, "network", found, notify::network);
     let vantage = section(&mut f, "vantage", found, vantage::read);
     let offline = section(&mut f, "offline", found, offline::read);
     let runbooks = section(&mut f, "runbooks", found, |f, found| match f.as_mut() {
@@ -52,13 +59,14 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     });
     let example = "[[applications]]\nname = \"payments\"";
     let mut applications_given = usize::MAX;
-    let applications = match f.need(found, "applications", example).and_then(|at| at.list(found)) {
-        Some(items) => {
-            applications_given = items.len();
-            items.iter().filter_map(|at| Some((at.key.clone(), application::read(at, found)?))).collect()
-        }
-        None => Vec::new(),
-    };
+    let applications: Vec<(String, Application)> =
+        match f.need(found, "applications", example).and_then(|at| at.list(found)) {
+            Some(items) => {
+                applications_given = items.len();
+                items.iter().filter_map(|at| Some((at.key.clone(), application::read(at, found)?))).collect()
+            }
+            None => Vec::new(),
+        };
     f.finish(found);
     let (server, auth) = (server?, auth?);
     vantage::tokens(&auth, found);
@@ -74,10 +82,15 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     if let Some(vantage) = &vantage {
         vantage::itself(server.listen, vantage, found);
     }
+    let aws = aws?;
+    let (notify, egress) = (notify?, notify::egress(network?, &aws));
+    notify::check(&notify, &egress, &applications, applications.len() == applications_given, found);
     Some(Read {
         server,
         store: store?,
-        aws: aws?,
+        aws,
+        notify,
+        egress,
         auth,
         evidence: evidence?,
         vantage: vantage?,

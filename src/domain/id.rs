@@ -127,6 +127,7 @@ name!(/** What is protected: its Regions, stores, endpoints, objectives, runbook
 name!(/** One body of replicated data of an application. */ StoreName, "store name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** Something that can be observed about an application. */ SignalName, "signal name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** From where something is observed: this daemon, or an observer elsewhere. */ VantageName, "vantage name", "1 to 64 of a-z, 0-9 and -", is_plain);
+name!(/** One way to people: a topic, a webhook. */ ChannelName, "channel name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** One way of moving an application's traffic (an entry of its `dns` list). */ TrafficName, "dns name", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** One life of one daemon, as the rows of its heartbeat name it: never the same for two processes. */ BeaterId, "beater id", "1 to 64 of a-z, 0-9 and -", is_plain);
 name!(/** A runbook, by the name in its file. */ RunbookName, "runbook name", "1 to 64 of a-z, 0-9 and -", is_plain);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{application::Application, id::Region, plan::Plan};
+use super::{application::Application, channel::Channels, id::Region, plan::Plan};
 
 mod needs;
 
@@ -102,10 +102,11 @@ pub fn partition_of(region: Option<&Region>) -> &'static str {
     }
 }
 
-/// All that `app` takes, moved by `plans`, each permission once.
-pub fn permissions(app: &Application, plans: &[Plan]) -> BTreeSet<Permission> {
+/// All that `app` takes, moved by `plans` and told of over `channels`, each permission once.
+pub fn permissions(app: &Application, plans: &[Plan], channels: &Channels) -> BTreeSet<Permission> {
     let mut all = needs::Needs::new(Owner::of(app));
     all.watch(app);
+    channels.of(app).values().for_each(|channel| all.tell(&channel.via));
     for action in plans.iter().flat_map(|plan| &plan.steps).map(|step| &step.action) {
         all.step(app, action);
     }

@@ -16,10 +16,12 @@ use crate::{
         evidence::Evidence,
         history::History,
         id::{
-            ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+            ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject,
+            VantageName,
         },
         journal::Record,
         lease::Lease,
+        outbox::Sent,
         overrides::{Override, OverrideKind, STANDING_COUNT_MAX, Standing},
         plan::{Plan, Purpose},
         report::OutOfOrder,
@@ -30,6 +32,7 @@ use crate::{
     },
     engine::{
         observations::{Assigned, Posted, Receipt},
+        outbox::Told,
         outlook::Outlook,
         overrides::lasting,
         trend::Point,
@@ -167,6 +170,8 @@ pub enum Refusal {
     Uncompilable(Vec<String>),
     #[error("`{application}` names no drill `{runbook}`; drills: {known}")]
     UnknownDrill { application: ApplicationName, runbook: RunbookName, known: String },
+    #[error("`{application}` has no channel `{channel}`")]
+    UnknownChannel { application: ApplicationName, channel: ChannelName },
     #[error("there is nothing to salvage: {why}")]
     NothingToSalvage { why: String },
     #[error(
@@ -238,6 +243,7 @@ impl Refusal {
             Self::NotSkippable { .. } => "step-not-skippable",
             Self::Uncompilable(_) => "runbook-uncompilable",
             Self::UnknownDrill { .. } => "unknown-drill",
+            Self::UnknownChannel { .. } => "unknown-channel",
             Self::NothingToSalvage { .. } => "nothing-to-salvage",
             Self::Unreconciled { .. } => "unreconciled",
             Self::Stopping => "stopping",
@@ -316,6 +322,19 @@ pub trait Control: Send + Sync {
     /// What is to be said of a run that is not known here: that there is none, or that whoever leads should be asked.
     fn unknown_run(&self, run: &RunId) -> Refusal {
         Refusal::UnknownRun(run.clone())
+    }
+    /// What people were told of the application, and over which channels.
+    async fn notifications(&self, _application: &ApplicationName) -> Result<Told, Refusal> {
+        Ok(Told::default())
+    }
+    /// Sends a test message for `by` over one of the application's channels.
+    async fn notify_test(
+        &self,
+        application: &ApplicationName,
+        channel: &ChannelName,
+        _by: &Subject,
+    ) -> Result<Sent, Refusal> {
+        Err(Refusal::UnknownChannel { application: application.clone(), channel: channel.clone() })
     }
     fn applications(&self) -> Vec<Arc<Application>>;
     /// A snapshot of everything that the application's journal says.

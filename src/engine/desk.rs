@@ -16,9 +16,11 @@ use crate::{
         evidence::{Evidence, NoEvidence},
         history::History,
         id::{
-            ApplicationName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject, VantageName,
+            ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject,
+            VantageName,
         },
         journal::Record,
+        outbox::Sent,
         overrides::Override,
         plan::Plan,
         policy::Mode,
@@ -34,7 +36,8 @@ use crate::{
         metrics::MetricReader,
         notices,
         observations::{Assigned, Observations, Posted, Receipt},
-        origin,
+        origin::joined,
+        outbox::{self, Post, Told},
         outlook::{self, Outlook},
         overrides::Bench,
         preflight, pulse, reach, recover,
@@ -70,6 +73,8 @@ pub struct Parts {
     pub draw_id: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Where several replicas share the store; `None`: this one is alone, and the store keeps others out.
     pub sharing: Option<Sharing>,
+    /// How people are told; `None`: they are not, as in a rehearsal.
+    pub post: Option<Post>,
 }
 
 /// How replicas take turns.
@@ -185,6 +190,15 @@ impl Engine {
         }
         spawn("deferred", deferred::drive(context.clone()).boxed());
         spawn("notices", notices::tell(context.clone()).boxed());
+        if let Some(post) = self.parts.post.clone() {
+            let telling = outbox::tell(context.clone(), post, Arc::clone(&self.parts.store));
+            crew.spawn(async move {
+                // Unlike any other task: that nobody is told must not end what a failover runs in.
+                if let Err(panicked) = tokio::spawn(telling).await {
+                    tracing::error!(%panicked, "people are told nothing more until the next start");
+                }
+            });
+        }
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
         spawn("schedules", super::schedules::keep(context.clone(), Arc::clone(&parts), newest.clone()).boxed());
         spawn("automation", Alone { context, parts, newest }.act().boxed());
@@ -240,9 +254,12 @@ impl Engine {
         self.fatal.wait().await
     }
 
+    fn seat(&self, application: &ApplicationName) -> Result<&Arc<Seat>, Refusal> {
+        self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))
+    }
+
     fn standing(&self, application: &ApplicationName) -> Result<Standing, Refusal> {
-        let seat = self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))?;
-        Ok(seat.standing())
+        Ok(self.seat(application)?.standing())
     }
 
     /// What the application is worked on with here.
@@ -425,24 +442,9 @@ impl Control for Engine {
         if self.fatal.is_raised() {
             reasons.push("the journal store failed".to_owned());
         }
+        let within = self.parts.sharing.as_ref().map(|s| s.duration).unwrap_or_default();
         let now = self.parts.clock.boot();
-        for (name, seat) in self.seats.iter() {
-            match seat.standing() {
-                Standing::Held(trouble) => reasons.push(format!("{name} is held: {}", trouble.words())),
-                Standing::Leading(working) if working.newest.get().is_none() => {
-                    reasons.push(format!("{name} is not assessed yet"));
-                }
-                Standing::Leading(_) => {}
-                Standing::Following(following) => {
-                    let within = self.parts.sharing.as_ref().map(|s| s.duration).unwrap_or_default();
-                    let reached = following.reached_at.is_some_and(|at| now.saturating_sub(at) <= within);
-                    if !reached {
-                        let why = following.trouble.as_deref().unwrap_or("it does not answer");
-                        reasons.push(format!("{name} cannot be taken over: the store is out of reach: {why}"));
-                    }
-                }
-            }
-        }
+        reasons.extend(self.seats.iter().filter_map(|(name, seat)| seat.unready(name, now, within)));
         Readiness { ready: reasons.is_empty(), reasons, signatures: self.signatures.checks() }
     }
 
@@ -453,6 +455,15 @@ impl Control for Engine {
     fn hear(&self, vantage: &VantageName, posted: Posted) -> Result<Receipt, Refusal> {
         self.refuse_while_stopping()?;
         self.observations.hear(vantage, posted)
+    }
+
+    async fn notifications(&self, application: &ApplicationName) -> Result<Told, Refusal> {
+        outbox::told(self.parts.post.as_ref(), &self.seat(application)?.application).await
+    }
+
+    async fn notify_test(&self, app: &ApplicationName, channel: &ChannelName, by: &Subject) -> Result<Sent, Refusal> {
+        self.refuse_while_stopping()?;
+        outbox::test(self.parts.post.as_ref(), &self.seat(app)?.application, channel, by, &*self.parts.clock).await
     }
 
     async fn override_ask(&self, asked: AskOverride) -> Result<OverrideId, Refusal> {
@@ -493,11 +504,4 @@ impl Control for Engine {
         };
         Ok(history.overrides.all().map(shown).collect())
     }
-}
-
-/// Does `work` to its end, whether or not the caller waits for it.
-async fn joined<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-) -> Result<T, Refusal> {
-    tokio::spawn(origin::carried(work)).await.unwrap_or(Err(Refusal::Stopping))
 }

@@ -10,7 +10,8 @@
 //!                             ├─ capacities what each Region has, remembered for the worst day
 //!                             ├─ preflight whether what is armed could run
 //!                             ├─ schedules drills that are due → run
-//!                             └─ notices   that something armed is over
+//!                             ├─ notices   that something armed is over
+//!                             └─ outbox    what people are told, over every channel
 //! ```
 //!
 //! It deliberately knows no HTTP, no AWS SDK and no file: see `ports`.
@@ -48,6 +49,7 @@ pub mod observations;
 pub mod observe;
 pub mod opposite;
 pub mod origin;
+pub mod outbox;
 pub mod outlook;
 pub mod outpost;
 pub mod overrides;

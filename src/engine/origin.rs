@@ -5,9 +5,12 @@
 //!
 //! It deliberately does not say who asks: that is an argument, and is decided upon.
 
-use crate::domain::{
-    access::{Origin, called_from},
-    journal::Event,
+use crate::{
+    domain::{
+        access::{Origin, called_from},
+        journal::Event,
+    },
+    engine::control::Refusal,
 };
 
 tokio::task_local! {
@@ -20,7 +23,7 @@ pub async fn within<F: Future>(origin: Origin, answering: F) -> F::Output {
 }
 
 /// `work` with the origin of the task that this is called in, wherever it is done.
-pub(super) fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let origin = ORIGIN.try_with(Clone::clone).ok();
     async move {
         match origin {
@@ -33,6 +36,13 @@ pub(super) fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
 /// What is to be recorded beside `events`.
 pub(super) fn of(events: &[Event]) -> Option<Event> {
     ORIGIN.try_with(|origin| called_from(events, origin)).ok().flatten()
+}
+
+/// Does `work` to its end, whether or not the caller waits for it.
+pub(super) async fn joined<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(carried(work)).await.unwrap_or(Err(Refusal::Stopping))
 }
 
 #[cfg(test)]

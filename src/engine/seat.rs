@@ -15,7 +15,7 @@ use crate::{
         application::Application,
         assessment::Assessment,
         history::History,
-        id::StoreName,
+        id::{ApplicationName, StoreName},
         journal::{Corruption, Record},
         lease::Lease,
     },
@@ -160,6 +160,19 @@ impl Seat {
         }
         self.observer.held(&self.application.name, matches!(standing, Standing::Held(_)));
         self.standing.set(standing);
+    }
+
+    /// Why this replica could not act for it now, as of the boot time `now`; a follower must have read the store `within` so long.
+    pub(super) fn unready(&self, name: &ApplicationName, now: Duration, within: Duration) -> Option<String> {
+        match self.standing() {
+            Standing::Held(trouble) => Some(format!("{name} is held: {}", trouble.words())),
+            Standing::Leading(working) => working.newest.get().is_none().then(|| format!("{name} is not assessed yet")),
+            Standing::Following(following) => {
+                let reached = following.reached_at.is_some_and(|at| now.saturating_sub(at) <= within);
+                let why = following.trouble.as_deref().unwrap_or("it does not answer");
+                (!reached).then(|| format!("{name} cannot be taken over: the store is out of reach: {why}"))
+            }
+        }
     }
 
     /// Tells those who watch a record that was read as a follower.

@@ -21,6 +21,7 @@ pub mod events;
 pub mod evidence;
 pub mod extract;
 pub mod limits;
+pub mod notifications;
 pub mod observations;
 pub mod openapi;
 pub mod overrides;
@@ -156,6 +157,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(runbooks::list))
         .routes(routes!(drills::list))
         .routes(routes!(overrides::list))
+        .routes(routes!(notifications::list))
         .routes(routes!(evidence::evidence))
 }
 
@@ -169,6 +171,7 @@ fn operate() -> OpenApiRouter<Api> {
         .routes(routes!(runs::resume))
         .routes(routes!(steps::retry))
         .routes(routes!(steps::skip))
+        .routes(routes!(notifications::test))
 }
 
 fn approve() -> OpenApiRouter<Api> {

@@ -30,6 +30,7 @@ use super::{
     components(schemas(Problem, RecordView)),
     tags(
         (name = "runs", description = "What was asked for, what is being done, what was done"),
+        (name = "notifications", description = "What people were told, and what they were not told yet"),
         (name = "drills", description = "Rehearsals on the real thing: there and back, planned and lossless"),
         (name = "runbooks", description = "The scripts, and what is to be known about each before the worst day"),
         (name = "applications", description = "What is protected, and how it is"),

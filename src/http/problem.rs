@@ -166,6 +166,7 @@ impl From<Refusal> for Problem {
                 None => problem.retry_later(),
             },
             Refusal::UnknownApplication(_)
+            | Refusal::UnknownChannel { .. }
             | Refusal::UnknownStep(_)
             | Refusal::BadTarget { .. }
             | Refusal::KeyReused
@@ -198,6 +199,7 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::WrongPhase(_) => (StatusCode::CONFLICT, "The run cannot do that now"),
         Refusal::NotSkippable { .. } => (StatusCode::CONFLICT, "That step is not skipped"),
         Refusal::UnknownDrill { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "There is no such drill"),
+        Refusal::UnknownChannel { .. } => (StatusCode::NOT_FOUND, "There is no such channel"),
         Refusal::Uncompilable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The runbook cannot be compiled"),
         Refusal::NothingToSalvage { .. } => (StatusCode::CONFLICT, "There is nothing to salvage"),
         Refusal::Unreconciled { .. } => (StatusCode::CONFLICT, "What was left there is not reconciled"),

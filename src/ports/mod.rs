@@ -8,7 +8,9 @@ pub mod heartbeat;
 pub mod identities;
 pub mod journal;
 pub mod lease;
+pub mod messenger;
 pub mod observer;
+pub mod outboxes;
 pub mod probes;
 
 pub use clock::Clock;
@@ -19,5 +21,7 @@ pub use heartbeat::Heartbeats;
 pub use identities::Identities;
 pub use journal::JournalStore;
 pub use lease::Leases;
+pub use messenger::Messenger;
 pub use observer::Observer;
+pub use outboxes::Outboxes;
 pub use probes::Probes;

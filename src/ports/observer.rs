@@ -1,7 +1,7 @@
 //! Those who are told what was recorded: metrics, notifications, live views. They see facts after the commit and
 //! cannot stop, delay or fail anything.
 
-use std::fmt::Debug;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::domain::{
     assessment::Assessment,
     deadline::Deadline,
     history::History,
-    id::ApplicationName,
+    id::{ApplicationName, ChannelName},
     journal::Record,
     signature::{Check, Family},
 };
@@ -41,6 +41,19 @@ pub trait Observer: Send + Sync + Debug {
 
     /// Whether AWS refuses old signatures for a family of services.
     fn signatures_checked(&self, _family: Family, _check: &Check) {}
+
+    /// An attempt to tell people over `channel` ended; `outcome` is one of `delivered`, `refused`, `failed`, `given_up`.
+    fn notified(&self, _channel: &ChannelName, _outcome: &str) {}
+
+    /// What people were not told yet of `application` as of `now`: by channel, how many notices, and since when the oldest
+    /// waits.
+    fn untold(
+        &self,
+        _application: &ApplicationName,
+        _waiting: &BTreeMap<ChannelName, (usize, Timestamp)>,
+        _now: Timestamp,
+    ) {
+    }
 
     /// A call to AWS ended; `outcome` is one of `ok`, `rejected`, `not_sent`, `unknown`.
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, at: Timestamp);

@@ -566,7 +566,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 37] = [
+const ACCESS: [(&str, &str, &str); 39] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -584,6 +584,7 @@ const ACCESS: [(&str, &str, &str); 37] = [
     ("GET", "/runbooks", "voadA"),
     ("GET", "/drills", "voadA"),
     ("GET", "/overrides", "voadA"),
+    ("GET", "/notifications", "voadA"),
     ("POST", "/failover", "oA"),
     ("POST", "/failback", "oA"),
     ("POST", "/salvage", "oA"),
@@ -592,6 +593,7 @@ const ACCESS: [(&str, &str, &str); 37] = [
     ("POST", "/runs/{id}/resume", "oA"),
     ("POST", "/runs/{id}/steps/{step}/retry", "oA"),
     ("POST", "/runs/{id}/steps/{step}/skip", "oA"),
+    ("POST", "/notifications/test", "oA"),
     ("POST", "/runs/{id}/approvals", "a"),
     ("POST", "/drills", "odA"),
     ("POST", "/observations", "O"),

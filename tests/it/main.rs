@@ -41,6 +41,8 @@ mod http_api;
 mod independent_emulator;
 mod kill;
 mod lease_model;
+mod notification_secrets;
+mod notifications;
 mod offline;
 mod outputs;
 mod page;

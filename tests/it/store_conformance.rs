@@ -1,19 +1,24 @@
-//! What every `JournalStore` and every `Leases` must do, as two suites: [`conforms`] and [`leases_conform`] run against any
-//! store that starts empty.
+//! What every `JournalStore`, `Leases` and `Outboxes` must do, as three suites: [`conforms`], [`leases_conform`] and
+//! [`outboxes_conform`] run against any store that starts empty.
 //!
 //! What only one kind of store can show (its file, its locks) is tested beside that store.
 
 use std::sync::Arc;
 
 use failoverd::{
-    adapters::store::SqliteStore,
+    adapters::store::{SqliteOutboxes, SqliteStore},
     domain::{
         id::{ApplicationName, Digest},
         journal::{Event, RECORD_BYTES_MAX, Sealed, Tail, seal, verify},
         lease::Lease,
     },
-    ports::{JournalStore, Leases, journal::AppendError, lease::PutError},
-    sim::rehearse::{leases::MemoryLeases, store::MemoryStore},
+    ports::{
+        JournalStore, Leases, Outboxes,
+        journal::AppendError,
+        lease::PutError,
+        outboxes::{self, Page},
+    },
+    sim::rehearse::{leases::MemoryLeases, outboxes::MemoryOutboxes, store::MemoryStore},
 };
 use jiff::Timestamp;
 
@@ -338,12 +343,72 @@ async fn the_store_of_the_rehearsals_conforms() {
     leases_conform(Arc::new(MemoryLeases::default())).await;
 }
 
-/// Both suites over one table at `url`.
+fn page(version: u64, text: &str) -> Page {
+    Page { version, text: text.to_owned() }
+}
+
+/// What people were told, as a store must keep it.
+async fn outboxes_conform(store: Arc<dyn Outboxes>) {
+    let (app, other) = (name("told"), name("told-too"));
+    let lost =
+        |found: Option<Page>| Err(outboxes::PutError::Lost { application: app.clone(), found: found.map(Box::new) });
+    assert_eq!(store.page(&app).await, Ok(None));
+    assert_eq!(store.put(&app, &page(2, "late")).await, lost(None), "nothing is there to be written over");
+    assert_eq!(store.page(&app).await, Ok(None), "a write that is lost writes nothing");
+    assert_eq!(store.put(&app, &page(1, "one")).await, Ok(()));
+    assert_eq!(store.put(&app, &page(1, "one")).await, Ok(()), "as if its answer had been lost");
+    assert_eq!(store.put(&app, &page(1, "another's")).await, lost(Some(page(1, "one"))));
+    assert_eq!(store.put(&app, &page(2, "two")).await, Ok(()));
+    assert_eq!(store.put(&app, &page(2, "two")).await, Ok(()));
+    // The leader before this one, late.
+    assert_eq!(store.put(&app, &page(2, "another's")).await, lost(Some(page(2, "two"))));
+    assert_eq!(store.put(&app, &page(4, "a gap")).await, lost(Some(page(2, "two"))));
+    assert_eq!(store.page(&other).await, Ok(None), "each application has its own");
+    // As large as one may be, and with whatever people have written.
+    let large = format!("{}\"\\\u{e9}\u{1f6a8}", "x".repeat(300_000));
+    assert_eq!(store.put(&app, &page(3, &large)).await, Ok(()));
+    assert_eq!(store.page(&app).await, Ok(Some(page(3, &large))));
+    let rivals = (0..8).map(|n| {
+        let (store, app) = (Arc::clone(&store), app.clone());
+        tokio::spawn(async move { store.put(&app, &page(4, &format!("rival {n}"))).await.is_ok() })
+    });
+    let mut won = 0;
+    for rival in rivals.collect::<Vec<_>>() {
+        won += usize::from(rival.await.expect("no panic"));
+    }
+    assert_eq!(won, 1, "of many who write one version, one has");
+}
+
+#[tokio::test]
+async fn what_was_told_in_memory_conforms() {
+    outboxes_conform(Arc::new(MemoryOutboxes::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_in_a_file_conforms_and_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("failoverd.db");
+    outboxes_conform(Arc::new(SqliteOutboxes::beside(&path))).await;
+    let again = SqliteOutboxes::beside(&path);
+    assert_eq!(again.page(&name("told")).await.expect("read").expect("there").version, 4);
+    drop(again);
+    // What is damaged is set aside and begun anew: it is no authority on anything.
+    let file = directory.path().join("failoverd.db.outbox");
+    std::fs::write(&file, b"not a database, and long enough to be read as one".repeat(100)).expect("written");
+    let anew = SqliteOutboxes::beside(&path);
+    assert_eq!(anew.page(&name("told")).await, Ok(None));
+    assert_eq!(anew.put(&name("told"), &page(1, "anew")).await, Ok(()));
+    assert!(directory.path().join("failoverd.db.outbox.damaged").exists());
+    assert!(!path.exists(), "the journal's own file is not touched");
+}
+
+/// All suites over one table at `url`.
 async fn dynamodb_conforms(url: &str) {
     let options = dynamodb::created(url, "journals", PATIENT).await;
     let store = Arc::new(dynamodb::open(&dynamodb::sdk(url, None), &options).await.expect("opened"));
     conforms(Arc::clone(&store) as Arc<dyn JournalStore>).await;
     leases_conform(Arc::clone(&store) as Arc<dyn Leases>).await;
+    outboxes_conform(Arc::clone(&store) as Arc<dyn Outboxes>).await;
     // What another process finds, which has seen nothing of it.
     let other = dynamodb::open(&dynamodb::sdk(url, None), &options).await.expect("opened");
     assert_eq!(other.journals().await, store.journals().await);

@@ -13,6 +13,7 @@ use failoverd::{
     adapters::{aws, clock::ScaledClock},
     app::Daemon,
     config::Settings,
+    domain::egress::Egress,
     domain::id::Region,
     ports::Clock,
     sim::{
@@ -87,7 +88,8 @@ impl Stage {
     /// What the zone's own server says now, over DNS.
     async fn answer(&self) -> String {
         use failoverd::{adapters::probes::NetProbes, ports::Probes as _};
-        let probes = NetProbes::new(Arc::clone(&self.clock)).expect("probes");
+        let probes =
+            NetProbes::new(Arc::clone(&self.clock), Egress { loopback: true, allow: Vec::new() }).expect("probes");
         let server = self.world.dns_addr.to_string();
         let name = fixture::RECORD_NAME.trim_end_matches('.');
         let told = probes.dns(&server, name, "A", Duration::from_secs(40)).await;

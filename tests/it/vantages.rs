@@ -74,7 +74,16 @@ impl Observer {
         std::fs::write(&token, format!("token-of-{name}\n")).expect("written");
         let out = File::create(&log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_failoverd"));
-        command.args(["observe", "--name", name, "--report-to", daemon, "--control-period-seconds", "1"]);
+        command.args([
+            "observe",
+            "--allow-loopback",
+            "--name",
+            name,
+            "--report-to",
+            daemon,
+            "--control-period-seconds",
+            "1",
+        ]);
         command.args(["--control-point", &points.urls.join(","), "--token-file"]).arg(&token);
         command.env_clear().stdin(Stdio::null()).stdout(out.try_clone().expect("the log")).stderr(out);
         let child = command.kill_on_drop(true).spawn().expect("the binary starts");

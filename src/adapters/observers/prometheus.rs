@@ -19,7 +19,7 @@ use crate::{
         assessment::{Assessment, Health, Verdict},
         deadline::Deadline,
         history::History,
-        id::{ApplicationName, RunId, StepId},
+        id::{ApplicationName, ChannelName, RunId, StepId},
         journal::{Event, Record},
         plan::Purpose,
         run::{Phase, RunResult, RunState},
@@ -34,12 +34,16 @@ mod counted;
 mod decisions;
 mod drills;
 mod gathered;
+mod promises;
+mod told;
 
 use active_run::ActiveRun;
 use counted::{append, log_lines_dropped, requests, step_duration};
 use decisions::{Decisions, Shown};
 use drills::Drills;
 use gathered::shown;
+use promises::promises;
+use told::ToldSeries;
 
 const HELD: &str = "1 while nothing is done for it, since its journal is refused or cannot be read.";
 
@@ -73,6 +77,7 @@ pub struct Metrics {
     leader: GaugeVec,
     held: GaugeVec,
     log_lines_dropped: IntCounter,
+    told: ToldSeries,
     decisions: Decisions,
     drills: Drills,
     regions: BTreeMap<ApplicationName, Vec<String>>,
@@ -152,6 +157,7 @@ impl Metrics {
         let metrics = Self {
             decisions: Decisions::new(&registry)?,
             drills: Drills::new(&registry)?,
+            told: ToldSeries::new(&registry)?,
             step_duration: step_duration()?,
             append: append()?,
             requests: requests()?,
@@ -333,21 +339,6 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Resul
     Ok(gauge)
 }
 
-/// What never changes while the process runs: objectives and the build.
-fn promises(registry: &Registry, applications: &[Arc<Application>]) -> Result<(), prometheus::Error> {
-    let rpo = gauges(registry, "failoverd_rpo_objective_seconds", "The RPO that was promised.", &["application"])?;
-    let rto = gauges(registry, "failoverd_rto_objective_seconds", "The RTO that was promised.", &["application"])?;
-    let build = gauges(registry, "failoverd_build_info", "Always 1.", &["version"])?;
-    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-    for application in applications {
-        let name = application.name.as_str();
-        let objectives = application.objectives;
-        rpo.with_label_values(&[name]).set(objectives.rpo.as_secs_f64());
-        rto.with_label_values(&[name]).set(objectives.rto.as_secs_f64());
-    }
-    Ok(())
-}
-
 fn one_hot<const N: usize>(gauge: &GaugeVec, labels: &[&str], states: [&str; N], now: &str) {
     for state in states {
         let mut values = labels.to_vec();
@@ -468,6 +459,14 @@ impl Observer for Metrics {
 
     fn drilled(&self, application: &Application, history: &History, now: Timestamp) {
         self.drills.set(application, history, now);
+    }
+
+    fn notified(&self, channel: &ChannelName, outcome: &str) {
+        self.told.notified(channel, outcome);
+    }
+
+    fn untold(&self, app: &ApplicationName, waiting: &BTreeMap<ChannelName, (usize, Timestamp)>, now: Timestamp) {
+        self.told.untold(app, waiting, now);
     }
 
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, _: Timestamp) {
@@ -773,8 +772,15 @@ mod tests {
         };
         let code = include_str!("prometheus.rs").split("#[cfg(test)]").next().unwrap_or_default();
         let mut there = names(code, '"');
-        there.extend(names(include_str!("prometheus/decisions.rs"), '"'));
-        there.extend(names(include_str!("prometheus/drills.rs"), '"'));
+        for part in [
+            include_str!("prometheus/counted.rs"),
+            include_str!("prometheus/decisions.rs"),
+            include_str!("prometheus/drills.rs"),
+            include_str!("prometheus/promises.rs"),
+            include_str!("prometheus/told.rs"),
+        ] {
+            there.extend(names(part, '"'));
+        }
         assert!(20 < there.len(), "{there:?}");
         assert_eq!(there, names(include_str!("../../../docs/metrics.md"), '`'));
     }

@@ -17,9 +17,12 @@ use reqwest::{
 };
 
 use super::{chain, dns, is_local, within};
-use crate::ports::{
-    Clock,
-    probes::{HttpAnswer, HttpQuestion},
+use crate::{
+    domain::egress::{Egress, Unfit},
+    ports::{
+        Clock,
+        probes::{HttpAnswer, HttpQuestion},
+    },
 };
 
 /// What is read of a body; the rest is left unread. Enough for every health page that says what it means.
@@ -63,7 +66,7 @@ pub(super) fn client() -> Result<Client, reqwest::Error> {
 }
 
 /// Asks once.
-pub(super) async fn ask(client: &Client, clock: &dyn Clock, question: &HttpQuestion) -> HttpAnswer {
+pub(super) async fn ask(client: &Client, clock: &dyn Clock, egress: &Egress, question: &HttpQuestion) -> HttpAnswer {
     let url = match Url::parse(&question.url) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
         Ok(url) => return not_asked(format!("`{url}` is neither http nor https")),
@@ -75,6 +78,9 @@ pub(super) async fn ask(client: &Client, clock: &dyn Clock, question: &HttpQuest
         Some(Err(reason)) => return not_asked(reason),
         None => return not_asked("its name was not resolved in time".to_owned()),
     };
+    if let Some(reason) = refusal(egress, &url, &addresses) {
+        return not_asked(format!("`{}`: {reason}", question.url));
+    }
     let left = question.timeout.saturating_sub(clock.boot().saturating_sub(begun));
     if left.is_zero() {
         return not_asked("resolving its name took all the time".to_owned());
@@ -83,6 +89,14 @@ pub(super) async fn ask(client: &Client, clock: &dyn Clock, question: &HttpQuest
     within(clock, left, request)
         .await
         .unwrap_or_else(|| HttpAnswer::NoAnswer { reason: format!("no answer within {:?}", question.timeout) })
+}
+
+/// Why `url` is not asked at `addresses`. What is connected to are these addresses, and no name.
+fn refusal(egress: &Egress, url: &Url, addresses: &[SocketAddr]) -> Option<String> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Some(Unfit::User.to_string());
+    }
+    egress.check_all(addresses.iter().map(SocketAddr::ip)).err().map(|refused| refused.to_string())
 }
 
 fn not_asked(reason: String) -> HttpAnswer {

@@ -15,9 +15,12 @@ use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::ports::{
-    Clock, Probes,
-    probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
+use crate::{
+    domain::egress::Egress,
+    ports::{
+        Clock, Probes,
+        probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
+    },
 };
 
 /// Probes over the network of this machine.
@@ -25,6 +28,7 @@ use crate::ports::{
 pub struct NetProbes {
     clock: Arc<dyn Clock>,
     client: reqwest::Client,
+    egress: Egress,
 }
 
 /// The HTTP client could not be made: TLS has no roots, for example.
@@ -33,23 +37,24 @@ pub struct NetProbes {
 pub struct ClientError(#[source] reqwest::Error);
 
 impl NetProbes {
-    /// Probes whose timeouts run on `clock`.
+    /// Probes whose timeouts run on `clock`, to addresses that `egress` allows (FAULTS.md 92). Name servers are not among them:
+    /// the resolver of a VPC has a link-local address, and answers with records only.
     ///
     /// # Errors
     /// When TLS cannot be set up on this machine.
-    pub fn new(clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
-        Ok(Self { clock, client: http::client().map_err(ClientError)? })
+    pub fn new(clock: Arc<dyn Clock>, egress: Egress) -> Result<Self, ClientError> {
+        Ok(Self { clock, client: http::client().map_err(ClientError)?, egress })
     }
 }
 
 #[async_trait]
 impl Probes for NetProbes {
     async fn http(&self, question: &HttpQuestion) -> HttpAnswer {
-        http::ask(&self.client, &*self.clock, question).await
+        http::ask(&self.client, &*self.clock, &self.egress, question).await
     }
 
     async fn tcp(&self, address: &str, timeout: Duration) -> TcpAnswer {
-        tcp::connect(&*self.clock, address, timeout).await
+        tcp::connect(&*self.clock, &self.egress, address, timeout).await
     }
 
     async fn dns(

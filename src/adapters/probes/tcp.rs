@@ -7,9 +7,12 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::{chain, is_local, within};
-use crate::ports::{Clock, probes::TcpAnswer};
+use crate::{
+    domain::egress::Egress,
+    ports::{Clock, probes::TcpAnswer},
+};
 
-pub(super) async fn connect(clock: &dyn Clock, address: &str, timeout: Duration) -> TcpAnswer {
+pub(super) async fn connect(clock: &dyn Clock, egress: &Egress, address: &str, timeout: Duration) -> TcpAnswer {
     let not_asked = |reason: String| TcpAnswer::NotAsked { reason };
     let begun = clock.boot();
     let found: Vec<SocketAddr> = match within(clock, timeout, lookup_host(address)).await {
@@ -19,6 +22,10 @@ pub(super) async fn connect(clock: &dyn Clock, address: &str, timeout: Duration)
     };
     if found.is_empty() {
         return not_asked(format!("`{address}` has no address"));
+    }
+    // What is connected to below are these addresses, and no name.
+    if let Err(refused) = egress.check_all(found.iter().map(SocketAddr::ip)) {
+        return not_asked(format!("`{address}`: {refused}"));
     }
     let left = timeout.saturating_sub(clock.boot().saturating_sub(begun));
     if left.is_zero() {

@@ -27,14 +27,19 @@ use crate::adapters::clock::{ScaledClock, SystemClock};
 /// Far beyond what the loopback needs, so that a slow machine does not fail a test.
 const AMPLE: Duration = Duration::from_secs(20);
 
+/// What is asked here is on this machine.
+fn on_this_machine() -> Egress {
+    Egress { loopback: true, allow: Vec::new() }
+}
+
 fn probes() -> NetProbes {
-    NetProbes::new(Arc::new(SystemClock)).expect("a client")
+    NetProbes::new(Arc::new(SystemClock), on_this_machine()).expect("a client")
 }
 
 /// Probes for which a minute is 60 ms: what must time out does so quickly.
 fn hasty() -> NetProbes {
     let clock = ScaledClock::new(1_000.0, None).expect("a rate");
-    NetProbes::new(Arc::new(clock)).expect("a client")
+    NetProbes::new(Arc::new(clock), on_this_machine()).expect("a client")
 }
 
 fn get(url: impl Into<String>) -> HttpQuestion {
@@ -372,4 +377,37 @@ async fn a_name_that_moves_is_followed_by_the_very_next_probe() {
         };
         assert_eq!(address, Some(format!("{now}:{}", at.port())));
     }
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_allowed_is_not_asked_by_name_or_number() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let guarded = NetProbes::new(Arc::new(SystemClock), Egress::default()).expect("a client");
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
+        let answer = guarded.http(&get(format!("http://{host}:{port}/healthz"))).await;
+        assert!(
+            matches!(&answer, HttpAnswer::NotAsked { reason } if reason.contains("this machine itself")),
+            "{host}: {answer:?}"
+        );
+    }
+    for url in
+        ["http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/", "http://169.254.170.2/v2/credentials"]
+    {
+        let answer = probes().http(&get(url)).await;
+        assert!(
+            matches!(&answer, HttpAnswer::NotAsked { reason } if reason.contains("never connected to")),
+            "{url}: {answer:?}"
+        );
+    }
+    let answer = guarded.http(&get(format!("http://me:secret@127.0.0.1:{port}/"))).await;
+    assert!(matches!(&answer, HttpAnswer::NotAsked { .. }), "{answer:?}");
+    let answer = guarded.tcp(&format!("localhost:{port}"), AMPLE).await;
+    assert!(matches!(&answer, TcpAnswer::NotAsked { reason } if reason.contains("this machine itself")), "{answer:?}");
+    let knocked = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+    assert!(knocked.is_err(), "nothing was connected to");
+    // And where it is allowed by name, it is asked.
+    let named = Egress { loopback: false, allow: vec!["127.0.0.0/8".parse().expect("a network")] };
+    let named = NetProbes::new(Arc::new(SystemClock), named).expect("a client");
+    assert_eq!(named.tcp(&format!("127.0.0.1:{port}"), AMPLE).await, TcpAnswer::Connected);
 }

@@ -15,6 +15,7 @@ mod answers;
 mod call;
 mod global;
 mod item;
+mod outboxes;
 mod table;
 
 use std::{

@@ -8,6 +8,7 @@ pub mod dynamodb;
 #[cfg(debug_assertions)]
 pub mod failpoint;
 mod file;
+mod outboxes;
 mod sqlite;
 mod writer;
 
@@ -17,6 +18,7 @@ use crate::domain::id::Region;
 
 pub use dynamodb::DynamoStore;
 pub use file::SCHEMA_VERSION;
+pub use outboxes::SqliteOutboxes;
 pub use sqlite::SqliteStore;
 
 /// Why a store was not opened. A file that is refused for what it holds is left as it was found.

@@ -80,7 +80,7 @@ pub async fn failover(means: &Means, wanted: &Wanted) -> anyhow::Result<u8> {
     let store: Arc<dyn JournalStore> = Arc::new(begun(means, &ready).await?);
     let token = format!("{:032x}{:032x}", keys::draw()?, keys::draw()?);
     let settings = settings(&means.settings, app.name.clone(), operator, &token, &path);
-    let daemon = Daemon::start_over(settings, Arc::clone(&means.clock), means.sdk.clone(), store, None).await?;
+    let daemon = Daemon::start_over(settings, Arc::clone(&means.clock), means.sdk.clone(), store, None, None).await?;
     let url = format!("http://{}", daemon.address);
     means.tell(format!(
         "what is held, people resume from another shell:\n  export FAILOVERD_URL={url} FAILOVERD_TOKEN={token}"

@@ -255,7 +255,14 @@ const FAULTS: [(u8, &str, Owner); 100] = [
     (89, "slowloris", Tests("tests/it/access/flood.rs", "slow_clients_are_cut_and_take_nobody_s_place")),
     (90, "deep JSON, YAML alias bomb", Tests("src/http/extract.rs", "depth_counts_brackets_outside_of_strings_only")),
     (91, "path traversal", Tests("src/domain/id.rs", "names_that_could_be_paths_are_refused")),
-    (92, "SSRF by a probe or webhook URL", Issue(7)),
+    (
+        92,
+        "SSRF by a probe or webhook URL",
+        Tests(
+            "src/adapters/observers/webhook/tests.rs",
+            "a_name_that_changes_its_answer_is_looked_up_once_and_never_leads_elsewhere",
+        ),
+    ),
     (
         93,
         "template injection",
@@ -309,7 +316,11 @@ const PROPERTIES: [(&str, &str, Owner); 29] = [
     ("S16", "the chain verifies", Rehearsals),
     ("S17", "one automatic action per cool-down", Tests("tests/it/engine_alone.rs", "what_was_armed_is_used_once")),
     ("S18", "automatic decisions from a fresh quorum", Rehearsals),
-    ("S19", "no secret in any output", Issue(7)),
+    (
+        "S19",
+        "no secret in any output",
+        Tests("tests/it/notification_secrets.rs", "no_secret_of_a_channel_is_in_any_output"),
+    ),
     ("S20", "everything within its cap", Rehearsals),
     ("L1", "a leader within two leases", Rehearsals),
     ("L2", "an open intent is settled", Tests("tests/it/engine_crash.rs", "a_run_survives_an_engine_that_keeps_dying")),
@@ -319,7 +330,14 @@ const PROPERTIES: [(&str, &str, Owner); 29] = [
         "an abort settles",
         Tests("tests/it/engine_people.rs", "an_abort_while_a_lost_call_is_settled_ends_once_nothing_of_it_is_seen"),
     ),
-    ("L5", "a hold is told on two channels", Issue(7)),
+    (
+        "L5",
+        "a hold is told on two channels",
+        Tests(
+            "tests/it/notifications.rs",
+            "a_hold_is_told_on_two_channels_even_where_a_third_hangs_and_a_fourth_refuses",
+        ),
+    ),
     (
         "L6",
         "a request is answered within 1 s",

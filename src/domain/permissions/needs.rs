@@ -12,6 +12,7 @@ use crate::domain::{
     action::{Action, EffectClass},
     api_call::{ApiCall, AwsCall},
     application::{Application, ClusterArn, Mechanism, Traffic},
+    channel::Via,
     cloud::Mutation,
     fault,
     fence::{Fence, Part, Rung},
@@ -80,6 +81,15 @@ impl Needs {
         }
         for question in Aged::questions(app) {
             self.aged(&question);
+        }
+    }
+
+    /// Telling people over one channel; webhooks need nothing of AWS.
+    pub(super) fn tell(&mut self, via: &Via) {
+        match via {
+            Via::Sns { arn, .. } => self.add(Power::Observer, "sns:Publish", arn),
+            Via::EventBridge { bus, .. } => self.add(Power::Observer, "events:PutEvents", bus),
+            Via::Slack { .. } | Via::PagerDuty { .. } | Via::Generic { .. } => {}
         }
     }
 

@@ -11,6 +11,7 @@ pub mod gated;
 pub mod leases;
 pub mod matrix;
 mod measure;
+pub mod outboxes;
 mod people;
 pub mod run;
 mod spent;

@@ -297,6 +297,7 @@ impl Scene<'_> {
             holder: "rehearsal".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
             sharing: None,
+            post: None,
         }
     }
 

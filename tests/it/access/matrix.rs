@@ -41,7 +41,7 @@ use About::{Body, List, Oneself, Path, Public};
 
 /// Method, path, who may (v(iewer), o(perator), a(pprover), d(rill-runner), A(dmin), O(bserver)), what it is about, and
 /// what those who may are answered.
-const ROUTES: [(&str, &str, &str, About, u16); 51] = [
+const ROUTES: [(&str, &str, &str, About, u16); 53] = [
     ("GET", "/", "voadAO", Public, 200),
     ("GET", "/healthz", "voadAO", Public, 200),
     ("GET", "/readyz", "voadAO", Public, 200),
@@ -59,6 +59,7 @@ const ROUTES: [(&str, &str, &str, About, u16); 51] = [
     ("GET", "/runbooks", "voadA", List, 200),
     ("GET", "/drills", "voadA", List, 200),
     ("GET", "/overrides", "voadA", List, 200),
+    ("GET", "/notifications", "voadA", List, 200),
     ("POST", "/failover", "oA", Body, 202),
     ("POST", "/failback", "oA", Body, 202),
     ("POST", "/salvage", "oA", Body, 202),
@@ -67,6 +68,7 @@ const ROUTES: [(&str, &str, &str, About, u16); 51] = [
     ("POST", "/runs/{id}/resume", "oA", Path, 200),
     ("POST", "/runs/{id}/steps/{step}/retry", "oA", Path, 200),
     ("POST", "/runs/{id}/steps/{step}/skip", "oA", Path, 200),
+    ("POST", "/notifications/test", "oA", Body, 200),
     ("POST", "/runs/{id}/approvals", "a", Path, 200),
     ("POST", "/drills", "odA", Body, 202),
     ("POST", "/overrides", "oaA", Body, 201),
@@ -117,6 +119,7 @@ fn body(path: &str, application: &str) -> Value {
         "/failover" => json!({ "application": application, "mode": "failover", "reason": "a test" }),
         "/failback" | "/salvage" => json!({ "application": application, "reason": "a test" }),
         "/drills" => json!({ "application": application, "runbook": "drill-tabletop", "reason": "a test" }),
+        "/notifications/test" => json!({ "application": application, "channel": "oncall" }),
         "/overrides" => json!({
             "application": application, "kind": "kill_switch", "reason": "a test", "expires_in_seconds": 60,
         }),
@@ -327,7 +330,7 @@ async fn what_somebody_may_not_see_is_answered_as_what_is_not_there() {
         assert_eq!(hidden.status, missing.status, "{method} {path}");
         assert_eq!(hidden.text.replace("payments", "nonesuch"), missing.text, "{method} {path}");
     }
-    for path in ["/runs", "/drills", "/overrides"] {
+    for path in ["/runs", "/drills", "/overrides", "/notifications"] {
         let hidden = send(&router, request("GET", &format!("{path}?application=payments"), token, None)).await;
         let missing =
             send(&router, request("GET", &format!("{path}?application=nonesuch"), Some("operator:All"), None)).await;

@@ -170,6 +170,12 @@ attempt_timeout = "3s"
 production = true
 allow_custom_endpoints = ["AWS_ENDPOINT_URL"]
 
+[notify]
+topics = false
+
+[network]
+allow_private = ["127.0.0.0/8"]
+
 [auth]
 tokens = [
     {{ name = "alice", sha256 = "{alice}", roles = ["operator"] }},

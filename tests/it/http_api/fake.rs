@@ -14,8 +14,9 @@ use failoverd::{
         assessment::Assessment,
         evidence::Evidence,
         history::History,
-        id::{ApplicationName, Digest, OverrideId, RunId, Subject, VantageName},
+        id::{ApplicationName, ChannelName, Digest, OverrideId, RunId, Subject, VantageName},
         journal::{Event, Record, Request as RunRequest, SCHEMA_VERSION, Tail, seal},
+        outbox::Sent,
         overrides::{Ending, Override},
         plan::{OnFailure, Plan, PlannedStep, Purpose, Retry},
         policy::Policy,
@@ -234,6 +235,10 @@ impl Control for Fake {
         let asked = (run.clone(), act, who.clone(), why.to_owned());
         self.acted.lock().expect("lock").push(asked);
         self.act_answer.lock().expect("lock").clone()
+    }
+
+    async fn notify_test(&self, _: &ApplicationName, _: &ChannelName, _: &Subject) -> Result<Sent, Refusal> {
+        Ok(Sent::Delivered)
     }
 
     fn leader(&self, _: &ApplicationName) -> Option<Leader> {

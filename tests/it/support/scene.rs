@@ -202,6 +202,7 @@ impl Scene {
             holder: "test".to_owned(),
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
             sharing: None,
+            post: None,
         };
         Live { engine: Engine::start(arrange(parts)).await, clock, wall, world, faults, vantages, overseen, falls }
     }

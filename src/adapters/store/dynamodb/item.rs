@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | record | `J#APPLICATION` | its number, 20 digits | `bytes`, `hash`, `nonce` |
 //! | lease | `L#APPLICATION` | `lease` | `version`, `lease` (JSON) |
+//! | what was told | `O#APPLICATION` | `outbox` | `version`, `text` (JSON) |
 //! | name of a journal | `journals` | the application | |
 //! | identity of the table | `table` | a Region | `table_id`, `layout` |
 //!
@@ -19,6 +20,7 @@ use crate::domain::{
     journal::Sealed,
     lease::Lease,
 };
+use crate::ports::outboxes::Page;
 
 /// The layout that this program reads and writes.
 pub(super) const LAYOUT: u32 = 1;
@@ -32,6 +34,9 @@ pub(super) const VOID: &str = "-";
 
 /// The sort key of a lease: it is alone in its partition, so that its traffic is no journal's.
 const LEASE: &str = "lease";
+
+/// The sort key of what people were told, as of a lease.
+const OUTBOX: &str = "outbox";
 
 /// `u64::MAX` has so many digits, so that the order of the text is that of the numbers.
 const SEQ_DIGITS: usize = 20;
@@ -82,6 +87,25 @@ pub(super) fn lease(application: &ApplicationName, lease: &Lease) -> Item {
     item.insert("version".to_owned(), AttributeValue::N(lease.version.to_string()));
     item.insert("lease".to_owned(), text(json));
     item
+}
+
+pub(super) fn outbox_key(application: &ApplicationName) -> Item {
+    key(format!("O#{application}"), OUTBOX)
+}
+
+pub(super) fn outbox(application: &ApplicationName, page: &Page) -> Item {
+    let mut item = outbox_key(application);
+    item.insert("version".to_owned(), AttributeValue::N(page.version.to_string()));
+    item.insert("text".to_owned(), text(&page.text));
+    item
+}
+
+pub(super) fn outbox_of(item: &Item) -> Result<Page, Fault> {
+    let version = match item.get("version") {
+        Some(AttributeValue::N(version)) => version.parse().map_err(|e| format!("`version` of an outbox: {e}"))?,
+        _ => return Err("an outbox has no `version`".to_owned()),
+    };
+    Ok(Page { version, text: text_of(item, "text")?.to_owned() })
 }
 
 pub(super) fn identity(region: &str, table_id: &str) -> Item {
