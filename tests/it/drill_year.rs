@@ -127,7 +127,6 @@ impl Year {
                 wakes = at(Self::OUTAGE.1);
             }
             dead = 0;
-            eprintln!("process {processes} is over; the next one wakes at {wakes}");
             self.scene.restage(u64::from(processes), wakes);
         }
     }
