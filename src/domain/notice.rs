@@ -78,8 +78,12 @@ pub enum Kind {
     RunFinished,
     RunFailed,
     RunAborted,
-    /// A schedule says that a drill will begin: made by whoever keeps schedules.
+    /// A schedule says that a drill will begin.
     DrillAnnounced,
+    /// A drill of a schedule was due and could not begin; it is tried again.
+    DrillNotBegun,
+    /// It is tried no more.
+    DrillMissed,
     DrillStarted,
     DrillOverBudget,
     DrillEnded,
@@ -110,6 +114,8 @@ impl Kind {
             Self::RunFailed => "run_failed",
             Self::RunAborted => "run_aborted",
             Self::DrillAnnounced => "drill_announced",
+            Self::DrillNotBegun => "drill_not_begun",
+            Self::DrillMissed => "drill_missed",
             Self::DrillStarted => "drill_started",
             Self::DrillOverBudget => "drill_over_budget",
             Self::DrillEnded => "drill_ended",

@@ -747,7 +747,7 @@ mod tests {
         let observer = observer();
         let history = History::new(name());
         observer.drilled(&application(), &history, at(0));
-        let text = observer.render();
+        let text = observer.render(0);
         has(&text, r#"failoverd_readiness{application="payments",state="never_proven"} 1"#);
         has(&text, r#"failoverd_readiness{application="payments",state="green"} 0"#);
         assert!(!text.contains("failoverd_days_since_proven{"), "{text}");

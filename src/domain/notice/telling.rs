@@ -13,11 +13,12 @@ use super::{Act, Kind, Notice, NoticeId, Severity};
 use crate::domain::{
     action::Action,
     deferred,
-    id::{ApplicationName, OverrideId, RunId, StepId},
+    id::{ApplicationName, OverrideId, RunId, ScheduleName, StepId},
     journal::{Event, Record, Request},
     overrides::{Ending, Override, OverrideKind},
     plan::{Plan, Purpose},
     run::{LossReport, RunResult},
+    schedule::Note,
     seconds::to_seconds,
 };
 
@@ -118,6 +119,7 @@ impl Telling {
             Event::OverrideAsked { .. } | Event::OverrideConsented { .. } | Event::OverrideEnded { .. } => {
                 self.overridden(place, event)
             }
+            Event::ScheduleNoted { schedule, note } => scheduled(place, schedule, note),
             Event::BranchImported { branch: _ } => {
                 let notice = place.notice(Kind::ApplicationHeld, Severity::Page);
                 let notice = notice.says(format!("{}: a branch was imported, and nothing moves", place.application));
@@ -380,6 +382,28 @@ impl Telling {
         self.reminded.retain(|id, _| standing.contains(id));
         made
     }
+}
+
+/// What becomes of a drill that a schedule asks for.
+fn scheduled(place: &Place<'_>, schedule: &ScheduleName, note: &Note) -> Option<Notice> {
+    let app = place.application;
+    let look = format!("failoverd drills {app} --calendar");
+    let (kind, says, occurrence, why) = match note {
+        Note::Announced { occurrence } => {
+            (Kind::DrillAnnounced, format!("{app}: a drill comes ({schedule})"), occurrence, None)
+        }
+        Note::NotBegun { occurrence, code, reason } => {
+            let says = format!("{app}: a drill could not begin ({schedule}), and is tried again");
+            (Kind::DrillNotBegun, says, occurrence, Some(format!("{code}: {reason}")))
+        }
+        Note::Missed { occurrence, reason } => {
+            (Kind::DrillMissed, format!("{app}: a drill was missed ({schedule})"), occurrence, Some(reason.clone()))
+        }
+        Note::Followed { .. } | Note::Dropped => return None,
+    };
+    let notice = place.notice(kind, Severity::Ticket).says(says).fact("due", occurrence.to_string());
+    let notice = why.into_iter().fold(notice, |notice, why| notice.fact("why", why));
+    Some(notice.then(look).acting(Act::Acknowledge))
 }
 
 /// What people, or its budget, do to a run.
