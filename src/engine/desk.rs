@@ -181,23 +181,15 @@ impl Engine {
         }
         spawn("executor", executor::execute(context.clone(), Arc::clone(fatal)).boxed());
         let (observer, parts) = (Arc::clone(&self.parts.observer), Arc::clone(&self.parts));
-        let watcher = Watcher::new(context.clone(), observer, parts, newest.clone());
-        spawn("watcher", watcher.watch().boxed());
+        spawn("watcher", Watcher::new(context.clone(), observer, parts, newest.clone()).watch().boxed());
         if context.application.policy.mode != Mode::Recommend {
             let (parts, newest) = (Arc::clone(&self.parts), newest.clone());
-            let looking = preflight::watch(context.clone(), parts, newest, Arc::clone(preflights));
-            spawn("preflight", looking.boxed());
+            spawn("preflight", preflight::watch(context.clone(), parts, newest, Arc::clone(preflights)).boxed());
         }
         spawn("deferred", deferred::drive(context.clone()).boxed());
         spawn("notices", notices::tell(context.clone()).boxed());
         if let Some(post) = self.parts.post.clone() {
-            let telling = outbox::tell(context.clone(), post, Arc::clone(&self.parts.store));
-            crew.spawn(async move {
-                // Unlike any other task: that nobody is told must not end what a failover runs in.
-                if let Err(panicked) = tokio::spawn(telling).await {
-                    tracing::error!(%panicked, "people are told nothing more until the next start");
-                }
-            });
+            crew.spawn(outbox::tell_apart(context.clone(), post, Arc::clone(&self.parts.store)));
         }
         let (context, parts, newest) = (context.clone(), Arc::clone(&self.parts), newest.clone());
         spawn("schedules", super::schedules::keep(context.clone(), Arc::clone(&parts), newest.clone()).boxed());

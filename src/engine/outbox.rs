@@ -189,6 +189,13 @@ struct Teller {
     on_the_way: BTreeMap<Id, (NoticeId, ChannelName)>,
 }
 
+/// [`tell`], apart: unlike any other task, that nobody is told must not end what a failover runs in.
+pub async fn tell_apart(context: Context, post: Post, store: Arc<dyn JournalStore>) {
+    if let Err(panicked) = tokio::spawn(tell(context, post, store)).await {
+        tracing::error!(%panicked, "people are told nothing more until the next start");
+    }
+}
+
 /// Tells of the application of `context` until it is told to stop.
 pub async fn tell(context: Context, post: Post, store: Arc<dyn JournalStore>) {
     let channels = post.channels.of(&context.application);

@@ -4,6 +4,7 @@
 
 mod court;
 mod director;
+mod expected;
 pub mod false_alarms;
 mod fleet;
 pub mod gate;
