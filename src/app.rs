@@ -84,10 +84,7 @@ impl Daemon {
         let access = access::access(&settings, &clock)?;
         access.permits(address)?;
         let tls = access::tls(&settings)?;
-        let configured =
-            settings.applications.iter().flat_map(|a| a.stores.values()).filter_map(|s| s.heartbeat.as_ref());
-        let heartbeats = PostgresHeartbeats::new(Arc::clone(&clock), configured, &environment());
-        let heartbeats = Arc::new(heartbeats);
+        let heartbeats = heartbeats(&settings, &clock);
         let databases: Arc<dyn Databases> = Arc::clone(&heartbeats) as Arc<dyn Databases>;
         let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options));
         let post = post::open(&settings, outboxes, &cloud, &clock, &observer)?;
@@ -150,6 +147,13 @@ impl Daemon {
             tracing::error!(%error, "the API ended with an error");
         }
     }
+}
+
+/// Those of every store that has one.
+fn heartbeats(settings: &Settings, clock: &Arc<dyn Clock>) -> Arc<PostgresHeartbeats> {
+    let stores = settings.applications.iter().flat_map(|a| a.stores.values());
+    let configured = stores.filter_map(|s| s.heartbeat.as_ref());
+    Arc::new(PostgresHeartbeats::new(Arc::clone(clock), configured, &environment()))
 }
 
 /// How many connections the API may have at once. Raises what this process may open as far as it is allowed to.

@@ -158,12 +158,12 @@ impl Metrics {
             decisions: Decisions::new(&registry)?,
             drills: Drills::new(&registry)?,
             told: ToldSeries::new(&registry)?,
-            step_duration: step_duration()?,
-            append: append()?,
-            requests: requests()?,
+            step_duration: step_duration(&registry)?,
+            append: append(&registry)?,
+            requests: requests(&registry)?,
             leader,
             held,
-            log_lines_dropped: log_lines_dropped()?,
+            log_lines_dropped: log_lines_dropped(&registry)?,
             regions: applications.iter().map(named).collect(),
             registry,
             lag,
@@ -176,10 +176,6 @@ impl Metrics {
             memory: Mutex::new(memory),
         };
         let registry = &metrics.registry;
-        registry.register(Box::new(metrics.step_duration.clone()))?;
-        registry.register(Box::new(metrics.append.clone()))?;
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.log_lines_dropped.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)

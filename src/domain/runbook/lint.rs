@@ -35,6 +35,8 @@ pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
     let ahead = Ahead::of(&runbook.steps);
     let whole = is_whole(runbook, keys, found);
     let cyclic = needs(runbook, keys, &ahead, found);
+    // Found once: every step that says `on_failure: undo` asks for them.
+    let last: Vec<&Step> = runbook.steps.iter().filter(|s| s.when.is_none() && is_no_return(s)).collect();
     for step in &runbook.steps {
         let key = keys.get(&step.id).map_or("", String::as_str);
         let before = |other: &StepId| ahead.stands_before(other, &step.id);
@@ -46,7 +48,7 @@ pub(super) fn check(runbook: &Runbook, keys: &Keys, found: &mut Findings) {
             before_promotion(runbook, step, key, &before, found);
         }
         if !cyclic {
-            undo_in_time(runbook, step, key, &before, found);
+            undo_in_time(&last, step, key, &before, found);
         }
         undo_of_its_own(step, key, found);
     }
@@ -296,12 +298,11 @@ fn before_promotion(runbook: &Runbook, step: &Step, key: &str, before: Before<'_
 }
 
 /// What has passed a point of no return is not taken back: a step after one that says so promises what cannot be.
-fn undo_in_time(runbook: &Runbook, step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
+fn undo_in_time(last: &[&Step], step: &Step, key: &str, before: Before<'_>, found: &mut Findings) {
     if step.on_failure != OnFailure::Undo {
         return;
     }
-    // What stands before is asked last: it is looked up, and the others are at hand.
-    let passed = runbook.steps.iter().find(|s| s.when.is_none() && is_no_return(s) && before(&s.id));
+    let passed = last.iter().find(|s| before(&s.id));
     if let Some(passed) = passed {
         let problem = format!(
             "nothing can be taken back once `{}` ({}) is done, which comes before it: the run would be held all the same",

@@ -176,7 +176,7 @@ mod tests {
     fn sessions_are_bounded_and_nobody_takes_the_places_of_others() {
         let sessions = Sessions::default();
         let bob = sessions.begin(who("bob"), "b".into(), LASTS, SECOND).expect("random");
-        let mine: Vec<String> = (0..2 * PER_SUBJECT_MAX as u32)
+        let mine: Vec<String> = (0..u32::try_from(2 * PER_SUBJECT_MAX).expect("few"))
             .map(|n| sessions.begin(who("ann"), "a".into(), LASTS, SECOND * (2 + n)).expect("random"))
             .collect();
         let now = SECOND * 1_000;

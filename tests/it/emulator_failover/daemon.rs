@@ -158,6 +158,9 @@ fn text(payments: &Payments, address: SocketAddr, evidence: &Path) -> String {
     let (alice, bob) = (hash(ALICE), hash(BOB));
     format!(
         r#"
+notify = {{ topics = false }}
+network = {{ allow_private = ["127.0.0.0/8"] }}
+
 [server]
 listen = "{address}"
 
@@ -169,12 +172,6 @@ call_timeout = "10s"
 attempt_timeout = "3s"
 production = true
 allow_custom_endpoints = ["AWS_ENDPOINT_URL"]
-
-[notify]
-topics = false
-
-[network]
-allow_private = ["127.0.0.0/8"]
 
 [auth]
 tokens = [
