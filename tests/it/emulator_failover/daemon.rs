@@ -154,8 +154,7 @@ fn text(payments: &Payments, address: SocketAddr, evidence: &Path) -> String {
     let hash = |token: &str| Digest::of(token.as_bytes()).to_string();
     let [topic_east, topic_west] = &payments.topics;
     let [east, west] = &payments.clusters;
-    let (port, dns, zone) = (payments.port, payments.dns, &payments.zone);
-    let (alice, bob) = (hash(ALICE), hash(BOB));
+    let (port, dns, zone, alice, bob) = (payments.port, payments.dns, &payments.zone, hash(ALICE), hash(BOB));
     format!(
         r#"
 notify = {{ topics = false }}
