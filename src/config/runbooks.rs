@@ -14,12 +14,13 @@ use crate::domain::{
 const FILES_MAX: usize = 200;
 
 /// The runbooks that ship in the program: file name and text.
-pub const SHIPPED: [(&str, &str); 13] = [
+pub const SHIPPED: [(&str, &str); 14] = [
     ("runbooks/detach-and-promote.yaml", include_str!("../../runbooks/detach-and-promote.yaml")),
     ("runbooks/dns-flip.yaml", include_str!("../../runbooks/dns-flip.yaml")),
     ("runbooks/drill-dns.yaml", include_str!("../../runbooks/drill-dns.yaml")),
     ("runbooks/drill-switchover.yaml", include_str!("../../runbooks/drill-switchover.yaml")),
     ("runbooks/drill-fault.yaml", include_str!("../../runbooks/drill-fault.yaml")),
+    ("runbooks/drill-isolation.yaml", include_str!("../../runbooks/drill-isolation.yaml")),
     ("runbooks/drill-readiness.yaml", include_str!("../../runbooks/drill-readiness.yaml")),
     ("runbooks/drill-tabletop.yaml", include_str!("../../runbooks/drill-tabletop.yaml")),
     ("runbooks/failback-gradual.yaml", include_str!("../../runbooks/failback-gradual.yaml")),

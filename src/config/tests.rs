@@ -60,7 +60,7 @@ fn the_shipped_configs_load_without_a_warning_and_their_runbooks_compile() {
 fn the_directory_and_the_program_ship_the_same_runbooks() {
     let example = Settings::load(&root("config/examples/payments-fast.toml"), &nothing()).expect("loads");
     assert_eq!(example.runbooks, shipped());
-    assert_eq!(example.runbooks.len(), 13);
+    assert_eq!(example.runbooks.len(), 14);
 }
 
 /// Wrong wherever it can be.

@@ -86,6 +86,11 @@ fn moved(action: &Action) -> Option<(Moved<&TrafficName, &StoreName>, &Region)> 
     }
 }
 
+/// Whether `action` moves a role or traffic.
+pub(super) fn moves(action: &Action) -> bool {
+    moved(action).is_some()
+}
+
 /// What keeps `plan` from being a drill, each as a sentence; of another purpose nothing.
 pub fn faults(plan: &Plan) -> Vec<String> {
     if plan.purpose != Purpose::Drill {

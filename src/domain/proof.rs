@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use super::{
     action::{Action, EffectClass},
     application::Application,
+    drill,
     id::{RunId, RunbookName},
-    plan::Purpose,
+    plan::{PlannedStep, Purpose},
     recovery,
     run::{Phase, RunResult, RunState, StepState},
 };
@@ -36,10 +37,13 @@ pub enum Kind {
     Failover,
     /// A fault on purpose was seen.
     Detection,
+    /// The target served while the Region that it had taken over from was broken on purpose.
+    Isolation,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Readiness, Self::Traffic, Self::Switchover, Self::Failover, Self::Detection];
+    pub const ALL: [Self; 6] =
+        [Self::Readiness, Self::Traffic, Self::Switchover, Self::Failover, Self::Detection, Self::Isolation];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,6 +52,7 @@ impl Kind {
             Self::Switchover => "switchover",
             Self::Failover => "failover",
             Self::Detection => "detection",
+            Self::Isolation => "isolation",
         }
     }
 }
@@ -104,10 +109,10 @@ impl Proofs {
 /// What `run`, which has succeeded, has proved.
 pub fn proved(run: &RunState) -> Vec<Kind> {
     let undone = run.undone();
-    let is_done = |step: &&super::plan::PlannedStep| {
+    let is_done = |step: &&PlannedStep| {
         matches!(run.steps.get(&step.id), Some(StepState::Done { .. })) && !undone.contains(&&step.id)
     };
-    let mut kinds: Vec<Kind> = run.plan.steps.iter().filter(is_done).filter_map(|step| kind_of(&step.action)).collect();
+    let mut kinds: Vec<Kind> = run.plan.steps.iter().filter(is_done).filter_map(|step| kind_of(run, step)).collect();
     let looks_only = run.plan.steps.iter().all(|step| step.action.effect() == EffectClass::Read);
     if run.plan.purpose == Purpose::Drill && looks_only {
         kinds.push(Kind::Readiness);
@@ -117,12 +122,16 @@ pub fn proved(run: &RunState) -> Vec<Kind> {
     kinds
 }
 
-fn kind_of(action: &Action) -> Option<Kind> {
-    match action {
+fn kind_of(run: &RunState, step: &PlannedStep) -> Option<Kind> {
+    match &step.action {
         Action::DnsFlip { .. } | Action::DnsWeights(_) => Some(Kind::Traffic),
         Action::AuroraSwitchover { .. } => Some(Kind::Switchover),
         Action::AuroraFailover { .. } | Action::AuroraDetach { .. } => Some(Kind::Failover),
-        Action::LambdaFault(fault) if !fault.mends => Some(Kind::Detection),
+        // What is broken once it was left needs nobody to see it.
+        Action::LambdaFault(fault) if !fault.mends => {
+            let was_left = run.plan.steps.iter().any(|s| drill::moves(&s.action) && run.plan.needs(&step.id, &s.id));
+            Some(if was_left { Kind::Isolation } else { Kind::Detection })
+        }
         _ => None,
     }
 }

@@ -300,7 +300,12 @@ fn every_step_of_the_way_back_leads_home() {
 
 /// The reference system of that name, drilled as each of `scenarios` says, five seeds each.
 fn drilled(system: &str, scenarios: &[&str]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/examples/{system}.toml"));
+    drilled_by(&format!("config/examples/{system}.toml"), scenarios);
+}
+
+/// The same of the first application of `config`.
+fn drilled_by(config: &str, scenarios: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(config);
     let mut settings = Settings::load(&path, &Default::default()).unwrap_or_else(|faults| panic!("{faults:?}"));
     let application = settings.applications.remove(0);
     let setup = Setup { application, runbooks: settings.runbooks, config_digest: settings.digest };
@@ -314,8 +319,8 @@ fn drilled(system: &str, scenarios: &[&str]) {
         for seed in 1..=5 {
             let rehearsed = rehearse(&setup, &scenario, seed, false);
             let wrong = (&rehearsed.violations, &rehearsed.unmet);
-            assert!(wrong.0.is_empty() && wrong.1.is_empty(), "{system}, {name}, seed {seed}: {wrong:?}");
-            assert!(0 < rehearsed.checked["S13"], "{system}, {name}: what a drill may do was never asked");
+            assert!(wrong.0.is_empty() && wrong.1.is_empty(), "{config}, {name}, seed {seed}: {wrong:?}");
+            assert!(0 < rehearsed.checked["S13"], "{config}, {name}: what a drill may do was never asked");
         }
     }
 }
@@ -328,6 +333,11 @@ fn payments_fast_is_drilled() {
 #[test]
 fn payments_fast_is_broken_on_purpose() {
     drilled("payments-fast", &["drill-fault", "drill-fault-unseen", "drill-fault-killed", "drill-fault-unmended"]);
+}
+
+#[test]
+fn the_target_is_seen_to_serve_alone_and_what_secretly_needs_the_other_region_is_found() {
+    drilled_by("src/cli/simulate/payments.toml", &["drill-isolation", "drill-isolation-hidden"]);
 }
 
 #[test]

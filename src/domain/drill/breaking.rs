@@ -1,7 +1,8 @@
 //! What must hold of a runbook that breaks something on purpose.
 //!
 //! Invariant: whatever becomes of its run, the fault is taken out: by a step that is sure to come where all goes well, and
-//! where anything fails in between by the undo of the step that put it in, since nothing in between holds the run.
+//! where anything fails in between by that step too, or by the undo of the step that put it in: nothing in between holds
+//! the run. Once it has moved nothing is taken back, and only the step is left.
 //! A person who pauses the run, and a failover that takes its place, are the two that leave it in.
 
 use super::super::{
@@ -35,6 +36,7 @@ pub(super) fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)
             fault(step, why.to_owned());
             continue;
         };
+        let moved_before = runbook.steps.iter().find(|s| is_move(&s.act) && needs(&step.id, &s.id));
         // Everything that may be under way while the fault is in.
         let meanwhile = |s: &&Step| s.id != mend.id && !needs(&step.id, &s.id) && !needs(&s.id, &mend.id);
         for other in runbook.steps.iter().filter(meanwhile) {
@@ -42,6 +44,14 @@ pub(super) fn faults_of(runbook: &Runbook) -> Vec<(StepId, &'static str, String)
             if other.on_failure == OnFailure::Hold {
                 let why = format!(
                     "may fail while the fault of `{id}` is in, and would hold the run with it: say `on_failure: undo`"
+                );
+                fault(other, why);
+            }
+            if let Some(moved) = moved_before.filter(|_| other.on_failure == OnFailure::Undo) {
+                let why = format!(
+                    "may fail while the fault of `{id}` is in, and nothing is taken back after `{}`, which has moved: say \
+                     `on_failure: continue`",
+                    moved.id
                 );
                 fault(other, why);
             }
@@ -105,6 +115,21 @@ mod tests {
         assert!(codes("drill", &maybe)[0].contains("takes that out"), "not sure to come");
         let itself = whole("undo", "").replacen("id: in, on_failure: undo", "id: in", 1);
         assert!(codes("drill", &itself)[0].contains("would hold the run"), "it may have had its effect and fail");
+    }
+
+    #[test]
+    fn after_a_move_only_the_step_that_mends_takes_the_fault_out() {
+        let moved = |on_failure: &str| {
+            let flip = "  - { id: flip, action: dns.flip }\n";
+            let own = "id: in, needs: [flip], on_failure: continue";
+            let fault = whole(on_failure, "").replacen("id: in, on_failure: undo", own, 1);
+            // That it stays away is another matter.
+            let stays = |f: &String| f.starts_with("runbook-drill-stays-away");
+            codes("drill", &format!("{flip}{fault}")).into_iter().filter(|f| !stays(f)).collect::<Vec<_>>()
+        };
+        assert_eq!(moved("continue"), [] as [&str; 0]);
+        let undone = moved("undo");
+        assert!(undone.iter().any(|f| f.contains("nothing is taken back after `flip`")), "{undone:?}");
     }
 
     #[test]

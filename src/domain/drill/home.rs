@@ -29,13 +29,15 @@ pub struct Homeward {
     nothing_happened: BTreeSet<StepId>,
 }
 
-/// The steps of the way there: all but the way home and what comes after it.
+/// The steps of the way there: all but the way home and what comes after it. A fault of the drill's own is taken out on
+/// the way home: whatever is passed over, that is not.
 pub fn way_there(plan: &Plan) -> BTreeSet<&StepId> {
     let mut after: BTreeSet<&StepId> = BTreeSet::new();
     let mut there = BTreeSet::new();
     // In the plan's order, which is a topological one.
     for step in &plan.steps {
-        if step.towards == Towards::Source || step.needs.iter().any(|need| after.contains(need)) {
+        let mends = matches!(&step.action, Action::LambdaFault(fault) if fault.mends);
+        if mends || step.towards == Towards::Source || step.needs.iter().any(|need| after.contains(need)) {
             after.insert(&step.id);
         } else {
             there.insert(&step.id);

@@ -32,6 +32,9 @@ pub fn apply(world: &mut World, trouble: &Trouble) {
         Trouble::Mismatched { region } => world.aurora.set_mismatched(region, true),
         Trouble::Undersized { region } => world.aurora.set_undersized(region, true),
         Trouble::QuotaExhausted { region } => world.aurora.set_quota_exhausted(region, true),
+        Trouble::HiddenDependency { region } => {
+            world.endpoints.dependent.insert(region.clone());
+        }
         Trouble::ReplicasLag { region } => world.canaries.set_late(region, true),
         Trouble::Lag { region, setting } => {
             // Under the old setting until now: what had already crossed has crossed.
@@ -74,6 +77,9 @@ pub fn heal(world: &mut World, trouble: &Trouble) {
         Trouble::Mismatched { region } => world.aurora.set_mismatched(region, false),
         Trouble::Undersized { region } => world.aurora.set_undersized(region, false),
         Trouble::QuotaExhausted { region } => world.aurora.set_quota_exhausted(region, false),
+        Trouble::HiddenDependency { region } => {
+            world.endpoints.dependent.remove(region);
+        }
         Trouble::ReplicasLag { region } => world.canaries.set_late(region, false),
         Trouble::Lag { region, .. } => world.aurora.set_lag_in(region, LagSetting::default()),
         Trouble::LagMetric { region, .. } => world.aurora.set_lag_metric_in(region, LagMetric::default()),
@@ -173,6 +179,7 @@ mod tests {
             Trouble::Headless { region: west() },
             Trouble::Mismatched { region: west() },
             Trouble::Undersized { region: west() },
+            Trouble::HiddenDependency { region: west() },
             Trouble::QuotaExhausted { region: west() },
             Trouble::ReplicasLag { region: east() },
             Trouble::Lag { region: west(), setting: LagSetting::StandsStill },

@@ -38,7 +38,7 @@ impl Trouble {
             Self::Mismatched { .. } => &[41],
             Self::Undersized { .. } => &[56],
             Self::QuotaExhausted { .. } => &[55],
-            Self::ReplicasLag { .. } => &[],
+            Self::HiddenDependency { .. } | Self::ReplicasLag { .. } => &[],
             Self::Lag { setting: LagSetting::StandsStill | LagSetting::Fixed(_), .. } => &[59],
             Self::Lag { setting: LagSetting::Wanders, .. } => &[],
             Self::LagMetric { metric, .. } => of_lag_metric(*metric),

@@ -106,6 +106,10 @@ pub enum Trouble {
     QuotaExhausted {
         region: Region,
     },
+    /// The Region's servers need those of the other Region, and nobody knows.
+    HiddenDependency {
+        region: Region,
+    },
     /// What is written in the Region to stores with many writers replicates late.
     ReplicasLag {
         region: Region,

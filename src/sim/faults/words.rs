@@ -29,6 +29,9 @@ impl Trouble {
             Self::Mismatched { region } => format!("the cluster in {region} runs another engine version"),
             Self::Undersized { region } => format!("the cluster in {region} has one instance of those it should have"),
             Self::QuotaExhausted { region } => format!("every quota of the account in {region} is used up"),
+            Self::HiddenDependency { region } => {
+                format!("the servers in {region} need those of the other Region, and nobody knows")
+            }
             Self::ReplicasLag { region } => {
                 format!("what is written in {region} to many-writer stores replicates late")
             }

@@ -168,6 +168,12 @@ pub(super) static HAPPENING: Form = Form {
             "the account may add nothing to the Region's databases (55)",
         ),
         may(
+            "hidden_dependency",
+            OURS,
+            "hidden_dependency: standby",
+            "the Region's servers need those of the other Region, and nobody knows (R12)",
+        ),
+        may(
             "replicas_lag",
             OURS,
             "replicas_lag: primary",

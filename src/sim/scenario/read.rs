@@ -146,6 +146,9 @@ fn trouble(t: &Table) -> Option<Trouble> {
     if let Some(region) = t.region("quota_exhausted") {
         return Some(Trouble::QuotaExhausted { region });
     }
+    if let Some(region) = t.region("hidden_dependency") {
+        return Some(Trouble::HiddenDependency { region });
+    }
     if let Some(region) = t.region("replicas_lag") {
         return Some(Trouble::ReplicasLag { region });
     }

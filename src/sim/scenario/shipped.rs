@@ -1,7 +1,7 @@
 //! The scenarios that ship in the program.
 
 /// File name and text, in order of name; a test holds it against the folder.
-pub(super) const SHIPPED: [(&str, &str); 103] = [
+pub(super) const SHIPPED: [(&str, &str); 105] = [
     ("tests/scenarios/access-denied.yaml", include_str!("../../../tests/scenarios/access-denied.yaml")),
     (
         "tests/scenarios/answer-lost-after-effect.yaml",
@@ -56,6 +56,11 @@ pub(super) const SHIPPED: [(&str, &str); 103] = [
     ("tests/scenarios/drill-fault-unseen.yaml", include_str!("../../../tests/scenarios/drill-fault-unseen.yaml")),
     ("tests/scenarios/drill-fault.yaml", include_str!("../../../tests/scenarios/drill-fault.yaml")),
     ("tests/scenarios/drill-in-blackout.yaml", include_str!("../../../tests/scenarios/drill-in-blackout.yaml")),
+    (
+        "tests/scenarios/drill-isolation-hidden.yaml",
+        include_str!("../../../tests/scenarios/drill-isolation-hidden.yaml"),
+    ),
+    ("tests/scenarios/drill-isolation.yaml", include_str!("../../../tests/scenarios/drill-isolation.yaml")),
     ("tests/scenarios/drill-killed.yaml", include_str!("../../../tests/scenarios/drill-killed.yaml")),
     ("tests/scenarios/drill-over-budget.yaml", include_str!("../../../tests/scenarios/drill-over-budget.yaml")),
     ("tests/scenarios/drill-own.yaml", include_str!("../../../tests/scenarios/drill-own.yaml")),

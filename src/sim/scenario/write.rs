@@ -85,6 +85,7 @@ fn trouble(t: &Trouble) -> String {
         Trouble::Mismatched { region } => format!("mismatched: {region}"),
         Trouble::Undersized { region } => format!("undersized: {region}"),
         Trouble::QuotaExhausted { region } => format!("quota_exhausted: {region}"),
+        Trouble::HiddenDependency { region } => format!("hidden_dependency: {region}"),
         Trouble::ReplicasLag { region } => format!("replicas_lag: {region}"),
         Trouble::Lag { region, setting } => {
             let setting = match setting {

@@ -55,6 +55,8 @@ pub struct Endpoints {
     pub health_page: HealthPage,
     /// Regions whose servers answer with errors by a fault of their own, whatever else stands.
     pub faulty: BTreeSet<Region>,
+    /// Regions whose servers fail while those of another Region do, though nobody has said that they need them.
+    pub dependent: BTreeSet<Region>,
 }
 
 impl Endpoints {
@@ -73,13 +75,21 @@ impl Endpoints {
         self.by_address.get(&address)
     }
 
+    /// Whether the servers of `region` answer with errors, though they run.
+    fn fails(&self, region: &Region, planes: &Planes) -> bool {
+        let is_ill =
+            |other: &Region| self.faulty.contains(other) || planes.reach(Plane::Application, other) != Reach::Up;
+        self.faulty.contains(region)
+            || self.dependent.contains(region) && self.iter().any(|e| e.region != *region && is_ill(&e.region))
+    }
+
     /// How the endpoint at `address` looks from outside; nothing answers at an unknown address.
     pub fn endpoint_status(&self, address: Ipv4Addr, planes: &Planes) -> EndpointStatus {
         let Some(endpoint) = self.at(address) else {
             return EndpointStatus::NoAnswer;
         };
         match planes.reach(Plane::Application, &endpoint.region) {
-            Reach::Up if self.faulty.contains(&endpoint.region) => EndpointStatus::Unhealthy,
+            Reach::Up if self.fails(&endpoint.region, planes) => EndpointStatus::Unhealthy,
             Reach::Up => EndpointStatus::Healthy,
             Reach::Hangs => EndpointStatus::NoAnswer,
             Reach::Unavailable | Reach::Throttles | Reach::DeniesAccess => EndpointStatus::Unhealthy,
@@ -307,7 +317,7 @@ impl Clients {
         let endpoint = match &client.inside {
             Some(region) => {
                 let local = endpoints.iter().find(|e| e.region == *region)?;
-                let works = ctx.planes.works_inside(Plane::Application, region) && !endpoints.faulty.contains(region);
+                let works = ctx.planes.works_inside(Plane::Application, region) && !endpoints.fails(region, ctx.planes);
                 works.then_some(local)?
             }
             None => {

@@ -26,6 +26,7 @@ fn troubles() -> Vec<Trouble> {
         Trouble::Headless { region: west.clone() },
         Trouble::Mismatched { region: west.clone() },
         Trouble::Undersized { region: west.clone() },
+        Trouble::HiddenDependency { region: west.clone() },
         Trouble::QuotaExhausted { region: west.clone() },
         Trouble::ReplicasLag { region: east.clone() },
         Trouble::ResolversIgnoreTtl { seconds: 600 },
