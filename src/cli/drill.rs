@@ -7,6 +7,7 @@ use super::{
     Asking, Options, StartArgs,
     api::{Api, Failure},
     enc,
+    named::Named,
     render::drills,
     show, start,
 };
@@ -15,9 +16,8 @@ use crate::http::drills::DrillsView;
 /// Which drill.
 #[derive(Debug, Args)]
 pub struct DrillArgs {
-    /// The application
-    #[arg(long = "app", value_name = "APP")]
-    pub application: String,
+    #[command(flatten)]
+    pub application: Named,
     /// Which of its drills
     #[arg(long)]
     pub runbook: String,
@@ -41,7 +41,7 @@ const CALENDAR: u16 = 5;
 /// Which drills, and how much of them.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    #[arg(long)]
+    #[arg(long, alias = "app")]
     pub application: Option<String>,
     /// Only when they are due, in order
     #[arg(long)]

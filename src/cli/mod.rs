@@ -11,6 +11,7 @@ pub mod demo;
 pub mod drill;
 pub mod evidence;
 pub mod man;
+mod named;
 pub mod notifications;
 pub mod observe;
 pub mod offline;
@@ -139,8 +140,8 @@ pub enum Command {
 /// What `failover` and `failback` share.
 #[derive(Debug, Args)]
 pub struct StartArgs {
-    /// The application
-    pub application: String,
+    #[command(flatten)]
+    pub application: named::Named,
     /// The Region to move to
     #[arg(long, alias = "to", value_name = "REGION")]
     pub target: Option<String>,
@@ -206,7 +207,7 @@ pub enum ClientCommand {
     Patch(patch::PatchArgs),
     /// List runs, newest first
     Runs {
-        #[arg(long)]
+        #[arg(long, alias = "app")]
         application: Option<String>,
         /// running, held, paused, aborting, undoing, succeeded, failed, aborted, superseded
         #[arg(long)]
@@ -441,7 +442,7 @@ async fn act(options: &Options, api: &Api, run: &str, verb: &str, body: &Value) 
 }
 
 async fn start(options: &Options, api: &Api, path: &str, mut body: Value, args: StartArgs) -> Result<u8, Failure> {
-    body["application"] = args.application.into();
+    body["application"] = args.application.name().into();
     body["reason"] = args.how.reason.into();
     if let Some(target) = args.target {
         body["target_region"] = target.into();

@@ -167,13 +167,13 @@ fn wanted(
 ) -> Result<Wanted, String> {
     let read = |e: crate::domain::id::InvalidName| e.to_string();
     let consent = match offline.consent {
-        None if !start.how.dry_run => typed(&start.application),
+        None if !start.how.dry_run => typed(start.application.name()),
         given => given,
     };
     Ok(Wanted {
         target: start.target.map(|region| region.parse()).transpose().map_err(read)?,
         runbook: runbook.map(|name| name.parse()).transpose().map_err(read)?,
-        application: start.application,
+        application: start.application.name().to_owned(),
         reason: start.how.reason,
         accept_data_loss: accept_data_loss_seconds.map(|seconds| Duration::from_secs(seconds.into())),
         dry_run: start.how.dry_run,

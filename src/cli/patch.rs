@@ -34,7 +34,7 @@ pub struct PatchArgs {
     #[arg(required_unless_present = "application", conflicts_with = "application")]
     pub run: Option<String>,
     /// All runs of an application together: what one of them has put back is not in it
-    #[arg(long, value_name = "APP")]
+    #[arg(long, alias = "app", value_name = "APP")]
     pub application: Option<String>,
     /// With --application: from this run on
     #[arg(long, value_name = "RUN", requires = "application")]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Options,
     api::{Api, Failure},
+    named::Named,
     render::{cut, flags, plain, seconds, wrapped},
     show,
 };
@@ -62,9 +63,8 @@ pub fn failover(mode: ModeArg, accept_data_loss_seconds: Option<u32>, runbook: O
 /// What is to be shown.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// The application
-    #[arg(long = "app", value_name = "APP")]
-    pub application: String,
+    #[command(flatten)]
+    pub application: Named,
     #[arg(long, value_enum)]
     pub purpose: PurposeArg,
     /// Of a drill: which; of a failover or switchover: another than the application's own
@@ -88,7 +88,7 @@ pub(super) async fn perform(options: &Options, api: &Api, args: &PlanArgs) -> Re
 
 /// Where to ask for a plan, and with what.
 pub fn request(args: &PlanArgs) -> (&'static str, Value) {
-    let mut body = json!({ "application": args.application, "reason": "failoverd plan", "dry_run": true });
+    let mut body = json!({ "application": args.application.name(), "reason": "failoverd plan", "dry_run": true });
     let path = match args.purpose {
         PurposeArg::Failback => "/failback",
         PurposeArg::Drill => "/drills",

@@ -6,14 +6,15 @@ use serde_json::json;
 use super::{
     Asking, Options, StartArgs,
     api::{Api, Failure},
+    named::Named,
     start,
 };
 
 /// Of which failover.
 #[derive(Debug, Args)]
 pub struct SalvageArgs {
-    /// The application
-    pub application: String,
+    #[command(flatten)]
+    pub application: Named,
     /// The failover that is to be reconciled; the newest that nobody has if absent
     #[arg(long)]
     pub run: Option<String>,

@@ -58,7 +58,7 @@ fn files_of(directory: &Path, faults: &mut Faults, found: &mut Findings) -> Vec<
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) => {
-            let problem = format!("{}: {e}", directory.display());
+            let problem = format!("{}: {e}; leave the key out for the runbooks that ship", directory.display());
             found.error("runbooks.directory", problem, "directory = \"../runbooks\"");
             return Vec::new();
         }

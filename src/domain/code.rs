@@ -120,6 +120,7 @@ pub const RUNBOOKS: &[&str] = &[
     "runbook-needs-source",
     "runbook-needs-us-east-1",
     "runbook-needless-wait",
+    "runbook-leaves-traffic",
     "runbook-endless-wait",
 ];
 

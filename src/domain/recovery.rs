@@ -3,7 +3,7 @@
 //! The clock starts at the first evidence of trouble (a planned run's at its first effect) and stops at a sustained
 //! successful transaction through the public name (DESIGN.md 6). Pure: everything comes from the journal.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     action::Action,
     budget::{self, Part, RtoShares, Share},
+    id::StepId,
     plan::{PlannedStep, Purpose, Towards},
     run::{LossReport, Phase, RunResult, RunState, StepState},
     sabotage::{Guard, is_off},
@@ -68,7 +69,10 @@ fn leg_clock(run: &RunState, leg: Towards) -> RtoClock {
     // A consent that is still waited for has not ended the decision.
     let consent = if asks { ends(|s| matches!(s.action, Action::Approve { .. })) } else { Some(run.started_at) };
     let flipped = ends(|s| s.action.requires_writer().is_some());
-    let served = ends(|s| matches!(&s.action, Action::ProbeHttp { resolve_with, .. } if !resolve_with.is_empty()))
+    let is_public =
+        |s: &PlannedStep| matches!(&s.action, Action::ProbeHttp { resolve_with, .. } if !resolve_with.is_empty());
+    let served = first_served(run, leg)
+        .unwrap_or_else(|| ends(is_public))
         .or_else(|| ends(|s| matches!(s.action, Action::ProbeHttp { .. })));
     let started_at = match run.request.purpose {
         Purpose::Failover => run.evidence_since.or(Some(run.started_at)),
@@ -85,6 +89,26 @@ fn leg_clock(run: &RunState, leg: Towards) -> RtoClock {
         propagation: between(flipped, served),
         total: between(started_at, served),
     }
+}
+
+/// When each public name that is probed after its traffic was moved had its first sustained success: a drill probes for
+/// longer, which is no part of the move. `None`: the runbook has no such probe. `Some(None)`: one has not succeeded yet.
+fn first_served(run: &RunState, leg: Towards) -> Option<Option<Timestamp>> {
+    let of_leg = || run.plan.steps.iter().filter(|s| s.towards == leg);
+    let flips: Vec<&StepId> = of_leg().filter(|s| s.action.requires_writer().is_some()).map(|s| &s.id).collect();
+    let mut names: BTreeMap<&str, Option<Timestamp>> = BTreeMap::new();
+    let is_passed_over = |s: &&PlannedStep| matches!(run.steps[&s.id], StepState::Skipped { .. });
+    let probes = of_leg().filter(|s| flips.iter().any(|flip| run.plan.needs(&s.id, flip)));
+    for step in probes.filter(|s| !is_passed_over(s)) {
+        if let Action::ProbeHttp { url, resolve_with, .. } = &step.action
+            && !resolve_with.is_empty()
+        {
+            let (first, done) = (names.entry(url).or_default(), done_at(&run.steps[&step.id]));
+            *first = [*first, done].into_iter().flatten().min();
+        }
+    }
+    let all: Option<Vec<Timestamp>> = names.values().copied().collect();
+    (!names.is_empty()).then(|| all.and_then(|all| all.into_iter().max()))
 }
 
 /// Each part of the RTO against its share, as of `now`, while `run` is under way and after it. Of a run that is over,

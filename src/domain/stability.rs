@@ -16,7 +16,7 @@ use super::{
     cloud::Mutation,
     compile::address_of,
     fence::Rung,
-    id::{Region, StepId, Subject},
+    id::{Region, StepId, Subject, TrafficName},
     plan::{Plan, PlannedStep, Purpose},
     ramp::RampCall,
     runbook::closure,
@@ -215,7 +215,37 @@ pub fn lint(plan: &Plan, app: &Application, people: Option<usize>) -> Vec<Findin
         found.extend(gone(step, plan, app));
         found.extend(needless(step, plan, app, &leads_to));
     }
+    found.extend(traffic_left(plan, app));
     found
+}
+
+/// A move of a database after which clients are still led to the Region that it has left.
+fn traffic_left(plan: &Plan, app: &Application) -> Option<Finding> {
+    let is_move = matches!(plan.purpose, Purpose::Failover | Purpose::Switchover | Purpose::Failback);
+    let promotes = |s: &&PlannedStep| {
+        use Action::{AuroraDetach, AuroraFailover, AuroraSwitchover};
+        matches!(s.action, AuroraSwitchover { .. } | AuroraFailover { .. } | AuroraDetach { .. })
+    };
+    let last = plan.steps.iter().filter(promotes).next_back().filter(|_| is_move)?;
+    let led: BTreeSet<&TrafficName> = plan
+        .steps
+        .iter()
+        .filter_map(|s| match &s.action {
+            Action::DnsFlip { traffic, .. } => Some(traffic),
+            Action::DnsWeights(ramp) => Some(&ramp.traffic),
+            _ => None,
+        })
+        .collect();
+    let left: Vec<&str> = app.traffic.keys().filter(|name| !led.contains(name)).map(TrafficName::as_str).collect();
+    (!left.is_empty()).then(|| {
+        let problem = format!(
+            "moves the writer to {}, and no step moves the traffic of {}: its clients are led to {} as before",
+            plan.target,
+            left.join(", "),
+            plan.source
+        );
+        finding(last, "runbook-leaves-traffic", problem, "dns.flip, after aurora.verify_writer")
+    })
 }
 
 fn finding(step: &PlannedStep, code: &str, problem: String, instead: &str) -> Finding {

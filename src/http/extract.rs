@@ -245,12 +245,22 @@ async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String>
     raw.iter().next().map(|(_, v)| v.to_owned())
 }
 
+/// What a name looks like, for whoever gave another.
+fn form_of(code: &str) -> &'static str {
+    match code {
+        "unknown-run" => "a run's is APPLICATION-ID, whole: `failoverd runs` lists them",
+        "unknown-override" => "an override's is APPLICATION-ID, whole: `failoverd overrides` lists them",
+        "unknown-step" => "small letters, digits, hyphens and dots, as the run's plan has it",
+        _ => "small letters, digits and hyphens: `failoverd status` lists the applications",
+    }
+}
+
 /// What cannot be a name names nothing: 404, as for a name that nothing has.
 fn parsed<T: FromStr>(text: Option<String>, code: &str, title: &'static str) -> Result<T, Problem> {
     let text = text.unwrap_or_default();
     text.parse().map_err(|_| {
         let shown: String = text.chars().take(80).collect();
-        let detail = format!("`{shown}` cannot be its name");
+        let detail = format!("`{shown}` cannot be its name: {}", form_of(code));
         Problem::new(StatusCode::NOT_FOUND, code, title, detail)
     })
 }

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 failoverd=$(realpath "${1:-target/debug/failoverd}")
 seconds=${2:-600}
-venv=target/venv-schemathesis
+venv=$PWD/target/venv-schemathesis
 if ! cmp -s tests/api/requirements.txt "$venv/.requirements"; then
   rm -rf "$venv"
   mkdir -p target
@@ -29,6 +29,8 @@ done
 url=$(grep -o 'FAILOVERD_URL=[^ ]*' "$place/demo.log" | cut -d= -f2)
 token=$(grep -o 'FAILOVERD_TOKEN=[^ ]*' "$place/demo.log" | cut -d= -f2)
 
+# From there: it keeps caches of its own in the working directory.
+cd "$place"
 "$venv/bin/schemathesis" run "$url/openapi.json" --header "Authorization: Bearer $token" --no-color \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \
   --max-time "$seconds" --rate-limit 60/s --seed 20261122

@@ -1,7 +1,7 @@
 //! What must hold between the steps of a runbook: needs resolve, no cycles, every step can be reached, a planned run
 //! loses nothing, and no traffic moves before a proven writer (FAULTS.md S5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Act, Runbook, Spread, Step, ahead::Ahead, budget, holes, read::Keys};
 use crate::domain::{
@@ -65,7 +65,6 @@ fn is_whole(runbook: &Runbook, keys: &Keys, found: &Findings) -> bool {
 
 /// Returns whether there is a cycle.
 fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead<'_>, found: &mut Findings) -> bool {
-    let mut cyclic = false;
     let steps: BTreeMap<&StepId, &Step> = runbook.steps.iter().map(|s| (&s.id, s)).collect();
     let known = |id: &StepId| steps.get(id).copied();
     for step in &runbook.steps {
@@ -87,30 +86,60 @@ fn needs(runbook: &Runbook, keys: &Keys, ahead: &Ahead<'_>, found: &mut Findings
                 Some(_) => {}
             }
         }
-        if ahead.needs_itself(&step.id) {
-            cyclic = true;
-            let problem = format!("`{}` needs itself, through {}", step.id, ring(ahead, &step.id));
-            found.error(&key, problem, "");
-        }
     }
-    if !cyclic {
-        return false;
-    }
-    for step in &runbook.steps {
-        if !ahead.needs_itself(&step.id)
-            && let Some(need) = ahead.before(&step.id).find(|n| ahead.needs_itself(n))
-        {
-            let key = format!("{}.needs", keys.get(&step.id).map_or("", String::as_str));
-            found.error(&key, format!("can never be reached: it needs `{need}`, which needs itself"), "");
-        }
-    }
-    true
+    rings(runbook, keys, ahead, found)
 }
 
-fn ring(ahead: &Ahead<'_>, id: &StepId) -> String {
-    let ring = ahead.before(id).filter(|other| ahead.stands_before(id, other));
-    let ring: Vec<&str> = ring.map(StepId::as_str).collect();
-    ring.join(", ")
+/// So many steps of a ring are named.
+const RING_SHOWN: usize = 12;
+
+/// Tells of each ring of needs once, with the way round it; whether there is one.
+fn rings(runbook: &Runbook, keys: &Keys, ahead: &Ahead<'_>, found: &mut Findings) -> bool {
+    let mut told: BTreeSet<&StepId> = BTreeSet::new();
+    for step in runbook.steps.iter().filter(|s| ahead.needs_itself(&s.id)) {
+        if told.contains(&step.id) {
+            continue;
+        }
+        let on_it: BTreeSet<&StepId> = ahead.before(&step.id).filter(|o| ahead.stands_before(&step.id, o)).collect();
+        let mut way: Vec<String> = way_round(runbook, &step.id, &on_it).iter().map(|id| format!("`{id}`")).collect();
+        if RING_SHOWN < way.len() {
+            let left_out = way.len() - RING_SHOWN;
+            way.splice(RING_SHOWN / 2..RING_SHOWN / 2 + left_out, [format!("({left_out} more)")]);
+        }
+        let waits = |s: &&Step| !on_it.contains(&s.id) && on_it.iter().any(|on| ahead.stands_before(on, &s.id));
+        let waiting: Vec<&str> = runbook.steps.iter().filter(waits).map(|s| s.id.as_str()).collect();
+        let waiting = match waiting.as_slice() {
+            [] => String::new(),
+            [one] => format!("; `{one}` can never be reached"),
+            [first, rest @ ..] => format!("; `{first}` and {} more can never be reached", rest.len()),
+        };
+        let key = format!("{}.needs", keys.get(&step.id).map_or("", String::as_str));
+        let problem =
+            format!("`{}` needs itself: {}: one of these needs must go{waiting}", step.id, way.join(" needs "));
+        found.error(&key, problem, "");
+        told.extend(on_it);
+    }
+    !told.is_empty()
+}
+
+/// The shortest way from `from` over needs, all of them in `on_it`, back to itself; both ends are named.
+fn way_round<'a>(runbook: &'a Runbook, from: &'a StepId, on_it: &BTreeSet<&StepId>) -> Vec<&'a StepId> {
+    let steps: BTreeMap<&StepId, &'a Step> = runbook.steps.iter().map(|s| (&s.id, s)).collect();
+    let mut ways = VecDeque::from([vec![from]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        let needs = way.last().and_then(|last| steps.get(last)).map(|step| step.needs.iter());
+        for need in needs.into_iter().flatten().filter(|need| on_it.contains(need)) {
+            let longer: Vec<&StepId> = way.iter().copied().chain([need]).collect();
+            if need == from {
+                return longer;
+            }
+            if seen.insert(need) {
+                ways.push_back(longer);
+            }
+        }
+    }
+    vec![from]
 }
 
 fn purpose(runbook: &Runbook, step: &Step, key: &str, found: &mut Findings) {
