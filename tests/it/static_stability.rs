@@ -266,8 +266,10 @@ fn no_shipped_failover_runbook_depends_on_the_source_or_on_us_east_1() {
 
 #[test]
 fn a_planned_move_may_need_both_ends_and_says_so_without_a_finding() {
+    const MOVE: &str = "id: s, action: aurora.switchover";
+    const PROVE: &str = "id: v, action: aurora.verify_writer, needs: [s]";
     let app = application(None);
-    let plan = plan(&app, Purpose::Switchover, &runbook("switchover", &["id: s, action: aurora.switchover"]));
+    let plan = plan(&app, Purpose::Switchover, &runbook("switchover", &[MOVE, PROVE, FLIP]));
     assert_eq!(lint(&plan, &app, Some(1)), []);
     assert_eq!(fall_with(&plan, &app, &plan.source).len(), 1);
 }
