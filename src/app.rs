@@ -19,13 +19,14 @@ use crate::{
     },
     config::{self, Aws, Settings},
     domain::evidence::Signature,
-    engine::{Engine, Parts, Sharing, outpost::Outpost, vantages::Vantages},
+    engine::{Engine, Parts, Sharing, outpost::Outpost, preflight, vantages::Vantages},
     http::{self, Api, replica::Forwarder},
     ports::{Clock, Cloud, Databases, JournalStore, Observer, Outboxes, Probes},
 };
 
 pub mod access;
 pub mod keys;
+mod lifetimes;
 pub mod logs;
 pub mod observe;
 pub mod offline;
@@ -86,6 +87,8 @@ impl Daemon {
         let tls = access::tls(&settings)?;
         let heartbeats = heartbeats(&settings, &clock);
         let databases: Arc<dyn Databases> = Arc::clone(&heartbeats) as Arc<dyn Databases>;
+        let ends = lifetimes::of(&settings, &sdk, &clock);
+        let preflight = preflight::round::Setup::new(settings.notify.channels.clone(), ends);
         let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options));
         let post = post::open(&settings, outboxes, &cloud, &clock, &observer)?;
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
@@ -118,6 +121,7 @@ impl Daemon {
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
             sharing,
             post,
+            preflight: Some(preflight),
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {

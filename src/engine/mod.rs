@@ -69,6 +69,7 @@ mod schedules;
 pub mod scribe;
 mod seat;
 pub mod settle;
+mod sharing;
 mod signal_probing;
 pub mod signatures;
 pub mod signs;
@@ -82,4 +83,5 @@ pub mod vantages;
 pub mod watch;
 pub mod whereabouts;
 
-pub use desk::{Engine, Parts, Sharing};
+pub use desk::{Engine, Parts};
+pub use sharing::Sharing;

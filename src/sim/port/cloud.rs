@@ -237,6 +237,21 @@ impl Cloud for SimCloud {
             .await
     }
 
+    async fn cluster_parameter(
+        &self,
+        region: &Region,
+        group: &str,
+        name: &str,
+    ) -> Result<Option<String>, ObserveError> {
+        self.way
+            .read(at("rds:DescribeDBClusterParameters", Plane::Rds, region), None, |world| {
+                let found = world.aurora.cluster_parameters(region, group);
+                let found = found.map_err(|fault| view::read_error(group, fault))?;
+                Ok(found.into_iter().find(|p| p.name == name).and_then(|p| p.value))
+            })
+            .await
+    }
+
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.way
             .read(at("rds:DescribeAccountAttributes", Plane::Rds, region), None, |world| {
@@ -401,6 +416,16 @@ impl Cloud for SimCloud {
             .read(at("s3:HeadObject", Plane::S3, region), None, |world| {
                 let found = world.s3.get(region, bucket, key).map_err(|fault| view::read_error(key, fault))?;
                 view::replication(found)
+            })
+            .await
+    }
+
+    async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError> {
+        self.way
+            .read(at("sns:GetTopicAttributes", Plane::Sns, region), None, |world| match world.sns.topic(region, arn) {
+                Ok(_) => Ok(true),
+                Err(fault) if fault.code == "NotFound" => Ok(false),
+                Err(fault) => Err(view::read_error(arn, fault)),
             })
             .await
     }
