@@ -8,7 +8,7 @@
 //!                             ├─ Watcher   signals → assessment → decision
 //!                             ├─ Alone     a decision to start, where it is armed → run
 //!                             ├─ capacities what each Region has, remembered for the worst day
-//!                             ├─ preflight whether what is armed could run
+//!                             ├─ preflight whether what is armed could run; rounds: whether every application could
 //!                             ├─ schedules drills that are due → run
 //!                             ├─ notices   that something armed is over
 //!                             └─ outbox    what people are told, over every channel

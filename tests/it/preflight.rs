@@ -31,7 +31,14 @@ use failoverd::{
 };
 use futures_util::FutureExt as _;
 
-use crate::support::{Live, Played, Scene, payments, region};
+use serde_json::Value;
+
+use crate::support::{
+    Live, Played, Scene,
+    daemon::Daemon,
+    payments, region,
+    stage::{Setting, Stage},
+};
 
 const STANDBY: &str = "arn:aws:rds:us-west-2:123456789012:cluster:payments-usw2";
 
@@ -342,4 +349,81 @@ async fn a_failover_takes_exactly_as_long_as_without_it() {
     let (without, steps) = failover(None).await;
     let (with, same_steps) = failover(Some(setup())).await;
     assert_eq!((with, same_steps), (without, steps));
+}
+
+/// What `failoverd preflight` says as JSON, and its exit code.
+async fn asked(daemon: &Daemon, args: &[&str]) -> (i32, Value) {
+    let mut words = vec!["--json", "preflight", "payments"];
+    words.extend_from_slice(args);
+    let (code, out) = said(daemon, &words).await;
+    let found: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+    (code, found["preflights"][0].clone())
+}
+
+async fn said(daemon: &Daemon, words: &[&str]) -> (i32, String) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_failoverd"))
+        .args(words)
+        .env_clear()
+        .env("FAILOVERD_URL", &daemon.url)
+        .env("FAILOVERD_TOKEN", "alice-kill-token")
+        .output()
+        .await
+        .expect("the binary runs");
+    let code = output.status.code().expect("it ended by itself");
+    (code, String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The kinds that take points, with what they take.
+fn taken(found: &Value) -> Vec<(String, u64)> {
+    let checks = found["directions"][0]["checks"].as_array().expect("checks").iter();
+    let points = |c: &Value| c["points"].as_u64().expect("a number");
+    let name = |c: &Value| c["kind"].as_str().expect("a word").to_owned();
+    checks.filter(|c| points(c) != 0).map(|c| (name(c), points(c))).collect()
+}
+
+/// The binary, the real SDKs and the simulated AWS over HTTP, asked by the command line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_the_verb_looks_now_says_what_lowers_and_sends_nothing_that_changes() {
+    let stage = Stage::build(Setting::seeded(71)).await;
+    let daemon = stage.start(None).await.listening().expect("it starts");
+    // Nobody has looked yet: that is no score, and no way out.
+    let (code, first) = asked(&daemon, &[]).await;
+    assert_eq!((code, &first["score"]), (3, &Value::Null), "{first:#}");
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let found = loop {
+        let (_, found) = asked(&daemon, &["--now"]).await;
+        if !found["score"].is_null() {
+            break found;
+        }
+        assert!(std::time::Instant::now() < deadline, "{found:#}; {}", stage.logs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    // This stage's configuration says a TTL of 1 s, and its records have 60.
+    assert_eq!((taken(&found), found["score"].as_u64()), (vec![("ttl".to_owned(), 10)], Some(90)), "{found:#}");
+    stage.world.world.with(|w: &mut World| {
+        let cluster = w.aurora.cluster_mut(STANDBY).expect("the standby");
+        cluster.parameters.insert("rds.global_db_rpo".to_owned(), "20".to_owned());
+        w.set_plane(Plane::Sns, &region("us-west-2"), Reach::DeniesAccess);
+    });
+    let (code, found) = asked(&daemon, &["--now"]).await;
+    let kinds: BTreeSet<String> = taken(&found).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["parameter", "permission", "ttl"].map(str::to_owned).into(), "{found:#}");
+    assert_eq!((code, found["score"].as_u64()), (0, Some(70)), "nothing blocks: {found:#}");
+    stage.world.world.with(|w: &mut World| faults::apply(w, &Trouble::Headless { region: region("us-west-2") }));
+    let (code, text) = said(&daemon, &["preflight", "payments", "--now"]).await;
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("us-east-1 -> us-west-2: ") && text.contains("BLOCKED"), "{text}");
+    let worst = text.lines().find(|line| line.contains("NOT MET")).expect("a line");
+    assert!(worst.contains("-60 NOT MET  target orders (us-west-2)"), "the worst first: {text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80 || !line.trim().contains(' ')), "80 columns: {text}");
+    let effects = stage.effects();
+    assert_eq!(effects.count(), 0, "{effects:?}");
+    let changing = |operation: &str| !["Describe", "Get", "List", "Head"].iter().any(|v| operation.starts_with(v));
+    let asked = stage.world.requests.all();
+    assert!(asked.iter().any(|r| r.operation == "DescribeDBClusterParameters"), "{asked:?}");
+    let sent: Vec<&String> = asked.iter().map(|r| &r.operation).filter(|o| changing(o)).collect();
+    assert!(sent.is_empty(), "{sent:?}");
+    daemon.kill().await;
+    let records = stage.records().await.expect("the journal verifies");
+    assert!(!records.iter().any(|r| r.events.iter().any(|e| matches!(e, Event::RunStarted { .. }))));
 }
