@@ -19,7 +19,7 @@ use crate::{
     },
     config::{self, Aws, Settings},
     domain::evidence::Signature,
-    engine::{Engine, Parts, Sharing, outpost::Outpost, preflight, vantages::Vantages},
+    engine::{Engine, Parts, Sharing, outpost::Outpost, vantages::Vantages},
     http::{self, Api, replica::Forwarder},
     ports::{Clock, Cloud, Databases, JournalStore, Observer, Outboxes, Probes},
 };
@@ -86,9 +86,7 @@ impl Daemon {
         access.permits(address)?;
         let tls = access::tls(&settings)?;
         let heartbeats = heartbeats(&settings, &clock);
-        let databases: Arc<dyn Databases> = Arc::clone(&heartbeats) as Arc<dyn Databases>;
-        let ends = lifetimes::of(&settings, &sdk, &clock);
-        let preflight = preflight::round::Setup::new(settings.notify.channels.clone(), ends);
+        let preflight = Some(lifetimes::preflight(&settings, &sdk, &clock));
         let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options));
         let post = post::open(&settings, outboxes, &cloud, &clock, &observer)?;
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
@@ -108,8 +106,8 @@ impl Daemon {
         let parts = Parts {
             cloud,
             probes,
+            databases: Arc::clone(&heartbeats) as Arc<dyn Databases>,
             heartbeats,
-            databases,
             store,
             applications: settings.applications,
             runbooks: settings.runbooks,
@@ -121,7 +119,7 @@ impl Daemon {
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
             sharing,
             post,
-            preflight: Some(preflight),
+            preflight,
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {

@@ -16,7 +16,7 @@ use super::access::SOON;
 use crate::{
     config::Settings,
     domain::preflight::{End, Lifetime},
-    engine::preflight::round::Lifetimes,
+    engine::preflight::round::{Lifetimes, Setup},
     ports::Clock,
 };
 
@@ -30,8 +30,12 @@ const PROVIDER_TAKES: Duration = Duration::from_secs(10);
 /// The largest file of certificates, as the API takes it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What ends, of all that `settings` name.
-pub(super) fn of(settings: &Settings, sdk: &SdkConfig, clock: &Arc<dyn Clock>) -> Lifetimes {
+/// What preflight needs of `settings`: the channels of people, and what ends.
+pub(super) fn preflight(settings: &Settings, sdk: &SdkConfig, clock: &Arc<dyn Clock>) -> Setup {
+    Setup::new(settings.notify.channels.clone(), of(settings, sdk, clock))
+}
+
+fn of(settings: &Settings, sdk: &SdkConfig, clock: &Arc<dyn Clock>) -> Lifetimes {
     let tokens: Vec<Lifetime> = settings
         .auth
         .tokens

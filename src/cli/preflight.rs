@@ -129,11 +129,11 @@ fn one(check: &CheckView) -> String {
         State::Unknown => "unknown",
     };
     let taken = if check.points == 0 { String::new() } else { format!("-{}", check.points) };
-    let head = format!("    {taken:>4} {mark:<8}");
+    let head = format!("    {taken:>4} {mark:<9}");
     let mut out = wrapped(&head, &format!("{} ({})", plain(&check.line()), check.class.as_str()));
     if check.state != State::Met {
-        out.push_str(&wrapped("                 expected: ", &check.expected));
-        out.push_str(&wrapped("                 do: ", &check.remedy));
+        out.push_str(&wrapped("                  expected: ", &check.expected));
+        out.push_str(&wrapped("                  do: ", &check.remedy));
     }
     out
 }

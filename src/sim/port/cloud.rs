@@ -12,6 +12,7 @@ use super::{
     LiveWorld,
     effect::Effect,
     fault::Faults,
+    metrics::{metric_queries, newest},
     view,
     way::{CALL_TIMEOUT, Route, Way},
 };
@@ -21,8 +22,8 @@ use crate::{
         application::{ClusterArn, ClusterEndpoint},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, DbSnapshot, EventSource, GlobalCluster,
-            MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+            ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
         sabotage::{Guard, is_off},
@@ -37,7 +38,6 @@ use crate::{
             Plane, Reach, SimTime,
             arc::ControlState,
             aurora::{Snapshot, SourceType, Stage},
-            cloudwatch::{self, MetricKey, Statistic},
             route53::{
                 self,
                 change::ChangeStatus,
@@ -151,34 +151,6 @@ fn skewed(ours: SimTime, theirs: SimTime) -> Option<String> {
     const LIMIT_MS: u64 = 30_000;
     let apart = ours.0.abs_diff(theirs.0);
     (LIMIT_MS < apart).then(|| format!("the clock here and that of AWS are {} s apart", apart / 1_000))
-}
-
-fn metric_queries(queries: &[MetricQuery]) -> Result<Vec<cloudwatch::MetricQuery>, ObserveError> {
-    let query = |(index, q): (usize, &MetricQuery)| {
-        let statistic = Statistic::parse(&q.statistic).ok_or_else(|| ObserveError::Rejected {
-            code: "ValidationError".to_owned(),
-            message: format!("the statistic {} is not simulated", q.statistic),
-        })?;
-        Ok(cloudwatch::MetricQuery {
-            id: format!("q{index}"),
-            key: MetricKey::new(&q.namespace, &q.metric, &q.dimensions),
-            period_seconds: q.period.as_secs(),
-            statistic,
-            unit: None,
-            label: None,
-        })
-    };
-    queries.iter().enumerate().map(query).collect()
-}
-
-/// The newest finite values of each result; what is no number is no data.
-fn newest(results: Vec<cloudwatch::QueryResult>) -> Vec<Answer<Series>> {
-    let point = |(at, value)| Ok(Datapoint { at: view::timestamp(at)?, value });
-    let newest = |result: cloudwatch::QueryResult| {
-        let finite = result.points.into_iter().filter(|(_, value)| value.is_finite());
-        finite.take(DATAPOINTS_MAX).map(point).collect()
-    };
-    results.into_iter().map(newest).collect()
 }
 
 #[async_trait]
