@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use failoverd::{
     domain::{
-        application::Application,
+        application::{Application, Mechanism},
         channel::Channels,
         id::Digest,
         journal::Event,
@@ -426,4 +426,40 @@ async fn process_the_verb_looks_now_says_what_lowers_and_sends_nothing_that_chan
     daemon.kill().await;
     let records = stage.records().await.expect("the journal verifies");
     assert!(!records.iter().any(|r| r.events.iter().any(|e| matches!(e, Event::RunStarted { .. }))));
+}
+
+/// A shipped configuration, in the world that a rehearsal gives it.
+async fn example(name: &str) -> (Scene, Live) {
+    let start = "2026-11-20T10:00:00Z".parse().expect("an instant");
+    let scene = Scene::staged(&format!("config/examples/{name}.toml"), 15, start);
+    let arrange = |parts| failoverd::engine::Parts { preflight: Some(setup()), ..parts };
+    let live = scene.start_as(0, scene.reopened(), Faults::default(), arrange).await;
+    (scene, live)
+}
+
+/// What each reference system lacks where all is well is named, and blocks nothing.
+#[tokio::test(start_paused = true)]
+async fn no_reference_system_is_blocked_where_all_is_well() {
+    for name in ["payments-fast", "payments-audited", "payments-regulated", "migration-hub", "transactions"] {
+        let (_scene, live) = example(name).await;
+        let found = found(&live).await;
+        let open: Vec<_> = lowering(&found).into_iter().map(|(c, points)| format!("-{points} {c:?}")).collect();
+        assert!(!way(&found).is_blocked() && 80 <= points(&found), "{name}: {open:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_stands_for_the_standby_while_the_application_is_at_home_blocks() {
+    let (scene, live) = example("storefront").await;
+    let at_home = found(&live).await;
+    assert!(!way(&at_home).is_blocked(), "{:#?}", lowering(&at_home));
+    let mechanism = &scene.application.traffic.values().next().expect("an entry").mechanism;
+    let Mechanism::StandbyObject { object, .. } = mechanism else { panic!("an object") };
+    live.world.now(|w| w.s3.seed(&object.bucket, &object.key, w.now));
+    let before = now(&live).rounds;
+    live.until("the next round", 400, |live| before < now(live).rounds).await;
+    let found = now(&live).found.expect("a round");
+    let (worst, taken) = lowering(&found).remove(0);
+    assert_eq!((worst.kind, worst.state, taken), (Kind::Traffic, State::NotMet, 60), "{worst:#?}");
+    assert!(worst.seen.contains("somebody has put it"), "{worst:#?}");
 }

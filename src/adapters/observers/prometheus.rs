@@ -781,6 +781,7 @@ mod tests {
             include_str!("prometheus/counted.rs"),
             include_str!("prometheus/decisions.rs"),
             include_str!("prometheus/drills.rs"),
+            include_str!("prometheus/preflights.rs"),
             include_str!("prometheus/promises.rs"),
             include_str!("prometheus/told.rs"),
         ] {

@@ -153,10 +153,13 @@ pub async fn keep(
     board: Arc<Board>,
     setup: Setup,
 ) {
-    let mut asked = board.asked.changes();
+    let (mut asked, mut heard) = (board.asked.changes(), 0);
     let mut due = context.clock.boot() + FIRST;
-    let mut is_asked = false;
     loop {
+        // Whoever asks while a round begins is answered by that one.
+        let number = asked.take();
+        let is_asked = number != heard;
+        heard = number;
         if is_asked || due <= context.clock.boot() {
             board.begun();
             let found = match in_the_way(&context, &newest, is_asked) {
@@ -173,12 +176,12 @@ pub async fn keep(
             }
         }
         let wait = due.saturating_sub(context.clock.boot());
-        is_asked = tokio::select! {
+        tokio::select! {
             biased;
             () = context.stopping.cancelled() => return,
-            () = asked.changed() => true,
-            () = context.clock.sleep(wait) => false,
-        };
+            () = asked.changed() => {}
+            () = context.clock.sleep(wait) => {}
+        }
     }
 }
 
