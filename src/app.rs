@@ -26,6 +26,7 @@ use crate::{
 
 pub mod access;
 pub mod keys;
+mod lifetimes;
 pub mod logs;
 pub mod observe;
 pub mod offline;
@@ -85,7 +86,7 @@ impl Daemon {
         access.permits(address)?;
         let tls = access::tls(&settings)?;
         let heartbeats = heartbeats(&settings, &clock);
-        let databases: Arc<dyn Databases> = Arc::clone(&heartbeats) as Arc<dyn Databases>;
+        let preflight = Some(lifetimes::preflight(&settings, &sdk, &clock));
         let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::new(sdk, Arc::clone(&clock), Arc::clone(&observer), options));
         let post = post::open(&settings, outboxes, &cloud, &clock, &observer)?;
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
@@ -105,8 +106,8 @@ impl Daemon {
         let parts = Parts {
             cloud,
             probes,
+            databases: Arc::clone(&heartbeats) as Arc<dyn Databases>,
             heartbeats,
-            databases,
             store,
             applications: settings.applications,
             runbooks: settings.runbooks,
@@ -118,6 +119,7 @@ impl Daemon {
             draw_id: Arc::new(|| uuid::Uuid::now_v7().as_u128()),
             sharing,
             post,
+            preflight,
         };
         let engine = Engine::start(parts).await;
         if let Some(outpost) = outpost {

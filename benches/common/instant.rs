@@ -59,6 +59,12 @@ impl Cloud for Instant {
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
         nothing()
     }
+    async fn cluster_parameter(&self, _: &Region, _: &str, _: &str) -> Result<Option<String>, ObserveError> {
+        nothing()
+    }
+    async fn topic_is_there(&self, _: &Region, _: &str) -> Result<bool, ObserveError> {
+        nothing()
+    }
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         nothing()
     }

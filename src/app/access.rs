@@ -14,8 +14,8 @@ use crate::{
     ports::{Clock, Identities},
 };
 
-/// So long before a token expires the log says so at the start.
-const SOON: Duration = Duration::from_hours(14 * 24);
+/// So long before a token expires the log says so at the start, and preflight from then on.
+pub(super) const SOON: Duration = Duration::from_hours(14 * 24);
 
 /// How callers are known.
 ///

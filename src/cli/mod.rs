@@ -19,6 +19,7 @@ pub mod overrides;
 pub mod patch;
 pub mod permissions;
 pub mod plan;
+pub mod preflight;
 pub mod render;
 pub mod report;
 pub mod salvage;
@@ -203,6 +204,8 @@ pub enum ClientCommand {
     Drills(drill::ListArgs),
     /// Show what a move would do: every call, what it would meet now, how long, who must approve. Starts nothing
     Plan(plan::PlanArgs),
+    /// Whether applications could be moved now: a score, and what lowers it, the worst first
+    Preflight(preflight::PreflightArgs),
     /// Show what infrastructure code must learn of a move: the next apply would undo it
     Patch(patch::PatchArgs),
     /// List runs, newest first
@@ -386,6 +389,7 @@ async fn perform(options: &Options, command: ClientCommand) -> Result<u8, Failur
         ClientCommand::Drill(args) => return drill::perform(options, &api, args).await,
         ClientCommand::Drills(args) => drill::list(options, &api, args).await?,
         ClientCommand::Plan(args) => plan::perform(options, &api, &args).await?,
+        ClientCommand::Preflight(args) => return preflight::perform(options, &api, &args).await,
         ClientCommand::Patch(args) => patch::perform(options, &api, &args).await?,
         ClientCommand::Watch { run, follow } => {
             return watch::watch(options, &api, &run, follow).await;

@@ -88,6 +88,12 @@ pub struct DbCluster {
     /// For how long its automated snapshots are kept, in days; `None` where it is not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_retention_days: Option<u32>,
+    /// Whether it is protected from being deleted; `None` where it is not reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection: Option<bool>,
+    /// The name of its parameter group; `None` where it is not reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter_group: Option<String>,
 }
 
 /// A snapshot of a DB cluster, as RDS describes it.

@@ -49,6 +49,7 @@ pub mod patch;
 pub mod permissions;
 pub mod plan;
 pub mod policy;
+pub mod preflight;
 pub mod proof;
 pub mod ramp;
 pub mod recovery;

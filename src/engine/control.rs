@@ -35,6 +35,7 @@ use crate::{
         outbox::Told,
         outlook::Outlook,
         overrides::lasting,
+        preflight::round,
         trend::Point,
     },
 };
@@ -301,6 +302,14 @@ pub trait Control: Send + Sync {
     /// What `plan` would meet if `by` began it now. It only looks; `None`: nobody is there to look.
     async fn look_ahead(&self, _plan: &Plan, _by: &Subject) -> Option<Outlook> {
         None
+    }
+    /// What preflight has found of the application, where it is worked on here and looked at; `None`: it is not.
+    fn preflight(&self, _application: &ApplicationName) -> Option<round::Now> {
+        None
+    }
+    /// Asks for a round of preflight, and waits for a moment; what there is then. `None`: nobody looks.
+    async fn preflight_now(&self, _application: &ApplicationName) -> Result<Option<round::Now>, Refusal> {
+        Ok(None)
     }
     async fn act(&self, run: &RunId, act: Act, subject: &Subject, reason: &str) -> Result<(), Refusal>;
     /// What the clock of this replica shows; `None`: it has none.

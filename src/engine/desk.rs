@@ -44,13 +44,13 @@ use crate::{
         requests::{self, Asked},
         scribe::Fatal,
         seat::{Following, House, Seat, Standing, Trouble, Working},
-        settle::Offline,
+        sharing::Sharing,
         signatures::{self, Signatures},
         trend::Point,
         vantages::Vantages,
         watch::Watcher,
     },
-    ports::{Clock, Cloud, Databases, Heartbeats, JournalStore, Leases, Observer, Probes},
+    ports::{Clock, Cloud, Databases, Heartbeats, JournalStore, Observer, Probes},
 };
 
 /// What an engine is made of.
@@ -75,22 +75,8 @@ pub struct Parts {
     pub sharing: Option<Sharing>,
     /// How people are told; `None`: they are not, as in a rehearsal.
     pub post: Option<Post>,
-}
-
-/// How replicas take turns.
-#[derive(Debug, Clone)]
-pub struct Sharing {
-    pub leases: Arc<dyn Leases>,
-    /// How long a lease is had without being renewed.
-    pub duration: Duration,
-    /// How long a call to AWS takes at most; fits in a lease ([`crate::domain::lease::Tenure::room`]).
-    pub call_within: Duration,
-    /// Where this replica's API is reached by the others and by people.
-    pub url: Option<String>,
-    /// Where this replica runs.
-    pub region: Option<String>,
-    /// Where a failover may be run offline: then who leads looks first. `None`: nobody can.
-    pub offline: Option<Offline>,
+    /// What preflight looks at beside an application; `None`: there is none, as in a rehearsal.
+    pub preflight: Option<preflight::round::Setup>,
 }
 
 /// See the module. Cheap to clone.
@@ -171,7 +157,7 @@ impl Engine {
     /// Begins to watch one application, and to carry on what is under way, until its context is told to stop; `crew` has
     /// ended when all of it has.
     pub(super) fn work(&self, working: &Working, crew: &TaskTracker) {
-        let Working { context, newest, preflights, fatal, since: _ } = working;
+        let Working { context, newest, preflights, board, fatal, since: _ } = working;
         let spawn = |what, task: BoxFuture<'static, ()>| self.spawn_on(crew, what, task);
         if !context.pulses.is_empty() {
             spawn("pulse", pulse::beat(context.clone()).boxed());
@@ -185,6 +171,11 @@ impl Engine {
         if context.application.policy.mode != Mode::Recommend {
             let (parts, newest) = (Arc::clone(&self.parts), newest.clone());
             spawn("preflight", preflight::watch(context.clone(), parts, newest, Arc::clone(preflights)).boxed());
+        }
+        if let Some(setup) = self.parts.preflight.clone() {
+            let (parts, newest) = (Arc::clone(&self.parts), newest.clone());
+            let rounds = preflight::round::keep(context.clone(), parts, newest, Arc::clone(board), setup);
+            spawn("rounds of preflight", rounds.boxed());
         }
         spawn("deferred", deferred::drive(context.clone()).boxed());
         spawn("notices", notices::tell(context.clone()).boxed());
@@ -304,6 +295,16 @@ impl Control for Engine {
         let working = self.working(&plan.application).ok()?;
         let assessment = working.newest.get();
         Some(outlook::look_ahead(&working.context, assessment.as_deref(), plan, by).await)
+    }
+
+    fn preflight(&self, application: &ApplicationName) -> Option<preflight::round::Now> {
+        self.parts.preflight.as_ref().and_then(|_| Some(self.working(application).ok()?.board.now()))
+    }
+
+    async fn preflight_now(&self, application: &ApplicationName) -> Result<Option<preflight::round::Now>, Refusal> {
+        self.refuse_while_stopping()?;
+        let working = self.working(application)?;
+        Ok(if self.parts.preflight.is_some() { Some(working.board.answer(&*self.parts.clock).await) } else { None })
     }
 
     fn now(&self) -> Option<Timestamp> {

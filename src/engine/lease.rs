@@ -27,11 +27,12 @@ use crate::{
         lease::{Lease, Tenure, Turn, Watch},
     },
     engine::{
-        desk::{Engine, Sharing},
+        desk::Engine,
         recover::{self, RecoverError},
         scribe::{CommitError, Fatal},
         seat::{Following, House, Seat, Standing, Trouble, Working, take_over},
         settle::{self, Settled},
+        sharing::Sharing,
         tenancy::Tenancy,
     },
     ports::{Clock, journal::ReadError, lease::PutError},

@@ -8,7 +8,7 @@
 //!                             ├─ Watcher   signals → assessment → decision
 //!                             ├─ Alone     a decision to start, where it is armed → run
 //!                             ├─ capacities what each Region has, remembered for the worst day
-//!                             ├─ preflight whether what is armed could run
+//!                             ├─ preflight whether what is armed could run; rounds: whether every application could
 //!                             ├─ schedules drills that are due → run
 //!                             ├─ notices   that something armed is over
 //!                             └─ outbox    what people are told, over every channel
@@ -69,6 +69,7 @@ mod schedules;
 pub mod scribe;
 mod seat;
 pub mod settle;
+mod sharing;
 mod signal_probing;
 pub mod signatures;
 pub mod signs;
@@ -82,4 +83,5 @@ pub mod vantages;
 pub mod watch;
 pub mod whereabouts;
 
-pub use desk::{Engine, Parts, Sharing};
+pub use desk::{Engine, Parts};
+pub use sharing::Sharing;

@@ -3,6 +3,14 @@
 //!
 //! Invariants: only facts disarm at once; what cannot be told is shown, and disarms when it could not be told three
 //! times in a row. Nothing is disarmed while the primary is ill: that is what it was armed for. It starts nothing.
+//!
+//! Below it, [`round`] looks at every application, armed or not, and makes the score that people see.
+
+mod clusters;
+mod looks;
+mod question;
+pub mod round;
+mod traffic;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -26,7 +26,7 @@ use crate::{
         desk::Parts,
         metrics::MetricReader,
         newest::Newest,
-        preflight::Preflights,
+        preflight::{Preflights, round::Board},
         pulse::Pulse,
         recover::{self, RecoverError},
         scribe::{CommitError, Desk, Fatal, LIVE_RECORDS_MAX, Scribe},
@@ -53,6 +53,8 @@ pub(super) struct Working {
     pub(super) context: Context,
     pub(super) newest: NewestAssessment,
     pub(super) preflights: Arc<Preflights>,
+    /// What the rounds of preflight have found.
+    pub(super) board: Arc<Board>,
     /// Why this must end, where it must: the process where it is alone, leading where it is not.
     pub(super) fatal: Arc<Fatal>,
     /// Since when, for people.
@@ -278,7 +280,14 @@ pub(super) async fn take_over(
         stopping: stopping.clone(),
     };
     let fatal = Arc::clone(fatal);
-    Ok(Working { context, newest: Newest::new(None), preflights: Arc::default(), fatal, since: wall })
+    Ok(Working {
+        context,
+        newest: Newest::new(None),
+        preflights: Arc::default(),
+        board: Arc::default(),
+        fatal,
+        since: wall,
+    })
 }
 
 /// The pulse of each store that has a heartbeat; each life of a process is a beater of its own.

@@ -27,6 +27,15 @@ use crate::{
 /// How long a look waits that is only told beside something else.
 const ASIDE: Duration = Duration::from_secs(3);
 
+/// What begins a line about an object that does not stand for where the application lives.
+pub(super) const WARNING: &str = "WARNING: ";
+
+/// Whether `action` puts or deletes such an object.
+pub(super) fn has_object(action: &Action) -> bool {
+    let calls = if let Action::DnsFlip { calls, .. } = action { &calls[..] } else { &[] };
+    calls.iter().any(|call| matches!(call, Mutation::PutObject { .. } | Mutation::DeleteObject { .. }))
+}
+
 fn says(object: &ObjectAt, is_there: bool) -> String {
     format!("{object} is {}", if is_there { "there" } else { "absent" })
 }
@@ -79,7 +88,7 @@ pub(super) async fn ahead(context: &Context, plan: &Plan, action: &Action) -> An
         };
         match context.cloud.object_is_there(object).await {
             Ok(seen) if seen == before => told.push(says(object, seen)),
-            Ok(seen) => told.push(format!("WARNING: {}", drift(object, seen, &plan.source))),
+            Ok(seen) => told.push(format!("{WARNING}{}", drift(object, seen, &plan.source))),
             Err(error @ ObserveError::NotFound { .. }) => return Answer::Fails { why: error.to_string() },
             Err(error) => {
                 return match denial(object, &error) {
@@ -118,7 +127,7 @@ pub(super) async fn aside(context: &Context, traffic: &TrafficName, expected: &s
     let wanted = context.application.regions.first() != Some(at);
     Some(match seen {
         Ok(seen) if seen == wanted => says(object, seen),
-        Ok(seen) => format!("WARNING: {}", drift(object, seen, at)),
+        Ok(seen) => format!("{WARNING}{}", drift(object, seen, at)),
         Err(error) => format!("whether {object} is there is not known: {error}"),
     })
 }

@@ -8,6 +8,7 @@ use super::{
     condition::{ApplicationView, ApplicationsView, SignatureView},
     decision::{DecisionView, Shown},
     extract::ApplicationPath,
+    preflight::PreflightSummaryView,
     problem::Problem,
     replica::LeaderView,
     schedules::ReadinessView,
@@ -25,8 +26,11 @@ pub(super) fn view(api: &Api, application: &Application) -> ApplicationView {
     let held = api.control.held(&application.name);
     let told = history.as_deref().zip(api.control.now());
     let readiness = told.map(|(history, now)| ReadinessView::new(application, history, now));
+    let now = api.control.now();
+    let preflight = api.control.preflight(&application.name);
+    let preflight = preflight.map(|found| PreflightSummaryView::new(&application.name, &found, now));
     let view = ApplicationView::new(application, assessment.as_deref(), history.as_deref());
-    ApplicationView { leader, held, readiness, ..view }
+    ApplicationView { leader, held, readiness, preflight, ..view }
 }
 
 fn unknown(name: ApplicationName) -> Problem {

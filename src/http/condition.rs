@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    branch::BranchView, deferred::DeferredView, patch::runs_since, replica::LeaderView, schedules::ReadinessView,
+    branch::BranchView, deferred::DeferredView, patch::runs_since, preflight::PreflightSummaryView,
+    replica::LeaderView, schedules::ReadinessView,
 };
 use crate::domain::{
     application::Application,
@@ -126,6 +127,9 @@ pub struct ApplicationView {
     /// Whether it can be relied upon to be moved, by what runs have proved; `null` where its journal is not read.
     #[serde(default)]
     pub readiness: Option<ReadinessView>,
+    /// Whether it could be moved now, by what was last looked at; `null` where this replica does not look.
+    #[serde(default)]
+    pub preflight: Option<PreflightSummaryView>,
     pub signals: Vec<SignalView>,
     pub exposure: Vec<ExposureView>,
 }
@@ -190,6 +194,7 @@ impl ApplicationView {
             open_work: DeferredView::all(history, None),
             branches: BranchView::all(history),
             readiness: None,
+            preflight: None,
             signals: signals.collect(),
             exposure: exposure.collect(),
         }

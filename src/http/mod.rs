@@ -29,6 +29,7 @@ pub mod page;
 pub mod patch;
 pub mod peer;
 pub mod plan;
+pub mod preflight;
 pub mod problem;
 pub mod replica;
 pub mod runbooks;
@@ -154,6 +155,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(applications::list))
         .routes(routes!(applications::one))
         .routes(routes!(applications::decision))
+        .routes(routes!(preflight::newest))
         .routes(routes!(runbooks::list))
         .routes(routes!(drills::list))
         .routes(routes!(overrides::list))
@@ -179,7 +181,7 @@ fn approve() -> OpenApiRouter<Api> {
 }
 
 fn drill() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(drills::drill))
+    OpenApiRouter::new().routes(routes!(drills::drill)).routes(routes!(preflight::look))
 }
 
 fn override_rules() -> OpenApiRouter<Api> {

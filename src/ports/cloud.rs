@@ -30,6 +30,11 @@ pub trait Cloud: Send + Sync + Debug {
     /// `rds:DescribeDBClusters` in the cluster's own Region.
     async fn db_cluster(&self, arn: &ClusterArn) -> Result<DbCluster, ObserveError>;
 
+    /// `rds:DescribeDBClusterParameters`: what parameter `name` is set to in the cluster parameter group `group` of `region`.
+    /// `None`: it has no value there, or the engine has no such parameter.
+    async fn cluster_parameter(&self, region: &Region, group: &str, name: &str)
+    -> Result<Option<String>, ObserveError>;
+
     /// `rds:DescribeDBInstances` of the cluster's instances, in its own Region.
     async fn db_instances(&self, cluster: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError>;
 
@@ -89,6 +94,9 @@ pub trait Cloud: Send + Sync + Debug {
 
     /// `s3:HeadObject`: how far the replication of an object is. `NotFound` where it is not there (any more).
     async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError>;
+
+    /// `sns:GetTopicAttributes` in the topic's own Region: whether it is there.
+    async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError>;
 
     /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;

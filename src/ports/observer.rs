@@ -12,6 +12,7 @@ use crate::domain::{
     history::History,
     id::{ApplicationName, ChannelName},
     journal::Record,
+    preflight::Preflight,
     signature::{Check, Family},
 };
 
@@ -38,6 +39,9 @@ pub trait Observer: Send + Sync + Debug {
 
     /// What the drills of `application` have proved, and when the next are due, every few seconds.
     fn drilled(&self, _application: &Application, _history: &History, _now: Timestamp) {}
+
+    /// What a round of preflight has found, after each round, and every half minute while none can be held.
+    fn preflighted(&self, _found: &Preflight, _now: Timestamp) {}
 
     /// Whether AWS refuses old signatures for a family of services.
     fn signatures_checked(&self, _family: Family, _check: &Check) {}

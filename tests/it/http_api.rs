@@ -566,7 +566,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 39] = [
+const ACCESS: [(&str, &str, &str); 41] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -581,6 +581,8 @@ const ACCESS: [(&str, &str, &str); 39] = [
     ("GET", "/applications/{name}", "voadA"),
     ("GET", "/applications/{name}/decision", "voadA"),
     ("GET", "/applications/{name}/patch", "voadA"),
+    ("GET", "/applications/{name}/preflight", "voadA"),
+    ("POST", "/applications/{name}/preflight", "odA"),
     ("GET", "/runbooks", "voadA"),
     ("GET", "/drills", "voadA"),
     ("GET", "/overrides", "voadA"),

@@ -51,6 +51,7 @@ mod pause;
 mod pinned;
 mod plan_ahead;
 mod power_loss;
+mod preflight;
 mod reference;
 mod reference_systems;
 mod rehearsal;

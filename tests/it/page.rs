@@ -16,8 +16,12 @@ use failoverd::{
         id::Subject,
         journal::Event,
         plan::Plan,
+        preflight::{Check, Class, Direction, Kind, Preflight, State},
     },
-    engine::control::{Act, Leader, Refusal, Started, Wish},
+    engine::{
+        control::{Act, Leader, Refusal, Started, Wish},
+        preflight::round::Now,
+    },
     http::{
         auth::{Access, Role, TokenEntry, Tokens},
         replica::Forwarder,
@@ -611,4 +615,49 @@ async fn many_applications_and_long_runs_make_bounded_pages() {
     assert!(first.contains("Page 1 of 4"));
     let timeline = get(&router, &own, &ann).await.text;
     assert!(timeline.contains("The newest 80 of 500 steps"));
+}
+
+/// One blocking check that is not met, as it was found at `at`.
+fn found(at: &str) -> Now {
+    let check = Check {
+        kind: Kind::Record,
+        subject: "api: <b>api</b> A".to_owned(),
+        region: None,
+        class: Class::Blocking,
+        state: State::NotMet,
+        seen: "record `us-east-1` has no health check".to_owned(),
+        expected: "its records are as configured".to_owned(),
+        remedy: "mend the record".to_owned(),
+    };
+    let direction = Direction { source: plan().source, target: plan().target, checks: vec![check] };
+    let found =
+        Preflight { application: application().name, at: at.parse().expect("an instant"), directions: vec![direction] };
+    Now { found: Some(Arc::new(found)), rounds: 1, ..Now::default() }
+}
+
+#[tokio::test]
+async fn preflight_is_a_number_with_what_lowers_it_and_unknown_where_nobody_has_looked_lately() {
+    let fake = Fake::new();
+    *fake.assessment.lock().expect("lock") =
+        Some(Arc::new(seen(Exposure::from_lag(None, at(0), Duration::ZERO), Health::Healthy)));
+    let router = service(&fake);
+    let cookie = signed_in(&router, "t-vic").await;
+    let one = "/ui/applications/payments";
+    get(&router, "/ui", &cookie).await.is(200, "nobody has looked yet here");
+    get(&router, one, &cookie).await.is(200, "whether it could be moved now");
+    // Four minutes ago.
+    *fake.preflight.lock().expect("lock") = Some(found("2026-11-22T02:26:00Z"));
+    let got = get(&router, "/ui", &cookie).await;
+    got.is(200, "<span class=\"n\">40</span>");
+    got.is(200, "record api: &lt;b&gt;api&lt;/b&gt; A: record `us-east-1` has no health check");
+    let got = get(&router, one, &cookie).await;
+    for words in ["40 of 100", "blocked", "not met", "-60", "mend the record", "&lt;b&gt;api"] {
+        got.is(200, words);
+    }
+    // Sixteen minutes ago: no number any more, and no claim.
+    *fake.preflight.lock().expect("lock") = Some(found("2026-11-22T02:14:00Z"));
+    let got = get(&router, "/ui", &cookie).await;
+    got.is(200, "the last look is too old to be believed");
+    assert!(!got.text.contains("<span class=\"n\">40</span>"), "{}", got.text);
+    get(&router, one, &cookie).await.is(200, "too old to be believed");
 }

@@ -32,7 +32,7 @@ LAG = {"Namespace": "AWS/RDS", "MetricName": "AuroraGlobalDBRPOLag"}
 LAG_DIMENSIONS = [{"Name": "DBClusterIdentifier", "Value": "payments-usw2"}]
 
 SERVED = {
-    "rds": "CopyDBClusterSnapshot CreateDBInstance DescribeAccountAttributes DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
+    "rds": "CopyDBClusterSnapshot CreateDBInstance DescribeAccountAttributes DescribeDBClusterParameters DescribeDBClusters DescribeDBClusterSnapshots DescribeDBInstances DescribeEvents "
     "DescribeGlobalClusters FailoverGlobalCluster RemoveFromGlobalCluster SwitchoverGlobalCluster",
     "route53": "ChangeResourceRecordSets CreateHealthCheck GetChange GetHealthCheck GetHealthCheckStatus "
     "GetHostedZone ListHealthChecks ListHostedZones ListHostedZonesByName ListResourceRecordSets TestDNSAnswer "
@@ -141,6 +141,11 @@ def rds_reads():
         found = rds.describe_db_clusters(DBClusterIdentifier=cluster)["DBClusters"]
         assert [c["DBClusterIdentifier"] for c in found] == [cluster]
         assert len(found[0]["DBClusterMembers"]) == 2
+        assert found[0]["DeletionProtection"] is True
+        group = found[0]["DBClusterParameterGroup"]
+        pages = rds.get_paginator("describe_db_cluster_parameters").paginate(DBClusterParameterGroupName=group)
+        listed = {p["ParameterName"]: p.get("ParameterValue") for page in pages for p in page["Parameters"]}
+        assert listed.get("rds.global_db_rpo", "absent") is None, listed
         assert len(rds.describe_db_instances()["DBInstances"]) == 2
         mine = [{"Name": "db-cluster-id", "Values": [cluster]}]
         sizes = {(i["DBInstanceClass"], i["DBInstanceStatus"]) for i in rds.describe_db_instances(Filters=mine)["DBInstances"]}
@@ -160,6 +165,7 @@ def rds_refusals():
     target = {"GlobalClusterIdentifier": GLOBAL, "TargetDbClusterIdentifier": WEST_ARN}
     refused("GlobalClusterNotFoundFault", east.describe_global_clusters, 404, GlobalClusterIdentifier="nobody")
     refused("DBClusterNotFoundFault", east.describe_db_clusters, 404, DBClusterIdentifier="payments-usw2")
+    refused("DBParameterGroupNotFound", east.describe_db_cluster_parameters, 404, DBClusterParameterGroupName="nobodys")
     refused(
         "GlobalClusterNotFoundFault",
         east.switchover_global_cluster,

@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod intercept;
 mod lambda;
+mod parameters;
 mod rds;
 mod route53;
 mod s3;
@@ -170,6 +171,15 @@ impl Cloud for AwsCloud {
         self.describe_cluster_snapshots(cluster).await
     }
 
+    async fn cluster_parameter(
+        &self,
+        region: &Region,
+        group: &str,
+        name: &str,
+    ) -> Result<Option<String>, ObserveError> {
+        self.describe_cluster_parameter(region, group, name).await
+    }
+
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.describe_account_attributes(region).await
     }
@@ -233,6 +243,10 @@ impl Cloud for AwsCloud {
 
     async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError> {
         self.replication_status(region, bucket, key).await
+    }
+
+    async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError> {
+        self.get_topic(region, arn).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

@@ -247,5 +247,7 @@ fn db_cluster(arn: &ClusterArn, what: &str, sdk: &sdk::types::DbCluster) -> Resu
             Some(AcuRange { min: s.min_capacity()?, max: s.max_capacity()? })
         }),
         backup_retention_days: sdk.backup_retention_period().and_then(|days| u32::try_from(days).ok()),
+        deletion_protection: sdk.deletion_protection(),
+        parameter_group: sdk.db_cluster_parameter_group().filter(|name| !name.is_empty()).map(str::to_owned),
     })
 }

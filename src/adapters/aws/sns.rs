@@ -1,13 +1,31 @@
-//! Publishing to topics, in the topic's own Region.
+//! Publishing to topics, and looking whether they are there, in the topic's own Region.
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_sns as sdk;
 use aws_types::request_id::RequestId as _;
 
 use super::{AwsCloud, Call, error::Failure, intercept::Departure};
-use crate::domain::{cloud::Outcome, id::Region};
+use crate::domain::{
+    cloud::{ObserveError, Outcome},
+    id::Region,
+};
 
 impl AwsCloud {
+    pub(super) async fn get_topic(&self, region: &Region, topic_arn: &str) -> Result<bool, ObserveError> {
+        let call = Call { service: "sns", operation: "GetTopicAttributes", region };
+        let read = async {
+            let departure = Departure::default();
+            let request = self.clients.sns(region).get_topic_attributes().topic_arn(topic_arn);
+            let result = request.customize().interceptor(departure.clone()).send().await;
+            match self.ended(call, &departure, result).map_err(|f| f.into_observe_error(topic_arn)) {
+                Ok(_) => Ok(true),
+                Err(ObserveError::NotFound { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.within(call, read).await
+    }
+
     pub(super) async fn publish(&self, region: &Region, topic_arn: &str, subject: &str, message: &str) -> Outcome {
         // SNS publishes only to topics of the client's Region [bc].
         if topic_arn.split(':').nth(3) != Some(region.as_str()) {

@@ -22,6 +22,7 @@ use crate::{
         id::{ApplicationName, ChannelName, RunId, StepId},
         journal::{Event, Record},
         plan::Purpose,
+        preflight::Preflight,
         run::{Phase, RunResult, RunState},
         signal::SignalState,
         signature::{Check, Family},
@@ -34,6 +35,7 @@ mod counted;
 mod decisions;
 mod drills;
 mod gathered;
+mod preflights;
 mod promises;
 mod told;
 
@@ -42,6 +44,7 @@ use counted::{append, log_lines_dropped, requests, step_duration};
 use decisions::{Decisions, Shown};
 use drills::Drills;
 use gathered::shown;
+use preflights::Preflights;
 use promises::promises;
 use told::ToldSeries;
 
@@ -80,6 +83,7 @@ pub struct Metrics {
     told: ToldSeries,
     decisions: Decisions,
     drills: Drills,
+    preflights: Preflights,
     regions: BTreeMap<ApplicationName, Vec<String>>,
     memory: Mutex<Memory>,
 }
@@ -157,6 +161,7 @@ impl Metrics {
         let metrics = Self {
             decisions: Decisions::new(&registry)?,
             drills: Drills::new(&registry)?,
+            preflights: Preflights::new(&registry)?,
             told: ToldSeries::new(&registry)?,
             step_duration: step_duration(&registry)?,
             append: append(&registry)?,
@@ -455,6 +460,10 @@ impl Observer for Metrics {
 
     fn drilled(&self, application: &Application, history: &History, now: Timestamp) {
         self.drills.set(application, history, now);
+    }
+
+    fn preflighted(&self, found: &Preflight, now: Timestamp) {
+        self.preflights.set(found, now);
     }
 
     fn notified(&self, channel: &ChannelName, outcome: &str) {
@@ -772,6 +781,7 @@ mod tests {
             include_str!("prometheus/counted.rs"),
             include_str!("prometheus/decisions.rs"),
             include_str!("prometheus/drills.rs"),
+            include_str!("prometheus/preflights.rs"),
             include_str!("prometheus/promises.rs"),
             include_str!("prometheus/told.rs"),
         ] {

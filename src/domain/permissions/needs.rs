@@ -57,6 +57,8 @@ impl Needs {
             self.read(&["rds:DescribeGlobalClusters", "rds:DescribeDBClusters"]);
             // What the standby can carry is told before it is needed.
             self.read(&["rds:DescribeDBInstances", "rds:DescribeAccountAttributes", "cloudwatch:GetMetricData"]);
+            // Preflight: a parameter that would stop commits after a failover.
+            self.read(&["rds:DescribeDBClusterParameters"]);
         }
         if !app.replicas.is_empty() {
             self.read(&["cloudwatch:GetMetricData"]);
@@ -75,9 +77,12 @@ impl Needs {
         }
         for traffic in app.traffic.values() {
             self.watch_traffic(traffic);
+            // Preflight: whether the records are those that the mechanism turns.
+            let zone = self.zone(&traffic.hosted_zone_id);
+            self.add(Power::Observer, "route53:ListResourceRecordSets", &zone);
         }
         for topic in &app.topics {
-            self.add(Power::Observer, "sns:Publish", &topic.arn);
+            self.topic(&topic.arn);
         }
         for question in Aged::questions(app) {
             self.aged(&question);
@@ -87,10 +92,16 @@ impl Needs {
     /// Telling people over one channel; webhooks need nothing of AWS.
     pub(super) fn tell(&mut self, via: &Via) {
         match via {
-            Via::Sns { arn, .. } => self.add(Power::Observer, "sns:Publish", arn),
+            Via::Sns { arn, .. } => self.topic(arn),
             Via::EventBridge { bus, .. } => self.add(Power::Observer, "events:PutEvents", bus),
             Via::Slack { .. } | Via::PagerDuty { .. } | Via::Generic { .. } => {}
         }
+    }
+
+    /// Published to, and looked for by preflight.
+    fn topic(&mut self, arn: &str) {
+        self.add(Power::Observer, "sns:Publish", arn);
+        self.add(Power::Observer, "sns:GetTopicAttributes", arn);
     }
 
     /// Whether AWS looks at a signature's age is asked at the start, by questions that change nothing. They are refused before

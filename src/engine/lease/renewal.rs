@@ -13,8 +13,8 @@ use crate::{
         lease::{Lease, Tenure},
     },
     engine::{
-        desk::Sharing,
         seat::{Seat, Standing},
+        sharing::Sharing,
         tenancy::Tenancy,
     },
     ports::{Clock, lease::PutError},

@@ -57,6 +57,12 @@ impl Cloud for Noting {
     async fn db_cluster(&self, _: &ClusterArn) -> Result<DbCluster, ObserveError> {
         not_here()
     }
+    async fn cluster_parameter(&self, _: &Region, _: &str, _: &str) -> Result<Option<String>, ObserveError> {
+        not_here()
+    }
+    async fn topic_is_there(&self, _: &Region, _: &str) -> Result<bool, ObserveError> {
+        not_here()
+    }
     async fn db_instances(&self, _: &ClusterArn) -> Result<Vec<DbInstance>, ObserveError> {
         not_here()
     }

@@ -10,7 +10,7 @@ use super::{
     door::Form,
     frame::Html,
     layout::Shell,
-    plot, runs,
+    plot, preflight, runs,
     words::{self, Tone, chip, forecast_meter, meter, or_unknown, seconds, unknown, verdict, verdict_tone},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
         decision::{DecisionView, FailOverView, RuleView},
         dto::RunsQuery,
         extract::ApplicationPath,
+        preflight::PreflightView,
         problem::Problem,
         runs::page_of,
     },
@@ -62,6 +63,7 @@ pub(super) async fn application(
         (ways(app, &principal))
         section #objectives data-live { (objectives(app, &shown, decision.as_ref(), now)) }
         section #plots data-live { (plots(&api, app)) }
+        section #preflight data-live { (preflight::section(&readied(&api, app))) }
         section #signals data-live { (signals(&shown, decision.as_ref(), now)) }
         @if let Some(d) = &decision { section #rules data-live { (rules(d)) } }
         section #overrides data-live { (overrides(decision.as_ref(), &shown)) }
@@ -72,6 +74,10 @@ pub(super) async fn application(
         }
     };
     Ok(Html::of(Shell::new(&api, &principal, &form, app.name.as_str()).live(5, None).page(&main)))
+}
+
+fn readied(api: &Api, app: &Application) -> PreflightView {
+    PreflightView::new(&app.name, &api.control.preflight(&app.name).unwrap_or_default(), api.control.now())
 }
 
 fn leads_elsewhere(api: &Api, app: &Application) -> bool {

@@ -17,6 +17,7 @@ mod moves;
 mod overview;
 mod plan;
 mod plot;
+mod preflight;
 mod run;
 mod runs;
 mod session;

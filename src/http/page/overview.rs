@@ -14,6 +14,7 @@ use super::{
     door::Form,
     frame::Html,
     layout::Shell,
+    preflight,
     words::{self, Tone, age, chip, forecast_meter, meter, seconds, unknown, verdict, verdict_tone},
 };
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
         Api,
         auth::{PAGE, Principal},
         extract::Params,
+        preflight::PreflightSummaryView,
         problem::Problem,
         view::{RunStateName, RunSummary},
     },
@@ -55,6 +57,7 @@ struct Row {
     history: Option<Arc<History>>,
     leader: Option<Leader>,
     held: Option<String>,
+    preflight: Option<PreflightSummaryView>,
 }
 
 impl Row {
@@ -65,6 +68,10 @@ impl Row {
             history: api.control.history(name),
             leader: api.control.leader(name),
             held: api.control.held(name),
+            preflight: api
+                .control
+                .preflight(name)
+                .map(|found| PreflightSummaryView::new(name, &found, api.control.now())),
             application,
         }
     }
@@ -248,6 +255,7 @@ fn figures(row: &Row, now: Option<Timestamp>) -> Markup {
             }
         }))
         (readings(row, assessment, since))
+        (preflight::figure(row.preflight.as_ref()))
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     LiveWorld,
     effect::Effect,
     fault::Faults,
+    metrics::{metric_queries, newest},
     view,
     way::{CALL_TIMEOUT, Route, Way},
 };
@@ -21,8 +22,8 @@ use crate::{
         application::{ClusterArn, ClusterEndpoint},
         capacity::{DbInstance, Quotas},
         cloud::{
-            Alarm, Answer, CloudEvent, DATAPOINTS_MAX, Datapoint, DbCluster, DbSnapshot, EventSource, GlobalCluster,
-            MetricQuery, Mutation, ObserveError, Outcome, RecordSet, Series,
+            Alarm, Answer, CloudEvent, DbCluster, DbSnapshot, EventSource, GlobalCluster, MetricQuery, Mutation,
+            ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
         sabotage::{Guard, is_off},
@@ -37,7 +38,6 @@ use crate::{
             Plane, Reach, SimTime,
             arc::ControlState,
             aurora::{Snapshot, SourceType, Stage},
-            cloudwatch::{self, MetricKey, Statistic},
             route53::{
                 self,
                 change::ChangeStatus,
@@ -153,34 +153,6 @@ fn skewed(ours: SimTime, theirs: SimTime) -> Option<String> {
     (LIMIT_MS < apart).then(|| format!("the clock here and that of AWS are {} s apart", apart / 1_000))
 }
 
-fn metric_queries(queries: &[MetricQuery]) -> Result<Vec<cloudwatch::MetricQuery>, ObserveError> {
-    let query = |(index, q): (usize, &MetricQuery)| {
-        let statistic = Statistic::parse(&q.statistic).ok_or_else(|| ObserveError::Rejected {
-            code: "ValidationError".to_owned(),
-            message: format!("the statistic {} is not simulated", q.statistic),
-        })?;
-        Ok(cloudwatch::MetricQuery {
-            id: format!("q{index}"),
-            key: MetricKey::new(&q.namespace, &q.metric, &q.dimensions),
-            period_seconds: q.period.as_secs(),
-            statistic,
-            unit: None,
-            label: None,
-        })
-    };
-    queries.iter().enumerate().map(query).collect()
-}
-
-/// The newest finite values of each result; what is no number is no data.
-fn newest(results: Vec<cloudwatch::QueryResult>) -> Vec<Answer<Series>> {
-    let point = |(at, value)| Ok(Datapoint { at: view::timestamp(at)?, value });
-    let newest = |result: cloudwatch::QueryResult| {
-        let finite = result.points.into_iter().filter(|(_, value)| value.is_finite());
-        finite.take(DATAPOINTS_MAX).map(point).collect()
-    };
-    results.into_iter().map(newest).collect()
-}
-
 #[async_trait]
 impl Cloud for SimCloud {
     async fn global_cluster(&self, region: &Region, identifier: &str) -> Result<GlobalCluster, ObserveError> {
@@ -233,6 +205,21 @@ impl Cloud for SimCloud {
             .read(at("rds:DescribeDBClusterSnapshots", Plane::Rds, region), Some(cluster.as_str()), |world| {
                 let of_cluster = |s: &&Snapshot| s.cluster_id == cluster.identifier();
                 world.aurora.snapshots(region, world.now).filter(of_cluster).map(view::db_snapshot).collect()
+            })
+            .await
+    }
+
+    async fn cluster_parameter(
+        &self,
+        region: &Region,
+        group: &str,
+        name: &str,
+    ) -> Result<Option<String>, ObserveError> {
+        self.way
+            .read(at("rds:DescribeDBClusterParameters", Plane::Rds, region), None, |world| {
+                let found = world.aurora.cluster_parameters(region, group);
+                let found = found.map_err(|fault| view::read_error(group, fault))?;
+                Ok(found.into_iter().find(|p| p.name == name).and_then(|p| p.value))
             })
             .await
     }
@@ -401,6 +388,16 @@ impl Cloud for SimCloud {
             .read(at("s3:HeadObject", Plane::S3, region), None, |world| {
                 let found = world.s3.get(region, bucket, key).map_err(|fault| view::read_error(key, fault))?;
                 view::replication(found)
+            })
+            .await
+    }
+
+    async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError> {
+        self.way
+            .read(at("sns:GetTopicAttributes", Plane::Sns, region), None, |world| match world.sns.topic(region, arn) {
+                Ok(_) => Ok(true),
+                Err(fault) if fault.code == "NotFound" => Ok(false),
+                Err(fault) => Err(view::read_error(arn, fault)),
             })
             .await
     }

@@ -12,6 +12,7 @@ mod effect;
 pub mod fault;
 pub mod heartbeats;
 pub mod log;
+mod metrics;
 pub mod outside;
 pub mod probes;
 mod view;

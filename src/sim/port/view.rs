@@ -67,6 +67,7 @@ impl Shown for Vec<CloudEvent> {}
 impl Shown for Vec<RecordSet> {}
 impl Shown for Vec<bool> {}
 impl Shown for bool {}
+impl Shown for Option<String> {}
 impl Shown for serde_json::Value {}
 impl Shown for Page {}
 impl Shown for Replication {}
@@ -120,6 +121,8 @@ pub(super) fn db_cluster(cluster: &world::aurora::Cluster) -> Result<DbCluster, 
         global: cluster.global.clone().filter(|_| cluster.is_listed()),
         scaling: cluster.scaling.map(|(min, max)| AcuRange { min, max }),
         backup_retention_days: Some(cluster.backup_retention_days),
+        deletion_protection: Some(cluster.deletion_protection),
+        parameter_group: Some(cluster.parameter_group()),
     })
 }
 

@@ -225,6 +225,7 @@ macro_rules! reads {
 reads! {
     global_cluster(region: &Region, identifier: &str) -> GlobalCluster;
     db_cluster(arn: &ClusterArn) -> DbCluster;
+    cluster_parameter(region: &Region, group: &str, name: &str) -> Option<String>;
     db_instances(cluster: &ClusterArn) -> Vec<DbInstance>;
     cluster_snapshots(cluster: &ClusterArn) -> Vec<DbSnapshot>;
     account_quotas(region: &Region) -> Quotas;
@@ -237,6 +238,7 @@ reads! {
     object_is_there(object: &ObjectAt) -> bool;
     objects(region: &Region, bucket: &str, after: Option<&str>) -> Page;
     replication_of(region: &Region, bucket: &str, key: &str) -> Replication;
+    topic_is_there(region: &Region, arn: &str) -> bool;
     change_is_insync(change_id: &str) -> bool;
     ask(request: &ApiCall) -> serde_json::Value;
     aged(question: &Aged) -> AgeAnswer;

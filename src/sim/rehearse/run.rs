@@ -298,6 +298,7 @@ impl Scene<'_> {
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
             sharing: None,
             post: None,
+            preflight: None,
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "rds:DescribeGlobalClusters",
     "rds:DescribeDBClusters",
     "rds:DescribeDBInstances",
+    "rds:DescribeDBClusterParameters",
     "rds:DescribeAccountAttributes",
     "rds:DescribeEvents",
     "rds:SwitchoverGlobalCluster",
@@ -63,6 +64,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "route53-recovery-cluster:GetRoutingControlState",
     "route53-recovery-cluster:UpdateRoutingControlStates",
     "sns:Publish",
+    "sns:GetTopicAttributes",
     // Of the calls that a runbook writes out (`aws.call`), those that are simulated.
     "backup:ListRecoveryPointsByBackupVault",
     "ec2:AuthorizeSecurityGroupIngress",

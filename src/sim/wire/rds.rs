@@ -6,6 +6,7 @@
 
 mod events;
 mod instances;
+mod parameters;
 mod snapshots;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub fn handle(world: &mut World, region: &Region, params: &HashMap<String, Strin
     let answer = match action {
         "DescribeGlobalClusters" => describe_global_clusters(world, region, params),
         "DescribeDBClusters" => describe_clusters(world, region, params),
+        "DescribeDBClusterParameters" => parameters::describe_parameters(world, region, params),
         "DescribeDBInstances" => instances::describe_instances(world, region, params),
         "DescribeAccountAttributes" => Ok(events::describe_account(world, region)),
         "DescribeEvents" => events::describe_events(world, region, params),
@@ -243,7 +245,8 @@ fn cluster_shape(aurora: &Aurora, cluster: &Cluster) -> model::DBCluster {
         port: Some(5432),
         multi_a_z: Some(cluster.instances.len() > 1),
         storage_encrypted: Some(true),
-        deletion_protection: Some(true),
+        deletion_protection: Some(cluster.deletion_protection),
+        d_b_cluster_parameter_group: Some(cluster.parameter_group()),
         backup_retention_period: i32::try_from(cluster.backup_retention_days).ok(),
         cluster_create_time: Some(rfc3339(cluster.created_at)),
         global_cluster_identifier: cluster.global.clone().filter(|_| cluster.is_listed()),

@@ -41,7 +41,7 @@ use About::{Body, List, Oneself, Path, Public};
 
 /// Method, path, who may (v(iewer), o(perator), a(pprover), d(rill-runner), A(dmin), O(bserver)), what it is about, and
 /// what those who may are answered.
-const ROUTES: [(&str, &str, &str, About, u16); 53] = [
+const ROUTES: [(&str, &str, &str, About, u16); 55] = [
     ("GET", "/", "voadAO", Public, 200),
     ("GET", "/healthz", "voadAO", Public, 200),
     ("GET", "/readyz", "voadAO", Public, 200),
@@ -56,6 +56,8 @@ const ROUTES: [(&str, &str, &str, About, u16); 53] = [
     ("GET", "/applications/{name}", "voadA", Path, 200),
     ("GET", "/applications/{name}/decision", "voadA", Path, 503),
     ("GET", "/applications/{name}/patch", "voadA", Path, 200),
+    ("GET", "/applications/{name}/preflight", "voadA", Path, 200),
+    ("POST", "/applications/{name}/preflight", "odA", Path, 202),
     ("GET", "/runbooks", "voadA", List, 200),
     ("GET", "/drills", "voadA", List, 200),
     ("GET", "/overrides", "voadA", List, 200),
@@ -119,6 +121,7 @@ fn body(path: &str, application: &str) -> Value {
         "/failover" => json!({ "application": application, "mode": "failover", "reason": "a test" }),
         "/failback" | "/salvage" => json!({ "application": application, "reason": "a test" }),
         "/drills" => json!({ "application": application, "runbook": "drill-tabletop", "reason": "a test" }),
+        "/applications/{name}/preflight" => json!({}),
         "/notifications/test" => json!({ "application": application, "channel": "oncall" }),
         "/overrides" => json!({
             "application": application, "kind": "kill_switch", "reason": "a test", "expires_in_seconds": 60,

@@ -26,6 +26,7 @@ use failoverd::{
     engine::{
         control::{Act, AskOverride, Control, Leader, OverrideNow, Readiness, Refusal, StartRun, Started},
         observations::{Assigned, Observations, Posted, Receipt},
+        preflight::round::Now,
         vantages::Vantages,
     },
     http::{
@@ -169,6 +170,8 @@ pub(crate) struct Fake {
     pub(crate) others: Mutex<Vec<Arc<Application>>>,
     /// Who leads, where it is another replica.
     pub(crate) leader: Mutex<Option<Leader>>,
+    /// What preflight of `payments` has found.
+    pub(crate) preflight: Mutex<Option<Now>>,
     pub(crate) live: broadcast::Sender<Arc<Record>>,
     /// The real ones: there is nothing to fake in them.
     pub(crate) observations: Observations,
@@ -188,6 +191,7 @@ impl Fake {
             ready: Mutex::new(true),
             others: Mutex::default(),
             leader: Mutex::default(),
+            preflight: Mutex::default(),
             live: broadcast::channel(2).0,
             observations: Observations::new(
                 vec![Arc::new(application())],
@@ -239,6 +243,14 @@ impl Control for Fake {
 
     async fn notify_test(&self, _: &ApplicationName, _: &ChannelName, _: &Subject) -> Result<Sent, Refusal> {
         Ok(Sent::Delivered)
+    }
+
+    fn preflight(&self, application: &ApplicationName) -> Option<Now> {
+        self.preflight.lock().expect("lock").clone().filter(|_| *application == name())
+    }
+
+    async fn preflight_now(&self, application: &ApplicationName) -> Result<Option<Now>, Refusal> {
+        Ok(self.preflight(application))
     }
 
     fn leader(&self, _: &ApplicationName) -> Option<Leader> {

@@ -171,6 +171,19 @@ impl<C: Cloud> Cloud for Overseen<C> {
         self.cloud.cluster_snapshots(cluster).await
     }
 
+    async fn cluster_parameter(
+        &self,
+        region: &Region,
+        group: &str,
+        name: &str,
+    ) -> Result<Option<String>, ObserveError> {
+        self.cloud.cluster_parameter(region, group, name).await
+    }
+
+    async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError> {
+        self.cloud.topic_is_there(region, arn).await
+    }
+
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.cloud.account_quotas(region).await
     }

@@ -267,6 +267,7 @@ macro_rules! reads {
 reads! {
     global_cluster(region: &Region, identifier: &str) -> GlobalCluster;
     db_cluster(arn: &ClusterArn) -> DbCluster;
+    cluster_parameter(region: &Region, group: &str, name: &str) -> Option<String>;
     db_instances(cluster: &ClusterArn) -> Vec<DbInstance>;
     cluster_snapshots(cluster: &ClusterArn) -> Vec<DbSnapshot>;
     account_quotas(region: &Region) -> Quotas;
@@ -279,6 +280,7 @@ reads! {
     record_sets(zone: &str, name: &str, record_type: &str) -> Vec<RecordSet>;
     routing_controls(endpoints: &[ClusterEndpoint], arns: &[String]) -> Vec<bool>;
     object_is_there(object: &ObjectAt) -> bool;
+    topic_is_there(region: &Region, arn: &str) -> bool;
     change_is_insync(change_id: &str) -> bool;
     ask(request: &ApiCall) -> serde_json::Value;
 }

@@ -203,6 +203,7 @@ impl Scene {
             draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
             sharing: None,
             post: None,
+            preflight: None,
         };
         Live { engine: Engine::start(arrange(parts)).await, clock, wall, world, faults, vantages, overseen, falls }
     }

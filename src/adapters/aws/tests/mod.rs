@@ -5,6 +5,7 @@
 pub(super) mod canned;
 mod capacity;
 mod lambda;
+mod parameters;
 
 use std::{
     collections::BTreeMap,

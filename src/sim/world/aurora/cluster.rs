@@ -67,6 +67,9 @@ pub struct Cluster {
     pub global: Option<String>,
     pub membership: Membership,
     pub backup_retention_days: u32,
+    pub deletion_protection: bool,
+    /// What its parameter group sets, by name; everything else has the default of its engine.
+    pub parameters: std::collections::BTreeMap<String, String>,
     pub created_at: SimTime,
     /// Whether its engine takes writes, whatever AWS shows: a deposed writer that was not fenced does.
     pub(super) accepts_writes: bool,
@@ -101,12 +104,19 @@ impl Cluster {
             global: Some(global.id.clone()),
             membership: if is_writer { Membership::Writer } else { Membership::Connected },
             backup_retention_days: 7,
+            deletion_protection: true,
+            parameters: std::collections::BTreeMap::new(),
             created_at: now,
             accepts_writes: is_writer,
             volume: Vec::new(),
             lag: Lag::new(lag_ms, now),
             rejoin: None,
         }
+    }
+
+    /// The name of its parameter group: each cluster has one of its own.
+    pub fn parameter_group(&self) -> String {
+        format!("{}-parameters", self.id)
     }
 
     /// Whether AWS lists it as a member.

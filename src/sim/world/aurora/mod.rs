@@ -5,13 +5,14 @@
 //! stands on; what AWS does not publish is marked [INF].
 //!
 //! It deliberately checks no plane of the RDS API: whether a call arrives is the wire's matter. It models no
-//! version upgrades, no `rds.global_db_rpo`, no write forwarding and no failover inside a Region.
+//! version upgrades, no effect of any parameter, no write forwarding and no failover inside a Region.
 
 mod calls;
 mod cluster;
 mod events;
 mod instances;
 mod operation;
+mod parameters;
 mod quotas;
 mod rejoin;
 mod replication;
@@ -31,6 +32,7 @@ pub use cluster::{
 pub use events::{Event, SourceType};
 pub use instances::NewInstance;
 pub use operation::{Operation, OperationKind, Stage};
+pub use parameters::Parameter;
 pub use quotas::AccountQuota;
 pub use replication::{LagMetric, LagSetting};
 pub use snapshots::{Snapshot, SnapshotStatus};
