@@ -218,6 +218,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         draw_id: Arc::new(|| 1),
         sharing: None,
         post: None,
+        preflight: None,
     }
 }
 
