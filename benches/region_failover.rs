@@ -342,6 +342,17 @@ impl<T: Cloud> Cloud for Timed<T> {
     ) -> Result<bool, ObserveError> {
         self.spans.of(self.inner.object_is_there(object)).await
     }
+    async fn cluster_parameter(
+        &self,
+        region: &Region,
+        group: &str,
+        name: &str,
+    ) -> Result<Option<String>, ObserveError> {
+        self.spans.of(self.inner.cluster_parameter(region, group, name)).await
+    }
+    async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError> {
+        self.spans.of(self.inner.topic_is_there(region, arn)).await
+    }
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.spans.of(self.inner.account_quotas(region)).await
     }
