@@ -270,6 +270,7 @@ fn parts(applications: Vec<Application>, world: &Arc<Counting>, clock: &SimClock
         draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         sharing: None,
         post: None,
+        preflight: None,
     }
 }
 

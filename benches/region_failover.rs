@@ -218,6 +218,7 @@ fn parts(settings: Settings, aws: &Running, spans: &Arc<Spans>, directory: &Path
         draw_id: Arc::new(|| 1),
         sharing: None,
         post: None,
+        preflight: None,
     }
 }
 
@@ -340,6 +341,17 @@ impl<T: Cloud> Cloud for Timed<T> {
         object: &failoverd::domain::standby_object::ObjectAt,
     ) -> Result<bool, ObserveError> {
         self.spans.of(self.inner.object_is_there(object)).await
+    }
+    async fn cluster_parameter(
+        &self,
+        region: &Region,
+        group: &str,
+        name: &str,
+    ) -> Result<Option<String>, ObserveError> {
+        self.spans.of(self.inner.cluster_parameter(region, group, name)).await
+    }
+    async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError> {
+        self.spans.of(self.inner.topic_is_there(region, arn)).await
     }
     async fn account_quotas(&self, region: &Region) -> Result<Quotas, ObserveError> {
         self.spans.of(self.inner.account_quotas(region)).await

@@ -175,6 +175,7 @@ pub(crate) async fn engine(
         draw_id: Arc::new(move || u128::from(drawn.fetch_add(1, Ordering::Relaxed))),
         sharing: None,
         post: None,
+        preflight: None,
     })
     .await;
     while names.iter().any(|name| engine.assessment(name).is_none()) {

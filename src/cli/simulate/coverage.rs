@@ -454,7 +454,7 @@ mod tests {
         for row in [
             "| 35 | stale DescribeGlobalClusters | rehearsals | 7 | 3 | 2 | 1 | 1 held, 2 succeeded |",
             "| 36 | stuck failing-over | rehearsals | not met | | | | |",
-            "| 65 | global_db_rpo with two Regions | not built: issue 7 | not met | | | | |",
+            "| 65 | global_db_rpo with two Regions | tests/it/preflight.rs: global_db_rpo_set_in_a_two_region_target_is_warned_of | not met | | | | |",
             "| S5 | traffic only to a proven writer | rehearsals | 12 |",
             "| S6 | data loss only as approved | rehearsals | never |",
             "| L7 | finite actions for finite faults | rehearsals | never |",

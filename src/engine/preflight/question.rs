@@ -88,3 +88,55 @@ async fn bounded(clock: &dyn Clock, question: Question<'_>) -> Vec<Check> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::future::pending;
+
+    use super::*;
+    use crate::{domain::cloud::ObserveError, engine::denial::Denial, sim::port::SimClock};
+
+    fn check() -> Check {
+        open(Class::Blocking, Kind::Target, "main", "it can be promoted", "mend it")
+    }
+
+    fn denied(code: &str) -> Answer {
+        let error = ObserveError::Rejected { code: code.to_owned(), message: "no".to_owned() };
+        let region = "us-west-2".parse().expect("a Region");
+        Answer::Denied(Denial::of("rds:DescribeDBClusters", Some(&region), &error).expect("a denial"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_without_an_end_leaves_its_checks_unknown_and_holds_up_no_other() {
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+        let endless = || Question { checks: vec![check(), check()], look: pending().boxed() };
+        let sound = || {
+            let holds = Answer::Holds { evidence: vec!["it is well".to_owned()] };
+            Question { checks: vec![check()], look: async { vec![holds] }.boxed() }
+        };
+        let found = answered(&*clock, vec![endless(), sound(), endless(), sound()]).await;
+        let states: Vec<State> = found.iter().map(|c| c.state).collect();
+        let (met, unknown) = (State::Met, State::Unknown);
+        assert_eq!(states, [unknown, unknown, met, unknown, unknown, met]);
+        assert_eq!((found[0].seen.as_str(), found[2].seen.as_str()), ("no answer within 20 s", "it is well"));
+        assert_eq!(clock.boot(), PATIENCE, "they wait beside each other");
+    }
+
+    #[test]
+    fn each_answer_is_its_state_and_a_refusal_names_what_is_to_be_given() {
+        let of = |answer| {
+            let check = settle(check(), answer);
+            (check.kind, check.state)
+        };
+        assert_eq!(of(Answer::Unknown { why: "x".to_owned() }), (Kind::Target, State::Unknown));
+        assert_eq!(of(Answer::fails("x")), (Kind::Target, State::NotMet));
+        assert_eq!(of(denied("AccessDenied")), (Kind::Permission, State::NotMet));
+        assert_eq!(of(denied("ExpiredToken")), (Kind::Credential, State::NotMet));
+        assert_eq!(of(denied("InvalidParameterValue")), (Kind::Target, State::Unknown));
+        let said = settle(check(), denied("AccessDenied"));
+        assert!(said.seen.contains("lacks the permission rds:DescribeDBClusters"), "{said:?}");
+        assert_eq!((said.subject.as_str(), said.class), ("target of main", Class::Blocking));
+    }
+}
