@@ -14,7 +14,7 @@ use crate::{
     adapters::{
         aws::{self, AwsCloud},
         clock::SystemClock,
-        observers::prometheus::Metrics,
+        observers::{otlp::Traces, prometheus::Metrics},
         probes::{NetProbes, postgres::PostgresHeartbeats},
     },
     config::{self, Aws, Settings},
@@ -31,6 +31,7 @@ pub mod observe;
 pub mod offline;
 pub mod post;
 pub mod store;
+pub mod traces;
 
 use keys::Key;
 
@@ -51,6 +52,7 @@ pub struct Daemon {
     pub engine: Engine,
     stopping: CancellationToken,
     server: JoinHandle<Result<(), http::server::ServeError>>,
+    traces: Option<Arc<Traces>>,
 }
 
 impl Daemon {
@@ -71,7 +73,11 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
-        let observer: Arc<dyn Observer> = prometheus.clone();
+        // No two lives of a process have one name.
+        let holder =
+            format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff);
+        let traces = traces::begin(&settings, &applications, &holder, &clock, prometheus.traces_dropped())?;
+        let observer = traces::beside(prometheus.clone(), traces.as_ref());
         let copier = offline::copy::Copier::beside(&settings, &store, &clock);
         #[cfg(debug_assertions)]
         let store = failpoint::from_environment(store)?;
@@ -98,9 +104,6 @@ impl Daemon {
             }
             None => None,
         };
-        // No two lives of a process have one name.
-        let holder =
-            format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff);
         let is_shared = sharing.is_some();
         let parts = Parts {
             cloud,
@@ -136,7 +139,7 @@ impl Daemon {
             api.forwarder = Some(Forwarder::new(&holder).context("set up handing requests on")?);
         }
         let server = tokio::spawn(http::server::serve(listener, api));
-        Ok(Self { address, engine, stopping, server })
+        Ok(Self { address, engine, stopping, server, traces })
     }
 
     /// Starts no new effect, lets bounded calls end, closes the API. What is under way goes on after the next start.
@@ -145,6 +148,9 @@ impl Daemon {
         self.stopping.cancel();
         if let Ok(Err(error)) = self.server.await {
             tracing::error!(%error, "the API ended with an error");
+        }
+        if let Some(traces) = self.traces {
+            traces.flush().await;
         }
     }
 }

@@ -4,7 +4,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_sns as sdk;
 use aws_types::request_id::RequestId as _;
 
-use super::{AwsCloud, Call, error::Failure, intercept::Departure};
+use super::{AwsCloud, Call, error::Failure};
 use crate::domain::{cloud::Outcome, id::Region};
 
 impl AwsCloud {
@@ -13,7 +13,7 @@ impl AwsCloud {
         if topic_arn.split(':').nth(3) != Some(region.as_str()) {
             return Failure::NotSent { reason: format!("topic `{topic_arn}` is not in {region}") }.into_outcome();
         }
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .sns(region)

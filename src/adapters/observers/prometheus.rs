@@ -38,7 +38,7 @@ mod promises;
 mod told;
 
 use active_run::ActiveRun;
-use counted::{append, log_lines_dropped, requests, step_duration};
+use counted::{append, log_lines_dropped, requests, step_duration, traces_dropped};
 use decisions::{Decisions, Shown};
 use drills::Drills;
 use gathered::shown;
@@ -77,6 +77,7 @@ pub struct Metrics {
     leader: GaugeVec,
     held: GaugeVec,
     log_lines_dropped: IntCounter,
+    traces_dropped: IntCounter,
     told: ToldSeries,
     decisions: Decisions,
     drills: Drills,
@@ -164,6 +165,7 @@ impl Metrics {
             leader,
             held,
             log_lines_dropped: log_lines_dropped(&registry)?,
+            traces_dropped: traces_dropped(&registry)?,
             regions: applications.iter().map(named).collect(),
             registry,
             lag,
@@ -217,6 +219,11 @@ impl Metrics {
         }
         // The encoder writes infinity as Rust does; the text format says `+Inf`.
         String::from_utf8_lossy(&text).replace(" inf\n", " +Inf\n")
+    }
+
+    /// Counts the spans that no collector was given.
+    pub fn traces_dropped(&self) -> IntCounter {
+        self.traces_dropped.clone()
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -32,6 +32,12 @@ pub(super) fn requests(registry: &Registry) -> Result<IntCounterVec, prometheus:
     Ok(all)
 }
 
+pub(super) fn traces_dropped(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
+    let all = IntCounter::new("failoverd_traces_dropped_total", "Spans that the collector of traces was not given.")?;
+    registry.register(Box::new(all.clone()))?;
+    Ok(all)
+}
+
 pub(super) fn log_lines_dropped(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
     let all = IntCounter::new("failoverd_log_lines_dropped_total", "Lines that the log's pipe did not take.")?;
     registry.register(Box::new(all.clone()))?;

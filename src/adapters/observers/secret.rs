@@ -1,4 +1,4 @@
-//! The secrets of webhooks: those that the configuration refers to, and no other.
+//! The secrets of webhooks and of the collector of traces: those that the configuration refers to, and no other.
 //!
 //! Invariant: what is held here is shown by no `Debug`, and stands in no error.
 
