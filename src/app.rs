@@ -20,11 +20,12 @@ use crate::{
     config::{self, Aws, Settings},
     domain::evidence::Signature,
     engine::{Engine, Parts, Sharing, outpost::Outpost, vantages::Vantages},
-    http::{self, Api, replica::Forwarder},
-    ports::{Clock, Cloud, Databases, JournalStore, Observer, Outboxes, Probes},
+    http::{self, Api, Kept, Signer, replica::Forwarder},
+    ports::{Clock, Cloud, Databases, JournalStore, Outboxes, Probes},
 };
 
 pub mod access;
+pub mod keep;
 pub mod keys;
 pub mod logs;
 pub mod observe;
@@ -33,6 +34,7 @@ pub mod post;
 pub mod store;
 pub mod traces;
 
+use keep::{Keeper, KeptRuns};
 use keys::Key;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
@@ -114,7 +116,7 @@ impl Daemon {
             applications: settings.applications,
             runbooks: settings.runbooks,
             config_digest: settings.digest,
-            clock,
+            clock: Arc::clone(&clock),
             observer,
             vantages,
             holder: holder.clone(),
@@ -129,12 +131,14 @@ impl Daemon {
         if let Some(copier) = copier {
             engine.beside("copy", |stopping| copier.keep(stopping));
         }
+        let kept = keep(settings.evidence, &engine, signer.as_ref(), &clock, &prometheus)?;
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render(logs::lines_dropped()));
         let mut api = Api::new(Arc::new(engine.clone()), access, render, stopping.clone());
         api.tls = tls;
         api.take_connections(connections_max());
         api.signer = signer;
+        api.kept = kept;
         if is_shared {
             api.forwarder = Some(Forwarder::new(&holder).context("set up handing requests on")?);
         }
@@ -182,8 +186,25 @@ fn connections_max() -> usize {
     most
 }
 
+/// Begins to keep evidence, where a directory is configured; says which runs are kept.
+fn keep(
+    evidence: config::Evidence,
+    engine: &Engine,
+    signer: Option<&Signer>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Kept>> {
+    let Some(dir) = evidence.keep else { return Ok(None) };
+    let (failures, unkept) = metrics.evidence().context("register the metrics of evidence")?;
+    let kept = KeptRuns::default();
+    let (control, signer, clock) = (Arc::new(engine.clone()), signer.cloned(), Arc::clone(clock));
+    let keeper = Keeper { control, dir, signer, clock, kept: kept.clone(), failures, unkept };
+    engine.beside("evidence", |stopping| keeper.keep_apart(stopping));
+    Ok(Some(Arc::new(move |run| kept.has(run))))
+}
+
 /// What signs evidence, where a key is configured.
-fn signer(evidence: &config::Evidence) -> anyhow::Result<Option<http::Signer>> {
+fn signer(evidence: &config::Evidence) -> anyhow::Result<Option<Signer>> {
     let Some(reference) = &evidence.key else { return Ok(None) };
     let key = Key::open(reference, &environment())?;
     let public = key.public();

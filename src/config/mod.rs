@@ -118,6 +118,9 @@ pub struct Aws {
 pub struct Evidence {
     /// Where the key is that signs it; without one it is not signed.
     pub key: Option<SecretRef>,
+    /// Where the evidence of each run that is over is written; `None`: nowhere. A relative path is relative to the working
+    /// directory.
+    pub keep: Option<PathBuf>,
 }
 
 impl Settings {

@@ -169,8 +169,18 @@ fn aws(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Aws> {
 }
 
 fn evidence(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Evidence> {
-    let Some(at) = get(f, found, "key", "key = \"file:/run/secrets/evidence\"") else {
-        return Some(Evidence::default());
-    };
-    Some(Evidence { key: Some(at.parse(found)?) })
+    let key = get(f, found, "key", "key = \"file:/run/secrets/evidence\"");
+    let keep = get(f, found, "keep", "keep = \"/var/lib/failoverd/evidence\"");
+    let key = key.map(|at| at.parse(found));
+    let keep = keep.map(|at| at.text(found).map(PathBuf::from));
+    Some(Evidence {
+        key: match key {
+            Some(key) => Some(key?),
+            None => None,
+        },
+        keep: match keep {
+            Some(keep) => Some(keep?),
+            None => None,
+        },
+    })
 }

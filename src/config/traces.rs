@@ -4,10 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    notify::{literal, target},
-    sections::get,
-};
+use super::notify::{literal, target};
 use crate::domain::{
     document::{At, Fields, Findings, clip},
     egress::Egress,
@@ -85,3 +82,6 @@ fn headers(at: &At<'_>, found: &mut Findings) -> Option<BTreeMap<String, SecretR
 pub(super) fn fits(traces: &Traces, egress: &Egress, found: &mut Findings) {
     literal("traces.endpoint", &traces.url, egress, found);
 }
+
+#[cfg(test)]
+mod tests;

@@ -566,7 +566,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 39] = [
+const ACCESS: [(&str, &str, &str); 40] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -577,6 +577,7 @@ const ACCESS: [(&str, &str, &str); 39] = [
     ("GET", "/runs/{id}/events", "voadA"),
     ("GET", "/runs/{id}/evidence", "voadA"),
     ("GET", "/runs/{id}/patch", "voadA"),
+    ("GET", "/evidence", "voadA"),
     ("GET", "/applications", "voadA"),
     ("GET", "/applications/{name}", "voadA"),
     ("GET", "/applications/{name}/decision", "voadA"),

@@ -11,7 +11,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use prometheus::{Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 use crate::{
     domain::{
@@ -38,7 +40,7 @@ mod promises;
 mod told;
 
 use active_run::ActiveRun;
-use counted::{append, log_lines_dropped, requests, step_duration, traces_dropped};
+use counted::{append, evidence, log_lines_dropped, requests, step_duration, traces_dropped};
 use decisions::{Decisions, Shown};
 use drills::Drills;
 use gathered::shown;
@@ -219,6 +221,14 @@ impl Metrics {
         }
         // The encoder writes infinity as Rust does; the text format says `+Inf`.
         String::from_utf8_lossy(&text).replace(" inf\n", " +Inf\n")
+    }
+
+    /// The series of evidence that is kept; they are there from the first call on, and a second is an error.
+    ///
+    /// # Errors
+    /// Where they are there already.
+    pub fn evidence(&self) -> Result<(IntCounter, IntGauge), prometheus::Error> {
+        evidence(&self.registry)
     }
 
     /// Counts the spans that no collector was given.

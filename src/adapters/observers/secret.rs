@@ -10,7 +10,7 @@ use crate::domain::secret::SecretRef;
 const BYTES_MAX: u64 = 4096;
 
 /// See the module.
-pub struct Secrets {
+pub(super) struct Secrets {
     variables: BTreeMap<String, String>,
 }
 
