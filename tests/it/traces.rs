@@ -125,24 +125,35 @@ struct Expected {
 }
 
 fn expected(records: &[Record], run: &RunId) -> Expected {
-    let mut all = Expected::default();
+    let (mut all, mut open) = (Expected::default(), BTreeSet::new());
     for record in records {
         let at = nanoseconds(record.at);
         for event in record.events.iter().filter(|event| event.run() == Some(run)) {
-            let end = |step: &dyn std::fmt::Display, way, how: &str| (format!("{step}/{way}"), how.to_owned(), at);
+            let mut end = |step: &dyn std::fmt::Display, way, how: &str| {
+                open.remove(&format!("{step}/{way}"));
+                (format!("{step}/{way}"), how.to_owned(), at)
+            };
             match event {
                 Event::RunStarted { .. } => all.began = at,
-                Event::RunFinished { .. } => all.ended = at,
+                Event::RunFinished { .. } => {
+                    all.ended = at;
+                    // An approval that nobody waits for any more, for example.
+                    all.steps
+                        .extend(std::mem::take(&mut open).into_iter().map(|key| (key, "unsettled".to_owned(), at)));
+                }
+                Event::StepStarted { step, .. } => drop(open.insert(format!("{step}/forth"))),
                 Event::StepDone { step, .. } => all.steps.push(end(step, "forth", "done")),
                 Event::StepSkipped { step, .. } => all.steps.push(end(step, "forth", "skipped")),
                 Event::StepFailed { step, .. } => all.steps.push(end(step, "forth", "failed")),
                 Event::StepUndone { step, .. } => all.steps.push(end(step, "back", "undone")),
                 Event::UndoFailed { step, .. } => all.steps.push(end(step, "back", "undo_failed")),
                 Event::Intent { step, attempt, call, mutation, .. } => {
+                    open.insert(format!("{step}/forth"));
                     let key = format!("{step}/forth/{attempt}/{call}");
                     all.calls.insert(key, (mutation.operation().replace(':', "."), at, 0));
                 }
                 Event::UndoIntended { step, attempt, call, mutation, .. } => {
+                    open.insert(format!("{step}/back"));
                     let key = format!("{step}/back/{attempt}/{call}");
                     all.calls.insert(key, (mutation.operation().replace(':', "."), at, 0));
                 }
