@@ -75,9 +75,7 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
-        // No two lives of a process have one name.
-        let holder =
-            format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff);
+        let holder = holder();
         let traces = traces::begin(&settings, &applications, &holder, &clock, prometheus.traces_dropped())?;
         let observer = traces::beside(prometheus.clone(), traces.as_ref());
         let copier = offline::copy::Copier::beside(&settings, &store, &clock);
@@ -99,13 +97,11 @@ impl Daemon {
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
         let probes: Arc<dyn Probes> =
             Arc::new(NetProbes::new(Arc::clone(&clock), settings.egress.clone()).context("set up the probes")?);
-        let outpost = match &settings.vantage.report_to {
-            Some(to) => {
-                let (vantages, probes) = (Arc::clone(&vantages), Arc::clone(&probes));
-                Some(observe::beside(to, vantages, probes, Arc::clone(&clock), &environment())?)
-            }
-            None => None,
-        };
+        let outpost = settings.vantage.report_to.as_ref().map(|to| {
+            let (vantages, probes) = (Arc::clone(&vantages), Arc::clone(&probes));
+            observe::beside(to, vantages, probes, Arc::clone(&clock), &environment())
+        });
+        let outpost = outpost.transpose()?;
         let is_shared = sharing.is_some();
         let parts = Parts {
             cloud,
@@ -221,6 +217,11 @@ fn environment() -> BTreeMap<String, String> {
 
 fn options(aws: &Aws) -> aws::Options {
     aws::Options { call_timeout: aws.call_timeout, attempt_timeout: aws.attempt_timeout, ..aws::Options::default() }
+}
+
+/// No two lives of a process have one name.
+fn holder() -> String {
+    format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff)
 }
 
 fn hostname() -> String {
