@@ -8,42 +8,29 @@ use tokio::{
 };
 
 use super::{super::outgoing::system_lookup, *};
-use crate::domain::{
-    egress::Egress,
-    id::{Region, RunId},
-    trace::Way,
+use crate::{
+    domain::{
+        egress::Egress,
+        id::{Region, RunId},
+        trace::Way,
+    },
+    sim::port::SimClock,
 };
 
-/// Virtual time, as tokio keeps it.
-#[derive(Debug)]
-struct Paused(tokio::time::Instant);
-
-#[async_trait]
-impl Clock for Paused {
-    fn boot(&self) -> Duration {
-        self.0.elapsed()
-    }
-    fn wall(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
-
 /// Says the next of `answers` to each request, and nothing at all after them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Scripted {
     answers: Mutex<Vec<Sent>>,
     taken: AtomicUsize,
-    at: Mutex<Vec<tokio::time::Instant>>,
+    clock: Arc<dyn Clock>,
+    at: Mutex<Vec<Duration>>,
 }
 
 #[async_trait]
 impl Collector for Scripted {
     async fn take(&self, _request: Vec<u8>) -> Sent {
         self.taken.fetch_add(1, Ordering::SeqCst);
-        self.at.lock().expect("at").push(tokio::time::Instant::now());
+        self.at.lock().expect("at").push(self.clock.boot());
         let next = {
             let mut answers = self.answers.lock().expect("answers");
             (!answers.is_empty()).then(|| answers.remove(0))
@@ -60,9 +47,10 @@ fn failed(retry_after_seconds: Option<u64>) -> Sent {
 }
 
 fn begin(answers: Vec<Sent>) -> (Traces, Arc<Scripted>, IntCounter) {
-    let collector = Arc::new(Scripted { answers: Mutex::new(answers), ..Scripted::default() });
+    let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(Timestamp::UNIX_EPOCH));
+    let (answers, taken, at) = (Mutex::new(answers), AtomicUsize::new(0), Mutex::default());
+    let collector = Arc::new(Scripted { answers, taken, clock: Arc::clone(&clock), at });
     let dropped = IntCounter::new("dropped", "of a test").expect("a counter");
-    let clock = Arc::new(Paused(tokio::time::Instant::now()));
     let taking: Arc<dyn Collector> = Arc::clone(&collector) as Arc<dyn Collector>;
     (Traces::begin([].iter(), "test", taking, clock, dropped.clone()), collector, dropped)
 }
@@ -95,13 +83,13 @@ fn tell(traces: &Traces, spans: usize) {
 async fn what_finds_the_queue_full_is_dropped_and_counted_and_so_is_what_a_stop_leaves() {
     let (traces, collector, dropped) = begin(Vec::new());
     tell(&traces, 1);
-    tokio::time::sleep(LINGER * 2).await;
+    collector.clock.sleep(LINGER * 2).await;
     assert_eq!(collector.taken.load(Ordering::SeqCst), 1, "one is on its way, and hangs");
     tell(&traces, QUEUE_SPANS_MAX + 7);
     assert_eq!(dropped.get(), 7);
-    let before = tokio::time::Instant::now();
+    let before = collector.clock.boot();
     traces.flush().await;
-    assert_eq!(before.elapsed(), FLUSH_WITHIN);
+    assert_eq!(collector.clock.boot() - before, FLUSH_WITHIN);
     assert_eq!(dropped.get(), QUEUE_SPANS_MAX as u64 + 8, "each once");
     tell(&traces, 2);
     assert_eq!(dropped.get(), QUEUE_SPANS_MAX as u64 + 10, "nothing is sent after the end");
@@ -112,7 +100,7 @@ async fn a_batch_is_sent_again_after_a_pause_that_doubles_or_that_the_collector_
     let answers = vec![failed(None), failed(None), failed(Some(17)), failed(Some(86_400)), Sent::Delivered];
     let (traces, collector, dropped) = begin(answers);
     tell(&traces, 3);
-    tokio::time::sleep(Duration::from_secs(200)).await;
+    collector.clock.sleep(Duration::from_secs(200)).await;
     let at = collector.at.lock().expect("at").clone();
     let pauses: Vec<_> = at.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
     assert_eq!(pauses, [1, 2, 17, 60]);
@@ -129,7 +117,7 @@ async fn a_batch_that_is_refused_or_fails_too_often_is_dropped_and_the_next_is_s
     let (traces, collector, dropped) = begin(answers);
     for (spans, dropped_then) in [(2, 2), (3, 2), (4, 6), (5, 6)] {
         tell(&traces, spans);
-        tokio::time::sleep(Duration::from_secs(300)).await;
+        collector.clock.sleep(Duration::from_secs(300)).await;
         assert_eq!(dropped.get(), dropped_then);
     }
     assert_eq!(collector.taken.load(Ordering::SeqCst), 3 + ATTEMPTS_MAX as usize);
@@ -139,11 +127,11 @@ async fn a_batch_that_is_refused_or_fails_too_often_is_dropped_and_the_next_is_s
 async fn a_stop_sends_what_is_queued_at_once_and_does_not_wait_out_a_pause() {
     let (traces, collector, dropped) = begin(vec![failed(Some(60)), Sent::Delivered, Sent::Delivered]);
     tell(&traces, BATCH_SPANS_MAX);
-    tokio::time::sleep(LINGER * 2).await;
+    collector.clock.sleep(LINGER * 2).await;
     tell(&traces, 5);
-    let before = tokio::time::Instant::now();
+    let before = collector.clock.boot();
     traces.flush().await;
-    assert_eq!(before.elapsed(), Duration::ZERO);
+    assert_eq!(collector.clock.boot() - before, Duration::ZERO);
     assert_eq!((collector.taken.load(Ordering::SeqCst), dropped.get()), (3, 0));
 }
 
