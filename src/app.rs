@@ -14,17 +14,18 @@ use crate::{
     adapters::{
         aws::{self, AwsCloud},
         clock::SystemClock,
-        observers::prometheus::Metrics,
+        observers::{otlp::Traces, prometheus::Metrics},
         probes::{NetProbes, postgres::PostgresHeartbeats},
     },
     config::{self, Aws, Settings},
     domain::evidence::Signature,
     engine::{Engine, Parts, Sharing, outpost::Outpost, vantages::Vantages},
-    http::{self, Api, replica::Forwarder},
-    ports::{Clock, Cloud, Databases, JournalStore, Observer, Outboxes, Probes},
+    http::{self, Api, Kept, Signer, replica::Forwarder},
+    ports::{Clock, Cloud, Databases, JournalStore, Outboxes, Probes},
 };
 
 pub mod access;
+pub mod keep;
 pub mod keys;
 mod lifetimes;
 pub mod logs;
@@ -32,7 +33,9 @@ pub mod observe;
 pub mod offline;
 pub mod post;
 pub mod store;
+pub mod traces;
 
+use keep::{Keeper, KeptRuns};
 use keys::Key;
 
 /// How long a stop waits for bounded calls: ECS kills after 30 s by default (FAULTS.md 6), and the journal needs a rest.
@@ -52,6 +55,7 @@ pub struct Daemon {
     pub engine: Engine,
     stopping: CancellationToken,
     server: JoinHandle<Result<(), http::server::ServeError>>,
+    traces: Option<Arc<Traces>>,
 }
 
 impl Daemon {
@@ -72,7 +76,9 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let applications: Vec<_> = settings.applications.iter().cloned().map(Arc::new).collect();
         let prometheus = Arc::new(Metrics::new(&applications).context("register the metrics")?);
-        let observer: Arc<dyn Observer> = prometheus.clone();
+        let holder = holder();
+        let traces = traces::begin(&settings, &applications, &holder, &clock, prometheus.traces_dropped())?;
+        let observer = traces::beside(prometheus.clone(), traces.as_ref());
         let copier = offline::copy::Copier::beside(&settings, &store, &clock);
         #[cfg(debug_assertions)]
         let store = failpoint::from_environment(store)?;
@@ -92,16 +98,11 @@ impl Daemon {
         let vantages = Arc::new(Vantages::asking(settings.vantage.name, settings.vantage.control_points));
         let probes: Arc<dyn Probes> =
             Arc::new(NetProbes::new(Arc::clone(&clock), settings.egress.clone()).context("set up the probes")?);
-        let outpost = match &settings.vantage.report_to {
-            Some(to) => {
-                let (vantages, probes) = (Arc::clone(&vantages), Arc::clone(&probes));
-                Some(observe::beside(to, vantages, probes, Arc::clone(&clock), &environment())?)
-            }
-            None => None,
-        };
-        // No two lives of a process have one name.
-        let holder =
-            format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff);
+        let outpost = settings.vantage.report_to.as_ref().map(|to| {
+            let (vantages, probes) = (Arc::clone(&vantages), Arc::clone(&probes));
+            observe::beside(to, vantages, probes, Arc::clone(&clock), &environment())
+        });
+        let outpost = outpost.transpose()?;
         let is_shared = sharing.is_some();
         let parts = Parts {
             cloud,
@@ -112,7 +113,7 @@ impl Daemon {
             applications: settings.applications,
             runbooks: settings.runbooks,
             config_digest: settings.digest,
-            clock,
+            clock: Arc::clone(&clock),
             observer,
             vantages,
             holder: holder.clone(),
@@ -128,17 +129,19 @@ impl Daemon {
         if let Some(copier) = copier {
             engine.beside("copy", |stopping| copier.keep(stopping));
         }
+        let kept = keep(settings.evidence, &engine, signer.as_ref(), &clock, &prometheus)?;
         let stopping = CancellationToken::new();
         let render = Arc::new(move || prometheus.render(logs::lines_dropped()));
         let mut api = Api::new(Arc::new(engine.clone()), access, render, stopping.clone());
         api.tls = tls;
         api.take_connections(connections_max());
         api.signer = signer;
+        api.kept = kept;
         if is_shared {
             api.forwarder = Some(Forwarder::new(&holder).context("set up handing requests on")?);
         }
         let server = tokio::spawn(http::server::serve(listener, api));
-        Ok(Self { address, engine, stopping, server })
+        Ok(Self { address, engine, stopping, server, traces })
     }
 
     /// Starts no new effect, lets bounded calls end, closes the API. What is under way goes on after the next start.
@@ -147,6 +150,9 @@ impl Daemon {
         self.stopping.cancel();
         if let Ok(Err(error)) = self.server.await {
             tracing::error!(%error, "the API ended with an error");
+        }
+        if let Some(traces) = self.traces {
+            traces.flush().await;
         }
     }
 }
@@ -178,8 +184,25 @@ fn connections_max() -> usize {
     most
 }
 
+/// Begins to keep evidence, where a directory is configured; says which runs are kept.
+fn keep(
+    evidence: config::Evidence,
+    engine: &Engine,
+    signer: Option<&Signer>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Kept>> {
+    let Some(dir) = evidence.keep else { return Ok(None) };
+    let (failures, unkept) = metrics.evidence().context("register the metrics of evidence")?;
+    let kept = KeptRuns::default();
+    let (control, signer, clock) = (Arc::new(engine.clone()), signer.cloned(), Arc::clone(clock));
+    let keeper = Keeper { control, dir, signer, clock, kept: kept.clone(), failures, unkept };
+    engine.beside("evidence", |stopping| keeper.keep_apart(stopping));
+    Ok(Some(Arc::new(move |run| kept.has(run))))
+}
+
 /// What signs evidence, where a key is configured.
-fn signer(evidence: &config::Evidence) -> anyhow::Result<Option<http::Signer>> {
+fn signer(evidence: &config::Evidence) -> anyhow::Result<Option<Signer>> {
     let Some(reference) = &evidence.key else { return Ok(None) };
     let key = Key::open(reference, &environment())?;
     let public = key.public();
@@ -196,6 +219,11 @@ fn environment() -> BTreeMap<String, String> {
 
 fn options(aws: &Aws) -> aws::Options {
     aws::Options { call_timeout: aws.call_timeout, attempt_timeout: aws.attempt_timeout, ..aws::Options::default() }
+}
+
+/// No two lives of a process have one name.
+fn holder() -> String {
+    format!("{}:{}:{:08x}", hostname(), std::process::id(), uuid::Uuid::now_v7().as_u128() & 0xffff_ffff)
 }
 
 fn hostname() -> String {

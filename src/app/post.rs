@@ -6,7 +6,10 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 
 use crate::{
-    adapters::observers::webhook::{Webhooks, payload, system_lookup},
+    adapters::observers::{
+        outgoing::system_lookup,
+        webhook::{Webhooks, payload},
+    },
     config::Settings,
     domain::{
         api_call::{ApiCall, JsonVersion, Wire},

@@ -12,16 +12,19 @@ use serde_json::json;
 use super::{
     EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Options,
     api::{Api, Failure},
-    enc, print, print_line, render,
+    enc, print, print_line, render, show,
 };
 use crate::{
     app::keys::{self, Key},
     domain::evidence::{FILE_BYTES_MAX, Fault, Proven, verify},
+    http::evidence::list::EvidenceListView,
 };
 
 /// Verbs of evidence.
 #[derive(Debug, Clone, Subcommand)]
 pub enum EvidenceCommand {
+    /// List the evidence of runs that are over, the newest end first
+    List(ListArgs),
     /// Fetch a run's evidence from the daemon
     Get(GetArgs),
     /// Prove a file: whole, unchanged, and its summary what its records amount to. Needs no daemon
@@ -31,6 +34,26 @@ pub enum EvidenceCommand {
         /// Where to write the private key; must not be there
         file: PathBuf,
     },
+}
+
+/// What is listed.
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    /// Only of runs of this application
+    #[arg(long = "app", value_name = "APP")]
+    pub application: Option<String>,
+    /// failover, switchover, failback, drill, salvage
+    #[arg(long)]
+    pub purpose: Option<String>,
+    /// Only of runs that ended then or later: 2026-10-01T00:00:00Z
+    #[arg(long)]
+    pub since: Option<String>,
+    /// At most so many, 1 to 50
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+    /// Go on after this
+    #[arg(long)]
+    pub cursor: Option<String>,
 }
 
 /// What is fetched.
@@ -59,6 +82,10 @@ pub struct VerifyArgs {
 /// Does it.
 pub async fn run(command: EvidenceCommand, options: &Options) -> anyhow::Result<ExitCode> {
     match command {
+        EvidenceCommand::List(args) => Ok(match list(options, args).await {
+            Ok(()) => ExitCode::from(EXIT_DONE),
+            Err(failure) => super::failed(options, &failure),
+        }),
         EvidenceCommand::Get(args) => Ok(match get(options, &args).await {
             Ok(()) => ExitCode::from(EXIT_DONE),
             Err(failure) => super::failed(options, &failure),
@@ -74,6 +101,68 @@ pub async fn run(command: EvidenceCommand, options: &Options) -> anyhow::Result<
             Ok(ExitCode::from(EXIT_DONE))
         }
     }
+}
+
+async fn list(options: &Options, args: ListArgs) -> Result<(), Failure> {
+    let mut query = format!("limit={}", args.limit);
+    let filters =
+        [("application", args.application), ("purpose", args.purpose), ("since", args.since), ("cursor", args.cursor)];
+    for (key, value) in filters.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+        query.push_str(&format!("&{key}={}", enc(&value)));
+    }
+    let view: EvidenceListView = Api::new(options)?.get(&format!("/evidence?{query}")).await?;
+    show(options, &view, listed);
+    Ok(())
+}
+
+fn listed(view: &EvidenceListView) -> String {
+    let mut out = String::new();
+    let met = |met: Option<bool>| match met {
+        Some(true) => "met",
+        Some(false) => "MISSED",
+        None => "not known",
+    };
+    let took = |seconds: Option<f64>| seconds.map_or_else(|| "not measured".to_owned(), |s| format!("{s:.1} s"));
+    for one in &view.evidence {
+        out.push_str(&format!(
+            "{:.0} {}: {} {} to {}, {}\n",
+            one.ended_at,
+            one.application,
+            one.purpose,
+            one.source,
+            one.target,
+            one.result.as_str()
+        ));
+        let lost = match (one.loss_at_least_seconds, one.loss_at_most_seconds) {
+            (None, None) => "not measured".to_owned(),
+            (least, most) => {
+                let shown = |s: Option<f64>, none: &str| s.map_or_else(|| none.to_owned(), |s| format!("{s:.1}"));
+                format!("{} to {} s", shown(least, "?"), shown(most, "not bounded"))
+            }
+        };
+        let kept = match one.kept {
+            Some(true) => ", kept",
+            Some(false) => ", not kept yet",
+            None => "",
+        };
+        let by = one.signed_by.as_deref().unwrap_or("nobody");
+        for (name, value) in [
+            ("  run", one.run.clone()),
+            ("  RTO", format!("{} of {:.1} s: {}", took(one.rto_seconds), one.rto_objective_seconds, met(one.rto_met))),
+            ("  RPO", format!("{lost} of {:.1} s: {}", one.rpo_objective_seconds, met(one.rpo_met))),
+            ("  digest", one.sha256.clone()),
+            ("  signed by", format!("{by}{kept}")),
+        ] {
+            out.push_str(&render::wrapped(&format!("{name:<12}"), &value));
+        }
+    }
+    if view.evidence.is_empty() {
+        out.push_str("no run is over\n");
+    }
+    if let Some(cursor) = &view.next_cursor {
+        out.push_str(&format!("more: --cursor '{cursor}'\n"));
+    }
+    out
 }
 
 async fn get(options: &Options, args: &GetArgs) -> Result<(), Failure> {

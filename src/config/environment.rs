@@ -9,7 +9,7 @@ use crate::domain::document::{Entry, Findings, Node, Place, Value, clip};
 const PREFIX: &str = "FAILOVERD__";
 
 /// What the environment may set.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 15] = [
     ("server", "listen"),
     ("store", "kind"),
     ("store", "path"),
@@ -23,6 +23,8 @@ const KEYS: [(&str, &str); 13] = [
     ("vantage", "name"),
     ("offline", "dir"),
     ("runbooks", "directory"),
+    ("traces", "endpoint"),
+    ("evidence", "keep"),
 ];
 
 /// Sets what `env` says in `root`, and returns what it said (a part of the configuration's digest).

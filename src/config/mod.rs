@@ -35,6 +35,7 @@ mod sections;
 mod signals;
 mod store;
 mod stores;
+mod traces;
 mod traffic;
 mod tree;
 pub mod vantage;
@@ -45,6 +46,7 @@ pub use notify::Notify;
 pub use offline::Offline;
 pub use runbooks::{SHIPPED, shipped};
 pub use store::{LEASE, UNVERIFIED};
+pub use traces::Traces;
 pub use vantage::Vantage;
 
 pub use crate::domain::access::Role;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub offline: Option<Offline>,
     pub evidence: Evidence,
     pub notify: Notify,
+    /// `None`: runs are sent nowhere as traces.
+    pub traces: Option<Traces>,
     /// What may be connected to because a text of the configuration says so.
     pub egress: Egress,
     pub applications: Vec<Application>,
@@ -114,6 +118,9 @@ pub struct Aws {
 pub struct Evidence {
     /// Where the key is that signs it; without one it is not signed.
     pub key: Option<SecretRef>,
+    /// Where the evidence of each run that is over is written; `None`: nowhere. A relative path is relative to the working
+    /// directory.
+    pub keep: Option<PathBuf>,
 }
 
 impl Settings {
@@ -177,6 +184,7 @@ impl Settings {
                 offline: read.offline,
                 evidence: read.evidence,
                 notify: read.notify,
+                traces: read.traces,
                 egress: read.egress,
                 applications: read.applications.into_iter().map(|(_, a)| a).collect(),
                 runbooks,

@@ -177,7 +177,7 @@ pub(super) fn topic(at: &At<'_>, found: &mut Findings) -> Option<(String, Region
 }
 
 /// The URL of a webhook; what its name leads to is looked at when it is connected to.
-fn target(at: &At<'_>, found: &mut Findings) -> Option<String> {
+pub(super) fn target(at: &At<'_>, found: &mut Findings) -> Option<String> {
     let text = at.text(found)?;
     match Form::read(text).and_then(|(form, _)| form.check()) {
         Ok(()) => Some(text.to_owned()),
@@ -238,7 +238,7 @@ pub(super) fn check(
 }
 
 /// A URL with an address in place of a name is judged at once.
-fn literal(key: &str, url: &str, egress: &Egress, found: &mut Findings) {
+pub(super) fn literal(key: &str, url: &str, egress: &Egress, found: &mut Findings) {
     let Ok((form, host)) = Form::read(url) else { return };
     let Ok(address) = host.parse::<IpAddr>() else { return };
     if let Err(refused) = egress.check(address) {

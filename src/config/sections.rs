@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use super::{
-    Auth, Aws, Evidence, Notify, Offline, Server, Store, Vantage, access, application, notify, offline, store, vantage,
+    Auth, Aws, Evidence, Notify, Offline, Server, Store, Traces, Vantage, access, application, notify, offline, store,
+    traces, vantage,
 };
 use crate::domain::{
     application::Application,
@@ -19,6 +20,7 @@ pub(super) struct Read {
     pub(super) auth: Auth,
     pub(super) evidence: Evidence,
     pub(super) notify: Notify,
+    pub(super) traces: Option<Traces>,
     pub(super) egress: Egress,
     pub(super) vantage: Vantage,
     pub(super) offline: Option<Offline>,
@@ -44,6 +46,7 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let auth = section(&mut f, "auth", found, access::auth);
     let evidence = section(&mut f, "evidence", found, evidence);
     let notify = section(&mut f, "notify", found, notify::read);
+    let traces = section(&mut f, "traces", found, traces::read);
     let network = section(&mut f, "network", found, notify::network);
     let vantage = section(&mut f, "vantage", found, vantage::read);
     let offline = section(&mut f, "offline", found, offline::read);
@@ -85,11 +88,16 @@ pub(super) fn read(root: &At<'_>, found: &mut Findings) -> Option<Read> {
     let aws = aws?;
     let (notify, egress) = (notify?, notify::egress(network?, &aws));
     notify::check(&notify, &egress, &applications, applications.len() == applications_given, found);
+    let traces = traces?;
+    if let Some(traces) = &traces {
+        traces::fits(traces, &egress, found);
+    }
     Some(Read {
         server,
         store: store?,
         aws,
         notify,
+        traces,
         egress,
         auth,
         evidence: evidence?,
@@ -161,8 +169,18 @@ fn aws(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Aws> {
 }
 
 fn evidence(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<Evidence> {
-    let Some(at) = get(f, found, "key", "key = \"file:/run/secrets/evidence\"") else {
-        return Some(Evidence::default());
-    };
-    Some(Evidence { key: Some(at.parse(found)?) })
+    let key = get(f, found, "key", "key = \"file:/run/secrets/evidence\"");
+    let keep = get(f, found, "keep", "keep = \"/var/lib/failoverd/evidence\"");
+    let key = key.map(|at| at.parse(found));
+    let keep = keep.map(|at| at.text(found).map(PathBuf::from));
+    Some(Evidence {
+        key: match key {
+            Some(key) => Some(key?),
+            None => None,
+        },
+        keep: match keep {
+            Some(keep) => Some(keep?),
+            None => None,
+        },
+    })
 }

@@ -138,20 +138,42 @@ impl Evidence {
         Ok(Self { header, summary, body })
     }
 
+    /// A file that was written before, and who signed it. Checked as [`verify`] does.
+    ///
+    /// # Errors
+    /// Every fault that it has.
+    pub fn read(
+        text: &str,
+        holds: impl FnOnce(&Signature, &str) -> bool,
+    ) -> Result<(Self, Option<Signature>), Vec<Fault>> {
+        let mut signed = None;
+        let proven = verify(text, |signature, statement| {
+            signed = Some(signature.clone());
+            holds(signature, statement)
+        })?;
+        let last = text.trim_end().rfind('\n').map_or(0, |at| at + 1);
+        Ok((Self { header: proven.header, summary: proven.summary, body: text[..last].to_owned() }, signed))
+    }
+
     /// The records in it, in order; the first may be of before the run.
     pub fn records(&self) -> Vec<Record> {
         let texts = self.body.lines().filter_map(record_of);
         texts.filter_map(|(_, text)| serde_json::from_str(text).ok()).collect()
     }
 
+    /// Of all lines but the last: what is signed, and what `failoverd evidence verify` shows.
+    pub fn sha256(&self) -> Digest {
+        Digest::of(self.body.as_bytes())
+    }
+
     /// What a signature is made over: it names what it is, so that a signature of anything else cannot stand for it.
     pub fn statement(&self) -> String {
-        statement(&Digest::of(self.body.as_bytes()))
+        statement(&self.sha256())
     }
 
     /// The whole file, signed or not.
     pub fn sealed(&self, signed: Option<Signature>) -> String {
-        let sha256 = Digest::of(self.body.as_bytes());
+        let sha256 = self.sha256();
         format!("{}{}", self.body, line(&SealLine { seal: Seal { sha256, signed } }))
     }
 }

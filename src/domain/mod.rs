@@ -70,6 +70,7 @@ pub mod signal_probe;
 pub mod signature;
 pub mod stability;
 pub mod standby_object;
+pub mod trace;
 pub mod undo;
 pub mod vantage;
 pub mod yaml;

@@ -370,6 +370,14 @@ pub trait Control: Send + Sync {
     async fn evidence(&self, run: &RunId) -> Result<Evidence, Refusal> {
         Err(self.unknown_run(run))
     }
+    /// The same of several runs of one application, in their order; the journal is read once.
+    async fn evidences(&self, _application: &ApplicationName, runs: &[RunId]) -> Result<Vec<Evidence>, Refusal> {
+        let mut all = Vec::with_capacity(runs.len());
+        for run in runs {
+            all.push(self.evidence(run).await?);
+        }
+        Ok(all)
+    }
     /// Why each step of `run` that is not done yet waits, as of its last look.
     fn waits(&self, run: &RunId) -> BTreeMap<StepId, String>;
     fn readiness(&self) -> Readiness;

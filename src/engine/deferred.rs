@@ -22,12 +22,14 @@ use crate::{
         journal::Event,
         run::RunState,
         seconds::to_seconds,
+        trace::{Behalf, Way},
     },
     engine::{
         context::Context,
         faults::{self, Standing},
         scribe::CommitError,
     },
+    ports::behalf::on_behalf,
 };
 
 /// How often it is looked at: the snapshot appears minutes after its Region, and is kept for a day at least [AUG].
@@ -306,7 +308,11 @@ async fn call(
     };
     let outcome = match context.stopping.is_cancelled() {
         true => Outcome::NotSent { reason: "the daemon was stopping".to_owned() },
-        false => context.apply(mutation, intended_at).await,
+        false => {
+            let (run, step) = (key.0.clone(), key.1.clone());
+            let behalf = Behalf { run, step, way: Way::After, call: Some((attempt, 0)) };
+            on_behalf(behalf, context.apply(mutation, intended_at)).await
+        }
     };
     tracing::info!(application = %context.application.name, run = %key.0, step = %key.1, operation = %mutation.operation(), ?outcome, "call of deferred work ended");
     answer(context, key, attempt, outcome.clone()).await?;

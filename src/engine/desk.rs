@@ -13,7 +13,7 @@ use crate::{
         application::Application,
         assessment::Assessment,
         capacity::Seen,
-        evidence::{Evidence, NoEvidence},
+        evidence::Evidence,
         history::History,
         id::{
             ApplicationName, ChannelName, Digest, OverrideId, Region, RunId, RunbookName, StepId, StoreName, Subject,
@@ -31,7 +31,7 @@ use crate::{
         alone::Alone,
         capacities,
         control::{Act, AskOverride, Control, Leader, OverrideNow, Readiness, Refusal, StartRun, Started},
-        deferred, executor,
+        deferred, evidence, executor,
         lease::Keeper,
         metrics::MetricReader,
         notices,
@@ -411,16 +411,13 @@ impl Control for Engine {
     }
 
     async fn evidence(&self, run: &RunId) -> Result<Evidence, Refusal> {
-        let application = run.application();
-        let app = self.seats.get(&application).ok_or_else(|| self.unknown_run(run))?.application.clone();
-        let journal = recover::sealed(&*self.parts.store, &application).await;
-        let journal = journal.map_err(|e| Refusal::Held(e.to_string()))?;
-        let program = concat!("failoverd ", env!("CARGO_PKG_VERSION"));
-        let made = Evidence::of(&journal, run, app.objectives, self.parts.config_digest.clone(), program);
-        made.map_err(|why| match why {
-            NoEvidence::Unknown(run) => self.unknown_run(&run),
-            NoEvidence::Unreadable { .. } => Refusal::Held(why.to_string()),
-        })
+        let made = self.evidences(&run.application(), std::slice::from_ref(run)).await;
+        evidence::only(made, || self.unknown_run(run))
+    }
+
+    async fn evidences(&self, application: &ApplicationName, runs: &[RunId]) -> Result<Vec<Evidence>, Refusal> {
+        let seat = self.seats.get(application).ok_or_else(|| Refusal::UnknownApplication(application.clone()))?;
+        evidence::of(&*self.parts.store, &seat.application, runs, &self.parts.config_digest).await
     }
 
     fn waits(&self, run: &RunId) -> BTreeMap<StepId, String> {

@@ -33,6 +33,7 @@ use crate::{
         step::{Driver, Stop, Way},
         undo,
     },
+    ports::behalf::on_behalf,
 };
 
 /// How long the old state must stand, after an unknown answer, before the same call is repeated; and after an
@@ -288,7 +289,7 @@ async fn send(driver: &Driver, run: &RunState, intent: &Intended<'_>) -> Result<
     }
     let sent = match mutation {
         Mutation::EndSessions { .. } => fences::end_sessions(&driver.context, mutation).await,
-        _ => driver.context.apply(mutation, intent.at).await,
+        _ => on_behalf(driver.behalf(Some((attempt, call))), driver.context.apply(mutation, intent.at)).await,
     };
     let outcome = match sent {
         Outcome::NotSent { .. } if is_off(Guard::NotSentIsSent) => Outcome::Accepted { request_id: None, handle: None },

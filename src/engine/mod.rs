@@ -34,6 +34,7 @@ mod detached;
 mod drills;
 pub mod effect;
 pub mod escalation;
+mod evidence;
 pub mod executor;
 mod faults;
 pub mod fences;

@@ -20,6 +20,7 @@ use crate::{
         run::{Next, Phase, RunState, StepState},
         sabotage::{Guard, is_off},
         seconds::to_seconds,
+        trace::{self, Behalf},
     },
     engine::{
         context::Context,
@@ -30,6 +31,7 @@ use crate::{
         scribe::CommitError,
         undo,
     },
+    ports::behalf::on_behalf,
 };
 
 /// Why a driver stopped before its step was over. The journal tells where it stands.
@@ -73,16 +75,28 @@ pub struct Driver {
 impl Driver {
     /// Drives the step until it is done, skipped or failed, or until something stops it.
     pub async fn drive(&self) -> Result<(), Stop> {
-        let driven = match self.way {
-            Way::Forth => self.drive_from_journal().await,
-            Way::Back => undo::drive(self).await,
+        let driving = async {
+            match self.way {
+                Way::Forth => self.drive_from_journal().await,
+                Way::Back => undo::drive(self).await,
+            }
         };
+        let driven = on_behalf(self.behalf(None), driving).await;
         self.context.waits.forget(&self.run, &self.step.id);
         if !self.run_state().is_ok_and(|run| self.state(&run).is_in_flight()) {
             self.context.ages.forget(&self.run, &self.step.id);
             self.context.holds.forget(&self.run, &self.step.id);
         }
         driven
+    }
+
+    /// For what a call is made here; `call`: which one, of a mutation.
+    pub fn behalf(&self, call: Option<(u32, u32)>) -> Behalf {
+        let way = match self.way {
+            Way::Forth => trace::Way::Forth,
+            Way::Back => trace::Way::Back,
+        };
+        Behalf { run: self.run.clone(), step: self.step.id.clone(), way, call }
     }
 
     /// Where what is driven stands.

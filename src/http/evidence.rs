@@ -15,8 +15,15 @@ use super::{
     extract::{Params, RunPath},
     problem::Problem,
 };
+use crate::domain::evidence::{Evidence, Signature};
 
+pub mod list;
 mod page;
+
+/// The page of `evidence`, which needs nothing else: what `form=html` gives.
+pub fn html(evidence: &Evidence, signed: Option<&Signature>) -> String {
+    page::page(evidence, signed)
+}
 
 /// In which form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -59,7 +66,7 @@ pub async fn evidence(
     let signed = api.signer.as_ref().map(|sign| sign(&evidence.statement()));
     let (kind, ending, text) = match wanted.form {
         Form::Jsonl => ("application/x-ndjson", "jsonl", evidence.sealed(signed)),
-        Form::Html => ("text/html; charset=utf-8", "html", page::page(&evidence, signed.as_ref())),
+        Form::Html => ("text/html; charset=utf-8", "html", html(&evidence, signed.as_ref())),
     };
     let name = format!("attachment; filename=\"{run}.{ending}\"");
     let headers = [

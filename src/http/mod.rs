@@ -63,7 +63,7 @@ use self::{
     problem::Problem,
 };
 use crate::{
-    domain::{application::Application, evidence::Signature},
+    domain::{application::Application, evidence::Signature, id::RunId},
     engine::control::Control,
 };
 
@@ -72,6 +72,9 @@ pub const STREAMS_MAX: usize = 256;
 
 /// Signs a statement.
 pub type Signer = Arc<dyn Fn(&str) -> Signature + Send + Sync>;
+
+/// Says whether the evidence of a run is kept.
+pub type Kept = Arc<dyn Fn(&RunId) -> bool + Send + Sync>;
 
 /// What handlers stand on.
 #[derive(Clone)]
@@ -82,6 +85,8 @@ pub struct Api {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Signs what auditors are given, where there is a key.
     pub signer: Option<Signer>,
+    /// Whether the evidence of a run is kept where it is to be; `None`: it is to be kept nowhere.
+    pub kept: Option<Kept>,
     /// Hands requests on where replicas share applications.
     pub forwarder: Option<replica::Forwarder>,
     /// `None`: in the clear.
@@ -113,6 +118,7 @@ impl Api {
             access,
             metrics,
             signer: None,
+            kept: None,
             forwarder: None,
             tls: None,
             stopping,
@@ -161,6 +167,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(overrides::list))
         .routes(routes!(notifications::list))
         .routes(routes!(evidence::evidence))
+        .routes(routes!(evidence::list::list))
 }
 
 fn operate() -> OpenApiRouter<Api> {

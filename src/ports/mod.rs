@@ -1,5 +1,6 @@
 //! The engine's view of everything outside it. Each trait says what a crash can leave behind.
 
+pub mod behalf;
 pub mod clock;
 pub mod cloud;
 pub mod daemons;

@@ -14,6 +14,7 @@ use crate::domain::{
     journal::Record,
     preflight::Preflight,
     signature::{Check, Family},
+    trace::{Behalf, CloudCall},
 };
 
 /// Must return at once: whatever takes time is queued (bounded) and done elsewhere.
@@ -61,4 +62,7 @@ pub trait Observer: Send + Sync + Debug {
 
     /// A call to AWS ended; `outcome` is one of `ok`, `rejected`, `not_sent`, `unknown`.
     fn called(&self, service: &str, operation: &str, region: &str, outcome: &str, at: Timestamp);
+
+    /// The same call, where it was made for a step of a run, with what is known of how it went.
+    fn traced(&self, _behalf: &Behalf, _call: &CloudCall) {}
 }

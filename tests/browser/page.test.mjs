@@ -132,6 +132,9 @@ test("the runs and a run's evidence are there to be read", async () => {
   await inEveryDress(page, "runs");
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "JSON lines" }).first().click()]);
   assert.match(download.suggestedFilename(), /^payments-[0-9a-f]{32}\.jsonl$/);
+  await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "Evidence" }).click();
+  await page.getByText(/^RTO .* of .*: (met|missed|not known)/).first().waitFor();
+  await inEveryDress(page, "evidence");
   clean();
 });
 

@@ -566,7 +566,7 @@ async fn as_token(router: &Router, method: &Method, path: &str, token: Option<&s
 
 /// Written out, so that neither a new route nor a changed group goes unnoticed: v(iewer), o(perator), a(pprover),
 /// d(rill-runner), A(dmin), O(bserver); `*` needs no token.
-const ACCESS: [(&str, &str, &str); 41] = [
+const ACCESS: [(&str, &str, &str); 42] = [
     ("GET", "/", "*"),
     ("GET", "/healthz", "*"),
     ("GET", "/readyz", "*"),
@@ -577,6 +577,7 @@ const ACCESS: [(&str, &str, &str); 41] = [
     ("GET", "/runs/{id}/events", "voadA"),
     ("GET", "/runs/{id}/evidence", "voadA"),
     ("GET", "/runs/{id}/patch", "voadA"),
+    ("GET", "/evidence", "voadA"),
     ("GET", "/applications", "voadA"),
     ("GET", "/applications/{name}", "voadA"),
     ("GET", "/applications/{name}/decision", "voadA"),
@@ -918,5 +919,54 @@ fn every_reference_in_the_description_leads_somewhere() {
     for to in found {
         let pointer = to.strip_prefix('#').expect("local");
         assert!(api.pointer(pointer).is_some(), "{to}");
+    }
+}
+
+#[tokio::test]
+async fn evidence_is_listed_of_runs_that_are_over_the_newest_end_first() {
+    let fake = Fake::new();
+    let router = open(&fake);
+    assert_eq!(get(&router, "/evidence").await.json(), json!({ "evidence": [], "next_cursor": null }), "none is over");
+    fake.append(10, vec![finished(run_id(1))]);
+    for bits in [2, 3, 4] {
+        fake.append(100 * bits, vec![started(run_id(bits.try_into().expect("small")))]);
+        // The last one is at work still.
+        if bits < 4 {
+            fake.append(100 * bits + 10, vec![finished(run_id(bits.try_into().expect("small")))]);
+        }
+    }
+    let listed = async |query: String| {
+        let page = get(&router, &format!("/evidence{query}")).await.json();
+        let runs =
+            page["evidence"].as_array().expect("a list").iter().map(|one| one["run"].clone()).collect::<Vec<_>>();
+        (runs, page["next_cursor"].clone())
+    };
+    let id = |bits: u128| Value::from(run_id(bits).as_str());
+    assert_eq!(listed(String::new()).await, (vec![id(3), id(2), id(1)], Value::Null));
+    let (first, cursor) = listed("?limit=2".to_owned()).await;
+    assert_eq!((first, &cursor), (vec![id(3), id(2)], &id(2)));
+    let rest = listed(format!("?limit=2&cursor={}", run_id(2))).await;
+    assert_eq!(rest, (vec![id(1)], Value::Null));
+    assert_eq!(listed(format!("?since={}", at(210))).await.0, [id(3), id(2)]);
+    assert_eq!(listed("?application=payments&purpose=failover".to_owned()).await.0.len(), 3);
+    assert_eq!(listed("?purpose=drill".to_owned()).await.0, [] as [Value; 0]);
+    for wrong in ["limit=0", "limit=51", "cursor=x", "purpose=fun", "since=monday", "page=2", "application=A"] {
+        get(&router, &format!("/evidence?{wrong}")).await.problem(400, "invalid-request");
+    }
+    get(&router, &format!("/evidence?cursor={}", run_id(4))).await.problem(400, "invalid-request");
+    get(&router, "/evidence?application=other").await.problem(404, "unknown-application");
+
+    let one = get(&router, "/evidence?limit=1").await.json()["evidence"][0].clone();
+    assert_eq!((&one["result"], &one["kept"], &one["signed_by"]), (&"succeeded".into(), &Value::Null, &Value::Null));
+    // The digest is that of the file that is given out.
+    let file = get(&router, &format!("/runs/{}/evidence", run_id(3))).await.text;
+    assert!(file.contains(&format!("\"sha256\":{}", one["sha256"])), "{one} of {file}");
+    assert_eq!((&one["rto_seconds"], &one["rto_met"], &one["rpo_met"]), (&Value::Null, &Value::Null, &Value::Null));
+    let page = get(&router, "/ui/evidence?limit=2").await;
+    assert_eq!(page.status, StatusCode::OK);
+    for shown in
+        ["not measured", "not known", "signed by nobody", one["sha256"].as_str().expect("text"), "Older evidence"]
+    {
+        assert!(page.text.contains(shown), "{shown}: {}", page.text);
     }
 }

@@ -4,7 +4,7 @@
 //! anything else (no permission, nothing there, no such operation) says that the signature was taken: AWS looks at it
 //! first.
 
-use super::{AwsCloud, Call, error, intercept::Departure, time};
+use super::{AwsCloud, Call, error, time};
 use crate::domain::{
     cloud::ObserveError,
     id::Region,
@@ -47,7 +47,7 @@ impl AwsCloud {
     }
 
     async fn list_topics(&self, region: &Region) -> Result<(), ObserveError> {
-        let departure = Departure::default();
+        let departure = self.departure();
         let request = self.clients.sns(region).list_topics().customize().interceptor(departure.clone());
         let call = Call { service: "sns", operation: "ListTopics", region };
         let listed = self.ended(call, &departure, request.send().await);

@@ -16,7 +16,6 @@ use aws_types::request_id::RequestId as _;
 use super::{
     AwsCloud, Call,
     error::{Failure, is_throttle},
-    intercept::Departure,
     lacking,
 };
 use crate::domain::{
@@ -67,7 +66,7 @@ impl AwsCloud {
             let Some(timeout) = self.attempt_before(deadline) else {
                 return Err(ObserveError::Unreachable { reason: "no time left to ask".to_owned() });
             };
-            let departure = Departure::default();
+            let departure = self.departure();
             let result = self
                 .clients
                 .arc(endpoint)
@@ -143,7 +142,7 @@ impl AwsCloud {
         entries: &[UpdateRoutingControlStateEntry],
         timeout: TimeoutConfig,
     ) -> Outcome {
-        let departure = Departure::default();
+        let departure = self.departure();
         // The client has no retries; its override here sets the time that is left.
         let result = self
             .clients

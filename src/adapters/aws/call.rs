@@ -39,12 +39,7 @@ use aws_types::{
 };
 use serde_json::Value;
 
-use super::{
-    AwsCloud, Call, clients,
-    error::Failure,
-    intercept::{AnswerLimit, Departure},
-    time::SdkClock,
-};
+use super::{AwsCloud, Call, clients, error::Failure, intercept::AnswerLimit, time::SdkClock};
 use crate::domain::{
     api_call::{self, ApiCall},
     cloud::{ObserveError, Outcome},
@@ -248,7 +243,7 @@ impl AwsCloud {
             }
         };
         let signed = Signed { service: request.service(), region: &request.region, options: SigningOptions::default() };
-        let departure = Departure::default();
+        let departure = self.departure();
         let wire = request.wire.clone();
         let operation = Operation::builder()
             .service_name(request.service().to_owned())

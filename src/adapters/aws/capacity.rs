@@ -6,9 +6,7 @@
 use aws_types::request_id::RequestId as _;
 
 use super::{
-    AwsCloud, PAGES_MAX,
-    intercept::Departure,
-    lacking,
+    AwsCloud, PAGES_MAX, lacking,
     rds::{accepted, misdirected, once, rds},
     too_many_pages,
 };
@@ -31,7 +29,7 @@ impl AwsCloud {
             let mut instances = Vec::new();
             let mut marker = None;
             for _ in 0..PAGES_MAX {
-                let departure = Departure::default();
+                let departure = self.departure();
                 let result = self
                     .clients
                     .rds(cluster.region())
@@ -71,7 +69,7 @@ impl AwsCloud {
         if region != cluster.region() {
             return misdirected("new instance", "the cluster's", region, cluster);
         }
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .rds(region)
@@ -95,7 +93,7 @@ impl AwsCloud {
         let call = rds("DescribeAccountAttributes", region);
         let what = format!("the account's quotas in {region}");
         let read = async {
-            let departure = Departure::default();
+            let departure = self.departure();
             let result = self
                 .clients
                 .rds(region)

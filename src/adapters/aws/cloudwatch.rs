@@ -17,9 +17,7 @@ use aws_types::request_id::RequestId as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AwsCloud, Call, PAGES_MAX,
-    intercept::Departure,
-    lacking,
+    AwsCloud, Call, PAGES_MAX, lacking,
     time::{from_sdk, to_sdk},
     too_many_pages,
 };
@@ -71,7 +69,7 @@ impl AwsCloud {
         let mut results = Collected::new(batch.len());
         let mut token = None;
         for _ in 0..PAGES_MAX {
-            let departure = Departure::default();
+            let departure = self.departure();
             let result = self
                 .clients
                 .cloudwatch(region)
@@ -129,7 +127,7 @@ impl AwsCloud {
     ) -> Result<(), ObserveError> {
         let mut token = None;
         for _ in 0..PAGES_MAX {
-            let departure = Departure::default();
+            let departure = self.departure();
             let result = self
                 .clients
                 .cloudwatch(region)
@@ -167,7 +165,7 @@ impl AwsCloud {
         dims: &BTreeMap<String, String>,
         value: f64,
     ) -> Outcome {
-        let departure = Departure::default();
+        let departure = self.departure();
         let datum = MetricDatum::builder()
             .metric_name(metric)
             .set_dimensions(Some(dimensions(dims)))

@@ -10,7 +10,6 @@ use jiff::SignedDuration;
 
 use super::{
     AwsCloud, Call, PAGES_MAX,
-    intercept::Departure,
     time::{from_sdk, to_sdk},
     too_many_pages,
 };
@@ -37,7 +36,7 @@ impl AwsCloud {
             let mut events = Vec::new();
             let mut marker = None;
             for _ in 0..PAGES_MAX {
-                let departure = Departure::default();
+                let departure = self.departure();
                 let result = self
                     .clients
                     .rds(region)

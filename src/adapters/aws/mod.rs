@@ -58,8 +58,9 @@ use crate::{
         salvage::{Page, Replication},
         signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
+        trace::CloudCall,
     },
-    ports::{Clock, Cloud, Observer},
+    ports::{Clock, Cloud, Observer, behalf::behalf},
 };
 
 /// The most pages of one listing that are followed; more is an answer that makes no sense.
@@ -113,8 +114,30 @@ impl AwsCloud {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let result = result.map_err(|e| error::classify(&e, departure));
-        self.tell(call, result.as_ref().map_or_else(Failure::word, |_| "ok"));
+        let word = result.as_ref().map_or_else(Failure::word, |_| "ok");
+        self.tell(call, word);
+        if let Some(behalf) = behalf() {
+            let (went, ended) = (departure.went(), self.clock.wall());
+            let (service, operation) = (call.service.to_owned(), call.operation.to_owned());
+            let call = CloudCall {
+                service,
+                operation,
+                region: call.region.clone(),
+                outcome: word,
+                began: departure.began(),
+                ended,
+                attempts: went.attempts,
+                http_status: went.http_status,
+                request_id: went.request_id,
+            };
+            self.observer.traced(&behalf, &call);
+        }
         result
+    }
+
+    /// What looks at a call that is made now.
+    fn departure(&self) -> Departure {
+        Departure::at(self.clock.wall())
     }
 
     fn tell(&self, call: Call<'_>, word: &str) {

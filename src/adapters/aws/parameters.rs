@@ -3,7 +3,7 @@
 //! A group has some five hundred parameters, a hundred to a page, and no filter by name
 //! [bc:rds.DescribeDBClusterParameters]: its pages are read until the one is found.
 
-use super::{AwsCloud, PAGES_MAX, intercept::Departure, rds::rds, too_many_pages};
+use super::{AwsCloud, PAGES_MAX, rds::rds, too_many_pages};
 use crate::domain::{cloud::ObserveError, id::Region};
 
 impl AwsCloud {
@@ -18,7 +18,7 @@ impl AwsCloud {
         let read = async {
             let mut marker = None;
             for _ in 0..PAGES_MAX {
-                let departure = Departure::default();
+                let departure = self.departure();
                 let result = self
                     .clients
                     .rds(region)

@@ -6,7 +6,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_rds as sdk;
 use aws_types::request_id::RequestId as _;
 
-use super::{AwsCloud, Call, PAGES_MAX, error::Failure, intercept::Departure, lacking, too_many_pages};
+use super::{AwsCloud, Call, PAGES_MAX, error::Failure, lacking, too_many_pages};
 use crate::domain::{
     application::ClusterArn,
     capacity::AcuRange,
@@ -28,7 +28,7 @@ impl AwsCloud {
         let read = async {
             let mut marker = None;
             for _ in 0..PAGES_MAX {
-                let departure = Departure::default();
+                let departure = self.departure();
                 let result = self
                     .clients
                     .rds(region)
@@ -63,7 +63,7 @@ impl AwsCloud {
         let read = async {
             let mut marker = None;
             for _ in 0..PAGES_MAX {
-                let departure = Departure::default();
+                let departure = self.departure();
                 let result = self
                     .clients
                     .rds(arn.region())
@@ -93,7 +93,7 @@ impl AwsCloud {
         if region == target.region() {
             return misdirected("switchover", "the current primary's", region, target);
         }
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .rds(region)
@@ -117,7 +117,7 @@ impl AwsCloud {
         if region != target.region() {
             return misdirected("failover", "the target's", region, target);
         }
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .rds(region)
@@ -142,7 +142,7 @@ impl AwsCloud {
         if region != target.region() {
             return misdirected("detachment", "the target's", region, target);
         }
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .rds(region)

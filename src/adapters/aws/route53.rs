@@ -10,7 +10,7 @@ use aws_sdk_route53::{
 };
 use aws_types::request_id::RequestId as _;
 
-use super::{AwsCloud, Call, PAGES_MAX, error::Failure, intercept::Departure, too_many_pages};
+use super::{AwsCloud, Call, PAGES_MAX, error::Failure, too_many_pages};
 use crate::domain::{
     cloud::{ObserveError, Outcome, RecordSet},
     id::Region,
@@ -30,7 +30,7 @@ impl AwsCloud {
             let mut found = Vec::new();
             let mut identifier = None;
             for _ in 0..PAGES_MAX {
-                let departure = Departure::default();
+                let departure = self.departure();
                 let result = self
                     .clients
                     .route53(region)
@@ -68,7 +68,7 @@ impl AwsCloud {
         let call = route53("GetChange", region);
         let what = format!("change `{}`", bare(change_id));
         let read = async {
-            let departure = Departure::default();
+            let departure = self.departure();
             let result = self
                 .clients
                 .route53(region)
@@ -91,7 +91,7 @@ impl AwsCloud {
             Err(reason) => return Failure::NotSent { reason }.into_outcome(),
         };
         let region = &self.options.route53_region;
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .route53(region)

@@ -24,7 +24,7 @@ use super::{
     call::{self, Refusal, Signed},
     clients,
     error::Failure,
-    intercept::{AnswerLimit, Departure},
+    intercept::AnswerLimit,
     time::SdkClock,
 };
 use crate::domain::{
@@ -225,7 +225,7 @@ impl AwsCloud {
         options.normalize_uri_path = false;
         options.content_sha256_header = true;
         let signed = Signed { service: "s3", region: &object.region, options };
-        let departure = Departure::default();
+        let departure = self.departure();
         let operation = Operation::builder()
             .service_name("s3")
             .operation_name(ask.operation())

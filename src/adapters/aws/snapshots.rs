@@ -3,9 +3,7 @@
 use aws_types::request_id::RequestId as _;
 
 use super::{
-    AwsCloud, PAGES_MAX,
-    intercept::Departure,
-    lacking,
+    AwsCloud, PAGES_MAX, lacking,
     rds::{accepted, once, rds},
     too_many_pages,
 };
@@ -26,7 +24,7 @@ impl AwsCloud {
             let mut snapshots = Vec::new();
             let mut marker = None;
             for _ in 0..PAGES_MAX {
-                let departure = Departure::default();
+                let departure = self.departure();
                 let result = self
                     .clients
                     .rds(cluster.region())
@@ -57,7 +55,7 @@ impl AwsCloud {
 
     /// Copies `source` to `target`, both in `region`. The copy is encrypted as the source is.
     pub(super) async fn copy_snapshot(&self, region: &Region, source: &str, target: &str) -> Outcome {
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .rds(region)

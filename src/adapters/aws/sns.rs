@@ -4,7 +4,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_sns as sdk;
 use aws_types::request_id::RequestId as _;
 
-use super::{AwsCloud, Call, error::Failure, intercept::Departure};
+use super::{AwsCloud, Call, error::Failure};
 use crate::domain::{
     cloud::{ObserveError, Outcome},
     id::Region,
@@ -14,7 +14,7 @@ impl AwsCloud {
     pub(super) async fn get_topic(&self, region: &Region, topic_arn: &str) -> Result<bool, ObserveError> {
         let call = Call { service: "sns", operation: "GetTopicAttributes", region };
         let read = async {
-            let departure = Departure::default();
+            let departure = self.departure();
             let request = self.clients.sns(region).get_topic_attributes().topic_arn(topic_arn);
             let result = request.customize().interceptor(departure.clone()).send().await;
             match self.ended(call, &departure, result).map_err(|f| f.into_observe_error(topic_arn)) {
@@ -31,7 +31,7 @@ impl AwsCloud {
         if topic_arn.split(':').nth(3) != Some(region.as_str()) {
             return Failure::NotSent { reason: format!("topic `{topic_arn}` is not in {region}") }.into_outcome();
         }
-        let departure = Departure::default();
+        let departure = self.departure();
         let result = self
             .clients
             .sns(region)

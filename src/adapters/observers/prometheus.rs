@@ -11,7 +11,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use prometheus::{Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 use crate::{
     domain::{
@@ -40,7 +42,7 @@ mod promises;
 mod told;
 
 use active_run::ActiveRun;
-use counted::{append, log_lines_dropped, requests, step_duration};
+use counted::{append, evidence, log_lines_dropped, requests, step_duration, traces_dropped};
 use decisions::{Decisions, Shown};
 use drills::Drills;
 use gathered::shown;
@@ -80,6 +82,7 @@ pub struct Metrics {
     leader: GaugeVec,
     held: GaugeVec,
     log_lines_dropped: IntCounter,
+    traces_dropped: IntCounter,
     told: ToldSeries,
     decisions: Decisions,
     drills: Drills,
@@ -169,6 +172,7 @@ impl Metrics {
             leader,
             held,
             log_lines_dropped: log_lines_dropped(&registry)?,
+            traces_dropped: traces_dropped(&registry)?,
             regions: applications.iter().map(named).collect(),
             registry,
             lag,
@@ -222,6 +226,19 @@ impl Metrics {
         }
         // The encoder writes infinity as Rust does; the text format says `+Inf`.
         String::from_utf8_lossy(&text).replace(" inf\n", " +Inf\n")
+    }
+
+    /// The series of evidence that is kept; they are there from the first call on, and a second is an error.
+    ///
+    /// # Errors
+    /// Where they are there already.
+    pub fn evidence(&self) -> Result<(IntCounter, IntGauge), prometheus::Error> {
+        evidence(&self.registry)
+    }
+
+    /// Counts the spans that no collector was given.
+    pub fn traces_dropped(&self) -> IntCounter {
+        self.traces_dropped.clone()
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -56,6 +56,7 @@ pub(super) fn page(evidence: &Evidence, signed: Option<&Signature>) -> String {
     objectives(&mut out, evidence);
     timeline(&mut out, summary, header.objectives.rto);
     lags(&mut out, evidence);
+    loss(&mut out, evidence);
     people(&mut out, summary);
     calls(&mut out, summary);
     stages(&mut out, summary);
@@ -256,7 +257,45 @@ fn lags(out: &mut String, evidence: &Evidence) {
             seconds(lag.lag)
         );
     }
-    out.push_str("</svg>");
+    out.push_str(
+        "</svg><p class=dim>Each point is a reading that the journal holds: those by which the verdict changed. What was read \
+         in between is not recorded, and so not drawn.</p>",
+    );
+}
+
+/// What was lost against what was promised: an interval, since the old writer's last acknowledgement is only bracketed.
+fn loss(out: &mut String, evidence: &Evidence) {
+    let Some(loss) = &evidence.summary.loss else { return };
+    let Some(least) = loss.at_least.or(loss.at_most.map(|_| Duration::ZERO)) else { return };
+    let rpo = evidence.header.objectives.rpo;
+    let known = loss.at_most.unwrap_or(least).max(least);
+    let last = (known.max(rpo).as_secs_f64() * 1.1).max(0.001);
+    let x = |d: Duration| NAMES + (WIDTH - NAMES) * (d.as_secs_f64() / last).clamp(0.0, 1.0);
+    // Open to the right where nothing bounds it.
+    let end = loss.at_most.map_or(WIDTH, x);
+    let most = loss.at_most.map_or_else(|| "no known bound".to_owned(), seconds);
+    let label = format!("Between {} and {most} of acknowledged writes were lost", seconds(least));
+    out.push_str("<h2>Acknowledged writes lost, in time</h2>");
+    let _ = write!(out, "<svg viewBox=\"0 0 {WIDTH} 60\" role=img aria-label=\"{label}\">");
+    let _ = write!(
+        out,
+        "<line class=axis x1={NAMES} x2={WIDTH} y1=44 y2=44 /><text x=0 y=34>{} to {most}</text>",
+        seconds(least)
+    );
+    let _ = write!(
+        out,
+        "<rect class=\"bar {}\" x={from:.1} y=20 width={width:.1} height=18 rx=2><title>{label}</title></rect>",
+        if evidence.summary.rpo_met == Some(false) { "failed" } else { "done" },
+        from = x(least),
+        width = (end - x(least)).max(2.0),
+    );
+    let at = x(rpo);
+    let _ = write!(
+        out,
+        "<line class=limit x1={at:.1} x2={at:.1} y1=14 y2=48 /><text x={at:.1} y=11 text-anchor=end>RPO {}</text>\
+         <text class=dim x={NAMES} y=58>0 s</text></svg>",
+        seconds(rpo)
+    );
 }
 
 fn people(out: &mut String, summary: &Summary) {
@@ -378,7 +417,7 @@ fn origin(out: &mut String, evidence: &Evidence, signed: Option<&Signature>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::evidence::tests::evidence;
+    use crate::domain::{evidence::tests::evidence, run::LossReport};
 
     #[test]
     fn the_page_shows_the_run_and_needs_nothing_else() {
@@ -401,6 +440,36 @@ mod tests {
         assert!(text.contains("&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;\u{fffd}&quot;&#39;&amp;"), "{text}");
     }
 
+    /// An interval is drawn as one, and open where nothing bounds it.
+    #[test]
+    fn what_was_lost_is_drawn_against_the_rpo() {
+        let drawn = |least: Option<u64>, most: Option<u64>| {
+            let mut lossy = evidence();
+            lossy.summary.loss = Some(LossReport {
+                last_surviving_write: None,
+                last_seen_write: None,
+                first_unanswered: None,
+                at_least: least.map(Duration::from_secs),
+                at_most: most.map(Duration::from_secs),
+                basis: "a test".to_owned(),
+            });
+            let text = page(&lossy, None);
+            let plot = text
+                .split("Acknowledged writes lost, in time</h2>")
+                .nth(1)
+                .map(|rest| rest.split("</svg>").next().unwrap_or_default().to_owned());
+            plot.unwrap_or_default()
+        };
+        // The RPO is 1 s, so that 10 s are at 190 + 710 / 1.1.
+        let plot = drawn(Some(2), Some(10));
+        assert!(plot.contains("2.0 s to 10.0 s") && plot.contains("x=319.1 y=20 width=516.4"), "{plot}");
+        let open = drawn(Some(2), None);
+        assert!(open.contains("no known bound") && open.contains("RPO 1.0 s"), "{open}");
+        let from_nothing = drawn(None, Some(10));
+        assert!(from_nothing.contains("x=190.0 y=20"), "{from_nothing}");
+        assert_eq!(drawn(None, None), "");
+    }
+
     #[test]
     fn what_is_not_known_is_said_to_be_so() {
         let mut unknown = evidence();
@@ -408,5 +477,6 @@ mod tests {
         let text = page(&unknown, None);
         assert!(text.contains("not measured") && text.contains("not known") && !text.contains("class=met"), "{text}");
         assert!(text.contains("No lag was known"), "{text}");
+        assert!(!text.contains("Acknowledged writes lost, in time"), "nothing is drawn of what was not measured");
     }
 }

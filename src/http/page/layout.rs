@@ -48,6 +48,7 @@ impl<'a> Shell<'a> {
                 a.home href=(PAGE) { "failoverd" }
                 a href=(PAGE) { "Applications" }
                 a href={ (PAGE) "/runs" } { "Runs" }
+                a href={ (PAGE) "/evidence" } { "Evidence" }
             }
             div.account { (sign_in::out(self)) }
         };

@@ -10,6 +10,7 @@ mod application;
 mod approval;
 mod assets;
 mod door;
+mod evidence;
 mod form;
 mod frame;
 mod layout;
@@ -47,6 +48,7 @@ fn read() -> OpenApiRouter<Api> {
         .routes(routes!(run::events))
         .routes(routes!(run::evidence))
         .routes(routes!(approval::approval))
+        .routes(routes!(evidence::evidence))
 }
 
 fn operate() -> OpenApiRouter<Api> {

@@ -41,7 +41,7 @@ use About::{Body, List, Oneself, Path, Public};
 
 /// Method, path, who may (v(iewer), o(perator), a(pprover), d(rill-runner), A(dmin), O(bserver)), what it is about, and
 /// what those who may are answered.
-const ROUTES: [(&str, &str, &str, About, u16); 55] = [
+const ROUTES: [(&str, &str, &str, About, u16); 57] = [
     ("GET", "/", "voadAO", Public, 200),
     ("GET", "/healthz", "voadAO", Public, 200),
     ("GET", "/readyz", "voadAO", Public, 200),
@@ -52,6 +52,7 @@ const ROUTES: [(&str, &str, &str, About, u16); 55] = [
     ("GET", "/runs/{id}/events", "voadA", Path, 200),
     ("GET", "/runs/{id}/evidence", "voadA", Path, 200),
     ("GET", "/runs/{id}/patch", "voadA", Path, 200),
+    ("GET", "/evidence", "voadA", List, 200),
     ("GET", "/applications", "voadA", List, 200),
     ("GET", "/applications/{name}", "voadA", Path, 200),
     ("GET", "/applications/{name}/decision", "voadA", Path, 503),
@@ -84,6 +85,7 @@ const ROUTES: [(&str, &str, &str, About, u16); 55] = [
     ("GET", "/ui/runs/{id}", "voadA", Path, 200),
     ("GET", "/ui/runs/{id}/events", "voadA", Path, 200),
     ("GET", "/ui/runs/{id}/evidence", "voadA", Path, 200),
+    ("GET", "/ui/evidence", "voadA", List, 200),
     ("GET", "/ui/runs/{id}/approval", "voadA", Path, 200),
     ("GET", "/ui/applications/{name}", "voadA", Path, 200),
     ("GET", "/ui/applications/{name}/moves/{kind}", "oA", Path, 200),
@@ -333,7 +335,7 @@ async fn what_somebody_may_not_see_is_answered_as_what_is_not_there() {
         assert_eq!(hidden.status, missing.status, "{method} {path}");
         assert_eq!(hidden.text.replace("payments", "nonesuch"), missing.text, "{method} {path}");
     }
-    for path in ["/runs", "/drills", "/overrides", "/notifications"] {
+    for path in ["/runs", "/drills", "/overrides", "/notifications", "/evidence"] {
         let hidden = send(&router, request("GET", &format!("{path}?application=payments"), token, None)).await;
         let missing =
             send(&router, request("GET", &format!("{path}?application=nonesuch"), Some("operator:All"), None)).await;

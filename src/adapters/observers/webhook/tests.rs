@@ -1,9 +1,11 @@
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -15,7 +17,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    adapters::observers::webhook::payload,
+    adapters::observers::{outgoing::system_lookup, webhook::payload},
     domain::{
         id::ApplicationName,
         notice::{Act, Kind, NoticeId, Severity},

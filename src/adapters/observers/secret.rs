@@ -1,4 +1,4 @@
-//! The secrets of webhooks: those that the configuration refers to, and no other.
+//! The secrets of webhooks and of the collector of traces: those that the configuration refers to, and no other.
 //!
 //! Invariant: what is held here is shown by no `Debug`, and stands in no error.
 
@@ -10,7 +10,7 @@ use crate::domain::secret::SecretRef;
 const BYTES_MAX: u64 = 4096;
 
 /// See the module.
-pub struct Secrets {
+pub(super) struct Secrets {
     variables: BTreeMap<String, String>,
 }
 

@@ -1,0 +1,279 @@
+//! `[evidence] keep`: the evidence of each run that is over, written to a directory of this machine.
+//!
+//! ```text
+//! DIR/RUN.jsonl     what `failoverd evidence verify` proves
+//! DIR/RUN.html      the same for people; written second, from the first as it stands there
+//! ```
+//!
+//! Invariants: nothing waits for it and nothing hangs on it: what is lost here is made again from the journal. A file is
+//! there whole or not at all, and no file is ever written over, whoever wrote it. Each replica keeps for itself, whoever
+//! leads. Deliberately not here: deleting what is old.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus::{IntCounter, IntGauge};
+use tokio_util::sync::CancellationToken;
+
+use super::keys;
+use crate::{
+    domain::{
+        evidence::{Evidence, FILE_BYTES_MAX, Signature},
+        id::{ApplicationName, Digest, RunId},
+    },
+    engine::control::Control,
+    http::{self, Signer},
+    ports::Clock,
+};
+
+/// Between two looks for runs that are over.
+const PERIOD: Duration = Duration::from_secs(5);
+/// The longest pause after a failure; the first is [`PERIOD`], and each is twice the one before.
+const PAUSE_MAX: Duration = Duration::from_mins(5);
+/// So many are made of one reading of a journal: each is some megabytes at the most.
+const AT_ONCE_MAX: usize = 8;
+
+/// How a file that is being written ends.
+const PART: &str = ".part";
+
+/// Which runs are kept here; shared with those who list them.
+#[derive(Debug, Clone, Default)]
+pub struct KeptRuns(Arc<Mutex<BTreeSet<RunId>>>);
+
+impl KeptRuns {
+    pub fn has(&self, run: &RunId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(run)
+    }
+
+    fn note(&self, run: &RunId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone());
+    }
+}
+
+/// What keeps.
+pub struct Keeper {
+    pub control: Arc<dyn Control>,
+    pub dir: PathBuf,
+    pub signer: Option<Signer>,
+    pub clock: Arc<dyn Clock>,
+    pub kept: KeptRuns,
+    /// Attempts to keep that failed.
+    pub failures: IntCounter,
+    /// Runs that are over and are not kept here.
+    pub unkept: IntGauge,
+}
+
+impl Keeper {
+    /// [`Keeper::keep`], apart: that evidence is not kept must not end what a failover runs in.
+    pub async fn keep_apart(self, stopping: CancellationToken) {
+        if let Err(panicked) = tokio::spawn(self.keep(stopping)).await {
+            tracing::error!(%panicked, "evidence is kept no more until the next start");
+        }
+    }
+
+    /// Until the daemon stops.
+    pub async fn keep(self, stopping: CancellationToken) {
+        let (mut pause, mut is_failing, mut is_swept) = (PERIOD, false, false);
+        loop {
+            if !is_swept {
+                is_swept = self.blocking(|dir| sweep(&dir)).await.is_ok();
+            }
+            match self.look().await {
+                Ok(()) => {
+                    if std::mem::take(&mut is_failing) {
+                        tracing::info!("evidence is kept again");
+                    }
+                    pause = PERIOD;
+                }
+                Err(why) => {
+                    // Said once, and counted each time: it is tried again for as long as it takes.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::error!(directory = %self.dir.display(), why, "evidence is not kept where it should be");
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => return,
+                () = self.clock.sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Keeps what is over and not kept; what one run does not let happen keeps no other from it.
+    ///
+    /// # Errors
+    /// The first thing that failed.
+    async fn look(&self) -> Result<(), String> {
+        let mut first = Ok(());
+        let (mut unkept, names) = (0, self.control.applications());
+        for application in names.iter().map(|app| &app.name) {
+            let missing = self.missing(application);
+            unkept += missing.len();
+            for runs in missing.chunks(AT_ONCE_MAX) {
+                let failed = self.keep_these(application, runs).await;
+                unkept = unkept.saturating_sub(runs.len() - failed.len());
+                self.failures.inc_by(failed.len() as u64);
+                if let (Ok(()), Some(why)) = (&first, failed.into_iter().next()) {
+                    first = Err(why);
+                }
+            }
+        }
+        self.unkept.set(i64::try_from(unkept).unwrap_or(i64::MAX));
+        first
+    }
+
+    /// The runs of `application` that are over and not known to be kept, oldest first.
+    fn missing(&self, application: &ApplicationName) -> Vec<RunId> {
+        let Some(history) = self.control.history(application) else { return Vec::new() };
+        let over = history.runs.values().filter(|run| run.is_finished() && !self.kept.has(&run.id));
+        let mut runs: Vec<_> = over.map(|run| (run.started_at, run.id.clone())).collect();
+        runs.sort();
+        runs.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Why those of `runs` were not kept that were not.
+    async fn keep_these(&self, application: &ApplicationName, runs: &[RunId]) -> Vec<String> {
+        let (mut missing, mut failed) = (Vec::new(), Vec::new());
+        for run in runs {
+            let id = run.clone();
+            match self.blocking(move |dir| mend(&dir, &id)).await {
+                Ok(true) => self.kept.note(run),
+                Ok(false) => missing.push(run.clone()),
+                Err(why) => failed.push(format!("{run}: {why}")),
+            }
+        }
+        if missing.is_empty() {
+            return failed;
+        }
+        let all = match self.control.evidences(application, &missing).await {
+            Ok(all) => all,
+            Err(refusal) => {
+                failed.extend(missing.iter().map(|run| format!("{run}: {refusal}")));
+                return failed;
+            }
+        };
+        for (run, evidence) in missing.iter().zip(all) {
+            let signed = self.signer.as_ref().map(|sign| sign(&evidence.statement()));
+            match self.blocking(move |dir| write(&dir, &evidence, signed.as_ref())).await {
+                Ok(()) => self.kept.note(run),
+                Err(why) => failed.push(format!("{run}: {why}")),
+            }
+        }
+        failed
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
+        let dir = self.dir.clone();
+        let done = tokio::task::spawn_blocking(move || work(dir)).await;
+        done.map_err(|_| "the writing task ended".to_owned())?.map_err(|e| e.to_string())
+    }
+}
+
+fn lines_of(run: &RunId) -> String {
+    format!("{run}.jsonl")
+}
+
+fn page_of(run: &RunId) -> String {
+    format!("{run}.html")
+}
+
+/// Takes away what a life before was writing when it ended.
+fn sweep(dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let text = name.to_string_lossy();
+        // Nothing but what has the form of our own names.
+        let run = text.strip_prefix('.').filter(|rest| rest.ends_with(PART)).and_then(|rest| rest.split('.').next());
+        if run.is_some_and(|run| run.parse::<RunId>().is_ok()) {
+            fs::remove_file(dir.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether both files of `run` are there, or are now: a life that ended between the two left the first alone.
+fn mend(dir: &Path, run: &RunId) -> io::Result<bool> {
+    let (lines, page) = (dir.join(lines_of(run)), dir.join(page_of(run)));
+    if !lines.try_exists()? {
+        return Ok(false);
+    }
+    let other = |why: &str| io::Error::other(format!("{} is there, and {why}", lines_of(run)));
+    if FILE_BYTES_MAX < fs::metadata(&lines)?.len() {
+        return Err(other("is too long for evidence"));
+    }
+    let text = fs::read_to_string(&lines)?;
+    if page.try_exists()? {
+        // The page names its file, so that one cannot stand for another.
+        let is_its_page = fs::metadata(&page)?.len() <= FILE_BYTES_MAX
+            && fs::read_to_string(&page)?.contains(Digest::of(text.as_bytes()).as_str());
+        return match is_its_page {
+            true => Ok(true),
+            false => Err(io::Error::other(format!("{} is there, and is not of {}", page_of(run), lines_of(run)))),
+        };
+    }
+    let read = Evidence::read(&text, |signed, statement| keys::holds(&signed.key, &signed.signature, statement));
+    let (evidence, signed) = read.map_err(|_| other("is not whole: `failoverd evidence verify` says why"))?;
+    if evidence.header.run != *run {
+        return Err(other("is of another run"));
+    }
+    put(dir, &page_of(run), &http::evidence::html(&evidence, signed.as_ref()))?;
+    Ok(true)
+}
+
+fn write(dir: &Path, evidence: &Evidence, signed: Option<&Signature>) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
+    let run = &evidence.header.run;
+    put(dir, &lines_of(run), &evidence.sealed(signed.cloned()))?;
+    put(dir, &page_of(run), &http::evidence::html(evidence, signed))
+}
+
+/// Writes `text` to `name`, durably, where nothing stands there.
+fn put(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    put_through(dir, name, text, new_file)
+}
+
+fn put_through(dir: &Path, name: &str, text: &str, open: fn(&Path) -> io::Result<fs::File>) -> io::Result<()> {
+    let part = dir.join(format!(".{name}.{}{PART}", std::process::id()));
+    let written = open(&part).and_then(|mut file| {
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        file.sync_all()
+    });
+    // Unlike a rename, a link is refused where the name is taken.
+    let linked = written.and_then(|()| fs::hard_link(&part, dir.join(name)));
+    // What is left of it is swept at the next start.
+    let _ = fs::remove_file(&part);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match fs::read(dir.join(name))? == text.as_bytes() {
+                true => Ok(()),
+                false => Err(io::Error::other(format!("something else stands in {name}, which is not written over"))),
+            }
+        }
+        Err(error) => Err(error),
+        Ok(()) => fs::File::open(dir)?.sync_all(),
+    }
+}
+
+/// Follows no link: what is written to is new.
+fn new_file(part: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(part)
+}
+
+#[cfg(test)]
+mod tests;
