@@ -19,6 +19,8 @@ const PRIVATE: &str = "failoverd-key-1:";
 
 /// What the text of a public key begins with.
 const PUBLIC: &str = "ed25519:";
+/// Of the key that follows it [RFC 8032].
+const PUBLIC_BYTES: usize = 32;
 
 /// The longest file of a key that is read.
 const KEY_BYTES_MAX: u64 = 4096;
@@ -84,6 +86,11 @@ impl Key {
     pub fn sign(&self, statement: &str) -> String {
         hex::encode(self.pair.sign(statement.as_bytes()))
     }
+}
+
+/// Whether `text` could be the public half of a key.
+pub fn is_public(text: &str) -> bool {
+    text.strip_prefix(PUBLIC).and_then(|key| hex::decode(key).ok()).is_some_and(|key| key.len() == PUBLIC_BYTES)
 }
 
 /// Whether `signature` is that of `statement` by the key whose public half is `public`.

@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     app::keys::{self, Key},
-    domain::evidence::{FILE_BYTES_MAX, Fault, Proven, verify},
+    domain::{
+        evidence::{FILE_BYTES_MAX, Fault, Proven, Summary, verify},
+        id::Digest,
+        run::RunResult,
+    },
     http::evidence::list::EvidenceListView,
 };
 
@@ -183,6 +187,16 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn prove(args: &VerifyArgs, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(key) = args.key.as_ref().filter(|key| !keys::is_public(key)) {
+        // As above.
+        let _ = writeln!(
+            std::io::stderr(),
+            "--key: `{}` is no public key, which is `ed25519:` and 64 hexadecimal digits: `failoverd evidence key` printed \
+             it when it made the private one",
+            render::plain(key)
+        );
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
     let text = match read(&args.file) {
         Ok(text) => text,
         Err(problem) => {
@@ -214,7 +228,7 @@ fn prove(args: &VerifyArgs, json: bool) -> anyhow::Result<ExitCode> {
         );
     } else {
         print(&match &proven {
-            Ok(proven) => sound(proven),
+            Ok(proven) => sound(proven, &Digest::of(text.as_bytes())),
             Err(faults) => broken(faults),
         });
     }
@@ -231,7 +245,7 @@ fn read(file: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-fn sound(proven: &Proven) -> String {
+fn sound(proven: &Proven, file: &Digest) -> String {
     let (header, summary) = (&proven.header, &proven.summary);
     let last = (header.first_record + header.records).saturating_sub(1);
     let measured = |met: Option<bool>| match met {
@@ -242,11 +256,13 @@ fn sound(proven: &Proven) -> String {
     let mut out = String::from("whole: every record follows the one before it, and the summary follows from them\n");
     let rows = [
         ("run", header.run.to_string()),
-        ("moved", format!("{}, {} from {} to {}", header.application, summary.purpose, summary.source, summary.target)),
+        ("was", format!("{}, {} from {} to {}", header.application, summary.purpose, summary.source, summary.target)),
+        ("ended", ended(summary)),
         ("records", format!("{} to {last}; the last has the hash {}", header.first_record, proven.last_hash)),
         ("RTO", measured(summary.rto_met).to_owned()),
         ("RPO", measured(summary.rpo_met).to_owned()),
-        ("digest", proven.sha256.to_string()),
+        ("file", format!("{file} (its SHA-256, which the page names)")),
+        ("sealed", format!("{} (all before the seal, which is what is signed)", proven.sha256)),
         (
             "signed by",
             proven.signed_by.clone().unwrap_or_else(|| {
@@ -259,6 +275,17 @@ fn sound(proven: &Proven) -> String {
         out.push_str(&render::wrapped(&format!("{name:<10}"), &value));
     }
     out
+}
+
+fn ended(summary: &Summary) -> String {
+    let how = match summary.result {
+        None => return "not yet: the run was under way when this was made".to_owned(),
+        Some(RunResult::Succeeded) => "succeeded",
+        Some(RunResult::Failed) => "failed",
+        Some(RunResult::Aborted) => "aborted",
+        Some(RunResult::Superseded) => "superseded by another run",
+    };
+    summary.result_reason.as_ref().map_or_else(|| how.to_owned(), |why| format!("{how}: {}", render::plain(why)))
 }
 
 fn broken(faults: &[Fault]) -> String {

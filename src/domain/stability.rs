@@ -226,7 +226,7 @@ fn traffic_left(plan: &Plan, app: &Application) -> Option<Finding> {
         use Action::{AuroraDetach, AuroraFailover, AuroraSwitchover};
         matches!(s.action, AuroraSwitchover { .. } | AuroraFailover { .. } | AuroraDetach { .. })
     };
-    let last = plan.steps.iter().filter(promotes).next_back().filter(|_| is_move)?;
+    let last = plan.steps.iter().rfind(promotes).filter(|_| is_move)?;
     let led: BTreeSet<&TrafficName> = plan
         .steps
         .iter()

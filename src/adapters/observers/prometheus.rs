@@ -158,9 +158,9 @@ impl Metrics {
             leader.with_label_values(&[application.name.as_str()]).set(0.0);
             one_hot(&health, &[application.name.as_str()], HEALTH.map(|(_, s)| s), "unknown");
         }
-        let shown = applications.iter().map(|a| (a.name.clone(), Shown::of(a.policy.mode)));
-        let memory = Memory { decisions: shown.collect(), ..Memory::default() };
-        let named = |a: &Arc<Application>| (a.name.clone(), a.regions.iter().map(ToString::to_string).collect());
+        let shown = applications.iter().map(|a| (a.name.clone(), Shown::of(a.policy.mode))).collect();
+        let memory = Memory { decisions: shown, ..Memory::default() };
+        let names = |a: &Application| a.regions.iter().map(ToString::to_string).collect();
         let metrics = Self {
             decisions: Decisions::new(&registry)?,
             drills: Drills::new(&registry)?,
@@ -173,7 +173,7 @@ impl Metrics {
             held,
             log_lines_dropped: log_lines_dropped(&registry)?,
             traces_dropped: traces_dropped(&registry)?,
-            regions: applications.iter().map(named).collect(),
+            regions: applications.iter().map(|a| (a.name.clone(), names(a))).collect(),
             registry,
             lag,
             signal_age,
@@ -184,9 +184,8 @@ impl Metrics {
             run_state,
             memory: Mutex::new(memory),
         };
-        let registry = &metrics.registry;
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
     }
 

@@ -96,14 +96,7 @@ fn trouble(t: &Trouble) -> String {
             format!("lag: {{ region: {region}, setting: {setting} }}")
         }
         Trouble::LagMetric { region, metric } => {
-            let metric = match metric {
-                LagMetric::Honest => "honest",
-                LagMetric::GrowsWhenCut => "grows-when-cut",
-                LagMetric::ShowsZero => "shows-zero",
-                LagMetric::Missing => "missing",
-                LagMetric::NotANumber => "not-a-number",
-                LagMetric::Negative => "negative",
-            };
+            let metric = lag_metric(*metric);
             format!("lag_metric: {{ region: {region}, metric: {metric} }}")
         }
         Trouble::Metrics { region, namespace, fault } => {
@@ -135,6 +128,17 @@ fn trouble(t: &Trouble) -> String {
             };
             format!("vantage: {{ of: {of}, does: {does} }}")
         }
+    }
+}
+
+fn lag_metric(metric: LagMetric) -> &'static str {
+    match metric {
+        LagMetric::Honest => "honest",
+        LagMetric::GrowsWhenCut => "grows-when-cut",
+        LagMetric::ShowsZero => "shows-zero",
+        LagMetric::Missing => "missing",
+        LagMetric::NotANumber => "not-a-number",
+        LagMetric::Negative => "negative",
     }
 }
 
