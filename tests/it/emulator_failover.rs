@@ -210,8 +210,11 @@ async fn evidence(stage: &Stage, run: &str) {
     assert!(promotes["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{promotes:#}");
     let people: Vec<_> = summary["people"].as_array().expect("people").iter().map(|p| text(&p["subject"])).collect();
     assert_eq!(people, ["alice", "bob"]);
-    let other = daemon.alice(&["evidence", "verify", path, "--key", "ed25519:00"]).await;
+    let another = format!("ed25519:{}", "0".repeat(64));
+    let other = daemon.alice(&["evidence", "verify", path, "--key", &another]).await;
     assert_eq!(other.code, 1, "another key: {other:?}");
+    let none = daemon.alice(&["evidence", "verify", path, "--key", "ed25519:00"]).await;
+    assert_eq!(none.code, 2, "no key: {none:?}");
     let changed = std::fs::read_to_string(&file).expect("read").replacen("us-east-1 is gone", "us-east-1 is fine", 1);
     std::fs::write(&file, changed).expect("written");
     let said = daemon.alice(&["evidence", "verify", path]).await;
