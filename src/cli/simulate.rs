@@ -84,12 +84,8 @@ pub struct SimulateArgs {
     /// Rehearse with so many replicas, whatever the scenarios say
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5), conflicts_with = "matrix")]
     pub replicas: Option<u32>,
-    /// Disturb each runbook's undisturbed move at every place that it has, once each, instead of scenarios
-    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["scenarios", "scenario_files", "nightly"])]
-    pub matrix: Option<matrices::Choice>,
-    /// Only this cell of the matrix
-    #[arg(long, value_name = "N", requires = "matrix", conflicts_with_all = ["seeds", "first_seed"])]
-    pub cell: Option<u64>,
+    #[command(flatten)]
+    pub matrices: matrices::MatrixArgs,
     /// Show one disaster as a timeline; needs one scenario and --seed, or one --matrix and --cell
     #[arg(long, requires = "one", conflicts_with_all = ["report", "out", "coverage"])]
     pub trace: bool,
@@ -142,7 +138,7 @@ pub fn run(args: &SimulateArgs, json: bool, env: &BTreeMap<String, String>) -> a
     let prepared = settings(args, env).and_then(|settings| {
         let setups = setups(args, &settings)?;
         crew::keep_panics();
-        if let Some(choice) = args.matrix {
+        if let Some(choice) = args.matrices.matrix {
             return Ok(Work::Matrices(Matrices::plan(args, choice, setups)?));
         }
         let disasters = disasters::chosen(&args.scenarios, &args.scenario_files).map_err(Refusal)?;
@@ -190,7 +186,8 @@ fn shipped() -> Settings {
 fn setups(args: &SimulateArgs, settings: &Settings) -> Result<Vec<Setup>, Refusal> {
     let wanted = |a: &&Application| args.application.as_ref().is_none_or(|name| a.name.as_str() == name);
     // A configuration of one's own is rehearsed as it is.
-    let beside = if args.matrix.is_some() && args.config.is_none() { matrices::beside(settings) } else { Vec::new() };
+    let beside =
+        if args.matrices.matrix.is_some() && args.config.is_none() { matrices::beside(settings) } else { Vec::new() };
     let all = || settings.applications.iter().chain(beside.iter().map(|setup| &setup.application));
     let applications: Vec<&Application> = all().filter(wanted).collect();
     if applications.is_empty() {

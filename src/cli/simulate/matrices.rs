@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 use super::{
     Refusal, SimulateArgs, as_configured,
@@ -34,6 +34,31 @@ const STATELESS_DRILL: &str = "drill-dns";
 
 /// Failovers that no application names as its own.
 const BY_NAME: [&str; 2] = ["detach-and-promote", "headless-failover"];
+
+/// Which cells.
+#[derive(Debug, Clone, Args)]
+pub struct MatrixArgs {
+    /// Disturb each runbook's undisturbed move at every place that it has, once each, instead of scenarios
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["scenarios", "scenario_files", "nightly"])]
+    pub matrix: Option<Choice>,
+    /// Only this cell of the matrix
+    #[arg(long, value_name = "N", requires = "matrix", conflicts_with_all = ["seeds", "first_seed"])]
+    pub cell: Option<u64>,
+    /// Every Nth cell, from the Kth: one of N parts that make the whole, for machines side by side
+    #[arg(long, value_name = "K/N", requires = "matrix", conflicts_with = "cell", value_parser = part)]
+    pub part: Option<(usize, usize)>,
+}
+
+/// The most parts that a matrix is divided into: as many as a large build farm has machines.
+const PARTS_MAX: usize = 1_000;
+
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    match numbers {
+        Some((k, n)) if (1..=n).contains(&k) && n <= PARTS_MAX => Ok((k, n)),
+        _ => Err(format!("expected K/N, as in 1/4: the Kth of N parts, N up to {PARTS_MAX}")),
+    }
+}
 
 /// What may be given to `--matrix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -135,7 +160,7 @@ impl Matrices {
         };
         let (jobs, options, config) = as_configured(args);
         let mut matrices = Self { setups, rows, seeds, jobs, options, config };
-        if let Some(number) = args.cell {
+        if let Some(number) = args.matrices.cell {
             matrices.only(choice, number)?;
         }
         Ok(matrices)
@@ -168,16 +193,19 @@ impl Matrices {
     }
 
     pub(super) fn run(&self, args: &SimulateArgs, json: bool) -> anyhow::Result<ExitCode> {
-        let count = self.rows.iter().map(|row| row.table.cells.len()).sum();
+        let whole: usize = self.rows.iter().map(|row| row.table.cells.len()).sum();
+        let (part, parts) = args.matrices.part.unwrap_or((1, 1));
+        let nth = |index: usize| nth(part, parts, index);
+        let count = cells_of(whole, part, parts);
         let promised: Vec<Promised> = self.setups.iter().map(|s| Promised::of(&s.application)).collect();
         let mut tallies = vec![Tally::default(); self.rows.len()];
         let began = SystemClock.boot();
         let task = |index| {
-            let (row, cell) = self.cell(index);
+            let (row, cell) = self.cell(nth(index));
             self.task(row, cell)
         };
         crew::all(count, self.jobs, task, |index, mut told| {
-            let (place, within) = self.place(index);
+            let (place, within) = self.place(nth(index));
             let row = &self.rows[place];
             if let Told::Rehearsed(run) = &mut told {
                 row.table.cells[within].judge(run);
@@ -252,6 +280,16 @@ impl Matrices {
     }
 }
 
+/// The cell that comes `index`th in the `part`th of `parts`.
+fn nth(part: usize, parts: usize, index: usize) -> usize {
+    part - 1 + index * parts
+}
+
+/// How many of `whole` cells the `part`th of `parts` has.
+fn cells_of(whole: usize, part: usize, parts: usize) -> usize {
+    whole.saturating_sub(part - 1).div_ceil(parts)
+}
+
 fn refused(why: &str) -> Refusal {
     Refusal(wrapped("failoverd: ", why))
 }
@@ -275,6 +313,20 @@ fn rows(setups: &[Setup], matrices: &[Matrix], seeds: std::ops::Range<u64>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parts_of_a_matrix_are_disjoint_and_make_the_whole() {
+        for (whole, parts) in [(10, 3), (9, 3), (2, 5), (0, 2)] {
+            let of = |k: usize| (0..cells_of(whole, k, parts)).map(move |index| nth(k, parts, index));
+            let mut cells: Vec<usize> = (1..=parts).flat_map(of).collect();
+            cells.sort_unstable();
+            assert_eq!(cells, (0..whole).collect::<Vec<_>>(), "{whole} cells in {parts} parts");
+        }
+        assert_eq!(part("2/3"), Ok((2, 3)));
+        for wrong in ["0/3", "4/3", "1/0", "1", "1/2/3", "1/1001", "-1/2"] {
+            assert!(part(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn every_shipped_runbook_is_reached_by_some_application() {
