@@ -214,14 +214,10 @@ fn mend(dir: &Path, run: &RunId) -> io::Result<bool> {
         return Ok(false);
     }
     let other = |why: &str| io::Error::other(format!("{} is there, and {why}", lines_of(run)));
-    if FILE_BYTES_MAX < fs::metadata(&lines)?.len() {
-        return Err(other("is too long for evidence"));
-    }
-    let text = fs::read_to_string(&lines)?;
+    let text = read(&lines)?;
     if page.try_exists()? {
         // The page names its file, so that one cannot stand for another.
-        let is_its_page = fs::metadata(&page)?.len() <= FILE_BYTES_MAX
-            && fs::read_to_string(&page)?.contains(Digest::of(text.as_bytes()).as_str());
+        let is_its_page = read(&page)?.contains(Digest::of(text.as_bytes()).as_str());
         return match is_its_page {
             true => Ok(true),
             false => Err(io::Error::other(format!("{} is there, and is not of {}", page_of(run), lines_of(run)))),
@@ -234,6 +230,26 @@ fn mend(dir: &Path, run: &RunId) -> io::Result<bool> {
     }
     put(dir, &page_of(run), &http::evidence::html(&evidence, signed.as_ref()))?;
     Ok(true)
+}
+
+/// Without following a link, and without waiting for whoever writes into a FIFO.
+const PLAIN: i32 = (rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::NONBLOCK.bits()).cast_signed();
+
+/// What stands in a file of the directory, whoever has put it there: nothing but a plain file is read, without waiting
+/// for a writer (a FIFO) and not beyond what evidence can be (a device has no end).
+fn read(file: &Path) -> io::Result<String> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let other = |why: &str| io::Error::other(format!("{name} is there, and {why}"));
+    if !fs::symlink_metadata(file)?.is_file() {
+        return Err(other("is no plain file"));
+    }
+    let open = fs::OpenOptions::new().read(true).custom_flags(PLAIN).open(file)?;
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(&open, FILE_BYTES_MAX + 1), &mut text)?;
+    if FILE_BYTES_MAX < text.len() as u64 {
+        return Err(other("is too long for evidence"));
+    }
+    Ok(text)
 }
 
 fn write(dir: &Path, evidence: &Evidence, signed: Option<&Signature>) -> io::Result<()> {
@@ -259,12 +275,10 @@ fn put_through(dir: &Path, name: &str, text: &str, open: fn(&Path) -> io::Result
     // What is left of it is swept at the next start.
     let _ = fs::remove_file(&part);
     match linked {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            match fs::read(dir.join(name))? == text.as_bytes() {
-                true => Ok(()),
-                false => Err(io::Error::other(format!("something else stands in {name}, which is not written over"))),
-            }
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match read(&dir.join(name))? == text {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("something else stands in {name}, which is not written over"))),
+        },
         Err(error) => Err(error),
         Ok(()) => fs::File::open(dir)?.sync_all(),
     }

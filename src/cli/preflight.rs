@@ -1,8 +1,8 @@
 //! `failoverd preflight`: whether applications could be moved now, and what to mend first. Over HTTP, as any other client
 //! would.
 //!
-//! Exit codes: 0 where every application that was asked about has a way out that was seen lately and that nothing known
-//! blocks; else 3.
+//! Exit codes: 0 where every application that was asked about has a way out that was seen lately and of which nothing that
+//! could block it is open; else 3.
 
 use std::time::Duration;
 

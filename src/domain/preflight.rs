@@ -16,6 +16,8 @@ use super::id::{ApplicationName, Region};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
+    /// What the watch reads of the Region there.
+    Signal,
     /// A failover there can be compiled, and nothing in it needs what may be gone.
     Plan,
     /// The runbook is the one that a run has succeeded by.
@@ -47,7 +49,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Signal,
         Self::Plan,
         Self::Runbook,
         Self::Target,
@@ -66,6 +69,7 @@ impl Kind {
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Signal => "signal",
             Self::Plan => "plan",
             Self::Runbook => "runbook",
             Self::Target => "target",

@@ -257,6 +257,11 @@ impl RunState {
         Some((step, why))
     }
 
+    /// Whether `step` puts in a fault on purpose.
+    pub(super) fn is_fault(&self, step: &StepId) -> bool {
+        self.plan.step(step).is_some_and(|s| matches!(&s.action, Action::LambdaFault(fault) if !fault.mends))
+    }
+
     /// Whether `step` is a point of no return from its very beginning, and has begun.
     pub(super) fn is_beyond(&self, step: &PlannedStep) -> bool {
         let begun = match &self.steps[&step.id] {
@@ -300,7 +305,15 @@ impl RunState {
         }
         let left = self.left_to_undo();
         if drive.is_empty() && !self.unwind.stands && !is_off(Guard::UndoForgotten) {
-            if let Some((step, why)) = self.crossed() {
+            let crossed = self.crossed();
+            if crossed.is_some() {
+                // A fault of the drill's own moves nothing: it is taken out wherever the roles stand.
+                let faults: Vec<StepId> = left.iter().copied().filter(|id| self.is_fault(id)).cloned().collect();
+                if !faults.is_empty() {
+                    return Next::Drive(faults);
+                }
+            }
+            if let Some((step, why)) = crossed {
                 return Next::Hold {
                     step: step.id.clone(),
                     code: "undo-past-no-return",

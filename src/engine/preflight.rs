@@ -10,6 +10,7 @@ mod clusters;
 mod looks;
 mod question;
 pub mod round;
+mod signals;
 mod traffic;
 
 use std::{

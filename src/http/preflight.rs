@@ -168,9 +168,10 @@ impl PreflightView {
         }
     }
 
-    /// Whether a way out was seen lately that nothing known blocks.
+    /// Whether a way out was seen lately of which everything that could block it was seen to be met.
     pub fn has_way_out(&self) -> bool {
-        self.score.is_some() && self.directions.iter().any(|d| !d.blocked)
+        let open = |c: &CheckView| c.class == Class::Blocking && c.state != Seen::Met;
+        self.score.is_some() && self.directions.iter().any(|d| !d.checks.is_empty() && !d.checks.iter().any(open))
     }
 }
 

@@ -30,6 +30,7 @@ fn scene(seed: u64, arguments: &str) -> Scene {
     let mut scene = Scene::payments(seed, 240);
     let shipped = |name: &str| name.parse::<RunbookName>().expect("a name");
     scene.application.drills.push(shipped("drill-fault"));
+    scene.application.drills.push(shipped("drill-isolation"));
     let text = format!(
         "runbook: own\npurpose: drill\ndescription: d\nsteps:\n  - {{ id: it, action: call, with: {{ runbook: \
          drill-fault, arguments: {{ {arguments} }} }} }}\n"
@@ -115,6 +116,24 @@ async fn an_abort_takes_the_fault_out() {
     assert_eq!(variables(&live), before);
     let Phase::Finished { reason, .. } = &live.run(&run).phase else { panic!("finished") };
     assert!(reason.contains("undone: break"), "{reason}");
+}
+
+/// Nothing else leads back once the writer has moved; a fault on purpose moves nothing, and is not to be left behind.
+#[tokio::test(start_paused = true)]
+async fn an_abort_takes_the_fault_out_of_a_region_that_was_left_although_nothing_else_is_taken_back() {
+    let scene = scene(706, "");
+    let live = well(&scene).await;
+    let before = variables(&live);
+    let run = begin(&live, "drill-isolation").await;
+    live.until("the Region that was left is broken", 900, is_broken).await;
+    let flips = live.flips();
+    live.act(&run, Act::Abort).await.expect("asked for");
+    let held = live.outcome(&run, 900).await;
+    assert!(matches!(&held, Played::Held(code) if code.as_str() == "undo-past-no-return"), "{held:?}");
+    assert_eq!(variables(&live), before);
+    live.act(&run, Act::Abort).await.expect("where it stands");
+    assert_eq!(live.outcome(&run, 900).await, Played::Finished(RunResult::Aborted));
+    assert_eq!((variables(&live), live.flips()), (before, flips), "nothing else was taken back");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use crate::{
         history::History,
         id::{ApplicationName, ChannelName},
         journal::Record,
+        preflight::Preflight,
         signature::{Check, Family},
         trace::{Behalf, CloudCall},
     },
@@ -49,6 +50,10 @@ impl Observer for Several {
 
     fn drilled(&self, application: &Application, history: &History, now: Timestamp) {
         self.0.iter().for_each(|one| one.drilled(application, history, now));
+    }
+
+    fn preflighted(&self, found: &Preflight, now: Timestamp) {
+        self.0.iter().for_each(|one| one.preflighted(found, now));
     }
 
     fn signatures_checked(&self, family: Family, check: &Check) {

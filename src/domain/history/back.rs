@@ -47,7 +47,7 @@ impl History {
         if !state.phase.is_unwinding() || state.unwind.stands {
             return refuse("the run is not on its way back, or is to end where it stands".to_owned());
         }
-        if let Some((_, why)) = state.crossed() {
+        if let Some((_, why)) = state.crossed().filter(|_| !state.is_fault(step)) {
             return refuse(why);
         }
         if let Some(other) = state.left_to_undo().into_iter().find(|other| state.plan.needs(other, step)) {

@@ -29,6 +29,7 @@ use crate::{
 use super::{
     looks,
     question::{Question, answered, open},
+    signals,
 };
 
 /// How soon after the start the first round begins: the roles and the assessment are read by then.
@@ -124,6 +125,12 @@ impl Board {
         self.now()
     }
 
+    /// A run is under way: of the way out that was looked at nothing is known any more, which is no score.
+    fn void(&self) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.found = now.found.take().map(|found| Arc::new(Preflight { directions: Vec::new(), ..(*found).clone() }));
+    }
+
     fn begun(&self) {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).under_way = true;
     }
@@ -154,6 +161,7 @@ pub async fn keep(
     setup: Setup,
 ) {
     let (mut asked, mut heard) = (board.asked.changes(), 0);
+    let mut records = context.scribe.changes();
     let mut due = context.clock.boot() + FIRST;
     loop {
         // Whoever asks while a round begins is answered by that one.
@@ -163,7 +171,7 @@ pub async fn keep(
         if is_asked || due <= context.clock.boot() {
             board.begun();
             let found = match in_the_way(&context, &newest, is_asked) {
-                Ok(active) => round(&context, &parts, &setup, &active).await,
+                Ok(active) => round(&context, &parts, &setup, (&active, newest.get().as_deref())).await,
                 Err(why) => Err(why),
             };
             if context.stopping.is_cancelled() {
@@ -171,14 +179,20 @@ pub async fn keep(
             }
             due = context.clock.boot() + if found.is_ok() { PERIOD } else { LATER };
             board.over(found.map(Arc::new));
+            if context.scribe.history().active_run().is_some() {
+                board.void();
+            }
             if let Some(found) = board.now().found {
                 parts.observer.preflighted(&found, context.clock.wall());
             }
         }
         let wait = due.saturating_sub(context.clock.boot());
+        let holds = board.now().found.is_some_and(|found| !found.directions.is_empty());
         tokio::select! {
             biased;
             () = context.stopping.cancelled() => return,
+            // What was found is of before it, and of another way out when it has moved the application.
+            () = records.wait_for(|history| history.active_run().is_some()), if holds => due = context.clock.boot(),
             () = asked.changed() => {}
             () = context.clock.sleep(wait) => {}
         }
@@ -202,7 +216,12 @@ fn in_the_way(context: &Context, newest: &Newest<Option<Arc<Assessment>>>, is_as
 }
 
 /// One round, given up when a run begins.
-async fn round(context: &Context, parts: &Parts, setup: &Setup, active: &Region) -> Result<Preflight, String> {
+async fn round(
+    context: &Context,
+    parts: &Parts,
+    setup: &Setup,
+    seen: (&Region, Option<&Assessment>),
+) -> Result<Preflight, String> {
     let mut records = context.scribe.changes();
     tokio::select! {
         biased;
@@ -210,12 +229,17 @@ async fn round(context: &Context, parts: &Parts, setup: &Setup, active: &Region)
         () = records.wait_for(|history| history.active_run().is_some()) => {
             Err("a run began, and the round was given up".to_owned())
         }
-        found = look(context, parts, setup, active) => Ok(found),
+        found = look(context, parts, setup, seen) => Ok(found),
         () = context.clock.sleep(ROUND_MAX) => Err(format!("a round did not end within {} s", ROUND_MAX.as_secs())),
     }
 }
 
-async fn look(context: &Context, parts: &Parts, setup: &Setup, active: &Region) -> Preflight {
+async fn look(
+    context: &Context,
+    parts: &Parts,
+    setup: &Setup,
+    (active, assessment): (&Region, Option<&Assessment>),
+) -> Preflight {
     // A semaphore that is never closed.
     let _turn = setup.turns.acquire().await.ok();
     let mut shared = answered(&*context.clock, topics(context, setup)).await;
@@ -228,7 +252,9 @@ async fn look(context: &Context, parts: &Parts, setup: &Setup, active: &Region) 
         if target == active {
             continue;
         }
-        directions.push(looks::direction(context, parts, (active, target), &shared).await);
+        let mut direction = looks::direction(context, parts, (active, target), &shared).await;
+        direction.checks.extend(signals::checks(&context.application, assessment, target));
+        directions.push(direction);
     }
     Preflight { application: context.application.name.clone(), at: context.clock.wall(), directions }
 }
