@@ -238,6 +238,7 @@ pub async fn newest(
     responses(
         (status = 202, description = "How it stands: `under_way`, or `waits` where something stands in the way", body = PreflightView),
         (status = 404, description = "`unknown-application`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-request`: the body is an empty object", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`stopping`, `not-leader`", body = Problem, content_type = "application/problem+json"),
     )
 )]

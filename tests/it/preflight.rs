@@ -405,8 +405,11 @@ async fn process_the_verb_looks_now_says_what_lowers_and_sends_nothing_that_chan
         cluster.parameters.insert("rds.global_db_rpo".to_owned(), "20".to_owned());
         w.set_plane(Plane::Sns, &region("us-west-2"), Reach::DeniesAccess);
     });
-    let metrics = reqwest::get(format!("{}/metrics", daemon.url)).await.expect("answered").text().await.expect("a text");
-    for series in ["failoverd_preflight_score{", "failoverd_preflight_blocked{", "failoverd_preflight_timestamp_seconds{"] {
+    let metrics =
+        reqwest::get(format!("{}/metrics", daemon.url)).await.expect("answered").text().await.expect("a text");
+    for series in
+        ["failoverd_preflight_score{", "failoverd_preflight_blocked{", "failoverd_preflight_timestamp_seconds{"]
+    {
         assert!(metrics.contains(series), "the daemon's own composition tells its metrics of it: {series}");
     }
     let (code, found) = asked(&daemon, &["--now"]).await;

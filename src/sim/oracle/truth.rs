@@ -69,6 +69,9 @@ pub(super) struct Truth {
     alone: BTreeMap<String, String>,
     /// Since when servers answer, or do not.
     answers: BTreeMap<Region, Vec<(SimTime, bool)>>,
+    /// Whose servers failed by themselves, or with those of others, when it was looked last.
+    faulty: BTreeSet<Region>,
+    dependent: BTreeSet<Region>,
     /// Something in a Region failed at some time.
     pub has_trouble: bool,
 }
@@ -95,6 +98,11 @@ impl Truth {
         }
         for id in &known.global_clusters {
             self.sample(id, world);
+        }
+        // A fault of their own changes what servers answer as well, and is no trouble of a plane.
+        if (&self.faulty, &self.dependent) != (&world.endpoints.faulty, &world.endpoints.dependent) {
+            (self.faulty, self.dependent) = (world.endpoints.faulty.clone(), world.endpoints.dependent.clone());
+            planes_changed = planes_changed.or(Some(world.now));
         }
         if let Some(at) = planes_changed {
             self.sample_answers(at, world, known);
