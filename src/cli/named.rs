@@ -1,4 +1,4 @@
-//! The application that a verb is about: `APP`, or `--app APP`. Both, everywhere, since nobody remembers at three in the
+//! The application that a run is planned or begun for: `APP`, or `--app APP`. Both, since nobody remembers at three in the
 //! morning which verb wants which.
 
 use clap::Args;
