@@ -2,7 +2,7 @@
 //!
 //! Invariant: a cell's number depends on the setup, the matrix and the seed alone, so that a replay finds it again.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{fmt::Write as _, iter::successors, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 
@@ -44,7 +44,7 @@ pub struct MatrixArgs {
     /// Only this cell of the matrix
     #[arg(long, value_name = "N", requires = "matrix", conflicts_with_all = ["seeds", "first_seed"])]
     pub cell: Option<u64>,
-    /// Every Nth cell, from the Kth: one of N parts that make the whole, for machines side by side
+    /// One of N parts of about the same size that make the whole, for machines side by side
     #[arg(long, value_name = "K/N", requires = "matrix", conflicts_with = "cell", value_parser = part)]
     pub part: Option<(usize, usize)>,
 }
@@ -195,17 +195,16 @@ impl Matrices {
     pub(super) fn run(&self, args: &SimulateArgs, json: bool) -> anyhow::Result<ExitCode> {
         let whole: usize = self.rows.iter().map(|row| row.table.cells.len()).sum();
         let (part, parts) = args.matrices.part.unwrap_or((1, 1));
-        let nth = |index: usize| nth(part, parts, index);
-        let count = cells_of(whole, part, parts);
+        let dealt = dealt(whole, part, parts);
         let promised: Vec<Promised> = self.setups.iter().map(|s| Promised::of(&s.application)).collect();
         let mut tallies = vec![Tally::default(); self.rows.len()];
         let began = SystemClock.boot();
         let task = |index| {
-            let (row, cell) = self.cell(nth(index));
+            let (row, cell) = self.cell(dealt[index]);
             self.task(row, cell)
         };
-        crew::all(count, self.jobs, task, |index, mut told| {
-            let (place, within) = self.place(nth(index));
+        crew::all(dealt.len(), self.jobs, task, |index, mut told| {
+            let (place, within) = self.place(dealt[index]);
             let row = &self.rows[place];
             if let Told::Rehearsed(run) = &mut told {
                 row.table.cells[within].judge(run);
@@ -280,14 +279,14 @@ impl Matrices {
     }
 }
 
-/// The cell that comes `index`th in the `part`th of `parts`.
-fn nth(part: usize, parts: usize, index: usize) -> usize {
-    part - 1 + index * parts
-}
-
-/// How many of `whole` cells the `part`th of `parts` has.
-fn cells_of(whole: usize, part: usize, parts: usize) -> usize {
-    whole.saturating_sub(part - 1).div_ceil(parts)
+/// The cells of the `part`th of `parts`. Dealt by the sum of their numbers' digits in base `parts` (Thue and Morse's way) and
+/// not in turn: cells come in a rhythm (each death once with a short outage, then with a long one), and every other cell of
+/// a rhythm of two would all be of one kind.
+fn dealt(whole: usize, part: usize, parts: usize) -> Vec<usize> {
+    let base = parts.max(2);
+    let digits = |index: usize| successors(Some(index), move |rest| Some(rest / base)).take_while(|rest| 0 < *rest);
+    let hand = |index: usize| digits(index).map(|rest| rest % base).sum::<usize>() % parts;
+    (0..whole).filter(|&index| hand(index) == part - 1).collect()
 }
 
 fn refused(why: &str) -> Refusal {
@@ -316,11 +315,21 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_matrix_are_disjoint_and_make_the_whole() {
-        for (whole, parts) in [(10, 3), (9, 3), (2, 5), (0, 2)] {
-            let of = |k: usize| (0..cells_of(whole, k, parts)).map(move |index| nth(k, parts, index));
-            let mut cells: Vec<usize> = (1..=parts).flat_map(of).collect();
+        for (whole, parts) in [(10, 3), (9, 3), (2, 5), (0, 2), (7, 1)] {
+            let mut cells: Vec<usize> = (1..=parts).flat_map(|k| dealt(whole, k, parts)).collect();
             cells.sort_unstable();
             assert_eq!(cells, (0..whole).collect::<Vec<_>>(), "{whole} cells in {parts} parts");
+        }
+        for (parts, rhythm) in [(2, 2), (3, 3), (4, 2), (4, 8), (2, 3), (3, 2)] {
+            for part in 1..=parts {
+                let cells = dealt(1_200, part, parts);
+                let of_one_kind = |kind| cells.iter().filter(|&&cell| cell % rhythm == kind).count();
+                let fair = 1_200 / parts / rhythm;
+                for kind in 0..rhythm {
+                    let count = of_one_kind(kind);
+                    assert!(fair / 2 < count && count < fair * 2, "{count} of kind {kind}/{rhythm} in {part}/{parts}");
+                }
+            }
         }
         assert_eq!(part("2/3"), Ok((2, 3)));
         for wrong in ["0/3", "4/3", "1/0", "1", "1/2/3", "1/1001", "-1/2"] {

@@ -127,6 +127,36 @@ fn a_drill_may_fail_where_it_has_left_nothing_behind() {
 }
 
 #[test]
+fn a_drill_that_could_not_break_what_it_should_may_wait_at_its_own_assert() {
+    let region: Region = "us-east-1".parse().expect("a Region");
+    let mut scenario = swarm::scenario(1, &[region]);
+    scenario.people.ask = Some(Ask {
+        wish: Wish::Drill { runbook: None },
+        when: When::At(Duration::ZERO),
+        target: None,
+        accept_data_loss: None,
+        runbook: None,
+        repeats: false,
+    });
+    let cell = Cell { what: String::new(), scenario, promise: Promise::SucceedsOrBrokeNothing, met: Met::Always };
+    let unmet = |code: &str, waits_for: &str, changed: Option<&str>| {
+        let held = Ending::Held {
+            step: Some("stood-alone".to_owned()),
+            code: code.to_owned(),
+            reason: "the target was not seen to serve".to_owned(),
+            waits_for: waits_for.to_owned(),
+        };
+        let mut rehearsed = Rehearsed { changed: changed.map(str::to_owned), ..ended(held, true) };
+        cell.judge(&mut rehearsed);
+        !rehearsed.unmet.is_empty()
+    };
+    assert!(!unmet("assert-failed", "an operator", None));
+    assert!(unmet("assert-failed", " ", None), "for nobody");
+    assert!(unmet("assert-failed", "an operator", Some("a function is broken")));
+    assert!(unmet("outcome-unknown", "an operator", None), "where no assert of its own says so");
+}
+
+#[test]
 fn a_disturbance_that_misses_is_told() {
     let region: Region = "us-east-1".parse().expect("a Region");
     let scenario = swarm::scenario(1, &[region]);
