@@ -21,7 +21,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    domain::issuer::{Algorithm, Issuer},
+    domain::{
+        causes::deepest,
+        issuer::{Algorithm, Issuer},
+    },
     ports::{
         Clock, Identities,
         identities::{Identity, NotIdentified},
@@ -356,14 +359,6 @@ fn is_trusted(url: &str, issuer: &str) -> bool {
         ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|prefix| url.starts_with(prefix))
     };
     url.starts_with("https://") || local(url) && local(issuer)
-}
-
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

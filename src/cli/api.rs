@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{EXIT_FAILED, EXIT_HELD, EXIT_REFUSED, EXIT_USAGE, Options};
+use crate::domain::causes::deepest;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,7 +86,7 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("failoverd/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|e| Failure::Usage(chain(&e)))?;
+            .map_err(|e| Failure::Usage(deepest(&e)))?;
         let token = options.credentials.token()?;
         let token = token
             .map(|t| {
@@ -176,21 +177,12 @@ impl Api {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        Failure::Unreachable { url: self.url.clone(), why: chain(error) }
+        Failure::Unreachable { url: self.url.clone(), why: deepest(error) }
     }
 }
 
 /// The longest answer that is read (FAULTS.md 57): a hundred times the longest honest one.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// An error with all its causes; reqwest's own text repeats the URL and hides the reason.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    deepest.to_string()
-}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ pub mod budget;
 pub mod calendar;
 pub mod capacity;
 pub mod catalogue;
+pub mod causes;
 pub mod channel;
 pub mod cloud;
 pub mod code;

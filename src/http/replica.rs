@@ -21,7 +21,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{access::REQUEST_ID, auth::Client, extract, page::FORM, peer::FORWARDED_FOR, problem::Problem};
-use crate::engine::control::Leader;
+use crate::{domain::causes::deepest, engine::control::Leader};
 
 /// Says that a request was handed on already, and by whom.
 const FORWARDED: HeaderName = HeaderName::from_static("failoverd-forwarded");
@@ -105,19 +105,11 @@ impl Forwarder {
         request = request.header(FORWARDED, self.holder.clone()).body(body);
         match tokio::time::timeout(ANSWER_WITHIN, request.send()).await {
             Ok(Ok(answer)) => Handed::Answered(answer),
-            Ok(Err(error)) if error.is_connect() => Handed::NotSent(words(&error)),
-            Ok(Err(error)) => Handed::Unanswered(words(&error)),
+            Ok(Err(error)) if error.is_connect() => Handed::NotSent(deepest(&error)),
+            Ok(Err(error)) => Handed::Unanswered(deepest(&error)),
             Err(_) => Handed::Unanswered(format!("no answer within {} s", ANSWER_WITHIN.as_secs())),
         }
     }
-}
-
-fn words(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 /// What became of a request that was handed on.

@@ -14,7 +14,10 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
 use super::intercept::Departure;
-use crate::domain::cloud::{ObserveError, Outcome};
+use crate::domain::{
+    causes::chain,
+    cloud::{ObserveError, Outcome},
+};
 
 /// The longest text of a failure that is kept: it goes into journals.
 const TEXT_CHARS_MAX: usize = 500;
@@ -85,16 +88,18 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     if matches!(error, SdkError::ConstructionFailure(_)) || !departure.happened() {
-        return Failure::NotSent { reason: chain(error) };
+        return Failure::NotSent { reason: clip(&chain(error)) };
     }
     match error {
-        SdkError::DispatchFailure(failure) if never_connected(failure) => Failure::NotSent { reason: chain(error) },
+        SdkError::DispatchFailure(failure) if never_connected(failure) => {
+            Failure::NotSent { reason: clip(&chain(error)) }
+        }
         SdkError::ResponseError(response) => {
-            Failure::Undecodable { reason: format!("HTTP {}: {}", response.raw().status(), chain(error)) }
+            Failure::Undecodable { reason: format!("HTTP {}: {}", response.raw().status(), clip(&chain(error))) }
         }
         SdkError::ServiceError(service) => answered(service.err(), service.raw()),
         // Non-exhaustive, and what a new variant means nobody knows: unknown, as the timeout and the lost connection.
-        _ => Failure::Unknown { reason: chain(error), throttled: false },
+        _ => Failure::Unknown { reason: clip(&chain(error)), throttled: false },
     }
 }
 
@@ -107,7 +112,7 @@ where
     let code = error.code().filter(|code| !code.is_empty());
     let message = error.message().unwrap_or_default();
     match (status, code) {
-        (200..=299, _) => Failure::Undecodable { reason: format!("HTTP {status}: {}", chain(error)) },
+        (200..=299, _) => Failure::Undecodable { reason: format!("HTTP {status}: {}", clip(&chain(error))) },
         // A redirect that names itself is S3's: nothing happened, and the bucket is elsewhere.
         (301 | 307 | 400..=499, Some(code)) => Failure::Rejected {
             code: clip(code),
@@ -176,20 +181,6 @@ impl Failure {
             Self::Undecodable { .. } | Self::Unknown { .. } => "unknown",
         }
     }
-}
-
-/// The error and its sources, in one line. The SDK's own `Display` tells the outermost only.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(e) = next {
-        let text = e.to_string();
-        if parts.last() != Some(&text) {
-            parts.push(text);
-        }
-        next = e.source();
-    }
-    clip(&parts.join(": "))
 }
 
 fn clip(text: &str) -> String {

@@ -17,6 +17,7 @@ use reqwest::{
 };
 
 use crate::domain::{
+    causes::chain,
     egress::{Egress, Form, Unfit},
     outbox::Sent,
 };
@@ -176,19 +177,4 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> Sent {
         }
         _ => Sent::Refused { reason },
     }
-}
-
-/// An error with all that caused it, on one line.
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut next = e.source();
-    while let Some(e) = next {
-        let part = e.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = e.source();
-    }
-    text
 }

@@ -16,7 +16,7 @@ use std::{io, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    domain::egress::Egress,
+    domain::{causes::chain, egress::Egress},
     ports::{
         Clock, Probes,
         probes::{DnsError, HttpAnswer, HttpQuestion, TcpAnswer},
@@ -83,21 +83,6 @@ fn is_local(e: &io::Error) -> bool {
     const OURS: &[i32] = &[24, 23, 105, 12];
     matches!(e.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
         || e.raw_os_error().is_some_and(|code| OURS.contains(&code))
-}
-
-/// An error with all that caused it, on one line.
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut next = e.source();
-    while let Some(e) = next {
-        let part = e.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = e.source();
-    }
-    text
 }
 
 #[cfg(test)]

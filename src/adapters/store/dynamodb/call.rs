@@ -30,7 +30,10 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag, error::metadata::ProvideErrorMetadata};
 
-use crate::{domain::id::Region, ports::Clock};
+use crate::{
+    domain::{causes::chain, id::Region},
+    ports::Clock,
+};
 
 /// The longest answer that is read: a page is 1 MB of items, in base64 and JSON less than twice that.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -82,7 +85,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let SdkError::ServiceError(service) = error else {
-        return Failure::Passing { reason: chain(error) };
+        return Failure::Passing { reason: clip(&chain(error)) };
     };
     let status = service.raw().status().as_u16();
     let code = service.err().code().unwrap_or_default();
@@ -94,17 +97,6 @@ where
         }
         _ => Failure::Passing { reason: clip(&format!("HTTP {status} {code}: {message}")) },
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    clip(&text)
 }
 
 fn clip(text: &str) -> String {
