@@ -43,6 +43,13 @@ pub fn protects(plan: &Plan, step: &PlannedStep) -> Option<String> {
     }
 }
 
+/// What a person may do to one step now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    pub retry: bool,
+    pub skip: bool,
+}
+
 impl RunState {
     /// Whether `step` may be tried again by itself.
     ///
@@ -61,6 +68,12 @@ impl RunState {
     /// Why not, as a sentence.
     pub fn may_pass(&self, step: &StepId) -> Result<(), String> {
         self.is_failed_alone(step)
+    }
+
+    /// What the engine takes of a person for `step` now.
+    pub fn takes(&self, step: &PlannedStep) -> Takes {
+        let is_protected = || protects(&self.plan, step).is_some() && !self.is_undo_failed(&step.id);
+        Takes { retry: self.may_retry(&step.id).is_ok(), skip: self.may_pass(&step.id).is_ok() && !is_protected() }
     }
 
     /// Whether the undo of `step` has failed: then it is that which a person retries, or leaves.
