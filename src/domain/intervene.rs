@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     action::{Action, EffectClass},
+    drill,
     id::StepId,
     plan::{OnFailure, Plan, PlannedStep},
     run::{Phase, RunState, StepState},
@@ -72,8 +73,22 @@ impl RunState {
 
     /// What the engine takes of a person for `step` now.
     pub fn takes(&self, step: &PlannedStep) -> Takes {
-        let is_protected = || protects(&self.plan, step).is_some() && !self.is_undo_failed(&step.id);
-        Takes { retry: self.may_retry(&step.id).is_ok(), skip: self.may_pass(&step.id).is_ok() && !is_protected() }
+        let skip = self.may_pass(&step.id).is_ok() && self.forbids_pass(step).is_none();
+        Takes { retry: self.may_retry(&step.id).is_ok(), skip }
+    }
+
+    /// Why nobody passes over `step` of this run now, where that is so; as a sentence. A failed undo may always be left.
+    /// More than [`protects`], by which a journal is folded too: what was recorded before must still fold.
+    pub fn forbids_pass(&self, step: &PlannedStep) -> Option<String> {
+        if self.is_undo_failed(&step.id) {
+            return None;
+        }
+        match &step.action {
+            Action::LambdaFault(fault) if fault.mends && drill::left_in(self).any(|(_, left)| left.is_same(fault)) => {
+                Some("the fault that the drill has put in would stay in (S13)".to_owned())
+            }
+            _ => protects(&self.plan, step),
+        }
     }
 
     /// Whether the undo of `step` has failed: then it is that which a person retries, or leaves.
