@@ -39,6 +39,9 @@ const PAUSE_MAX: Duration = Duration::from_mins(5);
 /// So many are made of one reading of a journal: each is some megabytes at the most.
 const AT_ONCE_MAX: usize = 8;
 
+/// So many reasons are told until all is kept again: one that names its file is another for each run.
+const TOLD_MAX: usize = 32;
+
 /// How a file that is being written ends.
 const PART: &str = ".part";
 
@@ -53,6 +56,28 @@ impl KeptRuns {
 
     fn note(&self, run: &RunId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone());
+    }
+}
+
+/// A run that was not kept, and why.
+type Failed = (RunId, String);
+
+/// The reasons for which something was not kept that were told since all was kept last.
+#[derive(Debug, Default)]
+struct Told {
+    reasons: BTreeSet<String>,
+}
+
+impl Told {
+    /// Those of `failed` whose reason was not told yet, each reason once, and no more than [`TOLD_MAX`] in all.
+    fn fresh(&mut self, failed: Vec<Failed>) -> Vec<Failed> {
+        let is_fresh = |(_, why): &Failed| self.reasons.len() < TOLD_MAX && self.reasons.insert(why.clone());
+        failed.into_iter().filter(is_fresh).collect()
+    }
+
+    /// All is kept: whatever fails next is told again. Whether anything had failed.
+    fn all_is_well(&mut self) -> bool {
+        !std::mem::take(&mut self.reasons).is_empty()
     }
 }
 
@@ -79,22 +104,23 @@ impl Keeper {
 
     /// Until the daemon stops.
     pub async fn keep(self, stopping: CancellationToken) {
-        let (mut pause, mut is_failing, mut is_swept) = (PERIOD, false, false);
+        let (mut pause, mut told, mut is_swept) = (PERIOD, Told::default(), false);
         loop {
             if !is_swept {
                 is_swept = self.blocking(|dir| sweep(&dir)).await.is_ok();
             }
             match self.look().await {
                 Ok(()) => {
-                    if std::mem::take(&mut is_failing) {
+                    if told.all_is_well() {
                         tracing::info!("evidence is kept again");
                     }
                     pause = PERIOD;
                 }
-                Err(why) => {
-                    // Said once, and counted each time: it is tried again for as long as it takes.
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::error!(directory = %self.dir.display(), why, "evidence is not kept where it should be");
+                Err(failed) => {
+                    let directory = self.dir.display();
+                    // Each once, and counted each time: it is tried again for as long as it takes.
+                    for (run, why) in told.fresh(failed) {
+                        tracing::error!(%directory, %run, why, "evidence is not kept where it should be");
                     }
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -110,9 +136,9 @@ impl Keeper {
     /// Keeps what is over and not kept; what one run does not let happen keeps no other from it.
     ///
     /// # Errors
-    /// The first thing that failed.
-    async fn look(&self) -> Result<(), String> {
-        let mut first = Ok(());
+    /// Everything that failed.
+    async fn look(&self) -> Result<(), Vec<Failed>> {
+        let mut all = Vec::new();
         let (mut unkept, names) = (0, self.control.applications());
         for application in names.iter().map(|app| &app.name) {
             let missing = self.missing(application);
@@ -121,13 +147,11 @@ impl Keeper {
                 let failed = self.keep_these(application, runs).await;
                 unkept = unkept.saturating_sub(runs.len() - failed.len());
                 self.failures.inc_by(failed.len() as u64);
-                if let (Ok(()), Some(why)) = (&first, failed.into_iter().next()) {
-                    first = Err(why);
-                }
+                all.extend(failed);
             }
         }
         self.unkept.set(i64::try_from(unkept).unwrap_or(i64::MAX));
-        first
+        if all.is_empty() { Ok(()) } else { Err(all) }
     }
 
     /// The runs of `application` that are over and not known to be kept, oldest first.
@@ -140,14 +164,14 @@ impl Keeper {
     }
 
     /// Why those of `runs` were not kept that were not.
-    async fn keep_these(&self, application: &ApplicationName, runs: &[RunId]) -> Vec<String> {
+    async fn keep_these(&self, application: &ApplicationName, runs: &[RunId]) -> Vec<Failed> {
         let (mut missing, mut failed) = (Vec::new(), Vec::new());
         for run in runs {
             let id = run.clone();
             match self.blocking(move |dir| mend(&dir, &id)).await {
                 Ok(true) => self.kept.note(run),
                 Ok(false) => missing.push(run.clone()),
-                Err(why) => failed.push(format!("{run}: {why}")),
+                Err(why) => failed.push((run.clone(), why)),
             }
         }
         if missing.is_empty() {
@@ -156,7 +180,7 @@ impl Keeper {
         let all = match self.control.evidences(application, &missing).await {
             Ok(all) => all,
             Err(refusal) => {
-                failed.extend(missing.iter().map(|run| format!("{run}: {refusal}")));
+                failed.extend(missing.iter().map(|run| (run.clone(), refusal.to_string())));
                 return failed;
             }
         };
@@ -164,7 +188,7 @@ impl Keeper {
             let signed = self.signer.as_ref().map(|sign| sign(&evidence.statement()));
             match self.blocking(move |dir| write(&dir, &evidence, signed.as_ref())).await {
                 Ok(()) => self.kept.note(run),
-                Err(why) => failed.push(format!("{run}: {why}")),
+                Err(why) => failed.push((run.clone(), why)),
             }
         }
         failed

@@ -10,6 +10,10 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
+mod references;
+
+pub use references::Absent;
+
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, render::wrapped};
 use crate::{
     config::{Auth, Faults, Settings, cross},
@@ -42,6 +46,8 @@ pub struct CheckReport {
     pub faults: Vec<Fault>,
     pub config_digest: Option<Digest>,
     pub plans: Vec<PlanReport>,
+    /// Secrets that are referred to and are not to be had on this machine.
+    pub absent: Vec<Absent>,
     #[serde(skip)]
     drawn: String,
 }
@@ -84,7 +90,8 @@ pub fn check(path: &Path, env: &BTreeMap<String, String>) -> CheckReport {
             let of = |app| cross::plans(app, &settings.runbooks, &settings.digest).into_iter().map(move |p| (app, p.2));
             let plans = apps.flat_map(of).filter_map(|(app, plan)| Some((app, plan.ok()?)));
             let plans = plans.map(|(app, plan)| plan_report(&plan, app, &settings)).collect();
-            report(&settings.warnings, Some(settings.digest.clone()), plans)
+            let absent = references::absent(&settings, env);
+            CheckReport { absent, ..report(&settings.warnings, Some(settings.digest.clone()), plans) }
         }
     }
 }
@@ -95,6 +102,7 @@ fn report(faults: &Faults, config_digest: Option<Digest>, plans: Vec<PlanReport>
         faults: faults.faults.clone(),
         config_digest,
         plans,
+        absent: Vec::new(),
         drawn: faults.to_string(),
     }
 }
@@ -172,6 +180,12 @@ impl fmt::Display for CheckReport {
                 let said = format!("step `{}` {}; instead: {}", finding.step, finding.problem, finding.instead);
                 write!(f, "{}", wrapped(&format!("  {}: ", finding.code), &format!("{at}: {said}")))?;
             }
+        }
+        if !self.absent.is_empty() {
+            writeln!(f, "secrets that this machine does not have (the daemon needs them where it runs):")?;
+        }
+        for Absent { key, reference, problem } in &self.absent {
+            write!(f, "{}", wrapped("  ", &format!("{key}: {reference} {problem}")))?;
         }
         let findings = self.findings();
         if 0 < findings {

@@ -128,6 +128,9 @@ pub fn plan(view: &PlanView) -> String {
         text("runbook")
     ));
     out.push_str(&format!("\ndigest {}\n", plain(&view.digest)));
+    if let Some(chosen) = &view.chosen {
+        out.push_str(&wrapped("auto: ", &format!("a {}, since {}", chosen.mode, chosen.why)));
+    }
     let loss = view.plan.get("accepted_loss_seconds").and_then(Value::as_f64);
     out.push_str(&format!("accepted loss: {}\n", loss.map_or("none".to_owned(), seconds)));
     out.push_str(&wrapped("time: ", &time(view)));

@@ -148,6 +148,9 @@ pub fn status(applications: &[ApplicationView]) -> String {
         if let Some(held) = &a.held {
             out.push_str(&wrapped("  HELD      ", held));
         }
+        for fault in &a.drill_faults {
+            out.push_str(&wrapped("  FAULT IN  ", &drills::fault(fault)));
+        }
         for b in &a.branches {
             let said = match (&b.primary, &b.reconciled_by) {
                 (Some(primary), Some(by)) => format!("{by} says since that it lives in {primary}"),
@@ -387,10 +390,11 @@ pub(super) fn deferred(work: &DeferredView) -> String {
     )
 }
 
-/// How each step that has failed is tried again by itself, or passed over.
+/// How a step that has failed is tried again by itself, or passed over: only what the engine takes now.
 fn failed_steps(run: &RunView) -> String {
-    let failed = run.steps.iter().filter(|s| matches!(s.state, StepStateName::Failed | StepStateName::UndoFailed));
-    let verbs = failed.flat_map(|s| ["retry", "skip"].map(|verb| (verb, &s.id)));
+    let of = |s: &StepView| [("retry", s.can_retry), ("skip", s.can_skip)];
+    let offered = run.steps.iter().flat_map(|s| of(s).map(|(verb, may)| (verb, &s.id, may)));
+    let verbs = offered.filter(|(_, _, may)| *may).map(|(verb, step, _)| (verb, step));
     let told = verbs.map(|(verb, step)| {
         let (id, step, digest) = (plain(&run.id), plain(step), plain(&run.plan_digest));
         format!("  failoverd {verb} {id} {step} \\\n    --digest {digest} \\\n    --reason …\n")

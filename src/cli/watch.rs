@@ -366,9 +366,13 @@ fn call_of(event: &Value) -> &str {
     event.pointer("/mutation/call").and_then(Value::as_str).unwrap_or("a call")
 }
 
-/// How a call was answered.
-fn outcome_of(event: &Value) -> &str {
-    event.pointer("/outcome/outcome").and_then(Value::as_str).unwrap_or("unknown")
+/// How a call was answered: a rejection with AWS's own code, which is what one looks for in its documentation.
+fn outcome_of(event: &Value) -> String {
+    let text = |key: &str| event.get("outcome")?.get(key)?.as_str();
+    let word = text("outcome").unwrap_or("unknown").replace('_', " ");
+    let code = text("code").map_or(String::new(), |code| format!(" ({code})"));
+    let why = text("message").or_else(|| text("reason")).map_or(String::new(), |why| format!(": {why}"));
+    format!("{word}{code}{why}")
 }
 
 /// What was observed last.
@@ -379,6 +383,7 @@ fn newest_evidence(event: &Value) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::cloud::Outcome;
 
     #[test]
     fn events_are_put_together_from_any_pieces() {
@@ -392,6 +397,20 @@ mod tests {
             let pairs: Vec<_> = events.iter().map(|e| (e.name.as_str(), e.data.as_str())).collect();
             assert_eq!(pairs, [("record", "{\"a\":1}"), ("end", "{}")]);
         }
+    }
+
+    #[test]
+    fn an_answer_says_what_aws_said() {
+        let answered = |outcome: Outcome| outcome_of(&json!({ "outcome": outcome }));
+        let (code, message) = ("AccessDenied".to_owned(), "not authorized".to_owned());
+        assert_eq!(
+            answered(Outcome::Rejected { code, message, request_id: None }),
+            "rejected (AccessDenied): not authorized"
+        );
+        assert_eq!(answered(Outcome::Accepted { request_id: None, handle: None }), "accepted");
+        assert_eq!(answered(Outcome::NotSent { reason: "no route".to_owned() }), "not sent: no route");
+        assert_eq!(answered(Outcome::Unknown { reason: "timeout".to_owned() }), "unknown: timeout");
+        assert_eq!(outcome_of(&json!({})), "unknown");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: every sentence is made from a field of the view and says no more than it; what is not known is said to be
 //! unknown. 80 columns, no colour; text from outside never reaches the terminal with control characters in it.
 
-use super::render::{self, cut, deferred, exposure, known, seconds, share, signal, time, word, wrapped};
+use super::render::{self, cut, deferred, drills, exposure, known, seconds, share, signal, time, word, wrapped};
 use crate::{
     domain::{
         policy::Mode,
@@ -81,6 +81,9 @@ pub fn brief(d: &DecisionView) -> String {
     }
     for reason in &d.reasons {
         out.push_str(&wrapped("  because ", reason));
+    }
+    for fault in &d.drill_faults {
+        out.push_str(&wrapped("  FAULT IN ", &drills::fault(fault)));
     }
     if let Some(option) = &d.options.fail_over {
         out.push_str(&wrapped("  fail over now: ", &fail_over(d, option)));

@@ -9,6 +9,7 @@ use std::{
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use serde::Serialize;
 
+use super::mask::masked;
 use crate::domain::document::{Fault, Severity};
 
 /// How wide a report is.
@@ -26,10 +27,10 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Adds what was found in `file`, whose content is `text`.
+    /// Adds what was found in `file`, whose content is `text`; no secret of it is kept.
     pub fn add(&mut self, file: &str, text: &str, faults: Vec<Fault>) {
         if !faults.is_empty() {
-            self.texts.insert(file.to_owned(), text.to_owned());
+            self.texts.insert(file.to_owned(), masked(text));
             self.faults.extend(faults);
         }
     }
@@ -89,9 +90,9 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.source.is_some(), self.fault.key.as_str()) {
             (true, "") => f.write_str(&self.fault.problem),
-            (true, key) => write!(f, "{key}: {}", self.fault.problem),
+            (true, _) => write!(f, "{}: {}", self.fault.told_key(), self.fault.problem),
             (false, "") => write!(f, "{}: {}", self.fault.file, self.fault.problem),
-            (false, key) => write!(f, "{}: {key}: {}", self.fault.file, self.fault.problem),
+            (false, _) => write!(f, "{}: {}: {}", self.fault.file, self.fault.told_key(), self.fault.problem),
         }
     }
 }
@@ -124,5 +125,26 @@ impl Diagnostic for Shown<'_> {
         let place = self.fault.place;
         let label = LabeledSpan::new(None, place.offset, place.length.max(1));
         Some(Box::new(std::iter::once(label)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::runbook::Runbook;
+
+    #[test]
+    fn a_fault_of_a_step_names_the_step() {
+        let text = "runbook: r\npurpose: failover\ndescription: d\nsteps:\n  - { id: a, action: wait, with: { duration: 1m } }\n\
+                    \x20 - { id: probe-target, action: wait, timeout: 9, with: { duration: 1m } }\n  - { action: wait }\n";
+        let mut faults = Faults::default();
+        faults.add("r.yaml", text, Runbook::parse("r.yaml", text).expect_err("faulty"));
+        let drawn = faults.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(drawn.contains("steps[1].timeout (step probe-target): expected a duration"), "{drawn}");
+        assert!(drawn.contains("steps[2]: `id` is missing"), "{drawn}");
+        let json = faults.to_json();
+        let of = |key: &str| json["faults"].as_array().into_iter().flatten().find(|f| f["key"] == key).expect("told");
+        assert_eq!(of("steps[1].timeout")["step"], "probe-target");
+        assert_eq!(of("steps[2]").get("step"), None);
     }
 }

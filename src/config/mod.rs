@@ -27,6 +27,7 @@ mod environment;
 pub mod faults;
 mod heartbeat;
 mod iac;
+mod mask;
 mod notify;
 pub mod offline;
 pub mod runbooks;

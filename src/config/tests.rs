@@ -347,6 +347,30 @@ fn faults_are_drawn_within_eighty_columns_and_as_json() {
     assert_eq!(json["faults"][0]["key"], "server.listen");
 }
 
+/// Whoever writes the secret itself sees where, and nobody else sees what: not on a terminal, not in the log of a pipeline.
+#[test]
+fn a_secret_in_place_of_its_reference_is_shown_nowhere() {
+    let channel = |keys: &str| format!("[[notify.channels]]\nname = \"oncall\"\n{keys}\n");
+    for (text, shown) in [
+        (channel("kind = \"pagerduty\"\nrouting_key = \"hunter2\""), "routing_key = \"*******\""),
+        (channel("kind = \"slack\"\nurl = \"https://hooks.example/T0/hunter2\""), "https://hooks.example/**********"),
+        (
+            channel("kind = \"generic\"\nurl = \"https://ann:hunter2@10.0.0.1/x\"\nkey = \"env:K\""),
+            "https://***********@10.0.0.1/",
+        ),
+        ("[traces]\nendpoint = \"https://c\"\nheaders = { a-b = \"hunter2\" }\n".to_owned(), "headers = {****"),
+        ("[traces]\nendpoint = \"https://c?k=hunter2\"\n".to_owned(), "https://c?*********"),
+        ("[evidence]\nkey = \"hunter2\n".to_owned(), "key = \"*******"),
+        ("[auth]\ntokens = [\"hunter2\"]\n".to_owned(), "tokens = [*********]"),
+        ("[auth]\ntoken = hunter2\n".to_owned(), "token = *******"),
+    ] {
+        let faults = load(&text, &nothing()).expect_err(&text);
+        let drawn = faults.to_string();
+        assert!(!drawn.contains("hunter2") && drawn.contains(shown), "{drawn}");
+        assert!(!faults.to_json().to_string().contains("hunter2"), "{:#}", faults.to_json());
+    }
+}
+
 #[test]
 fn every_code_of_a_fault_is_a_known_code() {
     let files = [

@@ -331,6 +331,7 @@ impl Replay {
             reach: Reach::Sure { says: "assumed: this daemon reached its control points".to_owned() },
             plan: self.plan.as_ref(),
             silent: &BTreeMap::new(),
+            behind: &BTreeMap::new(),
         };
         let assessment = judge::assess(&known, &mut self.memory, at, boot);
         self.report.judgements += 1;

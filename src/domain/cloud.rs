@@ -59,6 +59,17 @@ impl GlobalCluster {
         }
     }
 
+    /// The secondaries that AWS says are not in step, each with its word (`pending-resync`); `None`: it says so of none.
+    pub fn behind(&self) -> Option<String> {
+        let secondaries = self.members.iter().filter(|m| !m.is_writer);
+        let says = secondaries.filter_map(|m| {
+            let word = m.synchronization.as_deref().filter(|word| *word != "connected")?;
+            Some(format!("{} is {word}", m.arn.identifier()))
+        });
+        let says: Vec<String> = says.collect();
+        (!says.is_empty()).then(|| says.join(", "))
+    }
+
     /// Whether no operation is pending or in progress.
     pub fn is_settled(&self) -> bool {
         self.failover.is_none() && (self.status == "available" || is_off(Guard::UnknownStatus))

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    action::Action,
     application::ClusterArn,
     cloud::{Mutation, Outcome},
+    drill,
     fault::Fault,
     id::{RunId, StepId, StoreName},
-    run::{RunState, StepState},
+    run::RunState,
     seconds,
 };
 
@@ -66,26 +66,8 @@ impl Work {
     pub fn of_superseded(run: &RunState) -> Vec<(StepId, Self)> {
         /// As long as for a rescue snapshot: a lost Region may be away for days.
         const WITHIN: Duration = Duration::from_hours(168);
-        let is_out = |fault: &Fault| {
-            run.plan.steps.iter().any(|s| match &s.action {
-                Action::LambdaFault(other) if other.mends && other.is_same(fault) => {
-                    matches!(run.steps.get(&s.id), Some(StepState::Done { .. }))
-                }
-                _ => false,
-            })
-        };
-        let left = run.plan.steps.iter().filter_map(|step| match &step.action {
-            Action::LambdaFault(fault)
-                if !fault.mends
-                    && run.may_have_effect(&step.id)
-                    && !run.undone().contains(&&step.id)
-                    && !is_out(fault) =>
-            {
-                Some((step.id.clone(), Self::MendFault { fault: fault.mended(), within: WITHIN }))
-            }
-            _ => None,
-        });
-        left.collect()
+        let mend = |fault: &Fault| Self::MendFault { fault: fault.mended(), within: WITHIN };
+        drill::left_in(run).map(|(step, fault)| (step.id.clone(), mend(fault))).collect()
     }
 
     /// Whether a failover that begins takes its place: what that leaves is another snapshot, and no other fault.

@@ -8,51 +8,9 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr, time::Duration};
 
 use serde::Serialize;
 
-/// Where something stands in its file. Lines and columns count from 1, `offset` and `length` in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-    pub offset: usize,
-    pub length: usize,
-}
+mod place;
 
-impl Place {
-    /// The place of `range` (bytes) in `text`.
-    pub fn of(text: &str, range: std::ops::Range<usize>) -> Self {
-        let start = text.floor_char_boundary(range.start.min(text.len()));
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        Self {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            offset: start,
-            length: range.end.saturating_sub(start),
-        }
-    }
-}
-
-/// Where the lines of a text begin: a place is found without reading what stands before it.
-#[derive(Debug)]
-pub struct Lines<'a> {
-    text: &'a str,
-    starts: Vec<usize>,
-}
-
-impl<'a> Lines<'a> {
-    pub fn of(text: &'a str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(ends).collect() }
-    }
-
-    /// As [`Place::of`].
-    pub fn place(&self, range: std::ops::Range<usize>) -> Place {
-        let start = self.text.floor_char_boundary(range.start.min(self.text.len()));
-        let line = self.starts.partition_point(|s| *s <= start);
-        let column = self.text[self.starts[line - 1]..start].chars().count() + 1;
-        Place { line, column, offset: start, length: range.end.saturating_sub(start) }
-    }
-}
+pub use place::{Lines, Place};
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,11 +72,24 @@ pub struct Fault {
     pub column: usize,
     /// `steps[2].timeout`; empty for the document as a whole.
     pub key: String,
+    /// The id of the step that `key` is of, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
     pub problem: String,
     /// A valid example of what was expected.
     pub example: Option<String>,
     #[serde(skip)]
     pub place: Place,
+}
+
+impl Fault {
+    /// The key as people are told it, who know a step by its id: `steps[2].timeout (step promote)`.
+    pub fn told_key(&self) -> String {
+        match &self.step {
+            Some(step) => format!("{} (step {step})", self.key),
+            None => self.key.clone(),
+        }
+    }
 }
 
 /// The faults found so far, and where each key that was read stands.
@@ -128,6 +99,8 @@ pub struct Findings {
     code: &'static str,
     faults: Vec<Fault>,
     places: BTreeMap<String, Place>,
+    /// The id of the step at each key such as `steps[2]`.
+    steps: BTreeMap<String, String>,
     asked: Option<Vec<Asked>>,
 }
 
@@ -154,7 +127,14 @@ pub enum Bounds {
 impl Findings {
     /// Nothing found yet in `file`; faults get `code` where nothing more exact is said.
     pub fn new(file: &str, code: &'static str) -> Self {
-        Self { file: file.to_owned(), code, faults: Vec::new(), places: BTreeMap::new(), asked: None }
+        Self {
+            file: file.to_owned(),
+            code,
+            faults: Vec::new(),
+            places: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            asked: None,
+        }
     }
 
     /// The same, and every key that is asked for is remembered.
@@ -165,6 +145,11 @@ impl Findings {
     /// The keys that were asked for, in order.
     pub fn asked(&self) -> &[Asked] {
         self.asked.as_deref().unwrap_or_default()
+    }
+
+    /// Says that the step at `key` is `id`, for the faults of it, those that were noted before among them.
+    pub fn is_step(&mut self, key: &str, id: &str) {
+        self.steps.insert(key.to_owned(), id.to_owned());
     }
 
     /// Notes an error at `key`, or at the nearest enclosing key that was read.
@@ -211,6 +196,7 @@ impl Findings {
             line: place.line,
             column: place.column,
             key: key.to_owned(),
+            step: None,
             problem,
             example: (!example.is_empty()).then(|| example.to_owned()),
             place,
@@ -243,6 +229,10 @@ impl Findings {
 
     /// What was found, in the order of the file.
     pub fn into_faults(mut self) -> Vec<Fault> {
+        for fault in &mut self.faults {
+            let of = fault.key.find(']').map(|end| &fault.key[..=end]);
+            fault.step = of.and_then(|key| self.steps.get(key).cloned());
+        }
         self.faults.sort_by_key(|f| f.place.offset);
         self.faults
     }

@@ -226,9 +226,11 @@ pub fn leads_to(run: &RunState, target: &Region) -> bool {
 
 mod budget;
 mod home;
+mod standing;
 
 pub use budget::{Budget, Terms};
 pub use home::{Homeward, way_there};
+pub use standing::{FaultIn, WayOut, faults_in, left_in};
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     action::{Action, EffectClass},
+    drill,
     id::StepId,
     plan::{OnFailure, Plan, PlannedStep},
     run::{Phase, RunState, StepState},
@@ -43,6 +44,13 @@ pub fn protects(plan: &Plan, step: &PlannedStep) -> Option<String> {
     }
 }
 
+/// What a person may do to one step now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    pub retry: bool,
+    pub skip: bool,
+}
+
 impl RunState {
     /// Whether `step` may be tried again by itself.
     ///
@@ -61,6 +69,26 @@ impl RunState {
     /// Why not, as a sentence.
     pub fn may_pass(&self, step: &StepId) -> Result<(), String> {
         self.is_failed_alone(step)
+    }
+
+    /// What the engine takes of a person for `step` now.
+    pub fn takes(&self, step: &PlannedStep) -> Takes {
+        let skip = self.may_pass(&step.id).is_ok() && self.forbids_pass(step).is_none();
+        Takes { retry: self.may_retry(&step.id).is_ok(), skip }
+    }
+
+    /// Why nobody passes over `step` of this run now, where that is so; as a sentence. A failed undo may always be left.
+    /// More than [`protects`], by which a journal is folded too: what was recorded before must still fold.
+    pub fn forbids_pass(&self, step: &PlannedStep) -> Option<String> {
+        if self.is_undo_failed(&step.id) {
+            return None;
+        }
+        match &step.action {
+            Action::LambdaFault(fault) if fault.mends && drill::left_in(self).any(|(_, left)| left.is_same(fault)) => {
+                Some("the fault that the drill has put in would stay in (S13)".to_owned())
+            }
+            _ => protects(&self.plan, step),
+        }
     }
 
     /// Whether the undo of `step` has failed: then it is that which a person retries, or leaves.

@@ -64,6 +64,8 @@ pub struct Known<'a> {
     pub plan: Option<&'a Plan>,
     /// The stores whose writers have stopped taking beats.
     pub silent: &'a BTreeMap<StoreName, Silence>,
+    /// What AWS says of the secondaries that are not in step: why a lag may be unknown.
+    pub behind: &'a BTreeMap<StoreName, String>,
 }
 
 /// A writer that takes no beats any more.
@@ -102,7 +104,7 @@ pub fn assess(known: &Known<'_>, memory: &mut Memory, now: Timestamp, boot: Dura
     let replicas = exposure::replicas(known, &states, now);
 
     let poll = poll::poll(known, active.as_ref(), &states, now);
-    let lag_trouble = exposure::troubles(app, &exposure, &replicas);
+    let lag_trouble = exposure::troubles(known, &exposure, &replicas);
     let Poll { mut reasons, mut would_change, evidence_since, .. } = poll;
     let (health, verdict, why) =
         verdict(active.is_some(), poll.healthy, poll.ill, poll.suspected, !lag_trouble.is_empty());

@@ -31,6 +31,8 @@ use crate::{
         vantage::Observer,
     },
     engine::{
+        automatic::Choice,
+        consents,
         observations::{Assigned, Posted, Receipt},
         outbox::Told,
         outlook::Outlook,
@@ -106,7 +108,12 @@ pub enum Started {
     /// The run that the same key and body started before.
     Again { id: RunId },
     /// What would be done; nothing was started.
-    Planned { plan: Box<Plan>, digest: Digest },
+    Planned {
+        plan: Box<Plan>,
+        digest: Digest,
+        /// Where `auto` was asked for: what it came to, and why.
+        chosen: Option<Choice>,
+    },
 }
 
 /// Who works on an application, where several replicas share it.
@@ -151,6 +158,8 @@ pub enum Refusal {
     UnknownRun(RunId),
     #[error("the run has no step `{0}` of which that can be said")]
     UnknownStep(StepId),
+    #[error("the run asks for no approval of `{step}`; {}", consents::told(waiting))]
+    NotForApproval { step: StepId, waiting: Vec<StepId> },
     #[error("`{target}` cannot be the target: {why}")]
     BadTarget { target: String, why: String },
     #[error("the idempotency key was used before with another request")]
@@ -233,7 +242,7 @@ impl Refusal {
         match self {
             Self::UnknownApplication(_) => "unknown-application",
             Self::UnknownRun(_) => "unknown-run",
-            Self::UnknownStep(_) => "unknown-step",
+            Self::UnknownStep(_) | Self::NotForApproval { .. } => "unknown-step",
             Self::BadTarget { .. } => "bad-target",
             Self::KeyReused => "idempotency-key-reused",
             Self::AlreadyRunning { .. } => "already-running",

@@ -7,28 +7,27 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        action::Action,
         application::Application,
-        assessment::{Assessment, Health},
+        assessment::Assessment,
         compile,
         deferred::Work,
         history::History,
         id::{Digest, Region, RunId, RunbookName, SignalName, StepId, Subject},
-        intervene::protects,
         journal::{Event, Request},
         plan::{Plan, PlannedStep, Purpose},
-        run::{Phase, RunResult, RunState, StepState},
+        run::{Phase, RunResult, RunState},
         sabotage::{Guard, is_off},
         seconds::to_seconds,
         signal::{Reading, Signal, SignalRole, SignalState},
     },
     engine::{
+        automatic, consents,
         context::Context,
         control::{Act, Refusal, StartRun, Started, Wish},
         desk::Parts,
         drills, escalation, salvage,
         scribe::CommitError,
-        step::{self, openings},
+        step::openings,
     },
 };
 
@@ -62,7 +61,8 @@ pub async fn start(context: &Context, asked: Asked, request: StartRun) -> Result
     let target = plan.target.clone();
     if request.dry_run {
         let digest = plan.digest();
-        return Ok(Started::Planned { plan: Box::new(plan), digest });
+        let chosen = (request.wish == Wish::Auto).then(|| automatic::choose(assessment));
+        return Ok(Started::Planned { plan: Box::new(plan), digest, chosen });
     }
     // What is at work already is told before what this request would need.
     supersede(&context.scribe.history(), purpose, &target)?;
@@ -236,9 +236,8 @@ fn purpose(app: &Application, assessment: Option<&Assessment>, request: &StartRu
         Wish::Drill { .. } => Ok(Purpose::Drill),
         Wish::Salvage { .. } => Ok(Purpose::Salvage),
         Wish::Auto => {
-            let healthy =
-                assessment.is_some_and(|a| a.health == Health::Healthy && a.exposure.values().all(|e| e.fresh));
-            if healthy {
+            let choice = automatic::choose(assessment);
+            if choice.purpose == Purpose::Switchover {
                 Ok(Purpose::Switchover)
             } else if request.accept_data_loss.is_some() || app.stores.is_empty() || request.dry_run {
                 Ok(Purpose::Failover)
@@ -413,7 +412,7 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
         let (run_id, subject, reason) = (id.clone(), subject.clone(), reason.to_owned());
         let event = match act {
             Act::Approve { step, approved, digest } => {
-                approvable(context, run, &step, &subject)?;
+                consents::approvable(context, run, &step, &subject)?;
                 if digest != run.plan_digest && !is_off(Guard::OtherDigest) {
                     return Err(Refusal::StaleDigest { current: run.plan_digest.clone() });
                 }
@@ -445,7 +444,7 @@ pub async fn act(context: &Context, id: &RunId, act: Act, subject: &Subject, rea
             }
             Act::Skip { step, digest } => {
                 let planned = failed_step(run, &step, &digest)?;
-                if let Some(why) = protects(&run.plan, planned).filter(|_| !run.is_undo_failed(&step)) {
+                if let Some(why) = run.forbids_pass(planned) {
                     return Err(Refusal::NotSkippable { step, why });
                 }
                 run.may_pass(&step).map_err(Refusal::WrongPhase)?;
@@ -467,7 +466,7 @@ fn failed_step<'a>(run: &'a RunState, step: &StepId, digest: &Digest) -> Result<
     Ok(planned)
 }
 
-fn wrong_phase(run: &RunState) -> Refusal {
+pub(super) fn wrong_phase(run: &RunState) -> Refusal {
     Refusal::WrongPhase(match &run.phase {
         Phase::Running => "it is running".to_owned(),
         Phase::Held { reason, .. } => format!("it is held: {reason}"),
@@ -476,24 +475,4 @@ fn wrong_phase(run: &RunState) -> Refusal {
         Phase::Undoing { step, .. } => format!("it is being undone, since `{step}` failed"),
         Phase::Finished { reason, .. } => format!("it is finished: {reason}"),
     })
-}
-
-/// Whether `subject` may approve `step` of `run` now: asked for, not expired, and by somebody who has no part in it yet.
-fn approvable(context: &Context, run: &RunState, step: &StepId, subject: &Subject) -> Result<(), Refusal> {
-    let planned = run.plan.step(step).ok_or_else(|| Refusal::UnknownStep(step.clone()))?;
-    let Action::Approve { expires_after, .. } = &planned.action else {
-        return Err(Refusal::UnknownStep(step.clone()));
-    };
-    let StepState::Running { .. } = &run.steps[step] else {
-        return Err(Refusal::WrongPhase(format!("`{step}` does not wait for an approval now")));
-    };
-    if run.is_finished() {
-        return Err(wrong_phase(run));
-    }
-    if *expires_after <= step::elapsed(context, run, step) && !is_off(Guard::ExpiredApproval) {
-        return Err(Refusal::WrongPhase(format!("the approval of `{step}` has expired")));
-    }
-    let asked = *subject == run.request.subject && !is_off(Guard::OwnApproval);
-    let has_part = asked || run.approvers(step).contains(&subject);
-    if has_part { Err(Refusal::SelfApproval(subject.clone())) } else { Ok(()) }
 }

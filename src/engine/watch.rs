@@ -51,6 +51,8 @@ const STANDING_PERIOD: Duration = Duration::from_secs(60);
 struct Seen {
     windows: BTreeMap<SignalName, SignalWindow>,
     writers: BTreeMap<StoreName, Region>,
+    /// What AWS says of the secondaries that are not in step, where it was read last.
+    behind: BTreeMap<StoreName, String>,
     /// Where the application is active, by the newest assessment.
     active: Option<Region>,
 }
@@ -246,6 +248,7 @@ impl Watcher {
             reach: vantages.reach_at(boot),
             plan: self.plan.as_ref(),
             silent: &silent,
+            behind: &seen.behind,
         };
         let assessment = judge::assess(&known, &mut self.memory, now, boot);
         for (name, state) in &assessment.signals {
@@ -360,12 +363,15 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
                 pulse.writer_is(&region);
             }
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.behind.remove(name);
             seen.writers.insert(name.clone(), region);
             continue;
         }
+        let mut behind = None;
         for region in context.application.regions.iter().rev() {
             if let Ok(view) = context.cloud.global_cluster(region, &store.global_cluster).await {
                 let writer = view.writer().map(|w| w.arn.region().clone());
+                behind = view.behind();
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 // In mid-change the last settled roles stand: they say where the loss is counted from. A process that
                 // was started in mid-change takes the writer that AWS shows, or a stuck change could not be escalated.
@@ -378,6 +384,11 @@ async fn roles(context: &Context, seen: &Mutex<Seen>) {
                 break;
             }
         }
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match behind {
+            Some(says) => seen.behind.insert(name.clone(), says),
+            None => seen.behind.remove(name),
+        };
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    branch::BranchView, deferred::DeferredView, patch::runs_since, preflight::PreflightSummaryView,
-    replica::LeaderView, schedules::ReadinessView,
+    branch::BranchView, deferred::DeferredView, drill_fault::DrillFaultView, patch::runs_since,
+    preflight::PreflightSummaryView, replica::LeaderView, schedules::ReadinessView,
 };
 use crate::domain::{
     application::Application,
@@ -118,6 +118,9 @@ pub struct ApplicationView {
     /// One line for whoever applies infrastructure code: what an apply would undo, or that it must wait; `null`: nothing.
     #[serde(default)]
     pub infrastructure_code: Option<String>,
+    /// Faults that a drill has put in on purpose, and that are in or may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drill_faults: Vec<DrillFaultView>,
     /// Work that runs have left open, which outlives their success.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_work: Vec<DeferredView>,
@@ -191,6 +194,7 @@ impl ApplicationView {
             rto_left_seconds: assessment.and_then(|a| a.rto.as_ref()?.left).map(to_seconds),
             active_run: history.and_then(|h| h.active_run()).map(|r| r.id.to_string()),
             infrastructure_code: history.and_then(|h| Patch::net(application, runs_since(h, None).into_iter()).note()),
+            drill_faults: DrillFaultView::all(history),
             open_work: DeferredView::all(history, None),
             branches: BranchView::all(history),
             readiness: None,

@@ -13,6 +13,7 @@ use super::{
     condition::{ExposureView, SignalView, exposure, signal},
     deadline::ShareView,
     deferred::DeferredView,
+    drill_fault::DrillFaultView,
 };
 use crate::domain::{
     application::{Application, AuroraStore},
@@ -75,6 +76,9 @@ pub struct DecisionView {
     pub options: OptionsView,
     /// What people have overridden, while it stands or awaits consent.
     pub overrides: Vec<OverrideInForceView>,
+    /// Faults that a drill has put in on purpose, and that are in or may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drill_faults: Vec<DrillFaultView>,
     /// Work that runs have left open, which outlives their success.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_work: Vec<DeferredView>,
@@ -255,6 +259,7 @@ impl DecisionView {
             rpo: shown.rpo(),
             options: OptionsView { fail_over: shown.fail_over(), wait: shown.wait() },
             overrides: overrides.filter(stands).map(|o| overridden(o, assessment.at)).collect(),
+            drill_faults: DrillFaultView::all(history),
             open_work: DeferredView::all(history, None),
         }
     }

@@ -15,6 +15,7 @@ pub mod crowd;
 pub mod deadline;
 pub mod decision;
 pub mod deferred;
+pub mod drill_fault;
 pub mod drills;
 pub mod dto;
 pub mod events;

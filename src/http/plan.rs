@@ -19,7 +19,7 @@ use crate::{
         cloud::Mutation,
         forecast::{Estimate, StepForecast},
         id::{Digest, StepId, Subject},
-        plan::{Plan, PlannedStep},
+        plan::{Plan, PlannedStep, Purpose},
         seconds::to_seconds,
         stability::{self, Finding, Requirement},
     },
@@ -34,6 +34,9 @@ pub struct PlanView {
     /// The plan to the last argument.
     #[schema(value_type = Object)]
     pub plan: Value,
+    /// Where the mode `auto` was asked for: what it came to, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<ChosenView>,
     /// When it was looked at; `null`: it was not.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub at: Option<Timestamp>,
@@ -61,6 +64,15 @@ pub struct PlanView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(no_recursion)]
     pub rehearses: Option<Box<PlanView>>,
+}
+
+/// What the mode `auto` came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChosenView {
+    /// `switchover` or `failover`: name it as `mode` to be asked for no other.
+    #[schema(value_type = String, example = "switchover")]
+    pub mode: Purpose,
+    pub why: String,
 }
 
 /// One step of a plan, before it is begun.
@@ -228,6 +240,7 @@ impl PlanView {
         });
         Self {
             digest: digest.to_string(),
+            chosen: None,
             plan: serde_json::to_value(plan).unwrap_or_else(|e| unreachable!("plans serialise: {e}")),
             at: outlook.map(|o| o.at),
             steps: steps.collect(),

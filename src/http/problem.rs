@@ -168,6 +168,7 @@ impl From<Refusal> for Problem {
             Refusal::UnknownApplication(_)
             | Refusal::UnknownChannel { .. }
             | Refusal::UnknownStep(_)
+            | Refusal::NotForApproval { .. }
             | Refusal::BadTarget { .. }
             | Refusal::KeyReused
             | Refusal::SelfApproval(_)
@@ -189,7 +190,7 @@ fn shape(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
         Refusal::UnknownApplication(_) => (StatusCode::NOT_FOUND, "No such application"),
         Refusal::UnknownRun(_) => (StatusCode::NOT_FOUND, "No such run"),
-        Refusal::UnknownStep(_) => (StatusCode::NOT_FOUND, "No such step"),
+        Refusal::UnknownStep(_) | Refusal::NotForApproval { .. } => (StatusCode::NOT_FOUND, "No such step"),
         Refusal::BadTarget { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "That Region cannot be the target"),
         Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key belongs to another request"),
         Refusal::AlreadyRunning { .. } => (StatusCode::CONFLICT, "A run is already at work"),

@@ -20,7 +20,7 @@ use super::{
         RunsQuery, StopRequest,
     },
     extract::{Body, IdempotencyKey, Params, RunPath, invalid_query, reason},
-    plan::{Known, PlanView},
+    plan::{ChosenView, Known, PlanView},
     problem::Problem,
     salvage::ReconciliationView,
     view::{RunStateName, RunSummary, RunView, RunsView, StartedView},
@@ -93,10 +93,11 @@ pub(super) async fn begin(api: &Api, request: StartRun) -> Result<Begun, Problem
     span.record("application", request.application.as_str());
     let subject = request.subject.clone();
     let (run, supersedes) = match api.control.start_run(request).await? {
-        Started::Planned { plan, digest } => {
+        Started::Planned { plan, digest, chosen } => {
             let outlook = api.control.look_ahead(&plan, &subject).await;
             let known = Known { api, subject: &subject, outlook: outlook.as_ref() };
             let mut view = PlanView::new(&plan, &digest, &known);
+            view.chosen = chosen.map(|choice| ChosenView { mode: choice.purpose, why: choice.why });
             if let Some(real) = drills::rehearsed(api, &plan) {
                 let outlook = api.control.look_ahead(&real, &subject).await;
                 let known = Known { api, subject: &subject, outlook: outlook.as_ref() };

@@ -83,6 +83,12 @@ pub struct StepView {
     /// The steps that must be resolved before.
     pub needs: Vec<String>,
     pub timeout_seconds: f64,
+    /// Whether it has failed and may be tried again by itself now.
+    #[serde(default)]
+    pub can_retry: bool,
+    /// Whether it has failed and may be passed over now.
+    #[serde(default)]
+    pub can_skip: bool,
     /// What it does or why it ended so, in words.
     pub detail: Option<String>,
     /// What was observed.
@@ -158,6 +164,7 @@ impl StepView {
 }
 
 fn as_journalled(run: &RunState, planned: &PlannedStep) -> StepView {
+    let takes = run.takes(planned);
     let mut view = StepView {
         id: planned.id.to_string(),
         title: planned.title.clone(),
@@ -168,6 +175,8 @@ fn as_journalled(run: &RunState, planned: &PlannedStep) -> StepView {
         finished_at: None,
         needs: planned.needs.iter().map(ToString::to_string).collect(),
         timeout_seconds: to_seconds(planned.timeout),
+        can_retry: takes.retry,
+        can_skip: takes.skip,
         detail: None,
         evidence: Vec::new(),
         outputs: BTreeMap::new(),

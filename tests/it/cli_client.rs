@@ -5,8 +5,17 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use failoverd::{
     cli::{Cli, Command, client},
-    domain::{id::StepId, journal::Event, plan::Purpose, run::RunResult},
-    engine::control::{Refusal, Started},
+    domain::{
+        id::StepId,
+        journal::Event,
+        plan::Purpose,
+        preflight::{Check, Class, Direction, Kind, Preflight, State},
+        run::RunResult,
+    },
+    engine::{
+        control::{Refusal, Started},
+        preflight::round::Now,
+    },
     http::{
         auth::{Role, Tokens},
         server,
@@ -70,7 +79,8 @@ async fn a_start_tells_apart_done_refused_held_and_misused() {
     let args = ["failover", "payments", "--mode", "failover", "--reason", "gone", "--accept-data-loss-seconds", "30"];
     check(&fake, &args, DONE).await;
     assert_eq!(fake.asked.lock().expect("lock")[0].accept_data_loss, Some(Duration::from_secs(30)));
-    *fake.answer.lock().expect("lock") = Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest() });
+    *fake.answer.lock().expect("lock") =
+        Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest(), chosen: None });
     check(&fake, &["failback", "payments", "--reason", "back", "--dry-run"], DONE).await;
     let cases = [
         (Refusal::Gate { gate: "rpo", why: "lag".into(), satisfied_by: "consent".into() }, REFUSED),
@@ -84,6 +94,43 @@ async fn a_start_tells_apart_done_refused_held_and_misused() {
     }
     check(&fake, &["failover", "payments", "--reason", ""], USAGE).await;
     assert!(Cli::try_parse_from(["failoverd", "failover", "payments"]).is_err(), "a reason is needed");
+}
+
+/// What preflight has found a minute ago, with one check of each of these.
+fn found(checks: &[(Class, State)]) -> Now {
+    let check = |(class, state): &(Class, State)| Check {
+        kind: Kind::Target,
+        subject: "orders".to_owned(),
+        region: Some(plan().target),
+        class: *class,
+        state: *state,
+        seen: "RDS did not answer".to_owned(),
+        expected: "it can be promoted".to_owned(),
+        remedy: "look again".to_owned(),
+    };
+    let checks = checks.iter().map(check).collect();
+    let directions = vec![Direction { source: plan().source, target: plan().target, checks }];
+    let at = "2026-11-22T02:29:00Z".parse().expect("an instant");
+    let found = Preflight { application: plan().application, at, directions };
+    Now { found: Some(Arc::new(found)), rounds: 1, ..Now::default() }
+}
+
+/// A way out that was not seen to be open is none: a script that asks before a change is told so.
+#[tokio::test]
+async fn a_preflight_is_refused_where_what_could_block_is_not_known() {
+    let met = (Class::Blocking, State::Met);
+    for (checks, code) in [
+        (&[met][..], DONE),
+        (&[met, (Class::Blocking, State::Unknown)], REFUSED),
+        (&[met, (Class::Blocking, State::NotMet)], REFUSED),
+        (&[met, (Class::Degrading, State::Unknown)], DONE),
+        (&[], REFUSED),
+    ] {
+        let fake = Fake::new();
+        *fake.preflight.lock().expect("lock") = Some(found(checks));
+        check(&fake, &["preflight", "payments"], code).await;
+        check(&fake, &["preflight", "--json"], code).await;
+    }
 }
 
 #[tokio::test]

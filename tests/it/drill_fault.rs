@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use failoverd::{
+    cli::{render, why},
     domain::{
         id::{RunId, RunbookName},
         plan::Purpose,
@@ -12,7 +13,15 @@ use failoverd::{
         runbook::{Library, Runbook},
     },
     engine::control::{Act, AskOverride, Control as _, StartRun, Started, Wish},
-    sim::world::{Plane, Reach},
+    http::{
+        condition::ApplicationView,
+        decision::{DecisionView, Shown},
+        drill_fault::DrillFaultView,
+    },
+    sim::{
+        port::Fault,
+        world::{Plane, Reach},
+    },
 };
 
 use crate::support::{
@@ -77,6 +86,22 @@ fn is_broken(live: &Live) -> bool {
     variables(live).contains_key("FAILOVERD_FAULT")
 }
 
+/// The faults that are told of.
+fn told(live: &Live) -> Vec<DrillFaultView> {
+    DrillFaultView::all(live.engine.history(&payments()).as_deref())
+}
+
+/// What `status` and `why` say, each on one line.
+fn said(scene: &Scene, live: &Live) -> [String; 2] {
+    let (history, assessment) = (live.engine.history(&payments()), live.assessment());
+    let (application, history) = (&scene.application, history.as_deref());
+    let view = ApplicationView::new(application, Some(&assessment), history);
+    let capacities = Default::default();
+    let shown = Shown { application, assessment: &assessment, history, seen_from: None, capacities: &capacities };
+    let texts = [render::status(&[view]), why::why(&DecisionView::new(&shown))];
+    texts.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 async fn broken(live: &Live) {
     live.until("the fault is in", 120, is_broken).await;
 }
@@ -102,6 +127,66 @@ async fn a_fault_is_seen_and_taken_out_and_the_function_keeps_every_variable_it_
         .with(&payments(), |all| all.iter().map(|s| String::from_utf8_lossy(&s.bytes).into_owned()).collect());
     assert!(journal.iter().any(|record| record.contains("FAILOVERD_FAULT")));
     assert!(!journal.iter().any(|record| record.contains(SECRET)), "the others are in no record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_is_in_is_told_with_its_way_out_until_it_is_out() {
+    let scene = scene(707, "");
+    let live = well(&scene).await;
+    let run = begin(&live, "drill-fault").await;
+    assert_eq!(told(&live), []);
+    broken(&live).await;
+    live.until("it was seen in", 60, |live| matches!(live.step(&run, "break"), StepState::Done { .. })).await;
+    let [fault] = &told(&live)[..] else { panic!("{:?}", told(&live)) };
+    assert_eq!((fault.run.as_str(), fault.step.as_str(), fault.seen), (run.as_str(), "break", true));
+    assert_eq!(fault.what, "function payments-api in us-east-1 is broken on purpose (FAILOVERD_FAULT=fail)");
+    assert_eq!(fault.way_out, "step `mend` takes it out, and so does an abort");
+    let StepState::Done { since, at, .. } = live.step(&run, "break") else { panic!("done") };
+    assert!((since..=at).contains(&fault.since), "{since} {at} {fault:?}");
+    for text in said(&scene, &live) {
+        let head = format!("FAULT IN {} since ", fault.what);
+        assert!(
+            text.contains(&head) && text.contains(&format!("`break` of {run}: step `mend` takes it out")),
+            "{text}"
+        );
+    }
+    live.act(&run, Act::Pause).await.expect("paused");
+    assert_eq!(told(&live)[0].way_out, "nothing takes it out while the run waits for somebody to resume it");
+    live.act(&run, Act::Resume).await.expect("resumed");
+    assert_eq!(live.outcome(&run, 3_600).await, SUCCEEDED);
+    assert_eq!(told(&live), []);
+    for text in said(&scene, &live) {
+        assert!(!text.contains("FAULT IN"), "{text}");
+    }
+}
+
+/// Nobody passes over the mending. Where nothing takes the fault out and a person ends the drill where it stands, it is
+/// told of until somebody has dealt with it.
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_its_run_has_left_in_is_told_until_a_person_acknowledges_it() {
+    let scene = scene(708, "");
+    let live = well(&scene).await;
+    let run = begin(&live, "drill-fault").await;
+    broken(&live).await;
+    (0..99).for_each(|_| live.faults.arm("lambda:UpdateFunctionConfiguration", Fault::Reject("AccessDeniedException")));
+    assert!(matches!(live.outcome(&run, 3_600).await, Played::Held(_)));
+    let waits =
+        |live: &Live| told(live)[0].way_out.starts_with("nothing takes it out while the run waits for an operator");
+    assert!(waits(&live), "{:?}", told(&live));
+    let digest = live.run(&run).plan_digest.clone();
+    let skipped = live.act(&run, Act::Skip { step: "mend".parse().expect("an id"), digest }).await;
+    let refused = skipped.expect_err("the fault would stay in").to_string();
+    assert!(refused.contains("the fault that the drill has put in would stay in"), "{refused}");
+    live.act(&run, Act::Abort).await.expect("taken back");
+    assert!(matches!(live.outcome(&run, 3_600).await, Played::Held(_)));
+    assert!(waits(&live), "{:?}", told(&live));
+    live.act(&run, Act::Abort).await.expect("where it stands");
+    assert_eq!(live.outcome(&run, 3_600).await, Played::Finished(RunResult::Aborted));
+    assert!(is_broken(&live));
+    let by_hand = format!("nothing takes it out: take FAILOVERD_FAULT away by hand, then failoverd acknowledge {run}");
+    assert_eq!(told(&live)[0].way_out, by_hand);
+    live.reconcile(&run).await;
+    assert_eq!(told(&live), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,9 +301,12 @@ async fn a_real_disaster_in_the_middle_is_not_held_up_and_the_fault_is_taken_out
     };
     let left = "take the fault of a drill out of function payments-api in us-east-1 (FAILOVERD_FAULT)".to_owned();
     assert_eq!(open(), [("open", left.clone())]);
+    let [fault] = &told(&live)[..] else { panic!("{:?}", told(&live)) };
+    assert_eq!((fault.run.as_str(), fault.way_out.starts_with("open work takes it out")), (drill.as_str(), true));
     live.world.now(|w| w.restore_region(&region("us-east-1")));
     live.until("the fault is out", 600, |live| variables(live) == before).await;
     live.until("the work is over", 900, |_| open() == [("done", left.clone())]).await;
+    assert_eq!(told(&live), []);
 }
 
 fn automatic(mut scene: Scene) -> Scene {

@@ -45,6 +45,24 @@ async fn the_run_succeeds_without_it_and_it_is_done_when_the_region_is_back() {
     assert_eq!(live.accepted("CopyDBClusterSnapshot"), 1);
 }
 
+/// What `plan --purpose failback` says of the old Region, `why` says too.
+#[tokio::test(start_paused = true)]
+async fn while_the_old_writer_is_rebuilt_the_lag_is_unknown_and_it_is_said_why() {
+    let scene = Scene::payments(604, 240);
+    let live = failed_over(&scene).await;
+    live.world.now(|w| w.restore_region(&region("us-east-1")));
+    let says = |live: &Live| {
+        let assessment = live.assessment();
+        assessment.reasons.iter().find(|reason| reason.contains("is pending-resync")).cloned()
+    };
+    live.until("it is said why the lag is unknown", 3_600, |live| says(live).is_some()).await;
+    let said = says(&live).expect("said");
+    assert!(said.contains("its lag is unknown (") && said.contains("; payments-use1 is pending-resync)"), "{said}");
+    live.until("it is connected again", 7_200, |live| says(live).is_none()).await;
+    let lags = |live: &Live| live.assessment().reasons.iter().any(|reason| reason.contains("its lag is unknown"));
+    live.until("and its lag is known", 1_200, |live| !lags(live)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_process_goes_on_with_it_and_copies_once() {
     let scene = Scene::payments(601, 240);

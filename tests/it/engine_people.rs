@@ -80,6 +80,14 @@ async fn nobody_approves_their_own_run_or_another_plan() {
     let act = Act::Approve { step: "approve".parse().unwrap(), approved: true, digest: Digest::of(b"another") };
     let stale = live.engine_act(&run, act, "second").await;
     assert!(matches!(stale, Err(Refusal::StaleDigest { .. })), "{stale:?}");
+    for other in ["none", "verify-writer.main"] {
+        let digest = live.run(&run).plan_digest.clone();
+        let act = Act::Approve { step: other.parse().unwrap(), approved: true, digest };
+        let refused = live.engine_act(&run, act, "second").await.expect_err("it is no approval");
+        assert_eq!(refused.code(), "unknown-step");
+        let said = format!("the run asks for no approval of `{other}`; what waits for one: `approve`");
+        assert_eq!(refused.to_string(), said);
+    }
     live.pass(30).await;
     assert_eq!(live.accepted(FAILOVER), 0);
 }

@@ -48,7 +48,12 @@ async fn auto_never_starts_a_lossy_failover_by_itself() {
     assert!(matches!(refused, Err(Refusal::Gate { gate: "data-loss", .. })), "{refused:?}");
     let mut dry = Live::request(Wish::Auto);
     dry.dry_run = true;
-    assert!(matches!(live.ask(dry).await, Ok(Started::Planned { .. })));
+    let Ok(Started::Planned { chosen: Some(choice), .. }) = live.ask(dry).await else { panic!("a plan, and why") };
+    assert_eq!(choice.purpose, failoverd::domain::plan::Purpose::Failover);
+    assert!(
+        choice.why.starts_with("a switchover is not proved to lose nothing: the application's health is "),
+        "{choice:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,11 +2,13 @@
 //! one step.
 
 use failoverd::{
+    cli::render,
     domain::{
         id::{Digest, RunId},
         run::{Phase, RunResult, StepState},
     },
     engine::control::{Act, Refusal, Started, Wish},
+    http::view::RunView,
     sim::{
         port::Fault,
         world::{
@@ -50,6 +52,14 @@ fn reason(live: &Live, run: &RunId) -> String {
         Phase::Finished { reason, .. } | Phase::Held { reason, .. } => reason.clone(),
         other => format!("{other:?}"),
     }
+}
+
+/// What `watch` offers to do to single steps of a held run, in its order.
+fn offered(live: &Live, run: &RunId) -> Vec<String> {
+    let text = render::tail(&RunView::new(&live.run(run)));
+    let verbs = text.lines().filter_map(|line| line.trim().strip_prefix("failoverd ")?.strip_suffix(" \\"));
+    let words = verbs.map(|line| line.split(' ').collect::<Vec<_>>());
+    words.filter(|words| matches!(words[0], "retry" | "skip")).map(|words| [words[0], words[2]].join(" ")).collect()
 }
 
 /// Somebody sets the control of us-east-1 On beside the other.
@@ -109,6 +119,7 @@ async fn what_somebody_else_has_changed_since_is_not_overwritten_and_may_be_left
     by_hand(&live);
     live.act(&run, Act::Abort).await.expect("aborted");
     assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-drift".to_owned()));
+    assert_eq!(offered(&live, &run), ["retry flip.api", "skip flip.api"]);
     let digest = live.run(&run).plan_digest.clone();
     let skip = Act::Skip { step: "flip.api".parse().expect("valid"), digest };
     live.act(&run, skip).await.expect("left as it is");
@@ -187,6 +198,7 @@ async fn one_failed_step_is_tried_again_by_a_person_who_was_shown_the_plan() {
     live.faults.arm(FLIP, Fault::Reject("AccessDenied"));
     let run = live.begin(Wish::Switchover).await;
     assert_eq!(live.outcome(&run, 120).await, Played::Held("call-rejected".to_owned()));
+    assert_eq!(offered(&live, &run), ["retry flip.api", "skip flip.api"]);
     let step = || "flip.api".parse().expect("valid");
     let stale = live.act(&run, Act::Retry { step: step(), digest: Digest::of(b"another") }).await;
     assert!(matches!(stale, Err(Refusal::StaleDigest { .. })), "{stale:?}");
@@ -217,7 +229,30 @@ async fn a_step_that_nothing_rests_on_is_skipped_and_a_gate_is_not() {
     live.faults.arm("rds:SwitchoverGlobalCluster", Fault::Reject("AccessDenied"));
     let run = live.begin(Wish::Switchover).await;
     assert_eq!(live.outcome(&run, 600).await, Played::Held("call-rejected".to_owned()));
+    assert_eq!(offered(&live, &run), ["retry switch.main"]);
     let digest = live.run(&run).plan_digest.clone();
     let refused = live.act(&run, Act::Skip { step: "switch.main".parse().expect("valid"), digest }).await;
     assert!(matches!(refused, Err(Refusal::NotSkippable { .. })), "{refused:?}");
+}
+
+/// Past the point of no return an abort waits for a person, who completes the run or leaves it: the step that has failed
+/// before is neither tried again nor skipped.
+#[tokio::test(start_paused = true)]
+async fn what_is_offered_in_a_hold_is_what_is_taken() {
+    let scene = Scene::payments(412, 240);
+    let live = well(&scene).await;
+    live.faults.arm(FLIP, Fault::Reject("AccessDenied"));
+    let run = live.begin(Wish::Switchover).await;
+    assert_eq!(live.outcome(&run, 3_600).await, Played::Held("call-rejected".to_owned()));
+    assert_eq!(offered(&live, &run), ["retry flip.api", "skip flip.api"]);
+    live.act(&run, Act::Abort).await.expect("taken");
+    assert_eq!(live.outcome(&run, 120).await, Played::Held("undo-past-no-return".to_owned()));
+    assert_eq!(offered(&live, &run), [] as [&str; 0]);
+    let digest = live.run(&run).plan_digest.clone();
+    for planned in &live.run(&run).plan.steps {
+        let (step, digest) = (planned.id.clone(), digest.clone());
+        let taken = live.act(&run, Act::Retry { step: step.clone(), digest: digest.clone() }).await;
+        assert!(taken.is_err(), "{step} was not offered");
+        assert!(live.act(&run, Act::Skip { step: step.clone(), digest }).await.is_err(), "{step} was not offered");
+    }
 }

@@ -23,7 +23,10 @@ use failoverd::{
         run::RunResult,
         signal::SignalState,
     },
-    engine::control::{Act, Refusal, Started},
+    engine::{
+        automatic::Choice,
+        control::{Act, Refusal, Started},
+    },
     http::{
         auth::{Role, Tokens},
         openapi, router, server,
@@ -149,12 +152,22 @@ async fn the_same_key_again_gives_the_same_run() {
 #[tokio::test]
 async fn a_dry_run_shows_a_plan_whose_digest_can_be_checked() {
     let fake = Fake::new();
-    *fake.answer.lock().expect("lock") = Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest() });
+    *fake.answer.lock().expect("lock") =
+        Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest(), chosen: None });
     let got = post(&open(&fake), "/failover", with(failover_body(), "dry_run", true)).await;
     assert_eq!(got.status, StatusCode::OK);
     let shown = got.json();
     assert_eq!(shown["digest"], plan().digest().as_str());
     assert_eq!(Digest::of(shown["plan"].to_string().as_bytes()), plan().digest());
+    assert_eq!(shown.get("chosen"), None, "nothing was left to choose");
+    let chosen = Some(Choice { purpose: Purpose::Failover, why: "the application's health is down".to_owned() });
+    *fake.answer.lock().expect("lock") =
+        Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest(), chosen });
+    let auto = with(with(failover_body(), "mode", "auto"), "dry_run", true);
+    let shown = post(&open(&fake), "/failover", auto).await.json();
+    assert_eq!(shown["chosen"], json!({ "mode": "failover", "why": "the application's health is down" }));
+    let text = failoverd::cli::plan::plan(&serde_json::from_value(shown).expect("a plan"));
+    assert!(text.contains("\nauto: a failover, since the application's health is down\n"), "{text}");
 }
 
 #[tokio::test]

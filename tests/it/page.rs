@@ -344,7 +344,8 @@ async fn hostile_names_and_reasons_come_out_as_text() {
     let secret = get(&router, "/ui", &ann).await.form();
     let typed =
         [("form", secret.as_str()), ("confirm", hostile), ("reason", hostile), ("accept_data_loss_seconds", "\"><b>")];
-    *fake.answer.lock().expect("lock") = Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest() });
+    *fake.answer.lock().expect("lock") =
+        Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest(), chosen: None });
     let got = send(&router, form("/ui/applications/payments/moves/failover", &ann, &typed)).await;
     got.is(422, "&lt;script&gt;");
     assert!(!got.text.contains("<script>alert") && !got.text.contains("\"><b>"), "{}", got.text);
@@ -357,7 +358,8 @@ async fn a_failover_is_shown_first_and_started_by_its_name_its_loss_and_a_reason
     let router = service(&fake);
     let ann = signed_in(&router, "t-ann").await;
     let path = "/ui/applications/payments/moves/failover";
-    *fake.answer.lock().expect("lock") = Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest() });
+    *fake.answer.lock().expect("lock") =
+        Ok(Started::Planned { plan: Box::new(plan()), digest: plan().digest(), chosen: None });
     let page = get(&router, path, &ann).await;
     page.is(200, "Point of no return");
     page.is(200, &digest());

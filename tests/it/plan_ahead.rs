@@ -30,7 +30,8 @@ use crate::{
 async fn plan(live: &Live, request: StartRun) -> PlanView {
     let control: Arc<dyn Control> = Arc::new(live.engine.clone());
     let subject = request.subject.clone();
-    let Ok(Started::Planned { plan, digest }) = control.start_run(StartRun { dry_run: true, ..request }).await else {
+    let Ok(Started::Planned { plan, digest, .. }) = control.start_run(StartRun { dry_run: true, ..request }).await
+    else {
         panic!("a dry run is answered with a plan")
     };
     let outlook = control.look_ahead(&plan, &subject).await;

@@ -13,7 +13,7 @@ use failoverd::{
         run::{Phase, RunResult},
     },
     engine::{
-        control::{Control as _, Wish},
+        control::{Act, Control as _, Wish},
         preflight::round::{Now, Setup},
     },
     sim::{
@@ -57,6 +57,10 @@ async fn started(scene: &Scene, setup: Setup) -> Live {
 
 fn now(live: &Live) -> Now {
     live.engine.preflight(&payments()).expect("it is looked at")
+}
+
+fn found_now(live: &Live) -> Arc<Preflight> {
+    now(live).found.expect("a round")
 }
 
 async fn found(live: &Live) -> Arc<Preflight> {
@@ -282,6 +286,22 @@ async fn nothing_is_looked_at_beside_a_run_and_whoever_asks_is_told() {
     live.until("it looks again", 600, |live| before < now(live).rounds).await;
     let found = now(&live).found.expect("a round");
     assert_eq!(way(&found).target, region("us-east-1"), "the way out is the other one now");
+}
+
+/// The score is of a way out that the run may be taking: it goes when the run begins, and comes with the next look.
+#[tokio::test(start_paused = true)]
+async fn a_score_is_taken_away_when_a_run_begins() {
+    let scene = Scene::payments(14, 240);
+    let live = started(&scene, setup()).await;
+    let score = |live: &Live| found_now(live).score(live.clock.wall());
+    found(&live).await;
+    assert_eq!(score(&live), Some(100));
+    let run = live.begin(Wish::Failover).await;
+    live.until_running(&run, "approve").await;
+    assert_eq!((score(&live), found_now(&live).directions.len()), (None, 0), "no number, and nothing to read as one");
+    live.act(&run, Act::Abort).await.expect("aborted");
+    assert_eq!(live.outcome(&run, 600).await, Played::Finished(RunResult::Aborted));
+    live.until("it is looked at again", 600, |live| score(live) == Some(100)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,3 +95,50 @@ fn a_full_disk_and_a_directory_that_is_none_are_errors_that_leave_nothing() {
     assert!(write(Path::new("/proc/failoverd"), &evidence(), None).is_err(), "nobody may write there");
     assert!(sweep(&dir.join("absent")).is_ok() && sweep(&dir.join("file")).is_err());
 }
+
+/// Opening a FIFO waits for a writer, and a device has no end: neither is read, and both are said to be what they are.
+#[test]
+fn a_fifo_and_a_device_are_refused_without_waiting() {
+    for name in both() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().to_owned();
+        let fifo = dir.join(&name);
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
+        assert!(made.success());
+        if name != lines_of(&run()) {
+            put(&dir, &lines_of(&run()), &evidence().sealed(None)).expect("written");
+        }
+        let (said, heard) = std::sync::mpsc::channel();
+        let (place, id) = (dir.clone(), run());
+        std::thread::spawn(move || {
+            let mended = mend(&place, &id).map_err(|e| e.to_string());
+            let written = write(&place, &evidence(), None).map_err(|e| e.to_string());
+            said.send((mended, written))
+        });
+        let (mended, written) = heard.recv_timeout(Duration::from_secs(20)).expect("nobody waits for a writer");
+        for error in [mended.map(drop), written] {
+            assert_eq!(error, Err(format!("{name} is there, and is no plain file")));
+        }
+    }
+    let device = read(Path::new("/dev/zero")).expect_err("a device has no end").to_string();
+    assert_eq!(device, "zero is there, and is no plain file");
+}
+
+#[test]
+fn each_reason_is_told_once_until_all_is_kept_again() {
+    let mut told = Told::default();
+    let failed = |why: &str| (run(), why.to_owned());
+    let both = vec![failed("no space"), failed("not whole"), failed("no space")];
+    assert_eq!(told.fresh(both.clone()), [failed("no space"), failed("not whole")]);
+    assert_eq!(told.fresh(both), []);
+    assert_eq!(
+        told.fresh(vec![failed("not whole"), failed("denied")]),
+        [failed("denied")],
+        "a second reason is told too"
+    );
+    assert!(told.all_is_well());
+    assert!(!told.all_is_well(), "and it is said once");
+    assert_eq!(told.fresh(vec![failed("no space")]), [failed("no space")], "it is news again");
+    let many: Vec<_> = (0..2 * TOLD_MAX).map(|n| failed(&format!("reason {n}"))).collect();
+    assert_eq!(told.fresh(many).len(), TOLD_MAX - 1, "and a limit holds");
+}

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{cut, plain, wrapped};
+use super::{cut, plain, time, wrapped};
 use crate::http::{
+    drill_fault::DrillFaultView,
     drills::{DrillsView, LastDrillView},
     schedules::{NotBegunView, OccurrenceView, ReadinessView, ScheduleView},
 };
@@ -32,6 +33,11 @@ pub fn all(view: &DrillsView) -> String {
         out.push_str(&wrapped(&format!("{} is ", plain(&ready.application)), &readiness(ready)));
     }
     out
+}
+
+/// A fault of a drill that is in: what, since when, by which run, and how it comes out.
+pub(in crate::cli) fn fault(fault: &DrillFaultView) -> String {
+    format!("{} since {}, by step `{}` of {}: {}", fault.what, time(fault.since), fault.step, fault.run, fault.way_out)
 }
 
 fn last(last: &LastDrillView) -> String {

@@ -10,7 +10,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Known, Silence};
 use crate::domain::{
-    application::Application,
     assessment::Exposure,
     id::{SignalName, StoreName},
     seconds::to_seconds,
@@ -146,10 +145,11 @@ fn one(known: &Known<'_>, states: &BTreeMap<SignalName, SignalState>, store: &St
 /// At rest the objective is judged on the measured lag and its freshness (DESIGN.md 6). A store with many writers of
 /// which every signal is informational is shown and not judged: an idle DynamoDB table has no lag to tell.
 pub(super) fn troubles(
-    app: &Application,
+    known: &Known<'_>,
     exposure: &BTreeMap<StoreName, Exposure>,
     replicas: &BTreeMap<StoreName, Exposure>,
 ) -> Vec<String> {
+    let app = known.application;
     let rpo = app.objectives.rpo;
     let trouble = |(store, e): (&StoreName, &Exposure)| match (e.fresh, e.measured_lag) {
         (true, Some(lag)) if lag > rpo => {
@@ -161,7 +161,8 @@ pub(super) fn troubles(
                 || "never measured".to_owned(),
                 |age| format!("last measured {:.0} s ago", age.as_secs_f64()),
             );
-            Some(format!("store {store}: its lag is unknown ({measured})"))
+            let why = known.behind.get(store).map_or_else(String::new, |says| format!("; {says}"));
+            Some(format!("store {store}: its lag is unknown ({measured}{why})"))
         }
     };
     let is_judged = |store: &StoreName| {

@@ -102,6 +102,7 @@ struct Scene<'a> {
     elsewhere: BTreeMap<VantageName, Observer>,
     reach: Reach,
     silent: BTreeMap<StoreName, Silence>,
+    behind: BTreeMap<StoreName, String>,
 }
 
 impl<'a> Scene<'a> {
@@ -114,6 +115,7 @@ impl<'a> Scene<'a> {
             elsewhere: BTreeMap::new(),
             reach: Reach::Sure { says: "2 of 2 control points answer".to_owned() },
             silent: BTreeMap::new(),
+            behind: BTreeMap::new(),
         }
     }
 
@@ -128,6 +130,7 @@ impl<'a> Scene<'a> {
             reach: self.reach.clone(),
             plan: None,
             silent: &self.silent,
+            behind: &self.behind,
         }
     }
 
@@ -216,6 +219,13 @@ fn a_lag_that_is_unknown_stale_or_too_large_is_not_healthy() {
         let said = assessment.reasons.join("; ").replace("9 s is", "9.0 s is").replace("5 s", "5.0 s");
         assert!(said.contains(reason), "{said}");
     }
+    let mut scene = Scene::of(&app);
+    let windows = [well[0], well[1], ("lag", &[("1", 100)])];
+    scene.windows = windows.into_iter().map(|(signal, readings)| (name(signal), window(readings))).collect();
+    let store: StoreName = "main".parse().expect("a name");
+    scene.behind.insert(store, "payments-east is pending-resync".to_owned());
+    let said = scene.assess(0).reasons.join("; ");
+    assert!(said.contains("its lag is unknown (last measured 100 s ago; payments-east is pending-resync)"), "{said}");
     let exposure = &with_lag(&[]).exposure[&"main".parse::<StoreName>().expect("a name")];
     assert_eq!(exposure.loss_bound, None, "unbounded, not zero");
 }

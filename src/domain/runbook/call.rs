@@ -166,7 +166,8 @@ fn serves(called: &Runbook, purpose: Purpose) -> bool {
 /// What the called runbook's file has against these arguments, told where the call stands.
 fn retell(faults: &[Fault], name: &str, key: &str, found: &mut Findings) {
     for fault in faults.iter().filter(|f| f.severity == Severity::Error) {
-        let Fault { file, line, column, key: inner, problem, .. } = fault;
+        let Fault { file, line, column, problem, .. } = fault;
+        let inner = fault.told_key();
         let text = format!("calls `{name}`, and there, at {file}:{line}:{column}, {inner}: {problem}");
         found.coded(fault.code, &format!("{key}.with"), text, "");
     }

@@ -36,6 +36,7 @@ pub(super) fn runbook(root: &At<'_>, found: &mut Findings) -> Option<(Runbook, K
     for at in items.iter().take(STEPS_MAX) {
         let (id, step) = step(at, found);
         let Some(id) = id else { continue };
+        found.is_step(&at.key, id.as_str());
         if keys.contains_key(&id) {
             found.error(&format!("{}.id", at.key), format!("the id `{id}` is used twice"), "");
             continue;

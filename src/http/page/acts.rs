@@ -11,11 +11,7 @@ use serde::Deserialize;
 
 use super::{form::Filled, layout::Shell};
 use crate::{
-    domain::{
-        id::{ApplicationName, Digest, StepId},
-        intervene::protects,
-        run::RunState,
-    },
+    domain::id::{ApplicationName, Digest, StepId},
     engine::control::Act,
     http::{
         Api,
@@ -23,6 +19,7 @@ use crate::{
         extract::{Concerns, REASON_CHARS_MAX, RunPath, invalid_field},
         problem::Problem,
         runs::{perform, was_shown},
+        step::StepView,
         view::{RunStateName, RunView},
     },
 };
@@ -114,42 +111,22 @@ pub(super) fn of_run(shell: &Shell<'_>, run: &RunView) -> Markup {
     }
 }
 
-/// A failed step, and what the engine takes for it.
-#[derive(Debug)]
-pub(super) struct FailedStep {
-    step: StepId,
-    title: String,
-    retry: bool,
-    skip: bool,
-}
-
-/// The failed steps of which a person may say something now.
-pub(super) fn failed_steps(run: &RunState) -> Vec<FailedStep> {
-    let of = run.plan.steps.iter().map(|planned| FailedStep {
-        step: planned.id.clone(),
-        title: planned.title.clone(),
-        retry: run.may_retry(&planned.id).is_ok(),
-        skip: run.may_pass(&planned.id).is_ok()
-            && (run.is_undo_failed(&planned.id) || protects(&run.plan, planned).is_none()),
-    });
-    of.filter(|failed| failed.retry || failed.skip).collect()
-}
-
 /// What may be done to single steps.
-pub(super) fn of_steps(shell: &Shell<'_>, run: &RunView, failed: &[FailedStep]) -> Markup {
+pub(super) fn of_steps(shell: &Shell<'_>, run: &RunView) -> Markup {
+    let failed: Vec<&StepView> = run.steps.iter().filter(|s| s.can_retry || s.can_skip).collect();
     html! {
         @if !failed.is_empty() {
             h2 { "Failed steps" }
             @for (n, of) in failed.iter().enumerate() {
                 form.sheet method="post" action={ (PAGE) "/runs/" (run.id) "/act" } {
-                    h3 { (of.title) " " code { (of.step) } }
-                    input type="hidden" name="step" value=(of.step);
+                    h3 { (of.title) " " code { (of.id) } }
+                    input type="hidden" name="step" value=(of.id);
                     (fields(shell, run, &format!("step-{n}")))
                     div.acts {
-                        @if of.retry { button.primary type="submit" name="act" value="retry" { "Try " (of.step) " again" } }
-                        @if of.skip { button.danger type="submit" name="act" value="skip" { "Skip " (of.step) } }
+                        @if of.can_retry { button.primary type="submit" name="act" value="retry" { "Try " (of.id) " again" } }
+                        @if of.can_skip { button.danger type="submit" name="act" value="skip" { "Skip " (of.id) } }
                     }
-                    @if !of.skip { p.dim { "It is not skipped: safety rests on it." } }
+                    @if !of.can_skip { p.dim { "It is not skipped: safety rests on it." } }
                 }
             }
         }

@@ -385,7 +385,8 @@ fn overrides(d: Option<&DecisionView>, app: &ApplicationView) -> Markup {
     let standing = d.map(|d| d.overrides.as_slice()).unwrap_or_default();
     html! {
         h2 { "Overrides and open work" }
-        @if standing.is_empty() && app.open_work.is_empty() && app.branches.is_empty() { p.dim { "None." } }
+        @let faults = &app.drill_faults;
+        @if standing.is_empty() && faults.is_empty() && app.open_work.is_empty() && app.branches.is_empty() { p.dim { "None." } }
         ul.plain {
             @for o in standing {
                 li {
@@ -393,6 +394,12 @@ fn overrides(d: Option<&DecisionView>, app: &ApplicationView) -> Markup {
                     "; asked by " (o.by)
                     @if let Some(by) = &o.consent_by { ", with the consent of " (by) }
                     ", until " (words::time(o.expires_at)) ": " q { (o.reason) }
+                }
+            }
+            @for fault in faults {
+                li {
+                    (chip(Tone::Warn, "a drill's fault")) " " (fault.what) " since " (words::time(fault.since)) " (step "
+                    (fault.step) " of " a href={ (PAGE) "/runs/" (fault.run) } { (fault.run) } "): " (fault.way_out)
                 }
             }
             @for work in &app.open_work {

@@ -22,7 +22,7 @@ use crate::http::{
     evidence::Wanted,
     extract::{Params, RunPath},
     problem::Problem,
-    runs::{view, with_run},
+    runs::view,
     salvage::ReconciliationState,
     step::{StepStateName, StepView},
     view::{RunStateName, RunView},
@@ -39,7 +39,6 @@ pub(super) async fn run(
     RunPath(id): RunPath,
 ) -> Result<Html, Problem> {
     let run = view(&api, &id)?;
-    let failed = with_run(&api, &id, acts::failed_steps)?;
     let now = api.access.clock.as_ref().map(|clock| clock.wall());
     let title = format!("{} of {}", run.purpose, run.application);
     let events = format!("{PAGE}/runs/{id}/events");
@@ -53,7 +52,7 @@ pub(super) async fn run(
         section #acts data-form { @if operates { (acts::of_run(&shell, &run)) } }
         section #timeline data-live { h2 { "The run against its RTO" } (timeline(&run, now)) }
         section #steps data-live { h2 { "Steps" } (steps(&run, now)) }
-        section #step-acts data-form { @if operates { (acts::of_steps(&shell, &run, &failed)) } }
+        section #step-acts data-form { @if operates { (acts::of_steps(&shell, &run)) } }
         section #people data-live { (people(&run)) }
         section #after data-live { (after(&run)) }
         section #evidence { (links(&run)) }
