@@ -345,6 +345,19 @@ impl Cloud for Counting {
     async fn cluster_parameter(&self, _: &Region, _: &str, _: &str) -> Result<Option<String>, ObserveError> {
         nothing()
     }
+    async fn caller(&self, _: &Region) -> Result<String, ObserveError> {
+        nothing()
+    }
+    async fn role_arn(&self, _: &Region, _: &str) -> Result<String, ObserveError> {
+        nothing()
+    }
+    async fn simulate(
+        &self,
+        _: &Region,
+        _: &failoverd::domain::permissions::changes::Simulation,
+    ) -> Result<Vec<failoverd::domain::permissions::changes::Evaluation>, ObserveError> {
+        nothing()
+    }
     async fn topic_is_there(&self, _: &Region, _: &str) -> Result<bool, ObserveError> {
         nothing()
     }

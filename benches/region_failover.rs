@@ -410,6 +410,19 @@ impl<T: Cloud> Cloud for Timed<T> {
     ) -> Result<Vec<bool>, ObserveError> {
         self.spans.of(self.inner.routing_controls(endpoints, arns)).await
     }
+    async fn caller(&self, region: &Region) -> Result<String, ObserveError> {
+        self.spans.of(self.inner.caller(region)).await
+    }
+    async fn role_arn(&self, region: &Region, role: &str) -> Result<String, ObserveError> {
+        self.spans.of(self.inner.role_arn(region, role)).await
+    }
+    async fn simulate(
+        &self,
+        region: &Region,
+        question: &failoverd::domain::permissions::changes::Simulation,
+    ) -> Result<Vec<failoverd::domain::permissions::changes::Evaluation>, ObserveError> {
+        self.spans.of(self.inner.simulate(region, question)).await
+    }
     async fn change_is_insync(&self, change: &str) -> Result<bool, ObserveError> {
         self.spans.of(self.inner.change_is_insync(change)).await
     }

@@ -18,7 +18,7 @@ use crate::{
     domain::{
         compile::{compile, directions},
         id::{ApplicationName, RunbookName},
-        permissions::{Permission, Power, partition_of, permissions, policy},
+        permissions::{Permission, Power, changes::Caller, partition_of, permissions, policy, questions},
     },
 };
 
@@ -40,9 +40,22 @@ pub struct PermissionsArgs {
     /// What this runbook takes too, which no application names: as `failover --runbook` may; may be given several times
     #[arg(long, value_name = "NAME")]
     pub runbook: Vec<RunbookName>,
+    /// The daemon's own role or user, so that preflight may ask about it alone
+    #[arg(long, value_name = "ARN", value_parser = principal)]
+    pub principal: Option<String>,
     /// A CloudFormation template with a managed policy for each power
     #[arg(long, conflicts_with = "power")]
     pub cloudformation: bool,
+}
+
+/// The ARN of a role or a user, path included: what a policy can be about.
+fn principal(arn: &str) -> Result<String, String> {
+    match Caller::of(arn) {
+        Caller::Principal(arn) => Ok(arn),
+        Caller::Session { .. } | Caller::Other(_) => {
+            Err("neither a role's ARN nor a user's, such as arn:aws:iam::123456789012:role/failoverd".to_owned())
+        }
+    }
 }
 
 /// A power, as it is asked for.
@@ -85,7 +98,11 @@ pub fn run(args: &PermissionsArgs, json: bool, env: &BTreeMap<String, String>) -
     if let Some(name) = args.runbook.iter().find(|name| !known.contains(&name.as_str())) {
         return usage(&format!("there is no runbook `{name}`; runbooks: {}", known.join(", ")));
     }
-    let all = collect(&settings, args.application.as_ref(), &args.runbook);
+    let mut all = collect(&settings, args.application.as_ref(), &args.runbook);
+    // The template of the replica binds them to the role that it makes, which is not known here.
+    if args.principal.is_some() || !args.cloudformation {
+        all.extend(asking(&settings, args.application.as_ref(), args.principal.as_deref()));
+    }
     print(&match args.power {
         Some(power) => pretty(&policy(own(&all, power.into()))),
         None if args.cloudformation => pretty(&template(&all)),
@@ -129,6 +146,12 @@ fn collect(settings: &Settings, only: Option<&ApplicationName>, further: &[Runbo
         }
     }
     all
+}
+
+/// What preflight takes to ask whether all of it is permitted.
+fn asking(settings: &Settings, only: Option<&ApplicationName>, principal: Option<&str>) -> BTreeSet<Permission> {
+    let asked = settings.applications.iter().filter(|app| only.is_none_or(|name| *name == app.name));
+    asked.flat_map(|app| questions(app, principal)).collect()
 }
 
 /// What failoverd's own role needs of a power; what an assumed role needs is another policy.
@@ -218,6 +241,7 @@ fn pretty(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::permissions::changes::changes;
 
     fn settings(name: &str) -> Settings {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name);
@@ -226,7 +250,59 @@ mod tests {
 
     #[test]
     fn the_policies_of_an_example_are_as_they_were_read() {
-        insta::assert_snapshot!(text(&collect(&settings("payments-regulated.toml"), None, &[])));
+        let settings = settings("payments-regulated.toml");
+        let mut all = collect(&settings, None, &[]);
+        all.extend(asking(&settings, None, None));
+        insta::assert_snapshot!(text(&all));
+    }
+
+    #[test]
+    fn who_is_named_is_the_only_one_that_preflight_may_ask_about() {
+        let settings = settings("payments-regulated.toml");
+        let of = |principal| -> Vec<(String, String)> {
+            asking(&settings, None, principal).into_iter().map(|p| (p.action, p.resource)).collect()
+        };
+        let role = "arn:aws:iam::123456789012:role/ops/failoverd";
+        let both = |on: &str| ["iam:GetRole", "iam:SimulatePrincipalPolicy"].map(|a| (a.to_owned(), on.to_owned()));
+        assert_eq!(of(Some(role)), both(role));
+        let user = "arn:aws:iam::123456789012:user/failoverd";
+        assert_eq!(of(Some(user)), both(user)[1..]);
+        let any = of(None);
+        assert!(any.iter().all(|(_, on)| on.starts_with("arn:aws:iam::") && on.ends_with(":role/*")), "{any:?}");
+        for arn in ["arn:aws:sts::123456789012:assumed-role/x/y", "failoverd", "arn:aws:iam::123456789012:root"] {
+            assert!(principal(arn).is_err(), "{arn}");
+        }
+        assert_eq!(principal(role), Ok(role.to_owned()));
+    }
+
+    /// What preflight asks about is what is printed, to the letter: who grants what is printed is told of no lack.
+    #[test]
+    fn every_change_that_preflight_asks_about_is_printed() {
+        for name in ["payments-regulated.toml", "payments-audited.toml", "migration-hub.toml", "storefront.toml"] {
+            let settings = settings(name);
+            let all = collect(&settings, None, &[]);
+            let printed: BTreeSet<(&str, &str)> = [Power::Switch, Power::DataLoss]
+                .into_iter()
+                .flat_map(|power| own(&all, power))
+                .map(|p| (p.action.as_str(), p.resource.as_str()))
+                .collect();
+            let app = &settings.applications[0];
+            for (_, _, plan) in cross::plans(app, &settings.runbooks, &settings.digest) {
+                let plan = plan.expect("an example compiles");
+                let asked = changes(app, &plan);
+                for (change, taken) in &asked {
+                    let pair = (change.action.as_str(), change.resource.as_str());
+                    assert!(printed.contains(&pair), "{name}: {change:?}");
+                    assert!(!taken.by.is_empty() && taken.power.is_some(), "{name}: {taken:?}");
+                }
+                // And nothing that the plan's steps change is left out.
+                let only = permissions(app, std::slice::from_ref(&plan), &settings.notify.channels);
+                let only = only.iter().filter(|p| p.power != Power::Observer && p.role.is_none());
+                let asked: BTreeSet<_> = asked.keys().map(|c| (c.action.as_str(), c.resource.as_str())).collect();
+                let missing: Vec<_> = only.filter(|p| !asked.contains(&(&p.action, &p.resource))).collect();
+                assert!(missing.is_empty(), "{name}: {missing:?}");
+            }
+        }
     }
 
     #[test]

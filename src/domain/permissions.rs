@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{application::Application, channel::Channels, id::Region, plan::Plan};
 
+pub mod changes;
 mod needs;
 
 /// What a role lets its holder do.
@@ -104,7 +105,7 @@ pub fn partition_of(region: Option<&Region>) -> &'static str {
 
 /// All that `app` takes, moved by `plans` and told of over `channels`, each permission once.
 pub fn permissions(app: &Application, plans: &[Plan], channels: &Channels) -> BTreeSet<Permission> {
-    let mut all = needs::Needs::new(Owner::of(app));
+    let mut all = needs::Needs::of(app);
     all.watch(app);
     channels.of(app).values().for_each(|channel| all.tell(&channel.via));
     for action in plans.iter().flat_map(|plan| &plan.steps).map(|step| &step.action) {
@@ -112,6 +113,22 @@ pub fn permissions(app: &Application, plans: &[Plan], channels: &Channels) -> BT
     }
     all.into_set()
 }
+
+/// What preflight takes to ask whether AWS permits the changes of `app`: the two questions, of nobody but `principal`, the
+/// ARN of the daemon's role or user. `None`: it is not known yet, and the roles of the account are the narrowest that is
+/// true.
+pub fn questions(app: &Application, principal: Option<&str>) -> BTreeSet<Permission> {
+    let resource = principal.map_or_else(|| Owner::of(app).arn("iam", "", "role/*"), str::to_owned);
+    // A user has no session, whose role would have to be looked for.
+    let is_user = principal.is_some_and(|arn| arn.contains(":user/"));
+    let actions: &[&str] = if is_user { &[SIMULATE] } else { &[GET_ROLE, SIMULATE] };
+    actions.iter().map(|action| Permission::new(Power::Observer, action, &resource)).collect()
+}
+
+/// Tells the ARN of a role, with the path that a session's ARN has lost.
+pub const GET_ROLE: &str = "iam:GetRole";
+/// Tells what the policies of a principal allow.
+pub const SIMULATE: &str = "iam:SimulatePrincipalPolicy";
 
 /// A policy document with what `permissions` says; its statements are as few as may be. Whose role it is, the caller says
 /// by what is in `permissions`.

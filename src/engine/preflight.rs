@@ -8,6 +8,7 @@
 
 mod clusters;
 mod looks;
+mod permitted;
 mod question;
 pub mod round;
 mod signals;

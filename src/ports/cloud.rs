@@ -14,6 +14,7 @@ use crate::domain::{
         ObserveError, Outcome, RecordSet, Series,
     },
     id::Region,
+    permissions::changes::{Evaluation, Simulation},
     salvage::{Page, Replication},
     signature::{AgeAnswer, Aged},
     standby_object::ObjectAt,
@@ -97,6 +98,15 @@ pub trait Cloud: Send + Sync + Debug {
 
     /// `sns:GetTopicAttributes` in the topic's own Region: whether it is there.
     async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError>;
+
+    /// `sts:GetCallerIdentity` of the STS in `region`: the ARN by which AWS knows whoever asks.
+    async fn caller(&self, region: &Region) -> Result<String, ObserveError>;
+
+    /// `iam:GetRole` of the caller's own account, in the partition of `region`: the role's ARN, with its path.
+    async fn role_arn(&self, region: &Region, role: &str) -> Result<String, ObserveError>;
+
+    /// `iam:SimulatePrincipalPolicy`, in the partition of `region`: what policies say of each action on each resource.
+    async fn simulate(&self, region: &Region, question: &Simulation) -> Result<Vec<Evaluation>, ObserveError>;
 
     /// Whether a Route 53 change is INSYNC. `NotFound` means that it was stranded and must be sent again [R53DG].
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError>;

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use failoverd::domain::permissions::{GET_ROLE, SIMULATE};
+
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -51,4 +53,19 @@ fn every_alert_has_a_page_and_every_page_an_alert() {
         let stem = name.trim_end_matches(".md");
         assert!(stem == "README" || alerts.iter().any(|a| a == stem), "{name} is of no alert");
     }
+}
+
+#[test]
+fn the_role_of_a_replica_may_ask_about_itself_and_about_no_other() {
+    let template = read("deploy/replica.yaml");
+    let policy = template.split("\n  AskAboutItself:\n").nth(1).expect("the policy");
+    let policy = policy.split("\n\n").next().expect("it ends");
+    let actions = format!("Action: [{GET_ROLE}, {SIMULATE}]");
+    for line in ["Roles: [!Ref TaskRole]", actions.as_str(), "Resource: !GetAtt TaskRole.Arn"] {
+        assert_eq!(policy.matches(line).count(), 1, "{line}: {policy}");
+    }
+    for action in [GET_ROLE, SIMULATE] {
+        assert_eq!(template.matches(action).count(), 1, "{action} stands elsewhere too");
+    }
+    assert_eq!(policy.matches("Effect:").count(), 1, "{policy}");
 }

@@ -17,7 +17,7 @@ use failoverd::{
         preflight::round::{Now, Setup},
     },
     sim::{
-        faults::{self, Trouble},
+        faults::{self, CallFault, Trouble},
         port::Faults,
         world::{
             Plane, Reach, World,
@@ -26,6 +26,7 @@ use failoverd::{
                 record::{FailoverRole, RecordSet, Routing, RrType},
                 zone::Zone,
             },
+            services::iam::Denial,
         },
     },
 };
@@ -127,7 +128,100 @@ async fn where_all_is_well_the_score_is_100_and_every_kind_was_looked_at() {
     // What nobody looks at is said, and counts as unknown.
     let unknown: Vec<&Check> = way(&found).checks.iter().filter(|c| c.state != State::Met).collect();
     assert!(unknown.iter().all(|c| c.class == Class::Advisory && c.state == State::Unknown), "{unknown:#?}");
-    assert!(unknown.iter().any(|c| c.seen.contains("permissions of changes: not looked at")), "{unknown:#?}");
+    let permitted = way(&found).checks.iter().find(|c| c.subject == "changes").expect("AWS is asked what it permits");
+    assert_eq!((permitted.kind, permitted.state), (Kind::Permission, State::Met), "{permitted:#?}");
+    assert!(permitted.seen.starts_with("IAM allows "), "{permitted:#?}");
+}
+
+const PROMOTE: &str = "rds:FailoverGlobalCluster";
+
+/// What denies `action`.
+fn denying(action: &'static str, denial: Denial) -> impl FnOnce(&mut World) {
+    move |world: &mut World| world.services.iam.deny(action, denial)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_aws_would_deny_blocks_and_names_the_action_its_resource_and_the_step() {
+    for (denial, word) in [(Denial::Implicit, "implicitDeny"), (Denial::Explicit, "explicitDeny")] {
+        let found = after(16, |_| (), denying(PROMOTE, denial)).await;
+        only(&found, Kind::Permission, State::NotMet, word, 40);
+        let (check, _) = lowering(&found).remove(0);
+        assert_eq!((check.subject.as_str(), check.class), (PROMOTE, Class::Blocking), "{check:#?}");
+        for part in [STANDBY, "arn:aws:rds::123456789012:global-cluster:", "step promote"] {
+            assert!(check.seen.contains(part), "{part}: {check:#?}");
+        }
+        assert!(check.remedy.contains("failoverd permissions --power data-loss"), "{check:#?}");
+        assert_eq!(check.region, Some(region("us-west-2")));
+        assert!(way(&found).is_blocked());
+    }
+}
+
+/// A condition that the calls may meet and that the question cannot tell: neither allowed nor denied.
+#[tokio::test(start_paused = true)]
+async fn a_denial_that_hangs_on_a_condition_nobody_tells_is_unknown() {
+    let found = after(17, |_| (), denying(PROMOTE, Denial::Unless("aws:SourceVpc"))).await;
+    only(&found, Kind::Permission, State::Unknown, "without aws:SourceVpc", 70);
+    assert!(!way(&found).is_blocked());
+}
+
+/// What becomes of the world.
+type Change = Box<dyn FnOnce(&mut World)>;
+
+/// Whether AWS permits it is not known, which costs nothing and is said, with what would let it look.
+#[tokio::test(start_paused = true)]
+async fn where_the_question_is_refused_or_not_answered_nothing_is_known_and_nothing_is_taken() {
+    let silent = |w: &mut World| w.set_plane(Plane::Sts, &region("us-east-1"), Reach::Hangs);
+    let cases: [(Change, &str); 4] = [
+        (Box::new(denying("iam:SimulatePrincipalPolicy", Denial::Implicit)), "iam:SimulatePrincipalPolicy"),
+        (Box::new(denying("iam:GetRole", Denial::Explicit)), "iam:GetRole"),
+        (Box::new(denying("sts:GetCallerIdentity", Denial::Explicit)), "sts:GetCallerIdentity"),
+        (Box::new(silent), "no answer"),
+    ];
+    for (world, named) in cases {
+        // What is denied besides is not seen either: nothing is guessed.
+        let both = |w: &mut World| {
+            world(w);
+            w.services.iam.deny(PROMOTE, Denial::Implicit);
+        };
+        let found = after(18, |_| (), both).await;
+        assert_eq!((points(&found), lowering(&found)), (100, Vec::new()), "{named}");
+        let check = way(&found).checks.iter().find(|c| c.subject == "changes").expect("it is said");
+        assert_eq!((check.class, check.state), (Class::Advisory, State::Unknown), "{check:#?}");
+        assert!(check.seen.starts_with("permissions of changes: not looked at: "), "{check:#?}");
+        assert!(check.seen.contains(named) && check.remedy.contains("iam:SimulatePrincipalPolicy"), "{check:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_only_later_degrades() {
+    let tags = "rds:AddTagsToResource";
+    let found = after(19, |_| (), denying(tags, Denial::Explicit)).await;
+    only(&found, Kind::Permission, State::NotMet, "step keep-rescue.main, not needed to get there", 90);
+    // No policy allows every snapshot, and what is needed of them may be allowed.
+    let found = after(19, |_| (), denying(tags, Denial::Implicit)).await;
+    only(&found, Kind::Permission, State::Unknown, "the resource itself is not known before", 95);
+}
+
+/// One truth: what refuses the calls of a run is what preflight is told of.
+#[tokio::test(start_paused = true)]
+async fn what_preflight_is_told_is_denied_is_refused_when_it_is_called() {
+    let scene = Scene::payments(20, 240);
+    let live = started(&scene, setup()).await;
+    live.world.now(denying(PROMOTE, Denial::Implicit));
+    only(&*found(&live).await, Kind::Permission, State::NotMet, PROMOTE, 40);
+    let run = live.begin(Wish::Failover).await;
+    live.approve(&run).await;
+    assert_eq!(live.outcome(&run, 3_600).await, Played::Held("call-rejected".to_owned()));
+    // The other way round: a plane that denies access, and calls that are refused as long as a disaster lasts.
+    let plane = after(20, |_| (), |w| w.set_plane(Plane::ArcCluster, &region("us-west-2"), Reach::DeniesAccess)).await;
+    let open: Vec<String> = lowering(&plane).into_iter().map(|(check, _)| check.subject).collect();
+    assert!(open.iter().any(|s| s == "route53-recovery-cluster:UpdateRoutingControlStates"), "{open:?}");
+    let (scene, faults) = (Scene::payments(20, 240), Faults::default());
+    faults.open(PROMOTE, None, CallFault::Reject { code: "AccessDenied" }, 1.0);
+    let arrange = |parts| failoverd::engine::Parts { preflight: Some(setup()), ..parts };
+    let live = scene.start_as(0, scene.reopened(), faults, arrange).await;
+    live.ready().await;
+    only(&*found(&live).await, Kind::Permission, State::NotMet, PROMOTE, 40);
 }
 
 #[tokio::test(start_paused = true)]
@@ -445,7 +539,8 @@ async fn process_the_verb_looks_now_says_what_lowers_and_sends_nothing_that_chan
     assert!(text.lines().all(|line| line.chars().count() <= 80 || !line.trim().contains(' ')), "80 columns: {text}");
     let effects = stage.effects();
     assert_eq!(effects.count(), 0, "{effects:?}");
-    let changing = |operation: &str| !["Describe", "Get", "List", "Head"].iter().any(|v| operation.starts_with(v));
+    let changing =
+        |operation: &str| !["Describe", "Get", "List", "Head", "Simulate"].iter().any(|v| operation.starts_with(v));
     let asked = stage.world.requests.all();
     assert!(asked.iter().any(|r| r.operation == "DescribeDBClusterParameters"), "{asked:?}");
     let sent: Vec<&String> = asked.iter().map(|r| &r.operation).filter(|o| changing(o)).collect();
@@ -453,6 +548,56 @@ async fn process_the_verb_looks_now_says_what_lowers_and_sends_nothing_that_chan
     daemon.kill().await;
     let records = stage.records().await.expect("the journal verifies");
     assert!(!records.iter().any(|r| r.events.iter().any(|e| matches!(e, Event::RunStarted { .. }))));
+}
+
+/// What AWS permits, asked by the binary over the wire: who the daemon is of STS in the Region to go to, the rest of IAM.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_what_aws_permits_is_asked_over_the_wire_and_nothing_is_changed() {
+    let stage = Stage::build(Setting::seeded(72)).await;
+    let daemon = stage.start(None).await.listening().expect("it starts");
+    let permission = |found: &Value| {
+        let checks = found["directions"][0]["checks"].as_array().expect("checks").clone();
+        checks.into_iter().filter(|c| c["kind"] == "permission").collect::<Vec<_>>()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let met = loop {
+        let (_, found) = asked(&daemon, &["--now", "--all"]).await;
+        if !found["score"].is_null() {
+            break found;
+        }
+        assert!(std::time::Instant::now() < deadline, "{found:#}; {}", stage.logs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    // The 10 are of this stage's own TTL.
+    assert_eq!((taken(&met), met["score"].as_u64()), (vec![("ttl".to_owned(), 10)], Some(90)), "{met:#}");
+    let checks = permission(&met);
+    assert!(checks.len() == 1 && checks[0]["state"] == "met", "{checks:#?}");
+    let says = |world: &dyn Fn(&mut World)| stage.world.world.with(|w| world(w));
+    says(&|w| w.services.iam.deny(PROMOTE, Denial::Implicit));
+    let (code, denied) = asked(&daemon, &["--now", "--all"]).await;
+    let check = permission(&denied).into_iter().find(|c| c["subject"] == PROMOTE).expect("it is named");
+    assert_eq!((code, &check["state"], &check["class"]), (3, &"not_met".into(), &"blocking".into()), "{check:#}");
+    assert!(check["seen"].as_str().is_some_and(|s| s.contains(STANDBY) && s.contains("implicitDeny")), "{check:#}");
+    assert!(denied["score"].as_u64().is_some_and(|score| score <= 40), "{denied:#}");
+    says(&|w| w.services.iam.deny(PROMOTE, Denial::Unless("aws:SourceVpc")));
+    let (_, unclear) = asked(&daemon, &["--now", "--all"]).await;
+    let check = permission(&unclear).into_iter().find(|c| c["subject"] == PROMOTE).expect("it is named");
+    assert!(check["state"] == "unknown" && check["seen"].as_str().is_some_and(|s| s.contains("aws:SourceVpc")));
+    says(&|w| w.services.iam.deny("iam:SimulatePrincipalPolicy", Denial::Implicit));
+    let (code, refused) = asked(&daemon, &["--now", "--all"]).await;
+    let checks = permission(&refused);
+    assert_eq!((code, checks.len(), refused["score"].as_u64()), (0, 1, Some(90)), "{refused:#}");
+    assert!(checks[0]["state"] == "unknown" && checks[0]["class"] == "advisory", "{checks:#?}");
+    assert!(checks[0]["seen"].as_str().is_some_and(|s| s.contains("lacks the permission iam:SimulatePrincipalPolicy")));
+    let asked = stage.world.requests.all();
+    let regions = |operation: &str| -> BTreeSet<String> {
+        asked.iter().filter(|r| r.operation == operation).map(|r| r.region.clone()).collect()
+    };
+    assert_eq!(regions("GetCallerIdentity"), BTreeSet::from(["us-west-2".to_owned()]), "never a global STS");
+    assert_eq!(regions("SimulatePrincipalPolicy"), BTreeSet::from(["us-east-1".to_owned()]));
+    assert!(asked.iter().all(|r| !r.effect), "{asked:?}");
+    assert_eq!(stage.effects().count(), 0);
+    daemon.kill().await;
 }
 
 /// A shipped configuration, in the world that a rehearsal gives it.

@@ -52,6 +52,7 @@ SERVED = {
     "kms": "DescribeKey",
     "backup": "ListRecoveryPointsByBackupVault",
     "sts": "AssumeRole GetCallerIdentity",
+    "iam": "GetRole SimulatePrincipalPolicy",
 }
 checked = {}
 clients = {}
@@ -510,6 +511,41 @@ def parameters_rules_secrets_and_roles():
     refused("AccessDenied", sts.assume_role, 403, RoleArn="arn:aws:iam::210987654321:role/x-denied", RoleSessionName="me")
 
 
+def permissions():
+    """Who calls, the path that a session's ARN has lost, and one truth of calls and simulations."""
+    arn = aws("sts", WEST).get_caller_identity()["Arn"]
+    kind, name, _ = arn.split(":")[5].split("/")
+    iam = aws("iam", WEST)
+    role = iam.get_role(RoleName=name)["Role"]
+    assert kind == "assumed-role" and role["Arn"].endswith(role["Path"] + name) and role["Path"] != "/", (arn, role)
+    refused("NoSuchEntity", iam.get_role, 404, RoleName="nobody")
+    asked = {"PolicySourceArn": role["Arn"], "ActionNames": ["rds:FailoverGlobalCluster", "s3:PutObject"]}
+    refused("InvalidInput", iam.simulate_principal_policy, **{**asked, "PolicySourceArn": arn})
+    refused("NoSuchEntity", iam.simulate_principal_policy, 404, **{**asked, "PolicySourceArn": role["Arn"] + "x"})
+    where = [{"ContextKeyName": "aws:RequestedRegion", "ContextKeyType": "string", "ContextKeyValues": [WEST]}]
+
+    def said(**more):
+        pages = iam.get_paginator("simulate_principal_policy").paginate(**asked, **more)
+        return {r["EvalActionName"]: r for page in pages for r in page["EvaluationResults"]}
+
+    both = said(ResourceArns=[EAST_ARN, WEST_ARN], ContextEntries=where, PaginationConfig={"PageSize": 1})
+    assert {a: r["EvalDecision"] for a, r in both.items()} == {a: "allowed" for a in asked["ActionNames"]}, both
+    each = both["s3:PutObject"]["ResourceSpecificResults"]
+    assert [r["EvalResourceName"] for r in each] == [EAST_ARN, WEST_ARN], each
+    call = lambda: aws("rds", WEST).failover_global_cluster(GlobalClusterIdentifier=GLOBAL, TargetDbClusterIdentifier=WEST_ARN)
+    for denial, word in (("implicit", "implicitDeny"), ("explicit", "explicitDeny")):
+        sim("permission", {"action": "rds:FailoverGlobalCluster", "denial": denial})
+        got = said(ResourceArns=[WEST_ARN])
+        assert [r["EvalDecision"] for r in got.values()] == [word, "allowed"], got
+        refused("AccessDenied", call, 403)
+    sim("permission", {"action": "rds:FailoverGlobalCluster"})
+    sim("plane", {"plane": "s3", "region": WEST, "reach": "denies-access"})
+    assert said(ContextEntries=where)["s3:PutObject"]["EvalDecision"] == "implicitDeny"
+    elsewhere = said()["s3:PutObject"]
+    assert elsewhere["MissingContextValues"] == ["aws:RequestedRegion"], elsewhere
+    sim("plane", {"plane": "s3", "region": WEST, "reach": "up"})
+
+
 def objects():
     """An object of S3, read after it was written, and every way of not being there."""
     west = aws("s3", WEST)
@@ -670,7 +706,7 @@ def checker_bites():
 
 
 def main():
-    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, objects, functions, tasks, parameters_rules_secrets_and_roles, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, add_instance, detach]
+    steps = [checker_bites, rds_reads, rds_refusals, metrics, traffic, routing_controls, topics, objects, functions, tasks, parameters_rules_secrets_and_roles, permissions, planes_and_faults, unsigned_and_unknown, control, switchover_and_failover, add_instance, detach]
     for step in steps:
         begun = time.monotonic()
         step()

@@ -39,7 +39,7 @@ use aws_types::{
 };
 use serde_json::Value;
 
-use super::{AwsCloud, Call, clients, error::Failure, intercept::AnswerLimit, time::SdkClock};
+use super::{AwsCloud, Call, clients, error::Failure, iam, intercept::AnswerLimit, time::SdkClock};
 use crate::domain::{
     api_call::{self, ApiCall},
     cloud::{ObserveError, Outcome},
@@ -145,6 +145,10 @@ impl Caller {
 
     /// Where `request` goes: one of the SDK's own settings (which a production start refuses), or AWS.
     fn endpoint(&self, request: &ApiCall) -> String {
+        if request.service() == "iam" {
+            // One for a whole partition, and no service of runbooks.
+            return self.custom_endpoint("IAM").unwrap_or_else(|| iam::endpoint(&request.region));
+        }
         let id = api_call::service(request.service()).map_or("", |service| service.sdk_id);
         self.custom_endpoint(id).unwrap_or_else(|| public_endpoint(request.service(), &request.region))
     }

@@ -14,6 +14,7 @@ mod clients;
 mod cloudwatch;
 mod error;
 mod events;
+mod iam;
 mod intercept;
 mod lambda;
 mod parameters;
@@ -55,6 +56,7 @@ use crate::{
             ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        permissions::changes::{Evaluation, Simulation},
         salvage::{Page, Replication},
         signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
@@ -270,6 +272,18 @@ impl Cloud for AwsCloud {
 
     async fn topic_is_there(&self, region: &Region, arn: &str) -> Result<bool, ObserveError> {
         self.get_topic(region, arn).await
+    }
+
+    async fn caller(&self, region: &Region) -> Result<String, ObserveError> {
+        self.caller_identity(region).await
+    }
+
+    async fn role_arn(&self, region: &Region, role: &str) -> Result<String, ObserveError> {
+        self.get_role(region, role).await
+    }
+
+    async fn simulate(&self, region: &Region, question: &Simulation) -> Result<Vec<Evaluation>, ObserveError> {
+        self.simulate_policy(region, question).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

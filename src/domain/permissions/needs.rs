@@ -33,8 +33,8 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn new(owner: Owner) -> Self {
-        Self { owner, all: BTreeSet::new() }
+    pub(super) fn of(app: &Application) -> Self {
+        Self { owner: Owner::of(app), all: BTreeSet::new() }
     }
 
     pub(super) fn into_set(self) -> BTreeSet<Permission> {
@@ -178,11 +178,15 @@ impl Needs {
 
     /// What one step of a plan takes: what it looks at, its calls, and the calls that take them back.
     pub(super) fn step(&mut self, app: &Application, action: &Action) {
-        let power = if action.effect() == EffectClass::Irreversible { Power::DataLoss } else { Power::Switch };
+        let power = Self::power_of(action);
         self.looks(app, action);
         for mutation in action.mutations() {
             self.mutation(power, &mutation);
         }
+    }
+
+    pub(super) fn power_of(action: &Action) -> Power {
+        if action.effect() == EffectClass::Irreversible { Power::DataLoss } else { Power::Switch }
     }
 
     fn looks(&mut self, app: &Application, action: &Action) {
@@ -230,7 +234,8 @@ impl Needs {
         }
     }
 
-    fn mutation(&mut self, power: Power, mutation: &Mutation) {
+    /// What one call takes.
+    pub(super) fn mutation(&mut self, power: Power, mutation: &Mutation) {
         match mutation {
             Mutation::AuroraSwitchover { global_cluster, .. } => self.members(power, mutation, global_cluster),
             Mutation::AuroraFailover { global_cluster, .. } => self.members(power, mutation, global_cluster),

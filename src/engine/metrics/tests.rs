@@ -60,6 +60,19 @@ impl Cloud for Noting {
     async fn cluster_parameter(&self, _: &Region, _: &str, _: &str) -> Result<Option<String>, ObserveError> {
         not_here()
     }
+    async fn caller(&self, _: &Region) -> Result<String, ObserveError> {
+        not_here()
+    }
+    async fn role_arn(&self, _: &Region, _: &str) -> Result<String, ObserveError> {
+        not_here()
+    }
+    async fn simulate(
+        &self,
+        _: &Region,
+        _: &crate::domain::permissions::changes::Simulation,
+    ) -> Result<Vec<crate::domain::permissions::changes::Evaluation>, ObserveError> {
+        not_here()
+    }
     async fn topic_is_there(&self, _: &Region, _: &str) -> Result<bool, ObserveError> {
         not_here()
     }

@@ -13,7 +13,7 @@ use crate::{
         history::History,
         id::Region,
         plan::{OnFailure, Plan, PlannedStep, Purpose},
-        preflight::{Check, Class, Direction, Kind, State},
+        preflight::{Check, Class, Direction, Kind},
         recovery,
         run::Phase,
         stability,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 use super::{
-    clusters,
+    clusters, permitted,
     question::{Question, answered, open, settle},
     traffic,
 };
@@ -69,6 +69,7 @@ pub(super) async fn direction(
     questions.extend(clusters::questions(context, source, target));
     questions.extend(traffic::questions(context, source));
     checks.extend(answered(&*context.clock, questions).await);
+    checks.extend(permitted::checks(context, failover.as_ref().ok(), target).await);
     checks.extend_from_slice(shared);
     Direction { source: source.clone(), target: target.clone(), checks }
 }
@@ -292,20 +293,4 @@ fn ungated<'a>(
 
 fn unasked(plan: &Plan, gate: &str) -> Answer {
     Answer::Unknown { why: format!("nobody asks for it: {} has no {gate}", plan.runbook) }
-}
-
-/// What nobody looks at, said where everybody reads what was.
-pub(super) fn unseen() -> Check {
-    let check = open(
-        Class::Advisory,
-        Kind::Permission,
-        "changes",
-        "AWS permits the calls that a failover makes",
-        "compare the daemon's role with `failoverd permissions`, and drill",
-    );
-    Check {
-        state: State::Unknown,
-        seen: "permissions of changes: not looked at, only those of readings".to_owned(),
-        ..check
-    }
 }

@@ -246,7 +246,6 @@ async fn look(
     let now = context.clock.wall();
     let lifetimes = (setup.lifetimes)(now).await;
     shared.extend(lifetimes.iter().map(|lifetime| lifetime.check(now)));
-    shared.push(looks::unseen());
     let mut directions = Vec::new();
     for target in &context.application.regions {
         if target == active {

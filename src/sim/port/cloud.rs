@@ -14,7 +14,7 @@ use super::{
     fault::Faults,
     metrics::{metric_queries, newest},
     view,
-    way::{CALL_TIMEOUT, Route, Way},
+    way::{CALL_TIMEOUT, Route, Way, skewed},
 };
 use crate::{
     domain::{
@@ -26,6 +26,7 @@ use crate::{
             ObserveError, Outcome, RecordSet, Series,
         },
         id::Region,
+        permissions::changes::{Evaluation, Simulation},
         sabotage::{Guard, is_off},
         salvage::{PAGE_KEYS_MAX, Page, Replication},
         signature::{AgeAnswer, Aged},
@@ -55,10 +56,10 @@ const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct SimCloud {
-    way: Way,
+    pub(super) way: Way,
 }
 
-fn at(operation: &'static str, plane: Plane, region: &Region) -> Route {
+pub(super) fn at(operation: &'static str, plane: Plane, region: &Region) -> Route {
     Route { operation, plane, region: region.clone() }
 }
 
@@ -143,14 +144,6 @@ impl SimCloud {
             self.way.faults.meet(&[number]);
         }
     }
-}
-
-/// Why the caller, by whose clock it is `ours`, is to believe no age.
-fn skewed(ours: SimTime, theirs: SimTime) -> Option<String> {
-    /// FAULTS.md 11.
-    const LIMIT_MS: u64 = 30_000;
-    let apart = ours.0.abs_diff(theirs.0);
-    (LIMIT_MS < apart).then(|| format!("the clock here and that of AWS are {} s apart", apart / 1_000))
 }
 
 #[async_trait]
@@ -400,6 +393,18 @@ impl Cloud for SimCloud {
                 Err(fault) => Err(view::read_error(arn, fault)),
             })
             .await
+    }
+
+    async fn caller(&self, region: &Region) -> Result<String, ObserveError> {
+        self.who_calls(region).await
+    }
+
+    async fn role_arn(&self, _: &Region, role: &str) -> Result<String, ObserveError> {
+        self.role(role).await
+    }
+
+    async fn simulate(&self, _: &Region, question: &Simulation) -> Result<Vec<Evaluation>, ObserveError> {
+        self.simulated(question).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

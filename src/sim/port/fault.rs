@@ -113,12 +113,15 @@ struct Aim {
 
 impl Aim {
     fn covers(&self, route: &Route) -> bool {
-        let named = match self.pattern.strip_suffix('*') {
-            Some(start) => route.operation.starts_with(start),
-            None if self.pattern.ends_with(':') => route.operation.starts_with(&self.pattern),
-            None => route.operation == self.pattern,
-        };
-        named && self.region.as_ref().is_none_or(|region| *region == route.region)
+        self.names(route.operation) && self.region.as_ref().is_none_or(|region| *region == route.region)
+    }
+
+    fn names(&self, operation: &str) -> bool {
+        match self.pattern.strip_suffix('*') {
+            Some(start) => operation.starts_with(start),
+            None if self.pattern.ends_with(':') => operation.starts_with(&self.pattern),
+            None => operation == self.pattern,
+        }
     }
 }
 
@@ -232,6 +235,13 @@ impl Faults {
         let aim = Aim { pattern: operation.to_owned(), region: region.cloned() };
         state.windows.insert(id, Window { aim, fault, chance });
         id
+    }
+
+    /// Whether every call of `operation` in `region` is refused for want of a permission, as long as what was opened lasts.
+    pub(super) fn denies(&self, operation: &str, region: Option<&Region>) -> bool {
+        let here = |aim: &Aim| aim.region.as_ref().is_none_or(|of| Some(of) == region);
+        let is_denial = |w: &&Window| w.fault == (CallFault::Reject { code: "AccessDenied" }) && 1.0 <= w.chance;
+        self.lock().windows.values().filter(is_denial).any(|w| w.aim.names(operation) && here(&w.aim))
     }
 
     /// Ends an [`Self::open`].

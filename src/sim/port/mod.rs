@@ -14,6 +14,7 @@ pub mod heartbeats;
 pub mod log;
 mod metrics;
 pub mod outside;
+mod permissions;
 pub mod probes;
 mod view;
 mod way;

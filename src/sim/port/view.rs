@@ -10,6 +10,7 @@ use crate::{
             MetricQuery, MissingData, ObserveError, RecordSet, Series,
         },
         id::{InvalidName, Region},
+        permissions::changes::Evaluation,
         salvage::{Listed, Page, Replication},
     },
     sim::world::{
@@ -67,6 +68,8 @@ impl Shown for Vec<CloudEvent> {}
 impl Shown for Vec<RecordSet> {}
 impl Shown for Vec<bool> {}
 impl Shown for bool {}
+impl Shown for String {}
+impl Shown for Vec<Evaluation> {}
 impl Shown for Option<String> {}
 impl Shown for serde_json::Value {}
 impl Shown for Page {}

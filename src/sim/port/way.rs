@@ -49,6 +49,8 @@ enum Barred {
     Plane(Reach),
     /// The caller's clock is off so far that its signature is not valid.
     Skew,
+    /// The caller may not do it.
+    Denied,
 }
 
 impl Route {
@@ -60,9 +62,15 @@ impl Route {
     fn check(&self, world: &World, skew_ms: u64) -> Result<(), Barred> {
         match world.planes.reach(self.plane, &self.region) {
             Reach::Up if self.signature_ms() < skew_ms => Err(Barred::Skew),
+            Reach::Up if self.is_denied(world) => Err(Barred::Denied),
             Reach::Up => Ok(()),
             reach => Err(Barred::Plane(reach)),
         }
+    }
+
+    fn is_denied(&self, world: &World) -> bool {
+        let (service, operation) = self.operation.split_once(':').unwrap_or((self.operation, ""));
+        world.services.iam.refuses(service, operation)
     }
 
     fn signature_ms(&self) -> u64 {
@@ -73,6 +81,7 @@ impl Route {
     fn met(&self, world: &World, barred: Barred) -> Vec<u8> {
         match barred {
             Barred::Skew => vec![11],
+            Barred::Denied => vec![51],
             Barred::Plane(reach) => self.met_plane(world, reach),
         }
     }
@@ -118,7 +127,7 @@ fn barred_answer(barred: Barred) -> ApiFault {
             message: "Signature expired or not yet current: the clock is off".to_owned(),
         },
         Barred::Plane(Reach::Throttles) => refusal("Throttling"),
-        Barred::Plane(Reach::DeniesAccess) => {
+        Barred::Denied | Barred::Plane(Reach::DeniesAccess) => {
             ApiFault { status: 403, code: "AccessDenied", message: "not authorized to perform this action".to_owned() }
         }
         Barred::Plane(Reach::Up | Reach::Hangs | Reach::Unavailable) => {
@@ -153,6 +162,14 @@ fn unknown(reason: &str) -> Outcome {
 
 fn unreachable<T>(reason: &str) -> Result<T, ObserveError> {
     Err(ObserveError::Unreachable { reason: reason.to_owned() })
+}
+
+/// Why the caller, by whose clock it is `ours`, is to believe no age.
+pub(super) fn skewed(ours: SimTime, theirs: SimTime) -> Option<String> {
+    /// FAULTS.md 11.
+    const LIMIT_MS: u64 = 30_000;
+    let apart = ours.0.abs_diff(theirs.0);
+    (LIMIT_MS < apart).then(|| format!("the clock here and that of AWS are {} s apart", apart / 1_000))
 }
 
 const CUT: &str = "the connection was cut";

@@ -25,6 +25,7 @@ use crate::{
         id::{ApplicationName, BeaterId, Digest, Region},
         journal::Sealed,
         lease::Lease,
+        permissions::changes::{Evaluation, Simulation},
         salvage::{Page, Replication},
         signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
@@ -239,6 +240,9 @@ reads! {
     objects(region: &Region, bucket: &str, after: Option<&str>) -> Page;
     replication_of(region: &Region, bucket: &str, key: &str) -> Replication;
     topic_is_there(region: &Region, arn: &str) -> bool;
+    caller(region: &Region) -> String;
+    role_arn(region: &Region, role: &str) -> String;
+    simulate(region: &Region, question: &Simulation) -> Vec<Evaluation>;
     change_is_insync(change_id: &str) -> bool;
     ask(request: &ApiCall) -> serde_json::Value;
     aged(question: &Aged) -> AgeAnswer;

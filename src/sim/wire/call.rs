@@ -15,8 +15,8 @@ use crate::{
     sim::world::{ApiFault, Plane, services as world_services},
 };
 
-/// Home of the Route 53 control plane. [WP]
-const ROUTE53_HOME: &str = "us-east-1";
+/// Home of the Route 53 control plane, and of IAM's. [WP]
+const GLOBAL_HOME: &str = "us-east-1";
 
 /// A request, read whole, and what its signature and its form say about it.
 pub(super) struct Call {
@@ -38,11 +38,15 @@ impl Call {
 
     /// Everything that is not a read changes something.
     pub(super) fn mutates(&self) -> bool {
-        !["Describe", "Get", "Head", "List", "Test"].iter().any(|read| self.operation.starts_with(read))
+        !["Describe", "Get", "Head", "List", "Simulate", "Test"].iter().any(|read| self.operation.starts_with(read))
     }
 
     /// The plane that answers it, and where that plane lives.
     pub(super) fn plane(&self) -> (Plane, Region) {
+        // As Route 53 below.
+        if self.service == "iam" {
+            return (Plane::Sts, GLOBAL_HOME.parse().unwrap_or_else(|_| self.region.clone()));
+        }
         if let Some(plane) = world_services::plane(&self.service) {
             return (plane, self.region.clone());
         }
@@ -54,7 +58,7 @@ impl Call {
             "route53-recovery-cluster" => Plane::ArcCluster,
             // With a custom endpoint the SDKs sign with the client's Region; the plane has one home all the same.
             _ => {
-                let home = ROUTE53_HOME.parse();
+                let home = GLOBAL_HOME.parse();
                 return (Plane::Route53Control, home.unwrap_or_else(|_| self.region.clone()));
             }
         };

@@ -21,6 +21,7 @@ use crate::{
         aurora::{LagSetting, PromotionFate},
         cloudwatch::MetricFault,
         rfc3339,
+        services::iam::Denial,
     },
 };
 
@@ -72,6 +73,7 @@ fn act(server: &Server, path: &str, body: &[u8]) -> Option<Answer> {
         "lose-region" => on_region(server, body, World::lose_region),
         "restore-region" => on_region(server, body, World::restore_region),
         "partition-region" => on_region(server, body, World::partition_region),
+        "permission" => read(body).and_then(|p: PermissionBody| set_permission(server, &p)),
         "plane" => read(body).and_then(|p: PlaneBody| set_plane(server, &p)),
         "aurora" => read(body).and_then(|k: AuroraBody| set_aurora(server, &k)),
         "metric" => read(body).and_then(|m: MetricBody| set_metric(server, &m)),
@@ -121,6 +123,16 @@ struct PlaneBody {
     plane: String,
     region: Region,
     reach: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PermissionBody {
+    /// As in a policy: `rds:FailoverGlobalCluster`.
+    action: String,
+    /// `implicit` or `explicit`; absent permits it again.
+    #[serde(default)]
+    denial: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -251,6 +263,17 @@ fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Result<T, (u16, String)> {
         let known: Vec<_> = names.iter().map(|(n, _)| *n).collect();
         (400, format!("`{name}` is none of {}", known.join(", ")))
     })
+}
+
+const DENIALS: [(&str, Denial); 2] = [("implicit", Denial::Implicit), ("explicit", Denial::Explicit)];
+
+fn set_permission(server: &Server, body: &PermissionBody) -> Answer {
+    let denial = body.denial.as_deref().map(|name| named(&DENIALS, name)).transpose()?;
+    server.world.with(|world| match denial {
+        Some(denial) => world.services.iam.deny(&body.action, denial),
+        None => world.services.iam.permit(&body.action),
+    });
+    Ok(json!({ "action": body.action, "denial": body.denial }))
 }
 
 fn set_plane(server: &Server, body: &PlaneBody) -> Answer {

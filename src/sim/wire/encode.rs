@@ -47,6 +47,7 @@ pub(super) fn namespace(service: &str) -> &'static str {
         "rds" => "http://rds.amazonaws.com/doc/2014-10-31/",
         "sns" => "http://sns.amazonaws.com/doc/2010-03-31/",
         "monitoring" => "http://monitoring.amazonaws.com/doc/2010-08-01/",
+        "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
         "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
         _ => "https://route53.amazonaws.com/doc/2013-04-01/",
     }

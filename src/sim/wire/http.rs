@@ -34,7 +34,7 @@ use super::{
     cloudwatch, control, ec2,
     encode::{self, Protocol},
     faults::{Barriers, Fault, Faults, Point, Release},
-    rds, route53, s3, services, sns,
+    iam, rds, route53, s3, services, sns,
 };
 use crate::sim::world::{ApiFault, Reach, SimTime, World};
 
@@ -240,6 +240,9 @@ impl Server {
             Reach::Throttles => return self.refused(call, &call::throttled(service)),
             Reach::DeniesAccess => return self.refused(call, &call::denied(service, operation)),
         }
+        if self.world.with(|world| world.services.iam.refuses(service, operation)) {
+            return self.refused(call, &call::denied(service, operation));
+        }
         if let Some(fault) = self.signature_too_old(call) {
             return self.refused(call, &fault);
         }
@@ -401,6 +404,7 @@ fn dispatch(world: &mut World, call: &Call) -> MockResponse {
         "s3" => s3::handle(world, call),
         "route53-recovery-cluster" => arc::handle(world, region, &format!("ToggleCustomerAPI.{operation}"), &call.body),
         "ec2" => ec2::handle(world, call),
+        "iam" => iam::handle(world, operation, &params(&call.body)),
         "lambda" | "ecs" | "ssm" | "events" | "secretsmanager" | "kms" | "backup" | "sts" => {
             services::handle(world, call)
         }

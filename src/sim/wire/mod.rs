@@ -13,6 +13,7 @@ mod encode;
 pub mod endpoints;
 pub mod faults;
 mod http;
+mod iam;
 pub mod rds;
 pub mod route53;
 mod s3;

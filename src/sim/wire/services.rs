@@ -12,7 +12,7 @@ use super::{
     call::Call,
     encode::{self, Protocol, Tree},
 };
-use crate::sim::world::{ApiFault, SimTime, World};
+use crate::sim::world::{ApiFault, SimTime, World, sns::ACCOUNT};
 
 /// Service → the prefix of its `X-Amz-Target`. [bc]
 const TARGETS: [(&str, &str); 5] = [
@@ -106,12 +106,12 @@ fn percent_decoded(text: &str) -> String {
 fn sts(world: &mut World, call: &Call) -> MockResponse {
     let given: Vec<(String, String)> = form_urlencoded::parse(&call.body).into_owned().collect();
     let of = |name: &str| given.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).unwrap_or_default();
-    let text = Tree::text;
+    let text = |text: &str| Tree::text(text);
     let result = match call.operation.as_str() {
         "GetCallerIdentity" => Ok(Tree::Map(vec![
-            ("UserId", text("SIMULATED")),
-            ("Account", text("123456789012")),
-            ("Arn", text("arn:aws:iam::123456789012:user/simulated")),
+            ("UserId", text("AROASIMULATED:simulated")),
+            ("Account", text(ACCOUNT)),
+            ("Arn", text(&world.services.iam.caller())),
         ])),
         "AssumeRole" => assumed(of("RoleArn"), of("RoleSessionName"), world.now),
         other => Err(super::not_simulated("sts", other)),

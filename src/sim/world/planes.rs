@@ -33,7 +33,8 @@ pub enum Plane {
     Kms,
     /// AWS Backup of the Region.
     Backup,
-    /// The Security Token Service of the Region.
+    /// The Security Token Service of the Region; that of us-east-1 is also IAM's, which is one for all Regions. (A plane of
+    /// its own would change what every seed draws.)
     Sts,
     /// The Route 53 health checkers of the Region.
     HealthCheckers,
@@ -123,6 +124,11 @@ impl Planes {
         let key = (plane, region.clone());
         let pressed = self.pressed.get(&key).into_iter().flatten();
         pressed.chain(self.broken.get(&key)).copied().max_by_key(|reach| reach.severity()).unwrap_or_default()
+    }
+
+    /// The Regions in which something is broken.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.broken.keys().chain(self.pressed.keys()).map(|(_, region)| region)
     }
 
     /// How `plane` of `region` behaves for a caller outside that Region: a Region whose network is gone hangs.

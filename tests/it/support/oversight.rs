@@ -17,6 +17,7 @@ use failoverd::{
         },
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
+        permissions::changes::{Evaluation, Simulation},
         salvage::{Page, Replication},
         signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
@@ -242,6 +243,18 @@ impl<C: Cloud> Cloud for Overseen<C> {
 
     async fn replication_of(&self, region: &Region, bucket: &str, key: &str) -> Result<Replication, ObserveError> {
         self.cloud.replication_of(region, bucket, key).await
+    }
+
+    async fn caller(&self, region: &Region) -> Result<String, ObserveError> {
+        self.cloud.caller(region).await
+    }
+
+    async fn role_arn(&self, region: &Region, role: &str) -> Result<String, ObserveError> {
+        self.cloud.role_arn(region, role).await
+    }
+
+    async fn simulate(&self, region: &Region, question: &Simulation) -> Result<Vec<Evaluation>, ObserveError> {
+        self.cloud.simulate(region, question).await
     }
 
     async fn change_is_insync(&self, change_id: &str) -> Result<bool, ObserveError> {

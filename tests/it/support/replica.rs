@@ -18,6 +18,7 @@ use failoverd::{
         id::{ApplicationName, Digest, Region},
         journal::Sealed,
         lease::Lease,
+        permissions::changes::{Evaluation, Simulation},
         salvage::{Page, Replication},
         signature::{AgeAnswer, Aged},
         standby_object::ObjectAt,
@@ -281,6 +282,9 @@ reads! {
     routing_controls(endpoints: &[ClusterEndpoint], arns: &[String]) -> Vec<bool>;
     object_is_there(object: &ObjectAt) -> bool;
     topic_is_there(region: &Region, arn: &str) -> bool;
+    caller(region: &Region) -> String;
+    role_arn(region: &Region, role: &str) -> String;
+    simulate(region: &Region, question: &Simulation) -> Vec<Evaluation>;
     change_is_insync(change_id: &str) -> bool;
     ask(request: &ApiCall) -> serde_json::Value;
 }

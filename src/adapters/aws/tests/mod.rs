@@ -4,6 +4,7 @@
 
 pub(super) mod canned;
 mod capacity;
+mod iam;
 mod lambda;
 mod parameters;
 

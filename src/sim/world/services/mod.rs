@@ -1,16 +1,17 @@
 //! Services that a failover touches beside its databases and its names: security groups, Lambda, ECS, SSM parameters,
-//! EventBridge, Secrets Manager, KMS and AWS Backup, each per Region.
+//! EventBridge, Secrets Manager, KMS and AWS Backup, each per Region; and what AWS permits ([`iam`]).
 //!
 //! Invariant: they do nothing by themselves: what takes time (an update of a function, tasks that start) is told by the
 //! time of the change and the time of the look, so no generator is drawn from and no history changes by their being
 //! there. Arguments and answers are the services' own, as JSON.
-//! Deliberately not modelled: what the functions and tasks do, permissions, other accounts, and every operation that is
+//! Deliberately not modelled: what the functions and tasks do, other accounts, and every operation that is
 //! not in [`OPERATIONS`]: it is refused by name.
 
 pub mod backup;
 pub mod ec2;
 pub mod ecs;
 pub mod events;
+pub mod iam;
 pub mod kms;
 pub mod lambda;
 pub mod secrets;
@@ -58,7 +59,7 @@ pub fn plane(service: &str) -> Option<Plane> {
         "lambda" => Plane::Lambda,
         "secretsmanager" => Plane::SecretsManager,
         "ssm" => Plane::Ssm,
-        "sts" => Plane::Sts,
+        "iam" | "sts" => Plane::Sts,
         _ => return None,
     })
 }
@@ -70,6 +71,7 @@ pub struct Services {
     pub ec2: ec2::Ec2,
     pub ecs: ecs::Ecs,
     pub events: events::Events,
+    pub iam: iam::Iam,
     pub kms: kms::Kms,
     pub lambda: lambda::Lambda,
     pub secrets: secrets::Secrets,
