@@ -148,9 +148,7 @@ pub fn status(applications: &[ApplicationView]) -> String {
         if let Some(held) = &a.held {
             out.push_str(&wrapped("  HELD      ", held));
         }
-        for fault in &a.drill_faults {
-            out.push_str(&wrapped("  FAULT IN  ", &drills::fault(fault)));
-        }
+        a.drill_faults.iter().for_each(|f| out.push_str(&wrapped("  FAULT IN  ", &drills::fault(f))));
         for b in &a.branches {
             let said = match (&b.primary, &b.reconciled_by) {
                 (Some(primary), Some(by)) => format!("{by} says since that it lives in {primary}"),
