@@ -81,6 +81,7 @@ impl Token {
 }
 
 const TLS: &str = "tls = { certificate = \"/etc/failoverd/chain.pem\", key = \"/run/secrets/key.pem\" }";
+const SHA256: &str = "sha256 = \"…\" # of the token, as `failoverd token new` prints it";
 const TOKEN: &str = "tokens = [{ name = \"alice\", sha256 = \"9f86…\", roles = [\"operator\"] }]";
 const GRANTS: &str = "grants = [{ roles = [\"operator\"], applications = [\"payments\"] }, { roles = [\"viewer\"] }]";
 const ISSUER: &str = "issuer = { url = \"https://login.example.com\", audience = \"failoverd\", … }";
@@ -146,9 +147,7 @@ pub(super) fn auth(f: &mut Option<Fields<'_>>, found: &mut Findings) -> Option<A
 fn token(item: &At<'_>, found: &mut Findings) -> Option<Token> {
     let mut f = item.fields(found)?;
     let name = f.need(found, "name", "name = \"alice\"").and_then(|at| at.parse(found));
-    let sha256 = f
-        .need(found, "sha256", "sha256 = \"…\" # of the token, as `failoverd token new` prints it")
-        .and_then(|at| at.parse(found));
+    let sha256 = f.need(found, "sha256", SHA256).and_then(|at| digest(&at, found));
     let expires = f.get(found, "expires_at", "expires_at = \"2027-06-30T00:00:00Z\"");
     let expires_at = match expires {
         Some(at) => Some(time(&at, found)?),
@@ -173,6 +172,15 @@ fn token(item: &At<'_>, found: &mut Findings) -> Option<Token> {
         return None;
     }
     Some(Token { name, sha256: sha256?, grants, expires_at, certificate })
+}
+
+/// A digest. What is none is not repeated: it may be the token itself.
+fn digest(at: &At<'_>, found: &mut Findings) -> Option<Digest> {
+    let digest = at.text(found)?.parse().ok();
+    if digest.is_none() {
+        found.error(&at.key, "expected 64 hexadecimal digits (what was given is not shown)", SHA256);
+    }
+    digest
 }
 
 fn time(at: &At<'_>, found: &mut Findings) -> Option<Timestamp> {

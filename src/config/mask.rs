@@ -7,9 +7,9 @@
 
 use crate::domain::secret::SecretRef;
 
-/// A key with one of these in its name can hold a secret.
-const SECRET_WORDS: [&str; 9] =
-    ["token", "secret", "key", "passw", "passphrase", "header", "auth", "credential", "cookie"];
+/// A key with one of these in its name can hold a secret; where a token's digest is due, the token itself is soon pasted.
+const SECRET_WORDS: [&str; 10] =
+    ["token", "secret", "key", "passw", "passphrase", "header", "auth", "credential", "cookie", "sha256"];
 
 /// `text` with `*` for what can be secret.
 pub(super) fn masked(text: &str) -> String {

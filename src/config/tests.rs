@@ -362,6 +362,7 @@ fn a_secret_in_place_of_its_reference_is_shown_nowhere() {
         ("[traces]\nendpoint = \"https://c?k=hunter2\"\n".to_owned(), "https://c?*********"),
         ("[evidence]\nkey = \"hunter2\n".to_owned(), "key = \"*******"),
         ("[auth]\ntokens = [\"hunter2\"]\n".to_owned(), "tokens = [*********]"),
+        ("[[auth.tokens]]\nname = \"ann\"\nsha256 = \"hunter2\"\n".to_owned(), "expected 64 hexadecimal digits"),
         ("[auth]\ntoken = hunter2\n".to_owned(), "token = *******"),
     ] {
         let faults = load(&text, &nothing()).expect_err(&text);
