@@ -112,6 +112,12 @@ fn head(app: &ApplicationView, decision: Option<&DecisionView>, now: Option<Time
         @if let Some(run) = &app.active_run {
             p { (chip(Tone::Busy, "run at work")) " " a href={ (PAGE) "/runs/" (run) } { (run) } }
         }
+        @for fault in &app.drill_faults {
+            p {
+                (chip(Tone::Warn, "a drill's fault")) " " (fault.what) " since " (words::time(fault.since)) " (step "
+                (fault.step) " of " a href={ (PAGE) "/runs/" (fault.run) } { (fault.run) } "): " (fault.way_out)
+            }
+        }
         @if let Some(note) = &app.infrastructure_code { p.dim { (words::prose(note)) } }
         @match decision {
             None => { p { (unknown()) " why: nothing was assessed here since the start." } }
@@ -385,8 +391,7 @@ fn overrides(d: Option<&DecisionView>, app: &ApplicationView) -> Markup {
     let standing = d.map(|d| d.overrides.as_slice()).unwrap_or_default();
     html! {
         h2 { "Overrides and open work" }
-        @let faults = &app.drill_faults;
-        @if standing.is_empty() && faults.is_empty() && app.open_work.is_empty() && app.branches.is_empty() { p.dim { "None." } }
+        @if standing.is_empty() && app.open_work.is_empty() && app.branches.is_empty() { p.dim { "None." } }
         ul.plain {
             @for o in standing {
                 li {
@@ -394,12 +399,6 @@ fn overrides(d: Option<&DecisionView>, app: &ApplicationView) -> Markup {
                     "; asked by " (o.by)
                     @if let Some(by) = &o.consent_by { ", with the consent of " (by) }
                     ", until " (words::time(o.expires_at)) ": " q { (o.reason) }
-                }
-            }
-            @for fault in faults {
-                li {
-                    (chip(Tone::Warn, "a drill's fault")) " " (fault.what) " since " (words::time(fault.since)) " (step "
-                    (fault.step) " of " a href={ (PAGE) "/runs/" (fault.run) } { (fault.run) } "): " (fault.way_out)
                 }
             }
             @for work in &app.open_work {
