@@ -115,7 +115,7 @@ fn head(app: &ApplicationView, decision: Option<&DecisionView>, now: Option<Time
         @for fault in &app.drill_faults {
             p {
                 (chip(Tone::Warn, "a drill's fault")) " " (fault.what) " since " (words::time(fault.since)) " (step "
-                (fault.step) " of " a href={ (PAGE) "/runs/" (fault.run) } { (fault.run) } "): " (fault.way_out)
+                (fault.step) " of " a href={ (PAGE) "/runs/" (fault.run) } { (fault.run) } "): " (words::prose(&fault.way_out))
             }
         }
         @if let Some(note) = &app.infrastructure_code { p.dim { (words::prose(note)) } }
