@@ -93,8 +93,7 @@ fn whoever_waits_says_for_whom() {
     assert!(!home_again.unmet.is_empty(), "a failover may not fail");
 }
 
-#[test]
-fn a_drill_may_fail_where_it_has_left_nothing_behind() {
+fn a_drill() -> Scenario {
     let region: Region = "us-east-1".parse().expect("a Region");
     let mut scenario = swarm::scenario(1, &[region]);
     scenario.people.ask = Some(Ask {
@@ -105,6 +104,12 @@ fn a_drill_may_fail_where_it_has_left_nothing_behind() {
         runbook: None,
         repeats: false,
     });
+    scenario
+}
+
+#[test]
+fn a_drill_may_fail_where_it_has_left_nothing_behind() {
+    let scenario = a_drill();
     let all = [
         Promise::SucceedsOrWaits,
         Promise::SucceedsWaitsOrIsTakenBack,
@@ -128,17 +133,8 @@ fn a_drill_may_fail_where_it_has_left_nothing_behind() {
 
 #[test]
 fn a_drill_that_could_not_break_what_it_should_may_wait_at_its_own_assert() {
-    let region: Region = "us-east-1".parse().expect("a Region");
-    let mut scenario = swarm::scenario(1, &[region]);
-    scenario.people.ask = Some(Ask {
-        wish: Wish::Drill { runbook: None },
-        when: When::At(Duration::ZERO),
-        target: None,
-        accept_data_loss: None,
-        runbook: None,
-        repeats: false,
-    });
-    let cell = Cell { what: String::new(), scenario, promise: Promise::SucceedsOrBrokeNothing, met: Met::Always };
+    let cell =
+        Cell { what: String::new(), scenario: a_drill(), promise: Promise::SucceedsOrBrokeNothing, met: Met::Always };
     let unmet = |code: &str, waits_for: &str, changed: Option<&str>| {
         let held = Ending::Held {
             step: Some("stood-alone".to_owned()),
