@@ -18,7 +18,7 @@ use crate::{
     domain::{
         compile::{compile, directions},
         id::{ApplicationName, RunbookName},
-        permissions::{Permission, Power, changes::Caller, partition_of, permissions, policy, questions},
+        permissions::{Permission, Power, asked_by_preflight, changes::Caller, partition_of, permissions, policy},
     },
 };
 
@@ -151,7 +151,7 @@ fn collect(settings: &Settings, only: Option<&ApplicationName>, further: &[Runbo
 /// What preflight takes to ask whether all of it is permitted.
 fn asking(settings: &Settings, only: Option<&ApplicationName>, principal: Option<&str>) -> BTreeSet<Permission> {
     let asked = settings.applications.iter().filter(|app| only.is_none_or(|name| *name == app.name));
-    asked.flat_map(|app| questions(app, principal)).collect()
+    asked.flat_map(|app| asked_by_preflight(app, principal)).collect()
 }
 
 /// What failoverd's own role needs of a power; what an assumed role needs is another policy.

@@ -117,7 +117,7 @@ pub fn permissions(app: &Application, plans: &[Plan], channels: &Channels) -> BT
 /// What preflight takes to ask whether AWS permits the changes of `app`: the two questions, of nobody but `principal`, the
 /// ARN of the daemon's role or user. `None`: it is not known yet, and the roles of the account are the narrowest that is
 /// true.
-pub fn questions(app: &Application, principal: Option<&str>) -> BTreeSet<Permission> {
+pub fn asked_by_preflight(app: &Application, principal: Option<&str>) -> BTreeSet<Permission> {
     let resource = principal.map_or_else(|| Owner::of(app).arn("iam", "", "role/*"), str::to_owned);
     // A user has no session, whose role would have to be looked for.
     let is_user = principal.is_some_and(|arn| arn.contains(":user/"));
